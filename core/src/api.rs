@@ -1,0 +1,509 @@
+//! The requests, responses and problems of the two HTTP APIs, version 1.
+//!
+//! Bytes are counted in `*_bytes`, times in `*_ms` (milliseconds; since the Unix epoch unless the
+//! field says otherwise). Errors are RFC 9457 problem documents.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::chunk_set::ChunkSet;
+use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
+use crate::id::{ChunkId, PeerId, ShareId};
+use crate::registry::{Liveness, Usage};
+
+/// Bytes that travel as base64url in JSON.
+#[derive(Clone, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, format = Byte)]
+pub struct Blob(pub Vec<u8>);
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64URL_NOPAD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64URL_NOPAD.decode(text.as_bytes()).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Answer to `GET /healthz` of a tracker or peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `tracker` or `peer`.
+    pub role: Role,
+    /// The id of the tracker or peer, base64url.
+    pub id: String,
+    /// The version of swarmdrop that runs there.
+    pub version: String,
+    /// Its wall clock.
+    pub now_ms: u64,
+}
+
+/// What a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It knows who is alive and who holds what.
+    Tracker,
+    /// It stores chunks.
+    Peer,
+}
+
+/// `POST /v1/peers`: a peer registers or refreshes its registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterRequest {
+    /// The peer's id.
+    pub id: PeerId,
+    /// What its operator calls it, at most 64 bytes.
+    pub name: String,
+    /// Where others reach it, as `host:port`; empty: where the request came from, at `port`.
+    pub addresses: Vec<String>,
+    /// The port that it listens on.
+    pub port: u16,
+    /// Bytes that it is willing to hold.
+    pub capacity_bytes: u64,
+    /// How its disk stands.
+    pub usage: Usage,
+    /// Where it stands, to keep replicas apart; at most 64 bytes.
+    pub zone: Option<String>,
+    /// The version of swarmdrop that it runs.
+    pub version: String,
+}
+
+/// Answer to a registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegisterResponse {
+    /// How often to send a heartbeat.
+    pub heartbeat_ms: u64,
+    /// Where the tracker will send others.
+    pub addresses: Vec<String>,
+}
+
+/// `POST /v1/peers/{id}/heartbeat`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatRequest {
+    /// How the peer's disk stands.
+    pub usage: Usage,
+    /// Terms that it took over since the last heartbeat.
+    pub applied: Vec<AppliedTerms>,
+}
+
+/// Terms that a peer knows by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppliedTerms {
+    /// The share.
+    pub share: ShareId,
+    /// When they were issued.
+    pub issued_ms: u64,
+}
+
+/// Answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeartbeatResponse {
+    /// What the peer is to do.
+    pub tasks: Vec<Task>,
+}
+
+/// What a tracker asks of a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Task {
+    /// Take over these newer terms, signed by the share's owner; drop the share if they delete it.
+    Terms {
+        /// The share.
+        share: ShareId,
+        /// The signed terms.
+        terms: String,
+    },
+}
+
+/// One peer in the answer to `GET /v1/peers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeerInfo {
+    /// The peer's id.
+    pub id: PeerId,
+    /// What its operator calls it.
+    pub name: String,
+    /// Whether it is there.
+    pub state: Liveness,
+    /// Where it is reached, as `host:port`.
+    pub addresses: Vec<String>,
+    /// Bytes that it is willing to hold.
+    pub capacity_bytes: u64,
+    /// How its disk stands.
+    pub usage: Usage,
+    /// Where it stands.
+    pub zone: Option<String>,
+    /// The version of swarmdrop that it runs.
+    pub version: String,
+    /// Time since it was heard of last.
+    pub silent_ms: u64,
+}
+
+/// Answer to `GET /v1/peers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeerList {
+    /// All registered peers.
+    pub peers: Vec<PeerInfo>,
+}
+
+/// Where a peer is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeerAddress {
+    /// The peer's id.
+    pub id: PeerId,
+    /// What its operator calls it.
+    pub name: String,
+    /// `host:port`, best first.
+    pub addresses: Vec<String>,
+}
+
+/// `POST /v1/shares`: a sender asks where to push a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenRequest {
+    /// The share.
+    pub share: ShareId,
+    /// How large it is.
+    pub size: ShareSize,
+    /// How many peers are to hold each chunk.
+    pub replicas: u8,
+}
+
+/// The size of a share, as the tracker and peers may know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShareSize {
+    /// Bytes of the stream before sealing.
+    pub total_bytes: u64,
+    /// Bytes of a chunk before sealing: a power of two.
+    pub chunk_bytes: u64,
+}
+
+impl ShareSize {
+    /// The geometry of a share of this size; `None` if the chunks are too many or of a wrong size.
+    pub fn geometry(self) -> Option<Geometry> {
+        Geometry::new(self.total_bytes, ChunkSize::from_bytes(self.chunk_bytes).ok()?)
+    }
+}
+
+impl From<&Geometry> for ShareSize {
+    fn from(geometry: &Geometry) -> Self {
+        Self { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() }
+    }
+}
+
+/// Answer to [`OpenRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OpenResponse {
+    /// The sets of peers that are to hold the share; together they cover every chunk once.
+    pub sets: Vec<PeerSet>,
+    /// Peers to turn to when one fails, best first.
+    pub spares: Vec<PeerAddress>,
+}
+
+/// Peers that are each to hold the same run of chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeerSet {
+    /// Index of the first chunk of the run.
+    pub first_chunk: u32,
+    /// Number of chunks in the run.
+    pub chunk_count: u32,
+    /// The peers.
+    pub peers: Vec<PeerAddress>,
+}
+
+/// `PUT /v1/shares/{id}`: a sender publishes a share that is on its peers' disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublishRequest {
+    /// The manifest.
+    pub manifest: Blob,
+    /// The signed terms.
+    pub terms: String,
+    /// Which peer holds which chunks.
+    pub placement: Vec<Holding>,
+}
+
+/// The chunks of a share that a peer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Holding {
+    /// The peer.
+    pub peer: PeerId,
+    /// The chunks.
+    pub chunks: ChunkSet,
+}
+
+/// Answer to `GET /v1/shares/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LookUpResponse {
+    /// The manifest.
+    pub manifest: Blob,
+    /// The signed terms.
+    pub terms: String,
+    /// Peers that hold chunks of it, the surest first.
+    pub sources: Vec<SourceInfo>,
+}
+
+/// A peer that can serve chunks of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceInfo {
+    /// The peer and where it is reached.
+    pub peer: PeerAddress,
+    /// Whether it is there.
+    pub state: Liveness,
+    /// The chunks that it holds.
+    pub chunks: ChunkSet,
+}
+
+/// `PUT /v1/shares/{id}/terms`: newer terms of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TermsRequest {
+    /// The signed terms.
+    pub terms: String,
+}
+
+/// `POST /v1/shares/{id}/offer` at a peer: is it ready for a share?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OfferRequest {
+    /// How large the share is.
+    pub size: ShareSize,
+    /// The chunks that this peer is to hold.
+    pub chunks: ChunkSet,
+    /// Chunks that were sent before, to anybody: the peer says which of them it has.
+    pub known: Vec<KnownChunks>,
+}
+
+/// The ids of a run of chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KnownChunks {
+    /// Index of the first chunk of the run.
+    pub first_chunk: u32,
+    /// The ids one after another, 32 bytes each.
+    pub ids: Blob,
+}
+
+impl KnownChunks {
+    /// The runs that hold the ids of these chunks, given in ascending order.
+    pub fn runs(chunks: impl Iterator<Item = (ChunkIndex, ChunkId)>) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        let mut next = None;
+        for (index, id) in chunks {
+            match runs.last_mut().filter(|_| next == Some(index.get())) {
+                Some(run) => run.ids.0.extend_from_slice(id.as_bytes()),
+                None => {
+                    runs.push(Self { first_chunk: index.get(), ids: Blob(id.as_bytes().to_vec()) });
+                }
+            }
+            next = Some(index.get() + 1);
+        }
+        runs
+    }
+
+    /// The chunks of the run; `None` if one lies outside the share or the bytes are no ids.
+    pub fn chunks(&self, geometry: &Geometry) -> Option<Vec<(ChunkIndex, ChunkId)>> {
+        let (ids, rest) = self.ids.0.as_chunks::<32>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let chunk = |(position, &id): (usize, &[u8; 32])| {
+            let index = self.first_chunk.checked_add(u32::try_from(position).ok()?)?;
+            Some((geometry.index(index)?, ChunkId::from_bytes(id)))
+        };
+        ids.iter().enumerate().map(chunk).collect()
+    }
+}
+
+/// Answer to an offer: the peer is ready and holds these chunks already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OfferResponse {
+    /// Chunks that need not be sent.
+    pub held: ChunkSet,
+}
+
+/// `PUT /v1/shares/{id}/manifest` at a peer: keep the share, confirm that it is on stable storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommitRequest {
+    /// The manifest.
+    pub manifest: Blob,
+    /// The signed terms.
+    pub terms: String,
+    /// The chunks that this peer is to hold.
+    pub chunks: ChunkSet,
+}
+
+/// Answer to a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CommitResponse {
+    /// Chunks that are not there. Empty: the share is on stable storage.
+    pub missing: ChunkSet,
+}
+
+/// Answer to `GET /v1/shares/{id}/chunks` at a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HoldingResponse {
+    /// The chunks of the share that the peer holds.
+    pub chunks: ChunkSet,
+}
+
+/// Answer to `GET /v1/shares/{id}/manifest` at a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ManifestResponse {
+    /// The manifest.
+    pub manifest: Blob,
+    /// The signed terms.
+    pub terms: String,
+}
+
+/// An error as RFC 9457 describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Which kind of problem it is.
+    #[serde(rename = "type")]
+    pub kind: ProblemKind,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here.
+    pub detail: String,
+}
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident = $urn:literal, $status:literal, $title:literal;)*) => {
+        /// The kinds of problem, stable for programs to match on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        pub enum ProblemKind {
+            $($(#[$doc])* #[serde(rename = $urn)] $name,)*
+        }
+
+        impl ProblemKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The HTTP status that goes with it.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// The kind in words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// The URN that names it in a problem document.
+            pub const fn urn(self) -> &'static str {
+                match self { $(Self::$name => $urn,)* }
+            }
+        }
+    };
+}
+
+problems! {
+    /// The request is not what the route takes.
+    BadRequest = "urn:swarmdrop:problem:bad-request", 400, "The request is malformed";
+    /// The access token is missing or wrong.
+    AccessDenied = "urn:swarmdrop:problem:access-denied", 403, "Access denied";
+    /// There is no such route.
+    NoRoute = "urn:swarmdrop:problem:no-route", 404, "There is nothing here";
+    /// The share is not known, or the access token is not its own.
+    ShareNotFound = "urn:swarmdrop:problem:share-not-found", 404, "Share not found";
+    /// The chunk is not held here.
+    ChunkNotFound = "urn:swarmdrop:problem:chunk-not-found", 404, "Chunk not found";
+    /// The peer is not registered.
+    UnknownPeer = "urn:swarmdrop:problem:unknown-peer", 404, "Peer not registered";
+    /// The route has no such method.
+    MethodNotAllowed = "urn:swarmdrop:problem:method-not-allowed", 405, "Method not allowed";
+    /// The share already has another manifest or newer terms, or no offer came before its chunks.
+    Conflict = "urn:swarmdrop:problem:conflict", 409, "Conflict with what is known of the share";
+    /// The share's time is over or its owner took it back.
+    ShareGone = "urn:swarmdrop:problem:share-gone", 410, "Share expired or deleted";
+    /// The body is larger than the route takes.
+    TooLarge = "urn:swarmdrop:problem:too-large", 413, "The body is too large";
+    /// The range lies outside the chunk.
+    RangeNotSatisfiable = "urn:swarmdrop:problem:range-not-satisfiable", 416, "The range lies outside the chunk";
+    /// The body does not hash to the chunk's id.
+    HashMismatch = "urn:swarmdrop:problem:hash-mismatch", 422, "The body does not hash to the chunk's id";
+    /// The manifest or terms are not the share's.
+    InvalidShare = "urn:swarmdrop:problem:invalid-share", 422, "The manifest or terms are not valid";
+    /// The tracker could not reach the peer where it said that it serves.
+    PeerUnreachable = "urn:swarmdrop:problem:peer-unreachable", 422, "The peer cannot be reached at its address";
+    /// Something failed that the caller cannot mend.
+    Internal = "urn:swarmdrop:problem:internal", 500, "Internal error";
+    /// Fewer peers are alive than replicas were asked for.
+    NotEnoughPeers = "urn:swarmdrop:problem:not-enough-peers", 503, "Not enough peers are alive";
+    /// The server is stopping.
+    Unavailable = "urn:swarmdrop:problem:unavailable", 503, "Unavailable for the moment";
+    /// There is no space for the share.
+    NoSpace = "urn:swarmdrop:problem:no-space", 507, "Not enough free space";
+}
+
+impl Problem {
+    /// A problem of this kind, with what happened.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, title: kind.title().to_owned(), status: kind.status(), detail: detail.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn problems_carry_a_stable_type() {
+        for &kind in ProblemKind::ALL {
+            let json = serde_json::to_value(Problem::new(kind, "x")).unwrap();
+            assert_eq!(json["type"], kind.urn());
+            assert_eq!(json["status"], kind.status());
+        }
+    }
+
+    #[test]
+    fn known_chunks_outside_the_share_are_refused() {
+        let geometry = ShareSize { total_bytes: 3 << 16, chunk_bytes: 1 << 16 }.geometry().unwrap();
+        let run = |first_chunk, len| KnownChunks { first_chunk, ids: Blob(vec![1; len]) };
+        assert_eq!(run(1, 64).chunks(&geometry).map(|c| c.len()), Some(2));
+        assert_eq!(run(2, 64).chunks(&geometry), None);
+        assert_eq!(run(0, 33).chunks(&geometry), None);
+        assert_eq!(run(u32::MAX, 64).chunks(&geometry), None);
+    }
+
+    proptest! {
+        #[test]
+        fn known_chunks_round_trip(members in proptest::collection::btree_set(0u32..50, 0..30)) {
+            let geometry = ShareSize { total_bytes: 50 << 16, chunk_bytes: 1 << 16 }.geometry().unwrap();
+            let chunks: Vec<_> = members.iter()
+                .map(|&i| (geometry.index(i).unwrap(), ChunkId::of(&i.to_be_bytes()))).collect();
+            let runs = KnownChunks::runs(chunks.iter().copied());
+            let back: Vec<_> = runs.iter().flat_map(|run| run.chunks(&geometry).unwrap()).collect();
+            prop_assert_eq!(back, chunks);
+        }
+
+        #[test]
+        fn any_json_is_read_or_refused(json in "[\\[\\]{}\":,a-z0-9.]{0,120}") {
+            let _ = serde_json::from_str::<RegisterRequest>(&json);
+            let _ = serde_json::from_str::<OfferRequest>(&json);
+            let _ = serde_json::from_str::<CommitRequest>(&json);
+            let _ = serde_json::from_str::<PublishRequest>(&json);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The values and decisions of swarmdrop, without any input or output.
+//!
+//! Nothing here reads a file, a socket, a clock or a random source: bytes, times and random values
+//! come in as arguments, and decisions go out as values. That is what makes the formats easy to
+//! test against hostile bytes and the planners easy to simulate.
+//!
+//! # Glossary
+//! * **chunk**: a fixed-size piece of a share's byte stream, sealed; known by its [`ChunkId`](id::ChunkId).
+//! * **manifest**: the signed list of a share's chunks, with the sealed metadata inside.
+//! * **terms**: the signed, replaceable conditions of a share: expiry, replicas, deletion.
+//! * **replica**: one peer's copy of one chunk.
+//! * **placement**: which peers are to hold which chunks.
+//! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
+//!
+//! # Reading order
+//! Values first ([`limits`], [`id`], [`geometry`], [`chunk_set`]), then the share format ([`seal`],
+//! [`metadata`], [`manifest`], [`terms`], [`link`]), then the decisions ([`placement`], [`push`],
+//! [`fetch`], [`registry`]), and last the types that travel over HTTP ([`api`]).
+
+pub mod limits;
+
+pub mod chunk_set;
+pub mod geometry;
+pub mod id;
+
+pub mod link;
+pub mod manifest;
+pub mod metadata;
+pub mod name;
+pub mod seal;
+pub mod terms;
+
+pub mod fetch;
+pub mod placement;
+pub mod push;
+pub mod registry;
+
+pub mod api;

@@ -1,0 +1,84 @@
+//! Every bound of the system in one place, each with its reason.
+
+use std::time::Duration;
+
+/// Smallest chunk, as a power of two: 64 KiB. Below it, per-chunk costs outweigh the payload.
+pub const CHUNK_LOG2_MIN: u8 = 16;
+/// Largest chunk, as a power of two: 16 MiB. Above it, a lost chunk costs too much to send again.
+pub const CHUNK_LOG2_MAX: u8 = 24;
+/// Chunk size unless the share is very large or the user asks otherwise: 1 MiB.
+pub const CHUNK_LOG2_DEFAULT: u8 = 20;
+/// Chunks of one share: keeps a manifest below 33 MiB of ids.
+pub const CHUNKS_MAX: u32 = 1 << 20;
+/// Bytes that AES-GCM adds to each chunk (SP 800-38D tag).
+pub const TAG_BYTES: usize = 16;
+
+/// Files of one share: bounds the receiver's table and the metadata's size.
+pub const FILES_MAX: usize = 100_000;
+/// Empty folders of one share, for the same reason.
+pub const DIRS_MAX: usize = 100_000;
+/// Bytes of one path component: what ext4, XFS, APFS and NTFS can hold.
+pub const COMPONENT_BYTES_MAX: usize = 255;
+/// Bytes of a whole path: `PATH_MAX` of Linux.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Bytes of the metadata JSON, sealed or open.
+pub const METADATA_BYTES_MAX: usize = 32 << 20;
+/// Bytes of an encoded manifest: the largest chunk list and the largest metadata.
+pub const MANIFEST_BYTES_MAX: usize = 256 + 32 * CHUNKS_MAX as usize + METADATA_BYTES_MAX;
+/// Bytes of a terms token: a few hundred are used.
+pub const TERMS_BYTES_MAX: usize = 2048;
+/// Bytes of a link or an invite: a host name, two ids and a secret.
+pub const LINK_BYTES_MAX: usize = 1024;
+
+/// Replicas that may be asked for: more would only multiply the sender's upload.
+pub const REPLICAS_MAX: u8 = 16;
+/// Longest life of a share, so that forgotten ones end by themselves.
+pub const EXPIRY_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Spares named with a placement: as many failures as one upload may survive.
+pub const SPARES_MAX: usize = 8;
+
+/// Bytes of an ordinary JSON body.
+pub const JSON_BODY_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a JSON body that carries a manifest in base64, with room for a placement.
+pub const MANIFEST_BODY_BYTES_MAX: usize = MANIFEST_BYTES_MAX / 3 * 4 + (8 << 20);
+/// Bytes of an offer's body: the ids of all the chunks that an interrupted share had sent.
+pub const OFFER_BODY_BYTES_MAX: usize = 32 * CHUNKS_MAX as usize / 3 * 4 + (64 << 10);
+/// Addresses that one peer may announce.
+pub const PEER_ADDRESSES_MAX: usize = 8;
+/// Bytes of a peer's name or zone.
+pub const PEER_NAME_BYTES_MAX: usize = 64;
+/// Tasks in one heartbeat's answer: the next heartbeat brings the rest.
+pub const TASKS_MAX: usize = 256;
+
+/// Connections that a server holds open at once; further ones wait in the backlog.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// Time for a client to send its request head (slow-loris).
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time without a byte after which a body in transfer is given up.
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that requests in flight get to finish at shutdown.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Uploads of one peer that are being written at once; further ones wait.
+pub const UPLOADS_MAX: usize = 64;
+/// Space that a peer leaves free on its disk, at least.
+pub const DISK_RESERVE_BYTES: u64 = 1 << 30;
+/// Life of an offer's reservation without any chunk arriving.
+pub const RESERVATION_IDLE: Duration = Duration::from_secs(3600);
+
+/// Time to reach a server.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a small request and its answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for a peer to sync and verify a whole share.
+pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Attempts in a row that a peer may fail before it is given up.
+pub const FAILURES_MAX: u32 = 3;
+/// Bytes of chunks that a sender or receiver holds in memory at once.
+pub const WINDOW_BYTES: u64 = 16 << 20;
+/// Chunks that a receiver asks of one source at once.
+pub const PER_SOURCE_MAX: usize = 8;
+
+const _: () = assert!(CHUNK_LOG2_MIN <= CHUNK_LOG2_DEFAULT && CHUNK_LOG2_DEFAULT <= CHUNK_LOG2_MAX);
+const _: () = assert!(MANIFEST_BODY_BYTES_MAX > MANIFEST_BYTES_MAX, "base64 grows a manifest by a third");
+const _: () =
+    assert!(WINDOW_BYTES >= 1 << CHUNK_LOG2_MAX, "the window must hold at least one of the largest chunks");

@@ -1,0 +1,322 @@
+//! The manifest: the signed list of a share's chunks, with the sealed metadata inside.
+//!
+//! ```text
+//! "SWDM" | header 4 | salt 32 | commitment 32 | share id 32 | total u64be | n u32be | n × chunk id 32
+//! | length u32be | sealed metadata | Ed25519 signature 64
+//! ```
+//! The bytes are stored verbatim by peers and tracker; a value of type [`Manifest`] has a valid signature.
+
+use std::fmt;
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+
+use crate::geometry::{ChunkIndex, Geometry};
+use crate::id::{ChunkId, Secret, ShareId};
+use crate::limits::{CHUNKS_MAX, METADATA_BYTES_MAX, TAG_BYTES};
+use crate::metadata::{Metadata, MetadataError};
+use crate::seal::{Header, HeaderError, ShareKeys};
+
+const MAGIC: &[u8; 4] = b"SWDM";
+const SIGNATURE_CONTEXT: &[u8] = b"swarmdrop/1 manifest\0";
+const SALT_AT: usize = 8;
+const COMMITMENT_AT: usize = SALT_AT + 32;
+const SHARE_AT: usize = COMMITMENT_AT + 32;
+const TOTAL_AT: usize = SHARE_AT + 32;
+const COUNT_AT: usize = TOTAL_AT + 8;
+const CHUNKS_AT: usize = COUNT_AT + 4;
+const SIGNATURE_BYTES: usize = 64;
+
+/// The private key of a share. Its holder owns the share: signs the manifest and the terms.
+pub struct ShareKey(SigningKey);
+
+impl ShareKey {
+    /// The key pair with this seed (RFC 8032 private key).
+    pub fn from_seed(seed: &Secret) -> Self {
+        Self(SigningKey::from_bytes(seed.expose()))
+    }
+
+    /// The public half, which is the share's id.
+    pub fn share_id(&self) -> ShareId {
+        ShareId::from_bytes(self.0.verifying_key().to_bytes())
+    }
+
+    pub(crate) fn signing_key(&self) -> &SigningKey {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ShareKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShareKey({:?})", self.share_id())
+    }
+}
+
+/// A manifest whose bytes are well-formed and carry the share's signature.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Manifest {
+    encoded: Vec<u8>,
+    header: Header,
+    geometry: Geometry,
+}
+
+/// Bytes that are no manifest of the share.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// The first bytes are not `SWDM`.
+    #[error("not a manifest: it does not start with SWDM")]
+    Magic,
+    /// The version, suite, chunk size or flags are not known here.
+    #[error("unreadable manifest: {0}")]
+    Header(#[from] HeaderError),
+    /// Fewer or more bytes than its own numbers say.
+    #[error("the manifest is cut off or has bytes to spare")]
+    Length,
+    /// The number of chunks does not follow from the total, or is beyond the limit.
+    #[error("the manifest's chunk count does not fit its size")]
+    ChunkCount,
+    /// It belongs to another share.
+    #[error("the manifest belongs to another share")]
+    OtherShare,
+    /// The signature is not the share key's.
+    #[error("the manifest's signature is not valid")]
+    Signature,
+    /// The link's secret is not the one that the manifest commits to.
+    #[error("the link is damaged: its secret does not fit this share")]
+    Commitment,
+    /// The metadata does not open although the key is the right one.
+    #[error("the sealed metadata was changed")]
+    Sealed,
+    /// The metadata opens but is refused.
+    #[error(transparent)]
+    Metadata(MetadataErrorText),
+}
+
+/// The sentence of a [`MetadataError`], kept so that manifest errors can be compared and cloned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct MetadataErrorText(String);
+
+impl From<MetadataError> for ManifestError {
+    fn from(error: MetadataError) -> Self {
+        Self::Metadata(MetadataErrorText(error.to_string()))
+    }
+}
+
+/// A manifest before its metadata is sealed and its signature made.
+pub struct Draft {
+    prefix: Vec<u8>,
+    geometry: Geometry,
+}
+
+impl Draft {
+    /// Starts the manifest of the share of `key`. `chunks` must hold one id for each chunk of `geometry`.
+    pub fn new(
+        key: &ShareKey,
+        keys: &ShareKeys,
+        salt: &[u8; 32],
+        geometry: Geometry,
+        chunks: &[ChunkId],
+    ) -> Self {
+        assert_eq!(chunks.len(), geometry.chunk_count() as usize, "one id for each chunk");
+        let header = Header { chunk_size: geometry.chunk_size() };
+        let mut prefix = Vec::with_capacity(CHUNKS_AT + 32 * chunks.len());
+        prefix.extend_from_slice(MAGIC);
+        prefix.extend_from_slice(&header.to_bytes());
+        prefix.extend_from_slice(salt);
+        prefix.extend_from_slice(keys.commitment());
+        prefix.extend_from_slice(key.share_id().as_bytes());
+        prefix.extend_from_slice(&geometry.total().to_be_bytes());
+        prefix.extend_from_slice(&geometry.chunk_count().to_be_bytes());
+        for chunk in chunks {
+            prefix.extend_from_slice(chunk.as_bytes());
+        }
+        Self { prefix, geometry }
+    }
+
+    /// Seals the metadata's bytes into the manifest and signs it.
+    pub fn finish(self, key: &ShareKey, keys: &ShareKeys, metadata: &[u8]) -> Manifest {
+        let sealed = keys.seal_metadata(&self.prefix, metadata);
+        let sealed_len = u32::try_from(sealed.len()).expect("metadata has at most 32 MiB");
+        let mut encoded = self.prefix;
+        encoded.extend_from_slice(&sealed_len.to_be_bytes());
+        encoded.extend_from_slice(&sealed);
+        let signature = key.0.sign(&[SIGNATURE_CONTEXT, &encoded].concat());
+        encoded.extend_from_slice(&signature.to_bytes());
+        let header = Header { chunk_size: self.geometry.chunk_size() };
+        Manifest { encoded, header, geometry: self.geometry }
+    }
+}
+
+impl Manifest {
+    /// Reads the manifest of `share` and checks its signature (RFC 8032, strict).
+    pub fn decode(encoded: Vec<u8>, share: ShareId) -> Result<Self, ManifestError> {
+        let (header, geometry) = parse(&encoded)?;
+        if encoded[SHARE_AT..TOTAL_AT] != share.as_bytes()[..] {
+            return Err(ManifestError::OtherShare);
+        }
+        let (signed, signature) = encoded.split_at(encoded.len() - SIGNATURE_BYTES);
+        let signature = Signature::from_slice(signature).map_err(|_| ManifestError::Signature)?;
+        VerifyingKey::from_bytes(share.as_bytes())
+            .and_then(|key| key.verify_strict(&[SIGNATURE_CONTEXT, signed].concat(), &signature))
+            .map_err(|_| ManifestError::Signature)?;
+        Ok(Self { encoded, header, geometry })
+    }
+
+    /// The bytes, as they are stored and sent.
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    /// The share that the manifest belongs to.
+    pub fn share(&self) -> ShareId {
+        ShareId::from_bytes(self.array_at(SHARE_AT))
+    }
+
+    /// The salt of the encryption run.
+    pub fn salt(&self) -> [u8; 32] {
+        self.array_at(SALT_AT)
+    }
+
+    /// How the stream is cut into chunks.
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The id of a chunk.
+    pub fn chunk(&self, index: ChunkIndex) -> ChunkId {
+        ChunkId::from_bytes(self.array_at(CHUNKS_AT + 32 * index.get() as usize))
+    }
+
+    /// The ids of all chunks, in order.
+    pub fn chunks(&self) -> impl Iterator<Item = (ChunkIndex, ChunkId)> + '_ {
+        self.geometry.indices().map(|index| (index, self.chunk(index)))
+    }
+
+    /// Derives the share's keys from the link's secret, checks that it is the right one, and opens the metadata.
+    pub fn open(&self, secret: &Secret) -> Result<(ShareKeys, Metadata), ManifestError> {
+        let keys = ShareKeys::derive(secret, &self.salt(), self.header);
+        if *keys.commitment() != self.array_at(COMMITMENT_AT) {
+            return Err(ManifestError::Commitment);
+        }
+        let prefix_len = CHUNKS_AT + 32 * self.geometry.chunk_count() as usize;
+        let sealed = &self.encoded[prefix_len + 4..self.encoded.len() - SIGNATURE_BYTES];
+        let json =
+            keys.open_metadata(&self.encoded[..prefix_len], sealed).map_err(|_| ManifestError::Sealed)?;
+        let metadata = Metadata::decode(&json, &self.geometry)?;
+        Ok((keys, metadata))
+    }
+
+    fn array_at(&self, at: usize) -> [u8; 32] {
+        array(&self.encoded, at).expect("a decoded manifest is complete")
+    }
+}
+
+impl fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Manifest({:?}, {} chunks)", self.share(), self.geometry.chunk_count())
+    }
+}
+
+/// Checks everything about the bytes but their signature.
+fn parse(encoded: &[u8]) -> Result<(Header, Geometry), ManifestError> {
+    if !encoded.starts_with(MAGIC) {
+        return Err(ManifestError::Magic);
+    }
+    let header = Header::parse(array(encoded, 4).ok_or(ManifestError::Length)?)?;
+    let total = u64::from_be_bytes(array(encoded, TOTAL_AT).ok_or(ManifestError::Length)?);
+    let count = u32::from_be_bytes(array(encoded, COUNT_AT).ok_or(ManifestError::Length)?);
+    let geometry = Geometry::new(total, header.chunk_size)
+        .filter(|geometry| geometry.chunk_count() == count && count <= CHUNKS_MAX)
+        .ok_or(ManifestError::ChunkCount)?;
+    let length_at = CHUNKS_AT + 32 * count as usize;
+    let metadata_len = u32::from_be_bytes(array(encoded, length_at).ok_or(ManifestError::Length)?) as usize;
+    let bounds = TAG_BYTES..=METADATA_BYTES_MAX + TAG_BYTES;
+    if !bounds.contains(&metadata_len) || encoded.len() != length_at + 4 + metadata_len + SIGNATURE_BYTES {
+        return Err(ManifestError::Length);
+    }
+    Ok((header, geometry))
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::ChunkSize;
+    use proptest::prelude::*;
+
+    const METADATA: &str = r#"{"original_filename":"a.txt","extension":".txt","size":65537,"chunk_count":2,
+        "created":"2026-01-01T00:00:00Z","files":[{"path":"a.txt","offset":0,"size":65537,
+        "executable":false,"modified":"2026-01-01T00:00:00Z"}],"dirs":[]}"#;
+
+    fn secret() -> Secret {
+        Secret::from_bytes([3; 32])
+    }
+
+    fn manifest() -> Manifest {
+        let key = ShareKey::from_seed(&Secret::from_bytes([5; 32]));
+        let geometry = Geometry::new(65537, ChunkSize::from_log2(16).unwrap()).unwrap();
+        let keys = ShareKeys::derive(&secret(), &[4; 32], Header { chunk_size: geometry.chunk_size() });
+        let chunks = [ChunkId::of(b"one"), ChunkId::of(b"two")];
+        Draft::new(&key, &keys, &[4; 32], geometry, &chunks).finish(&key, &keys, METADATA.as_bytes())
+    }
+
+    #[test]
+    fn a_manifest_round_trips_and_opens() {
+        let manifest = manifest();
+        let read = Manifest::decode(manifest.encoded().to_vec(), manifest.share()).unwrap();
+        assert_eq!(read, manifest);
+        let (_, metadata) = read.open(&secret()).unwrap();
+        assert_eq!(metadata.original_filename.as_str(), "a.txt");
+        assert_eq!(read.chunk(read.geometry().index(1).unwrap()), ChunkId::of(b"two"));
+    }
+
+    #[test]
+    fn a_wrong_secret_is_a_damaged_link() {
+        let error = manifest().open(&Secret::from_bytes([9; 32])).map(|_| ()).unwrap_err();
+        assert_eq!(error, ManifestError::Commitment);
+    }
+
+    #[test]
+    fn every_changed_bit_is_noticed() {
+        let manifest = manifest();
+        for bit in 0..manifest.encoded().len() * 8 {
+            let mut changed = manifest.encoded().to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::decode(changed, manifest.share()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let manifest = manifest();
+        let decode = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = manifest.encoded().to_vec();
+            change(&mut bytes);
+            Manifest::decode(bytes, manifest.share()).unwrap_err()
+        };
+        assert_eq!(decode(&|b| b[0] = b'X'), ManifestError::Magic);
+        assert_eq!(decode(&|b| b[4] = 2), ManifestError::Header(HeaderError::Version(2)));
+        assert_eq!(decode(&|b| b[SHARE_AT] ^= 1), ManifestError::OtherShare);
+        assert_eq!(decode(&|b| b[TOTAL_AT] = 0x7f), ManifestError::ChunkCount);
+        assert_eq!(decode(&|b| b[COUNT_AT + 3] = 3), ManifestError::ChunkCount);
+        assert_eq!(decode(&|b| b.truncate(100)), ManifestError::Length);
+        assert_eq!(decode(&|b| b.push(0)), ManifestError::Length);
+        assert_eq!(decode(&|b| *b.last_mut().unwrap() ^= 1), ManifestError::Signature);
+        assert_eq!(decode(&|b| b[CHUNKS_AT] ^= 1), ManifestError::Signature);
+        let other = ShareId::from_bytes([1; 32]);
+        assert_eq!(Manifest::decode(manifest.encoded().to_vec(), other), Err(ManifestError::OtherShare));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), magic in any::<bool>()) {
+            if magic {
+                bytes.splice(0..bytes.len().min(8), *b"SWDM\x01\x01\x10\x00");
+            }
+            prop_assert!(Manifest::decode(bytes, ShareId::from_bytes([1; 32])).is_err());
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The metadata of a share: what only its two ends may read. JSON, sealed inside the manifest.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::geometry::Geometry;
+use crate::limits::{DIRS_MAX, FILES_MAX, METADATA_BYTES_MAX};
+use crate::name::{NameError, SafePath, check_together};
+
+/// Original name, extension, size, chunk count and file table of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// The name under which the receiver saves the file or folder.
+    pub original_filename: SafePath,
+    /// The extension of `original_filename` with its dot; empty for a folder.
+    pub extension: String,
+    /// Bytes of all files.
+    pub size: u64,
+    /// Number of the share's chunks.
+    pub chunk_count: u32,
+    /// When the share was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// The files, in the order of the stream.
+    pub files: Vec<FileEntry>,
+    /// The folders that hold nothing.
+    pub dirs: Vec<SafePath>,
+}
+
+/// One file of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// The path, which starts with the share's `original_filename`.
+    pub path: SafePath,
+    /// Where the file starts in the stream, in bytes.
+    pub offset: u64,
+    /// Bytes of the file.
+    pub size: u64,
+    /// BLAKE3 of the file's bytes in hexadecimal, where the sender took the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<String>,
+    /// Whether the file may be executed.
+    pub executable: bool,
+    /// When the file was last changed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub modified: OffsetDateTime,
+}
+
+/// Metadata that the receiver refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// Not the JSON it should be.
+    #[error("the metadata is not well-formed: {0}")]
+    Json(#[from] serde_json::Error),
+    /// More than the limits allow.
+    #[error("the metadata has more {0} than the limit")]
+    TooMany(&'static str),
+    /// A name breaks a rule.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Its parts contradict each other or the manifest.
+    #[error("the metadata contradicts itself: {0}")]
+    Contradiction(&'static str),
+}
+
+impl Metadata {
+    /// The JSON bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("metadata has string keys and no failing serializer")
+    }
+
+    /// Reads and checks metadata that belongs to a stream of this geometry.
+    pub fn decode(json: &[u8], geometry: &Geometry) -> Result<Self, MetadataError> {
+        if json.len() > METADATA_BYTES_MAX {
+            return Err(MetadataError::TooMany("bytes"));
+        }
+        let metadata: Self = serde_json::from_slice(json)?;
+        metadata.check(geometry)?;
+        Ok(metadata)
+    }
+
+    /// Whether the share is one file, saved under its own name, and no folder.
+    pub fn is_single_file(&self) -> bool {
+        self.dirs.is_empty() && matches!(&self.files[..], [file] if file.path == self.original_filename)
+    }
+
+    /// Checks every rule that a receiver relies on. A sender checks the same before it starts.
+    pub fn check(&self, geometry: &Geometry) -> Result<(), MetadataError> {
+        use MetadataError::{Contradiction, TooMany};
+        if self.files.len() > FILES_MAX {
+            return Err(TooMany("files"));
+        }
+        if self.dirs.len() > DIRS_MAX {
+            return Err(TooMany("folders"));
+        }
+        if self.size != geometry.total() || self.chunk_count != geometry.chunk_count() {
+            return Err(Contradiction("its size is not the manifest's"));
+        }
+        self.check_offsets()?;
+        self.check_names()
+    }
+
+    fn check_offsets(&self) -> Result<(), MetadataError> {
+        let mut end = 0_u64;
+        for file in &self.files {
+            if file.offset != end {
+                return Err(MetadataError::Contradiction("the files do not follow one another"));
+            }
+            end = end
+                .checked_add(file.size)
+                .ok_or(MetadataError::Contradiction("the files are larger than any disk"))?;
+            let well_formed = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+            if !file.blake3.as_ref().is_none_or(well_formed) {
+                return Err(MetadataError::Contradiction("a file's hash is not well-formed"));
+            }
+        }
+        if end != self.size {
+            return Err(MetadataError::Contradiction("the files do not add up to the size"));
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), MetadataError> {
+        let top = SafePath::parse_top(self.original_filename.as_str())?;
+        let extension = if self.is_single_file() { top.extension() } else { "" };
+        if self.extension != extension {
+            return Err(MetadataError::Contradiction("the extension is not that of the name"));
+        }
+        if !self.is_single_file() {
+            let files_below =
+                self.files.iter().all(|file| file.path.below(&top).is_some_and(|p| !p.is_empty()));
+            let dirs_below = self.dirs.iter().all(|dir| dir.below(&top).is_some());
+            if !files_below || !dirs_below {
+                return Err(MetadataError::Contradiction("a path lies outside the share's own folder"));
+            }
+            if self.files.is_empty() && self.dirs.is_empty() {
+                return Err(MetadataError::Contradiction("it names neither a file nor a folder"));
+            }
+        }
+        check_together(self.files.iter().map(|file| &file.path), self.dirs.iter())?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::ChunkSize;
+    use proptest::prelude::*;
+
+    fn geometry(total: u64) -> Geometry {
+        Geometry::new(total, ChunkSize::from_log2(16).unwrap()).unwrap()
+    }
+
+    fn file(path: &str, offset: u64, size: u64) -> FileEntry {
+        FileEntry {
+            path: SafePath::parse(path).unwrap(),
+            offset,
+            size,
+            blake3: None,
+            executable: false,
+            modified: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn folder(files: Vec<FileEntry>, dirs: &[&str]) -> Metadata {
+        Metadata {
+            original_filename: SafePath::parse("s").unwrap(),
+            extension: String::new(),
+            size: files.iter().map(|f| f.size).sum(),
+            chunk_count: 1,
+            created: OffsetDateTime::UNIX_EPOCH,
+            files,
+            dirs: dirs.iter().map(|d| SafePath::parse(d).unwrap()).collect(),
+        }
+    }
+
+    fn refusal(metadata: &Metadata) -> String {
+        metadata.check(&geometry(7)).map_or_else(|error| error.to_string(), |()| "none".into())
+    }
+
+    #[test]
+    fn a_sound_folder_round_trips() {
+        let metadata = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
+        assert_eq!(Metadata::decode(&metadata.encode(), &geometry(7)).unwrap(), metadata);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (files, dirs, why) in [
+            (vec![file("s/a", 0, 3), file("s/b", 4, 4)], &[][..], "do not follow"),
+            (vec![file("s/a", 0, 3), file("s/b", 2, 4)], &[], "do not follow"),
+            (vec![file("t/a", 0, 7)], &[], "outside"),
+            (vec![file("sa", 0, 7)], &[], "outside"),
+            (vec![file("s/a", 0, 7)], &["t"], "outside"),
+            (vec![file("s/a", 0, 3), file("s/A", 3, 4)], &[], "upper and lower case"),
+            (vec![file("s/a", 0, 3), file("s/a/b", 3, 4)], &[], "both a file and a folder"),
+        ] {
+            let refused = refusal(&folder(files, dirs));
+            assert!(refused.contains(why), "{refused}");
+        }
+        let mut wrong = folder(vec![file("s/a", 0, 7)], &[]);
+        wrong.size = 8;
+        assert!(refusal(&wrong).contains("not the manifest's"));
+        let mut wrong = folder(vec![file("s/a", 0, 7)], &[]);
+        wrong.extension = ".exe".into();
+        assert!(refusal(&wrong).contains("extension"));
+    }
+
+    #[test]
+    fn unknown_fields_and_hostile_names_are_refused() {
+        let json = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode()).unwrap();
+        let decode =
+            |json: &str| Metadata::decode(json.as_bytes(), &geometry(7)).map(|_| ()).unwrap_err().to_string();
+        assert!(decode(&json.replacen("\"size\"", "\"setuid\":true,\"size\"", 1)).contains("unknown field"));
+        assert!(
+            decode(&json.replace("s/a", "../a")).contains("\\\".\\\" or \\\"..\\\"")
+                || decode(&json.replace("s/a", "../a")).contains("..")
+        );
+        assert!(decode(&json.replace("\"s\"", "\".ssh\"")).contains("hidden"));
+        assert!(decode(&"[".repeat(1 << 20)).contains("not well-formed"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(json in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Metadata::decode(&json, &geometry(7));
+        }
+
+        #[test]
+        fn any_change_of_sound_metadata_is_read_or_refused(position in 0usize..400, byte in any::<u8>()) {
+            let mut json = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]).encode();
+            let position = position % json.len();
+            json[position] = byte;
+            if let Ok(read) = Metadata::decode(&json, &geometry(7)) {
+                prop_assert!(read.check(&geometry(7)).is_ok());
+            }
+        }
+    }
+}

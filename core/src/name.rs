@@ -1,0 +1,388 @@
+//! Safe names: a path that reaches the disk of a receiver is one of these, so writing outside the
+//! target folder cannot be expressed. Names are refused, never repaired.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use unicase::UniCase;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::limits::{COMPONENT_BYTES_MAX, PATH_BYTES_MAX};
+
+/// A relative path of safe components, separated by `/`, that means the same on every system.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SafePath(String);
+
+/// Why a name is refused. The name is shown escaped, so that printing the error is safe.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the name \"{}\" {rule}", .name.escape_default())]
+pub struct NameError {
+    /// The name as it was given.
+    pub name: String,
+    /// The rule that it breaks.
+    pub rule: NameRule,
+}
+
+/// The rules for names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant's sentence is its Display text below")]
+pub enum NameRule {
+    Empty,
+    TooLong,
+    ComponentTooLong,
+    DotComponent,
+    Absolute,
+    Backslash,
+    Control,
+    Bidi,
+    NotNormalised,
+    WindowsDevice,
+    WindowsEnd,
+    DrivePrefix,
+    Hidden,
+    CaseClash,
+    FileAndFolder,
+    Twice,
+}
+
+impl fmt::Display for NameRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty or has an empty component",
+            Self::TooLong => "is longer than 4096 bytes",
+            Self::ComponentTooLong => "has a component longer than 255 bytes",
+            Self::DotComponent => "has a component \".\" or \"..\"",
+            Self::Absolute => "is absolute",
+            Self::Backslash => "has a backslash",
+            Self::Control => "has a control character",
+            Self::Bidi => "has a character that reverses the direction of text",
+            Self::NotNormalised => "is not in Unicode normalisation form C",
+            Self::WindowsDevice => "is the name of a device on Windows",
+            Self::WindowsEnd => "has a component that ends in a dot or a space",
+            Self::DrivePrefix => "has a component that starts like a drive",
+            Self::Hidden => "is hidden where it would be saved (starts with a dot)",
+            Self::CaseClash => "differs from another name only in upper and lower case",
+            Self::FileAndFolder => "is both a file and a folder",
+            Self::Twice => "stands there twice",
+        })
+    }
+}
+
+impl SafePath {
+    /// Takes a path that breaks none of the rules for a single name.
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        match broken_rule(name) {
+            None => Ok(Self(name.to_owned())),
+            Some(rule) => Err(NameError { name: name.to_owned(), rule }),
+        }
+    }
+
+    /// Takes a name of one component that may stand in a receiver's folder: not hidden there.
+    pub fn parse_top(name: &str) -> Result<Self, NameError> {
+        let refuse = |rule| NameError { name: name.to_owned(), rule };
+        if name.contains('/') {
+            return Err(refuse(NameRule::Absolute));
+        }
+        if name.starts_with('.') && name != "." && name != ".." {
+            return Err(refuse(NameRule::Hidden));
+        }
+        Self::parse(name)
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The components from the top.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// The path below `top`, if it lies there; empty if it is `top` itself.
+    pub fn below(&self, top: &Self) -> Option<&str> {
+        let rest = self.0.strip_prefix(&top.0)?;
+        if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+    }
+
+    /// The extension of the last component with its dot, as in `.gz`; empty if it has none.
+    pub fn extension(&self) -> &str {
+        let last = self.0.rsplit('/').next().unwrap_or("");
+        match last.rfind('.') {
+            Some(dot) if dot > 0 => &last[dot..],
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for SafePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for SafePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SafePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The text in Unicode normalisation form C, which names must be in.
+pub fn normalise(name: &str) -> String {
+    name.nfc().collect()
+}
+
+/// The text with everything that could act on a terminal escaped.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if is_control(c) || is_bidi(c) { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+/// Checks that the paths can stand side by side on any file system: no file is a folder too, and no
+/// two names differ only in case.
+pub fn check_together<'a>(
+    files: impl Iterator<Item = &'a SafePath>,
+    dirs: impl Iterator<Item = &'a SafePath>,
+) -> Result<(), NameError> {
+    let mut seen: HashMap<String, (&str, Role)> = HashMap::new();
+    let tagged = files.map(|path| (path, Role::File)).chain(dirs.map(|path| (path, Role::EmptyDir)));
+    for (path, role) in tagged {
+        let ends = path.0.match_indices('/').map(|(end, _)| (end, Role::Dir));
+        for (end, role) in ends.chain([(path.0.len(), role)]) {
+            let prefix = &path.0[..end];
+            let refuse = |rule| Err(NameError { name: prefix.to_owned(), rule });
+            match seen.insert(case_folded(prefix), (prefix, role)) {
+                Some((other, _)) if other != prefix => return refuse(NameRule::CaseClash),
+                Some((_, Role::File)) if role == Role::File => return refuse(NameRule::Twice),
+                Some((_, Role::EmptyDir)) if role == Role::EmptyDir => return refuse(NameRule::Twice),
+                Some((_, other)) if (other == Role::File) != (role == Role::File) => {
+                    return refuse(NameRule::FileAndFolder);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    File,
+    Dir,
+    EmptyDir,
+}
+
+fn case_folded(text: &str) -> String {
+    normalise(&UniCase::unicode(text).to_folded_case())
+}
+
+fn broken_rule(name: &str) -> Option<NameRule> {
+    if name.len() > PATH_BYTES_MAX {
+        return Some(NameRule::TooLong);
+    }
+    if name.starts_with('/') {
+        return Some(NameRule::Absolute);
+    }
+    if name.chars().any(is_control) {
+        return Some(NameRule::Control);
+    }
+    if name.chars().any(is_bidi) {
+        return Some(NameRule::Bidi);
+    }
+    if name.contains('\\') {
+        return Some(NameRule::Backslash);
+    }
+    if !unicode_normalization::is_nfc(name) {
+        return Some(NameRule::NotNormalised);
+    }
+    name.split('/').find_map(broken_component_rule)
+}
+
+fn broken_component_rule(component: &str) -> Option<NameRule> {
+    let bytes = component.as_bytes();
+    if bytes.is_empty() {
+        Some(NameRule::Empty)
+    } else if bytes.len() > COMPONENT_BYTES_MAX {
+        Some(NameRule::ComponentTooLong)
+    } else if component == "." || component == ".." {
+        Some(NameRule::DotComponent)
+    } else if component.ends_with(['.', ' ']) {
+        Some(NameRule::WindowsEnd)
+    } else if bytes.len() > 1 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' {
+        Some(NameRule::DrivePrefix)
+    } else if is_windows_device(component) {
+        Some(NameRule::WindowsDevice)
+    } else {
+        None
+    }
+}
+
+/// Device names are reserved with any extension and in any case ("Naming Files", Microsoft).
+fn is_windows_device(component: &str) -> bool {
+    let stem = component.split('.').next().unwrap_or("").trim_end().to_ascii_uppercase();
+    if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") {
+        return true;
+    }
+    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
+    numbered.is_some_and(|rest| {
+        let mut rest = rest.chars();
+        matches!(rest.next(), Some('0'..='9' | '¹' | '²' | '³')) && rest.next().is_none()
+    })
+}
+
+/// C0 and C1 controls and DEL.
+fn is_control(c: char) -> bool {
+    c.is_control()
+}
+
+/// The characters with the Unicode property `Bidi_Control`.
+fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rule(name: &str) -> Option<NameRule> {
+        SafePath::parse(name).err().map(|error| error.rule)
+    }
+
+    #[test]
+    fn hostile_names_are_refused_by_rule() {
+        use NameRule::*;
+        let long = "x".repeat(256);
+        let deep = "d/".repeat(2100) + "f";
+        let cases: &[(&str, NameRule)] = &[
+            ("", Empty),
+            ("a//b", Empty),
+            ("a/", Empty),
+            ("/", Absolute),
+            ("/etc/passwd", Absolute),
+            ("..", DotComponent),
+            (".", DotComponent),
+            ("../x", DotComponent),
+            ("a/../../b", DotComponent),
+            ("a/..", DotComponent),
+            ("./a", DotComponent),
+            ("a/./b", DotComponent),
+            ("..\\x", Backslash),
+            ("a\\b", Backslash),
+            ("\\\\server\\share", Backslash),
+            ("a\0b", Control),
+            ("a\nb", Control),
+            ("\x1b]52;c;AAAA\x07", Control),
+            ("a\x7fb", Control),
+            ("a\u{9b}31m", Control),
+            ("a\tb", Control),
+            ("a\rb", Control),
+            ("\u{202e}fdp.exe", Bidi),
+            ("a\u{2066}b", Bidi),
+            ("a\u{200f}b", Bidi),
+            ("a\u{61c}b", Bidi),
+            ("e\u{301}", NotNormalised),
+            ("\u{212b}", NotNormalised),
+            ("CON", WindowsDevice),
+            ("con", WindowsDevice),
+            ("nul.txt", WindowsDevice),
+            ("a/AUX.c", WindowsDevice),
+            ("COM1", WindowsDevice),
+            ("lpt9.log", WindowsDevice),
+            ("COM¹", WindowsDevice),
+            ("CONIN$", WindowsDevice),
+            ("con .txt", WindowsDevice),
+            ("PRN.tar.gz", WindowsDevice),
+            ("a.", WindowsEnd),
+            ("a ", WindowsEnd),
+            ("a /b", WindowsEnd),
+            ("...", WindowsEnd),
+            ("C:x", DrivePrefix),
+            ("c:", DrivePrefix),
+            ("a/Z:b", DrivePrefix),
+            (&long, ComponentTooLong),
+            (&deep, TooLong),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(rule(name), Some(*expected), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn ordinary_names_of_all_kinds_are_taken() {
+        for name in [
+            "a",
+            "-rf",
+            "a b.txt",
+            "Ünïcödé.pdf",
+            "日本語.txt",
+            "🦀",
+            "a/.git/config",
+            "console",
+            "COM10",
+            "2026-01-01T10:00:00.log",
+            "What?.mkv",
+            "a..b",
+            "..a",
+            "~",
+            "$HOME",
+            "nullable.rs",
+        ] {
+            assert_eq!(rule(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_top_name_is_one_visible_component() {
+        assert!(SafePath::parse_top("report.pdf").is_ok());
+        for name in [".ssh", ".bashrc", "a/b", "..", ".", ""] {
+            assert!(SafePath::parse_top(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn extensions_keep_their_dot() {
+        for (name, extension) in
+            [("a.txt", ".txt"), ("a.tar.gz", ".gz"), ("a", ""), ("b/.rc", ""), ("x.d/a", "")]
+        {
+            assert_eq!(SafePath(name.into()).extension(), extension);
+        }
+    }
+
+    #[test]
+    fn clashes_are_found() {
+        let check = |files: &[&str], dirs: &[&str]| {
+            let parse =
+                |names: &[&str]| names.iter().map(|n| SafePath::parse(n).unwrap()).collect::<Vec<_>>();
+            check_together(parse(files).iter(), parse(dirs).iter()).err().map(|error| error.rule)
+        };
+        assert_eq!(check(&["s/a", "s/b/c"], &["s/d"]), None);
+        assert_eq!(check(&["s/A", "s/a"], &[]), Some(NameRule::CaseClash));
+        assert_eq!(check(&["s/straße", "s/STRASSE"], &[]), Some(NameRule::CaseClash));
+        assert_eq!(check(&["s/X/a", "s/x/b"], &[]), Some(NameRule::CaseClash));
+        assert_eq!(check(&["s/a", "s/a/b"], &[]), Some(NameRule::FileAndFolder));
+        assert_eq!(check(&["s/a/b", "s/a"], &[]), Some(NameRule::FileAndFolder));
+        assert_eq!(check(&["s/a"], &["s/a"]), Some(NameRule::FileAndFolder));
+        assert_eq!(check(&["s/a", "s/a"], &[]), Some(NameRule::Twice));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_stays_below_its_folder(name in "[a-zA-Z./\\\\: \\x00-\\x1f\u{202e}é]{0,24}") {
+            if let Ok(path) = SafePath::parse(&name) {
+                let normal = std::path::Path::new(path.as_str()).components()
+                    .all(|c| matches!(c, std::path::Component::Normal(_)));
+                prop_assert!(normal);
+                prop_assert_eq!(printable(path.as_str()), name);
+            }
+        }
+    }
+}

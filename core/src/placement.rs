@@ -1,0 +1,264 @@
+//! Placement: which peers are to hold which chunks of a new share.
+//!
+//! A whole share lives on one small set of peers rather than scattered over all: the fewer peers a
+//! share depends on, the likelier all of it can be read. The set is chosen by weighted rendezvous
+//! hashing (Thaler and Ravishankar 1998; weights as in Schindelhauer and Schomaker 2005), so that
+//! shares spread over the swarm in proportion to free space without anybody keeping a table.
+
+use std::cmp::Ordering;
+
+use crate::id::{PeerId, ShareId};
+use crate::limits::SPARES_MAX;
+
+/// A peer that could hold a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The peer.
+    pub peer: PeerId,
+    /// Bytes that it can still take.
+    pub free_bytes: u64,
+    /// Where it stands, if its operator said so.
+    pub zone: Option<String>,
+    /// The machine that it runs on, as far as its address tells.
+    pub host: String,
+}
+
+/// What is to be placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// The share.
+    pub share: ShareId,
+    /// Number of its chunks.
+    pub chunk_count: u32,
+    /// Bytes of its largest chunk after sealing.
+    pub chunk_bytes: u64,
+    /// How many peers are to hold each chunk.
+    pub replicas: usize,
+}
+
+/// Which peers are to hold which chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The sets of peers; together they cover every chunk once.
+    pub sets: Vec<CopySet>,
+    /// Peers to turn to when one of a set fails, best first.
+    pub spares: Vec<PeerId>,
+}
+
+/// Peers that each hold the same run of chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySet {
+    /// Index of the first chunk of the run.
+    pub first_chunk: u32,
+    /// Number of chunks in the run; 0 only for a share without chunks.
+    pub chunk_count: u32,
+    /// The peers.
+    pub peers: Vec<PeerId>,
+}
+
+/// A share that cannot be placed now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PlacementError {
+    /// Fewer peers than replicas.
+    #[error("{needed} peers are needed, {alive} are alive")]
+    TooFewPeers {
+        /// Replicas that were asked for.
+        needed: usize,
+        /// Peers there are.
+        alive: usize,
+    },
+    /// Enough peers, too little space on them.
+    #[error("the peers have too little free space for {needed_bytes} bytes on {replicas} of them")]
+    TooLittleSpace {
+        /// Bytes of the share after sealing.
+        needed_bytes: u64,
+        /// Replicas that were asked for.
+        replicas: usize,
+    },
+}
+
+/// Chooses the peers for a share.
+pub fn place(demand: Demand, candidates: &[Candidate]) -> Result<Placement, PlacementError> {
+    if candidates.len() < demand.replicas {
+        return Err(PlacementError::TooFewPeers { needed: demand.replicas, alive: candidates.len() });
+    }
+    let mut ranked: Vec<&Candidate> = candidates.iter().collect();
+    ranked.sort_by(|a, b| by_score(demand.share, a, b));
+
+    let share_bytes = u64::from(demand.chunk_count) * demand.chunk_bytes;
+    let roomy: Vec<&Candidate> = ranked.iter().copied().filter(|c| c.free_bytes >= share_bytes).collect();
+    if roomy.len() >= demand.replicas {
+        let chosen = spread(&roomy, demand.replicas);
+        let peers = ids(&chosen);
+        let spares = roomy.iter().map(|c| c.peer).filter(|p| !peers.contains(p)).take(SPARES_MAX).collect();
+        let set = CopySet { first_chunk: 0, chunk_count: demand.chunk_count, peers };
+        return Ok(Placement { sets: vec![set], spares });
+    }
+    place_across_sets(demand, ranked)
+        .ok_or(PlacementError::TooLittleSpace { needed_bytes: share_bytes, replicas: demand.replicas })
+}
+
+/// Cuts a share too large for one set into as few runs as needed: the roomiest peers together.
+fn place_across_sets(demand: Demand, mut ranked: Vec<&Candidate>) -> Option<Placement> {
+    ranked.sort_by_key(|c| std::cmp::Reverse(c.free_bytes));
+    let mut sets = Vec::new();
+    let mut first_chunk = 0;
+    let mut groups = ranked.chunks_exact(demand.replicas);
+    for group in groups.by_ref() {
+        let room = group.iter().map(|c| c.free_bytes).min()? / demand.chunk_bytes.max(1);
+        let left = demand.chunk_count - first_chunk;
+        let chunk_count = u32::try_from(room).unwrap_or(u32::MAX).min(left);
+        if chunk_count == 0 {
+            break;
+        }
+        sets.push(CopySet { first_chunk, chunk_count, peers: ids(group) });
+        first_chunk += chunk_count;
+        if first_chunk == demand.chunk_count {
+            let used = sets.len() * demand.replicas;
+            let spares = ranked[used..].iter().map(|c| c.peer).take(SPARES_MAX).collect();
+            return Some(Placement { sets, spares });
+        }
+    }
+    None
+}
+
+/// Takes `count` of the ranked candidates: first from new zones and hosts, then from new hosts, then any.
+fn spread<'a>(ranked: &[&'a Candidate], count: usize) -> Vec<&'a Candidate> {
+    let mut chosen: Vec<&Candidate> = Vec::with_capacity(count);
+    let new_host = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.host != c.host);
+    let new_zone = |c: &Candidate, chosen: &[&Candidate]| {
+        c.zone.is_none() || chosen.iter().all(|other| other.zone != c.zone)
+    };
+    let is_new = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.peer != c.peer);
+    let rounds: [&dyn Fn(&Candidate, &[&Candidate]) -> bool; 3] =
+        [&|c, chosen| new_zone(c, chosen) && new_host(c, chosen), &new_host, &is_new];
+    for fits in rounds {
+        for &candidate in ranked {
+            if chosen.len() < count && is_new(candidate, &chosen) && fits(candidate, &chosen) {
+                chosen.push(candidate);
+            }
+        }
+    }
+    chosen
+}
+
+fn ids(candidates: &[&Candidate]) -> Vec<PeerId> {
+    candidates.iter().map(|c| c.peer).collect()
+}
+
+fn by_score(share: ShareId, a: &Candidate, b: &Candidate) -> Ordering {
+    score(share, b).total_cmp(&score(share, a)).then(a.peer.cmp(&b.peer))
+}
+
+/// `weight / -ln(u)` with `u` uniform in (0, 1) from the pair's hash: the highest wins with a
+/// probability in proportion to its weight.
+#[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a draw")]
+fn score(share: ShareId, candidate: &Candidate) -> f64 {
+    let hash = blake3::hash(&[share.as_bytes().as_slice(), candidate.peer.as_bytes()].concat());
+    let mut draw = [0; 8];
+    draw.copy_from_slice(&hash.as_bytes()[..8]);
+    let uniform = ((u64::from_le_bytes(draw) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+    candidate.free_bytes as f64 / -uniform.ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn candidate(number: u8, free_bytes: u64) -> Candidate {
+        Candidate {
+            peer: PeerId::from_bytes([number; 32]),
+            free_bytes,
+            zone: None,
+            host: format!("host{number}"),
+        }
+    }
+
+    fn demand(share: u8, chunk_count: u32, replicas: usize) -> Demand {
+        Demand { share: ShareId::from_bytes([share; 32]), chunk_count, chunk_bytes: 100, replicas }
+    }
+
+    #[test]
+    fn too_few_peers_and_too_little_space_are_told_apart() {
+        let two = [candidate(1, 1000), candidate(2, 1000)];
+        let error = place(demand(1, 1, 3), &two).unwrap_err();
+        assert_eq!(error, PlacementError::TooFewPeers { needed: 3, alive: 2 });
+        let error = place(demand(1, 11, 2), &two).unwrap_err();
+        assert_eq!(error, PlacementError::TooLittleSpace { needed_bytes: 1100, replicas: 2 });
+    }
+
+    #[test]
+    fn zones_and_hosts_are_spread_where_there_are_any() {
+        for share in 0..50 {
+            let mut peers: Vec<Candidate> = (1..=6).map(|n| candidate(n, 1000)).collect();
+            for (position, peer) in peers.iter_mut().enumerate() {
+                peer.zone = Some(if position < 4 { "attic" } else { "cellar" }.into());
+                peer.host = format!("host{}", position / 2);
+            }
+            let placement = place(demand(share, 1, 2), &peers).unwrap();
+            let zones: BTreeSet<_> = placement.sets[0]
+                .peers
+                .iter()
+                .map(|id| peers.iter().find(|p| p.peer == *id).unwrap().zone.clone())
+                .collect();
+            assert_eq!(zones.len(), 2);
+            let placement = place(demand(share, 1, 3), &peers).unwrap();
+            let hosts: BTreeSet<_> = placement.sets[0]
+                .peers
+                .iter()
+                .map(|id| peers.iter().find(|p| p.peer == *id).unwrap().host.clone())
+                .collect();
+            assert_eq!(hosts.len(), 3);
+        }
+    }
+
+    #[test]
+    fn shares_spread_in_proportion_to_free_space() {
+        let peers = [candidate(1, 1 << 40), candidate(2, 3 << 40)];
+        let on_larger = (0..4000_u32).filter(|n| {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&n.to_le_bytes());
+            let demand = Demand { share: ShareId::from_bytes(id), ..demand(0, 1, 1) };
+            place(demand, &peers).unwrap().sets[0].peers[0] == peers[1].peer
+        });
+        let share = on_larger.count() as f64 / 4000.0;
+        assert!((0.72..0.78).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_share_too_large_for_one_set_spans_as_few_as_needed() {
+        let peers: Vec<Candidate> = (1..=5).map(|n| candidate(n, 600)).collect();
+        let placement = place(demand(1, 10, 2), &peers).unwrap();
+        let runs: Vec<_> = placement.sets.iter().map(|s| (s.first_chunk, s.chunk_count)).collect();
+        assert_eq!(runs, [(0, 6), (6, 4)]);
+        assert_eq!(placement.spares.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn every_chunk_is_covered_by_distinct_peers_with_room(
+            frees in proptest::collection::vec(0u64..5000, 0..12), chunk_count in 0u32..60, replicas in 1usize..5, share: u8,
+        ) {
+            let peers: Vec<Candidate> =
+                frees.iter().zip(0u8..).map(|(&free, n)| candidate(n, free)).collect();
+            if let Ok(placement) = place(demand(share, chunk_count, replicas), &peers) {
+                let mut end = 0;
+                let mut used = BTreeSet::new();
+                for set in &placement.sets {
+                    prop_assert_eq!(set.first_chunk, end);
+                    end += set.chunk_count;
+                    prop_assert_eq!(set.peers.len(), replicas);
+                    for id in &set.peers {
+                        prop_assert!(used.insert(*id), "a peer is used once");
+                        let free = peers.iter().find(|p| p.peer == *id).unwrap().free_bytes;
+                        prop_assert!(free >= u64::from(set.chunk_count) * 100);
+                    }
+                }
+                prop_assert_eq!(end, chunk_count);
+                prop_assert!(placement.spares.iter().all(|spare| !used.contains(spare)));
+            }
+        }
+    }
+}

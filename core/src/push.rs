@@ -1,0 +1,443 @@
+//! The sender's state machine: what to send where next, and when it is safe to publish.
+//!
+//! Events go in by [`Push::handle`], actions come out of [`Push::next`]. The machine sends no chunk
+//! before every peer of every set has said that it is ready, keeps at most `window` chunks in memory,
+//! replaces a peer that fails by a spare (which then gets all of its set's chunks), and asks to publish
+//! only when every peer of every set has confirmed that its chunks are on stable storage.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::chunk_set::ChunkSet;
+use crate::geometry::{ChunkIndex, Geometry};
+use crate::id::PeerId;
+use crate::limits::FAILURES_MAX;
+use crate::placement::Placement;
+
+/// What the shell is to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Ask the peer whether it is ready.
+    Offer(PeerId),
+    /// Read and seal the chunk once, and put it to each of the peers.
+    Send(ChunkIndex, Vec<PeerId>),
+    /// Hand the manifest to the peer, which answers once these chunks are on stable storage.
+    Commit(PeerId, ChunkSet),
+    /// Publish: every chunk is safe on as many peers as were asked for.
+    Publish,
+    /// Stop: a set has a gap that no spare can fill.
+    GiveUp,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The peer is ready and holds these chunks already.
+    Ready(PeerId, ChunkSet),
+    /// The peer confirmed the chunk.
+    Stored(PeerId, ChunkIndex),
+    /// The chunk did not arrive; it may be sent again.
+    Failed(PeerId, ChunkIndex),
+    /// The peer confirmed that its chunks are on stable storage.
+    Committed(PeerId),
+    /// The peer cannot confirm: it lacks these chunks.
+    Incomplete(PeerId, ChunkSet),
+    /// The peer is of no more use: it refused, is full or cannot be reached.
+    Lost(PeerId),
+}
+
+/// The state of one upload.
+#[derive(Debug)]
+pub struct Push {
+    sets: Vec<Set>,
+    spares: VecDeque<PeerId>,
+    members: BTreeMap<PeerId, Member>,
+    in_flight: BTreeMap<ChunkIndex, BTreeSet<PeerId>>,
+    offers: VecDeque<PeerId>,
+    window: usize,
+    phase: Phase,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    /// No chunk has been sent: some peer has yet to say that it is ready.
+    Asking,
+    Sending,
+    Published,
+    GivenUp,
+}
+
+#[derive(Debug)]
+struct Set {
+    chunks: ChunkSet,
+    peers: Vec<PeerId>,
+    /// Chunks below it were sent to every ready peer of the set, or are in flight.
+    cursor: u32,
+    end: u32,
+}
+
+#[derive(Debug)]
+struct Member {
+    set: usize,
+    state: MemberState,
+    held: ChunkSet,
+    failures: u32,
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum MemberState {
+    Asked,
+    Ready,
+    Committing,
+    Committed,
+}
+
+impl Push {
+    /// Starts an upload that keeps at most `window` chunks in memory.
+    pub fn new(geometry: &Geometry, placement: &Placement, window: usize) -> Self {
+        let chunk_count = geometry.chunk_count();
+        let mut push = Self {
+            sets: Vec::new(),
+            spares: placement.spares.iter().copied().collect(),
+            members: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            offers: VecDeque::new(),
+            window: window.max(1),
+            phase: Phase::Asking,
+        };
+        for set in &placement.sets {
+            let (start, end) = (set.first_chunk, set.first_chunk + set.chunk_count);
+            let chunks = ChunkSet::range(chunk_count, start..end);
+            push.sets.push(Set { chunks, peers: Vec::new(), cursor: start, end });
+            for &peer in &set.peers {
+                push.recruit(peer, push.sets.len() - 1);
+            }
+        }
+        push
+    }
+
+    /// The next thing to do; `None` until something happens.
+    #[expect(clippy::should_implement_trait, reason = "not an iterator: None means wait, not the end")]
+    pub fn next(&mut self) -> Option<Action> {
+        match self.phase {
+            Phase::Published => return None,
+            Phase::GivenUp => return Some(Action::GiveUp),
+            Phase::Asking | Phase::Sending => {}
+        }
+        if let Some(peer) = self.offers.pop_front() {
+            return Some(Action::Offer(peer));
+        }
+        if self.phase == Phase::Asking {
+            if self.members.values().any(|member| member.state == MemberState::Asked) {
+                return None;
+            }
+            self.phase = Phase::Sending;
+        }
+        self.next_send().or_else(|| self.next_commit()).or_else(|| self.publish())
+    }
+
+    /// Takes in what happened. Late news of a peer that was given up changes nothing.
+    pub fn handle(&mut self, event: Event) {
+        match event {
+            Event::Ready(peer, held) => self.ready(peer, held),
+            Event::Stored(peer, index) => {
+                self.landed(peer, index);
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.held.insert(index);
+                    member.failures = 0;
+                }
+            }
+            Event::Failed(peer, index) => {
+                self.landed(peer, index);
+                self.count_failure(peer);
+            }
+            Event::Committed(peer) => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.state = MemberState::Committed;
+                }
+            }
+            Event::Incomplete(peer, missing) => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.held = member.held.minus(&missing);
+                    member.state = MemberState::Ready;
+                }
+                self.count_failure(peer);
+            }
+            Event::Lost(peer) => self.lose(peer),
+        }
+    }
+
+    /// Who holds what, in the order of the sets; complete once [`Action::Publish`] came out.
+    pub fn holders(&self) -> Vec<(PeerId, ChunkSet)> {
+        let of_set = |set: &Set| set.peers.iter().map(|&peer| (peer, set.chunks.clone())).collect::<Vec<_>>();
+        self.sets.iter().flat_map(of_set).collect()
+    }
+
+    /// Replicas still to be stored, over all peers of the sets: chunks times peers.
+    pub fn replicas_left(&self) -> u64 {
+        let left = |member: &Member| self.sets[member.set].chunks.minus(&member.held).len();
+        self.members.values().map(|member| u64::from(left(member))).sum()
+    }
+
+    fn recruit(&mut self, peer: PeerId, set: usize) {
+        let held = ChunkSet::empty(self.sets[set].chunks.chunk_count());
+        self.sets[set].peers.push(peer);
+        self.members.insert(peer, Member { set, state: MemberState::Asked, held, failures: 0 });
+        self.offers.push_back(peer);
+    }
+
+    fn ready(&mut self, peer: PeerId, held: ChunkSet) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        if held.chunk_count() == member.held.chunk_count() {
+            member.held = held;
+        }
+        member.state = MemberState::Ready;
+        let set = member.set;
+        self.rewind(set);
+    }
+
+    /// The chunk's bytes are no longer in memory on behalf of this peer.
+    fn landed(&mut self, peer: PeerId, index: ChunkIndex) {
+        if let Some(waiting) = self.in_flight.get_mut(&index) {
+            waiting.remove(&peer);
+            if waiting.is_empty() {
+                self.in_flight.remove(&index);
+            }
+        }
+    }
+
+    fn count_failure(&mut self, peer: PeerId) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
+        member.failures += 1;
+        let (failures, set) = (member.failures, member.set);
+        if failures >= FAILURES_MAX {
+            self.lose(peer);
+        } else {
+            self.rewind(set);
+        }
+    }
+
+    fn lose(&mut self, peer: PeerId) {
+        self.spares.retain(|&spare| spare != peer);
+        self.offers.retain(|&offer| offer != peer);
+        let Some(member) = self.members.remove(&peer) else { return };
+        self.sets[member.set].peers.retain(|&other| other != peer);
+        self.in_flight.retain(|_, waiting| {
+            waiting.remove(&peer);
+            !waiting.is_empty()
+        });
+        match self.spares.pop_front() {
+            Some(spare) => self.recruit(spare, member.set),
+            None => self.phase = Phase::GivenUp,
+        }
+    }
+
+    fn rewind(&mut self, set: usize) {
+        let set = &mut self.sets[set];
+        set.cursor = set.chunks.first_common(&set.chunks, 0).map_or(set.end, ChunkIndex::get);
+    }
+
+    fn next_send(&mut self) -> Option<Action> {
+        if self.in_flight.len() >= self.window {
+            return None;
+        }
+        for set in &mut self.sets {
+            while let Some(index) = set.chunks.first_common(&set.chunks, set.cursor) {
+                if self.in_flight.contains_key(&index) {
+                    // The chunk is on its way to the set's other peers: come back when it has landed.
+                    if lacking(&self.members, &set.peers, index).any(|p| !self.in_flight[&index].contains(&p))
+                    {
+                        break;
+                    }
+                    set.cursor = index.get() + 1;
+                    continue;
+                }
+                let to: Vec<PeerId> = lacking(&self.members, &set.peers, index).collect();
+                set.cursor = index.get() + 1;
+                if !to.is_empty() {
+                    self.in_flight.insert(index, to.iter().copied().collect());
+                    return Some(Action::Send(index, to));
+                }
+            }
+        }
+        None
+    }
+
+    fn next_commit(&mut self) -> Option<Action> {
+        if !self.everything_is_stored() {
+            return None;
+        }
+        let (&peer, member) = self.members.iter_mut().find(|(_, m)| m.state == MemberState::Ready)?;
+        member.state = MemberState::Committing;
+        Some(Action::Commit(peer, self.sets[member.set].chunks.clone()))
+    }
+
+    /// The manifest needs the id of every chunk, so nobody commits before everything is stored.
+    fn everything_is_stored(&self) -> bool {
+        self.in_flight.is_empty()
+            && self.members.values().all(|member| {
+                member.state != MemberState::Asked && member.held.contains_all(&self.sets[member.set].chunks)
+            })
+    }
+
+    fn publish(&mut self) -> Option<Action> {
+        let all = self.members.values().all(|member| member.state == MemberState::Committed);
+        (all && !self.members.is_empty()).then(|| {
+            self.phase = Phase::Published;
+            Action::Publish
+        })
+    }
+}
+
+/// The ready peers of a set that lack the chunk.
+fn lacking<'a>(
+    members: &'a BTreeMap<PeerId, Member>,
+    peers: &'a [PeerId],
+    index: ChunkIndex,
+) -> impl Iterator<Item = PeerId> + 'a {
+    peers.iter().copied().filter(move |peer| {
+        members.get(peer).is_some_and(|m| m.state != MemberState::Asked && !m.held.contains(index))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::ChunkSize;
+    use crate::placement::CopySet;
+
+    fn peer(number: u8) -> PeerId {
+        PeerId::from_bytes([number; 32])
+    }
+
+    fn geometry(chunk_count: u64) -> Geometry {
+        Geometry::new(chunk_count << 16, ChunkSize::from_log2(16).unwrap()).unwrap()
+    }
+
+    fn push(chunk_count: u32, spares: &[u8]) -> Push {
+        let set = CopySet { first_chunk: 0, chunk_count, peers: vec![peer(1), peer(2)] };
+        let spares = spares.iter().map(|&n| peer(n)).collect();
+        Push::new(&geometry(chunk_count.into()), &Placement { sets: vec![set], spares }, 4)
+    }
+
+    fn drain(push: &mut Push) -> Vec<Action> {
+        std::iter::from_fn(|| push.next()).take(100).collect()
+    }
+
+    fn make_ready(push: &mut Push, chunk_count: u32) {
+        for number in [1, 2] {
+            push.handle(Event::Ready(peer(number), ChunkSet::empty(chunk_count)));
+        }
+    }
+
+    #[test]
+    fn no_chunk_is_sent_before_every_peer_is_ready() {
+        let mut push = push(3, &[]);
+        assert_eq!(drain(&mut push), [Action::Offer(peer(1)), Action::Offer(peer(2))]);
+        push.handle(Event::Ready(peer(1), ChunkSet::empty(3)));
+        assert_eq!(drain(&mut push), []);
+        push.handle(Event::Ready(peer(2), ChunkSet::empty(3)));
+        assert!(matches!(push.next(), Some(Action::Send(_, to)) if to == [peer(1), peer(2)]));
+    }
+
+    #[test]
+    fn the_window_bounds_what_is_in_memory() {
+        let mut push = push(9, &[]);
+        make_ready(&mut push, 9);
+        let sends = drain(&mut push).into_iter().filter(|a| matches!(a, Action::Send(..))).count();
+        assert_eq!(sends, 4);
+        let first = geometry(9).index(0).unwrap();
+        push.handle(Event::Stored(peer(1), first));
+        assert_eq!(drain(&mut push), [], "the second peer still waits for the bytes");
+        push.handle(Event::Stored(peer(2), first));
+        assert_eq!(drain(&mut push).len(), 1);
+    }
+
+    #[test]
+    fn what_a_peer_holds_already_is_not_sent_again() {
+        let mut push = push(3, &[]);
+        drain(&mut push);
+        push.handle(Event::Ready(peer(1), ChunkSet::full(3)));
+        push.handle(Event::Ready(peer(2), ChunkSet::range(3, 0..2)));
+        let last = geometry(3).index(2).unwrap();
+        assert_eq!(drain(&mut push), [Action::Send(last, vec![peer(2)])]);
+    }
+
+    #[test]
+    fn it_publishes_only_after_every_peer_committed() {
+        let mut push = push(1, &[]);
+        make_ready(&mut push, 1);
+        drain(&mut push);
+        let only = geometry(1).index(0).unwrap();
+        push.handle(Event::Stored(peer(1), only));
+        assert_eq!(drain(&mut push), []);
+        push.handle(Event::Stored(peer(2), only));
+        assert_eq!(drain(&mut push).len(), 2, "two commits");
+        push.handle(Event::Committed(peer(1)));
+        assert_eq!(drain(&mut push), []);
+        push.handle(Event::Committed(peer(2)));
+        assert_eq!(drain(&mut push), [Action::Publish]);
+        assert_eq!(push.holders().len(), 2);
+    }
+
+    #[test]
+    fn a_spare_takes_the_place_of_a_lost_peer_and_gets_everything() {
+        let mut push = push(2, &[3]);
+        make_ready(&mut push, 2);
+        drain(&mut push);
+        for index in geometry(2).indices() {
+            push.handle(Event::Stored(peer(1), index));
+        }
+        push.handle(Event::Lost(peer(2)));
+        assert_eq!(drain(&mut push), [Action::Offer(peer(3))]);
+        push.handle(Event::Ready(peer(3), ChunkSet::empty(2)));
+        let sends = drain(&mut push);
+        assert_eq!(sends.len(), 2);
+        assert!(sends.iter().all(|a| matches!(a, Action::Send(_, to) if to == &[peer(3)])), "{sends:?}");
+    }
+
+    #[test]
+    fn without_a_spare_it_gives_up() {
+        let mut push = push(2, &[]);
+        drain(&mut push);
+        push.handle(Event::Lost(peer(1)));
+        assert_eq!(push.next(), Some(Action::GiveUp));
+    }
+
+    #[test]
+    fn a_peer_that_keeps_failing_is_replaced() {
+        let mut push = push(1, &[3]);
+        make_ready(&mut push, 1);
+        let only = geometry(1).index(0).unwrap();
+        for _ in 0..FAILURES_MAX {
+            assert!(drain(&mut push).iter().any(|a| matches!(a, Action::Send(..))));
+            push.handle(Event::Failed(peer(1), only));
+            push.handle(Event::Stored(peer(2), only));
+        }
+        assert_eq!(drain(&mut push), [Action::Offer(peer(3))]);
+    }
+
+    #[test]
+    fn a_peer_that_cannot_commit_gets_the_missing_chunks_again() {
+        let mut push = push(1, &[]);
+        make_ready(&mut push, 1);
+        drain(&mut push);
+        let only = geometry(1).index(0).unwrap();
+        for number in [1, 2] {
+            push.handle(Event::Stored(peer(number), only));
+        }
+        drain(&mut push);
+        push.handle(Event::Incomplete(peer(1), ChunkSet::full(1)));
+        assert_eq!(drain(&mut push), [Action::Send(only, vec![peer(1)])]);
+    }
+
+    #[test]
+    fn an_empty_share_is_committed_and_published() {
+        let mut push = push(0, &[]);
+        make_ready(&mut push, 0);
+        let actions = drain(&mut push);
+        assert_eq!(actions.iter().filter(|a| matches!(a, Action::Commit(..))).count(), 2);
+        push.handle(Event::Committed(peer(1)));
+        push.handle(Event::Committed(peer(2)));
+        assert_eq!(drain(&mut push), [Action::Publish]);
+    }
+}

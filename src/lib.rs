@@ -1,0 +1,1 @@
+//! The library around the one binary; its modules follow.

@@ -1,0 +1,2 @@
+//! The swarmdrop command.
+fn main() {}
