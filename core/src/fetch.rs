@@ -214,10 +214,8 @@ impl Fetch {
     }
 
     fn drop_source(&mut self, peer: PeerId, standing: Standing) {
-        if let Some(source) = self.sources.get_mut(&peer) {
-            if source.is_good() {
-                source.standing = standing;
-            }
+        if let Some(source) = self.sources.get_mut(&peer).filter(|source| source.is_good()) {
+            source.standing = standing;
         }
     }
 

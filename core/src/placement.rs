@@ -130,11 +130,14 @@ fn spread<'a>(ranked: &[&'a Candidate], count: usize) -> Vec<&'a Candidate> {
         c.zone.is_none() || chosen.iter().all(|other| other.zone != c.zone)
     };
     let is_new = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.peer != c.peer);
-    let rounds: [&dyn Fn(&Candidate, &[&Candidate]) -> bool; 3] =
-        [&|c, chosen| new_zone(c, chosen) && new_host(c, chosen), &new_host, &is_new];
-    for fits in rounds {
+    for round in 0..3 {
         for &candidate in ranked {
-            if chosen.len() < count && is_new(candidate, &chosen) && fits(candidate, &chosen) {
+            let fits = match round {
+                0 => new_zone(candidate, &chosen) && new_host(candidate, &chosen),
+                1 => new_host(candidate, &chosen),
+                _ => true,
+            };
+            if chosen.len() < count && fits && is_new(candidate, &chosen) {
                 chosen.push(candidate);
             }
         }

@@ -1,0 +1,172 @@
+//! Requests and responses under the typed clients: one pool of connections, no redirects, no proxies,
+//! no decompression; every wait has an end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use swarmdrop_core::api::{Problem, ProblemKind};
+use swarmdrop_core::id::Secret;
+use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT};
+
+use super::connector::Connector;
+
+/// Idle connections are dropped before the server drops them, so that a request rarely meets a closed one.
+const POOL_IDLE: Duration = Duration::from_secs(8);
+
+/// Why a call did not do what it should; each variant is something else to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers there, or not in time: another address, peer or moment may.
+    #[error("{server} cannot be reached: {why}")]
+    Unreachable {
+        /// The address that was tried.
+        server: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The server refused, and says why.
+    #[error("{server} refused: {} ({})", .problem.title, .problem.detail)]
+    Refused {
+        /// Who refused.
+        server: String,
+        /// Why.
+        problem: Problem,
+    },
+    /// The answer is none that the protocol has.
+    #[error("{server} answered with something else than swarmdrop does: {what}")]
+    Protocol {
+        /// Who answered.
+        server: String,
+        /// What was wrong with it.
+        what: String,
+    },
+}
+
+impl ClientError {
+    /// The kind of problem, if the server named one.
+    pub fn problem(&self) -> Option<ProblemKind> {
+        match self {
+            Self::Refused { problem, .. } => Some(problem.kind),
+            _ => None,
+        }
+    }
+}
+
+/// The shared pool of connections. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Http {
+    client: Client<Connector, Full<Bytes>>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .http1_max_buf_size(512 << 10)
+            .build(Connector);
+        Self { client }
+    }
+}
+
+/// A request before it is sent.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// `host:port`.
+    pub(super) server: &'a str,
+    pub(super) path: String,
+    pub(super) access: Option<&'a Secret>,
+    pub(super) body: Bytes,
+    pub(super) timeout: Duration,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: Method, server: &'a str, path: impl Into<String>) -> Self {
+        let timeout = REQUEST_TIMEOUT;
+        Self { method, server, path: path.into(), access: None, body: Bytes::new(), timeout }
+    }
+
+    pub(super) fn json(mut self, body: &impl Serialize) -> Self {
+        self.body = Bytes::from(serde_json::to_vec(body).expect("requests have string keys"));
+        self
+    }
+
+    pub(super) fn access(mut self, access: &'a Secret) -> Self {
+        self.access = Some(access);
+        self
+    }
+}
+
+impl Http {
+    /// Sends a request and waits for the head of a successful response.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Response<Incoming>, ClientError> {
+        let unreachable = |why: String| ClientError::Unreachable { server: call.server.to_owned(), why };
+        let mut request = Request::builder()
+            .method(call.method)
+            .uri(format!("http://{}{}", call.server, call.path))
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(access) = call.access {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", access.expose_text()));
+        }
+        let request = request.body(Full::new(call.body)).map_err(|error| unreachable(error.to_string()))?;
+        let response = match tokio::time::timeout(call.timeout, self.client.request(request)).await {
+            Err(_) => return Err(unreachable("no answer in time".into())),
+            Ok(Err(error)) => return Err(unreachable(innermost(&error))),
+            Ok(Ok(response)) => response,
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refusal(call.server, response).await)
+    }
+
+    /// Sends a request whose response is JSON of at most `max` bytes.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        max: usize,
+    ) -> Result<T, ClientError> {
+        let server = call.server.to_owned();
+        let timeout = call.timeout;
+        let response = self.send(call).await?;
+        let protocol = |what: String| ClientError::Protocol { server: server.clone(), what };
+        let body = Limited::new(response.into_body(), max).collect();
+        let body = match tokio::time::timeout(timeout, body).await {
+            Err(_) => return Err(ClientError::Unreachable { server, why: "the answer stalled".into() }),
+            Ok(body) => body.map_err(|error| protocol(error.to_string()))?,
+        };
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| protocol(error.to_string()))
+    }
+}
+
+async fn refusal(server: &str, response: Response<Incoming>) -> ClientError {
+    let status: StatusCode = response.status();
+    let body = Limited::new(response.into_body(), JSON_BODY_BYTES_MAX).collect();
+    let body = tokio::time::timeout(REQUEST_TIMEOUT, body).await;
+    let problem = match body {
+        Ok(Ok(body)) => serde_json::from_slice(&body.to_bytes()).ok(),
+        _ => None,
+    };
+    let server = server.to_owned();
+    match problem {
+        Some(problem) => ClientError::Refused { server, problem },
+        None => ClientError::Protocol { server, what: format!("status {status} without a problem document") },
+    }
+}
+
+/// The cause at the bottom says most: "connection refused" rather than "client error".
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

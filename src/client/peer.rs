@@ -1,0 +1,157 @@
+//! The peer's API as typed calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use swarmdrop_core::api::{
+    CommitRequest, CommitResponse, Health, HoldingResponse, OfferRequest, OfferResponse, PeerAddress,
+    ProblemKind,
+};
+use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
+use swarmdrop_core::limits::{BODY_IDLE_TIMEOUT, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX};
+
+use super::http::{Call, ClientError, Http, innermost};
+
+/// One peer.
+#[derive(Debug, Clone)]
+pub struct PeerClient {
+    http: Http,
+    peer: Arc<PeerAddress>,
+    /// Which of the addresses worked last.
+    address: Arc<AtomicUsize>,
+}
+
+/// What a peer served for a chunk id.
+#[derive(Debug)]
+pub enum ChunkAnswer {
+    /// Bytes of the right length, not yet verified.
+    Sealed(Vec<u8>),
+    /// The peer does not have the chunk.
+    Missing,
+    /// Something of another length.
+    Wrong,
+}
+
+impl PeerClient {
+    /// The peer at these addresses.
+    pub fn new(http: Http, peer: PeerAddress) -> Self {
+        Self { http, peer: Arc::new(peer), address: Arc::default() }
+    }
+
+    /// The peer's id.
+    pub fn id(&self) -> PeerId {
+        self.peer.id
+    }
+
+    /// What the peer's operator calls it.
+    pub fn name(&self) -> &str {
+        &self.peer.name
+    }
+
+    /// Who answers there.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.json(|server| Call::new(Method::GET, server, "/healthz")).await
+    }
+
+    /// Asks whether the peer is ready for a share.
+    pub async fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<OfferResponse, ClientError> {
+        let path = format!("/v1/shares/{share}/offer");
+        let body = Bytes::from(serde_json::to_vec(request).expect("requests have string keys"));
+        let call = |server| Call { body: body.clone(), ..Call::new(Method::POST, server, path.clone()) };
+        self.json(call).await
+    }
+
+    /// Puts a chunk of a share that was offered.
+    pub async fn put_chunk(&self, share: ShareId, id: ChunkId, sealed: Bytes) -> Result<(), ClientError> {
+        let path = format!("/v1/chunks/{id}?share={share}");
+        let call = |server| Call { body: sealed.clone(), ..Call::new(Method::PUT, server, path.clone()) };
+        self.first_reachable(|server| self.http.send(call(server))).await.map(drop)
+    }
+
+    /// Gets a chunk of `sealed_len` bytes. More is never read.
+    pub async fn get_chunk(&self, id: ChunkId, sealed_len: usize) -> Result<ChunkAnswer, ClientError> {
+        let call = |server| Call::new(Method::GET, server, format!("/v1/chunks/{id}"));
+        let response = match self.first_reachable(|server| self.http.send(call(server))).await {
+            Err(error) if error.problem() == Some(ProblemKind::ChunkNotFound) => {
+                return Ok(ChunkAnswer::Missing);
+            }
+            response => response?,
+        };
+        if response.status() != StatusCode::OK {
+            return Ok(ChunkAnswer::Wrong);
+        }
+        let mut body = response.into_body();
+        let mut sealed = Vec::with_capacity(sealed_len);
+        let unreachable = |why: String| ClientError::Unreachable { server: self.peer.name.clone(), why };
+        loop {
+            let frame = match tokio::time::timeout(BODY_IDLE_TIMEOUT, body.frame()).await {
+                Err(_) => return Err(unreachable("the chunk stalled".into())),
+                Ok(None) => break,
+                Ok(Some(frame)) => frame.map_err(|error| unreachable(innermost(&error)))?,
+            };
+            let data = frame.into_data().unwrap_or_default();
+            if sealed.len() + data.len() > sealed_len {
+                return Ok(ChunkAnswer::Wrong);
+            }
+            sealed.extend_from_slice(&data);
+        }
+        Ok(if sealed.len() == sealed_len { ChunkAnswer::Sealed(sealed) } else { ChunkAnswer::Wrong })
+    }
+
+    /// Which chunks of a share the peer holds.
+    pub async fn holding(&self, share: ShareId, access: &Secret) -> Result<HoldingResponse, ClientError> {
+        let path = format!("/v1/shares/{share}/chunks");
+        self.json(|server| Call::new(Method::GET, server, path.clone()).access(access)).await
+    }
+
+    /// Hands over manifest and terms; the peer answers when its chunks are on stable storage.
+    pub async fn commit(
+        &self,
+        share: ShareId,
+        request: &CommitRequest,
+    ) -> Result<CommitResponse, ClientError> {
+        let path = format!("/v1/shares/{share}/manifest");
+        let body = Bytes::from(serde_json::to_vec(request).expect("requests have string keys"));
+        let call = |server| Call {
+            body: body.clone(),
+            timeout: COMMIT_TIMEOUT,
+            ..Call::new(Method::PUT, server, path.clone())
+        };
+        self.json(call).await
+    }
+
+    async fn json<'a, T: DeserializeOwned>(
+        &'a self,
+        call: impl Fn(&'a str) -> Call<'a> + Send + Sync,
+    ) -> Result<T, ClientError> {
+        self.first_reachable(|server| self.http.json(call(server), JSON_BODY_BYTES_MAX)).await
+    }
+
+    /// Tries the address that worked last, then the others.
+    async fn first_reachable<'a, T, F>(
+        &'a self,
+        attempt: impl Fn(&'a str) -> F + Send + Sync,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>> + Send,
+    {
+        let addresses = &self.peer.addresses;
+        let why = "the tracker gave no address for it".to_owned();
+        let mut last = ClientError::Unreachable { server: self.peer.name.clone(), why };
+        let first = self.address.load(Ordering::Relaxed);
+        for number in (first..addresses.len()).chain(0..first.min(addresses.len())) {
+            match attempt(&addresses[number]).await {
+                Err(error @ ClientError::Unreachable { .. }) => last = error,
+                answer => {
+                    self.address.store(number, Ordering::Relaxed);
+                    return answer;
+                }
+            }
+        }
+        Err(last)
+    }
+}

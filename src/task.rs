@@ -1,0 +1,76 @@
+//! Tasks: every one has a name, an owner that waits for it, and a way to be told to stop.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::failure::Kind;
+
+/// A group of tasks that stop together.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// A group that stops when this one does, and may stop before it.
+    pub fn child(&self) -> Self {
+        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+    }
+
+    /// The token by which the group's tasks learn that they are to stop.
+    pub const fn stop_token(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Starts a task of the group.
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        self.tracker.spawn(future.instrument(tracing::debug_span!("task", name)))
+    }
+
+    /// Tells the tasks to stop and waits until all have ended, at most `patience` long.
+    pub async fn stop(&self, patience: Duration) {
+        self.stop.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
+            tracing::warn!(left = self.tracker.len(), "some tasks did not stop in time");
+        }
+    }
+}
+
+/// Runs `work`, which blocks (file access, cryptography), on a thread where that is allowed.
+/// A panic in it goes on here.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down and took the work off its queue: nobody waits for it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Waits for the user or the system to ask for an end; which of the two it was.
+pub async fn asked_to_end() -> Kind {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Kind::Interrupted,
+        _ = terminate.recv() => Kind::Terminated,
+    }
+}

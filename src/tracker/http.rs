@@ -1,0 +1,153 @@
+//! The tracker's routes, and the handlers that turn requests into calls.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use swarmdrop_core::api::{
+    Health, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList,
+    Problem, PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
+};
+use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Tracker, metrics};
+use crate::clock;
+use crate::server::{Access, Id, JsonBody, Refusal, RemoteAddr};
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "swarmdrop tracker",
+    description = "Who is alive and who holds what. Errors are RFC 9457 problem documents.",
+    license(name = "MIT OR Apache-2.0")
+))]
+struct ApiDoc;
+
+/// Every route of the tracker.
+pub(super) fn router(tracker: Arc<Tracker>) -> Router {
+    let (router, api) = documented().split_for_parts();
+    let json = api.to_json().expect("the description is made of plain values");
+    let openapi = get(|| async move { ([(CONTENT_TYPE, "application/json")], json) });
+    router.route("/openapi.json", openapi).with_state(tracker)
+}
+
+/// The description of the tracker's API (OpenAPI 3.1).
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().into_openapi()
+}
+
+fn documented() -> OpenApiRouter<Arc<Tracker>> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(register, list_peers))
+        .routes(routes!(heartbeat))
+        .routes(routes!(leave))
+        .routes(routes!(open_share))
+        .routes(routes!(publish, look_up))
+        .routes(routes!(put_terms))
+        .routes(routes!(health))
+        .routes(routes!(show_metrics))
+}
+
+/// Register a peer, or refresh its registration. The tracker dials the peer back before it answers.
+#[utoipa::path(post, path = "/v1/peers", request_body = RegisterRequest,
+    responses((status = 200, body = RegisterResponse), (status = "default", body = Problem)))]
+async fn register(
+    State(tracker): State<Arc<Tracker>>,
+    Extension(remote): Extension<RemoteAddr>,
+    JsonBody(request): JsonBody<RegisterRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<Json<RegisterResponse>, Refusal> {
+    tracker.register(request, remote.0.ip()).await.map(Json)
+}
+
+/// All registered peers.
+#[utoipa::path(get, path = "/v1/peers", responses((status = 200, body = PeerList)))]
+async fn list_peers(State(tracker): State<Arc<Tracker>>) -> Json<PeerList> {
+    Json(tracker.list())
+}
+
+/// A peer says that it is there, and learns what to do.
+#[utoipa::path(post, path = "/v1/peers/{id}/heartbeat", params(("id" = String, Path, description = "peer id")),
+    request_body = HeartbeatRequest,
+    responses((status = 200, body = HeartbeatResponse), (status = "default", body = Problem)))]
+async fn heartbeat(
+    State(tracker): State<Arc<Tracker>>,
+    Id(id): Id<PeerId>,
+    JsonBody(request): JsonBody<HeartbeatRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<Json<HeartbeatResponse>, Refusal> {
+    tracker.heartbeat(id, request).await.map(Json)
+}
+
+/// A peer goes. What it holds is not forgotten: it may come back.
+#[utoipa::path(delete, path = "/v1/peers/{id}", params(("id" = String, Path, description = "peer id")),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn leave(State(tracker): State<Arc<Tracker>>, Id(id): Id<PeerId>) -> Result<StatusCode, Refusal> {
+    tracker.leave(id).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Ask where to push a new share. Nothing is kept: asking again gives the peers of that moment.
+#[utoipa::path(post, path = "/v1/shares", request_body = OpenRequest,
+    responses((status = 200, body = OpenResponse), (status = "default", body = Problem)))]
+async fn open_share(
+    State(tracker): State<Arc<Tracker>>,
+    JsonBody(request): JsonBody<OpenRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<Json<OpenResponse>, Refusal> {
+    tracker.open(&request).map(Json)
+}
+
+/// Publish a share that is on its peers' disks. The first manifest of a share is final.
+#[utoipa::path(put, path = "/v1/shares/{id}", params(("id" = String, Path, description = "share id")),
+    request_body = PublishRequest, responses((status = 204), (status = "default", body = Problem)))]
+async fn publish(
+    State(tracker): State<Arc<Tracker>>,
+    Id(share): Id<ShareId>,
+    JsonBody(request): JsonBody<PublishRequest, MANIFEST_BODY_BYTES_MAX>,
+) -> Result<StatusCode, Refusal> {
+    tracker.publish(share, request).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Look a share up: manifest, terms and sources. Needs `Authorization: Bearer ACCESS`.
+#[utoipa::path(get, path = "/v1/shares/{id}", params(("id" = String, Path, description = "share id")),
+    responses((status = 200, body = LookUpResponse), (status = "default", body = Problem)))]
+async fn look_up(
+    State(tracker): State<Arc<Tracker>>,
+    Id(share): Id<ShareId>,
+    Access(access): Access,
+) -> Result<Json<LookUpResponse>, Refusal> {
+    tracker.look_up(share, &access).await.map(Json)
+}
+
+/// Replace the terms of a share by newer ones, signed by the share's key: extend it or delete it.
+#[utoipa::path(put, path = "/v1/shares/{id}/terms", params(("id" = String, Path, description = "share id")),
+    request_body = TermsRequest, responses((status = 204), (status = "default", body = Problem)))]
+async fn put_terms(
+    State(tracker): State<Arc<Tracker>>,
+    Id(share): Id<ShareId>,
+    JsonBody(request): JsonBody<TermsRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<StatusCode, Refusal> {
+    tracker.replace_terms(share, &request.terms).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Who answers here.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, body = Health)))]
+async fn health(State(tracker): State<Arc<Tracker>>) -> Json<Health> {
+    Json(Health {
+        role: Role::Tracker,
+        id: tracker.id.to_string(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        now_ms: clock::now_ms(),
+    })
+}
+
+/// Counters and gauges in the OpenMetrics text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+async fn show_metrics(State(tracker): State<Arc<Tracker>>) -> impl IntoResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, content_type)], metrics::render(&tracker).await)
+}

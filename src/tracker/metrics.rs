@@ -1,0 +1,55 @@
+//! What `/metrics` shows, in the OpenMetrics text format.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry as MetricRegistry;
+use swarmdrop_core::registry::Liveness;
+
+use super::Tracker;
+
+/// Counters of one tracker; each has its own registry, so that several can run in one process.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    /// Registrations taken.
+    pub(super) registrations: Counter,
+    /// Heartbeats taken.
+    pub(super) heartbeats: Counter,
+    /// Uploads opened.
+    pub(super) opened: Counter,
+    /// Shares published.
+    pub(super) published: Counter,
+    /// Shares looked up.
+    pub(super) look_ups: Counter,
+}
+
+/// The tracker's metrics as text.
+pub(super) async fn render(tracker: &Tracker) -> String {
+    use prometheus_client::metrics::family::Family;
+    use prometheus_client::metrics::gauge::Gauge;
+
+    let metrics = &tracker.metrics;
+    let mut registry = MetricRegistry::with_prefix("swarmdrop_tracker");
+    registry.register("registrations", "Peer registrations taken", metrics.registrations.clone());
+    registry.register("heartbeats", "Heartbeats taken", metrics.heartbeats.clone());
+    registry.register("uploads_opened", "Uploads opened", metrics.opened.clone());
+    registry.register("shares_published", "Shares published", metrics.published.clone());
+    registry.register("look_ups", "Shares looked up", metrics.look_ups.clone());
+
+    let peers = Family::<[(&str, &str); 1], Gauge>::default();
+    for (state, word) in
+        [(Liveness::Alive, "alive"), (Liveness::Suspect, "suspect"), (Liveness::Dead, "dead")]
+    {
+        let count = tracker.registry.lock().peers(tracker.now_ms()).filter(|(_, s)| *s == state).count();
+        let gauge = peers.get_or_create_owned(&[("state", word)]);
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    registry.register("peers", "Registered peers by state", peers);
+    let shares = Gauge::<i64>::default();
+    let count = tracker.store.share_count().await.unwrap_or(0);
+    shares.set(i64::try_from(count).unwrap_or(i64::MAX));
+    registry.register("shares", "Shares known", shares);
+
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("writing to a string does not fail");
+    text
+}

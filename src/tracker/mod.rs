@@ -1,0 +1,155 @@
+//! The tracker: who is alive, who holds what. It never sees a key, a file name or a byte of content.
+
+mod http;
+mod metrics;
+mod peers;
+mod shares;
+mod store;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use swarmdrop_core::id::TrackerId;
+use swarmdrop_core::link::{Invite, TrackerUrl};
+use swarmdrop_core::registry::{Registry, Rules};
+use tokio::net::TcpListener;
+
+use crate::client::Http;
+use crate::clock;
+use crate::failure::{Failure, Kind};
+use crate::identity::Identity;
+use crate::server;
+use crate::task::Tasks;
+use store::{SqliteStore, Store, StoreError};
+
+pub use http::openapi;
+
+const DATABASE_FILE: &str = "tracker.db";
+/// How long a share stays known after its end, so that late readers learn that it ended.
+const TOMBSTONE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How to run a tracker.
+#[derive(Debug, Clone)]
+pub struct TrackerConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The folder that holds its key and database.
+    pub data: PathBuf,
+    /// Where others reach it, if not where it listens.
+    pub public_url: Option<TrackerUrl>,
+    /// When silence of a peer means what.
+    pub rules: Rules,
+}
+
+/// A tracker that listens.
+#[derive(Debug)]
+pub struct RunningTracker {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What peers and senders need to join.
+    pub invite: Invite,
+    tasks: Tasks,
+}
+
+/// What the handlers share.
+struct Tracker {
+    id: TrackerId,
+    registry: Mutex<Registry>,
+    store: Box<dyn Store>,
+    /// To dial a registering peer back.
+    dialer: Http,
+    started: Instant,
+    metrics: metrics::Metrics,
+}
+
+/// Starts a tracker.
+pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracker, Failure> {
+    let identity = Identity::open(&config.data)?;
+    let database = config.data.join(DATABASE_FILE);
+    let store = SqliteStore::open(&database).await.map_err(|error| store_failure(&config, &error))?;
+    let mut registry = Registry::new(config.rules);
+    for registration in store.peers().await.map_err(|error| store_failure(&config, &error))? {
+        registry.load(registration, 0);
+    }
+    let tracker = Arc::new(Tracker {
+        id: identity.tracker_id(),
+        registry: Mutex::new(registry),
+        store: Box::new(store),
+        dialer: Http::default(),
+        started: Instant::now(),
+        metrics: metrics::Metrics::default(),
+    });
+    let (listener, address) = server::listen(config.listen).await?;
+    let url = match config.public_url {
+        Some(url) => url,
+        None => guessed_url(address)?,
+    };
+    let invite = Invite { tracker: url, tracker_id: tracker.id, token: None };
+    let tasks = tasks.child();
+    tasks.spawn("tracker", run(Arc::clone(&tracker), listener, identity, tasks.clone()));
+    tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));
+    Ok(RunningTracker { address, invite, tasks })
+}
+
+impl RunningTracker {
+    /// Finishes what is in flight and stops.
+    pub async fn stop(self) {
+        self.tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
+    }
+}
+
+impl Tracker {
+    /// Milliseconds since the start, of a clock that never goes back.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Holds the identity, and with it the lock on the data folder, for as long as it serves.
+async fn run(tracker: Arc<Tracker>, listener: TcpListener, identity: Identity, tasks: Tasks) {
+    let router = http::router(tracker);
+    server::serve(listener, router, tasks).await;
+    drop(identity);
+}
+
+async fn keep_house(tracker: Arc<Tracker>, tasks: Tasks) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        tokio::select! {
+            () = tasks.stop_token().cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let horizon = clock::now_ms().saturating_sub(u64::try_from(TOMBSTONE.as_millis()).unwrap_or(0));
+        match tracker.store.forget_expired(horizon).await {
+            Ok(0) => {}
+            Ok(shares) => tracing::info!(shares, "forgot shares that ended"),
+            Err(error) => tracing::error!(%error, "cannot forget expired shares"),
+        }
+    }
+}
+
+fn store_failure(config: &TrackerConfig, error: &StoreError) -> Failure {
+    Failure::new(Kind::Other, format!("{}: {error}", config.data.join(DATABASE_FILE).display()))
+}
+
+/// The address under which others most likely reach a listener on `address`.
+fn guessed_url(address: SocketAddr) -> Result<TrackerUrl, Failure> {
+    let ip = if address.ip().is_unspecified() { outward_ip() } else { address.ip() };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+        .parse()
+        .map_err(|error| Failure::new(Kind::Other, format!("no usable address: {error}")))
+}
+
+/// The address that this machine uses towards others. Connecting a UDP socket sends nothing.
+fn outward_ip() -> std::net::IpAddr {
+    let loopback = std::net::Ipv4Addr::LOCALHOST.into();
+    let Ok(socket) = std::net::UdpSocket::bind("0.0.0.0:0") else { return loopback };
+    // An address reserved for documentation (RFC 5737): routed like any other, reached by nobody.
+    match socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()) {
+        Ok(local) if !local.ip().is_unspecified() => local.ip(),
+        _ => loopback,
+    }
+}

@@ -1,0 +1,148 @@
+//! What the tracker does about shares: open, publish, look up, replace the terms.
+
+use swarmdrop_core::api::{
+    LookUpResponse, OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SourceInfo,
+};
+use swarmdrop_core::id::{PeerId, Secret, ShareId};
+use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX, TAG_BYTES};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::placement::{Demand, PlacementError, place};
+use swarmdrop_core::registry::Registry;
+use swarmdrop_core::seal::access_matches;
+use swarmdrop_core::terms::SignedTerms;
+
+use super::Tracker;
+use super::peers::address;
+use super::store::Published;
+use crate::clock;
+use crate::server::Refusal;
+
+impl Tracker {
+    /// Chooses the peers for a new share.
+    pub(super) fn open(&self, request: &OpenRequest) -> Result<OpenResponse, Refusal> {
+        let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
+        let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
+        if !(1..=REPLICAS_MAX).contains(&request.replicas) {
+            return Err(bad("replicas are 1 to 16"));
+        }
+        let demand = Demand {
+            share: request.share,
+            chunk_count: geometry.chunk_count(),
+            chunk_bytes: geometry.chunk_size().bytes().min(geometry.total()) + TAG_BYTES as u64,
+            replicas: usize::from(request.replicas),
+        };
+        let registry = self.registry.lock();
+        let placement = place(demand, &registry.candidates(self.now_ms())).map_err(|error| {
+            let kind = match error {
+                PlacementError::TooFewPeers { .. } => ProblemKind::NotEnoughPeers,
+                PlacementError::TooLittleSpace { .. } => ProblemKind::NoSpace,
+            };
+            Refusal::new(kind, error.to_string())
+        })?;
+        self.metrics.opened.inc();
+        let sets = placement.sets.iter().map(|set| PeerSet {
+            first_chunk: set.first_chunk,
+            chunk_count: set.chunk_count,
+            peers: self.addresses(&registry, &set.peers),
+        });
+        Ok(OpenResponse { sets: sets.collect(), spares: self.addresses(&registry, &placement.spares) })
+    }
+
+    /// Keeps a share that its sender says is on its peers' disks.
+    pub(super) async fn publish(&self, share: ShareId, request: PublishRequest) -> Result<(), Refusal> {
+        let invalid =
+            |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
+        let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
+        let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
+        check_expiry(&terms)?;
+        let chunk_count = manifest.geometry().chunk_count();
+        let placement: Vec<_> = request.placement.into_iter().map(|h| (h.peer, h.chunks)).collect();
+        if placement.iter().any(|(_, chunks)| chunks.chunk_count() != chunk_count) {
+            return Err(invalid(&"the placement is that of another number of chunks"));
+        }
+        let published = self.store.publish(manifest.encoded(), &terms, &placement).await;
+        match published.map_err(|error| Refusal::internal(&error))? {
+            Published::Done => {
+                self.metrics.published.inc();
+                tracing::info!(%share, chunk_count, peers = placement.len(), "share published");
+                Ok(())
+            }
+            Published::OtherManifest => {
+                Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"))
+            }
+        }
+    }
+
+    /// Manifest, terms and sources, for whoever shows the access token. A wrong token learns no more
+    /// than a wrong id: that there is no such share.
+    pub(super) async fn look_up(&self, share: ShareId, access: &Secret) -> Result<LookUpResponse, Refusal> {
+        let internal = |error| Refusal::internal(&error);
+        let not_found = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token");
+        let stored = self.store.share(share).await.map_err(internal)?.ok_or_else(not_found)?;
+        let terms = SignedTerms::verify(&stored.terms, share).map_err(|error| Refusal::internal(&error))?;
+        if !access_matches(access, &terms.terms.access_sha256) {
+            return Err(not_found());
+        }
+        check_not_over(&terms)?;
+        self.metrics.look_ups.inc();
+        let holders = self.store.holders(share).await.map_err(internal)?;
+        let registry = self.registry.lock();
+        let sources = registry.sources(holders, self.now_ms()).into_iter();
+        let sources = sources.map(|(peer, state, chunks)| SourceInfo {
+            peer: address(&peer.registration),
+            state,
+            chunks,
+        });
+        Ok(LookUpResponse {
+            manifest: swarmdrop_core::api::Blob(stored.manifest),
+            terms: stored.terms,
+            sources: sources.collect(),
+        })
+    }
+
+    /// Replaces the terms of a share by newer ones that its key signed.
+    pub(super) async fn replace_terms(&self, share: ShareId, token: &str) -> Result<(), Refusal> {
+        let invalid =
+            |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
+        let terms = SignedTerms::verify(token, share).map_err(|error| invalid(&error))?;
+        check_expiry(&terms)?;
+        let internal = |error| Refusal::internal(&error);
+        let known = self.store.share(share).await.map_err(internal)?;
+        let known = known.ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id"))?;
+        let before = SignedTerms::verify(&known.terms, share).map_err(|error| Refusal::internal(&error))?;
+        if before.terms.deleted && before != terms {
+            return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
+        }
+        let newer = self.store.put_terms(&terms).await.map_err(internal)?;
+        if newer || before == terms {
+            return Ok(());
+        }
+        Err(Refusal::new(ProblemKind::Conflict, "newer terms are known"))
+    }
+
+    fn addresses(&self, registry: &Registry, peers: &[PeerId]) -> Vec<PeerAddress> {
+        let now_ms = self.now_ms();
+        let known = peers.iter().filter_map(|&id| registry.get(id, now_ms));
+        known.map(|(peer, _)| address(&peer.registration)).collect()
+    }
+}
+
+fn check_not_over(terms: &SignedTerms) -> Result<(), Refusal> {
+    if terms.terms.deleted {
+        return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
+    }
+    if terms.terms.is_over(clock::now_ms()) {
+        let when = clock::rfc3339(terms.terms.expires_ms);
+        return Err(Refusal::new(ProblemKind::ShareGone, format!("the share expired at {when}")));
+    }
+    Ok(())
+}
+
+/// A share must not live longer than any may. A day of slack allows for clocks that differ.
+fn check_expiry(terms: &SignedTerms) -> Result<(), Refusal> {
+    let latest = clock::ms_from_now(EXPIRY_MAX + std::time::Duration::from_secs(24 * 3600));
+    if terms.terms.expires_ms > latest {
+        return Err(Refusal::new(ProblemKind::InvalidShare, "a share lives at most 90 days"));
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! What every store must do, whatever it is built on.
+
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::{PeerId, Secret};
+use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::registry::Registration;
+use swarmdrop_core::terms::{SignedTerms, Terms};
+
+use super::{Published, Store};
+
+/// Runs the whole suite on an empty store.
+pub(super) async fn run(store: &dyn Store) {
+    peers_are_kept_replaced_and_forgotten(store).await;
+    the_first_manifest_is_final(store).await;
+    the_newest_terms_win(store).await;
+    terms_reach_the_peers_that_lack_them(store).await;
+    expired_shares_are_forgotten_with_their_replicas(store).await;
+}
+
+pub(super) fn registration(number: u8) -> Registration {
+    Registration {
+        id: peer(number),
+        name: format!("peer{number}"),
+        addresses: vec!["127.0.0.1:1".into()],
+        capacity_bytes: u64::MAX,
+        zone: Some("attic".into()),
+        version: "1".into(),
+    }
+}
+
+fn peer(number: u8) -> PeerId {
+    PeerId::from_bytes([number; 32])
+}
+
+fn key(number: u8) -> ShareKey {
+    ShareKey::from_seed(&Secret::from_bytes([number; 32]))
+}
+
+fn terms(number: u8, issued_ms: u64, expires_ms: u64) -> SignedTerms {
+    let share = key(number).share_id();
+    let terms = Terms { share, issued_ms, expires_ms, replicas: 2, access_sha256: [0; 32], deleted: false };
+    SignedTerms::sign(&key(number), terms)
+}
+
+async fn peers_are_kept_replaced_and_forgotten(store: &dyn Store) {
+    store.put_peer(&registration(1)).await.unwrap();
+    store.put_peer(&registration(2)).await.unwrap();
+    let renamed = Registration { name: "new".into(), ..registration(1) };
+    store.put_peer(&renamed).await.unwrap();
+    assert_eq!(store.peers().await.unwrap(), [renamed, registration(2)]);
+    store.delete_peer(peer(1)).await.unwrap();
+    assert_eq!(store.peers().await.unwrap(), [registration(2)]);
+}
+
+async fn the_first_manifest_is_final(store: &dyn Store) {
+    let terms = terms(10, 1, 1000);
+    let placement = [(peer(1), ChunkSet::full(3)), (peer(2), ChunkSet::range(3, 1..2))];
+    assert_eq!(store.share(terms.terms.share).await.unwrap(), None);
+    for _ in 0..2 {
+        let published = store.publish(b"first", &terms, &placement).await.unwrap();
+        assert_eq!(published, Published::Done, "the same again is no conflict");
+    }
+    let other = store.publish(b"other", &terms, &[(peer(3), ChunkSet::full(3))]).await.unwrap();
+    assert_eq!(other, Published::OtherManifest);
+    let stored = store.share(terms.terms.share).await.unwrap().unwrap();
+    assert_eq!((stored.manifest, stored.terms), (b"first".to_vec(), terms.token));
+    assert_eq!(store.holders(terms.terms.share).await.unwrap(), placement);
+}
+
+async fn the_newest_terms_win(store: &dyn Store) {
+    let share = key(11).share_id();
+    store.publish(b"manifest", &terms(11, 10, 1000), &[]).await.unwrap();
+    assert!(store.put_terms(&terms(11, 20, 2000)).await.unwrap());
+    assert!(!store.put_terms(&terms(11, 20, 3000)).await.unwrap(), "a replay");
+    assert!(!store.put_terms(&terms(11, 15, 3000)).await.unwrap(), "older terms");
+    store.publish(b"manifest", &terms(11, 10, 1000), &[]).await.unwrap();
+    assert_eq!(store.share(share).await.unwrap().unwrap().terms, terms(11, 20, 2000).token);
+    assert!(!store.put_terms(&terms(99, 1, 1)).await.unwrap(), "terms of an unknown share");
+}
+
+async fn terms_reach_the_peers_that_lack_them(store: &dyn Store) {
+    let share = key(12).share_id();
+    store.publish(b"manifest", &terms(12, 10, 1000), &[(peer(5), ChunkSet::full(1))]).await.unwrap();
+    assert_eq!(store.unconfirmed_terms(peer(5), 9).await.unwrap(), []);
+    let newer = terms(12, 20, 2000);
+    store.put_terms(&newer).await.unwrap();
+    assert_eq!(store.unconfirmed_terms(peer(5), 9).await.unwrap(), [(share, newer.token)]);
+    assert_eq!(store.unconfirmed_terms(peer(6), 9).await.unwrap(), []);
+    assert_eq!(store.unconfirmed_terms(peer(5), 0).await.unwrap(), []);
+    store.confirm_terms(peer(5), share, 20).await.unwrap();
+    assert_eq!(store.unconfirmed_terms(peer(5), 9).await.unwrap(), []);
+}
+
+async fn expired_shares_are_forgotten_with_their_replicas(store: &dyn Store) {
+    let share = key(13).share_id();
+    let before = store.share_count().await.unwrap();
+    store.publish(b"manifest", &terms(13, 1, 500), &[(peer(5), ChunkSet::full(1))]).await.unwrap();
+    assert_eq!(store.share_count().await.unwrap(), before + 1);
+    assert_eq!(store.forget_expired(500).await.unwrap(), 0);
+    assert_eq!(store.forget_expired(501).await.unwrap(), 1);
+    assert_eq!(store.share(share).await.unwrap(), None);
+    assert_eq!(store.holders(share).await.unwrap(), []);
+}

@@ -1,0 +1,91 @@
+//! What a tracker keeps on disk, behind a trait: several back ends, one conformance suite.
+
+#[cfg(test)]
+mod conformance;
+mod sqlite;
+
+use async_trait::async_trait;
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::registry::Registration;
+use swarmdrop_core::terms::SignedTerms;
+
+pub(super) use sqlite::SqliteStore;
+
+/// A share as the tracker keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredShare {
+    /// The manifest, verbatim.
+    pub(super) manifest: Vec<u8>,
+    /// The newest terms, as a signed token.
+    pub(super) terms: String,
+}
+
+/// What came of publishing a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Published {
+    /// It is new, or the same as before with its placement renewed.
+    Done,
+    /// The share is known with another manifest, which stays.
+    OtherManifest,
+}
+
+/// A store that failed: the disk, or the database on it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    /// The database failed.
+    #[error("the tracker's database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The database's schema could not be brought up to date.
+    #[error("the tracker's database cannot be brought up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A row does not hold what was put there.
+    #[error("the tracker's database is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+/// Peers, shares, and who holds what. Every method is one transaction.
+#[async_trait]
+pub(super) trait Store: Send + Sync {
+    /// Keeps a registration; a later one of the same peer replaces it.
+    async fn put_peer(&self, registration: &Registration) -> Result<(), StoreError>;
+
+    /// Forgets a registration. What the peer holds is not forgotten: it may come back.
+    async fn delete_peer(&self, peer: PeerId) -> Result<(), StoreError>;
+
+    /// All registrations.
+    async fn peers(&self) -> Result<Vec<Registration>, StoreError>;
+
+    /// Keeps a share and its placement. The first manifest of a share is final; the newest terms win.
+    async fn publish(
+        &self,
+        manifest: &[u8],
+        terms: &SignedTerms,
+        placement: &[(PeerId, ChunkSet)],
+    ) -> Result<Published, StoreError>;
+
+    /// The share, if it is known.
+    async fn share(&self, share: ShareId) -> Result<Option<StoredShare>, StoreError>;
+
+    /// Who holds which chunks of the share.
+    async fn holders(&self, share: ShareId) -> Result<Vec<(PeerId, ChunkSet)>, StoreError>;
+
+    /// Replaces the terms of a known share by newer ones; whether they were newer.
+    async fn put_terms(&self, terms: &SignedTerms) -> Result<bool, StoreError>;
+
+    /// Terms that the peer has not confirmed yet, of shares that it holds; at most `limit`.
+    async fn unconfirmed_terms(
+        &self,
+        peer: PeerId,
+        limit: usize,
+    ) -> Result<Vec<(ShareId, String)>, StoreError>;
+
+    /// Notes that the peer knows the share's terms of this moment.
+    async fn confirm_terms(&self, peer: PeerId, share: ShareId, issued_ms: u64) -> Result<(), StoreError>;
+
+    /// Forgets the shares that ended before `now_ms`; how many there were.
+    async fn forget_expired(&self, now_ms: u64) -> Result<u64, StoreError>;
+
+    /// How many shares there are.
+    async fn share_count(&self) -> Result<u64, StoreError>;
+}

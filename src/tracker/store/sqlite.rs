@@ -1,0 +1,244 @@
+//! The store on SQLite: one file in the tracker's data folder, no server to run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Row, Sqlite, Transaction};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::registry::Registration;
+use swarmdrop_core::terms::SignedTerms;
+
+use super::{Published, Store, StoreError, StoredShare};
+
+const CONNECTIONS: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub(in crate::tracker) struct SqliteStore {
+    pool: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the database, and makes or updates it where needed.
+    pub(in crate::tracker) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // What was answered "published" must survive a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await?;
+        sqlx::migrate!("src/tracker/migrations").run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// A write transaction takes the lock at once: upgrading later could fail half-way.
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn put_peer(&self, registration: &Registration) -> Result<(), StoreError> {
+        let json = serde_json::to_string(registration).expect("registrations have string keys");
+        sqlx::query(
+            "INSERT INTO peers (id, registration) VALUES ($1, $2)
+             ON CONFLICT (id) DO UPDATE SET registration = excluded.registration",
+        )
+        .bind(bytes(registration.id.as_bytes()))
+        .bind(json)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn delete_peer(&self, peer: PeerId) -> Result<(), StoreError> {
+        let delete = sqlx::query("DELETE FROM peers WHERE id = $1").bind(bytes(peer.as_bytes()));
+        delete.execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn peers(&self) -> Result<Vec<Registration>, StoreError> {
+        let rows = sqlx::query("SELECT registration FROM peers ORDER BY id").fetch_all(&self.pool).await?;
+        let parse = |row: &SqliteRow| {
+            serde_json::from_str(row.try_get("registration")?)
+                .map_err(|_| StoreError::Damaged("a peer's registration"))
+        };
+        rows.iter().map(parse).collect()
+    }
+
+    async fn publish(
+        &self,
+        manifest: &[u8],
+        terms: &SignedTerms,
+        placement: &[(PeerId, ChunkSet)],
+    ) -> Result<Published, StoreError> {
+        let share = bytes(terms.terms.share.as_bytes());
+        let mut transaction = self.write().await?;
+        let known = sqlx::query("SELECT manifest FROM shares WHERE id = $1").bind(share.clone());
+        if let Some(row) = known.fetch_optional(&mut *transaction).await? {
+            if row.try_get::<&[u8], _>("manifest")? != manifest {
+                return Ok(Published::OtherManifest);
+            }
+        } else {
+            sqlx::query(
+                "INSERT INTO shares (id, manifest, terms, terms_issued_ms, expires_ms)
+                 VALUES ($1, $2, '', -1, 0)",
+            )
+            .bind(share.clone())
+            .bind(manifest.to_vec())
+            .execute(&mut *transaction)
+            .await?;
+        }
+        update_terms(&mut transaction, terms).await?;
+        for (peer, chunks) in placement {
+            sqlx::query(
+                "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks",
+            )
+            .bind(share.clone())
+            .bind(bytes(peer.as_bytes()))
+            .bind(chunks.to_string())
+            .bind(number(terms.terms.issued_ms))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(Published::Done)
+    }
+
+    async fn share(&self, share: ShareId) -> Result<Option<StoredShare>, StoreError> {
+        let select = sqlx::query("SELECT manifest, terms FROM shares WHERE id = $1");
+        let row = select.bind(bytes(share.as_bytes())).fetch_optional(&self.pool).await?;
+        let parse = |row: SqliteRow| {
+            Ok(StoredShare { manifest: row.try_get("manifest")?, terms: row.try_get("terms")? })
+        };
+        row.map(parse).transpose()
+    }
+
+    async fn holders(&self, share: ShareId) -> Result<Vec<(PeerId, ChunkSet)>, StoreError> {
+        let select = sqlx::query("SELECT peer, chunks FROM replicas WHERE share = $1 ORDER BY peer");
+        let rows = select.bind(bytes(share.as_bytes())).fetch_all(&self.pool).await?;
+        let parse = |row: &SqliteRow| {
+            let chunks = ChunkSet::parse(row.try_get("chunks")?);
+            Ok((PeerId::from_bytes(id(row, "peer")?), chunks.ok_or(StoreError::Damaged("a set of chunks"))?))
+        };
+        rows.iter().map(parse).collect()
+    }
+
+    async fn put_terms(&self, terms: &SignedTerms) -> Result<bool, StoreError> {
+        let mut transaction = self.write().await?;
+        let newer = update_terms(&mut transaction, terms).await?;
+        transaction.commit().await?;
+        Ok(newer)
+    }
+
+    async fn unconfirmed_terms(
+        &self,
+        peer: PeerId,
+        limit: usize,
+    ) -> Result<Vec<(ShareId, String)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT shares.id, shares.terms FROM replicas JOIN shares ON shares.id = replicas.share
+             WHERE replicas.peer = $1 AND replicas.terms_issued_ms < shares.terms_issued_ms
+             ORDER BY shares.id LIMIT $2",
+        )
+        .bind(bytes(peer.as_bytes()))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
+        let parse = |row: &SqliteRow| Ok((ShareId::from_bytes(id(row, "id")?), row.try_get("terms")?));
+        rows.iter().map(parse).collect()
+    }
+
+    async fn confirm_terms(&self, peer: PeerId, share: ShareId, issued_ms: u64) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE replicas SET terms_issued_ms = $3
+             WHERE share = $1 AND peer = $2 AND terms_issued_ms < $3",
+        )
+        .bind(bytes(share.as_bytes()))
+        .bind(bytes(peer.as_bytes()))
+        .bind(number(issued_ms))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn forget_expired(&self, now_ms: u64) -> Result<u64, StoreError> {
+        let delete = sqlx::query("DELETE FROM shares WHERE expires_ms < $1").bind(number(now_ms));
+        Ok(delete.execute(&self.pool).await?.rows_affected())
+    }
+
+    async fn share_count(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT count(*) AS n FROM shares").fetch_one(&self.pool).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or(0))
+    }
+}
+
+async fn update_terms(
+    transaction: &mut Transaction<'static, Sqlite>,
+    terms: &SignedTerms,
+) -> Result<bool, StoreError> {
+    let update = sqlx::query(
+        "UPDATE shares SET terms = $2, terms_issued_ms = $3, expires_ms = $4
+         WHERE id = $1 AND terms_issued_ms < $3",
+    )
+    .bind(bytes(terms.terms.share.as_bytes()))
+    .bind(terms.token.clone())
+    .bind(number(terms.terms.issued_ms))
+    .bind(number(terms.terms.expires_ms));
+    Ok(update.execute(&mut **transaction).await?.rows_affected() > 0)
+}
+
+fn bytes(id: &[u8; 32]) -> Vec<u8> {
+    id.to_vec()
+}
+
+/// SQLite's integers are signed; a moment beyond them is as good as never.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn id(row: &SqliteRow, column: &'static str) -> Result<[u8; 32], StoreError> {
+    row.try_get::<&[u8], _>(column)?.try_into().map_err(|_| StoreError::Damaged("an id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance;
+    use super::*;
+
+    #[tokio::test]
+    async fn sqlite_conforms() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tracker.db");
+        conformance::run(&SqliteStore::open(&path).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_survives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tracker.db");
+        let registration = conformance::registration(1);
+        SqliteStore::open(&path).await.unwrap().put_peer(&registration).await.unwrap();
+        let peers = SqliteStore::open(&path).await.unwrap().peers().await.unwrap();
+        assert_eq!(peers, [registration]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tracker.db");
+        std::fs::write(&path, [7; 4096]).unwrap();
+        assert!(SqliteStore::open(&path).await.is_err());
+    }
+}
