@@ -16,5 +16,6 @@ pub mod words;
 pub mod client;
 pub mod server;
 // Layer 3: the roles.
+pub mod peer;
 pub mod tracker;
 //L

@@ -1,0 +1,329 @@
+//! Chunks on disk: one file each, named by its id, in place only when its bytes hash to that id.
+//!
+//! ```text
+//! DATA/store/STORE           marks the folder as a store
+//!            chunks/ab/<id>  the sealed bytes; `ab` are the first two digits of the id
+//!            tmp/            chunks that are arriving; emptied at start
+//! ```
+//! A chunk that arrives is not synced at once: [`ChunkStore::settle`] makes all chunks of a share
+//! survive a crash in one go, and re-reads those that a crash may have torn.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use swarmdrop_core::id::ChunkId;
+use tempfile::NamedTempFile;
+
+use crate::durable;
+use crate::failure::{Failure, Kind};
+
+const MARKER: &str = "STORE";
+const MARKER_TEXT: &[u8] = b"swarmdrop chunk store, version 1\n";
+const READ_BYTES: usize = 256 << 10;
+
+/// The chunks of one peer.
+#[derive(Debug)]
+pub(super) struct ChunkStore {
+    root: PathBuf,
+    folder: File,
+    index: Mutex<Index>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    chunks: HashMap<ChunkId, Entry>,
+    used_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    bytes: u64,
+    /// Whether the file's bytes were seen to hash to its id, by this process or before a commit.
+    verified: bool,
+}
+
+/// A chunk that is arriving. Dropping it leaves nothing behind.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    file: NamedTempFile,
+    hasher: Box<blake3::Hasher>,
+    bytes: u64,
+}
+
+/// Why a chunk was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PutError {
+    /// The bytes are those of another chunk.
+    #[error("the bytes hash to {0}")]
+    HashMismatch(ChunkId),
+    /// The disk failed or is full.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl ChunkStore {
+    /// Opens the store below `root`, and makes it at the first start.
+    pub(super) fn open(root: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::io("open the chunk store in", root, &error);
+        let marker = root.join(MARKER);
+        if root.join("chunks").exists() && !marker.exists() {
+            let what = format!("{} holds chunks but no file {MARKER}", root.display());
+            return Err(Failure::new(Kind::Other, what)
+                .next("Is the right disk mounted there? If it is, restore the file from a backup."));
+        }
+        let _ = fs::remove_dir_all(root.join("tmp"));
+        for folder in ["chunks", "tmp"] {
+            durable::create_private_folder(&root.join(folder)).map_err(failed)?;
+        }
+        for first in 0..=255_u8 {
+            durable::create_private_folder(&root.join(format!("chunks/{first:02x}"))).map_err(failed)?;
+        }
+        if !marker.exists() {
+            durable::persist(&marker, MARKER_TEXT).map_err(failed)?;
+        }
+        let index = read_index(&root.join("chunks")).map_err(failed)?;
+        let folder = File::open(root).map_err(failed)?;
+        Ok(Self { root: root.to_owned(), folder, index: Mutex::new(index) })
+    }
+
+    /// Bytes of all chunks.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.index.lock().used_bytes
+    }
+
+    /// Bytes that the file system below the store has free for us.
+    pub(super) fn disk_free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.folder)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Whether the chunk is here, as far as is known without reading it.
+    pub(super) fn contains(&self, id: &ChunkId) -> bool {
+        self.index.lock().chunks.contains_key(id)
+    }
+
+    /// Whether the chunk is here with bytes that were seen to be right; reads it if need be. A chunk
+    /// that a crash has torn is removed.
+    pub(super) fn verify(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
+        let Some(entry) = self.index.lock().chunks.get(id).copied() else { return Ok(false) };
+        if entry.verified && entry.bytes == sealed_len as u64 {
+            return Ok(true);
+        }
+        if entry.bytes != sealed_len as u64 || hash_file(&self.path(id))? != *id {
+            self.remove(id)?;
+            return Ok(false);
+        }
+        self.mark_verified(id);
+        Ok(true)
+    }
+
+    /// Trusts what a committed share says: its chunks were verified and synced before the commit.
+    pub(super) fn mark_verified(&self, id: &ChunkId) {
+        if let Some(entry) = self.index.lock().chunks.get_mut(id) {
+            entry.verified = true;
+        }
+    }
+
+    /// Makes room for a chunk to arrive.
+    pub(super) fn begin(&self) -> io::Result<Arriving> {
+        let file = tempfile::Builder::new().tempfile_in(self.root.join("tmp"))?;
+        Ok(Arriving { file, hasher: Box::default(), bytes: 0 })
+    }
+
+    /// Takes a chunk that has arrived, if its bytes are the right ones.
+    pub(super) fn finish(&self, id: ChunkId, arriving: Arriving) -> Result<(), PutError> {
+        let hash = ChunkId::from_bytes(*arriving.hasher.finalize().as_bytes());
+        if hash != id {
+            return Err(PutError::HashMismatch(hash));
+        }
+        arriving.file.persist(self.path(&id)).map_err(|error| error.error)?;
+        let mut index = self.index.lock();
+        let entry = Entry { bytes: arriving.bytes, verified: true };
+        let before = index.chunks.insert(id, entry).map_or(0, |old| old.bytes);
+        index.used_bytes = index.used_bytes - before + arriving.bytes;
+        Ok(())
+    }
+
+    /// Makes these chunks survive a crash.
+    pub(super) fn settle(&self, chunks: &[ChunkId]) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            let _ = chunks;
+            durable::sync_file_system(&self.folder)
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            for id in chunks {
+                File::open(self.path(id))?.sync_all()?;
+            }
+            chunks
+                .iter()
+                .try_for_each(|id| durable::sync_folder(self.path(id).parent().unwrap_or(&self.root)))
+        }
+    }
+
+    /// Opens a chunk for reading; its length as it stands on disk.
+    pub(super) fn read(&self, id: &ChunkId) -> io::Result<(File, u64)> {
+        if !self.contains(id) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let file = File::open(self.path(id))?;
+        let bytes = file.metadata()?.len();
+        Ok((file, bytes))
+    }
+
+    /// Removes a chunk; none there is no error.
+    pub(super) fn remove(&self, id: &ChunkId) -> io::Result<()> {
+        let mut index = self.index.lock();
+        if let Some(entry) = index.chunks.remove(id) {
+            index.used_bytes -= entry.bytes;
+        }
+        drop(index);
+        match fs::remove_file(self.path(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, id: &ChunkId) -> PathBuf {
+        let name = id.to_string();
+        self.root.join("chunks").join(&name[..2]).join(name)
+    }
+}
+
+impl Arriving {
+    /// Takes the next bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+}
+
+/// Reads a piece of a chunk's file.
+pub(super) fn read_piece(file: &File, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut piece = vec![0; bytes.min(READ_BYTES)];
+    let mut filled = 0;
+    while filled < piece.len() {
+        match file.read_at(&mut piece[filled..], offset + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    piece.truncate(filled);
+    Ok(piece)
+}
+
+/// Files with other names than chunk ids are left alone and never served.
+fn read_index(chunks: &Path) -> io::Result<Index> {
+    let mut index = Index::default();
+    for folder in fs::read_dir(chunks)? {
+        let folder = folder?;
+        if !folder.file_type()?.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(folder.path())? {
+            let file = file?;
+            let id = file.file_name().to_str().and_then(|name| name.parse::<ChunkId>().ok());
+            let Some(id) = id.filter(|_| file.file_type().is_ok_and(|kind| kind.is_file())) else { continue };
+            let bytes = file.metadata()?.len();
+            index.used_bytes += bytes;
+            index.chunks.insert(id, Entry { bytes, verified: false });
+        }
+    }
+    Ok(index)
+}
+
+fn hash_file(path: &Path) -> io::Result<ChunkId> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(ChunkId::from_bytes(*hasher.finalize().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, ChunkStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ChunkStore::open(&folder.path().join("store")).unwrap();
+        (folder, store)
+    }
+
+    fn put(store: &ChunkStore, id: ChunkId, bytes: &[u8]) -> Result<(), PutError> {
+        let mut arriving = store.begin()?;
+        arriving.write(bytes)?;
+        store.finish(id, arriving)
+    }
+
+    fn reopen(folder: &tempfile::TempDir) -> ChunkStore {
+        ChunkStore::open(&folder.path().join("store")).unwrap()
+    }
+
+    #[test]
+    fn a_chunk_is_kept_under_its_own_hash_only() {
+        let (_folder, store) = store();
+        let id = ChunkId::of(b"bytes");
+        assert!(matches!(put(&store, id, b"other"), Err(PutError::HashMismatch(_))));
+        assert!(!store.contains(&id));
+        put(&store, id, b"bytes").unwrap();
+        put(&store, id, b"bytes").unwrap();
+        assert_eq!(store.used_bytes(), 5);
+        let (file, len) = store.read(&id).unwrap();
+        assert_eq!((read_piece(&file, 0, 99).unwrap(), len), (b"bytes".to_vec(), 5));
+        assert_eq!(fs::read_dir(store.root.join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn chunks_survive_a_restart_and_half_arrived_ones_do_not() {
+        let (folder, store) = store();
+        let id = ChunkId::of(b"bytes");
+        put(&store, id, b"bytes").unwrap();
+        let arriving = store.begin().unwrap();
+        std::mem::forget(arriving);
+        drop(store);
+        let store = reopen(&folder);
+        assert!(store.contains(&id));
+        assert_eq!(store.used_bytes(), 5);
+        assert_eq!(fs::read_dir(store.root.join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn after_a_restart_a_torn_chunk_is_noticed_and_removed() {
+        let (folder, store) = store();
+        let (good, torn, short) = (ChunkId::of(b"good"), ChunkId::of(b"torn"), ChunkId::of(b"short"));
+        for (id, bytes) in [(good, &b"good"[..]), (torn, b"torn"), (short, b"short")] {
+            put(&store, id, bytes).unwrap();
+        }
+        fs::write(store.path(&torn), b"tor\0").unwrap();
+        fs::write(store.path(&short), b"sho").unwrap();
+        let store = reopen(&folder);
+        assert!(store.verify(&good, 4).unwrap());
+        assert!(!store.verify(&torn, 4).unwrap());
+        assert!(!store.verify(&short, 5).unwrap());
+        assert!(!store.contains(&torn) && !store.contains(&short));
+    }
+
+    #[test]
+    fn stray_files_are_left_alone() {
+        let (folder, store) = store();
+        fs::write(store.root.join("chunks/ab/stray"), b"x").unwrap();
+        fs::write(store.root.join("chunks/stray"), b"x").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", store.path(&ChunkId::of(b"link"))).unwrap();
+        let store = reopen(&folder);
+        assert_eq!(store.used_bytes(), 0);
+        assert!(store.read(&ChunkId::of(b"link")).is_err());
+    }
+
+    #[test]
+    fn a_store_without_its_marker_is_not_taken_for_an_empty_one() {
+        let (folder, store) = store();
+        fs::remove_file(store.root.join(MARKER)).unwrap();
+        let error = ChunkStore::open(&folder.path().join("store")).unwrap_err();
+        assert!(error.to_string().contains("mounted"), "{error}");
+    }
+}

@@ -1,0 +1,312 @@
+//! The peer's routes, and the handlers that turn requests into calls.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{Query, Request, State};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use swarmdrop_core::api::{
+    Blob, CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse, OfferRequest,
+    OfferResponse, Problem, ProblemKind, Role,
+};
+use swarmdrop_core::id::{ChunkId, Secret, ShareId};
+use swarmdrop_core::limits::{CHUNK_LOG2_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, TAG_BYTES};
+use swarmdrop_core::seal::access_matches;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::chunk_store::read_piece;
+use super::share_store::Held;
+use super::{Peer, metrics};
+use crate::clock;
+use crate::server::{Access, Id, JsonBody, Refusal, next_frame};
+use crate::task::blocking;
+
+/// The bytes of an arriving chunk are written in pieces of this size.
+const WRITE_BYTES: usize = 256 << 10;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "swarmdrop peer",
+    description = "Stores and serves sealed chunks. Errors are RFC 9457 problem documents.",
+    license(name = "MIT OR Apache-2.0")
+))]
+struct ApiDoc;
+
+/// Every route of a peer.
+pub(super) fn router(peer: Arc<Peer>) -> Router {
+    let (router, api) = documented().split_for_parts();
+    let json = api.to_json().expect("the description is made of plain values");
+    let openapi = get(|| async move { ([(CONTENT_TYPE, "application/json")], json) });
+    router.route("/openapi.json", openapi).with_state(peer)
+}
+
+/// The description of the peer's API (OpenAPI 3.1).
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().into_openapi()
+}
+
+fn documented() -> OpenApiRouter<Arc<Peer>> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(offer))
+        .routes(routes!(put_chunk, get_chunk))
+        .routes(routes!(commit, manifest))
+        .routes(routes!(holding))
+        .routes(routes!(health))
+        .routes(routes!(show_metrics))
+}
+
+/// Is the peer ready for a share? It reserves space, and says which chunks it holds already.
+#[utoipa::path(post, path = "/v1/shares/{id}/offer", params(("id" = String, Path, description = "share id")),
+    request_body = OfferRequest, responses((status = 200, body = OfferResponse), (status = "default", body = Problem)))]
+async fn offer(
+    State(peer): State<Arc<Peer>>,
+    Id(share): Id<ShareId>,
+    JsonBody(request): JsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
+) -> Result<Json<OfferResponse>, Refusal> {
+    let held = blocking(move || peer.storage.offer(share, &request)).await?;
+    Ok(Json(OfferResponse { held }))
+}
+
+#[derive(Debug, Deserialize)]
+struct PutQuery {
+    share: String,
+}
+
+/// Store a chunk of a share that was offered. The body must hash to the id.
+#[utoipa::path(put, path = "/v1/chunks/{id}", request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    params(("id" = String, Path, description = "chunk id"), ("share" = String, Query, description = "share id")),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn put_chunk(
+    State(peer): State<Arc<Peer>>,
+    Id(id): Id<ChunkId>,
+    Query(query): Query<PutQuery>,
+    request: Request,
+) -> Result<StatusCode, Refusal> {
+    let bad = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
+    let share: ShareId = query.share.parse().map_err(|error| bad(format!("{error}")))?;
+    let body = request.into_body();
+    let bytes = body.size_hint().exact().ok_or_else(|| bad("Content-Length is needed".into()))?;
+    if bytes > (1 << CHUNK_LOG2_MAX) + TAG_BYTES as u64 {
+        return Err(Refusal::new(ProblemKind::TooLarge, "a sealed chunk has at most 16 MiB and 16 bytes"));
+    }
+    if !peer.storage.chunks.contains(&id) {
+        peer.storage.admit(share, bytes)?;
+        let _turn = peer.uploads.acquire().await;
+        receive(&peer, share, id, bytes, body).await?;
+        peer.metrics.chunks_stored.inc();
+        peer.metrics.bytes_stored.inc_by(bytes);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Writes the body piece by piece: the memory that an upload takes does not depend on its chunk's size.
+async fn receive(
+    peer: &Arc<Peer>,
+    share: ShareId,
+    id: ChunkId,
+    bytes: u64,
+    mut body: Body,
+) -> Result<(), Refusal> {
+    let disk = |error: io::Error| Refusal::internal(&error);
+    let store = Arc::clone(peer);
+    let mut arriving = blocking(move || store.storage.chunks.begin()).await.map_err(disk)?;
+    let mut piece = Vec::with_capacity(WRITE_BYTES);
+    while let Some(frame) = next_frame(&mut body).await? {
+        piece.extend_from_slice(&frame);
+        if piece.len() >= WRITE_BYTES {
+            (arriving, piece) = blocking(move || {
+                let written = arriving.write(&piece);
+                piece.clear();
+                written.map(|()| (arriving, piece))
+            })
+            .await
+            .map_err(disk)?;
+        }
+    }
+    let store = Arc::clone(peer);
+    blocking(move || {
+        arriving.write(&piece).map_err(disk)?;
+        store.storage.put(share, id, bytes, arriving)
+    })
+    .await
+}
+
+/// Serve a chunk, or a range of it. `HEAD` tells its length.
+#[utoipa::path(get, path = "/v1/chunks/{id}", params(("id" = String, Path, description = "chunk id")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 206, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = "default", body = Problem)))]
+async fn get_chunk(
+    State(peer): State<Arc<Peer>>,
+    Id(id): Id<ChunkId>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let store = Arc::clone(&peer);
+    let (file, bytes) = match blocking(move || store.storage.chunks.read(&id)).await {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Refusal::new(ProblemKind::ChunkNotFound, "the chunk is not held here"));
+        }
+        Err(error) => return Err(Refusal::internal(&error)),
+    };
+    let range = requested_range(&headers, bytes)?;
+    let wanted = range.clone().unwrap_or(0..bytes);
+    let length = wanted.end - wanted.start;
+    peer.metrics.chunks_served.inc();
+    peer.metrics.bytes_served.inc_by(length);
+    let file = Arc::new(file);
+    let pieces = stream::try_unfold(wanted, move |left| {
+        let file = Arc::clone(&file);
+        async move {
+            let bytes = usize::try_from(left.end - left.start).unwrap_or(usize::MAX);
+            if bytes == 0 {
+                return Ok::<_, io::Error>(None);
+            }
+            let piece = blocking(move || read_piece(&file, left.start, bytes)).await?;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let rest = left.start + piece.len() as u64..left.end;
+            Ok(Some((Bytes::from(piece), rest)))
+        }
+    });
+    let mut response = Body::from_stream(pieces).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, length.into());
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if let Some(range) = range {
+        let content_range = format!("bytes {}-{}/{bytes}", range.start, range.end - 1);
+        headers.insert(CONTENT_RANGE, HeaderValue::try_from(content_range).expect("digits are a header"));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    Ok(response)
+}
+
+/// One range of the form `bytes=A-B`, `bytes=A-` or `bytes=-N` (RFC 9110 §14); anything else is
+/// ignored, as the standard allows.
+fn requested_range(headers: &HeaderMap, bytes: u64) -> Result<Option<Range<u64>>, Refusal> {
+    let header = headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let Some((from, to)) = header.and_then(|h| h.strip_prefix("bytes=")).and_then(|h| h.split_once('-'))
+    else {
+        return Ok(None);
+    };
+    let range = match (from.parse::<u64>(), to.parse::<u64>()) {
+        (Ok(from), Ok(to)) => from..to.saturating_add(1).min(bytes),
+        (Ok(from), Err(_)) if to.is_empty() => from..bytes,
+        (Err(_), Ok(last)) if from.is_empty() => bytes.saturating_sub(last)..bytes,
+        _ => return Ok(None),
+    };
+    if range.is_empty() {
+        return Err(Refusal::new(ProblemKind::RangeNotSatisfiable, format!("the chunk has {bytes} bytes")));
+    }
+    Ok(Some(range))
+}
+
+/// Keep a share: answers with nothing missing only when its chunks are verified and on stable storage.
+#[utoipa::path(put, path = "/v1/shares/{id}/manifest", params(("id" = String, Path, description = "share id")),
+    request_body = CommitRequest, responses((status = 200, body = CommitResponse), (status = "default", body = Problem)))]
+async fn commit(
+    State(peer): State<Arc<Peer>>,
+    Id(share): Id<ShareId>,
+    JsonBody(request): JsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
+) -> Result<Json<CommitResponse>, Refusal> {
+    let missing = blocking(move || peer.storage.commit(share, request)).await?;
+    Ok(Json(CommitResponse { missing }))
+}
+
+/// Manifest and terms of a share. Needs `Authorization: Bearer ACCESS`.
+#[utoipa::path(get, path = "/v1/shares/{id}/manifest", params(("id" = String, Path, description = "share id")),
+    responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)))]
+async fn manifest(
+    State(peer): State<Arc<Peer>>,
+    Id(share): Id<ShareId>,
+    Access(access): Access,
+) -> Result<Json<ManifestResponse>, Refusal> {
+    let held = accessible(&peer, share, &access)?;
+    let manifest = blocking(move || peer.storage.shares.manifest(share)).await;
+    let manifest = manifest.map_err(|error| Refusal::internal(&error))?;
+    Ok(Json(ManifestResponse { manifest: Blob(manifest.encoded().to_vec()), terms: held.terms.token }))
+}
+
+/// Which chunks of a share are held here. Needs `Authorization: Bearer ACCESS`.
+#[utoipa::path(get, path = "/v1/shares/{id}/chunks", params(("id" = String, Path, description = "share id")),
+    responses((status = 200, body = HoldingResponse), (status = "default", body = Problem)))]
+async fn holding(
+    State(peer): State<Arc<Peer>>,
+    Id(share): Id<ShareId>,
+    Access(access): Access,
+) -> Result<Json<HoldingResponse>, Refusal> {
+    let held = accessible(&peer, share, &access)?;
+    let manifest_peer = Arc::clone(&peer);
+    let manifest = blocking(move || manifest_peer.storage.shares.manifest(share)).await;
+    let manifest = manifest.map_err(|error| Refusal::internal(&error))?;
+    let mut chunks = held.chunks;
+    for (index, id) in manifest.chunks() {
+        if !peer.storage.chunks.contains(&id) {
+            chunks.remove(index);
+        }
+    }
+    Ok(Json(HoldingResponse { chunks }))
+}
+
+fn accessible(peer: &Peer, share: ShareId, access: &Secret) -> Result<Held, Refusal> {
+    let held = peer.storage.shares.get(share);
+    held.filter(|held| access_matches(access, &held.terms.terms.access_sha256))
+        .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))
+}
+
+/// Who answers here.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, body = Health)))]
+async fn health(State(peer): State<Arc<Peer>>) -> Json<Health> {
+    Json(Health {
+        role: Role::Peer,
+        id: peer.id.to_string(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        now_ms: clock::now_ms(),
+    })
+}
+
+/// Counters and gauges in the OpenMetrics text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+async fn show_metrics(State(peer): State<Arc<Peer>>) -> impl IntoResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, content_type)], metrics::render(&peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(header: &str) -> Result<Option<Range<u64>>, u16> {
+        let headers = HeaderMap::from_iter([(RANGE, HeaderValue::from_str(header).unwrap())]);
+        requested_range(&headers, 100).map_err(|refusal| refusal.0.status)
+    }
+
+    #[test]
+    fn ranges_stay_within_the_chunk() {
+        assert_eq!(range("bytes=0-9"), Ok(Some(0..10)));
+        assert_eq!(range("bytes=90-"), Ok(Some(90..100)));
+        assert_eq!(range("bytes=90-1000"), Ok(Some(90..100)));
+        assert_eq!(range("bytes=-10"), Ok(Some(90..100)));
+        assert_eq!(range("bytes=-1000"), Ok(Some(0..100)));
+        assert_eq!(range("bytes=0-18446744073709551615"), Ok(Some(0..100)));
+        for outside in ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=9-3"] {
+            assert_eq!(range(outside), Err(416), "{outside}");
+        }
+        for other in ["bytes=0-1,5-6", "bytes=-", "bytes=a-b", "items=0-1", "bytes=--1"] {
+            assert_eq!(range(other), Ok(None), "{other}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What `/metrics` shows, in the OpenMetrics text format.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Peer;
+
+/// Counters of one peer; each has its own registry, so that several can run in one process.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    /// Chunks taken.
+    pub(super) chunks_stored: Counter,
+    /// Bytes of chunks taken.
+    pub(super) bytes_stored: Counter,
+    /// Requests for chunks answered.
+    pub(super) chunks_served: Counter,
+    /// Bytes of chunks served.
+    pub(super) bytes_served: Counter,
+}
+
+/// The peer's metrics as text.
+pub(super) fn render(peer: &Peer) -> String {
+    let metrics = &peer.metrics;
+    let mut registry = Registry::with_prefix("swarmdrop_peer");
+    registry.register("chunks_stored", "Chunks taken", metrics.chunks_stored.clone());
+    let stored = metrics.bytes_stored.clone();
+    registry.register_with_unit("stored", "Bytes of chunks taken", Unit::Bytes, stored);
+    registry.register("chunks_served", "Requests for chunks answered", metrics.chunks_served.clone());
+    let served = metrics.bytes_served.clone();
+    registry.register_with_unit("served", "Bytes of chunks served", Unit::Bytes, served);
+
+    let usage = peer.storage.usage().unwrap_or_default();
+    for (name, help, bytes) in [
+        ("used", "Bytes of chunks held", usage.used_bytes),
+        ("free", "Bytes that can still be taken", usage.free_bytes),
+    ] {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        registry.register_with_unit(name, help, Unit::Bytes, gauge);
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("writing to a string does not fail");
+    text
+}

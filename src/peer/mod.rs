@@ -1,0 +1,142 @@
+//! A peer: stores chunks and serves them. It cannot tell what it stores.
+
+mod chunk_store;
+mod heartbeat;
+mod http;
+mod metrics;
+mod share_store;
+mod storage;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use swarmdrop_core::api::{ProblemKind, Role};
+use swarmdrop_core::id::PeerId;
+use swarmdrop_core::limits::UPLOADS_MAX;
+use swarmdrop_core::link::Invite;
+use tokio::sync::Semaphore;
+
+use crate::client::{ClientError, Http, TrackerClient};
+use crate::failure::{Failure, Kind};
+use crate::identity::Identity;
+use crate::server;
+use crate::task::Tasks;
+use storage::{Bounds, Storage};
+
+pub use http::openapi;
+
+/// How to run a peer.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// The swarm to join.
+    pub invite: Invite,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The folder that holds its key and chunks.
+    pub data: PathBuf,
+    /// What its operator calls it.
+    pub name: String,
+    /// Bytes of chunks to hold; `None`: as many as the disk takes.
+    pub capacity_bytes: Option<u64>,
+    /// Bytes to leave free on the disk.
+    pub keep_free_bytes: u64,
+    /// Where it stands, to keep replicas apart.
+    pub zone: Option<String>,
+    /// Where others reach it, if not where the tracker sees it.
+    pub public_addr: Option<SocketAddr>,
+}
+
+/// A peer that is registered and serves.
+#[derive(Debug)]
+pub struct RunningPeer {
+    /// Its id.
+    pub id: PeerId,
+    /// What its operator calls it.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where the tracker sends others.
+    pub announced: Vec<String>,
+    /// Bytes that it can take.
+    pub free_bytes: u64,
+    tasks: Tasks,
+}
+
+/// What the handlers and the heartbeat share.
+struct Peer {
+    id: PeerId,
+    name: String,
+    zone: Option<String>,
+    public_addr: Option<SocketAddr>,
+    port: u16,
+    storage: Storage,
+    tracker: TrackerClient,
+    uploads: Semaphore,
+    metrics: metrics::Metrics,
+}
+
+/// Starts a peer: serves, and registers with the tracker.
+pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Failure> {
+    let identity = Identity::open(&config.data)?;
+    let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
+    let storage = Storage::open(&config.data.join("store"), bounds)?;
+    let (listener, address) = server::listen(config.listen).await?;
+    let peer = Arc::new(Peer {
+        id: identity.peer_id(),
+        name: config.name,
+        zone: config.zone,
+        public_addr: config.public_addr,
+        port: address.port(),
+        storage,
+        tracker: TrackerClient::new(Http::default(), &config.invite.tracker),
+        uploads: Semaphore::new(UPLOADS_MAX),
+        metrics: metrics::Metrics::default(),
+    });
+    let tasks = tasks.child();
+    // It serves before it registers: the tracker dials back before it answers.
+    let router = http::router(Arc::clone(&peer));
+    let serving = tasks.clone();
+    tasks.spawn("peer", async move {
+        server::serve(listener, router, serving).await;
+        drop(identity);
+    });
+    match join(&peer, &config.invite).await {
+        Ok((every, announced)) => {
+            let stop = tasks.stop_token().clone();
+            tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(&peer), every, stop));
+            let free_bytes = peer.storage.usage().unwrap_or_default().free_bytes;
+            Ok(RunningPeer { id: peer.id, name: peer.name.clone(), address, announced, free_bytes, tasks })
+        }
+        Err(failure) => {
+            tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
+            Err(failure)
+        }
+    }
+}
+
+impl RunningPeer {
+    /// Leaves the swarm, finishes what is in flight and stops.
+    pub async fn stop(self) {
+        self.tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
+    }
+}
+
+/// Checks that the invite's own tracker answers, and registers there.
+async fn join(peer: &Peer, invite: &Invite) -> Result<(std::time::Duration, Vec<String>), Failure> {
+    let health = peer.tracker.health().await.map_err(|error| tracker_failure(&error))?;
+    if health.role != Role::Tracker || health.id != invite.tracker_id.to_string() {
+        let what = format!("{} is not the tracker that the invite is for", invite.tracker);
+        return Err(Failure::new(Kind::Denied, what).next("Ask the operator for a new invite."));
+    }
+    heartbeat::register(peer).await.map_err(|error| match error.problem() {
+        Some(ProblemKind::PeerUnreachable) => Failure::new(Kind::Network, error.to_string())
+            .next("Open the port in the firewall, or say where others reach this peer with --public-addr."),
+        _ => tracker_failure(&error),
+    })
+}
+
+fn tracker_failure(error: &ClientError) -> Failure {
+    Failure::new(Kind::Network, format!("the tracker at {error}"))
+        .next("Check that it runs, and that the invite is right.")
+}

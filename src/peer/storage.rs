@@ -1,0 +1,220 @@
+//! What a peer does with its disk: makes promises (offer), keeps them (put, commit), and lets go.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::limits::RESERVATION_IDLE;
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::registry::Usage;
+use swarmdrop_core::terms::SignedTerms;
+
+use super::chunk_store::{ChunkStore, PutError};
+use super::share_store::ShareStore;
+use crate::clock;
+use crate::failure::Failure;
+use crate::server::Refusal;
+
+/// Chunks, shares and promises of one peer. Its methods block on the disk.
+#[derive(Debug)]
+pub(super) struct Storage {
+    pub(super) chunks: ChunkStore,
+    pub(super) shares: ShareStore,
+    bounds: Bounds,
+    uploads: Mutex<HashMap<ShareId, Upload>>,
+}
+
+/// How much of the disk a peer may fill.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Bytes of chunks; `None`: as many as the disk takes.
+    pub(super) capacity_bytes: Option<u64>,
+    /// Bytes to leave free on the disk.
+    pub(super) keep_free_bytes: u64,
+}
+
+/// Space that was promised to a share whose chunks are arriving.
+#[derive(Debug)]
+struct Upload {
+    reserved_bytes: u64,
+    arrived: HashSet<ChunkId>,
+    touched: Instant,
+}
+
+impl Storage {
+    /// Opens what the peer holds below `root`.
+    pub(super) fn open(root: &Path, bounds: Bounds) -> Result<Self, Failure> {
+        let chunks = ChunkStore::open(root)?;
+        let shares = ShareStore::open(&root.join("shares"))?;
+        for share in shares.ids() {
+            let Ok(manifest) = shares.manifest(share) else { continue };
+            manifest.chunks().for_each(|(_, id)| chunks.mark_verified(&id));
+        }
+        Ok(Self { chunks, shares, bounds, uploads: Mutex::default() })
+    }
+
+    /// Bytes used, and bytes that may still be promised.
+    pub(super) fn usage(&self) -> io::Result<Usage> {
+        let used_bytes = self.chunks.used_bytes();
+        let on_disk = self.chunks.disk_free_bytes()?.saturating_sub(self.bounds.keep_free_bytes);
+        let in_capacity =
+            self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
+        let promised: u64 = self.uploads.lock().values().map(|upload| upload.reserved_bytes).sum();
+        Ok(Usage { used_bytes, free_bytes: on_disk.min(in_capacity).saturating_sub(promised) })
+    }
+
+    /// Bytes that the peer is willing to hold in all.
+    pub(super) fn capacity_bytes(&self) -> io::Result<u64> {
+        let usage = self.usage()?;
+        Ok(self.bounds.capacity_bytes.unwrap_or(usage.used_bytes.saturating_add(usage.free_bytes)))
+    }
+
+    /// Reserves space for a share; the chunks of it that are here already.
+    pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, Refusal> {
+        let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
+        let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
+        if request.chunks.chunk_count() != geometry.chunk_count() {
+            return Err(bad("the chunks are those of another number of chunks"));
+        }
+        let mut held = ChunkSet::empty(geometry.chunk_count());
+        let mut arrived = HashSet::new();
+        for run in &request.known {
+            for (index, id) in
+                run.chunks(&geometry).ok_or_else(|| bad("a known chunk is none of the share"))?
+            {
+                let here = self.chunks.verify(&id, geometry.sealed_len(index));
+                if here.map_err(|error| Refusal::internal(&error))? {
+                    held.insert(index);
+                    arrived.insert(id);
+                }
+            }
+        }
+        let missing = request.chunks.minus(&held);
+        let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
+        self.uploads.lock().remove(&share);
+        let free = self.usage().map_err(|error| Refusal::internal(&error))?.free_bytes;
+        if needed > free {
+            let detail = format!("{needed} bytes are needed, {free} are free");
+            return Err(Refusal::new(ProblemKind::NoSpace, detail));
+        }
+        let upload = Upload { reserved_bytes: needed, arrived, touched: Instant::now() };
+        self.uploads.lock().insert(share, upload);
+        Ok(held)
+    }
+
+    /// Whether a chunk of this many bytes may arrive for the share; no more than was promised.
+    pub(super) fn admit(&self, share: ShareId, bytes: u64) -> Result<(), Refusal> {
+        let mut uploads = self.uploads.lock();
+        let upload = uploads
+            .get_mut(&share)
+            .ok_or_else(|| Refusal::new(ProblemKind::Conflict, "the share was not offered here first"))?;
+        upload.touched = Instant::now();
+        if bytes > upload.reserved_bytes {
+            return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than were offered"));
+        }
+        Ok(())
+    }
+
+    /// Takes a chunk that has arrived.
+    pub(super) fn put(
+        &self,
+        share: ShareId,
+        id: ChunkId,
+        bytes: u64,
+        arriving: super::chunk_store::Arriving,
+    ) -> Result<(), Refusal> {
+        self.chunks.finish(id, arriving).map_err(|error| match error {
+            PutError::HashMismatch(_) => Refusal::new(ProblemKind::HashMismatch, error.to_string()),
+            PutError::Io(error) => disk_refusal(&error),
+        })?;
+        if let Some(upload) = self.uploads.lock().get_mut(&share)
+            && upload.arrived.insert(id)
+        {
+            upload.reserved_bytes = upload.reserved_bytes.saturating_sub(bytes);
+        }
+        Ok(())
+    }
+
+    /// Keeps a share for good: every chunk that is to be here is verified and synced before this
+    /// returns the empty set. Otherwise returns the chunks that are missing.
+    pub(super) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, Refusal> {
+        let invalid =
+            |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
+        let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
+        let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
+        if terms.terms.is_over(clock::now_ms()) {
+            return Err(Refusal::new(ProblemKind::ShareGone, "the share's terms are over"));
+        }
+        let geometry = *manifest.geometry();
+        if request.chunks.chunk_count() != geometry.chunk_count() {
+            return Err(invalid(&"the chunks are those of another number of chunks"));
+        }
+        if self.shares.get(share).is_some() {
+            let known = self.shares.manifest(share).map_err(|error| Refusal::internal(&error))?;
+            if known != manifest {
+                return Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"));
+            }
+        }
+        let mut missing = ChunkSet::empty(geometry.chunk_count());
+        let mut present = Vec::new();
+        for index in request.chunks.iter() {
+            let id = manifest.chunk(index);
+            match self.chunks.verify(&id, geometry.sealed_len(index)) {
+                Ok(true) => present.push(id),
+                Ok(false) => missing.insert(index),
+                Err(error) => return Err(disk_refusal(&error)),
+            }
+        }
+        if missing.is_empty() {
+            self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;
+            let commit = self.shares.commit(&manifest, terms, request.chunks);
+            commit.map_err(|error| disk_refusal(&error))?;
+            self.uploads.lock().remove(&share);
+            tracing::info!(%share, chunks = present.len(), "share committed");
+        }
+        Ok(missing)
+    }
+
+    /// Takes over newer terms, and drops the share if they say so; whether the share is known.
+    pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<()> {
+        let share = terms.terms.share;
+        self.shares.put_terms(terms)?;
+        self.drop_if_over(share, clock::now_ms())
+    }
+
+    /// Drops what is over: shares by their terms, promises that nobody took up.
+    pub(super) fn expire(&self) -> io::Result<()> {
+        self.uploads.lock().retain(|_, upload| upload.touched.elapsed() < RESERVATION_IDLE);
+        let now_ms = clock::now_ms();
+        self.shares.ids().into_iter().try_for_each(|share| self.drop_if_over(share, now_ms))
+    }
+
+    fn drop_if_over(&self, share: ShareId, now_ms: u64) -> io::Result<()> {
+        if !self.shares.get(share).is_some_and(|held| held.terms.terms.is_over(now_ms)) {
+            return Ok(());
+        }
+        let orphans = self.shares.remove(share)?;
+        tracing::info!(%share, chunks = orphans.len(), "share dropped");
+        for id in orphans {
+            let arriving = self.uploads.lock().values().any(|upload| upload.arrived.contains(&id));
+            if !arriving {
+                self.chunks.remove(&id)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn disk_refusal(error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Refusal::new(ProblemKind::NoSpace, "the disk is full")
+        }
+        _ => Refusal::internal(error),
+    }
+}
