@@ -14,8 +14,12 @@ pub mod words;
 
 // Layer 2: speaking and listening.
 pub mod client;
+pub mod journal;
 pub mod server;
 // Layer 3: the roles.
+pub mod context;
+pub mod get;
 pub mod peer;
+pub mod share;
 pub mod tracker;
 //L

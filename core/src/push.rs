@@ -172,10 +172,9 @@ impl Push {
         self.sets.iter().flat_map(of_set).collect()
     }
 
-    /// Replicas still to be stored, over all peers of the sets: chunks times peers.
-    pub fn replicas_left(&self) -> u64 {
-        let left = |member: &Member| self.sets[member.set].chunks.minus(&member.held).len();
-        self.members.values().map(|member| u64::from(left(member))).sum()
+    /// Whether the peer is to hold a part of the share.
+    pub fn is_member(&self, peer: PeerId) -> bool {
+        self.members.contains_key(&peer)
     }
 
     fn recruit(&mut self, peer: PeerId, set: usize) {

@@ -1,0 +1,42 @@
+//! What every command works with: the network, the user, and the folder for its state.
+
+use std::path::PathBuf;
+
+use crate::client::{ClientError, Http};
+use crate::failure::{Failure, Kind};
+use crate::progress::Progress;
+use swarmdrop_core::api::ProblemKind;
+
+/// The surroundings of a command.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The pool of connections.
+    pub http: Http,
+    /// Where it reports.
+    pub progress: Progress,
+    /// The folder for journals and the keys of shares; private to its owner.
+    pub state: PathBuf,
+}
+
+/// What a failed call to the tracker means for the user.
+pub fn tracker_failure(error: &ClientError) -> Failure {
+    let network = |what: String| Failure::new(Kind::Network, what);
+    match error {
+        ClientError::Refused { problem, .. } => {
+            let kind = match problem.kind {
+                ProblemKind::ShareNotFound | ProblemKind::ShareGone => Kind::NotFound,
+                ProblemKind::NotEnoughPeers => Kind::NotEnoughPeers,
+                ProblemKind::NoSpace => Kind::NoSpace,
+                ProblemKind::AccessDenied => Kind::Denied,
+                ProblemKind::Unavailable => Kind::Network,
+                _ => Kind::Other,
+            };
+            Failure::new(kind, format!("the tracker at {error}"))
+        }
+        ClientError::Unreachable { .. } => network(format!("the tracker at {error}"))
+            .next("Check that it runs and that this machine reaches it, then run the same command again."),
+        ClientError::Protocol { .. } => {
+            network(format!("the tracker at {error}")).next("Is something else listening there?")
+        }
+    }
+}

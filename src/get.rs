@@ -1,0 +1,255 @@
+//! The story of Bob: look up, verify, fetch from many peers at once, save under the file's own name.
+
+mod download;
+mod output;
+mod sink;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use swarmdrop_core::api::{ProblemKind, SourceInfo};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::Geometry;
+use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::link::ShareLink;
+use swarmdrop_core::manifest::{Manifest, ManifestError};
+use swarmdrop_core::metadata::Metadata;
+use swarmdrop_core::seal::{ShareKeys, access_token};
+use swarmdrop_core::terms::{SignedTerms, Terms};
+
+use crate::client::TrackerClient;
+use crate::clock;
+use crate::context::{Context, tracker_failure};
+use crate::failure::{Failure, Kind};
+use crate::journal::{DownloadHeader, DownloadJournal};
+use crate::task::blocking;
+use crate::words;
+use download::Download;
+use output::{Output, exists, remove_any};
+use sink::Sink;
+
+/// Where to save a share.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// In the current folder, under the original name.
+    Here,
+    /// At this path; inside it, under the original name, if it is a folder.
+    Path(PathBuf),
+    /// To standard output.
+    Stdout,
+}
+
+/// A share that has arrived.
+#[derive(Debug)]
+pub struct Got {
+    /// Where it was saved; `None`: standard output.
+    pub target: Option<PathBuf>,
+    /// The name that the sender gave it.
+    pub name: String,
+    /// Bytes of all files.
+    pub size_bytes: u64,
+    /// The names of the peers that served it.
+    pub peers: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A share that was looked up and opened, before any chunk is fetched.
+pub struct Found {
+    /// The verified manifest.
+    pub manifest: Manifest,
+    /// What only the link's holder may read.
+    pub metadata: Metadata,
+    /// The verified terms.
+    pub terms: Terms,
+    /// Peers that hold chunks of it.
+    pub sources: Vec<SourceInfo>,
+    keys: ShareKeys,
+}
+
+/// Gets a share: returns once it is whole, verified and on stable storage under its name.
+pub async fn get(
+    context: &Context,
+    link: &ShareLink,
+    destination: &Destination,
+    force: bool,
+) -> Result<Got, Failure> {
+    let started = Instant::now();
+    let found = look_up(context, link).await?;
+    let name = found.metadata.original_filename.to_string();
+    let size_bytes = found.metadata.size;
+    let (peers, target) = match target_path(destination, &found.metadata)? {
+        None => (to_stdout(context, link, found).await?, None),
+        Some(target) => {
+            if !force && fs::symlink_metadata(&target).is_ok() {
+                return Err(exists(&target));
+            }
+            (to_disk(context, link, found, &target, force).await?, Some(target))
+        }
+    };
+    Ok(Got { target, name, size_bytes, peers, took: started.elapsed() })
+}
+
+/// Looks a share up and checks all that comes back: signature, key commitment, metadata, terms.
+pub async fn look_up(context: &Context, link: &ShareLink) -> Result<Found, Failure> {
+    let tracker = TrackerClient::new(context.http.clone(), &link.tracker);
+    let response = tracker.look_up(link.share, &access_token(&link.secret)).await;
+    let response = response.map_err(|error| match error.problem() {
+        Some(ProblemKind::ShareNotFound) => {
+            Failure::new(Kind::NotFound, format!("{} knows no share of this link", link.tracker))
+                .next("Is the link complete? It may also have expired or been deleted.")
+        }
+        Some(ProblemKind::ShareGone) => {
+            Failure::new(Kind::NotFound, "the share has expired or was deleted by its owner")
+                .next("Ask the sender to share it again.")
+        }
+        _ => tracker_failure(&error),
+    })?;
+    let manifest = Manifest::decode(response.manifest.0, link.share).map_err(|error| damaged(&error))?;
+    let (keys, metadata) = manifest.open(&link.secret).map_err(|error| damaged(&error))?;
+    let terms = SignedTerms::verify(&response.terms, link.share)
+        .map_err(|error| Failure::new(Kind::Integrity, error.to_string()))?;
+    if terms.terms.is_over(clock::now_ms()) {
+        return Err(
+            Failure::new(Kind::NotFound, "the share has expired").next("Ask the sender to share it again.")
+        );
+    }
+    Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
+}
+
+async fn to_stdout(context: &Context, link: &ShareLink, found: Found) -> Result<Vec<String>, Failure> {
+    if !found.metadata.is_single_file() {
+        return Err(Failure::new(Kind::Usage, "a folder cannot be written to standard output")
+            .next("Give a folder with -o PATH."));
+    }
+    let none = ChunkSet::empty(found.manifest.geometry().chunk_count());
+    let (download, sources) = split(link, found, Sink::stdout());
+    download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await
+}
+
+async fn to_disk(
+    context: &Context,
+    link: &ShareLink,
+    found: Found,
+    target: &Path,
+    force: bool,
+) -> Result<Vec<String>, Failure> {
+    let (state, owned_target) = (context.state.clone(), target.to_owned());
+    let (found, prepared) = blocking(move || {
+        let prepared = prepare(&state, &owned_target, &found);
+        (found, prepared)
+    })
+    .await;
+    let Prepared { output, journal, done } = prepared?;
+    let geometry = *found.manifest.geometry();
+    if !done.is_empty() {
+        let here: u64 = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
+        let (here, total) = (words::bytes(here), words::bytes(geometry.total()));
+        context.progress.say(&format!("Resuming: {here} of {total} are here already."));
+    }
+    let (output, journal) = (Arc::new(output), Arc::new(journal));
+    let sink = Sink::File { geometry, output: Arc::clone(&output), journal: Arc::clone(&journal) };
+    let (download, sources) = split(link, found, sink);
+    let fetched =
+        download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await?;
+    let unshared = Failure::new(Kind::Other, "a part of the download did not end");
+    let (Some(output), Some(journal)) = (Arc::into_inner(output), Arc::into_inner(journal)) else {
+        return Err(unshared);
+    };
+    blocking(move || output.finish(force)).await?;
+    if let Err(error) = journal.forget() {
+        tracing::warn!(%error, "cannot remove the journal");
+    }
+    Ok(fetched)
+}
+
+struct Prepared {
+    output: Output,
+    journal: DownloadJournal,
+    done: ChunkSet,
+}
+
+/// Opens the temporary of an earlier attempt, or makes a new one.
+fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failure> {
+    let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
+    let target = std::path::absolute(target).map_err(|error| Failure::io("find", target, &error))?;
+    let (mut journal, before) = DownloadJournal::open(state, share, &target, geometry)?;
+    let temporary = target.with_file_name(format!(".swarmdrop-{:.16}.part", share.to_string()));
+    if let Some(before) = before {
+        let there = fs::symlink_metadata(&before.header.temporary);
+        if there.is_ok_and(|there| there.ino() == before.header.inode) {
+            let output = Output::reopen(&before.header.temporary, &target, found.metadata.clone())?;
+            let done = if before.trusted { before.done } else { check_again(&output, found, &before.done) };
+            return Ok(Prepared { output, journal, done });
+        }
+    }
+    check_space(&target, geometry)?;
+    remove_any(&temporary).map_err(|error| Failure::io("clear away", &temporary, &error))?;
+    let failed = |error: std::io::Error| Failure::io("prepare", &target, &error);
+    let output = Output::create(&temporary, &target, found.metadata.clone()).inspect_err(|_| {
+        let _ = remove_any(&temporary);
+    })?;
+    let header = DownloadHeader::new(share, target.clone(), temporary, output.inode().map_err(failed)?);
+    journal.begin(&header).map_err(failed)?;
+    Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()) })
+}
+
+/// After a crash of the system the temporary may have lost what was not synced: seals each chunk
+/// again, and keeps those that give the id in the manifest.
+fn check_again(output: &Output, found: &Found, done: &ChunkSet) -> ChunkSet {
+    let geometry = found.manifest.geometry();
+    let mut good = ChunkSet::empty(geometry.chunk_count());
+    for index in done.iter() {
+        let mut bytes = vec![0; geometry.plain_len(index)];
+        if output.read(geometry.plain_range(index).start, &mut bytes).is_ok() {
+            found.keys.seal_chunk(geometry, index, &mut bytes);
+            if ChunkId::of(&bytes) == found.manifest.chunk(index) {
+                good.insert(index);
+            }
+        }
+    }
+    good
+}
+
+fn check_space(target: &Path, geometry: &Geometry) -> Result<(), Failure> {
+    let folder = target.parent().unwrap_or(Path::new("/"));
+    let stat = rustix::fs::statvfs(folder).map_err(|error| Failure::io("save in", folder, &error.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < geometry.total() {
+        let (needed, free) = (words::bytes(geometry.total()), words::bytes(free));
+        let what = format!("{needed} are needed in {}, {free} are free", folder.display());
+        return Err(Failure::new(Kind::NoSpace, what).next("Make room, or choose another place with -o."));
+    }
+    Ok(())
+}
+
+/// The path that the result will have; `None` for standard output.
+fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<PathBuf>, Failure> {
+    let name = metadata.original_filename.as_str();
+    match destination {
+        Destination::Stdout => Ok(None),
+        Destination::Here => Ok(Some(PathBuf::from(name))),
+        Destination::Path(path) if path.is_dir() => Ok(Some(path.join(name))),
+        Destination::Path(path) if path.file_name().is_none() => {
+            Err(Failure::new(Kind::Usage, format!("{} names no file", path.display())))
+        }
+        Destination::Path(path) => Ok(Some(path.clone())),
+    }
+}
+
+fn split(link: &ShareLink, found: Found, sink: Sink) -> (Download, Vec<SourceInfo>) {
+    let access = access_token(&link.secret);
+    (Download { manifest: found.manifest, keys: found.keys, access, sink }, found.sources)
+}
+
+fn damaged(error: &ManifestError) -> Failure {
+    let failure = Failure::new(Kind::Integrity, error.to_string());
+    match error {
+        ManifestError::Commitment => failure.next("Ask the sender for the link again, and copy all of it."),
+        ManifestError::Header(_) => failure.next("Update swarmdrop, then try again."),
+        _ => failure.next("Nothing was downloaded."),
+    }
+}

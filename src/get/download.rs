@@ -1,0 +1,251 @@
+//! Runs the receiver's state machine: carries out its actions and tells it what came of them.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use swarmdrop_core::api::SourceInfo;
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::fetch::{Action, Bounds, Event, Fetch, Standing};
+use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::id::{ChunkId, PeerId, Secret};
+use swarmdrop_core::limits::{PER_SOURCE_MAX, WINDOW_BYTES};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::seal::ShareKeys;
+use tokio::task::JoinSet;
+
+use super::sink::Sink;
+use crate::client::{ChunkAnswer, ClientError, Http, PeerClient};
+use crate::failure::{Failure, Kind};
+use crate::progress::{Progress, Stage};
+use crate::task::blocking;
+use crate::words;
+
+/// Pause before a failed request counts, so that a source that restarts is not given up at once.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// What a download needs to know.
+pub(super) struct Download {
+    pub(super) manifest: Manifest,
+    pub(super) keys: ShareKeys,
+    pub(super) access: Secret,
+    pub(super) sink: Sink,
+}
+
+/// What a piece of work came to.
+enum Outcome {
+    Asked(PeerId, Result<ChunkSet, ClientError>),
+    Fetched(PeerId, ChunkIndex, Fetched),
+}
+
+/// What became of a request for a chunk.
+enum Fetched {
+    /// It is right, and where it belongs.
+    Placed,
+    Missing,
+    /// The peer is at fault.
+    Wrong,
+    Failed(ClientError),
+    /// The bytes are what the sender published, but do not open: the sender is at fault.
+    Unopenable,
+    /// This machine failed.
+    Disk(io::Error),
+}
+
+struct Downloader<'a> {
+    download: Arc<Download>,
+    progress: &'a Progress,
+    machine: Fetch,
+    peers: HashMap<PeerId, PeerClient>,
+    stage: Stage,
+    work: JoinSet<Outcome>,
+    last_error: Option<String>,
+}
+
+/// Fetches every chunk that is not in `done`; the names of the peers that served some.
+pub(super) async fn fetch(
+    download: Arc<Download>,
+    done: ChunkSet,
+    sources: Vec<SourceInfo>,
+    http: &Http,
+    progress: &Progress,
+) -> Result<Vec<String>, Failure> {
+    let geometry = *download.manifest.geometry();
+    let bytes_done = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
+    let stage = progress.stage("Getting", geometry.total());
+    stage.skip(bytes_done);
+    stage.note(format!("from {}", words::count(sources.len() as u64, "peer")));
+    let mut machine = Fetch::new(done, bounds(&download));
+    let mut peers = HashMap::new();
+    for source in sources {
+        // What the tracker knows may be partial: such a source is asked itself.
+        let holds = Some(source.chunks).filter(ChunkSet::is_full);
+        machine.add_source(source.peer.id, holds);
+        peers.insert(source.peer.id, PeerClient::new(http.clone(), source.peer));
+    }
+    let work = JoinSet::new();
+    Downloader { download, progress, machine, peers, stage, work, last_error: None }.run().await
+}
+
+impl Downloader<'_> {
+    async fn run(mut self) -> Result<Vec<String>, Failure> {
+        loop {
+            while let Some(action) = self.machine.next() {
+                match action {
+                    Action::Ask(peer) => self.ask(peer),
+                    Action::Get(peer, index) => self.get(peer, index),
+                    Action::Finish => return Ok(self.servers()),
+                    Action::GiveUp => return Err(self.stuck()),
+                }
+            }
+            let Some(outcome) = self.work.join_next().await else {
+                return Err(Failure::new(Kind::Other, "the download came to a standstill"));
+            };
+            let outcome = outcome.map_err(|error| {
+                Failure::new(Kind::Other, format!("a part of the download failed: {error}"))
+            })?;
+            self.take(outcome)?;
+        }
+    }
+
+    fn ask(&mut self, peer: PeerId) {
+        let (client, download) = (self.peers[&peer].clone(), Arc::clone(&self.download));
+        self.work.spawn(async move {
+            let answer = client.holding(download.manifest.share(), &download.access).await;
+            Outcome::Asked(peer, answer.map(|response| response.chunks))
+        });
+    }
+
+    fn get(&mut self, peer: PeerId, index: ChunkIndex) {
+        let (client, download) = (self.peers[&peer].clone(), Arc::clone(&self.download));
+        self.work.spawn(async move { Outcome::Fetched(peer, index, download.fetch(&client, index).await) });
+    }
+
+    fn take(&mut self, outcome: Outcome) -> Result<(), Failure> {
+        match outcome {
+            Outcome::Asked(peer, Ok(chunks)) => self.machine.handle(Event::Holds(peer, chunks)),
+            Outcome::Asked(peer, Err(error)) => {
+                self.last_error = Some(error.to_string());
+                self.machine.handle(Event::Lost(peer));
+            }
+            Outcome::Fetched(peer, index, fetched) => self.take_chunk(peer, index, fetched)?,
+        }
+        Ok(())
+    }
+
+    fn take_chunk(&mut self, peer: PeerId, index: ChunkIndex, fetched: Fetched) -> Result<(), Failure> {
+        let name = self.peers[&peer].name().to_owned();
+        match fetched {
+            Fetched::Placed => {
+                self.stage.advance(self.download.manifest.geometry().plain_len(index) as u64);
+                self.machine.handle(Event::Got(peer, index));
+            }
+            Fetched::Missing => self.machine.handle(Event::Missing(peer, index)),
+            Fetched::Wrong => {
+                if self.standing(peer) == Some(Standing::Good) {
+                    self.progress.warn(&format!(
+                        "peer {name} served wrong bytes for chunk {index}: not used any more"
+                    ));
+                }
+                self.machine.handle(Event::Wrong(peer, index));
+            }
+            Fetched::Failed(error) => {
+                self.last_error = Some(error.to_string());
+                let before = self.standing(peer);
+                self.machine.handle(Event::Failed(peer, index));
+                if before == Some(Standing::Good) && self.standing(peer) != before {
+                    self.progress.warn(&format!("peer {name} does not answer: not used any more"));
+                }
+            }
+            Fetched::Unopenable => {
+                let what =
+                    format!("chunk {index} is not what its sender sealed: the share itself is damaged");
+                return Err(Failure::new(Kind::Integrity, what).next("Ask the sender to share it again."));
+            }
+            Fetched::Disk(error) => {
+                let kind =
+                    if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
+                let what = format!("cannot write the result: {error}");
+                return Err(
+                    Failure::new(kind, what).next("Run the same command again: it goes on from here.")
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn standing(&self, peer: PeerId) -> Option<Standing> {
+        self.machine.sources().find(|(id, ..)| *id == peer).map(|(_, standing, _)| standing)
+    }
+
+    fn servers(&self) -> Vec<String> {
+        let served = self.machine.sources().filter(|(.., served)| *served > 0);
+        served.map(|(peer, ..)| self.peers[&peer].name().to_owned()).collect()
+    }
+
+    /// No source is left for some chunk: who is at fault decides what to do next.
+    fn stuck(&self) -> Failure {
+        let names = |wanted: Standing| {
+            let matching = self.machine.sources().filter(|(_, standing, _)| *standing == wanted);
+            matching.map(|(peer, ..)| self.peers[&peer].name()).collect::<Vec<_>>().join(", ")
+        };
+        let wrong = names(Standing::Wrong);
+        let missing = self.machine.done().chunk_count() - self.machine.done().len();
+        let missing = words::count(u64::from(missing), "chunk");
+        if !wrong.is_empty() {
+            let what = format!("no good copy of {missing} is left: {wrong} served wrong bytes");
+            return Failure::new(Kind::Integrity, what).next(
+                "Nothing was saved. Ask the sender to share it again, or try later if peers are away.",
+            );
+        }
+        let why = self.last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+        Failure::new(Kind::Network, format!("no reachable peer has {missing} of the share{why}"))
+            .next("Run the same command again when more peers are there: it goes on from here.")
+    }
+}
+
+impl Download {
+    async fn fetch(self: Arc<Self>, client: &PeerClient, index: ChunkIndex) -> Fetched {
+        let sealed_len = self.manifest.geometry().sealed_len(index);
+        let sealed = match client.get_chunk(self.manifest.chunk(index), sealed_len).await {
+            Ok(ChunkAnswer::Sealed(sealed)) => sealed,
+            Ok(ChunkAnswer::Missing) => return Fetched::Missing,
+            Ok(ChunkAnswer::Wrong) => return Fetched::Wrong,
+            Err(error) => {
+                tokio::time::sleep(RETRY_AFTER).await;
+                return Fetched::Failed(error);
+            }
+        };
+        let download = Arc::clone(&self);
+        let plain = match blocking(move || download.open(index, sealed)).await {
+            Ok(plain) => plain,
+            Err(fetched) => return fetched,
+        };
+        match self.sink.put(index, plain).await {
+            Ok(()) => Fetched::Placed,
+            Err(error) => Fetched::Disk(error),
+        }
+    }
+
+    /// Verifies and opens a chunk: the hash says whether the peer is at fault, the key whether the sender is.
+    fn open(&self, index: ChunkIndex, mut sealed: Vec<u8>) -> Result<Vec<u8>, Fetched> {
+        if ChunkId::of(&sealed) != self.manifest.chunk(index) {
+            return Err(Fetched::Wrong);
+        }
+        let opened = self.keys.open_chunk(self.manifest.geometry(), index, &mut sealed);
+        opened.map(|()| sealed).map_err(|_| Fetched::Unopenable)
+    }
+}
+
+/// As many chunks in memory as the limit allows. Where chunks must be used in order, the first
+/// missing one always has a place among those under way, so that it cannot be crowded out.
+fn bounds(download: &Download) -> Bounds {
+    let chunk_bytes = download.manifest.geometry().chunk_size().bytes();
+    let in_flight = usize::try_from(WINDOW_BYTES / chunk_bytes).unwrap_or(1).clamp(1, 32);
+    if download.sink.is_ordered() {
+        let ahead = Some(u32::try_from(in_flight).unwrap_or(1));
+        return Bounds { in_flight, per_source: in_flight, ahead };
+    }
+    Bounds { in_flight, per_source: PER_SOURCE_MAX, ahead: None }
+}

@@ -1,0 +1,177 @@
+//! The receiver's journal: which chunks are already in the temporary.
+//!
+//! Nothing is synced while a download runs: what this process wrote survives its end, and only a
+//! crash of the whole system can lose it. Each boot of a system has an id; if it is another one on
+//! resume, the receiver checks the chunks again instead of trusting the journal.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::{ChunkIndex, Geometry};
+use swarmdrop_core::id::ShareId;
+
+use super::key;
+use super::records::Records;
+use crate::durable;
+use crate::failure::{Failure, Kind};
+
+const VERSION: u32 = 1;
+const MAGIC: &[u8] = b"SWDD\x01";
+
+/// What identifies a download's temporary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadHeader {
+    version: u32,
+    /// The share.
+    pub share: ShareId,
+    /// Where the result will be.
+    pub target: PathBuf,
+    /// Where the bytes are until then.
+    pub temporary: PathBuf,
+    /// The inode number of the temporary, to notice another one in its place.
+    pub inode: u64,
+    boot_id: Option<String>,
+}
+
+impl DownloadHeader {
+    /// The header of a download that begins now.
+    pub fn new(share: ShareId, target: PathBuf, temporary: PathBuf, inode: u64) -> Self {
+        Self { version: VERSION, share, target, temporary, inode, boot_id: boot_id() }
+    }
+}
+
+/// The journal of one download, locked against a second process.
+#[derive(Debug)]
+pub struct DownloadJournal {
+    folder: PathBuf,
+    records: Records<4>,
+    _lock: File,
+}
+
+/// A download that was begun before.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Its temporary.
+    pub header: DownloadHeader,
+    /// The chunks that are in the temporary.
+    pub done: ChunkSet,
+    /// Whether the system has not crashed or restarted since they were written.
+    pub trusted: bool,
+}
+
+impl DownloadJournal {
+    /// Opens the journal of this share's download to this target; what was done before, if anything.
+    pub fn open(
+        state: &Path,
+        share: ShareId,
+        target: &Path,
+        geometry: &Geometry,
+    ) -> Result<(Self, Option<Resumed>), Failure> {
+        let target_bytes = target.as_os_str().as_encoded_bytes();
+        let folder = state.join("downloads").join(key(&[share.as_bytes(), target_bytes]));
+        let failed = |error| Failure::io("open the journal in", &folder, &error);
+        durable::create_private_folder(&folder).map_err(failed)?;
+        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        lock.try_lock().map_err(|_| {
+            Failure::new(Kind::Other, "another swarmdrop is fetching the same share to the same place")
+                .next("Wait for it to finish, or choose another place with -o.")
+        })?;
+        let header = fs::read(folder.join("download.json")).ok();
+        let header = header.and_then(|bytes| serde_json::from_slice::<DownloadHeader>(&bytes).ok());
+        let header = header.filter(|header| header.version == VERSION && header.share == share);
+        if header.is_none() {
+            let _ = fs::remove_file(folder.join("chunks"));
+        }
+        let (records, stored) = Records::open(&folder.join("chunks"), MAGIC).map_err(failed)?;
+        let mut done = ChunkSet::empty(geometry.chunk_count());
+        let indices = stored.iter().filter_map(|&record| geometry.index(u32::from_be_bytes(record)));
+        indices.for_each(|index| done.insert(index));
+        let resumed = header.map(|header| {
+            let trusted = header.boot_id.is_some() && header.boot_id == boot_id();
+            Resumed { header, done, trusted }
+        });
+        Ok((Self { folder, records, _lock: lock }, resumed))
+    }
+
+    /// Begins anew with this temporary: what was recorded before is forgotten.
+    pub fn begin(&mut self, header: &DownloadHeader) -> io::Result<()> {
+        let json = serde_json::to_vec(header).expect("a header has string keys");
+        let _ = fs::remove_file(self.folder.join("chunks"));
+        self.records = Records::open(&self.folder.join("chunks"), MAGIC)?.0;
+        durable::persist(&self.folder.join("download.json"), &json)
+    }
+
+    /// Notes that the chunk's bytes were written to the temporary.
+    pub fn record(&self, index: ChunkIndex) -> io::Result<()> {
+        self.records.append(&index.get().to_be_bytes())
+    }
+
+    /// Forgets the download: it is complete.
+    pub fn forget(self) -> io::Result<()> {
+        fs::remove_dir_all(&self.folder)
+    }
+}
+
+/// The id of this boot of the system (random(4) of Linux); `None` where there is none, so that
+/// nothing is trusted there.
+fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarmdrop_core::geometry::ChunkSize;
+
+    fn geometry() -> Geometry {
+        Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap()
+    }
+
+    fn open(state: &Path) -> (DownloadJournal, Option<Resumed>) {
+        DownloadJournal::open(state, ShareId::from_bytes([1; 32]), Path::new("/t"), &geometry()).unwrap()
+    }
+
+    fn header() -> DownloadHeader {
+        DownloadHeader::new(ShareId::from_bytes([1; 32]), "/t".into(), "/t.part".into(), 5)
+    }
+
+    #[test]
+    fn what_was_written_is_known_again() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut journal, resumed) = open(state.path());
+        assert!(resumed.is_none());
+        journal.begin(&header()).unwrap();
+        journal.record(geometry().index(3).unwrap()).unwrap();
+        drop(journal);
+        let (journal, resumed) = open(state.path());
+        let resumed = resumed.unwrap();
+        assert_eq!(resumed.header, header());
+        assert_eq!(resumed.done.iter().map(ChunkIndex::get).collect::<Vec<_>>(), [3]);
+        assert_eq!(resumed.trusted, cfg!(target_os = "linux"));
+        journal.forget().unwrap();
+        assert!(open(state.path()).1.is_none());
+    }
+
+    #[test]
+    fn after_another_boot_nothing_is_trusted() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(state.path());
+        journal.begin(&DownloadHeader { boot_id: Some("another".into()), ..header() }).unwrap();
+        drop(journal);
+        assert!(!open(state.path()).1.unwrap().trusted);
+    }
+
+    #[test]
+    fn beginning_anew_forgets_what_was_done() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(state.path());
+        journal.begin(&header()).unwrap();
+        journal.record(geometry().index(3).unwrap()).unwrap();
+        journal.begin(&header()).unwrap();
+        drop(journal);
+        assert!(open(state.path()).1.unwrap().done.is_empty());
+    }
+}

@@ -1,0 +1,45 @@
+//! What is already done, so that an interrupted command run again moves only what is missing; and
+//! the shares that were made from here.
+//!
+//! ```text
+//! STATE/uploads/<key>/    a share that is being sent     (upload.rs)
+//!       downloads/<key>/  a share that is being fetched  (download.rs)
+//!       shares/<id>.json  a share that was published     (owned.rs)
+//! ```
+//! The folders are private to their owner: they hold the shares' secrets.
+
+mod download;
+mod owned;
+mod records;
+mod upload;
+
+pub use download::{DownloadHeader, DownloadJournal};
+pub use owned::{OwnedShare, OwnedShares};
+pub use upload::{SourceFile, UploadHeader, UploadJournal};
+
+use serde::{Deserialize, Deserializer, Serializer};
+use swarmdrop_core::id::Secret;
+
+/// The name of a journal's folder: a hash of what identifies the work.
+fn key(parts: &[&[u8]]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// How a secret stands in a private file.
+mod secret_text {
+    use super::{Deserialize, Deserializer, Secret, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&secret.expose_text())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Secret::parse(&text).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,120 @@
+//! The shares that were made from here, with the keys that extend and delete them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use swarmdrop_core::id::{Secret, ShareId};
+use swarmdrop_core::link::{LinkError, ShareLink};
+use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::terms::SignedTerms;
+
+use super::secret_text;
+use crate::durable;
+use crate::failure::Failure;
+
+const VERSION: u32 = 1;
+
+/// A share that was made from here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OwnedShare {
+    version: u32,
+    link: String,
+    #[serde(with = "secret_text")]
+    seed: Secret,
+    /// The name that the receiver sees.
+    pub name: String,
+    /// Bytes of all files.
+    pub size_bytes: u64,
+    /// Number of files.
+    pub file_count: usize,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    terms: String,
+}
+
+impl OwnedShare {
+    /// A share that was just published. Name and counts are for listings only.
+    pub fn new(link: &ShareLink, seed: Secret, terms: &SignedTerms, name: String) -> Self {
+        Self {
+            version: VERSION,
+            link: link.expose_text(),
+            seed,
+            name,
+            size_bytes: 0,
+            file_count: 0,
+            created_ms: crate::clock::now_ms(),
+            terms: terms.token.clone(),
+        }
+    }
+
+    /// The link, secret included.
+    pub fn link(&self) -> Result<ShareLink, LinkError> {
+        self.link.parse()
+    }
+
+    /// The key that owns the share.
+    pub fn key(&self) -> ShareKey {
+        ShareKey::from_seed(&self.seed)
+    }
+
+    /// The terms as they were set last from here.
+    pub fn terms(&self) -> Option<SignedTerms> {
+        SignedTerms::verify(&self.terms, self.key().share_id()).ok()
+    }
+
+    /// Notes newer terms.
+    pub fn set_terms(&mut self, terms: &SignedTerms) {
+        self.terms.clone_from(&terms.token);
+    }
+}
+
+/// All shares that were made from here.
+#[derive(Debug)]
+pub struct OwnedShares {
+    folder: PathBuf,
+}
+
+impl OwnedShares {
+    /// Those below the state folder.
+    pub fn new(state: &Path) -> Self {
+        Self { folder: state.join("shares") }
+    }
+
+    /// Keeps a share.
+    pub fn put(&self, share: &OwnedShare) -> Result<(), Failure> {
+        let path = self.path(share.key().share_id());
+        let json = serde_json::to_vec_pretty(share).expect("a share has string keys");
+        durable::create_private_folder(&self.folder)
+            .and_then(|()| durable::persist(&path, &json))
+            .map_err(|error| Failure::io("write", &path, &error))
+    }
+
+    /// A share, if it was made from here.
+    pub fn get(&self, share: ShareId) -> Option<OwnedShare> {
+        read(&self.path(share))
+    }
+
+    /// All shares, the newest first.
+    pub fn list(&self) -> Vec<OwnedShare> {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
+        let mut shares: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path())).collect();
+        shares.sort_by_key(|share: &OwnedShare| std::cmp::Reverse(share.created_ms));
+        shares
+    }
+
+    /// Forgets a share.
+    pub fn remove(&self, share: ShareId) -> io::Result<()> {
+        fs::remove_file(self.path(share))
+    }
+
+    fn path(&self, share: ShareId) -> PathBuf {
+        self.folder.join(format!("{share}.json"))
+    }
+}
+
+fn read(path: &Path) -> Option<OwnedShare> {
+    let share: OwnedShare = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    (share.version == VERSION).then_some(share)
+}

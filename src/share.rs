@@ -1,0 +1,182 @@
+//! The story of Alice: split, seal, push to peers, publish. Then she may switch her machine off.
+
+mod collect;
+mod push;
+mod upload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use swarmdrop_core::api::{Blob, Holding, OpenRequest, OpenResponse, ProblemKind, PublishRequest, ShareSize};
+use swarmdrop_core::geometry::ChunkSize;
+use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::terms::SignedTerms;
+
+use crate::client::TrackerClient;
+use crate::context::{Context, tracker_failure};
+use crate::failure::{Failure, Kind};
+use crate::journal::{OwnedShare, OwnedShares};
+use crate::task::blocking;
+use collect::Collected;
+use push::Pushed;
+use upload::{Halt, Upload};
+
+/// Pause between two questions whether enough peers are there by now.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What to share, and how.
+#[derive(Debug, Clone)]
+pub struct ShareRequest {
+    /// Files and folders.
+    pub paths: Vec<PathBuf>,
+    /// Whether to share standard input instead.
+    pub stdin: bool,
+    /// The name that the receiver sees, if not the file's own.
+    pub name: Option<String>,
+    /// How many peers are to hold each chunk.
+    pub replicas: u8,
+    /// How long the share lives.
+    pub expires: Duration,
+    /// Size of the chunks, if not the default.
+    pub chunk_size: Option<ChunkSize>,
+    /// How long to wait for enough peers.
+    pub wait: Duration,
+}
+
+/// A share that is safe on its peers.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// What to give the receiver.
+    pub link: ShareLink,
+    /// The name that the receiver sees.
+    pub name: String,
+    /// Bytes of all files.
+    pub size_bytes: u64,
+    /// The names of the peers that hold it.
+    pub peers: Vec<String>,
+    /// When it ends, in milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Shares files through the swarm: returns once every chunk is on stable storage at `replicas` peers.
+pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> Result<Shared, Failure> {
+    let started = Instant::now();
+    let tracker = TrackerClient::new(context.http.clone(), &swarm.tracker);
+    let collected = collect_files(context, &request).await?;
+    let upload = Arc::new(Upload::prepare(&context.state, swarm, &request, collected)?);
+    let terms = upload.terms(&request);
+
+    let result = async {
+        let open = wait_for_peers(context, &tracker, &upload, &request).await?;
+        let pushed = push::push(&upload, &terms, open, &context.http, &context.progress).await?;
+        publish(&tracker, &upload, &terms, &pushed).await?;
+        Ok(pushed)
+    };
+    let pushed = match result.await {
+        Ok(pushed) => pushed,
+        Err(halt) => return Err(stop(&upload, halt)),
+    };
+
+    let shared = Shared {
+        link: upload.link(swarm),
+        name: upload.header().name.to_string(),
+        size_bytes: upload.geometry().total(),
+        peers: peer_names(&pushed),
+        expires_ms: terms.terms.expires_ms,
+        took: started.elapsed(),
+    };
+    remember(context, &upload, &terms, &shared)?;
+    // The link is out before the journal goes: killed in between, the same command prints the same link.
+    context.progress.result(&shared.link.expose_text());
+    upload.forget();
+    Ok(shared)
+}
+
+async fn collect_files(context: &Context, request: &ShareRequest) -> Result<Collected, Failure> {
+    let (request, context) = (request.clone(), context.clone());
+    blocking(move || {
+        let name = request.name.as_deref();
+        if request.stdin {
+            collect::collect_stdin(&context.state, name, &context.progress)
+        } else {
+            collect::collect(&request.paths, name, &context.progress)
+        }
+    })
+    .await
+}
+
+/// Asks the tracker where to push; while too few peers are alive, asks again.
+async fn wait_for_peers(
+    context: &Context,
+    tracker: &TrackerClient,
+    upload: &Upload,
+    request: &ShareRequest,
+) -> Result<OpenResponse, Halt> {
+    let size = ShareSize::from(upload.geometry());
+    let open = OpenRequest { share: upload.share(), size, replicas: request.replicas };
+    let deadline = Instant::now() + request.wait;
+    let mut told = false;
+    loop {
+        match tracker.open(&open).await {
+            Ok(response) => return Ok(response),
+            Err(error) if error.problem() == Some(ProblemKind::NotEnoughPeers) => {
+                if Instant::now() >= deadline {
+                    let hint = "Start more peers, wait longer with --wait, or ask for fewer --replicas.";
+                    return Err(tracker_failure(&error).next(hint).into());
+                }
+                if !told {
+                    context.progress.say("Waiting for enough peers to be there…");
+                    told = true;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(tracker_failure(&error).into()),
+        }
+    }
+}
+
+/// The commit point: from here on the link works.
+async fn publish(
+    tracker: &TrackerClient,
+    upload: &Upload,
+    terms: &SignedTerms,
+    pushed: &Pushed,
+) -> Result<(), Halt> {
+    let placement = pushed.holders.iter();
+    let placement =
+        placement.map(|(peer, chunks)| Holding { peer: peer.id(), chunks: chunks.clone() }).collect();
+    let manifest = Blob(pushed.manifest.encoded().to_vec());
+    let request = PublishRequest { manifest, terms: terms.token.clone(), placement };
+    tracker.publish(upload.share(), &request).await.map_err(|error| tracker_failure(&error).into())
+}
+
+/// Keeps the key that extends and deletes the share.
+fn remember(context: &Context, upload: &Upload, terms: &SignedTerms, shared: &Shared) -> Result<(), Failure> {
+    let header = upload.header();
+    let mut owned = OwnedShare::new(&shared.link, header.seed.clone(), terms, shared.name.clone());
+    owned.size_bytes = shared.size_bytes;
+    owned.file_count = header.files.len();
+    OwnedShares::new(&context.state).put(&owned)
+}
+
+/// Ends an upload early. The journal stays, so that it can go on, unless the files changed.
+fn stop(upload: &Upload, halt: Halt) -> Failure {
+    match halt {
+        Halt::Failed(failure) => failure,
+        Halt::Changed(path) => {
+            upload.forget();
+            Failure::new(Kind::Other, format!("{path} changed while it was being shared"))
+                .next("Nothing was published. Run the same command again to share it as it is now.")
+        }
+    }
+}
+
+fn peer_names(pushed: &Pushed) -> Vec<String> {
+    let mut names: Vec<String> = pushed.holders.iter().map(|(peer, _)| peer.name().to_owned()).collect();
+    names.sort();
+    names.dedup();
+    names
+}

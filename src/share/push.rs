@@ -1,0 +1,303 @@
+//! Runs the sender's state machine: carries out its actions and tells it what came of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use swarmdrop_core::api::{
+    Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, ShareSize,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::{ChunkIndex, Geometry};
+use swarmdrop_core::id::{ChunkId, PeerId};
+use swarmdrop_core::limits::WINDOW_BYTES;
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::placement::{CopySet, Placement};
+use swarmdrop_core::push::{Action, Event, Push};
+use swarmdrop_core::terms::SignedTerms;
+use tokio::task::JoinSet;
+
+use super::upload::{Halt, Upload};
+use crate::client::{ClientError, Http, PeerClient};
+use crate::failure::{Failure, Kind};
+use crate::progress::{Progress, Stage};
+use crate::task::blocking;
+use crate::words;
+
+/// Pauses between attempts to reach a peer again before it counts as a failure.
+const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+
+/// A share that is on its peers' disks, ready to be published.
+pub(super) struct Pushed {
+    pub(super) manifest: Manifest,
+    pub(super) holders: Vec<(PeerClient, ChunkSet)>,
+}
+
+/// What a piece of work came to.
+enum Outcome {
+    Offered(PeerId, Result<ChunkSet, ClientError>),
+    Sealed(ChunkIndex, Vec<PeerId>, Result<(ChunkId, Bytes), Halt>),
+    Put(PeerId, ChunkIndex, u64, Result<(), ClientError>),
+    Committed(PeerId, Result<ChunkSet, ClientError>),
+}
+
+struct Pusher<'a> {
+    upload: &'a Arc<Upload>,
+    terms: &'a SignedTerms,
+    progress: &'a Progress,
+    machine: Push,
+    peers: HashMap<PeerId, PeerClient>,
+    chunks_of: HashMap<PeerId, ChunkSet>,
+    manifest: Option<Manifest>,
+    stage: Stage,
+    work: JoinSet<Outcome>,
+    lost: Vec<(String, Option<ProblemKind>)>,
+    skipped: u64,
+    told: bool,
+}
+
+/// Pushes every chunk to its peers and returns when all of them are on stable storage there.
+pub(super) async fn push(
+    upload: &Arc<Upload>,
+    terms: &SignedTerms,
+    open: OpenResponse,
+    http: &Http,
+    progress: &Progress,
+) -> Result<Pushed, Halt> {
+    let geometry = upload.geometry();
+    let placement = placement(&open);
+    let replicas: usize = placement.sets.iter().map(|set| set.peers.len()).max().unwrap_or(0);
+    let addresses = open.sets.into_iter().flat_map(|set| set.peers).chain(open.spares);
+    let client = |address: PeerAddress| (address.id, PeerClient::new(http.clone(), address));
+    let stage = progress.stage("Sharing", geometry.sealed_total() * replicas as u64);
+    stage.note(format!("to {}", words::count(replicas as u64, "peer")));
+    let pusher = Pusher {
+        machine: Push::new(geometry, &placement, window(geometry)),
+        peers: addresses.map(client).collect(),
+        chunks_of: HashMap::new(),
+        manifest: None,
+        work: JoinSet::new(),
+        lost: Vec::new(),
+        skipped: 0,
+        told: false,
+        stage,
+        upload,
+        terms,
+        progress,
+    };
+    pusher.run().await
+}
+
+impl Pusher<'_> {
+    async fn run(mut self) -> Result<Pushed, Halt> {
+        loop {
+            while let Some(action) = self.machine.next() {
+                match action {
+                    Action::Offer(peer) => self.offer(peer),
+                    Action::Send(index, to) => self.seal(index, to),
+                    Action::Commit(peer, chunks) => self.commit(peer, chunks).await?,
+                    Action::GiveUp => return Err(self.too_few().into()),
+                    Action::Publish => return Ok(self.finish()),
+                }
+            }
+            let Some(outcome) = self.work.join_next().await else {
+                return Err(Failure::new(Kind::Other, "the upload came to a standstill").into());
+            };
+            let outcome = outcome.map_err(|error| {
+                Failure::new(Kind::Other, format!("a part of the upload failed: {error}"))
+            })?;
+            self.take(outcome)?;
+        }
+    }
+
+    fn offer(&mut self, peer: PeerId) {
+        let client = self.peers[&peer].clone();
+        let (share, request) = (self.upload.share(), self.offer_request(peer));
+        self.work.spawn(async move {
+            let answer = with_retries(|| client.offer(share, &request)).await;
+            Outcome::Offered(peer, answer.map(|response| response.held))
+        });
+    }
+
+    fn offer_request(&mut self, peer: PeerId) -> OfferRequest {
+        let holders = self.machine.holders();
+        let chunks = holders.into_iter().find(|(id, _)| *id == peer).map(|(_, chunks)| chunks);
+        let chunks = chunks.unwrap_or_else(|| ChunkSet::full(self.upload.geometry().chunk_count()));
+        self.chunks_of.insert(peer, chunks.clone());
+        OfferRequest { size: ShareSize::from(self.upload.geometry()), chunks, known: self.upload.known() }
+    }
+
+    fn seal(&mut self, index: ChunkIndex, to: Vec<PeerId>) {
+        self.tell_what_is_skipped();
+        let upload = Arc::clone(self.upload);
+        self.work
+            .spawn(async move { Outcome::Sealed(index, to, blocking(move || upload.seal(index)).await) });
+    }
+
+    fn put(&mut self, peer: PeerId, index: ChunkIndex, id: ChunkId, sealed: Bytes) {
+        let client = self.peers[&peer].clone();
+        let upload = Arc::clone(self.upload);
+        let chunks = self.chunks_of[&peer].clone();
+        self.work.spawn(async move {
+            let bytes = sealed.len() as u64;
+            let mut result = with_retries(|| client.put_chunk(upload.share(), id, sealed.clone())).await;
+            if result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict)) {
+                // The peer has restarted and forgotten the offer: make it again.
+                let size = ShareSize::from(upload.geometry());
+                let request = OfferRequest { size, chunks, known: upload.known() };
+                result = match client.offer(upload.share(), &request).await {
+                    Ok(_) => client.put_chunk(upload.share(), id, sealed).await,
+                    Err(error) => Err(error),
+                };
+            }
+            Outcome::Put(peer, index, bytes, result)
+        });
+    }
+
+    async fn commit(&mut self, peer: PeerId, chunks: ChunkSet) -> Result<(), Halt> {
+        self.tell_what_is_skipped();
+        let manifest = match &self.manifest {
+            Some(manifest) => manifest.clone(),
+            None => {
+                let upload = Arc::clone(self.upload);
+                self.manifest.insert(blocking(move || upload.manifest()).await?).clone()
+            }
+        };
+        self.stage.note("making it safe on the peers' disks".into());
+        let client = self.peers[&peer].clone();
+        let share = self.upload.share();
+        let terms = self.terms.token.clone();
+        self.work.spawn(async move {
+            let request = CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms, chunks };
+            let answer = with_retries(|| client.commit(share, &request)).await;
+            Outcome::Committed(peer, answer.map(|response| response.missing))
+        });
+        Ok(())
+    }
+
+    fn take(&mut self, outcome: Outcome) -> Result<(), Halt> {
+        match outcome {
+            Outcome::Offered(peer, Ok(held)) => {
+                let skipped = self.bytes(&held);
+                self.skipped += skipped;
+                self.stage.skip(skipped);
+                self.machine.handle(Event::Ready(peer, held));
+            }
+            Outcome::Sealed(index, to, sealed) => {
+                let (id, sealed) = sealed?;
+                to.into_iter().for_each(|peer| self.put(peer, index, id, sealed.clone()));
+            }
+            Outcome::Put(peer, index, bytes, Ok(())) => {
+                self.stage.advance(bytes);
+                self.machine.handle(Event::Stored(peer, index));
+            }
+            Outcome::Put(peer, index, _, Err(error)) => {
+                tracing::debug!(%error, %index, "a chunk did not arrive");
+                if is_final(&error) {
+                    self.lose(peer, &error);
+                } else {
+                    let before = self.machine.is_member(peer);
+                    self.machine.handle(Event::Failed(peer, index));
+                    if before && !self.machine.is_member(peer) {
+                        self.lose(peer, &error);
+                    }
+                }
+            }
+            Outcome::Committed(peer, Ok(missing)) if missing.is_empty() => {
+                self.machine.handle(Event::Committed(peer));
+            }
+            Outcome::Committed(peer, Ok(missing)) => {
+                self.stage.retreat(self.bytes(&missing));
+                self.machine.handle(Event::Incomplete(peer, missing));
+            }
+            Outcome::Offered(peer, Err(error)) | Outcome::Committed(peer, Err(error)) => {
+                self.lose(peer, &error);
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, peer: PeerId, error: &ClientError) {
+        if self.peers.contains_key(&peer) && self.chunks_of.remove(&peer).is_some() {
+            let name = self.peers[&peer].name().to_owned();
+            self.progress.warn(&format!("peer {name} is of no use for this share: {error}"));
+            self.lost.push((name, error.problem()));
+        }
+        self.machine.handle(Event::Lost(peer));
+    }
+
+    fn tell_what_is_skipped(&mut self) {
+        if !self.told && self.upload.resumed() {
+            let total = self.upload.geometry().sealed_total() * self.machine.holders().len().max(1) as u64;
+            let (skipped, total) = (words::bytes(self.skipped), words::bytes(total));
+            self.progress.say(&format!("Resuming: {skipped} of {total} are on the peers already."));
+        }
+        self.told = true;
+    }
+
+    fn bytes(&self, chunks: &ChunkSet) -> u64 {
+        let geometry = self.upload.geometry();
+        chunks.iter().map(|index| geometry.sealed_len(index) as u64).sum()
+    }
+
+    fn too_few(&self) -> Failure {
+        let names: Vec<&str> = self.lost.iter().map(|(name, _)| name.as_str()).collect();
+        let names = names.join(", ");
+        if self.lost.iter().any(|(_, problem)| *problem == Some(ProblemKind::NoSpace)) {
+            let what =
+                format!("there is no space for the share on {names}, and no other peer can take its place");
+            return Failure::new(Kind::NoSpace, what)
+                .next("Make room or add a peer, then run the same command again: it goes on from here.");
+        }
+        let what = format!("lost {names}, and no other peer is there to take its place");
+        Failure::new(Kind::NotEnoughPeers, what)
+            .next("Start more peers, then run the same command again: it goes on from here.")
+    }
+
+    fn finish(self) -> Pushed {
+        let holders = self.machine.holders().into_iter();
+        let holders = holders.map(|(peer, chunks)| (self.peers[&peer].clone(), chunks)).collect();
+        Pushed {
+            manifest: self.manifest.expect("peers commit to a manifest before it is published"),
+            holders,
+        }
+    }
+}
+
+/// As many chunks in memory as the limit allows, but at least one.
+fn window(geometry: &Geometry) -> usize {
+    usize::try_from(WINDOW_BYTES / geometry.chunk_size().bytes()).unwrap_or(1).clamp(1, 32)
+}
+
+fn placement(open: &OpenResponse) -> Placement {
+    let ids = |peers: &[PeerAddress]| peers.iter().map(|peer| peer.id).collect();
+    let sets = open.sets.iter().map(|set| CopySet {
+        first_chunk: set.first_chunk,
+        chunk_count: set.chunk_count,
+        peers: ids(&set.peers),
+    });
+    Placement { sets: sets.collect(), spares: ids(&open.spares) }
+}
+
+/// Whether another attempt at the same peer is pointless.
+fn is_final(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } => false,
+        ClientError::Refused { problem, .. } => problem.kind != ProblemKind::Unavailable,
+        ClientError::Protocol { .. } => true,
+    }
+}
+
+async fn with_retries<T, F>(attempt: impl Fn() -> F) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    for pause in RETRY_AFTER {
+        match attempt().await {
+            Err(ClientError::Unreachable { .. }) => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    attempt().await
+}
