@@ -4,7 +4,9 @@
 //! here carry them out. `ARCHITECTURE.md` maps them and says who may import whom.
 
 // Layer 1: the ground.
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod durable;
 pub mod failure;
 pub mod identity;
@@ -12,14 +14,21 @@ pub mod progress;
 pub mod task;
 pub mod words;
 
-// Layer 2: speaking and listening.
+// Layer 2: speaking, listening, remembering.
 pub mod client;
+pub mod context;
 pub mod journal;
 pub mod server;
+pub mod swarm;
+
 // Layer 3: the roles.
-pub mod context;
 pub mod get;
+pub mod manage;
 pub mod peer;
 pub mod share;
 pub mod tracker;
-//L
+
+// Layer 4: all together.
+pub mod commands;
+pub mod demo;
+pub mod local;

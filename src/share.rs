@@ -14,10 +14,12 @@ use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::terms::SignedTerms;
 
 use crate::client::TrackerClient;
+use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
 use crate::journal::{OwnedShare, OwnedShares};
 use crate::task::blocking;
+use crate::words;
 use collect::Collected;
 use push::Pushed;
 use upload::{Halt, Upload};
@@ -59,6 +61,16 @@ pub struct Shared {
     pub expires_ms: u64,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Shared {
+    /// The last line that the user sees, as in *Safe on 2 peers (nas, attic). …*
+    pub fn sentence(&self) -> String {
+        let peers = words::count(self.peers.len() as u64, "peer");
+        let left = words::until(self.expires_ms, clock::now_ms());
+        let names = self.peers.join(", ");
+        format!("Safe on {peers} ({names}). You can switch this machine off. Expires in {left}.")
+    }
 }
 
 /// Shares files through the swarm: returns once every chunk is on stable storage at `replicas` peers.

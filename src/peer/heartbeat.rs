@@ -12,7 +12,7 @@ use crate::client::ClientError;
 use crate::task::blocking;
 
 /// Pause between attempts to register.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Time to say goodbye.
 const LEAVE: Duration = Duration::from_secs(2);
 

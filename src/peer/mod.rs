@@ -10,6 +10,7 @@ mod storage;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use swarmdrop_core::api::{ProblemKind, Role};
 use swarmdrop_core::id::PeerId;
@@ -18,6 +19,7 @@ use swarmdrop_core::link::Invite;
 use tokio::sync::Semaphore;
 
 use crate::client::{ClientError, Http, TrackerClient};
+use crate::context::tracker_failure;
 use crate::failure::{Failure, Kind};
 use crate::identity::Identity;
 use crate::server;
@@ -122,9 +124,23 @@ impl RunningPeer {
     }
 }
 
-/// Checks that the invite's own tracker answers, and registers there.
-async fn join(peer: &Peer, invite: &Invite) -> Result<(std::time::Duration, Vec<String>), Failure> {
-    let health = peer.tracker.health().await.map_err(|error| tracker_failure(&error))?;
+/// Checks that the invite's own tracker answers, and registers there. While nobody answers it tries
+/// on: machines start in any order.
+async fn join(peer: &Peer, invite: &Invite) -> Result<(Duration, Vec<String>), Failure> {
+    let mut told = false;
+    let health = loop {
+        match peer.tracker.health().await {
+            Ok(health) => break health,
+            Err(error @ ClientError::Unreachable { .. }) => {
+                if !told {
+                    tracing::warn!("the tracker at {error}; trying until it answers");
+                    told = true;
+                }
+                tokio::time::sleep(heartbeat::RETRY).await;
+            }
+            Err(error) => return Err(tracker_failure(&error)),
+        }
+    };
     if health.role != Role::Tracker || health.id != invite.tracker_id.to_string() {
         let what = format!("{} is not the tracker that the invite is for", invite.tracker);
         return Err(Failure::new(Kind::Denied, what).next("Ask the operator for a new invite."));
@@ -134,9 +150,4 @@ async fn join(peer: &Peer, invite: &Invite) -> Result<(std::time::Duration, Vec<
             .next("Open the port in the firewall, or say where others reach this peer with --public-addr."),
         _ => tracker_failure(&error),
     })
-}
-
-fn tracker_failure(error: &ClientError) -> Failure {
-    Failure::new(Kind::Network, format!("the tracker at {error}"))
-        .next("Check that it runs, and that the invite is right.")
 }

@@ -136,7 +136,7 @@ fn store_failure(config: &TrackerConfig, error: &StoreError) -> Failure {
 }
 
 /// The address under which others most likely reach a listener on `address`.
-fn guessed_url(address: SocketAddr) -> Result<TrackerUrl, Failure> {
+pub fn guessed_url(address: SocketAddr) -> Result<TrackerUrl, Failure> {
     let ip = if address.ip().is_unspecified() { outward_ip() } else { address.ip() };
     format!("http://{}", SocketAddr::new(ip, address.port()))
         .parse()

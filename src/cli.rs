@@ -1,0 +1,262 @@
+//! Every command and flag.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use swarmdrop_core::geometry::ChunkSize;
+use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX};
+use swarmdrop_core::link::TrackerUrl;
+
+/// Hand over large files through a swarm of your own machines: encrypted, replicated, resumable.
+#[derive(Debug, Parser)]
+#[command(name = "swarmdrop", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Start with `swarmdrop demo`: it needs nothing and shows everything.")]
+pub struct Cli {
+    /// How to report.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to report.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Print JSON on stdout: events for long commands, one document for short ones
+    #[arg(long, global = true, env = "SWARMDROP_JSON")]
+    pub json: bool,
+    /// Print results and errors only
+    #[arg(short, long, global = true, env = "SWARMDROP_QUIET", conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Log more; twice: even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole swarm here for a moment: share, lose a peer, get, compare
+    Demo(DemoArgs),
+    /// Run a tracker and peers here, to stay
+    Up(UpArgs),
+    /// Run a tracker
+    Tracker(TrackerArgs),
+    /// Run a peer
+    Peer(PeerArgs),
+    /// Remember a swarm, so that other commands need no flags
+    Join(JoinArgs),
+    /// Share files or folders; prints the link for the receiver
+    #[command(visible_aliases = ["alice", "send"])]
+    Share(ShareArgs),
+    /// Get what a link is for
+    #[command(visible_aliases = ["bob", "receive"])]
+    Get(GetArgs),
+    /// Show what a link is for and how healthy it is, without getting it
+    Inspect(LinkArgs),
+    /// List the shares that were made from here
+    Ls,
+    /// Delete a share that was made from here
+    Rm(LinkArgs),
+    /// Let a share that was made from here live longer
+    Extend(ExtendArgs),
+    /// Show the peers, space and health of the swarm
+    Status(StatusArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// What to share; a generated sample if none
+    pub path: Option<PathBuf>,
+}
+
+/// `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Number of peers
+    #[arg(long, default_value_t = 2, env = "SWARMDROP_PEERS", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub peers: u8,
+    /// Folder for keys, database and chunks
+    #[arg(long, env = "SWARMDROP_DATA")]
+    pub data: Option<PathBuf>,
+    /// Where the tracker listens; the peers listen on free ports of the same address
+    #[arg(long, default_value = "127.0.0.1:9090", env = "SWARMDROP_LISTEN")]
+    pub listen: SocketAddr,
+    /// Bytes to leave free on the disk
+    #[arg(long, default_value = "1GiB", env = "SWARMDROP_KEEP_FREE")]
+    pub keep_free: ByteSize,
+    /// When silence of a peer means what
+    #[command(flatten)]
+    pub liveness: LivenessArgs,
+}
+
+/// When silence of a peer means what.
+#[derive(Debug, Args)]
+pub struct LivenessArgs {
+    /// How often peers report
+    #[arg(long, default_value = "10s", env = "SWARMDROP_HEARTBEAT", value_parser = humantime::parse_duration)]
+    pub heartbeat: Duration,
+    /// Silence after which a peer is taken for dead
+    #[arg(long, default_value = "5m", env = "SWARMDROP_DEAD_AFTER", value_parser = humantime::parse_duration)]
+    pub dead_after: Duration,
+}
+
+/// `tracker`.
+#[derive(Debug, Args)]
+pub struct TrackerArgs {
+    /// Where to listen
+    #[arg(long, default_value = "0.0.0.0:9090", env = "SWARMDROP_LISTEN")]
+    pub listen: SocketAddr,
+    /// Folder for key and database
+    #[arg(long, env = "SWARMDROP_DATA")]
+    pub data: Option<PathBuf>,
+    /// Where others reach it, as http://HOST:PORT, if not where it listens
+    #[arg(long, env = "SWARMDROP_PUBLIC_URL")]
+    pub public_url: Option<TrackerUrl>,
+    /// When silence of a peer means what
+    #[command(flatten)]
+    pub liveness: LivenessArgs,
+}
+
+/// `peer`.
+#[derive(Debug, Args)]
+pub struct PeerArgs {
+    /// The swarm to join, if not the one that was joined before; `-` reads stdin
+    #[arg(long, env = "SWARMDROP_INVITE")]
+    pub invite: Option<String>,
+    /// Where to listen; port 0 takes any free one
+    #[arg(long, default_value = "0.0.0.0:0", env = "SWARMDROP_LISTEN")]
+    pub listen: SocketAddr,
+    /// Folder for key and chunks; each peer needs its own
+    #[arg(long, env = "SWARMDROP_DATA")]
+    pub data: Option<PathBuf>,
+    /// What to call it; this machine's name if none
+    #[arg(long, env = "SWARMDROP_NAME")]
+    pub name: Option<String>,
+    /// Bytes of chunks to hold, as in 500GB; as many as the disk takes if none
+    #[arg(long, env = "SWARMDROP_CAPACITY")]
+    pub capacity: Option<ByteSize>,
+    /// Bytes to leave free on the disk
+    #[arg(long, default_value = "1GiB", env = "SWARMDROP_KEEP_FREE")]
+    pub keep_free: ByteSize,
+    /// Where it stands: replicas are kept in different zones
+    #[arg(long, env = "SWARMDROP_ZONE")]
+    pub zone: Option<String>,
+    /// Where others reach it, as IP:PORT, if not where the tracker sees it
+    #[arg(long, env = "SWARMDROP_PUBLIC_ADDR")]
+    pub public_addr: Option<SocketAddr>,
+}
+
+/// `join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The invite; `-` reads stdin, a file's path reads the file, none asks
+    pub invite: Option<String>,
+}
+
+/// `share`.
+#[derive(Debug, Args)]
+pub struct ShareArgs {
+    /// Files and folders; `-` shares stdin
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// How many peers are to hold each chunk
+    #[arg(long, default_value_t = 2, env = "SWARMDROP_REPLICAS",
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(REPLICAS_MAX)))]
+    pub replicas: u8,
+    /// How long the share lives, at most 90 days
+    #[arg(long, default_value = "7d", env = "SWARMDROP_EXPIRES", value_parser = parse_expiry)]
+    pub expires: Duration,
+    /// Size of the chunks: a power of two from 64KiB to 16MiB; 1MiB unless the share is very large
+    #[arg(long, env = "SWARMDROP_CHUNK_SIZE", value_parser = parse_chunk_size)]
+    pub chunk_size: Option<ChunkSize>,
+    /// How long to wait for enough peers
+    #[arg(long, default_value = "60s", env = "SWARMDROP_WAIT", value_parser = humantime::parse_duration)]
+    pub wait: Duration,
+    /// The name that the receiver sees, if not the file's own
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The swarm to share through, if not the one that was joined
+    #[arg(long, env = "SWARMDROP_INVITE")]
+    pub invite: Option<String>,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// The link; `-` reads stdin, a file's path reads the file, none asks
+    pub link: Option<String>,
+    /// Where to save it: a file, a folder, or `-` for stdout
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// Replace what stands there already
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Commands about one link.
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// The link; `-` reads stdin, a file's path reads the file, none asks
+    pub link: Option<String>,
+}
+
+/// `extend`.
+#[derive(Debug, Args)]
+pub struct ExtendArgs {
+    /// The link; `-` reads stdin, a file's path reads the file
+    pub link: String,
+    /// How long it lives from now on, at most 90 days
+    #[arg(value_parser = parse_expiry)]
+    pub duration: Duration,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The swarm, if not the one that was joined
+    #[arg(long, env = "SWARMDROP_INVITE")]
+    pub invite: Option<String>,
+}
+
+fn parse_expiry(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration > EXPIRY_MAX { Err("a share lives at most 90 days".into()) } else { Ok(duration) }
+}
+
+fn parse_chunk_size(text: &str) -> Result<ChunkSize, String> {
+    let bytes: ByteSize = text.parse()?;
+    ChunkSize::from_bytes(bytes.as_u64()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_as_people_write_them() {
+        assert_eq!(parse_chunk_size("4MiB").map(ChunkSize::bytes), Ok(4 << 20));
+        assert!(parse_chunk_size("1MB").unwrap_err().contains("power of two"));
+        assert_eq!(parse_expiry("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert!(parse_expiry("91d").unwrap_err().contains("90 days"));
+    }
+}

@@ -1,0 +1,297 @@
+//! Carries out each command: from its flags to the module that does the work.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use serde_json::json;
+use swarmdrop_core::api::Role;
+use swarmdrop_core::link::{Invite, LinkError, ShareLink};
+use swarmdrop_core::name::printable;
+use swarmdrop_core::registry::Rules;
+
+use crate::cli::{
+    Cli, Command, DemoArgs, GetArgs, JoinArgs, LivenessArgs, PeerArgs, ShareArgs, TrackerArgs, UpArgs,
+};
+use crate::client::{Http, TrackerClient};
+use crate::config::Folders;
+use crate::context::{Context, tracker_failure};
+use crate::failure::{Failure, Kind};
+use crate::get::{self, Destination};
+use crate::local::{LocalConfig, LocalSwarm};
+use crate::peer::{self, PeerConfig};
+use crate::progress::Progress;
+use crate::share::{self, ShareRequest};
+use crate::swarm::KnownSwarms;
+use crate::task::{Tasks, asked_to_end};
+use crate::tracker::{self, TrackerConfig};
+use crate::{demo, manage, words};
+
+/// Carries out a command. An interrupt ends it with a failure that says how to go on.
+pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
+    let runner = Runner {
+        context: Context { http: Http::default(), progress, state: folders.state.clone() },
+        data: folders.data.clone(),
+        tasks: Tasks::default(),
+    };
+    let lasting = matches!(command, Command::Up(_) | Command::Tracker(_) | Command::Peer(_));
+    let resumable = matches!(command, Command::Share(_) | Command::Get(_));
+    if lasting {
+        return runner.dispatch(command).await;
+    }
+    tokio::select! {
+        result = runner.dispatch(command) => result,
+        signal = asked_to_end() => {
+            let failure = Failure::new(signal, "interrupted");
+            Err(if resumable {
+                failure.next("Run the same command again: it goes on from here.")
+            } else {
+                failure
+            })
+        }
+    }
+}
+
+struct Runner {
+    context: Context,
+    data: PathBuf,
+    tasks: Tasks,
+}
+
+impl Runner {
+    async fn dispatch(&self, command: Command) -> Result<(), Failure> {
+        match command {
+            Command::Demo(DemoArgs { path }) => demo::run(path, &self.context.progress, &self.tasks).await,
+            Command::Up(args) => self.up(args).await,
+            Command::Tracker(args) => self.tracker(args).await,
+            Command::Peer(args) => self.peer(args).await,
+            Command::Join(args) => self.join(args).await,
+            Command::Share(args) => self.share(args).await,
+            Command::Get(args) => self.get(args).await,
+            Command::Inspect(args) => manage::inspect(&self.context, &read_link(args.link)?).await,
+            Command::Ls => manage::list(&self.context),
+            Command::Rm(args) => manage::remove(&self.context, &read_link(args.link)?).await,
+            Command::Extend(args) => {
+                manage::extend(&self.context, &read_link(Some(args.link))?, args.duration).await
+            }
+            Command::Status(args) => manage::status(&self.context, &self.swarm(args.invite)?).await,
+            Command::Completions { shell } => {
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "swarmdrop", &mut text);
+                self.print(&text)
+            }
+            Command::Man => {
+                let mut text = Vec::new();
+                let page = clap_mangen::Man::new(Cli::command());
+                page.render(&mut text).map_err(|error| Failure::new(Kind::Other, error.to_string()))?;
+                self.print(&text)
+            }
+        }
+    }
+
+    async fn up(&self, args: UpArgs) -> Result<(), Failure> {
+        let names: Vec<String> = (1..=args.peers).map(|number| format!("peer{number}")).collect();
+        let config = LocalConfig {
+            data: &args.data.unwrap_or_else(|| self.data.join("up")),
+            listen: args.listen,
+            public_url: None,
+            peers: &names.iter().map(String::as_str).collect::<Vec<_>>(),
+            keep_free_bytes: args.keep_free.as_u64(),
+            rules: rules(&args.liveness)?,
+        };
+        let swarm = LocalSwarm::start(config, &self.tasks).await?;
+        let swarms = KnownSwarms::new(&self.context.state);
+        swarms.note_up(&swarm.tracker.invite)?;
+        let peers = words::count(u64::from(args.peers), "peer");
+        let address = swarm.tracker.address;
+        let text = format!(
+            "A tracker on {address} and {peers} are up.\n\
+             Share a file from here:  swarmdrop share FILE\n\
+             Add another peer:        swarmdrop peer --invite '{}'",
+            swarm.tracker.invite.expose_text()
+        );
+        self.ready(&text, &swarm.tracker.invite, json!({ "address": address, "peers": args.peers }));
+        self.until_asked_to_end().await;
+        swarms.note_down();
+        self.stop_with(swarm.stop()).await
+    }
+
+    async fn tracker(&self, args: TrackerArgs) -> Result<(), Failure> {
+        let config = TrackerConfig {
+            listen: args.listen,
+            data: args.data.unwrap_or_else(|| self.data.join("tracker")),
+            public_url: args.public_url,
+            rules: rules(&args.liveness)?,
+        };
+        let tracker = tracker::start(config, &self.tasks).await?;
+        let invite = tracker.invite.expose_text();
+        let text = format!(
+            "The tracker listens on {}. Its invite is the line below.\n\
+             Add a peer (two are needed):  swarmdrop peer --invite '{invite}'\n\
+             Join as a sender:             swarmdrop join '{invite}'",
+            tracker.address
+        );
+        self.ready(&text, &tracker.invite, json!({ "address": tracker.address }));
+        self.until_asked_to_end().await;
+        self.stop_with(tracker.stop()).await
+    }
+
+    async fn peer(&self, args: PeerArgs) -> Result<(), Failure> {
+        let config = PeerConfig {
+            invite: self.swarm(args.invite)?,
+            listen: args.listen,
+            data: args.data.unwrap_or_else(|| self.data.join("peer")),
+            name: args.name.unwrap_or_else(machine_name),
+            capacity_bytes: args.capacity.map(|size| size.as_u64()),
+            keep_free_bytes: args.keep_free.as_u64(),
+            zone: args.zone,
+            public_addr: args.public_addr,
+        };
+        let peer = tokio::select! {
+            peer = peer::start(config, &self.tasks) => peer?,
+            signal = asked_to_end() => return Err(Failure::new(signal, "interrupted")),
+        };
+        let (free, announced) = (words::bytes(peer.free_bytes), peer.announced.join(", "));
+        let text = format!(
+            "Peer {} listens on {} and has joined the swarm, which reaches it at {announced}. {free} free.",
+            peer.name, peer.address
+        );
+        let fields =
+            json!({ "id": peer.id, "name": peer.name, "address": peer.address, "addresses": peer.announced });
+        self.context.progress.summary(&text, fields);
+        self.until_asked_to_end().await;
+        self.stop_with(peer.stop()).await
+    }
+
+    async fn join(&self, args: JoinArgs) -> Result<(), Failure> {
+        let invite: Invite = read_text(args.invite, "invite")?.parse().map_err(|error| unreadable(&error))?;
+        let tracker = TrackerClient::new(self.context.http.clone(), &invite.tracker);
+        let health = tracker.health().await.map_err(|error| tracker_failure(&error))?;
+        if health.role != Role::Tracker || health.id != invite.tracker_id.to_string() {
+            let what = format!("{} is not the tracker that the invite is for", invite.tracker);
+            return Err(Failure::new(Kind::Denied, what).next("Ask the operator for a new invite."));
+        }
+        KnownSwarms::new(&self.context.state).join(&invite)?;
+        let text = format!("Joined the swarm of {}. Share with: swarmdrop share FILE", invite.tracker);
+        self.context.progress.summary(&text, json!({ "tracker": invite.tracker.to_string() }));
+        Ok(())
+    }
+
+    async fn share(&self, args: ShareArgs) -> Result<(), Failure> {
+        let stdin = args.paths.iter().any(|path| path == Path::new("-"));
+        if stdin && args.paths.len() > 1 {
+            return Err(Failure::new(Kind::Usage, "standard input is shared alone, without other paths"));
+        }
+        let request = ShareRequest {
+            paths: if stdin { Vec::new() } else { args.paths },
+            stdin,
+            name: args.name,
+            replicas: args.replicas,
+            expires: args.expires,
+            chunk_size: args.chunk_size,
+            wait: args.wait,
+        };
+        let shared = share::share(&self.context, &self.swarm(args.invite)?, request).await?;
+        let fields = json!({ "link": shared.link.expose_text(), "name": shared.name, "size_bytes": shared.size_bytes,
+            "peers": shared.peers, "expires": crate::clock::rfc3339(shared.expires_ms),
+            "warnings": self.context.progress.warnings() });
+        self.context.progress.summary(&shared.sentence(), fields);
+        Ok(())
+    }
+
+    async fn get(&self, args: GetArgs) -> Result<(), Failure> {
+        let destination = match args.output {
+            None => Destination::Here,
+            Some(path) if path == Path::new("-") => Destination::Stdout,
+            Some(path) => Destination::Path(path),
+        };
+        if self.context.progress.is_json() && matches!(destination, Destination::Stdout) {
+            return Err(Failure::new(Kind::Usage, "--json and -o - both want standard output"));
+        }
+        let link = read_link(args.link)?;
+        let got = get::get(&self.context, &link, &destination, args.force).await?;
+        let fields = json!({ "name": got.name, "size_bytes": got.size_bytes, "peers": got.peers,
+            "path": got.target.as_ref().map(|path| path.to_string_lossy()), "warnings": self.context.progress.warnings() });
+        self.context.progress.summary(&got.sentence(), fields);
+        Ok(())
+    }
+
+    fn swarm(&self, named: Option<String>) -> Result<Invite, Failure> {
+        let named = named.map(|text| read_text(Some(text), "invite")).transpose()?;
+        let named = named.map(|text| text.parse()).transpose().map_err(|error| unreadable(&error))?;
+        KnownSwarms::new(&self.context.state).choose(named)
+    }
+
+    /// Tells that a server is ready: words on stderr, the invite on stdout.
+    fn ready(&self, text: &str, invite: &Invite, fields: serde_json::Value) {
+        let mut fields = fields;
+        fields["invite"] = invite.expose_text().into();
+        self.context.progress.summary(text, fields);
+        self.context.progress.result(&invite.expose_text());
+    }
+
+    fn print(&self, text: &[u8]) -> Result<(), Failure> {
+        let text = std::str::from_utf8(text).map_err(|error| Failure::new(Kind::Other, error.to_string()))?;
+        self.context.progress.result(text.trim_end());
+        Ok(())
+    }
+
+    async fn until_asked_to_end(&self) {
+        asked_to_end().await;
+        self.context
+            .progress
+            .say("Stopping: what is in flight is finished first. Ask again to stop at once.");
+    }
+
+    /// An orderly stop is what was asked for; a second request makes it an abrupt one.
+    async fn stop_with(&self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        tokio::select! {
+            () = stop => Ok(()),
+            signal = asked_to_end() => Err(Failure::new(signal, "stopped before everything was finished")),
+        }
+    }
+}
+
+fn rules(args: &LivenessArgs) -> Result<Rules, Failure> {
+    if args.heartbeat.is_zero() || args.dead_after <= args.heartbeat * 3 {
+        let what = "a peer must have time for more than three heartbeats before it is taken for dead";
+        return Err(
+            Failure::new(Kind::Usage, what).next("Give a longer --dead-after or a shorter --heartbeat.")
+        );
+    }
+    Ok(Rules { heartbeat: args.heartbeat, dead_after: args.dead_after })
+}
+
+fn machine_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name: String = printable(&name).chars().take(32).collect();
+    if name.is_empty() { "peer".into() } else { name }
+}
+
+fn read_link(argument: Option<String>) -> Result<ShareLink, Failure> {
+    read_text(argument, "link")?.parse().map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &LinkError) -> Failure {
+    Failure::new(Kind::Usage, error.to_string()).next("Copy all of it, from https:// or http:// to the end.")
+}
+
+/// A link or invite from the argument, from standard input (`-`), from a file, or from a prompt.
+fn read_text(argument: Option<String>, what: &str) -> Result<String, Failure> {
+    let failed = |error: io::Error| Failure::new(Kind::Other, format!("cannot read the {what}: {error}"));
+    let text = match argument.as_deref() {
+        Some(text) if text != "-" && (text.contains("://") || !Path::new(text).is_file()) => text.to_owned(),
+        Some(path) if path != "-" => fs::read_to_string(path).map_err(failed)?,
+        _ => {
+            if io::stdin().is_terminal() {
+                let mut stderr = io::stderr();
+                write!(stderr, "Paste the {what}: ").and_then(|()| stderr.flush()).map_err(failed)?;
+            }
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).map_err(failed)?;
+            line
+        }
+    };
+    Ok(text.trim().to_owned())
+}

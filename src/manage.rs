@@ -1,0 +1,204 @@
+//! The short commands about shares and swarms: `inspect`, `ls`, `rm`, `extend`, `status`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use swarmdrop_core::api::{PeerInfo, ProblemKind};
+use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::registry::Liveness;
+use swarmdrop_core::seal::access_token;
+use swarmdrop_core::terms::{SignedTerms, Terms};
+
+use crate::client::{PeerClient, TrackerClient};
+use crate::clock;
+use crate::context::{Context, tracker_failure};
+use crate::failure::{Failure, Kind};
+use crate::get::look_up;
+use crate::journal::{OwnedShare, OwnedShares};
+use crate::words;
+
+/// Shows what a share is and how healthy, without fetching it.
+pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure> {
+    let found = look_up(context, link).await?;
+    let geometry = *found.manifest.geometry();
+    let access = access_token(&link.secret);
+    let mut holders = Vec::new();
+    let mut copies: BTreeMap<u32, u32> = geometry.indices().map(|index| (index.get(), 0)).collect();
+    for source in &found.sources {
+        let peer = PeerClient::new(context.http.clone(), source.peer.clone());
+        let held = peer.holding(link.share, &access).await.ok().map(|answer| answer.chunks);
+        for index in held.iter().flat_map(|held| held.iter()) {
+            *copies.entry(index.get()).or_default() += 1;
+        }
+        let chunks = held.map(|held| held.len());
+        holders.push((source.peer.name.clone(), source.state, chunks));
+    }
+    let least = copies.values().min().copied().unwrap_or_else(|| u32::try_from(holders.len()).unwrap_or(0));
+    let metadata = &found.metadata;
+    if context.progress.is_json() {
+        let peers: Vec<Value> = holders
+            .iter()
+            .map(|(name, state, chunks)| json!({ "name": name, "state": state, "chunks": chunks }))
+            .collect();
+        context.progress.document(&json!({
+            "share": link.share, "name": metadata.original_filename, "size_bytes": metadata.size,
+            "chunk_count": geometry.chunk_count(), "file_count": metadata.files.len(),
+            "files": metadata.files.iter().map(|f| json!({ "path": f.path, "size_bytes": f.size })).collect::<Vec<_>>(),
+            "created": clock::rfc3339(u64::try_from(metadata.created.unix_timestamp()).unwrap_or(0) * 1000),
+            "expires": clock::rfc3339(found.terms.expires_ms),
+            "replicas_wanted": found.terms.replicas, "replicas_least": least, "peers": peers,
+        }));
+        return Ok(());
+    }
+    let out = &context.progress;
+    out.result(&format!("name      {}", metadata.original_filename));
+    let (files, chunks) = (metadata.files.len() as u64, u64::from(geometry.chunk_count()));
+    let (files, chunks) = (words::count(files, "file"), words::count(chunks, "chunk"));
+    out.result(&format!("size      {} in {files}, {chunks}", words::bytes(metadata.size)));
+    out.result(&format!("expires   in {}", words::until(found.terms.expires_ms, clock::now_ms())));
+    out.result(&format!("health    {}", health(least, found.terms.replicas)));
+    for (name, state, chunks) in holders {
+        let held = chunks
+            .map_or_else(|| "does not answer".into(), |n| format!("holds {n} of {}", geometry.chunk_count()));
+        out.result(&format!("peer      {name}: {}, {held}", state_word(state)));
+    }
+    for file in metadata.files.iter().filter(|_| !metadata.is_single_file()) {
+        out.result(&format!("file      {} ({})", file.path, words::bytes(file.size)));
+    }
+    Ok(())
+}
+
+/// Lists the shares that were made from here.
+pub fn list(context: &Context) -> Result<(), Failure> {
+    let shares = OwnedShares::new(&context.state).list();
+    let now_ms = clock::now_ms();
+    let row = |share: &OwnedShare| {
+        let expires_ms = share.terms().map_or(0, |signed| signed.terms.expires_ms);
+        let link = share.link().map_or_else(|_| "?".into(), |link| link.expose_text());
+        (share.name.clone(), share.size_bytes, share.file_count, share.created_ms, expires_ms, link)
+    };
+    let rows: Vec<_> = shares.iter().map(row).collect();
+    if context.progress.is_json() {
+        let entry =
+            |(name, size_bytes, file_count, created_ms, expires_ms, link): &(_, _, _, u64, u64, _)| {
+                json!({ "name": name, "size_bytes": size_bytes, "file_count": file_count, "link": link,
+                "created": clock::rfc3339(*created_ms), "expires": clock::rfc3339(*expires_ms),
+                "expired": *expires_ms <= now_ms })
+            };
+        context.progress.document(&json!({ "shares": rows.iter().map(entry).collect::<Vec<_>>() }));
+        return Ok(());
+    }
+    if rows.is_empty() {
+        context.progress.say("No shares were made from here.");
+    }
+    for (name, size_bytes, _, _, expires_ms, link) in rows {
+        let left = match expires_ms.checked_sub(now_ms) {
+            Some(left) if left > 0 => format!("expires in {}", words::until(expires_ms, now_ms)),
+            _ => "expired".into(),
+        };
+        context.progress.result(&format!("{name}  {}  {left}\n  {link}", words::bytes(size_bytes)));
+    }
+    Ok(())
+}
+
+/// Takes a share back: its peers drop it with their next heartbeats.
+pub async fn remove(context: &Context, link: &ShareLink) -> Result<(), Failure> {
+    let (owned, terms) = replace_terms(context, link, |terms| Terms { deleted: true, ..terms }).await?;
+    let _ = OwnedShares::new(&context.state).remove(terms.terms.share);
+    let text = format!("Deleted {}. Its peers drop it with their next heartbeats.", owned.name);
+    context.progress.summary(&text, json!({ "share": link.share, "name": owned.name, "deleted": true }));
+    Ok(())
+}
+
+/// Lets a share live for this long from now.
+pub async fn extend(context: &Context, link: &ShareLink, by: Duration) -> Result<(), Failure> {
+    let expires_ms = clock::ms_from_now(by);
+    let (mut owned, terms) = replace_terms(context, link, |terms| Terms { expires_ms, ..terms }).await?;
+    owned.set_terms(&terms);
+    OwnedShares::new(&context.state).put(&owned)?;
+    let text =
+        format!("{} expires in {} from now on.", owned.name, words::until(expires_ms, clock::now_ms()));
+    let expires = clock::rfc3339(expires_ms);
+    context.progress.summary(&text, json!({ "share": link.share, "name": owned.name, "expires": expires }));
+    Ok(())
+}
+
+/// Shows peers, space and health of a swarm.
+pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
+    let tracker = TrackerClient::new(context.http.clone(), &swarm.tracker);
+    let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
+    if context.progress.is_json() {
+        let tracker = swarm.tracker.to_string();
+        context.progress.document(&json!({ "tracker": tracker, "peers": list.peers }));
+        return Ok(());
+    }
+    let alive = list.peers.iter().filter(|peer| peer.state == Liveness::Alive);
+    let free: u64 = alive.clone().map(|peer| peer.usage.free_bytes).sum();
+    let (count, free) = (words::count(alive.count() as u64, "peer"), words::bytes(free));
+    context.progress.result(&format!("{}: {count} alive, {free} free", swarm.tracker));
+    for peer in &list.peers {
+        context.progress.result(&peer_line(peer));
+    }
+    Ok(())
+}
+
+fn peer_line(peer: &PeerInfo) -> String {
+    let (used, free) = (words::bytes(peer.usage.used_bytes), words::bytes(peer.usage.free_bytes));
+    let zone = peer.zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
+    let silent = match peer.state {
+        Liveness::Alive => String::new(),
+        _ => format!(", silent for {}", words::duration(Duration::from_millis(peer.silent_ms))),
+    };
+    let addresses = peer.addresses.join(", ");
+    format!(
+        "  {}{zone}: {}{silent}, {used} used, {free} free, at {addresses}",
+        peer.name,
+        state_word(peer.state)
+    )
+}
+
+/// Signs newer terms with the share's key and hands them to the tracker.
+async fn replace_terms(
+    context: &Context,
+    link: &ShareLink,
+    change: impl FnOnce(Terms) -> Terms,
+) -> Result<(OwnedShare, SignedTerms), Failure> {
+    let owned = OwnedShares::new(&context.state).get(link.share);
+    let not_ours = || {
+        Failure::new(Kind::Denied, "this share was not made from here: only its sender's machine has its key")
+            .next("`swarmdrop ls` shows the shares that were made from here.")
+    };
+    let owned = owned.ok_or_else(not_ours)?;
+    let before = owned.terms().ok_or_else(not_ours)?.terms;
+    let issued_ms = clock::now_ms().max(before.issued_ms + 1);
+    let terms = SignedTerms::sign(&owned.key(), Terms { issued_ms, ..change(before) });
+    let tracker = TrackerClient::new(context.http.clone(), &link.tracker);
+    match tracker.put_terms(link.share, terms.token.clone()).await {
+        Ok(()) => Ok((owned, terms)),
+        Err(error) if terms.terms.deleted && is_gone(error.problem()) => Ok((owned, terms)),
+        Err(error) => Err(tracker_failure(&error)),
+    }
+}
+
+/// A share that is gone already needs no deleting.
+fn is_gone(problem: Option<ProblemKind>) -> bool {
+    matches!(problem, Some(ProblemKind::ShareNotFound | ProblemKind::ShareGone))
+}
+
+fn health(least: u32, wanted: u8) -> String {
+    match least {
+        0 => "incomplete: some chunk is on no peer that answers".into(),
+        n if n < u32::from(wanted) => format!("endangered: {n} of {wanted} copies of some chunk"),
+        1 => "good: 1 copy of every chunk, as was asked for".into(),
+        n => format!("good: at least {n} copies of every chunk"),
+    }
+}
+
+const fn state_word(state: Liveness) -> &'static str {
+    match state {
+        Liveness::Alive => "alive",
+        Liveness::Suspect => "suspect",
+        Liveness::Dead => "dead",
+    }
+}
