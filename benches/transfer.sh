@@ -44,7 +44,7 @@ timed() { # FILE COMMAND…: appends the seconds to FILE, and the peak memory of
 }
 
 head -c "${mib}M" /dev/urandom >"$work/file"
-start tracker tracker --listen 127.0.0.1:0 --data "$work/t"
+start tracker tracker --listen 127.0.0.1:0 --data "$work/t" --heartbeat 1s --dead-after 1m
 invite=$(field invite <"$work/tracker.out")
 start a peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/a" --name a --keep-free 0B
 start b peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/b" --name b --keep-free 0B

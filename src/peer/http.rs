@@ -100,6 +100,7 @@ async fn put_chunk(
     if bytes > (1 << CHUNK_LOG2_MAX) + TAG_BYTES as u64 {
         return Err(Refusal::new(ProblemKind::TooLarge, "a sealed chunk has at most 16 MiB and 16 bytes"));
     }
+    peer.metrics.chunk_puts.inc();
     if !peer.storage.chunks.contains(&id) {
         peer.storage.admit(share, bytes)?;
         let _turn = peer.uploads.acquire().await;

@@ -10,6 +10,8 @@ use super::Peer;
 /// Counters of one peer; each has its own registry, so that several can run in one process.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
+    /// Requests to store a chunk, also those for chunks that were here already.
+    pub(super) chunk_puts: Counter,
     /// Chunks taken.
     pub(super) chunks_stored: Counter,
     /// Bytes of chunks taken.
@@ -24,6 +26,7 @@ pub(super) struct Metrics {
 pub(super) fn render(peer: &Peer) -> String {
     let metrics = &peer.metrics;
     let mut registry = Registry::with_prefix("swarmdrop_peer");
+    registry.register("chunk_puts", "Requests to store a chunk", metrics.chunk_puts.clone());
     registry.register("chunks_stored", "Chunks taken", metrics.chunks_stored.clone());
     let stored = metrics.bytes_stored.clone();
     registry.register_with_unit("stored", "Bytes of chunks taken", Unit::Bytes, stored);

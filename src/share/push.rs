@@ -48,6 +48,7 @@ struct Pusher<'a> {
     progress: &'a Progress,
     machine: Push,
     peers: HashMap<PeerId, PeerClient>,
+    /// The peers in use, with the chunks that each is to hold.
     chunks_of: HashMap<PeerId, ChunkSet>,
     manifest: Option<Manifest>,
     stage: Stage,
@@ -136,9 +137,9 @@ impl Pusher<'_> {
     }
 
     fn put(&mut self, peer: PeerId, index: ChunkIndex, id: ChunkId, sealed: Bytes) {
+        let Some(chunks) = self.chunks_of.get(&peer).cloned() else { return };
         let client = self.peers[&peer].clone();
         let upload = Arc::clone(self.upload);
-        let chunks = self.chunks_of[&peer].clone();
         self.work.spawn(async move {
             let bytes = sealed.len() as u64;
             let mut result = with_retries(|| client.put_chunk(upload.share(), id, sealed.clone())).await;
@@ -186,6 +187,7 @@ impl Pusher<'_> {
             }
             Outcome::Sealed(index, to, sealed) => {
                 let (id, sealed) = sealed?;
+                // A peer may have been lost while the chunk was being sealed.
                 to.into_iter().for_each(|peer| self.put(peer, index, id, sealed.clone()));
             }
             Outcome::Put(peer, index, bytes, Ok(())) => {

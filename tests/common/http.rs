@@ -1,0 +1,66 @@
+//! Requests written by hand, so that a test can send what no well-behaved client would.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Status, head and body of a response.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+
+    /// The kind of problem that the server names.
+    pub fn problem(&self) -> String {
+        assert!(self.head.to_lowercase().contains("application/problem+json"), "{}", self.head);
+        self.json()["type"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Sends the bytes and reads what comes back until the server closes.
+pub fn raw(address: &str, request: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // A server that refuses early may close before it has read everything.
+    let _ = stream.write_all(request);
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response);
+    let end = response.windows(4).position(|w| w == b"\r\n\r\n").expect("a response head");
+    let head = String::from_utf8_lossy(&response[..end]).into_owned();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: response[end + 4..].to_vec() }
+}
+
+/// Sends a request with these extra header lines and this body.
+pub fn send(address: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    raw(address, &[head.as_bytes(), body].concat())
+}
+
+pub fn get(address: &str, path: &str) -> Answer {
+    send(address, "GET", path, "", b"")
+}
+
+/// The value of a counter or gauge of a server.
+pub fn metric(address: &str, name: &str) -> u64 {
+    let text = get(address, "/metrics").text();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("{name} ")))
+        .unwrap_or_else(|| panic!("{name}: {text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}

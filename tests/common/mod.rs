@@ -1,0 +1,19 @@
+//! What the end-to-end tests share: a swarm of real processes, people with homes of their own, samples.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+
+pub mod http;
+pub mod person;
+pub mod samples;
+pub mod swarm;
+
+use std::time::{Duration, Instant};
+
+/// Waits until the condition holds; fails the test if it does not within a minute.
+#[track_caller]
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
