@@ -64,8 +64,9 @@ impl Progress {
         Self { style, bars, bar: Arc::default(), warnings: Arc::default() }
     }
 
-    /// Reports nothing: for work inside other work.
-    pub fn silent() -> Self {
+    /// Reports errors and warnings only, whatever stderr is.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
         Self { style: Style::Quiet, bars: false, bar: Arc::default(), warnings: Arc::default() }
     }
 

@@ -41,7 +41,8 @@ pub enum Event {
     Committed(PeerId),
     /// The peer cannot confirm: it lacks these chunks.
     Incomplete(PeerId, ChunkSet),
-    /// The peer is of no more use: it refused, is full or cannot be reached.
+    /// The peer is of no more use: it refused, is full or cannot be reached. Each chunk that is under
+    /// way to it must still be reported as stored or failed.
     Lost(PeerId),
 }
 
@@ -220,10 +221,7 @@ impl Push {
         self.offers.retain(|&offer| offer != peer);
         let Some(member) = self.members.remove(&peer) else { return };
         self.sets[member.set].peers.retain(|&other| other != peer);
-        self.in_flight.retain(|_, waiting| {
-            waiting.remove(&peer);
-            !waiting.is_empty()
-        });
+        // What is under way to it stays in memory, and so in `in_flight`, until its end is reported.
         match self.spares.pop_front() {
             Some(spare) => self.recruit(spare, member.set),
             None => self.phase = Phase::GivenUp,
@@ -389,6 +387,10 @@ mod tests {
         push.handle(Event::Lost(peer(2)));
         assert_eq!(drain(&mut push), [Action::Offer(peer(3))]);
         push.handle(Event::Ready(peer(3), ChunkSet::empty(2)));
+        assert_eq!(drain(&mut push), [], "the chunks are still in memory on behalf of the lost peer");
+        for index in geometry(2).indices() {
+            push.handle(Event::Failed(peer(2), index));
+        }
         let sends = drain(&mut push);
         assert_eq!(sends.len(), 2);
         assert!(sends.iter().all(|a| matches!(a, Action::Send(_, to) if to == &[peer(3)])), "{sends:?}");

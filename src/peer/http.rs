@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -90,10 +91,11 @@ struct PutQuery {
 async fn put_chunk(
     State(peer): State<Arc<Peer>>,
     Id(id): Id<ChunkId>,
-    Query(query): Query<PutQuery>,
+    query: Result<Query<PutQuery>, QueryRejection>,
     request: Request,
 ) -> Result<StatusCode, Refusal> {
     let bad = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
+    let query = query.map_err(|error| bad(error.body_text()))?;
     let share: ShareId = query.share.parse().map_err(|error| bad(format!("{error}")))?;
     let body = request.into_body();
     let bytes = body.size_hint().exact().ok_or_else(|| bad("Content-Length is needed".into()))?;

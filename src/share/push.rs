@@ -137,7 +137,7 @@ impl Pusher<'_> {
     }
 
     fn put(&mut self, peer: PeerId, index: ChunkIndex, id: ChunkId, sealed: Bytes) {
-        let Some(chunks) = self.chunks_of.get(&peer).cloned() else { return };
+        let chunks = self.chunks_of[&peer].clone();
         let client = self.peers[&peer].clone();
         let upload = Arc::clone(self.upload);
         self.work.spawn(async move {
@@ -187,8 +187,14 @@ impl Pusher<'_> {
             }
             Outcome::Sealed(index, to, sealed) => {
                 let (id, sealed) = sealed?;
-                // A peer may have been lost while the chunk was being sealed.
-                to.into_iter().for_each(|peer| self.put(peer, index, id, sealed.clone()));
+                for peer in to {
+                    // A peer may have been lost while the chunk was being sealed.
+                    if self.machine.is_member(peer) {
+                        self.put(peer, index, id, sealed.clone());
+                    } else {
+                        self.machine.handle(Event::Failed(peer, index));
+                    }
+                }
             }
             Outcome::Put(peer, index, bytes, Ok(())) => {
                 self.stage.advance(bytes);
@@ -196,14 +202,9 @@ impl Pusher<'_> {
             }
             Outcome::Put(peer, index, _, Err(error)) => {
                 tracing::debug!(%error, %index, "a chunk did not arrive");
-                if is_final(&error) {
+                self.machine.handle(Event::Failed(peer, index));
+                if is_final(&error) || !self.machine.is_member(peer) {
                     self.lose(peer, &error);
-                } else {
-                    let before = self.machine.is_member(peer);
-                    self.machine.handle(Event::Failed(peer, index));
-                    if before && !self.machine.is_member(peer) {
-                        self.lose(peer, &error);
-                    }
                 }
             }
             Outcome::Committed(peer, Ok(missing)) if missing.is_empty() => {

@@ -1,0 +1,170 @@
+//! Shares that a malicious sender made by hand: nothing leaves the target folder, nothing is saved.
+
+mod common;
+
+use common::samples;
+use common::swarm::Swarm;
+use swarmdrop::client::{Http, PeerClient, TrackerClient};
+use swarmdrop_core::api::{
+    Blob, CommitRequest, Holding, OfferRequest, OpenRequest, PublishRequest, ShareSize,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::{ChunkSize, Geometry};
+use swarmdrop_core::id::{ChunkId, Secret};
+use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::manifest::{Draft, ShareKey};
+use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
+use swarmdrop_core::terms::{SignedTerms, Terms};
+
+/// Publishes one chunk of `content` with this metadata, whatever it says; `spoil` changes the sealed bytes
+/// before they are hashed, as a sender with a faulty machine would.
+fn publish(swarm: &Swarm, content: &[u8], metadata: &str, spoil: impl Fn(&mut Vec<u8>)) -> String {
+    let chunk_size = ChunkSize::from_log2(16).unwrap();
+    let geometry = Geometry::new(content.len() as u64, chunk_size).unwrap();
+    let (secret, salt) = (Secret::from_bytes([7; 32]), [8; 32]);
+    let seed: [u8; 32] = *blake3::hash(metadata.as_bytes()).as_bytes();
+    let key = ShareKey::from_seed(&Secret::from_bytes(seed));
+    let keys = ShareKeys::derive(&secret, &salt, Header { chunk_size });
+    let mut sealed = content.to_vec();
+    keys.seal_chunk(&geometry, geometry.index(0).unwrap(), &mut sealed);
+    spoil(&mut sealed);
+    let id = ChunkId::of(&sealed);
+    let manifest = Draft::new(&key, &keys, &salt, geometry, &[id]).finish(&key, &keys, metadata.as_bytes());
+    let share = key.share_id();
+    let terms = Terms {
+        share,
+        issued_ms: 1,
+        expires_ms: swarmdrop::clock::now_ms() + 600_000,
+        replicas: 1,
+        access_sha256: access_hash(&access_token(&secret)),
+        deleted: false,
+    };
+    let terms = SignedTerms::sign(&key, terms).token;
+    let invite: Invite = swarm.invite().parse().unwrap();
+    let (size, chunks) = (ShareSize::from(&geometry), ChunkSet::full(1));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let http = Http::default();
+        let tracker = TrackerClient::new(http.clone(), &invite.tracker);
+        let open = tracker.open(&OpenRequest { share, size, replicas: 1 }).await.unwrap();
+        let peer = PeerClient::new(http, open.sets[0].peers[0].clone());
+        let offer = OfferRequest { size, chunks: chunks.clone(), known: Vec::new() };
+        peer.offer(share, &offer).await.unwrap();
+        peer.put_chunk(share, id, sealed.into()).await.unwrap();
+        let manifest = Blob(manifest.encoded().to_vec());
+        let commit =
+            CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: chunks.clone() };
+        assert!(peer.commit(share, &commit).await.unwrap().missing.is_empty());
+        let placement = vec![Holding { peer: peer.id(), chunks }];
+        tracker.publish(share, &PublishRequest { manifest, terms, placement }).await.unwrap();
+    });
+    ShareLink { tracker: invite.tracker, share, secret, tracker_id: None }.expose_text()
+}
+
+fn metadata(name: &str, extension: &str, path: &str, size: usize) -> String {
+    serde_json::json!({
+        "original_filename": name, "extension": extension, "size": size, "chunk_count": 1,
+        "created": "2026-01-01T00:00:00Z", "dirs": [],
+        "files": [{ "path": path, "offset": 0, "size": size, "executable": false, "modified": "2026-01-01T00:00:00Z" }],
+    })
+    .to_string()
+}
+
+#[test]
+fn hostile_names_are_refused_and_nothing_is_saved() {
+    let swarm = Swarm::start(1);
+    let bob = swarm.person();
+    let names = [
+        "../evil",
+        "/tmp/evil",
+        "a/../../evil",
+        "..",
+        ".",
+        "",
+        ".bashrc",
+        "a\\b",
+        "CON",
+        "a\nb",
+        "\u{1b}]52;c;x\u{7}",
+        "\u{202e}fdp",
+        "e\u{301}",
+        "x ",
+        "C:evil",
+    ];
+    for name in names {
+        for (top, path) in [(name, name), ("folder", &format!("folder/{name}"))] {
+            if (name == ".bashrc" || name == "a/b") && top == "folder" {
+                continue;
+            }
+            let link = publish(&swarm, b"evil", &metadata(top, "", path, 4), |_| {});
+            let ran = bob.run(&["get", &link]);
+            assert_eq!(ran.code, 7, "{name:?} {}", ran.stderr);
+            assert!(
+                !ran.stderr.contains(['\u{1b}', '\u{202e}', '\u{7}']),
+                "printed as it is: {:?}",
+                ran.stderr
+            );
+            assert_eq!(bob.names(), [""; 0], "{name:?}");
+        }
+    }
+    assert_eq!(common::person::names_in(bob.home.path()), ["work"], "and nothing beside the folder, either");
+}
+
+#[test]
+fn metadata_that_contradicts_the_manifest_is_refused() {
+    let swarm = Swarm::start(1);
+    let bob = swarm.person();
+    for json in [
+        metadata("file", "", "file", 5),
+        metadata("file", ".exe", "file", 4),
+        metadata("folder", "", "other/file", 4),
+        metadata("file", "", "file", 4).replace("\"dirs\":[]", "\"dirs\":[],\"setuid\":true"),
+        metadata("file", "", "file", 4).replace("\"offset\":0", "\"offset\":1"),
+        "[".repeat(100_000),
+        "{}".into(),
+    ] {
+        let link = publish(&swarm, b"evil", &json, |_| {});
+        let ran = bob.run(&["get", &link]);
+        assert_eq!(ran.code, 7, "{}", ran.stderr);
+        assert_eq!(bob.names(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_sound_share_made_by_hand_arrives() {
+    let swarm = Swarm::start(1);
+    let bob = swarm.person();
+    let link = publish(&swarm, b"good", &metadata("file.txt", ".txt", "file.txt", 4), |_| {});
+    bob.get(&link);
+    assert_eq!(bob.read("file.txt"), b"good");
+}
+
+#[test]
+fn bytes_that_the_sender_sealed_wrongly_blame_the_sender_not_the_peer() {
+    let swarm = Swarm::start(1);
+    let bob = swarm.person();
+    let content = samples::bytes("spoiled", 1000);
+    let link = publish(&swarm, &content, &metadata("file", "", "file", 1000), |sealed| sealed[500] ^= 1);
+    let ran = bob.run(&["get", &link]);
+    assert_eq!(ran.code, 7, "{}", ran.stderr);
+    assert!(ran.stderr.contains("not what its sender sealed"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("served wrong bytes"), "{}", ran.stderr);
+    assert!(!bob.path("file").exists());
+}
+
+#[test]
+fn a_symlink_in_the_place_of_the_result_or_its_temporary_is_not_followed() {
+    let swarm = Swarm::start(1);
+    let bob = swarm.person();
+    let link = publish(&swarm, b"good", &metadata("file.txt", ".txt", "file.txt", 4), |_| {});
+    let outside = bob.home.path().join("outside");
+    std::fs::write(&outside, b"untouched").unwrap();
+    std::os::unix::fs::symlink(&outside, bob.path("file.txt")).unwrap();
+    assert_eq!(bob.run(&["get", &link]).code, 9);
+    let share: ShareLink = link.parse().unwrap();
+    let temporary = format!(".swarmdrop-{:.16}.part", share.share.to_string());
+    std::os::unix::fs::symlink(&outside, bob.path(&temporary)).unwrap();
+    assert_eq!(bob.run(&["get", &link, "--force"]).code, 0);
+    assert_eq!(std::fs::read(&outside).unwrap(), b"untouched");
+    assert_eq!(bob.read("file.txt"), b"good");
+    assert!(!bob.path("file.txt").is_symlink());
+}

@@ -1,0 +1,233 @@
+//! The HTTP APIs as a stranger meets them: malformed, hostile and out-of-order requests.
+
+mod common;
+
+use common::http::{Answer, get, raw, send};
+use common::samples;
+use common::swarm::Swarm;
+use serde_json::json;
+use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::link::ShareLink;
+use swarmdrop_core::seal::access_token;
+
+const SHARE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[track_caller]
+fn refused(answer: &Answer, kind: ProblemKind) {
+    assert_eq!(answer.status, kind.status(), "{}", answer.text());
+    assert_eq!(answer.problem(), kind.urn(), "{}", answer.text());
+}
+
+fn json(address: &str, method: &str, path: &str, body: &serde_json::Value) -> Answer {
+    send(address, method, path, "Content-Type: application/json\r\n", body.to_string().as_bytes())
+}
+
+fn offer(address: &str, share: &str, total: u64) -> Answer {
+    let body =
+        json!({ "size": { "total_bytes": total, "chunk_bytes": 65536 }, "chunks": "1.gA", "known": [] });
+    json(address, "POST", &format!("/v1/shares/{share}/offer"), &body)
+}
+
+#[test]
+fn both_servers_describe_themselves() {
+    let swarm = Swarm::start(1);
+    for (address, role) in [(swarm.tracker.address(), "tracker"), (swarm.peers[0].address(), "peer")] {
+        assert_eq!(get(&address, "/healthz").json()["role"], role);
+        let api = get(&address, "/openapi.json").json();
+        assert_eq!(api["openapi"], "3.1.0");
+        assert!(api["paths"].as_object().unwrap().len() >= 5);
+        assert!(get(&address, "/metrics").text().ends_with("# EOF\n"));
+    }
+}
+
+#[test]
+fn unknown_paths_methods_and_ids_are_problems() {
+    let swarm = Swarm::start(1);
+    let (tracker, peer) = (swarm.tracker.address(), swarm.peers[0].address());
+    refused(&get(&tracker, "/nothing"), ProblemKind::NoRoute);
+    refused(&send(&tracker, "DELETE", "/v1/shares", "", b""), ProblemKind::MethodNotAllowed);
+    for id in
+        ["x", "..%2f..%2fetc%2fpasswd", "%2e%2e", &"A".repeat(64), &"0".repeat(63), &"0".repeat(65), "%00"]
+    {
+        refused(&get(&peer, &format!("/v1/chunks/{id}")), ProblemKind::BadRequest);
+    }
+    refused(&get(&peer, &format!("/v1/chunks/{}", "0".repeat(64))), ProblemKind::ChunkNotFound);
+    refused(
+        &json(
+            &tracker,
+            "POST",
+            &format!("/v1/peers/{SHARE}/heartbeat"),
+            &json!({
+        "usage": { "used_bytes": 0, "free_bytes": 0 }, "applied": [] }),
+        ),
+        ProblemKind::UnknownPeer,
+    );
+}
+
+#[test]
+fn malformed_bodies_are_refused_before_they_cost_anything() {
+    let swarm = Swarm::start(1);
+    let tracker = swarm.tracker.address();
+    let post = |body: &[u8]| send(&tracker, "POST", "/v1/shares", "", body);
+    let deep = "[".repeat(10_000);
+    let open = |total: &str, replicas: &str| {
+        let size = format!(r#"{{"total_bytes":{total},"chunk_bytes":65536}}"#);
+        format!(r#"{{"share":"{SHARE}","size":{size},"replicas":{replicas}}}"#)
+    };
+    for body in [
+        b"".as_slice(),
+        b"{",
+        b"null",
+        b"\xff\xfe",
+        deep.as_bytes(),
+        open("-1", "2").as_bytes(),
+        open("1e999", "2").as_bytes(),
+        open("18446744073709551616", "2").as_bytes(),
+        open("18446744073709551615", "2").as_bytes(),
+        open("1", "0").as_bytes(),
+        open("1", "17").as_bytes(),
+        open("NaN", "2").as_bytes(),
+        open("1", "2,\"extra\":1").as_bytes(),
+        open("1", "2,\"replicas\":2").as_bytes(),
+    ] {
+        refused(&post(body), ProblemKind::BadRequest);
+    }
+    let announced =
+        format!("POST /v1/shares HTTP/1.1\r\nHost: {tracker}\r\nContent-Length: 99999999999\r\n\r\n");
+    refused_early(&raw(&tracker, announced.as_bytes()));
+}
+
+#[track_caller]
+fn refused_early(answer: &Answer) {
+    refused(answer, ProblemKind::TooLarge);
+}
+
+#[test]
+fn a_chunk_needs_an_offer_the_right_hash_and_no_more_than_was_offered() {
+    let swarm = Swarm::start(1);
+    let peer = swarm.peers[0].address();
+    let bytes = samples::bytes("chunk", 1016);
+    let id = ChunkId::of(&bytes);
+    let put = |body: &[u8]| send(&peer, "PUT", &format!("/v1/chunks/{id}?share={SHARE}"), "", body);
+    refused(&put(&bytes), ProblemKind::Conflict);
+    assert_eq!(offer(&peer, SHARE, 1000).status, 200);
+    refused(&put(&samples::bytes("other", 1016)), ProblemKind::HashMismatch);
+    refused(&put(&samples::bytes("longer", 1017)), ProblemKind::NoSpace);
+    assert!(swarm.holders().is_empty());
+    assert_eq!(put(&bytes).status, 204);
+    assert_eq!(put(&bytes).status, 204, "the same again is no error");
+    assert_eq!(swarm.chunk_files(0).len(), 1);
+    assert_eq!(common::person::names_in(&swarm.peer_data(0).join("store/tmp")), [""; 0]);
+    refused(&send(&peer, "PUT", &format!("/v1/chunks/{id}?share=x"), "", &bytes), ProblemKind::BadRequest);
+    refused(&send(&peer, "PUT", &format!("/v1/chunks/{id}"), "", &bytes), ProblemKind::BadRequest);
+    let huge =
+        format!("PUT /v1/chunks/{id}?share={SHARE} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n");
+    refused(&raw(&peer, huge.as_bytes()), ProblemKind::TooLarge);
+    let unknown_length = format!(
+        "PUT /v1/chunks/{id}?share={SHARE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    );
+    refused(&raw(&peer, unknown_length.as_bytes()), ProblemKind::BadRequest);
+}
+
+#[test]
+fn chunks_are_served_whole_or_in_ranges() {
+    let swarm = Swarm::start(1);
+    let peer = swarm.peers[0].address();
+    let bytes = samples::bytes("range", 1016);
+    let id = ChunkId::of(&bytes);
+    offer(&peer, SHARE, 1000);
+    send(&peer, "PUT", &format!("/v1/chunks/{id}?share={SHARE}"), "", &bytes);
+    let path = format!("/v1/chunks/{id}");
+    assert_eq!(get(&peer, &path).body, bytes);
+    let part = send(&peer, "GET", &path, "Range: bytes=10-19\r\n", b"");
+    assert_eq!((part.status, part.body.as_slice()), (206, &bytes[10..20]));
+    assert!(part.head.to_lowercase().contains("content-range: bytes 10-19/1016"), "{}", part.head);
+    refused(&send(&peer, "GET", &path, "Range: bytes=1016-\r\n", b""), ProblemKind::RangeNotSatisfiable);
+    let head = send(&peer, "HEAD", &path, "", b"");
+    assert!(head.status == 200 && head.body.is_empty());
+    assert!(head.head.to_lowercase().contains("content-length: 1016"), "{}", head.head);
+}
+
+#[test]
+fn an_offer_beyond_the_capacity_is_refused() {
+    let mut swarm = Swarm::start(0);
+    swarm.add_peer(0, &["--capacity", "100kB"]);
+    let peer = swarm.peers[0].address();
+    let full =
+        json!({ "size": { "total_bytes": 131072, "chunk_bytes": 65536 }, "chunks": "2.wA", "known": [] });
+    refused(&json(&peer, "POST", &format!("/v1/shares/{SHARE}/offer"), &full), ProblemKind::NoSpace);
+    assert_eq!(offer(&peer, SHARE, 60_000).status, 200);
+}
+
+#[test]
+fn what_is_promised_to_one_share_is_not_promised_to_another() {
+    let mut swarm = Swarm::start(0);
+    swarm.add_peer(0, &["--capacity", "100kB"]);
+    let peer = swarm.peers[0].address();
+    let share = |byte: u8| swarmdrop_core::id::ShareId::from_bytes([byte; 32]).to_string();
+    assert_eq!(offer(&peer, &share(1), 60_000).status, 200);
+    assert_eq!(offer(&peer, &share(1), 60_000).status, 200, "an offer replaces the one before");
+    refused(&offer(&peer, &share(2), 60_000), ProblemKind::NoSpace);
+}
+
+#[test]
+fn a_share_is_read_with_its_access_token_only() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"x");
+    let link: ShareLink = alice.share(&["file"]).parse().unwrap();
+    let access = access_token(&link.secret).expose_text();
+    let right = format!("Authorization: Bearer {access}\r\n");
+    let wrong = format!("Authorization: Bearer {SHARE}\r\n");
+    let share = link.share;
+    for (address, path) in [
+        (swarm.tracker.address(), format!("/v1/shares/{share}")),
+        (swarm.peers[0].address(), format!("/v1/shares/{share}/chunks")),
+        (swarm.peers[1].address(), format!("/v1/shares/{share}/manifest")),
+    ] {
+        refused(&get(&address, &path), ProblemKind::AccessDenied);
+        refused(&send(&address, "GET", &path, &wrong, b""), ProblemKind::ShareNotFound);
+        assert_eq!(send(&address, "GET", &path, &right, b"").status, 200, "{path}");
+    }
+}
+
+#[test]
+fn manifests_and_terms_need_the_share_keys_signature() {
+    let swarm = Swarm::start(1);
+    let (tracker, peer) = (swarm.tracker.address(), swarm.peers[0].address());
+    let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "placement": [] });
+    refused(&json(&tracker, "PUT", &format!("/v1/shares/{SHARE}"), &publish), ProblemKind::InvalidShare);
+    let commit = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
+    refused(&json(&peer, "PUT", &format!("/v1/shares/{SHARE}/manifest"), &commit), ProblemKind::InvalidShare);
+    let terms = json!({ "terms": "v4.public.x" });
+    refused(&json(&tracker, "PUT", &format!("/v1/shares/{SHARE}/terms"), &terms), ProblemKind::InvalidShare);
+}
+
+#[test]
+fn registrations_need_sound_names_and_literal_addresses_of_the_peer_itself() {
+    let swarm = Swarm::start(1);
+    let tracker = swarm.tracker.address();
+    let port: u16 = swarm.peers[0].address().rsplit(':').next().unwrap().parse().unwrap();
+    let register = |id: &str, name: &str, addresses: &[&str]| {
+        let body = json!({ "id": id, "name": name, "addresses": addresses, "port": port, "capacity_bytes": 1,
+            "usage": { "used_bytes": 0, "free_bytes": 0 }, "zone": null, "version": "1" });
+        json(&tracker, "POST", "/v1/peers", &body)
+    };
+    for (name, addresses) in [
+        ("", &[][..]),
+        ("a\u{1b}[31m", &[]),
+        (&"x".repeat(65), &[]),
+        ("x", &["example.org:80"]),
+        ("x", &["2130706433:80"]),
+        ("x", &["user@127.0.0.1:80"]),
+        ("x", &["127.0.0.1"]),
+        ("x", &["127.0.0.1:1"; 9]),
+    ] {
+        refused(&register(SHARE, name, addresses), ProblemKind::BadRequest);
+    }
+    refused(&register(SHARE, "x", &[]), ProblemKind::PeerUnreachable);
+    refused(&register(SHARE, "x", &["127.0.0.1:1"]), ProblemKind::PeerUnreachable);
+    refused(&register(SHARE, "x", &[&tracker]), ProblemKind::PeerUnreachable);
+    assert_eq!(get(&tracker, "/v1/peers").json()["peers"].as_array().unwrap().len(), 1);
+}

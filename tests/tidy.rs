@@ -1,0 +1,262 @@
+//! What a machine can check about the shape of the code, so that it holds: module docs, who imports
+//! whom, who may print, spawn and rename, and how long files and functions get.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a file without its tests, and of a function. Lower them when you can; never raise them.
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Each module of `src/`, and those that it may import. What is absent from a row is an invariant:
+/// senders and receivers never see the server, the server never sees the client.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    // Layer 1: the ground.
+    ("cli", &[]),
+    ("clock", &[]),
+    ("config", &["failure"]),
+    ("durable", &[]),
+    ("failure", &[]),
+    ("identity", &["durable", "failure"]),
+    ("progress", &["failure", "words"]),
+    ("task", &["failure"]),
+    ("words", &[]),
+    // Layer 2: speaking, listening, remembering.
+    ("client", &[]),
+    ("context", &["client", "failure", "progress"]),
+    ("journal", &["clock", "durable", "failure"]),
+    ("server", &["failure", "task"]),
+    ("swarm", &["durable", "failure"]),
+    // Layer 3: the roles.
+    ("tracker", &["client", "clock", "failure", "identity", "server", "task"]),
+    ("peer", &["client", "clock", "context", "durable", "failure", "identity", "server", "task"]),
+    (
+        "share",
+        &[
+            "client", "clock", "context", "durable", "failure", "identity", "journal", "progress", "task",
+            "words",
+        ],
+    ),
+    ("get", &["client", "clock", "context", "durable", "failure", "journal", "progress", "task", "words"]),
+    ("manage", &["client", "clock", "context", "failure", "get", "journal", "words"]),
+    // Layer 4: all together.
+    ("local", &["failure", "peer", "task", "tracker"]),
+    ("demo", &["client", "context", "failure", "get", "local", "progress", "share", "task", "words"]),
+];
+
+/// Words that may stand in these files only, and why.
+const RESERVED: &[(&str, &[&str], &str)] = &[
+    ("println!", &[], "progress.rs prints, and it returns errors"),
+    ("eprintln!", &[], "progress.rs prints, and it returns errors"),
+    ("io::stdout()", &["src/progress.rs", "src/get/sink.rs"], "stdout carries results only"),
+    ("io::stderr()", &["src/progress.rs", "src/commands.rs"], "progress.rs prints around its bar"),
+    ("tokio::spawn", &[], "every task has an owner: use task::Tasks or a JoinSet"),
+    ("thread::spawn", &[], "blocking work goes through task::blocking"),
+    ("JoinSet::new", &["src/share/push.rs", "src/get/download.rs"], "only the two shells run a set of work"),
+    ("fs::rename", &["src/durable.rs"], "a rename must be synced and must not replace by accident"),
+    ("renameat", &["src/durable.rs"], "a rename must be synced and must not replace by accident"),
+    ("SystemTime::now", &["src/clock.rs"], "one place knows the wall clock"),
+    ("process::exit", &[], "main returns the exit code"),
+    ("todo!", &[], "finish it or say in the docs that it is not there"),
+    ("unimplemented!", &[], "finish it or say in the docs that it is not there"),
+    ("dbg!", &[], "use tracing"),
+    ("FIXME", &[], "mend it"),
+];
+
+/// What the pure crate must not touch.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "std::fs",
+    "std::net",
+    "std::io",
+    "std::thread",
+    "std::process",
+    "std::env",
+    "SystemTime",
+    "Instant",
+    "tracing",
+    "getrandom",
+    "OsRng",
+];
+
+struct Source {
+    path: String,
+    /// The text up to the unit tests.
+    code: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folders: &[&str]) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut left: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+                let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                found.push(Source { path, code });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.len() > 5);
+    found
+}
+
+fn report(problems: &[String]) {
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let all = sources(&["src", "core/src", "core/tests", "tests"]);
+    let silent = all.iter().filter(|source| !source.code.starts_with("//! "));
+    report(&silent.map(|source| format!("{}: starts without a module doc", source.path)).collect::<Vec<_>>());
+}
+
+#[test]
+fn modules_import_only_what_lies_below_them() {
+    let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    let mut problems = Vec::new();
+    for source in sources(&["src"]) {
+        let module = source.path["src/".len()..].split(['/', '.']).next().unwrap().to_owned();
+        if matches!(module.as_str(), "main" | "lib" | "commands") {
+            continue;
+        }
+        let Some(allowed) = allowed.get(module.as_str()) else {
+            problems.push(format!("{}: add the module to MAY_IMPORT in tests/tidy.rs", source.path));
+            continue;
+        };
+        for (at, _) in source.code.match_indices("crate::") {
+            let rest = &source.code[at + "crate::".len()..];
+            let imported: Vec<&str> = match rest.strip_prefix('{') {
+                Some(list) => list.split('}').next().unwrap().split(',').map(str::trim).collect(),
+                None => vec![rest],
+            };
+            for name in imported {
+                let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                if !name.is_empty() && name != module && !allowed.contains(&name) {
+                    problems.push(format!("{}: must not import {name}", source.path));
+                }
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn the_core_is_pure() {
+    let mut problems = Vec::new();
+    for source in sources(&["core/src"]) {
+        for line in source.code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+                problems.push(format!("{}: {word} in: {}", source.path, line.trim()));
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn reserved_words_stand_where_they_may() {
+    let mut problems = Vec::new();
+    for source in sources(&["src", "core/src"]) {
+        for (word, files, why) in RESERVED {
+            if source.code.contains(word) && !files.contains(&source.path.as_str()) {
+                problems.push(format!("{}: {word}: {why}", source.path));
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn files_and_functions_stay_short() {
+    let mut problems = Vec::new();
+    for source in sources(&["src", "core/src", "core/tests", "tests"]) {
+        let lines: Vec<&str> = source.code.lines().collect();
+        if lines.len() > FILE_LINES_MAX {
+            problems.push(format!("{}: {} lines; is it two things?", source.path, lines.len()));
+        }
+        for (start, line) in lines.iter().enumerate().filter(|(_, line)| is_function(line)) {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            let end = lines[start..].iter().position(|line| *line == format!("{indent}}}")).unwrap_or(0);
+            if end + 1 > FUNCTION_LINES_MAX {
+                problems.push(format!("{}:{}: {} lines in one function", source.path, start + 1, end + 1));
+            }
+        }
+    }
+    report(&problems);
+}
+
+fn is_function(line: &str) -> bool {
+    let words = line.trim_start().split(' ');
+    let mut words = words.skip_while(|word| {
+        word.starts_with("pub") || matches!(*word, "in" | "const" | "async" | "unsafe" | "extern")
+    });
+    words.next() == Some("fn")
+}
+
+#[test]
+fn the_map_names_every_file_and_only_files_that_exist() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut problems = Vec::new();
+    for source in sources(&["src", "core/src"]) {
+        if !map.contains(&format!("`{}`", source.path)) {
+            problems.push(format!("ARCHITECTURE.md does not say what {} is for", source.path));
+        }
+    }
+    for word in map.split('`').skip(1).step_by(2) {
+        let is_path = word.contains('/')
+            && [".rs", ".md", ".sh", ".sql", ".json"].iter().any(|end| word.ends_with(end));
+        if is_path && !root().join(word).exists() {
+            problems.push(format!("ARCHITECTURE.md names {word}, which is not there"));
+        }
+    }
+    report(&problems);
+}
+
+/// Whoever changes the API reads the protocol's description once more, and then renews the hash.
+#[test]
+fn the_protocol_description_was_read_at_the_last_change_of_the_api() {
+    let api = fs::read(root().join("core/src/api.rs")).unwrap();
+    let hash = &blake3::hash(&api).to_hex()[..16];
+    let description = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let line = format!("<!-- describes core/src/api.rs {hash} -->");
+    assert!(
+        description.contains(&line),
+        "read docs/protocol.md against core/src/api.rs, then put there: {line}"
+    );
+}
+
+#[test]
+fn documents_link_to_files_that_exist() {
+    let mut problems = Vec::new();
+    let documents = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/formats.md",
+        "docs/protocol.md",
+        "docs/operating.md",
+    ];
+    for document in documents {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let folder = root().join(document).parent().unwrap().to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            if !file.is_empty() && !file.contains("://") && !folder.join(file).exists() {
+                problems.push(format!("{document} links to {file}, which is not there"));
+            }
+        }
+    }
+    report(&problems);
+}
