@@ -1,4 +1,5 @@
 //! The command line: what is printed where, exit codes, JSON, and the commands around a share.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

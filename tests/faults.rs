@@ -1,4 +1,5 @@
 //! Peers that die, fill up or serve wrong bytes; trackers that restart; shares that end.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

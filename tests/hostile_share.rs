@@ -1,4 +1,5 @@
 //! Shares that a malicious sender made by hand: nothing leaves the target folder, nothing is saved.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

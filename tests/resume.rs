@@ -1,4 +1,5 @@
 //! Interrupted shares and gets, run again: only what is missing moves.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -36,3 +36,4 @@ pub mod push;
 pub mod registry;
 
 pub mod api;
+mod problem;

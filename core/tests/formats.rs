@@ -1,5 +1,6 @@
 //! The share format against test vectors of an independent implementation, both ways, and against
 //! the project's own golden files for what the vectors do not cover.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::Value;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};

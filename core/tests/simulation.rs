@@ -11,6 +11,7 @@
 //! after it served a wrong chunk; nothing is asked twice at once; a publish happens only when every
 //! chunk is on as many peers as were asked for; a fetch finishes exactly if every chunk has a good,
 //! living source.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,0 +1,108 @@
+//! Errors as both HTTP APIs report them: problem documents (RFC 9457) with a stable `type`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// An error as RFC 9457 describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Which kind of problem it is.
+    #[serde(rename = "type")]
+    pub kind: ProblemKind,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here.
+    pub detail: String,
+}
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident = $urn:literal, $status:literal, $title:literal;)*) => {
+        /// The kinds of problem, stable for programs to match on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        pub enum ProblemKind {
+            $($(#[$doc])* #[serde(rename = $urn)] $name,)*
+        }
+
+        impl ProblemKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The HTTP status that goes with it.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// The kind in words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// The URN that names it in a problem document.
+            pub const fn urn(self) -> &'static str {
+                match self { $(Self::$name => $urn,)* }
+            }
+        }
+    };
+}
+
+problems! {
+    /// The request is not what the route takes.
+    BadRequest = "urn:swarmdrop:problem:bad-request", 400, "The request is malformed";
+    /// The access token is missing or wrong.
+    AccessDenied = "urn:swarmdrop:problem:access-denied", 403, "Access denied";
+    /// There is no such route.
+    NoRoute = "urn:swarmdrop:problem:no-route", 404, "There is nothing here";
+    /// The share is not known, or the access token is not its own.
+    ShareNotFound = "urn:swarmdrop:problem:share-not-found", 404, "Share not found";
+    /// The chunk is not held here.
+    ChunkNotFound = "urn:swarmdrop:problem:chunk-not-found", 404, "Chunk not found";
+    /// The peer is not registered.
+    UnknownPeer = "urn:swarmdrop:problem:unknown-peer", 404, "Peer not registered";
+    /// The route has no such method.
+    MethodNotAllowed = "urn:swarmdrop:problem:method-not-allowed", 405, "Method not allowed";
+    /// The share already has another manifest or newer terms, or no offer came before its chunks.
+    Conflict = "urn:swarmdrop:problem:conflict", 409, "Conflict with what is known of the share";
+    /// The share's time is over or its owner took it back.
+    ShareGone = "urn:swarmdrop:problem:share-gone", 410, "Share expired or deleted";
+    /// The body is larger than the route takes.
+    TooLarge = "urn:swarmdrop:problem:too-large", 413, "The body is too large";
+    /// The range lies outside the chunk.
+    RangeNotSatisfiable = "urn:swarmdrop:problem:range-not-satisfiable", 416, "The range lies outside the chunk";
+    /// The body does not hash to the chunk's id.
+    HashMismatch = "urn:swarmdrop:problem:hash-mismatch", 422, "The body does not hash to the chunk's id";
+    /// The manifest or terms are not the share's.
+    InvalidShare = "urn:swarmdrop:problem:invalid-share", 422, "The manifest or terms are not valid";
+    /// The tracker could not reach the peer where it said that it serves.
+    PeerUnreachable = "urn:swarmdrop:problem:peer-unreachable", 422, "The peer cannot be reached at its address";
+    /// Something failed that the caller cannot mend.
+    Internal = "urn:swarmdrop:problem:internal", 500, "Internal error";
+    /// Fewer peers are alive than replicas were asked for.
+    NotEnoughPeers = "urn:swarmdrop:problem:not-enough-peers", 503, "Not enough peers are alive";
+    /// The server is stopping.
+    Unavailable = "urn:swarmdrop:problem:unavailable", 503, "Unavailable for the moment";
+    /// There is no space for the share.
+    NoSpace = "urn:swarmdrop:problem:no-space", 507, "Not enough free space";
+}
+
+impl Problem {
+    /// A problem of this kind, with what happened.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, title: kind.title().to_owned(), status: kind.status(), detail: detail.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_carry_a_stable_type() {
+        for &kind in ProblemKind::ALL {
+            let json = serde_json::to_value(Problem::new(kind, "x")).unwrap();
+            assert_eq!(json["type"], kind.urn());
+            assert_eq!(json["status"], kind.status());
+        }
+    }
+}
