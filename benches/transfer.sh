@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 mib=${1:-1024} rounds=${2:-5} base=${3:-/dev/shm}
 
 cargo build --release --locked --quiet
-bin=$PWD/target/release/swarmdrop
+bin=${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop
 work=$(mktemp -d "$base/swarmdrop-bench.XXXXXX")
 export XDG_STATE_HOME=$work/state XDG_CONFIG_HOME=$work/config XDG_DATA_HOME=$work/data
 pids=()
