@@ -128,12 +128,17 @@ async fn wait_for_peers(
     request: &ShareRequest,
 ) -> Result<OpenResponse, Halt> {
     let size = ShareSize::from(upload.geometry());
-    let open = OpenRequest { share: upload.share(), size, replicas: request.replicas };
+    let preferred = upload.peers();
+    let open = OpenRequest { share: upload.share(), size, replicas: request.replicas, preferred };
     let deadline = Instant::now() + request.wait;
     let mut told = false;
     loop {
         match tracker.open(&open).await {
-            Ok(response) => return Ok(response),
+            Ok(response) => {
+                let peers = response.sets.iter().flat_map(|set| &set.peers).map(|peer| peer.id);
+                upload.set_peers(&peers.collect::<Vec<_>>())?;
+                return Ok(response);
+            }
             Err(error) if error.problem() == Some(ProblemKind::NotEnoughPeers) => {
                 if Instant::now() >= deadline {
                     let hint = "Start more peers, wait longer with --wait, or ask for fewer --replicas.";

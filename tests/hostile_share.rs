@@ -46,7 +46,8 @@ fn publish(swarm: &Swarm, content: &[u8], metadata: &str, spoil: impl Fn(&mut Ve
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let http = Http::default();
         let tracker = TrackerClient::new(http.clone(), &invite.tracker);
-        let open = tracker.open(&OpenRequest { share, size, replicas: 1 }).await.unwrap();
+        let open =
+            tracker.open(&OpenRequest { share, size, replicas: 1, preferred: Vec::new() }).await.unwrap();
         let peer = PeerClient::new(http, open.sets[0].peers[0].clone());
         let offer = OfferRequest { size, chunks: chunks.clone(), known: Vec::new() };
         peer.offer(share, &offer).await.unwrap();

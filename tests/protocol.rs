@@ -74,7 +74,7 @@ fn malformed_bodies_are_refused_before_they_cost_anything() {
     let deep = "[".repeat(10_000);
     let open = |total: &str, replicas: &str| {
         let size = format!(r#"{{"total_bytes":{total},"chunk_bytes":65536}}"#);
-        format!(r#"{{"share":"{SHARE}","size":{size},"replicas":{replicas}}}"#)
+        format!(r#"{{"share":"{SHARE}","size":{size},"preferred":[],"replicas":{replicas}}}"#)
     };
     for body in [
         b"".as_slice(),

@@ -203,6 +203,26 @@ fn a_share_goes_on_after_one_of_its_peers_restarted() {
 }
 
 #[test]
+fn a_resumed_share_goes_to_the_peers_that_have_a_part_of_it_even_if_others_have_more_room() {
+    let mut swarm = Swarm::start(0);
+    for number in 0..2 {
+        swarm.add_peer(number, &["--capacity", "120MB"]);
+    }
+    let alice = swarm.person();
+    alice.write("file.bin", &samples::bytes("prefer", 100 * MIB));
+    let share = alice.start(&["share", "file.bin", "--chunk-size", "64KiB"]);
+    wait_for("some chunks", || stored(&swarm) >= 400);
+    kill_9(share);
+    // Roomier peers join, and the two are promised to the share to the brim.
+    swarm.add_peer(2, &[]);
+    swarm.add_peer(3, &[]);
+    let ran = alice.run(&["share", "file.bin", "--chunk-size", "64KiB"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(swarm.holders(), [0, 1]);
+    swarm.person().get(&ran.link());
+}
+
+#[test]
 fn a_finished_share_leaves_no_journal_and_no_secret_readable_by_others() {
     use std::os::unix::fs::PermissionsExt;
     let swarm = Swarm::start(2);

@@ -183,6 +183,8 @@ pub struct OpenRequest {
     pub size: ShareSize,
     /// How many peers are to hold each chunk.
     pub replicas: u8,
+    /// Peers that were named for the share before and hold a part of it already; at most 64.
+    pub preferred: Vec<PeerId>,
 }
 
 /// The size of a share, as the tracker and peers may know it.

@@ -37,6 +37,9 @@ pub const EXPIRY_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Spares named with a placement: as many failures as one upload may survive.
 pub const SPARES_MAX: usize = 8;
 
+/// Peers that a resumed share may name as its own: as many as the largest placement has.
+pub const PREFERRED_MAX: usize = 64;
+
 /// Bytes of an ordinary JSON body.
 pub const JSON_BODY_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a JSON body that carries a manifest in base64, with room for a placement.

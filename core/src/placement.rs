@@ -24,7 +24,7 @@ pub struct Candidate {
 }
 
 /// What is to be placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
     /// The share.
     pub share: ShareId,
@@ -34,6 +34,9 @@ pub struct Demand {
     pub chunk_bytes: u64,
     /// How many peers are to hold each chunk.
     pub replicas: usize,
+    /// Peers that hold a part of the share already: they come first, whatever space they have left,
+    /// for what they hold is not sent again.
+    pub preferred: Vec<PeerId>,
 }
 
 /// Which peers are to hold which chunks.
@@ -78,17 +81,20 @@ pub enum PlacementError {
 }
 
 /// Chooses the peers for a share.
-pub fn place(demand: Demand, candidates: &[Candidate]) -> Result<Placement, PlacementError> {
+pub fn place(demand: &Demand, candidates: &[Candidate]) -> Result<Placement, PlacementError> {
     if candidates.len() < demand.replicas {
         return Err(PlacementError::TooFewPeers { needed: demand.replicas, alive: candidates.len() });
     }
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
     ranked.sort_by(|a, b| by_score(demand.share, a, b));
+    let is_preferred = |c: &Candidate| demand.preferred.contains(&c.peer);
+    ranked.sort_by_key(|c| !is_preferred(c));
 
     let share_bytes = u64::from(demand.chunk_count) * demand.chunk_bytes;
-    let roomy: Vec<&Candidate> = ranked.iter().copied().filter(|c| c.free_bytes >= share_bytes).collect();
+    let has_room = |c: &Candidate| c.free_bytes >= share_bytes || is_preferred(c);
+    let roomy: Vec<&Candidate> = ranked.iter().copied().filter(|c| has_room(c)).collect();
     if roomy.len() >= demand.replicas {
-        let chosen = spread(&roomy, demand.replicas);
+        let chosen = spread(&roomy, demand.replicas, roomy.iter().filter(|c| is_preferred(c)).count());
         let peers = ids(&chosen);
         let spares = roomy.iter().map(|c| c.peer).filter(|p| !peers.contains(p)).take(SPARES_MAX).collect();
         let set = CopySet { first_chunk: 0, chunk_count: demand.chunk_count, peers };
@@ -99,7 +105,7 @@ pub fn place(demand: Demand, candidates: &[Candidate]) -> Result<Placement, Plac
 }
 
 /// Cuts a share too large for one set into as few runs as needed: the roomiest peers together.
-fn place_across_sets(demand: Demand, mut ranked: Vec<&Candidate>) -> Option<Placement> {
+fn place_across_sets(demand: &Demand, mut ranked: Vec<&Candidate>) -> Option<Placement> {
     ranked.sort_by_key(|c| std::cmp::Reverse(c.free_bytes));
     let mut sets = Vec::new();
     let mut first_chunk = 0;
@@ -122,9 +128,10 @@ fn place_across_sets(demand: Demand, mut ranked: Vec<&Candidate>) -> Option<Plac
     None
 }
 
-/// Takes `count` of the ranked candidates: first from new zones and hosts, then from new hosts, then any.
-fn spread<'a>(ranked: &[&'a Candidate], count: usize) -> Vec<&'a Candidate> {
-    let mut chosen: Vec<&Candidate> = Vec::with_capacity(count);
+/// Takes `count` of the ranked candidates: the preferred ones, which lead; then from new zones and
+/// hosts, then from new hosts, then any.
+fn spread<'a>(ranked: &[&'a Candidate], count: usize, preferred: usize) -> Vec<&'a Candidate> {
+    let mut chosen: Vec<&Candidate> = ranked[..preferred.min(count).min(ranked.len())].to_vec();
     let new_host = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.host != c.host);
     let new_zone = |c: &Candidate, chosen: &[&Candidate]| {
         c.zone.is_none() || chosen.iter().all(|other| other.zone != c.zone)
@@ -180,15 +187,21 @@ mod tests {
     }
 
     fn demand(share: u8, chunk_count: u32, replicas: usize) -> Demand {
-        Demand { share: ShareId::from_bytes([share; 32]), chunk_count, chunk_bytes: 100, replicas }
+        Demand {
+            share: ShareId::from_bytes([share; 32]),
+            chunk_count,
+            chunk_bytes: 100,
+            replicas,
+            preferred: Vec::new(),
+        }
     }
 
     #[test]
     fn too_few_peers_and_too_little_space_are_told_apart() {
         let two = [candidate(1, 1000), candidate(2, 1000)];
-        let error = place(demand(1, 1, 3), &two).unwrap_err();
+        let error = place(&demand(1, 1, 3), &two).unwrap_err();
         assert_eq!(error, PlacementError::TooFewPeers { needed: 3, alive: 2 });
-        let error = place(demand(1, 11, 2), &two).unwrap_err();
+        let error = place(&demand(1, 11, 2), &two).unwrap_err();
         assert_eq!(error, PlacementError::TooLittleSpace { needed_bytes: 1100, replicas: 2 });
     }
 
@@ -200,14 +213,14 @@ mod tests {
                 peer.zone = Some(if position < 4 { "attic" } else { "cellar" }.into());
                 peer.host = format!("host{}", position / 2);
             }
-            let placement = place(demand(share, 1, 2), &peers).unwrap();
+            let placement = place(&demand(share, 1, 2), &peers).unwrap();
             let zones: BTreeSet<_> = placement.sets[0]
                 .peers
                 .iter()
                 .map(|id| peers.iter().find(|p| p.peer == *id).unwrap().zone.clone())
                 .collect();
             assert_eq!(zones.len(), 2);
-            let placement = place(demand(share, 1, 3), &peers).unwrap();
+            let placement = place(&demand(share, 1, 3), &peers).unwrap();
             let hosts: BTreeSet<_> = placement.sets[0]
                 .peers
                 .iter()
@@ -224,16 +237,28 @@ mod tests {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&n.to_le_bytes());
             let demand = Demand { share: ShareId::from_bytes(id), ..demand(0, 1, 1) };
-            place(demand, &peers).unwrap().sets[0].peers[0] == peers[1].peer
+            place(&demand, &peers).unwrap().sets[0].peers[0] == peers[1].peer
         });
         let share = on_larger.count() as f64 / 4000.0;
         assert!((0.72..0.78).contains(&share), "{share}");
     }
 
     #[test]
+    fn peers_that_hold_a_part_already_come_first_even_if_they_have_little_room_left() {
+        let peers: Vec<Candidate> = (1..=6).map(|n| candidate(n, if n < 3 { 10 } else { 1 << 40 })).collect();
+        let preferred = vec![peers[0].peer, peers[1].peer, PeerId::from_bytes([99; 32])];
+        let placement = place(&Demand { preferred, ..demand(1, 9, 2) }, &peers).unwrap();
+        assert_eq!(
+            placement.sets[0].peers.iter().collect::<BTreeSet<_>>(),
+            BTreeSet::from([&peers[0].peer, &peers[1].peer])
+        );
+        assert_eq!(placement.spares.len(), 4);
+    }
+
+    #[test]
     fn a_share_too_large_for_one_set_spans_as_few_as_needed() {
         let peers: Vec<Candidate> = (1..=5).map(|n| candidate(n, 600)).collect();
-        let placement = place(demand(1, 10, 2), &peers).unwrap();
+        let placement = place(&demand(1, 10, 2), &peers).unwrap();
         let runs: Vec<_> = placement.sets.iter().map(|s| (s.first_chunk, s.chunk_count)).collect();
         assert_eq!(runs, [(0, 6), (6, 4)]);
         assert_eq!(placement.spares.len(), 1);
@@ -246,7 +271,7 @@ mod tests {
         ) {
             let peers: Vec<Candidate> =
                 frees.iter().zip(0u8..).map(|(&free, n)| candidate(n, free)).collect();
-            if let Ok(placement) = place(demand(share, chunk_count, replicas), &peers) {
+            if let Ok(placement) = place(&demand(share, chunk_count, replicas), &peers) {
                 let mut end = 0;
                 let mut used = BTreeSet::new();
                 for set in &placement.sets {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, Secret};
+use swarmdrop_core::id::{ChunkId, PeerId, Secret};
 use swarmdrop_core::name::SafePath;
 
 use super::records::Records;
@@ -107,7 +107,7 @@ impl UploadJournal {
     pub fn begin(folder: &Path, header: UploadHeader) -> Result<Self, Failure> {
         let failed = |error| Failure::io("write the journal in", folder, &error);
         durable::create_private_folder(folder).map_err(failed)?;
-        for old in ["chunks", "manifest"] {
+        for old in ["chunks", "manifest", "peers"] {
             match fs::remove_file(folder.join(old)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
@@ -164,6 +164,18 @@ impl UploadJournal {
     /// The manifest, if it was made already.
     pub fn manifest(&self) -> Option<Vec<u8>> {
         fs::read(self.folder.join("manifest")).ok()
+    }
+
+    /// Notes the peers that the share goes to, so that a resumed share goes to the same.
+    pub fn put_peers(&self, peers: &[PeerId]) -> io::Result<()> {
+        let json = serde_json::to_vec(peers).expect("ids are strings");
+        durable::persist(&self.folder.join("peers"), &json)
+    }
+
+    /// The peers that the share went to before.
+    pub fn peers(&self) -> Vec<PeerId> {
+        let json = fs::read(self.folder.join("peers")).unwrap_or_default();
+        serde_json::from_slice(&json).unwrap_or_default()
     }
 
     /// Forgets the upload: it is published, or its files changed.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use swarmdrop_core::api::KnownChunks;
 use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::limits::PREFERRED_MAX;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::metadata::{FileEntry, Metadata};
@@ -147,6 +148,19 @@ impl Upload {
             secret: self.header().secret.clone(),
             tracker_id: Some(swarm.tracker_id),
         }
+    }
+
+    /// The peers that it went to before it was interrupted.
+    pub(super) fn peers(&self) -> Vec<PeerId> {
+        let mut peers = self.journal.peers();
+        peers.truncate(PREFERRED_MAX);
+        peers
+    }
+
+    /// Notes the peers that it goes to now.
+    pub(super) fn set_peers(&self, peers: &[PeerId]) -> Result<(), Failure> {
+        let noted = self.journal.put_peers(peers);
+        noted.map_err(|error| Failure::new(Kind::Other, format!("cannot write the journal: {error}")))
     }
 
     /// The ids of the chunks that left before.

@@ -4,7 +4,7 @@ use swarmdrop_core::api::{
     LookUpResponse, OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SourceInfo,
 };
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX, TAG_BYTES};
+use swarmdrop_core::limits::{EXPIRY_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{Demand, PlacementError, place};
 use swarmdrop_core::registry::Registry;
@@ -25,14 +25,18 @@ impl Tracker {
         if !(1..=REPLICAS_MAX).contains(&request.replicas) {
             return Err(bad("replicas are 1 to 16"));
         }
+        if request.preferred.len() > PREFERRED_MAX {
+            return Err(bad("too many preferred peers"));
+        }
         let demand = Demand {
             share: request.share,
             chunk_count: geometry.chunk_count(),
             chunk_bytes: geometry.chunk_size().bytes().min(geometry.total()) + TAG_BYTES as u64,
             replicas: usize::from(request.replicas),
+            preferred: request.preferred.clone(),
         };
         let registry = self.registry.lock();
-        let placement = place(demand, &registry.candidates(self.now_ms())).map_err(|error| {
+        let placement = place(&demand, &registry.candidates(self.now_ms())).map_err(|error| {
             let kind = match error {
                 PlacementError::TooFewPeers { .. } => ProblemKind::NotEnoughPeers,
                 PlacementError::TooLittleSpace { .. } => ProblemKind::NoSpace,
