@@ -78,24 +78,16 @@ fn a_resumed_get_does_not_read_again_what_it_verified() {
     let swarm = Swarm::start(2);
     let (bob, link, bytes) = half_a_get(&swarm);
     // Whatever is in the temporary now is trusted: were it read again, this would be noticed and mended.
-    let part = bob.names().into_iter().find(|name| name.ends_with(".part")).unwrap();
-    let mut half = bob.read(&part);
-    let at = half.iter().zip(&bytes).position(|(a, b)| a == b && *b != 0).unwrap();
-    half[at] ^= 0xff;
-    fs::write(bob.path(&part), &half).unwrap();
+    let (at, spoiled) = spoil_temporary(&bob, &bytes);
     bob.get(&link);
-    assert_eq!(bob.read("file.bin")[at], half[at]);
+    assert_eq!(bob.read("file.bin")[at], spoiled);
 }
 
 #[test]
 fn after_a_crash_of_the_system_a_resumed_get_checks_what_is_there() {
     let swarm = Swarm::start(2);
     let (bob, link, bytes) = half_a_get(&swarm);
-    let part = bob.names().into_iter().find(|name| name.ends_with(".part")).unwrap();
-    let mut half = bob.read(&part);
-    let at = half.iter().zip(&bytes).position(|(a, b)| a == b && *b != 0).unwrap();
-    half[at] ^= 0xff;
-    fs::write(bob.path(&part), &half).unwrap();
+    spoil_temporary(&bob, &bytes);
     // Another boot id is all that a crash leaves in the journal.
     let downloads = bob.home.path().join(".local/state/swarmdrop/downloads");
     let folder = fs::read_dir(&downloads).unwrap().next().unwrap().unwrap().path();
@@ -105,6 +97,16 @@ fn after_a_crash_of_the_system_a_resumed_get_checks_what_is_there() {
     fs::write(folder.join("download.json"), header.to_string()).unwrap();
     bob.get(&link);
     assert!(bob.read("file.bin") == bytes);
+}
+
+/// Changes a byte that has arrived already; where, and to what.
+fn spoil_temporary(bob: &Person, bytes: &[u8]) -> (usize, u8) {
+    let part = bob.names().into_iter().find(|name| name.ends_with(".part")).unwrap();
+    let mut half = bob.read(&part);
+    let at = half.iter().zip(bytes).position(|(a, b)| a == b && *b != 0).unwrap();
+    half[at] ^= 0xff;
+    fs::write(bob.path(&part), &half).unwrap();
+    (at, half[at])
 }
 
 /// A get that was killed while some chunks were there and some were not.
