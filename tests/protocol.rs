@@ -132,6 +132,17 @@ fn a_chunk_needs_an_offer_the_right_hash_and_no_more_than_was_offered() {
 }
 
 #[test]
+fn the_refusal_of_a_large_chunk_reaches_a_sender_that_is_still_sending() {
+    let swarm = Swarm::start(1);
+    let peer = swarm.peers[0].address();
+    let bytes = samples::bytes("large", 16 << 20);
+    let path = format!("/v1/chunks/{}?share={SHARE}", ChunkId::of(&bytes));
+    for _ in 0..5 {
+        refused(&send(&peer, "PUT", &path, "", &bytes), ProblemKind::Conflict);
+    }
+}
+
+#[test]
 fn chunks_are_served_whole_or_in_ranges() {
     let swarm = Swarm::start(1);
     let peer = swarm.peers[0].address();

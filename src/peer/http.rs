@@ -28,6 +28,7 @@ use utoipa_axum::routes;
 
 use super::chunk_store::read_piece;
 use super::share_store::Held;
+use super::storage::disk_refusal;
 use super::{Peer, metrics};
 use crate::clock;
 use crate::server::{Access, Id, JsonBody, Refusal, next_frame};
@@ -103,14 +104,23 @@ async fn put_chunk(
         return Err(Refusal::new(ProblemKind::TooLarge, "a sealed chunk has at most 16 MiB and 16 bytes"));
     }
     peer.metrics.chunk_puts.inc();
-    if !peer.storage.chunks.contains(&id) {
-        peer.storage.admit(share, bytes)?;
-        let _turn = peer.uploads.acquire().await;
-        receive(&peer, share, id, bytes, body).await?;
-        peer.metrics.chunks_stored.inc();
-        peer.metrics.bytes_stored.inc_by(bytes);
+    let wanted = !peer.storage.chunks.contains(&id);
+    let admitted = if wanted { peer.storage.admit(share, bytes) } else { Ok(()) };
+    if !wanted || admitted.is_err() {
+        // An answer that comes before the end of the body can be lost when the connection closes.
+        discard(body).await?;
+        return admitted.map(|()| StatusCode::NO_CONTENT);
     }
+    let _turn = peer.uploads.acquire().await;
+    receive(&peer, share, id, bytes, body).await?;
+    peer.metrics.chunks_stored.inc();
+    peer.metrics.bytes_stored.inc_by(bytes);
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn discard(mut body: Body) -> Result<(), Refusal> {
+    while next_frame(&mut body).await?.is_some() {}
+    Ok(())
 }
 
 /// Writes the body piece by piece: the memory that an upload takes does not depend on its chunk's size.
@@ -121,7 +131,7 @@ async fn receive(
     bytes: u64,
     mut body: Body,
 ) -> Result<(), Refusal> {
-    let disk = |error: io::Error| Refusal::internal(&error);
+    let disk = |error: io::Error| disk_refusal(&error);
     let store = Arc::clone(peer);
     let mut arriving = blocking(move || store.storage.chunks.begin()).await.map_err(disk)?;
     let mut piece = Vec::with_capacity(WRITE_BYTES);

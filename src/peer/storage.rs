@@ -210,7 +210,8 @@ impl Storage {
     }
 }
 
-fn disk_refusal(error: &io::Error) -> Refusal {
+/// A full disk is the sender's business; any other failure is this peer's own.
+pub(super) fn disk_refusal(error: &io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Refusal::new(ProblemKind::NoSpace, "the disk is full")
