@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use serde_json::json;
-use swarmdrop_core::api::Role;
 use swarmdrop_core::link::{Invite, LinkError, ShareLink};
 use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::Rules;
@@ -16,7 +15,7 @@ use crate::cli::{
 };
 use crate::client::{Http, TrackerClient};
 use crate::config::Folders;
-use crate::context::{Context, tracker_failure};
+use crate::context::{Context, check_tracker, tracker_failure};
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination};
 use crate::local::{LocalConfig, LocalSwarm};
@@ -168,10 +167,7 @@ impl Runner {
         let invite: Invite = read_text(args.invite, "invite")?.parse().map_err(|error| unreadable(&error))?;
         let tracker = TrackerClient::new(self.context.http.clone(), &invite.tracker);
         let health = tracker.health().await.map_err(|error| tracker_failure(&error))?;
-        if health.role != Role::Tracker || health.id != invite.tracker_id.to_string() {
-            let what = format!("{} is not the tracker that the invite is for", invite.tracker);
-            return Err(Failure::new(Kind::Denied, what).next("Ask the operator for a new invite."));
-        }
+        check_tracker(&health, &invite)?;
         KnownSwarms::new(&self.context.state).join(&invite)?;
         let text = format!("Joined the swarm of {}. Share with: swarmdrop share FILE", invite.tracker);
         self.context.progress.summary(&text, json!({ "tracker": invite.tracker.to_string() }));

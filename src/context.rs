@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use crate::client::{ClientError, Http};
 use crate::failure::{Failure, Kind};
 use crate::progress::Progress;
-use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::api::{Health, ProblemKind, Role};
+use swarmdrop_core::link::Invite;
 
 /// The surroundings of a command.
 #[derive(Debug, Clone)]
@@ -16,6 +17,15 @@ pub struct Context {
     pub progress: Progress,
     /// The folder for journals and the keys of shares; private to its owner.
     pub state: PathBuf,
+}
+
+/// Checks that who answers is the tracker that the invite is for.
+pub fn check_tracker(health: &Health, invite: &Invite) -> Result<(), Failure> {
+    if health.role == Role::Tracker && health.id == invite.tracker_id.to_string() {
+        return Ok(());
+    }
+    let what = format!("{} is not the tracker that the invite is for", invite.tracker);
+    Err(Failure::new(Kind::Denied, what).next("Ask the operator for a new invite."))
 }
 
 /// What a failed call to the tracker means for the user.

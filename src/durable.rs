@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, OFlags, RenameFlags};
+
+const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Writes a file as a whole: after a crash there is the old one or the new one. Only its owner can read it.
 pub fn persist(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -37,6 +39,22 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
 /// Creates a file that must not exist yet and that only its owner can read; never through a symlink.
 pub fn create_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Opens a file for reading; never through a symlink.
+pub fn open_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)
+}
+
+/// Opens a file that is there for reading and writing; never through a symlink.
+pub fn open_write(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(NO_FOLLOW).open(path)
+}
+
+/// Bytes that an ordinary user can still write to the file system below the path.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Renames a file or folder; an existing target is an error of kind `AlreadyExists`, even if it

@@ -24,6 +24,7 @@ use swarmdrop_core::terms::{SignedTerms, Terms};
 use crate::client::TrackerClient;
 use crate::clock;
 use crate::context::{Context, tracker_failure};
+use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::journal::{DownloadHeader, DownloadJournal};
 use crate::task::blocking;
@@ -231,8 +232,7 @@ fn check_again(output: &Output, found: &Found, done: &ChunkSet) -> ChunkSet {
 
 fn check_space(target: &Path, geometry: &Geometry) -> Result<(), Failure> {
     let folder = target.parent().unwrap_or(Path::new("/"));
-    let stat = rustix::fs::statvfs(folder).map_err(|error| Failure::io("save in", folder, &error.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = durable::free_bytes(folder).map_err(|error| Failure::io("save in", folder, &error))?;
     if free < geometry.total() {
         let (needed, free) = (words::bytes(geometry.total()), words::bytes(free));
         let what = format!("{needed} are needed in {}, {free} are free", folder.display());

@@ -165,27 +165,12 @@ fn the_tracker_may_restart_at_any_time() {
 #[test]
 fn peers_register_again_with_a_tracker_that_forgot_them() {
     let mut swarm = Swarm::start(2);
-    let address = swarm.tracker.address();
-    swarm.tracker.kill();
-    fs::remove_file(swarm.folder.path().join("tracker/tracker.db")).unwrap();
-    for rest in ["tracker.db-wal", "tracker.db-shm"] {
-        let _ = fs::remove_file(swarm.folder.path().join("tracker").join(rest));
-    }
-    swarm.tracker = {
-        let mut command = common::person::bare_command(swarm.folder.path());
-        command.args([
-            "tracker",
-            "--json",
-            "--listen",
-            &address,
-            "--heartbeat",
-            "200ms",
-            "--dead-after",
-            "3s",
-        ]);
-        command.arg("--data").arg(swarm.folder.path().join("tracker"));
-        common::swarm::Server::start(command)
-    };
+    swarm.restart_tracker_after(|data| {
+        fs::remove_file(data.join("tracker.db")).unwrap();
+        for rest in ["tracker.db-wal", "tracker.db-shm"] {
+            let _ = fs::remove_file(data.join(rest));
+        }
+    });
     swarm.wait_for_peers(2, "alive");
     let (bytes, link) = share_ten_chunks(&swarm);
     let bob = swarm.person();

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::limits::{CHUNK_LOG2_DEFAULT, CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, CHUNKS_MAX, TAG_BYTES};
+use crate::limits::{
+    CHUNK_LOG2_DEFAULT, CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, CHUNKS_MAX, TAG_BYTES, WINDOW_BYTES,
+    WINDOW_CHUNKS_MAX,
+};
 
 /// The position of a chunk in its share, known to exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +70,12 @@ impl ChunkSize {
     /// The base-two logarithm of the size, as formats carry it.
     pub const fn log2(self) -> u8 {
         self.log2
+    }
+
+    /// How many chunks of this size a sender or receiver may hold in memory at once: at least one.
+    pub fn window(self) -> usize {
+        let fitting = usize::try_from(WINDOW_BYTES / self.bytes()).unwrap_or(1);
+        fitting.clamp(1, WINDOW_CHUNKS_MAX)
     }
 
     /// The size in bytes.

@@ -78,6 +78,8 @@ pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
 pub const FAILURES_MAX: u32 = 3;
 /// Bytes of chunks that a sender or receiver holds in memory at once.
 pub const WINDOW_BYTES: u64 = 16 << 20;
+/// Chunks that a sender or receiver holds in memory at once, however small they are.
+pub const WINDOW_CHUNKS_MAX: usize = 32;
 /// Chunks that a receiver asks of one source at once.
 pub const PER_SOURCE_MAX: usize = 8;
 

@@ -6,6 +6,7 @@
 //! only when every peer of every set has confirmed that its chunks are on stable storage.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, Geometry};
@@ -69,11 +70,12 @@ enum Phase {
 
 #[derive(Debug)]
 struct Set {
+    /// The run of chunks that its peers are to hold.
+    run: Range<u32>,
     chunks: ChunkSet,
     peers: Vec<PeerId>,
-    /// Chunks below it were sent to every ready peer of the set, or are in flight.
+    /// Chunks of the run below it were sent to every ready peer of the set, or are in flight.
     cursor: u32,
-    end: u32,
 }
 
 #[derive(Debug)]
@@ -106,9 +108,9 @@ impl Push {
             phase: Phase::Asking,
         };
         for set in &placement.sets {
-            let (start, end) = (set.first_chunk, set.first_chunk + set.chunk_count);
-            let chunks = ChunkSet::range(chunk_count, start..end);
-            push.sets.push(Set { chunks, peers: Vec::new(), cursor: start, end });
+            let run = set.first_chunk..set.first_chunk + set.chunk_count;
+            let chunks = ChunkSet::range(chunk_count, run.clone());
+            push.sets.push(Set { cursor: run.start, run, chunks, peers: Vec::new() });
             for &peer in &set.peers {
                 push.recruit(peer, push.sets.len() - 1);
             }
@@ -229,8 +231,7 @@ impl Push {
     }
 
     fn rewind(&mut self, set: usize) {
-        let set = &mut self.sets[set];
-        set.cursor = set.chunks.first_common(&set.chunks, 0).map_or(set.end, ChunkIndex::get);
+        self.sets[set].cursor = self.sets[set].run.start;
     }
 
     fn next_send(&mut self) -> Option<Action> {
@@ -238,18 +239,19 @@ impl Push {
             return None;
         }
         for set in &mut self.sets {
-            while let Some(index) = set.chunks.first_common(&set.chunks, set.cursor) {
+            while set.cursor < set.run.end {
+                let index = ChunkIndex::new(set.cursor);
                 if self.in_flight.contains_key(&index) {
                     // The chunk is on its way to the set's other peers: come back when it has landed.
                     if lacking(&self.members, &set.peers, index).any(|p| !self.in_flight[&index].contains(&p))
                     {
                         break;
                     }
-                    set.cursor = index.get() + 1;
+                    set.cursor += 1;
                     continue;
                 }
                 let to: Vec<PeerId> = lacking(&self.members, &set.peers, index).collect();
-                set.cursor = index.get() + 1;
+                set.cursor += 1;
                 if !to.is_empty() {
                     self.in_flight.insert(index, to.iter().copied().collect());
                     return Some(Action::Send(index, to));

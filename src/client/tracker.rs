@@ -1,7 +1,6 @@
 //! The tracker's API as typed calls.
 
 use http::Method;
-use serde_json::Value;
 use swarmdrop_core::api::{
     Health, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList,
     PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
@@ -80,11 +79,6 @@ impl TrackerClient {
     pub async fn put_terms(&self, share: ShareId, terms: String) -> Result<(), ClientError> {
         let path = format!("/v1/shares/{share}/terms");
         self.http.send(self.request(Method::PUT, path)?.json(&TermsRequest { terms })).await.map(drop)
-    }
-
-    /// The tracker's description of its own API.
-    pub async fn openapi(&self) -> Result<Value, ClientError> {
-        self.http.json(self.request(Method::GET, "/openapi.json")?, PEER_LIST_BYTES_MAX).await
     }
 
     fn request(&self, method: Method, path: impl Into<String>) -> Result<Call<'_>, ClientError> {

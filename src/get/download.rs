@@ -10,7 +10,7 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::fetch::{Action, Bounds, Event, Fetch, Standing};
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret};
-use swarmdrop_core::limits::{PER_SOURCE_MAX, WINDOW_BYTES};
+use swarmdrop_core::limits::PER_SOURCE_MAX;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::ShareKeys;
 use tokio::task::JoinSet;
@@ -241,8 +241,7 @@ impl Download {
 /// As many chunks in memory as the limit allows. Where chunks must be used in order, the first
 /// missing one always has a place among those under way, so that it cannot be crowded out.
 fn bounds(download: &Download) -> Bounds {
-    let chunk_bytes = download.manifest.geometry().chunk_size().bytes();
-    let in_flight = usize::try_from(WINDOW_BYTES / chunk_bytes).unwrap_or(1).clamp(1, 32);
+    let in_flight = download.manifest.geometry().chunk_size().window();
     if download.sink.is_ordered() {
         let ahead = Some(u32::try_from(in_flight).unwrap_or(1));
         return Bounds { in_flight, per_source: in_flight, ahead };

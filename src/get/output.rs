@@ -1,13 +1,13 @@
 //! Where a download's bytes go: a temporary beside the target, which takes the target's name only
 //! when it is whole.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::FallocateFlags;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 
 use crate::durable;
@@ -40,7 +40,7 @@ impl Output {
 
     /// Opens a temporary that was created before.
     pub(super) fn reopen(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
-        let single = metadata.is_single_file().then(|| open_file(temporary)).transpose();
+        let single = metadata.is_single_file().then(|| durable::open_write(temporary)).transpose();
         let single = single.map_err(|error| Failure::io("open", temporary, &error))?;
         Ok(Self { temporary: temporary.to_owned(), target: target.to_owned(), metadata, single })
     }
@@ -56,7 +56,7 @@ impl Output {
             return file.write_all_at(bytes, offset);
         }
         self.for_each_part(offset, bytes.len(), |file, within, part| {
-            open_file(&self.path(file))?.write_all_at(&bytes[part], within)
+            durable::open_write(&self.path(file))?.write_all_at(&bytes[part], within)
         })
     }
 
@@ -66,7 +66,7 @@ impl Output {
             return file.read_exact_at(bytes, offset);
         }
         self.for_each_part(offset, bytes.len(), |file, within, part| {
-            open_file(&self.path(file))?.read_exact_at(&mut bytes[part], within)
+            durable::open_write(&self.path(file))?.read_exact_at(&mut bytes[part], within)
         })
     }
 
@@ -76,7 +76,7 @@ impl Output {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let umask = umask();
         for file in &self.metadata.files {
-            let handle = open_file(&self.path(file)).map_err(failed)?;
+            let handle = durable::open_write(&self.path(file)).map_err(failed)?;
             let mode = if file.executable { 0o777 } else { 0o666 };
             handle.set_permissions(Permissions::from_mode(mode & !umask)).map_err(failed)?;
             handle.set_modified(SystemTime::from(file.modified)).map_err(failed)?;
@@ -194,11 +194,6 @@ fn allocate(file: &File, size: u64) -> io::Result<()> {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(size),
         result => Ok(result?),
     }
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }
 
 /// The process's file mode creation mask, which can only be read by setting it or, on Linux, here.

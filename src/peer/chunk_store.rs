@@ -97,8 +97,7 @@ impl ChunkStore {
 
     /// Bytes that the file system below the store has free for us.
     pub(super) fn disk_free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.folder)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        durable::free_bytes(&self.root)
     }
 
     /// Whether the chunk is here, as far as is known without reading it.

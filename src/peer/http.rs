@@ -10,7 +10,6 @@ use axum::extract::{Query, Request, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream;
@@ -21,6 +20,7 @@ use swarmdrop_core::api::{
 };
 use swarmdrop_core::id::{ChunkId, Secret, ShareId};
 use swarmdrop_core::limits::{CHUNK_LOG2_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, TAG_BYTES};
+use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::access_matches;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -31,7 +31,7 @@ use super::share_store::Held;
 use super::storage::disk_refusal;
 use super::{Peer, metrics};
 use crate::clock;
-use crate::server::{Access, Id, JsonBody, Refusal, next_frame};
+use crate::server::{Access, Id, JsonBody, Refusal, described, next_frame};
 use crate::task::blocking;
 
 /// The bytes of an arriving chunk are written in pieces of this size.
@@ -47,25 +47,14 @@ struct ApiDoc;
 
 /// Every route of a peer.
 pub(super) fn router(peer: Arc<Peer>) -> Router {
-    let (router, api) = documented().split_for_parts();
-    let json = api.to_json().expect("the description is made of plain values");
-    let openapi = get(|| async move { ([(CONTENT_TYPE, "application/json")], json) });
-    router.route("/openapi.json", openapi).with_state(peer)
-}
-
-/// The description of the peer's API (OpenAPI 3.1).
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().into_openapi()
-}
-
-fn documented() -> OpenApiRouter<Arc<Peer>> {
-    OpenApiRouter::with_openapi(ApiDoc::openapi())
+    let routes = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(offer))
         .routes(routes!(put_chunk, get_chunk))
         .routes(routes!(commit, manifest))
         .routes(routes!(holding))
         .routes(routes!(health))
-        .routes(routes!(show_metrics))
+        .routes(routes!(show_metrics));
+    described(routes, peer)
 }
 
 /// Is the peer ready for a share? It reserves space, and says which chunks it holds already.
@@ -247,9 +236,7 @@ async fn manifest(
     Id(share): Id<ShareId>,
     Access(access): Access,
 ) -> Result<Json<ManifestResponse>, Refusal> {
-    let held = accessible(&peer, share, &access)?;
-    let manifest = blocking(move || peer.storage.shares.manifest(share)).await;
-    let manifest = manifest.map_err(|error| Refusal::internal(&error))?;
+    let (held, manifest) = read_share(&peer, share, &access).await?;
     Ok(Json(ManifestResponse { manifest: Blob(manifest.encoded().to_vec()), terms: held.terms.token }))
 }
 
@@ -261,10 +248,7 @@ async fn holding(
     Id(share): Id<ShareId>,
     Access(access): Access,
 ) -> Result<Json<HoldingResponse>, Refusal> {
-    let held = accessible(&peer, share, &access)?;
-    let manifest_peer = Arc::clone(&peer);
-    let manifest = blocking(move || manifest_peer.storage.shares.manifest(share)).await;
-    let manifest = manifest.map_err(|error| Refusal::internal(&error))?;
+    let (held, manifest) = read_share(&peer, share, &access).await?;
     let mut chunks = held.chunks;
     for (index, id) in manifest.chunks() {
         if !peer.storage.chunks.contains(&id) {
@@ -274,10 +258,15 @@ async fn holding(
     Ok(Json(HoldingResponse { chunks }))
 }
 
-fn accessible(peer: &Peer, share: ShareId, access: &Secret) -> Result<Held, Refusal> {
+/// A share that is held here, for whoever shows its access token.
+async fn read_share(peer: &Arc<Peer>, share: ShareId, access: &Secret) -> Result<(Held, Manifest), Refusal> {
     let held = peer.storage.shares.get(share);
-    held.filter(|held| access_matches(access, &held.terms.terms.access_sha256))
-        .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))
+    let held = held
+        .filter(|held| access_matches(access, &held.terms.terms.access_sha256))
+        .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
+    let store = Arc::clone(peer);
+    let manifest = blocking(move || store.storage.shares.manifest(share)).await;
+    Ok((held, manifest.map_err(|error| Refusal::internal(&error))?))
 }
 
 /// Who answers here.

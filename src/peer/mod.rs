@@ -12,21 +12,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::{ProblemKind, Role};
+use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::PeerId;
 use swarmdrop_core::limits::UPLOADS_MAX;
 use swarmdrop_core::link::Invite;
 use tokio::sync::Semaphore;
 
 use crate::client::{ClientError, Http, TrackerClient};
-use crate::context::tracker_failure;
+use crate::context::{check_tracker, tracker_failure};
 use crate::failure::{Failure, Kind};
 use crate::identity::Identity;
 use crate::server;
 use crate::task::Tasks;
 use storage::{Bounds, Storage};
-
-pub use http::openapi;
 
 /// How to run a peer.
 #[derive(Debug, Clone)]
@@ -141,10 +139,7 @@ async fn join(peer: &Peer, invite: &Invite) -> Result<(Duration, Vec<String>), F
             Err(error) => return Err(tracker_failure(&error)),
         }
     };
-    if health.role != Role::Tracker || health.id != invite.tracker_id.to_string() {
-        let what = format!("{} is not the tracker that the invite is for", invite.tracker);
-        return Err(Failure::new(Kind::Denied, what).next("Ask the operator for a new invite."));
-    }
+    check_tracker(&health, invite)?;
     heartbeat::register(peer).await.map_err(|error| match error.problem() {
         Some(ProblemKind::PeerUnreachable) => Failure::new(Kind::Network, error.to_string())
             .next("Open the port in the firewall, or say where others reach this peer with --public-addr."),

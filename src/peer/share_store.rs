@@ -37,8 +37,9 @@ pub(super) struct Held {
 }
 
 impl ShareStore {
-    /// Opens the shares below `root`. One whose files are damaged is reported and left alone.
-    pub(super) fn open(root: &Path) -> Result<Self, Failure> {
+    /// Opens the shares below `root` and shows each manifest to `visit`. A share whose files are
+    /// damaged is reported and left alone.
+    pub(super) fn open(root: &Path, visit: impl Fn(&Manifest)) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the shares in", root, &error);
         durable::create_private_folder(root).map_err(failed)?;
         let mut shares = HashMap::new();
@@ -47,7 +48,10 @@ impl ShareStore {
             let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
             let Some(share) = id else { continue };
             match read_held(&path, share) {
-                Some(held) => drop(shares.insert(share, held)),
+                Some((held, manifest)) => {
+                    visit(&manifest);
+                    shares.insert(share, held);
+                }
                 None => tracing::error!(path = %path.display(), "a share's files are damaged"),
             }
         }
@@ -119,10 +123,10 @@ impl ShareStore {
     }
 }
 
-fn read_held(folder: &Path, share: ShareId) -> Option<Held> {
+fn read_held(folder: &Path, share: ShareId) -> Option<(Held, Manifest)> {
     let terms = fs::read_to_string(folder.join("terms")).ok()?;
     let terms = SignedTerms::verify(&terms, share).ok()?;
     let chunks = ChunkSet::parse(&fs::read_to_string(folder.join("chunks")).ok()?)?;
     let manifest = Manifest::decode(fs::read(folder.join("manifest")).ok()?, share).ok()?;
-    (manifest.geometry().chunk_count() == chunks.chunk_count()).then_some(Held { terms, chunks })
+    (manifest.geometry().chunk_count() == chunks.chunk_count()).then_some((Held { terms, chunks }, manifest))
 }

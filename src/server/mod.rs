@@ -11,7 +11,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
+use axum::routing::get;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use extract::{Access, Id, JsonBody, next_frame};
 pub use problem::Refusal;
@@ -48,6 +51,14 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fa
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let local = listener.local_addr().map_err(refuse)?;
     Ok((listener, local))
+}
+
+/// The routes together with `/openapi.json`, which describes them (OpenAPI 3.1).
+pub fn described<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, state: S) -> Router {
+    let (router, api) = routes.split_for_parts();
+    let json = api.to_json().expect("the description is made of plain values");
+    let openapi = get(|| async move { ([(CONTENT_TYPE, "application/json")], json) });
+    router.route("/openapi.json", openapi).with_state(state)
 }
 
 /// Serves until `tasks` is told to stop, then finishes what is in flight.

@@ -9,9 +9,8 @@ use swarmdrop_core::api::{
     Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, ShareSize,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::{ChunkIndex, Geometry};
+use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId};
-use swarmdrop_core::limits::WINDOW_BYTES;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{CopySet, Placement};
 use swarmdrop_core::push::{Action, Event, Push};
@@ -74,7 +73,7 @@ pub(super) async fn push(
     let stage = progress.stage("Sharing", geometry.sealed_total() * replicas as u64);
     stage.note(format!("to {}", words::count(replicas as u64, "peer")));
     let pusher = Pusher {
-        machine: Push::new(geometry, &placement, window(geometry)),
+        machine: Push::new(geometry, &placement, geometry.chunk_size().window()),
         peers: addresses.map(client).collect(),
         chunks_of: HashMap::new(),
         manifest: None,
@@ -266,11 +265,6 @@ impl Pusher<'_> {
             holders,
         }
     }
-}
-
-/// As many chunks in memory as the limit allows, but at least one.
-fn window(geometry: &Geometry) -> usize {
-    usize::try_from(WINDOW_BYTES / geometry.chunk_size().bytes()).unwrap_or(1).clamp(1, 32)
 }
 
 fn placement(open: &OpenResponse) -> Placement {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use super::ShareRequest;
 use super::collect::{Collected, fingerprint};
 use crate::clock;
+use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{random_bytes, random_secret};
 use crate::journal::{SourceFile, UploadHeader, UploadJournal};
@@ -160,7 +161,7 @@ impl Upload {
     /// Notes the peers that it goes to now.
     pub(super) fn set_peers(&self, peers: &[PeerId]) -> Result<(), Failure> {
         let noted = self.journal.put_peers(peers);
-        noted.map_err(|error| Failure::new(Kind::Other, format!("cannot write the journal: {error}")))
+        noted.map_err(|error| journal_failure(&error))
     }
 
     /// The ids of the chunks that left before.
@@ -178,9 +179,7 @@ impl Upload {
             Some(_) => Ok((id, bytes.into())),
             None => {
                 let recorded = self.journal.record(index, id);
-                recorded.map_err(|error| {
-                    Failure::new(Kind::Other, format!("cannot write the journal: {error}"))
-                })?;
+                recorded.map_err(|error| journal_failure(&error))?;
                 Ok((id, bytes.into()))
             }
         }
@@ -200,7 +199,7 @@ impl Upload {
         let draft = Draft::new(&self.key, &self.keys, salt, self.geometry, &ids);
         let manifest = draft.finish(&self.key, &self.keys, &self.metadata);
         let kept = self.journal.put_manifest(manifest.encoded());
-        kept.map_err(|error| Failure::new(Kind::Other, format!("cannot write the journal: {error}")))?;
+        kept.map_err(|error| journal_failure(&error))?;
         Ok(manifest)
     }
 
@@ -246,7 +245,9 @@ impl Upload {
         let at = bytes.len();
         bytes.resize(at + usize::try_from(to - from).expect("a chunk has at most 16 MiB"), 0);
         let read = match (&file.disk, &self.stdin) {
-            (Some(disk), _) => open_file(disk).and_then(|file| file.read_exact_at(&mut bytes[at..], from)),
+            (Some(disk), _) => {
+                durable::open_read(disk).and_then(|file| file.read_exact_at(&mut bytes[at..], from))
+            }
             (None, Some(stdin)) => stdin.read_exact_at(&mut bytes[at..], from),
             (None, None) => Err(io::ErrorKind::NotFound.into()),
         };
@@ -274,9 +275,8 @@ impl Upload {
     }
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+fn journal_failure(error: &io::Error) -> Failure {
+    Failure::new(Kind::Other, format!("cannot write the journal: {error}"))
 }
 
 fn journal_folder(state: &Path, swarm: &Invite, request: &ShareRequest) -> Result<PathBuf, Failure> {

@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
 use axum::{Extension, Json, Router};
 use swarmdrop_core::api::{
     Health, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList,
@@ -20,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::{Tracker, metrics};
 use crate::clock;
-use crate::server::{Access, Id, JsonBody, Refusal, RemoteAddr};
+use crate::server::{Access, Id, JsonBody, Refusal, RemoteAddr, described};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -32,19 +31,7 @@ struct ApiDoc;
 
 /// Every route of the tracker.
 pub(super) fn router(tracker: Arc<Tracker>) -> Router {
-    let (router, api) = documented().split_for_parts();
-    let json = api.to_json().expect("the description is made of plain values");
-    let openapi = get(|| async move { ([(CONTENT_TYPE, "application/json")], json) });
-    router.route("/openapi.json", openapi).with_state(tracker)
-}
-
-/// The description of the tracker's API (OpenAPI 3.1).
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().into_openapi()
-}
-
-fn documented() -> OpenApiRouter<Arc<Tracker>> {
-    OpenApiRouter::with_openapi(ApiDoc::openapi())
+    let routes = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(register, list_peers))
         .routes(routes!(heartbeat))
         .routes(routes!(leave))
@@ -52,7 +39,8 @@ fn documented() -> OpenApiRouter<Arc<Tracker>> {
         .routes(routes!(publish, look_up))
         .routes(routes!(put_terms))
         .routes(routes!(health))
-        .routes(routes!(show_metrics))
+        .routes(routes!(show_metrics));
+    described(routes, tracker)
 }
 
 /// Register a peer, or refresh its registration. The tracker dials the peer back before it answers.

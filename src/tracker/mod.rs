@@ -25,8 +25,6 @@ use crate::server;
 use crate::task::Tasks;
 use store::{SqliteStore, Store, StoreError};
 
-pub use http::openapi;
-
 const DATABASE_FILE: &str = "tracker.db";
 /// How long a share stays known after its end, so that late readers learn that it ended.
 const TOMBSTONE: Duration = Duration::from_secs(7 * 24 * 3600);

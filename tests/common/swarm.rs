@@ -99,8 +99,15 @@ impl Swarm {
     /// Kills the tracker and starts it again at the same address.
     #[track_caller]
     pub fn restart_tracker(&mut self) {
+        self.restart_tracker_after(|_| {});
+    }
+
+    /// The same, with something done to its data folder in between.
+    #[track_caller]
+    pub fn restart_tracker_after(&mut self, act: impl FnOnce(&Path)) {
         let address = self.tracker.address();
         self.tracker.kill();
+        act(&self.folder.path().join("tracker"));
         self.tracker = start_tracker(self.folder.path(), &address);
     }
 
