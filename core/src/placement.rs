@@ -6,6 +6,7 @@
 //! shares spread over the swarm in proportion to free space without anybody keeping a table.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use crate::id::{PeerId, ShareId};
 use crate::limits::SPARES_MAX;
@@ -57,6 +58,25 @@ pub struct CopySet {
     pub chunk_count: u32,
     /// The peers.
     pub peers: Vec<PeerId>,
+}
+
+impl Placement {
+    /// Whether it covers every chunk of a share exactly once, each run by this many distinct peers. A
+    /// sender checks it, for it is the sender who promises the replicas.
+    pub fn covers(&self, chunk_count: u32, replicas: usize) -> bool {
+        let mut used = BTreeSet::new();
+        let mut end = Some(0_u32);
+        for set in &self.sets {
+            let distinct = set.peers.iter().all(|peer| used.insert(*peer));
+            if end != Some(set.first_chunk) || set.peers.len() != replicas || !distinct {
+                return false;
+            }
+            end = set.first_chunk.checked_add(set.chunk_count);
+        }
+        !self.sets.is_empty()
+            && end == Some(chunk_count)
+            && self.spares.iter().all(|spare| used.insert(*spare))
+    }
 }
 
 /// A share that cannot be placed now.
@@ -175,7 +195,6 @@ fn score(share: ShareId, candidate: &Candidate) -> f64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     fn candidate(number: u8, free_bytes: u64) -> Candidate {
         Candidate {
@@ -256,6 +275,38 @@ mod tests {
     }
 
     #[test]
+    fn a_placement_that_breaks_the_promise_of_replicas_is_noticed() {
+        let id = |n| PeerId::from_bytes([n; 32]);
+        let covers = |sets: &[(u32, u32, &[u8])], spares: &[u8]| {
+            let set = |&(first_chunk, chunk_count, peers): &(u32, u32, &[u8])| CopySet {
+                first_chunk,
+                chunk_count,
+                peers: peers.iter().map(|&n| id(n)).collect(),
+            };
+            let spares = spares.iter().map(|&n| id(n)).collect();
+            Placement { sets: sets.iter().map(set).collect(), spares }.covers(9, 2)
+        };
+        assert!(covers(&[(0, 9, &[1, 2])], &[3]));
+        assert!(covers(&[(0, 4, &[1, 2]), (4, 5, &[3, 4])], &[]));
+        for (sets, spares) in [
+            (&[][..], &[][..]),
+            (&[(0, 9, &[1][..])], &[]),
+            (&[(0, 9, &[1, 1])], &[]),
+            (&[(0, 9, &[1, 2, 3])], &[]),
+            (&[(0, 8, &[1, 2])], &[]),
+            (&[(0, 10, &[1, 2])], &[]),
+            (&[(1, 8, &[1, 2])], &[]),
+            (&[(0, 4, &[1, 2]), (5, 4, &[3, 4])], &[]),
+            (&[(0, 4, &[1, 2]), (3, 6, &[3, 4])], &[]),
+            (&[(0, 4, &[1, 2]), (4, 5, &[2, 3])], &[]),
+            (&[(0, 4, &[1, 2]), (4, u32::MAX, &[3, 4])], &[]),
+            (&[(0, 9, &[1, 2])], &[2]),
+        ] {
+            assert!(!covers(sets, spares), "{sets:?} {spares:?}");
+        }
+    }
+
+    #[test]
     fn a_share_too_large_for_one_set_spans_as_few_as_needed() {
         let peers: Vec<Candidate> = (1..=5).map(|n| candidate(n, 600)).collect();
         let placement = place(&demand(1, 10, 2), &peers).unwrap();
@@ -285,6 +336,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(end, chunk_count);
+                prop_assert!(placement.covers(chunk_count, replicas));
                 prop_assert!(placement.spares.iter().all(|spare| !used.contains(spare)));
             }
         }

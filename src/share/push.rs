@@ -67,7 +67,13 @@ pub(super) async fn push(
 ) -> Result<Pushed, Halt> {
     let geometry = upload.geometry();
     let placement = placement(&open);
-    let replicas: usize = placement.sets.iter().map(|set| set.peers.len()).max().unwrap_or(0);
+    let replicas = usize::from(terms.terms.replicas);
+    if !placement.covers(geometry.chunk_count(), replicas) {
+        let what = "the tracker named peers that do not make up the replicas that were asked for";
+        return Err(Failure::new(Kind::Network, what)
+            .next("Nothing was sent. Tell the tracker's operator.")
+            .into());
+    }
     let addresses = open.sets.into_iter().flat_map(|set| set.peers).chain(open.spares);
     let client = |address: PeerAddress| (address.id, PeerClient::new(http.clone(), address));
     let stage = progress.stage("Sharing", geometry.sealed_total() * replicas as u64);
@@ -116,7 +122,10 @@ impl Pusher<'_> {
         let (share, request) = (self.upload.share(), self.offer_request(peer));
         self.work.spawn(async move {
             let answer = with_retries(|| client.offer(share, &request)).await;
-            Outcome::Offered(peer, answer.map(|response| response.held))
+            Outcome::Offered(
+                peer,
+                answer.and_then(|response| of_share(response.held, &request.chunks, &client)),
+            )
         });
     }
 
@@ -171,7 +180,8 @@ impl Pusher<'_> {
         self.work.spawn(async move {
             let request = CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms, chunks };
             let answer = with_retries(|| client.commit(share, &request)).await;
-            Outcome::Committed(peer, answer.map(|response| response.missing))
+            let missing = answer.and_then(|response| of_share(response.missing, &request.chunks, &client));
+            Outcome::Committed(peer, missing)
         });
         Ok(())
     }
@@ -275,6 +285,15 @@ fn placement(open: &OpenResponse) -> Placement {
         peers: ids(&set.peers),
     });
     Placement { sets: sets.collect(), spares: ids(&open.spares) }
+}
+
+/// A peer's answer about chunks, if it is about a share of as many chunks.
+fn of_share(answered: ChunkSet, asked: &ChunkSet, peer: &PeerClient) -> Result<ChunkSet, ClientError> {
+    if answered.chunk_count() == asked.chunk_count() {
+        return Ok(answered);
+    }
+    let what = "a set of another number of chunks".to_owned();
+    Err(ClientError::Protocol { server: peer.name().to_owned(), what })
 }
 
 /// Whether another attempt at the same peer is pointless.
