@@ -10,23 +10,29 @@
 //! * **terms**: the signed, replaceable conditions of a share: expiry, replicas, deletion.
 //! * **replica**: one peer's copy of one chunk.
 //! * **placement**: which peers are to hold which chunks.
+//! * **grant**: a short-lived token signed by the tracker that lets its bearer push one share to named peers.
+//! * **token**: what an invite admits its bearer by; **role**: what the token lets the bearer do.
 //! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
 //!
 //! # Reading order
-//! Values first ([`limits`], [`id`], [`geometry`], [`chunk_set`]), then the share format ([`seal`],
-//! [`metadata`], [`manifest`], [`terms`], [`link`]), then the decisions ([`placement`], [`push`],
+//! Values first ([`limits`], [`id`], [`address`], [`geometry`],
+//! [`chunk_set`]), then the share format ([`seal`],
+//! [`metadata`], [`manifest`], [`terms`], [`grant`], [`link`]), then the decisions ([`placement`], [`push`],
 //! [`fetch`], [`registry`]), and last the types that travel over HTTP ([`api`]).
 
 pub mod limits;
 
 pub mod chunk_set;
+pub mod address;
 pub mod geometry;
 pub mod id;
 
+pub mod grant;
 pub mod link;
 pub mod manifest;
 pub mod metadata;
 pub mod name;
+mod paseto;
 pub mod seal;
 pub mod terms;
 

@@ -27,6 +27,18 @@ pub const METADATA_BYTES_MAX: usize = 32 << 20;
 pub const MANIFEST_BYTES_MAX: usize = 256 + 32 * CHUNKS_MAX as usize + METADATA_BYTES_MAX;
 /// Bytes of a terms token: a few hundred are used.
 pub const TERMS_BYTES_MAX: usize = 2048;
+/// Bytes of a grant token: a placement of the largest kind names 136 peers of 45 bytes each, base64 adds a third.
+pub const GRANT_BYTES_MAX: usize = 10 << 10;
+/// Shortest life of a grant: room for a share that has to wait for its peers.
+pub const GRANT_LIFE_MIN: Duration = Duration::from_secs(3600);
+/// Longest life of a grant: a sender that takes longer asks for another one.
+pub const GRANT_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The slowest upload, in bytes a second, for which one grant lasts.
+pub const GRANT_BYTES_PER_SECOND: u64 = 64 << 10;
+/// Difference between the clocks of tracker and peer at which a grant still counts as issued.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
+/// Bytes of a token's name.
+pub const TOKEN_NAME_BYTES_MAX: usize = 64;
 /// Bytes of a link or an invite: a host name, two ids and a secret.
 pub const LINK_BYTES_MAX: usize = 1024;
 

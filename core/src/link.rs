@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! link    https://HOST[:PORT]/s/<share id>#1.<secret>[.<tracker id>]
-//! invite  https://HOST[:PORT]/join#1.<tracker id>[.<token>]
+//! invite  https://HOST[:PORT]/join#1.<tracker id>.<token>
 //! ```
-//! What follows `#` never reaches a server. The scheme is `http` where the tracker speaks plain HTTP.
+//! What follows `#` never reaches a server. A client that is given the tracker's id accepts the key with
+//! that fingerprint only; without it, a certificate that the system's authorities vouch for.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,22 +16,14 @@ use crate::limits::LINK_BYTES_MAX;
 
 /// The version of links and invites that is written and read.
 const VERSION: &str = "1";
+/// The port of an address that names none.
+const DEFAULT_PORT: u16 = 443;
 
 /// Where a tracker is reached.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrackerUrl {
-    scheme: Scheme,
     host: String,
     port: u16,
-}
-
-/// How a tracker is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scheme {
-    /// Plain HTTP: for loopback and trusted networks.
-    Http,
-    /// HTTP over TLS.
-    Https,
 }
 
 /// What the sender gives the receiver: where the tracker is, which share, and the secret that opens it.
@@ -55,15 +48,15 @@ pub struct Invite {
     pub tracker: TrackerUrl,
     /// The tracker's id, to know it by its key.
     pub tracker_id: TrackerId,
-    /// The token that admits the bearer, where the swarm asks for one.
-    pub token: Option<Secret>,
+    /// The token that admits the bearer.
+    pub token: Secret,
 }
 
 /// A text that is not a link or invite; says what is wrong with it, never what the secret was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// It does not start with `https://` or `http://`.
-    #[error("a {0} starts with https:// or http://")]
+    /// It does not start with `https://`.
+    #[error("a {0} starts with https://")]
     Scheme(&'static str),
     /// The host is not a name or address, or carries more than that.
     #[error("the {0} has no plain host name or address")]
@@ -93,18 +86,18 @@ pub enum LinkError {
 
 impl TrackerUrl {
     /// The address of a tracker at `host` (a DNS name, an IPv4 address, or an IPv6 address in brackets).
-    pub fn new(scheme: Scheme, host: &str, port: u16) -> Result<Self, LinkError> {
+    pub fn new(host: &str, port: u16) -> Result<Self, LinkError> {
         const WHAT: &str = "tracker address";
         if port == 0 {
             return Err(LinkError::Port(WHAT));
         }
         let host = canonical_host(host).ok_or(LinkError::Host(WHAT))?;
-        Ok(Self { scheme, host, port })
+        Ok(Self { host, port })
     }
 
-    /// How the tracker is spoken to.
-    pub const fn scheme(&self) -> Scheme {
-        self.scheme
+    /// The DNS name or IP address, an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Host and port, as in `example.org:9090`.
@@ -113,43 +106,24 @@ impl TrackerUrl {
     }
 
     fn parse(text: &str, what: &'static str) -> Result<Self, LinkError> {
-        let (scheme, authority) = if let Some(rest) = text.strip_prefix("https://") {
-            (Scheme::Https, rest)
-        } else if let Some(rest) = text.strip_prefix("http://") {
-            (Scheme::Http, rest)
-        } else {
-            return Err(LinkError::Scheme(what));
-        };
+        let authority = text.strip_prefix("https://").ok_or(LinkError::Scheme(what))?;
         let bracket = authority.rfind(']').map_or(0, |end| end + 1);
         let (host, port) = match authority[bracket..].find(':') {
-            None => (authority, scheme.default_port()),
+            None => (authority, DEFAULT_PORT),
             Some(colon) => {
                 let (host, port) = authority.split_at(bracket + colon);
                 (host, parse_port(&port[1..]).ok_or(LinkError::Port(what))?)
             }
         };
         let host = canonical_host(host).ok_or(LinkError::Host(what))?;
-        Ok(Self { scheme, host, port })
-    }
-}
-
-impl Scheme {
-    const fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
+        Ok(Self { host, port })
     }
 }
 
 impl fmt::Display for TrackerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}", self.host)?;
-        if self.port == self.scheme.default_port() { Ok(()) } else { write!(f, ":{}", self.port) }
+        write!(f, "https://{}", self.host)?;
+        if self.port == DEFAULT_PORT { Ok(()) } else { write!(f, ":{}", self.port) }
     }
 }
 
@@ -193,8 +167,7 @@ impl FromStr for ShareLink {
 impl Invite {
     /// The invite's text, token included.
     pub fn expose_text(&self) -> String {
-        let token = self.token.as_ref().map(|token| format!(".{}", token.expose_text()));
-        format!("{}/join#{VERSION}.{}{}", self.tracker, self.tracker_id, token.unwrap_or_default())
+        format!("{}/join#{VERSION}.{}.{}", self.tracker, self.tracker_id, self.token.expose_text())
     }
 }
 
@@ -210,7 +183,7 @@ impl FromStr for Invite {
         let mut parts = parts.into_iter();
         let tracker_id = parts.next().unwrap_or("").parse();
         let tracker_id = tracker_id.map_err(|error| LinkError::Damaged(WHAT, error))?;
-        let token = parts.next().map(Secret::parse).transpose();
+        let token = Secret::parse(parts.next().unwrap_or(""));
         let token = token.map_err(|error| LinkError::Damaged(WHAT, error))?;
         match parts.next() {
             None => Ok(Self { tracker, tracker_id, token }),
@@ -279,7 +252,7 @@ mod tests {
     fn links_round_trip() {
         for tracker in [
             "https://tracker.example:9090",
-            "http://127.0.0.1:9090",
+            "https://127.0.0.1:9090",
             "https://example.org",
             "https://[::1]:1",
         ] {
@@ -293,11 +266,12 @@ mod tests {
 
     #[test]
     fn invites_round_trip() {
-        for token in [None, Some(Secret::from_bytes([4; 32]))] {
-            let invite =
-                Invite { tracker: link().tracker, tracker_id: TrackerId::from_bytes([3; 32]), token };
-            assert_eq!(invite.expose_text().parse(), Ok(invite));
-        }
+        let tracker_id = TrackerId::from_bytes([3; 32]);
+        let invite = Invite { tracker: link().tracker, tracker_id, token: Secret::from_bytes([4; 32]) };
+        assert_eq!(invite.expose_text().parse(), Ok(invite.clone()));
+        let text = invite.expose_text();
+        let without_token = text.rsplit_once('.').unwrap().0;
+        assert!(without_token.parse::<Invite>().is_err());
     }
 
     #[test]
@@ -307,7 +281,9 @@ mod tests {
         assert!(refusal(text[..70].to_owned()).contains("part after # is missing"));
         assert!(refusal(text.replace('#', "%23")).contains("part after # is missing"));
         assert!(refusal(text.replace("#1.", "#2.")).contains("newer swarmdrop"));
-        assert!(refusal(text.replace("https", "javascript")).contains("starts with https://"));
+        for scheme in ["javascript", "http", "HTTPS", "file", ""] {
+            assert!(refusal(text.replace("https", scheme)).contains("starts with https://"), "{scheme}");
+        }
         assert!(refusal(text.replace("tracker.example", "user@tracker.example")).contains("host"));
         assert!(refusal(text.replace(":9090", ":0")).contains("port"));
         assert!(refusal(text.replace(":9090", ":+80")).contains("port"));

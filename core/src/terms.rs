@@ -4,15 +4,12 @@
 //! wins, so playing back old ones has no effect.
 
 use data_encoding::BASE64URL_NOPAD;
-use pasetors::Public;
-use pasetors::keys::{AsymmetricPublicKey, AsymmetricSecretKey};
-use pasetors::token::UntrustedToken;
-use pasetors::version4::{PublicToken, V4};
 use serde::{Deserialize, Serialize};
 
 use crate::id::ShareId;
 use crate::limits::{REPLICAS_MAX, TERMS_BYTES_MAX};
 use crate::manifest::ShareKey;
+use crate::paseto::{self, TokenError};
 
 /// Binds the token to its purpose (PASETO implicit assertion).
 const PURPOSE: &[u8] = b"swarmdrop/1 terms";
@@ -59,31 +56,27 @@ pub enum TermsError {
     Fields,
 }
 
+impl From<TokenError> for TermsError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Shape => Self::Token,
+            TokenError::Signature => Self::Signature,
+            TokenError::Fields => Self::Fields,
+        }
+    }
+}
+
 impl SignedTerms {
     /// Signs terms with the share's key.
     pub fn sign(key: &ShareKey, terms: Terms) -> Self {
         assert_eq!(terms.share, key.share_id(), "only a share's own key signs its terms");
-        let payload = serde_json::to_vec(&terms).expect("terms have string keys");
-        let secret = AsymmetricSecretKey::<V4>::from(&key.signing_key().to_keypair_bytes())
-            .expect("an Ed25519 key pair is a PASETO v4 secret key");
-        let token =
-            PublicToken::sign(&secret, &payload, None, Some(PURPOSE)).expect("the payload is not empty");
+        let token = paseto::sign(key.signing_key(), &terms, PURPOSE);
         Self { terms, token }
     }
 
     /// Reads the terms of `share` and checks their signature.
     pub fn verify(token: &str, share: ShareId) -> Result<Self, TermsError> {
-        if token.len() > TERMS_BYTES_MAX {
-            return Err(TermsError::Token);
-        }
-        let untrusted = UntrustedToken::<Public, V4>::try_from(token).map_err(|_| TermsError::Token)?;
-        let key = AsymmetricPublicKey::<V4>::from(share.as_bytes()).map_err(|_| TermsError::Signature)?;
-        if !untrusted.untrusted_footer().is_empty() {
-            return Err(TermsError::Token);
-        }
-        let trusted =
-            PublicToken::verify(&key, &untrusted, None, Some(PURPOSE)).map_err(|_| TermsError::Signature)?;
-        let terms: Terms = serde_json::from_str(trusted.payload()).map_err(|_| TermsError::Fields)?;
+        let terms: Terms = paseto::verify(token, share.as_bytes(), PURPOSE, TERMS_BYTES_MAX)?;
         if terms.share != share || !(1..=REPLICAS_MAX).contains(&terms.replicas) {
             return Err(TermsError::Fields);
         }
@@ -146,13 +139,19 @@ mod tests {
         let signed = SignedTerms::sign(&key(), terms());
         let other = ShareKey::from_seed(&Secret::from_bytes([6; 32]));
         assert_eq!(SignedTerms::verify(&signed.token, other.share_id()), Err(TermsError::Signature));
-        let secret = AsymmetricSecretKey::<V4>::from(&key().signing_key().to_keypair_bytes()).unwrap();
-        let payload = serde_json::to_vec(&terms()).unwrap();
-        let grant = PublicToken::sign(&secret, &payload, None, Some(b"swarmdrop/1 grant")).unwrap();
+        let grant = paseto::sign(key().signing_key(), &terms(), b"swarmdrop/1 grant");
         assert_eq!(SignedTerms::verify(&grant, key().share_id()), Err(TermsError::Signature));
-        let foreign = serde_json::to_vec(&Terms { share: other.share_id(), ..terms() }).unwrap();
-        let foreign = PublicToken::sign(&secret, &foreign, None, Some(PURPOSE)).unwrap();
+        let foreign = Terms { share: other.share_id(), ..terms() };
+        let foreign = paseto::sign(key().signing_key(), &foreign, PURPOSE);
         assert_eq!(SignedTerms::verify(&foreign, key().share_id()), Err(TermsError::Fields));
+    }
+
+    #[test]
+    fn terms_without_replicas_are_refused() {
+        for replicas in [0, REPLICAS_MAX + 1] {
+            let token = paseto::sign(key().signing_key(), &Terms { replicas, ..terms() }, PURPOSE);
+            assert_eq!(SignedTerms::verify(&token, key().share_id()), Err(TermsError::Fields));
+        }
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn the_golden_terms_and_invites_are_reproduced_and_read() {
         let invite = Invite {
             tracker: entry["tracker"].as_str().unwrap().parse().unwrap(),
             tracker_id: TrackerId::from_bytes(hex_32(&entry["tracker_id"])),
-            token: entry["token"].as_str().map(|_| Secret::from_bytes(hex_32(&entry["token"]))),
+            token: Secret::from_bytes(hex_32(&entry["token"])),
         };
         assert_eq!(invite.expose_text(), entry["invite"].as_str().unwrap());
         assert_eq!(entry["invite"].as_str().unwrap().parse(), Ok(invite));
