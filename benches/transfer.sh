@@ -45,10 +45,11 @@ timed() { # FILE COMMAND…: appends the seconds to FILE, and the peak memory of
 
 head -c "${mib}M" /dev/urandom >"$work/file"
 start tracker tracker --listen 127.0.0.1:0 --data "$work/t" --heartbeat 1s --dead-after 1m
-invite=$(field invite <"$work/tracker.out")
+invite=$(field peer_invite <"$work/tracker.out")
 start a peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/a" --name a --keep-free 0B
 start b peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/b" --name b --keep-free 0B
-export SWARMDROP_INVITE=$invite
+SWARMDROP_INVITE=$(field sender_invite <"$work/tracker.out")
+export SWARMDROP_INVITE
 
 for _ in $(seq "$rounds"); do
     timed "$work/cp" cp "$work/file" "$work/copy"; rm "$work/copy"

@@ -1,15 +1,17 @@
 //! Every command and flag.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use swarmdrop_core::geometry::ChunkSize;
-use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX};
+use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
 use swarmdrop_core::link::TrackerUrl;
+use swarmdrop_core::name::printable;
+use swarmdrop_core::token::TokenId;
 
 /// Hand over large files through a swarm of your own machines: encrypted, replicated, resumable.
 #[derive(Debug, Parser)]
@@ -49,6 +51,10 @@ pub enum Command {
     Tracker(TrackerArgs),
     /// Run a peer
     Peer(PeerArgs),
+    /// Make an invite for a new peer or sender, on the tracker's machine
+    Invite(InviteArgs),
+    /// List or revoke the tokens behind invites, on the tracker's machine
+    Tokens(TokensArgs),
     /// Remember a swarm, so that other commands need no flags
     Join(JoinArgs),
     /// Share files or folders; prints the link for the receiver
@@ -123,9 +129,18 @@ pub struct TrackerArgs {
     /// Folder for key and database
     #[arg(long, env = "SWARMDROP_DATA")]
     pub data: Option<PathBuf>,
-    /// Where others reach it, as http://HOST:PORT, if not where it listens
+    /// Where others reach it, as https://HOST:PORT, if not where it listens
     #[arg(long, env = "SWARMDROP_PUBLIC_URL")]
     pub public_url: Option<TrackerUrl>,
+    /// PEM file with a certificate that an authority signed, for browsers and links without the tracker's id
+    #[arg(long, env = "SWARMDROP_CERTIFICATE", value_name = "FILE", requires = "certificate_key")]
+    pub certificate: Option<PathBuf>,
+    /// PEM file with that certificate's private key
+    #[arg(long, env = "SWARMDROP_CERTIFICATE_KEY", value_name = "FILE", requires = "certificate")]
+    pub certificate_key: Option<PathBuf>,
+    /// Address of a proxy that may speak plain HTTP to it for others; several with commas
+    #[arg(long, env = "SWARMDROP_BEHIND_PROXY", value_name = "IP", value_delimiter = ',')]
+    pub behind_proxy: Vec<IpAddr>,
     /// When silence of a peer means what
     #[command(flatten)]
     pub liveness: LivenessArgs,
@@ -158,6 +173,59 @@ pub struct PeerArgs {
     /// Where others reach it, as IP:PORT, if not where the tracker sees it
     #[arg(long, env = "SWARMDROP_PUBLIC_ADDR")]
     pub public_addr: Option<SocketAddr>,
+}
+
+/// `invite`.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// Whom it is for
+    #[arg(long, default_value = "sender", env = "SWARMDROP_ROLE")]
+    pub role: InviteRole,
+    /// What to call it in `swarmdrop tokens ls`
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = parse_token_name)]
+    pub name: String,
+    /// How long it is good: 7 days for peers, who may stay then, and without end for senders if not given
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub expires: Option<Duration>,
+    /// The tracker's folder
+    #[arg(long, env = "SWARMDROP_DATA")]
+    pub data: Option<PathBuf>,
+}
+
+/// Whom an invite is for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum InviteRole {
+    /// A machine that stores chunks
+    Peer,
+    /// Somebody who shares
+    Sender,
+}
+
+/// `tokens`.
+#[derive(Debug, Args)]
+pub struct TokensArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: TokensAction,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokensAction {
+    /// List them: id, role, name, state
+    Ls {
+        /// The tracker's folder
+        #[arg(long, env = "SWARMDROP_DATA")]
+        data: Option<PathBuf>,
+    },
+    /// End one now; the peers that it admitted are shut out, too
+    Revoke {
+        /// Its id, from the list
+        id: TokenId,
+        /// The tracker's folder
+        #[arg(long, env = "SWARMDROP_DATA")]
+        data: Option<PathBuf>,
+    },
 }
 
 /// `join`.
@@ -235,6 +303,13 @@ pub struct StatusArgs {
 fn parse_expiry(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration > EXPIRY_MAX { Err("a share lives at most 90 days".into()) } else { Ok(duration) }
+}
+
+fn parse_token_name(text: &str) -> Result<String, String> {
+    if text.len() > TOKEN_NAME_BYTES_MAX || printable(text) != text {
+        return Err(format!("a name has at most {TOKEN_NAME_BYTES_MAX} bytes and no control characters"));
+    }
+    Ok(text.to_owned())
 }
 
 fn parse_chunk_size(text: &str) -> Result<ChunkSize, String> {

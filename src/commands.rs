@@ -9,13 +9,15 @@ use serde_json::json;
 use swarmdrop_core::link::{Invite, LinkError, ShareLink};
 use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::Rules;
+use swarmdrop_core::token::{Role, TokenRecord};
 
 use crate::cli::{
-    Cli, Command, DemoArgs, GetArgs, JoinArgs, LivenessArgs, PeerArgs, ShareArgs, TrackerArgs, UpArgs,
+    Cli, Command, DemoArgs, GetArgs, InviteArgs, InviteRole, JoinArgs, LivenessArgs, PeerArgs, ShareArgs,
+    TokensAction, TrackerArgs, UpArgs,
 };
 use crate::client::{Http, TrackerClient};
 use crate::config::Folders;
-use crate::context::{Context, check_tracker, tracker_failure};
+use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination};
 use crate::local::{LocalConfig, LocalSwarm};
@@ -24,13 +26,14 @@ use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
 use crate::task::{Tasks, asked_to_end};
-use crate::tracker::{self, TrackerConfig};
-use crate::{demo, manage, words};
+use crate::tls::WebCertificate;
+use crate::tracker::{self, FirstInvites, Gate, RunningTracker, TrackerConfig};
+use crate::{clock, demo, manage, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
     let runner = Runner {
-        context: Context { http: Http::default(), progress, state: folders.state.clone() },
+        context: Context { http: Http::new(None)?, progress, state: folders.state.clone() },
         data: folders.data.clone(),
         tasks: Tasks::default(),
     };
@@ -65,6 +68,8 @@ impl Runner {
             Command::Up(args) => self.up(args).await,
             Command::Tracker(args) => self.tracker(args).await,
             Command::Peer(args) => self.peer(args).await,
+            Command::Invite(args) => self.invite(args).await,
+            Command::Tokens(args) => self.tokens(args.action).await,
             Command::Join(args) => self.join(args).await,
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
@@ -91,8 +96,9 @@ impl Runner {
 
     async fn up(&self, args: UpArgs) -> Result<(), Failure> {
         let names: Vec<String> = (1..=args.peers).map(|number| format!("peer{number}")).collect();
+        let data = args.data.unwrap_or_else(|| self.data.join("up"));
         let config = LocalConfig {
-            data: &args.data.unwrap_or_else(|| self.data.join("up")),
+            data: &data,
             listen: args.listen,
             public_url: None,
             peers: &names.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -101,37 +107,32 @@ impl Runner {
         };
         let swarm = LocalSwarm::start(config, &self.tasks).await?;
         let swarms = KnownSwarms::new(&self.context.state);
-        swarms.note_up(&swarm.tracker.invite)?;
+        swarms.note_up(&swarm.invite)?;
         let peers = words::count(u64::from(args.peers), "peer");
-        let address = swarm.tracker.address;
-        let text = format!(
-            "A tracker on {address} and {peers} are up.\n\
-             Share a file from here:  swarmdrop share FILE\n\
-             Add another peer:        swarmdrop peer --invite '{}'",
-            swarm.tracker.invite.expose_text()
+        let head = format!(
+            "A tracker on {} and {peers} are up.\nShare a file from here:       swarmdrop share FILE",
+            swarm.tracker.address
         );
-        self.ready(&text, &swarm.tracker.invite, json!({ "address": address, "peers": args.peers }));
+        self.ready(&head, &swarm.tracker, &data.join("tracker"), json!({ "peers": args.peers }));
         self.until_asked_to_end().await;
         swarms.note_down();
         self.stop_with(swarm.stop()).await
     }
 
     async fn tracker(&self, args: TrackerArgs) -> Result<(), Failure> {
+        let data = args.data.unwrap_or_else(|| self.data.join("tracker"));
+        let certificate = args.certificate.zip(args.certificate_key);
         let config = TrackerConfig {
             listen: args.listen,
-            data: args.data.unwrap_or_else(|| self.data.join("tracker")),
+            data: data.clone(),
             public_url: args.public_url,
             rules: rules(&args.liveness)?,
+            certificate: certificate.map(|(chain, key)| WebCertificate { chain, key }),
+            proxies: args.behind_proxy,
         };
         let tracker = tracker::start(config, &self.tasks).await?;
-        let invite = tracker.invite.expose_text();
-        let text = format!(
-            "The tracker listens on {}. Its invite is the line below.\n\
-             Add a peer (two are needed):  swarmdrop peer --invite '{invite}'\n\
-             Join as a sender:             swarmdrop join '{invite}'",
-            tracker.address
-        );
-        self.ready(&text, &tracker.invite, json!({ "address": tracker.address }));
+        let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);
+        self.ready(&head, &tracker, &data, json!({}));
         self.until_asked_to_end().await;
         self.stop_with(tracker.stop()).await
     }
@@ -165,9 +166,8 @@ impl Runner {
 
     async fn join(&self, args: JoinArgs) -> Result<(), Failure> {
         let invite: Invite = read_text(args.invite, "invite")?.parse().map_err(|error| unreadable(&error))?;
-        let tracker = TrackerClient::new(self.context.http.clone(), &invite.tracker);
-        let health = tracker.health().await.map_err(|error| tracker_failure(&error))?;
-        check_tracker(&health, &invite)?;
+        let tracker = TrackerClient::of_invite(self.context.http.clone(), &invite);
+        tracker.peers().await.map_err(|error| tracker_failure(&error))?;
         KnownSwarms::new(&self.context.state).join(&invite)?;
         let text = format!("Joined the swarm of {}. Share with: swarmdrop share FILE", invite.tracker);
         self.context.progress.summary(&text, json!({ "tracker": invite.tracker.to_string() }));
@@ -219,12 +219,103 @@ impl Runner {
         KnownSwarms::new(&self.context.state).choose(named)
     }
 
-    /// Tells that a server is ready: words on stderr, the invite on stdout.
-    fn ready(&self, text: &str, invite: &Invite, fields: serde_json::Value) {
-        let mut fields = fields;
-        fields["invite"] = invite.expose_text().into();
-        self.context.progress.summary(text, fields);
-        self.context.progress.result(&invite.expose_text());
+    /// Tells that a tracker is ready, and how others come in: words on stderr, at the first start the invites
+    /// on stdout, the one for peers first.
+    fn ready(&self, head: &str, tracker: &RunningTracker, data: &Path, mut fields: serde_json::Value) {
+        fields["address"] = tracker.address.to_string().into();
+        let Some(FirstInvites { peer, sender }) = &tracker.first else {
+            let data = data.display();
+            let text = format!(
+                "{head}\n\
+                 Invite another peer:          swarmdrop invite --role peer --data '{data}'\n\
+                 Invite another sender:        swarmdrop invite --role sender --data '{data}'"
+            );
+            self.context.progress.summary(&text, fields);
+            return;
+        };
+        let (peer, sender) = (peer.expose_text(), sender.expose_text());
+        let text = format!(
+            "{head}\n\
+             Add a peer (two are needed):  swarmdrop peer --invite '{peer}'\n\
+             Join as a sender:             swarmdrop join '{sender}'\n\
+             The two invites are the lines below. More of them: swarmdrop invite --help"
+        );
+        fields["peer_invite"] = peer.as_str().into();
+        fields["sender_invite"] = sender.as_str().into();
+        self.context.progress.summary(&text, fields);
+        self.context.progress.result(&peer);
+        self.context.progress.result(&sender);
+    }
+
+    async fn invite(&self, args: InviteArgs) -> Result<(), Failure> {
+        let role = match args.role {
+            InviteRole::Peer => Role::Peer,
+            InviteRole::Sender => Role::Sender,
+        };
+        let gate = Gate::beside(&self.tracker_data(args.data)).await?;
+        let invite = gate.invite(role, &args.name, args.expires).await?.expose_text();
+        let next = match role {
+            Role::Peer => "swarmdrop peer --invite INVITE",
+            _ => "swarmdrop join INVITE",
+        };
+        let text = format!("Whoever has it can use it, so send it privately. There: {next}");
+        let fields = json!({ "invite": invite, "role": role, "name": args.name });
+        self.context.progress.summary(&text, fields);
+        self.context.progress.result(&invite);
+        Ok(())
+    }
+
+    async fn tokens(&self, action: TokensAction) -> Result<(), Failure> {
+        match action {
+            TokensAction::Ls { data } => {
+                let tokens = Gate::beside(&self.tracker_data(data)).await?.tokens().await?;
+                self.list_tokens(&tokens);
+                Ok(())
+            }
+            TokensAction::Revoke { id, data } => {
+                if !Gate::beside(&self.tracker_data(data)).await?.revoke(id).await? {
+                    return Err(Failure::new(Kind::NotFound, format!("there is no token {id}"))
+                        .next("`swarmdrop tokens ls` shows those that there are."));
+                }
+                let text =
+                    format!("Revoked {id}: it admits nobody any more, nor do peers stay that it admitted.");
+                self.context.progress.summary(&text, json!({ "id": id.to_string(), "revoked": true }));
+                Ok(())
+            }
+        }
+    }
+
+    fn list_tokens(&self, tokens: &[TokenRecord]) {
+        let now_ms = clock::now_ms();
+        let state = |token: &TokenRecord| match token.expires_ms {
+            _ if token.revoked => "revoked".to_owned(),
+            Some(end) if end <= now_ms => "over".to_owned(),
+            Some(end) => format!("good for {}", words::until(end, now_ms)),
+            None => "good".to_owned(),
+        };
+        if self.context.progress.is_json() {
+            let entry = |token: &TokenRecord| {
+                json!({ "id": token.id.to_string(), "role": token.role, "name": token.name,
+                    "created": clock::rfc3339(token.created_ms), "expires": token.expires_ms.map(clock::rfc3339),
+                    "revoked": token.revoked, "active": token.is_active(now_ms) })
+            };
+            self.context
+                .progress
+                .document(&json!({ "tokens": tokens.iter().map(entry).collect::<Vec<_>>() }));
+            return;
+        }
+        for token in tokens {
+            let (id, role, name) = (token.id, token.role.to_string(), &token.name);
+            self.context.progress.result(&format!("{id}  {role:6}  {}  {name}", state(token)));
+        }
+    }
+
+    /// The folder of the tracker that runs here: the one that was named, else that of `swarmdrop tracker`, else
+    /// that of `swarmdrop up`.
+    fn tracker_data(&self, named: Option<PathBuf>) -> PathBuf {
+        let usual = self.data.join("tracker");
+        let up = self.data.join("up").join("tracker");
+        named.unwrap_or_else(|| if !usual.exists() && up.exists() { up } else { usual })
     }
 
     fn print(&self, text: &[u8]) -> Result<(), Failure> {
@@ -270,7 +361,7 @@ fn read_link(argument: Option<String>) -> Result<ShareLink, Failure> {
 }
 
 fn unreadable(error: &LinkError) -> Failure {
-    Failure::new(Kind::Usage, error.to_string()).next("Copy all of it, from https:// or http:// to the end.")
+    Failure::new(Kind::Usage, error.to_string()).next("Copy all of it, from https:// to the end.")
 }
 
 /// A link or invite from the argument, from standard input (`-`), from a file, or from a prompt.

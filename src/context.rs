@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use crate::client::{ClientError, Http};
 use crate::failure::{Failure, Kind};
 use crate::progress::Progress;
-use swarmdrop_core::api::{Health, ProblemKind, Role};
-use swarmdrop_core::link::Invite;
+use swarmdrop_core::api::ProblemKind;
 
 /// The surroundings of a command.
 #[derive(Debug, Clone)]
@@ -19,15 +18,6 @@ pub struct Context {
     pub state: PathBuf,
 }
 
-/// Checks that who answers is the tracker that the invite is for.
-pub fn check_tracker(health: &Health, invite: &Invite) -> Result<(), Failure> {
-    if health.role == Role::Tracker && health.id == invite.tracker_id.to_string() {
-        return Ok(());
-    }
-    let what = format!("{} is not the tracker that the invite is for", invite.tracker);
-    Err(Failure::new(Kind::Denied, what).next("Ask the operator for a new invite."))
-}
-
 /// What a failed call to the tracker means for the user.
 pub fn tracker_failure(error: &ClientError) -> Failure {
     let network = |what: String| Failure::new(Kind::Network, what);
@@ -38,11 +28,21 @@ pub fn tracker_failure(error: &ClientError) -> Failure {
                 ProblemKind::NotEnoughPeers => Kind::NotEnoughPeers,
                 ProblemKind::NoSpace => Kind::NoSpace,
                 ProblemKind::AccessDenied => Kind::Denied,
-                ProblemKind::Unavailable => Kind::Network,
+                ProblemKind::Unavailable | ProblemKind::TooManyRequests => Kind::Network,
                 _ => Kind::Other,
             };
-            Failure::new(kind, format!("the tracker at {error}"))
+            let failure = Failure::new(kind, format!("the tracker at {error}"));
+            match problem.kind {
+                ProblemKind::AccessDenied => failure.next(
+                    "The invite may be for another role, revoked or over. Ask the operator for a new one.",
+                ),
+                _ => failure,
+            }
         }
+        ClientError::WrongKey { .. } => Failure::new(Kind::Denied, format!("the tracker at {error}")).next(
+            "Nothing was sent. Somebody may be in between, or the tracker was set up anew: ask for a new \
+                 link or invite.",
+        ),
         ClientError::Unreachable { .. } => network(format!("the tracker at {error}"))
             .next("Check that it runs and that this machine reaches it, then run the same command again."),
         ClientError::Protocol { .. } => {

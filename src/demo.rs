@@ -93,7 +93,7 @@ async fn alice(
     swarm: &LocalSwarm,
     progress: &Progress,
 ) -> Result<Shared, Failure> {
-    let context = Context { http: Http::default(), progress: progress.clone(), state: state.to_owned() };
+    let context = Context { http: Http::new(None)?, progress: progress.clone(), state: state.to_owned() };
     let request = ShareRequest {
         paths: vec![path.to_owned()],
         stdin: false,
@@ -103,13 +103,13 @@ async fn alice(
         chunk_size: None,
         wait: Duration::from_secs(10),
     };
-    let shared = share(&context, &swarm.tracker.invite, request).await?;
+    let shared = share(&context, &swarm.invite, request).await?;
     progress.say(&format!("   {}", shared.sentence()));
     Ok(shared)
 }
 
 async fn bob(link: &ShareLink, home: &Path, progress: &Progress) -> Result<PathBuf, Failure> {
-    let context = Context { http: Http::default(), progress: progress.clone(), state: home.join("state") };
+    let context = Context { http: Http::new(None)?, progress: progress.clone(), state: home.join("state") };
     let downloads = home.join("downloads");
     fs::create_dir_all(&downloads).map_err(|error| Failure::io("create", &downloads, &error))?;
     let got = get::get(&context, link, &Destination::Path(downloads), false).await?;

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{CWD, OFlags, RenameFlags};
+
+use crate::failure::{Failure, Kind};
 
 const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
@@ -34,6 +36,36 @@ pub fn sync_file_system(folder: &File) -> io::Result<()> {
 /// Creates a folder, with those above it, that only its owner can enter.
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Creates a folder like [`create_private_folder`], or takes one that is there if nobody else can have
+/// put anything into it: it must belong to this user, and others must not be able to write to it.
+pub fn own_folder(path: &Path) -> Result<(), Failure> {
+    create_private_folder(path).map_err(|error| Failure::io("create", path, &error))?;
+    let metadata = fs::metadata(path).map_err(|error| Failure::io("look at", path, &error))?;
+    let refuse = |what: &str, next: &str| {
+        Err(Failure::new(Kind::Denied, format!("{} {what}", path.display())).next(next))
+    };
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refuse(
+            "belongs to another user",
+            "Run this as that user, or give a folder of your own with --data.",
+        );
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return refuse(
+            "can be written to by other users",
+            "Take their right away with `chmod go-w`, or give another folder with --data.",
+        );
+    }
+    Ok(())
+}
+
+/// Opens a file that only its owner can read, and creates it if it is not there; never through a symlink.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_FOLLOW);
+    options.open(path)
 }
 
 /// Creates a file that must not exist yet and that only its owner can read; never through a symlink.
@@ -101,7 +133,7 @@ fn rename_new_by_link(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn persisted_files_are_whole_and_private() {
@@ -112,6 +144,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary is left");
+    }
+
+    #[test]
+    fn f2_a_folder_that_others_can_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        own_folder(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
+        for mode in [0o720, 0o702, 0o777] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(own_folder(&path).unwrap_err().kind, Kind::Denied);
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        own_folder(&path).unwrap();
     }
 
     #[test]

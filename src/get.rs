@@ -111,7 +111,7 @@ pub async fn get(
 
 /// Looks a share up and checks all that comes back: signature, key commitment, metadata, terms.
 pub async fn look_up(context: &Context, link: &ShareLink) -> Result<Found, Failure> {
-    let tracker = TrackerClient::new(context.http.clone(), &link.tracker);
+    let tracker = TrackerClient::of_link(context.http.clone(), link);
     let response = tracker.look_up(link.share, &access_token(&link.secret)).await;
     let response = response.map_err(|error| match error.problem() {
         Some(ProblemKind::ShareNotFound) => {
@@ -142,7 +142,7 @@ async fn to_stdout(context: &Context, link: &ShareLink, found: Found) -> Result<
             .next("Give a folder with -o PATH."));
     }
     let none = ChunkSet::empty(found.manifest.geometry().chunk_count());
-    let (download, sources) = split(link, found, Sink::stdout());
+    let (download, sources) = split(context, link, found, Sink::stdout());
     download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await
 }
 
@@ -168,7 +168,7 @@ async fn to_disk(
     }
     let (output, journal) = (Arc::new(output), Arc::new(journal));
     let sink = Sink::File { geometry, output: Arc::clone(&output), journal: Arc::clone(&journal) };
-    let (download, sources) = split(link, found, sink);
+    let (download, sources) = split(context, link, found, sink);
     let fetched =
         download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await?;
     let unshared = Failure::new(Kind::Other, "a part of the download did not end");
@@ -255,9 +255,10 @@ fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<
     }
 }
 
-fn split(link: &ShareLink, found: Found, sink: Sink) -> (Download, Vec<SourceInfo>) {
+fn split(context: &Context, link: &ShareLink, found: Found, sink: Sink) -> (Download, Vec<SourceInfo>) {
     let access = access_token(&link.secret);
-    (Download { manifest: found.manifest, keys: found.keys, access, sink }, found.sources)
+    let tracker = TrackerClient::of_link(context.http.clone(), link);
+    (Download { manifest: found.manifest, keys: found.keys, access, tracker, sink }, found.sources)
 }
 
 fn damaged(error: &ManifestError) -> Failure {

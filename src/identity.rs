@@ -1,9 +1,10 @@
-//! The long-lived key of a tracker or peer, made at its first start.
+//! The long-lived key of a tracker or peer, made at its first start, and the lock on its data folder.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use swarmdrop_core::grant::TrackerKey;
 use swarmdrop_core::id::{PeerId, Secret, TrackerId, key_fingerprint};
 use swarmdrop_core::manifest::ShareKey;
 
@@ -12,34 +13,56 @@ use crate::failure::{Failure, Kind};
 
 const KEY_FILE: &str = "identity.key";
 const LOCK_FILE: &str = "lock";
+/// DER of an Ed25519 private key (RFC 8410 §7) up to the 32 bytes of its seed.
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// The key of a data folder, and the lock that keeps a second process out of the folder.
-#[derive(Debug)]
+/// An Ed25519 key pair, known to others by the fingerprint of its public half.
+#[derive(Clone)]
 pub struct Identity {
+    seed: Secret,
     public_key: [u8; 32],
-    _lock: File,
+}
+
+/// Keeps a second process out of a data folder for as long as it lives.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+/// Takes a data folder into use: locks it, and creates it and its key at the first start.
+pub fn take(data: &Path) -> Result<(Identity, FolderLock), Failure> {
+    durable::own_folder(data)?;
+    let lock = lock(data)?;
+    if let Some(identity) = Identity::read(data)? {
+        return Ok((identity, lock));
+    }
+    let (path, seed) = (data.join(KEY_FILE), random_secret()?);
+    durable::persist(&path, seed.expose()).map_err(|error| Failure::io("write", &path, &error))?;
+    Ok((Identity::from_seed(seed), lock))
 }
 
 impl Identity {
-    /// Takes the data folder into use: creates it and its key at the first start.
-    pub fn open(data: &Path) -> Result<Self, Failure> {
-        durable::create_private_folder(data).map_err(|error| Failure::io("create", data, &error))?;
-        let lock = lock(data)?;
-        let path = data.join(KEY_FILE);
-        let seed = match fs::read(&path) {
-            Ok(bytes) => Secret::from_bytes(bytes.try_into().map_err(|_| {
-                Failure::new(Kind::Other, format!("{} is damaged: a key has 32 bytes", path.display()))
-            })?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let seed = random_secret()?;
-                durable::persist(&path, seed.expose()).map_err(|e| Failure::io("write", &path, &e))?;
-                seed
-            }
-            Err(error) => return Err(Failure::io("read", &path, &error)),
-        };
+    /// The identity with this seed (RFC 8032 private key).
+    pub fn from_seed(seed: Secret) -> Self {
         // A share's id is its Ed25519 public key: the same derivation gives this key's public half.
         let public_key = *ShareKey::from_seed(&seed).share_id().as_bytes();
-        Ok(Self { public_key, _lock: lock })
+        Self { seed, public_key }
+    }
+
+    /// The identity that lives in a data folder, if one does.
+    pub fn read(data: &Path) -> Result<Option<Self>, Failure> {
+        let path = data.join(KEY_FILE);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let damaged = |_| {
+                    Failure::new(Kind::Other, format!("{} is damaged: a key has 32 bytes", path.display()))
+                };
+                Ok(Some(Self::from_seed(Secret::from_bytes(bytes.try_into().map_err(damaged)?))))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::io("read", &path, &error)),
+        }
     }
 
     /// The id of the peer with this key.
@@ -50,6 +73,22 @@ impl Identity {
     /// The id of the tracker with this key.
     pub fn tracker_id(&self) -> TrackerId {
         TrackerId::from_bytes(key_fingerprint(&self.public_key))
+    }
+
+    /// The same key, to sign grants with.
+    pub fn tracker_key(&self) -> TrackerKey {
+        TrackerKey::from_seed(&self.seed)
+    }
+
+    /// The private key in PKCS #8 (RFC 5958).
+    pub(crate) fn expose_pkcs8(&self) -> Vec<u8> {
+        [&PKCS8_PREFIX[..], self.seed.expose()].concat()
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({:?})", self.peer_id())
     }
 }
 
@@ -66,11 +105,11 @@ pub fn random_bytes() -> Result<[u8; 32], Failure> {
     Ok(bytes)
 }
 
-fn lock(data: &Path) -> Result<File, Failure> {
+fn lock(data: &Path) -> Result<FolderLock, Failure> {
     let path = data.join(LOCK_FILE);
-    let file = File::create(&path).map_err(|error| Failure::io("create", &path, &error))?;
+    let file = durable::open_private(&path).map_err(|error| Failure::io("create", &path, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FolderLock { _file: file }),
         Err(fs::TryLockError::WouldBlock) => {
             Err(Failure::new(Kind::Other, format!("{} is in use by another swarmdrop", data.display()))
                 .next("Stop that one first, or give another folder with --data."))
@@ -86,10 +125,10 @@ mod tests {
     #[test]
     fn a_data_folder_keeps_its_id_and_admits_one_process() {
         let data = tempfile::tempdir().unwrap();
-        let first = Identity::open(data.path()).unwrap();
-        let id = first.peer_id();
-        assert!(Identity::open(data.path()).unwrap_err().what.contains("in use"));
-        drop(first);
-        assert_eq!(Identity::open(data.path()).unwrap().peer_id(), id);
+        let (first, lock) = take(data.path()).unwrap();
+        assert!(take(data.path()).unwrap_err().what.contains("in use"));
+        drop(lock);
+        assert_eq!(take(data.path()).unwrap().0.peer_id(), first.peer_id());
+        assert_eq!(Identity::read(data.path()).unwrap().unwrap().peer_id(), first.peer_id());
     }
 }

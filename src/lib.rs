@@ -12,6 +12,7 @@ pub mod failure;
 pub mod identity;
 pub mod progress;
 pub mod task;
+pub mod tls;
 pub mod words;
 
 // Layer 2: speaking, listening, remembering.

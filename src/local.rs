@@ -5,6 +5,7 @@ use std::path::Path;
 
 use swarmdrop_core::link::{Invite, TrackerUrl};
 use swarmdrop_core::registry::Rules;
+use swarmdrop_core::token::Role;
 
 use crate::failure::Failure;
 use crate::peer::{self, PeerConfig, RunningPeer};
@@ -33,6 +34,8 @@ pub struct LocalConfig<'a> {
 pub struct LocalSwarm {
     /// The tracker.
     pub tracker: RunningTracker,
+    /// Lets this machine's user share.
+    pub invite: Invite,
     /// The peers, in the order of their names in the configuration.
     pub peers: Vec<RunningPeer>,
 }
@@ -45,10 +48,14 @@ impl LocalSwarm {
             data: config.data.join("tracker"),
             public_url: config.public_url,
             rules: config.rules,
+            certificate: None,
+            proxies: Vec::new(),
         };
         let tracker = tracker::start(tracker_config, tasks).await?;
+        let invite = tracker.gate.renew(Role::Sender, "this machine's user").await?;
         // The peers talk to the tracker where it listens; what others use may be routed elsewhere.
-        let near = Invite { tracker: tracker::guessed_url(tracker.address)?, ..tracker.invite.clone() };
+        let near = tracker.gate.renew(Role::Peer, "this machine's peers").await?;
+        let near = Invite { tracker: tracker::guessed_url(tracker.address)?, ..near };
         let mut peers = Vec::new();
         for name in config.peers {
             let peer_config = PeerConfig {
@@ -63,7 +70,7 @@ impl LocalSwarm {
             };
             peers.push(peer::start(peer_config, tasks).await?);
         }
-        Ok(Self { tracker, peers })
+        Ok(Self { tracker, invite, peers })
     }
 
     /// Stops them all, the peers first.

@@ -126,7 +126,7 @@ pub async fn extend(context: &Context, link: &ShareLink, by: Duration) -> Result
 
 /// Shows peers, space and health of a swarm.
 pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
-    let tracker = TrackerClient::new(context.http.clone(), &swarm.tracker);
+    let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     if context.progress.is_json() {
         let tracker = swarm.tracker.to_string();
@@ -173,7 +173,7 @@ async fn replace_terms(
     let before = owned.terms().ok_or_else(not_ours)?.terms;
     let issued_ms = clock::now_ms().max(before.issued_ms + 1);
     let terms = SignedTerms::sign(&owned.key(), Terms { issued_ms, ..change(before) });
-    let tracker = TrackerClient::new(context.http.clone(), &link.tracker);
+    let tracker = TrackerClient::of_link(context.http.clone(), link);
     match tracker.put_terms(link.share, terms.token.clone()).await {
         Ok(()) => Ok((owned, terms)),
         Err(error) if terms.terms.deleted && is_gone(error.problem()) => Ok((owned, terms)),

@@ -76,7 +76,7 @@ impl Shared {
 /// Shares files through the swarm: returns once every chunk is on stable storage at `replicas` peers.
 pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> Result<Shared, Failure> {
     let started = Instant::now();
-    let tracker = TrackerClient::new(context.http.clone(), &swarm.tracker);
+    let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
     let collected = collect_files(context, &request).await?;
     let upload = Arc::new(Upload::prepare(&context.state, swarm, &request, collected)?);
     let terms = upload.terms(&request);
@@ -167,7 +167,10 @@ async fn publish(
         placement.map(|(peer, chunks)| Holding { peer: peer.id(), chunks: chunks.clone() }).collect();
     let manifest = Blob(pushed.manifest.encoded().to_vec());
     let request = PublishRequest { manifest, terms: terms.token.clone(), placement };
-    tracker.publish(upload.share(), &request).await.map_err(|error| tracker_failure(&error).into())
+    tracker
+        .publish(upload.share(), &pushed.grant, &request)
+        .await
+        .map_err(|error| tracker_failure(&error).into())
 }
 
 /// Keeps the key that extends and deletes the share.

@@ -67,11 +67,11 @@ impl KnownSwarms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::id::TrackerId;
+    use swarmdrop_core::id::{Secret, TrackerId};
 
     fn invite(port: u16) -> Invite {
-        let tracker = format!("http://127.0.0.1:{port}").parse().unwrap();
-        Invite { tracker, tracker_id: TrackerId::from_bytes([1; 32]), token: None }
+        let tracker = format!("https://127.0.0.1:{port}").parse().unwrap();
+        Invite { tracker, tracker_id: TrackerId::from_bytes([1; 32]), token: Secret::from_bytes([2; 32]) }
     }
 
     #[test]

@@ -198,8 +198,8 @@ fn a_peer_that_is_stopped_leaves_at_once_and_is_back_with_its_chunks() {
     let mut swarm = Swarm::start(2);
     let (bytes, link) = share_ten_chunks(&swarm);
     assert_eq!(swarm.peers[0].stop(), Some(0));
-    let peers = http::get(&swarm.tracker.address(), "/v1/peers").json();
-    assert_eq!(peers["peers"].as_array().unwrap().len(), 1);
+    let peers = swarm.peer_list();
+    assert_eq!(peers.len(), 1);
     swarm.add_peer(0, &[]);
     swarm.peers[1].kill();
     let bob = swarm.person();

@@ -44,22 +44,23 @@ fn publish(swarm: &Swarm, content: &[u8], metadata: &str, spoil: impl Fn(&mut Ve
     let invite: Invite = swarm.invite().parse().unwrap();
     let (size, chunks) = (ShareSize::from(&geometry), ChunkSet::full(1));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let http = Http::default();
-        let tracker = TrackerClient::new(http.clone(), &invite.tracker);
+        let http = Http::new(None).unwrap();
+        let tracker = TrackerClient::of_invite(http.clone(), &invite);
         let open =
             tracker.open(&OpenRequest { share, size, replicas: 1, preferred: Vec::new() }).await.unwrap();
         let peer = PeerClient::new(http, open.sets[0].peers[0].clone());
         let offer = OfferRequest { size, chunks: chunks.clone(), known: Vec::new() };
-        peer.offer(share, &offer).await.unwrap();
-        peer.put_chunk(share, id, sealed.into()).await.unwrap();
+        peer.offer(share, &open.grant, &offer).await.unwrap();
+        peer.put_chunk(&open.grant, id, sealed.into()).await.unwrap();
         let manifest = Blob(manifest.encoded().to_vec());
         let commit =
             CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: chunks.clone() };
-        assert!(peer.commit(share, &commit).await.unwrap().missing.is_empty());
+        assert!(peer.commit(share, &open.grant, &commit).await.unwrap().missing.is_empty());
         let placement = vec![Holding { peer: peer.id(), chunks }];
-        tracker.publish(share, &PublishRequest { manifest, terms, placement }).await.unwrap();
+        let publish = PublishRequest { manifest, terms, placement };
+        tracker.publish(share, &open.grant, &publish).await.unwrap();
     });
-    ShareLink { tracker: invite.tracker, share, secret, tracker_id: None }.expose_text()
+    ShareLink { tracker: invite.tracker, share, secret, tracker_id: Some(invite.tracker_id) }.expose_text()
 }
 
 fn metadata(name: &str, extension: &str, path: &str, size: usize) -> String {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::http::{Answer, get, raw, send};
+use common::http::{self, Answer, get, raw, send};
 use common::samples;
 use common::swarm::Swarm;
 use serde_json::json;
@@ -20,14 +20,12 @@ fn refused(answer: &Answer, kind: ProblemKind) {
     assert_eq!(answer.problem(), kind.urn(), "{}", answer.text());
 }
 
-fn json(address: &str, method: &str, path: &str, body: &serde_json::Value) -> Answer {
-    send(address, method, path, "Content-Type: application/json\r\n", body.to_string().as_bytes())
-}
-
-fn offer(address: &str, share: &str, total: u64) -> Answer {
+/// Offers a share of one chunk to the first peer.
+fn offer(swarm: &Swarm, share: &str, total: u64) -> Answer {
     let body =
         json!({ "size": { "total_bytes": total, "chunk_bytes": 65536 }, "chunks": "1.gA", "known": [] });
-    json(address, "POST", &format!("/v1/shares/{share}/offer"), &body)
+    let grant = swarm.grant(share, total);
+    http::json(&swarm.peers[0].address(), "POST", &format!("/v1/shares/{share}/offer"), &grant, &body)
 }
 
 #[test]
@@ -54,23 +52,14 @@ fn unknown_paths_methods_and_ids_are_problems() {
         refused(&get(&peer, &format!("/v1/chunks/{id}")), ProblemKind::BadRequest);
     }
     refused(&get(&peer, &format!("/v1/chunks/{}", "0".repeat(64))), ProblemKind::ChunkNotFound);
-    refused(
-        &json(
-            &tracker,
-            "POST",
-            &format!("/v1/peers/{SHARE}/heartbeat"),
-            &json!({
-        "usage": { "used_bytes": 0, "free_bytes": 0 }, "applied": [] }),
-        ),
-        ProblemKind::UnknownPeer,
-    );
 }
 
 #[test]
-fn malformed_bodies_are_refused_before_they_cost_anything() {
+fn t5_malformed_bodies_are_refused_before_they_cost_anything() {
     let swarm = Swarm::start(1);
     let tracker = swarm.tracker.address();
-    let post = |body: &[u8]| send(&tracker, "POST", "/v1/shares", "", body);
+    let headers = format!("Content-Type: application/json\r\n{}", swarm.bearer("sender"));
+    let post = |body: &[u8]| send(&tracker, "POST", "/v1/shares", &headers, body);
     let deep = "[".repeat(10_000);
     let open = |total: &str, replicas: &str| {
         let size = format!(r#"{{"total_bytes":{total},"chunk_bytes":65536}}"#);
@@ -91,17 +80,26 @@ fn malformed_bodies_are_refused_before_they_cost_anything() {
         open("NaN", "2").as_bytes(),
         open("1", "2,\"extra\":1").as_bytes(),
         open("1", "2,\"replicas\":2").as_bytes(),
+        open("1", "\"\\ud800\"").as_bytes(),
+        format!("{{\"share\":\"\\udfff{SHARE}\"}}").as_bytes(),
     ] {
         refused(&post(body), ProblemKind::BadRequest);
     }
-    let announced =
-        format!("POST /v1/shares HTTP/1.1\r\nHost: {tracker}\r\nContent-Length: 99999999999\r\n\r\n");
-    refused_early(&raw(&tracker, announced.as_bytes()));
-}
-
-#[track_caller]
-fn refused_early(answer: &Answer) {
-    refused(answer, ProblemKind::TooLarge);
+    let announced = format!(
+        "POST /v1/shares HTTP/1.1\r\nHost: {tracker}\r\nContent-Length: 99999999999\r\n{headers}\r\n"
+    );
+    refused(&raw(&tracker, announced.as_bytes()), ProblemKind::TooLarge);
+    let good = open("1", "1");
+    assert_eq!(post(good.as_bytes()).status, 200, "what was refused above was refused for its fault");
+    for wrong in
+        ["Content-Type: text/plain\r\n", "", "Content-Type: application/json\r\nContent-Encoding: gzip\r\n"]
+    {
+        let headers = format!("{wrong}{}", swarm.bearer("sender"));
+        refused(
+            &send(&tracker, "POST", "/v1/shares", &headers, good.as_bytes()),
+            ProblemKind::UnsupportedMediaType,
+        );
+    }
 }
 
 #[test]
@@ -109,10 +107,10 @@ fn a_chunk_needs_an_offer_the_right_hash_and_no_more_than_was_offered() {
     let swarm = Swarm::start(1);
     let peer = swarm.peers[0].address();
     let bytes = samples::bytes("chunk", 1016);
-    let id = ChunkId::of(&bytes);
-    let put = |body: &[u8]| send(&peer, "PUT", &format!("/v1/chunks/{id}?share={SHARE}"), "", body);
+    let (path, grant) = (format!("/v1/chunks/{}", ChunkId::of(&bytes)), swarm.grant(SHARE, 1000));
+    let put = |body: &[u8]| send(&peer, "PUT", &path, &grant, body);
     refused(&put(&bytes), ProblemKind::Conflict);
-    assert_eq!(offer(&peer, SHARE, 1000).status, 200);
+    assert_eq!(offer(&swarm, SHARE, 1000).status, 200);
     refused(&put(&samples::bytes("other", 1016)), ProblemKind::HashMismatch);
     refused(&put(&samples::bytes("longer", 1017)), ProblemKind::NoSpace);
     assert!(swarm.holders().is_empty());
@@ -120,13 +118,10 @@ fn a_chunk_needs_an_offer_the_right_hash_and_no_more_than_was_offered() {
     assert_eq!(put(&bytes).status, 204, "the same again is no error");
     assert_eq!(swarm.chunk_files(0).len(), 1);
     assert_eq!(common::person::names_in(&swarm.peer_data(0).join("store/tmp")), [""; 0]);
-    refused(&send(&peer, "PUT", &format!("/v1/chunks/{id}?share=x"), "", &bytes), ProblemKind::BadRequest);
-    refused(&send(&peer, "PUT", &format!("/v1/chunks/{id}"), "", &bytes), ProblemKind::BadRequest);
-    let huge =
-        format!("PUT /v1/chunks/{id}?share={SHARE} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n");
+    let huge = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n{grant}\r\n");
     refused(&raw(&peer, huge.as_bytes()), ProblemKind::TooLarge);
     let unknown_length = format!(
-        "PUT /v1/chunks/{id}?share={SHARE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        "PUT {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{grant}\r\n0\r\n\r\n"
     );
     refused(&raw(&peer, unknown_length.as_bytes()), ProblemKind::BadRequest);
 }
@@ -136,9 +131,9 @@ fn the_refusal_of_a_large_chunk_reaches_a_sender_that_is_still_sending() {
     let swarm = Swarm::start(1);
     let peer = swarm.peers[0].address();
     let bytes = samples::bytes("large", 16 << 20);
-    let path = format!("/v1/chunks/{}?share={SHARE}", ChunkId::of(&bytes));
+    let (path, grant) = (format!("/v1/chunks/{}", ChunkId::of(&bytes)), swarm.grant(SHARE, 16 << 20));
     for _ in 0..5 {
-        refused(&send(&peer, "PUT", &path, "", &bytes), ProblemKind::Conflict);
+        refused(&send(&peer, "PUT", &path, &grant, &bytes), ProblemKind::Conflict);
     }
 }
 
@@ -148,9 +143,9 @@ fn chunks_are_served_whole_or_in_ranges() {
     let peer = swarm.peers[0].address();
     let bytes = samples::bytes("range", 1016);
     let id = ChunkId::of(&bytes);
-    offer(&peer, SHARE, 1000);
-    send(&peer, "PUT", &format!("/v1/chunks/{id}?share={SHARE}"), "", &bytes);
+    offer(&swarm, SHARE, 1000);
     let path = format!("/v1/chunks/{id}");
+    send(&peer, "PUT", &path, &swarm.grant(SHARE, 1000), &bytes);
     assert_eq!(get(&peer, &path).body, bytes);
     let part = send(&peer, "GET", &path, "Range: bytes=10-19\r\n", b"");
     assert_eq!((part.status, part.body.as_slice()), (206, &bytes[10..20]));
@@ -168,19 +163,26 @@ fn an_offer_beyond_the_capacity_is_refused() {
     let peer = swarm.peers[0].address();
     let full =
         json!({ "size": { "total_bytes": 131072, "chunk_bytes": 65536 }, "chunks": "2.wA", "known": [] });
-    refused(&json(&peer, "POST", &format!("/v1/shares/{SHARE}/offer"), &full), ProblemKind::NoSpace);
-    assert_eq!(offer(&peer, SHARE, 60_000).status, 200);
+    let grant = swarm.grant(SHARE, 60_000);
+    let path = format!("/v1/shares/{SHARE}/offer");
+    refused(&http::json(&peer, "POST", &path, &grant, &full), ProblemKind::NoSpace);
+    assert_eq!(offer(&swarm, SHARE, 60_000).status, 200);
 }
 
 #[test]
 fn what_is_promised_to_one_share_is_not_promised_to_another() {
     let mut swarm = Swarm::start(0);
     swarm.add_peer(0, &["--capacity", "100kB"]);
-    let peer = swarm.peers[0].address();
     let share = |byte: u8| swarmdrop_core::id::ShareId::from_bytes([byte; 32]).to_string();
-    assert_eq!(offer(&peer, &share(1), 60_000).status, 200);
-    assert_eq!(offer(&peer, &share(1), 60_000).status, 200, "an offer replaces the one before");
-    refused(&offer(&peer, &share(2), 60_000), ProblemKind::NoSpace);
+    let (first, second) = (share(1), share(2));
+    // The tracker learns of the space with the next heartbeat: ask for both grants before.
+    let later = swarm.grant(&second, 60_000);
+    assert_eq!(offer(&swarm, &first, 60_000).status, 200);
+    let body =
+        json!({ "size": { "total_bytes": 60_000, "chunk_bytes": 65536 }, "chunks": "1.gA", "known": [] });
+    let peer = swarm.peers[0].address();
+    let path = format!("/v1/shares/{second}/offer");
+    refused(&http::json(&peer, "POST", &path, &later, &body), ProblemKind::NoSpace);
 }
 
 #[test]
@@ -200,6 +202,10 @@ fn a_share_is_read_with_its_access_token_only() {
     ] {
         refused(&get(&address, &path), ProblemKind::AccessDenied);
         refused(&send(&address, "GET", &path, &wrong, b""), ProblemKind::ShareNotFound);
+        refused(
+            &send(&address, "GET", &path, "Authorization: Basic eDp5\r\n", b""),
+            ProblemKind::AccessDenied,
+        );
         assert_eq!(send(&address, "GET", &path, &right, b"").status, 200, "{path}");
     }
 }
@@ -208,38 +214,14 @@ fn a_share_is_read_with_its_access_token_only() {
 fn manifests_and_terms_need_the_share_keys_signature() {
     let swarm = Swarm::start(1);
     let (tracker, peer) = (swarm.tracker.address(), swarm.peers[0].address());
+    let grant = swarm.grant(SHARE, 1000);
     let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "placement": [] });
-    refused(&json(&tracker, "PUT", &format!("/v1/shares/{SHARE}"), &publish), ProblemKind::InvalidShare);
+    let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{SHARE}"), &grant, &publish);
+    refused(&answer, ProblemKind::InvalidShare);
     let commit = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
-    refused(&json(&peer, "PUT", &format!("/v1/shares/{SHARE}/manifest"), &commit), ProblemKind::InvalidShare);
+    let answer = http::json(&peer, "PUT", &format!("/v1/shares/{SHARE}/manifest"), &grant, &commit);
+    refused(&answer, ProblemKind::InvalidShare);
     let terms = json!({ "terms": "v4.public.x" });
-    refused(&json(&tracker, "PUT", &format!("/v1/shares/{SHARE}/terms"), &terms), ProblemKind::InvalidShare);
-}
-
-#[test]
-fn registrations_need_sound_names_and_literal_addresses_of_the_peer_itself() {
-    let swarm = Swarm::start(1);
-    let tracker = swarm.tracker.address();
-    let port: u16 = swarm.peers[0].address().rsplit(':').next().unwrap().parse().unwrap();
-    let register = |id: &str, name: &str, addresses: &[&str]| {
-        let body = json!({ "id": id, "name": name, "addresses": addresses, "port": port, "capacity_bytes": 1,
-            "usage": { "used_bytes": 0, "free_bytes": 0 }, "zone": null, "version": "1" });
-        json(&tracker, "POST", "/v1/peers", &body)
-    };
-    for (name, addresses) in [
-        ("", &[][..]),
-        ("a\u{1b}[31m", &[]),
-        (&"x".repeat(65), &[]),
-        ("x", &["example.org:80"]),
-        ("x", &["2130706433:80"]),
-        ("x", &["user@127.0.0.1:80"]),
-        ("x", &["127.0.0.1"]),
-        ("x", &["127.0.0.1:1"; 9]),
-    ] {
-        refused(&register(SHARE, name, addresses), ProblemKind::BadRequest);
-    }
-    refused(&register(SHARE, "x", &[]), ProblemKind::PeerUnreachable);
-    refused(&register(SHARE, "x", &["127.0.0.1:1"]), ProblemKind::PeerUnreachable);
-    refused(&register(SHARE, "x", &[&tracker]), ProblemKind::PeerUnreachable);
-    assert_eq!(get(&tracker, "/v1/peers").json()["peers"].as_array().unwrap().len(), 1);
+    let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{SHARE}/terms"), "", &terms);
+    refused(&answer, ProblemKind::InvalidShare);
 }

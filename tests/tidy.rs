@@ -17,21 +17,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("clock", &[]),
     ("config", &["failure"]),
-    ("durable", &[]),
+    ("durable", &["failure"]),
     ("failure", &[]),
     ("identity", &["durable", "failure"]),
     ("progress", &["failure", "words"]),
     ("task", &["failure"]),
+    ("tls", &["failure", "identity"]),
     ("words", &[]),
     // Layer 2: speaking, listening, remembering.
-    ("client", &[]),
+    ("client", &["failure", "identity", "tls"]),
     ("context", &["client", "failure", "progress"]),
     ("journal", &["clock", "durable", "failure"]),
-    ("server", &["failure", "task"]),
+    ("server", &["failure", "task", "tls"]),
     ("swarm", &["durable", "failure"]),
     // Layer 3: the roles.
-    ("tracker", &["client", "clock", "failure", "identity", "server", "task"]),
-    ("peer", &["client", "clock", "context", "durable", "failure", "identity", "server", "task"]),
+    ("tracker", &["client", "clock", "durable", "failure", "identity", "server", "task", "tls"]),
+    ("peer", &["client", "clock", "context", "durable", "failure", "identity", "server", "task", "tls"]),
     (
         "share",
         &[
@@ -250,6 +251,7 @@ fn documents_link_to_files_that_exist() {
         "docs/formats.md",
         "docs/protocol.md",
         "docs/operating.md",
+        "docs/security.md",
     ];
     for document in documents {
         let text = fs::read_to_string(root().join(document)).unwrap();

@@ -45,8 +45,6 @@ pub struct Health {
     pub role: Role,
     /// The id of the tracker or peer, base64url.
     pub id: String,
-    /// The version of swarmdrop that runs there.
-    pub version: String,
     /// Its wall clock.
     pub now_ms: u64,
 }
@@ -90,6 +88,8 @@ pub struct RegisterResponse {
     pub heartbeat_ms: u64,
     /// Where the tracker will send others.
     pub addresses: Vec<String>,
+    /// The public key by which grants are checked; its fingerprint is the tracker's id.
+    pub grant_key: String,
 }
 
 /// `POST /v1/peers/{id}/heartbeat`.
@@ -100,6 +100,18 @@ pub struct HeartbeatRequest {
     pub usage: Usage,
     /// Terms that it took over since the last heartbeat.
     pub applied: Vec<AppliedTerms>,
+    /// Chunks that it found to be damaged or gone since the last heartbeat.
+    pub lost: Vec<ShareChunks>,
+}
+
+/// Chunks of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShareChunks {
+    /// The share.
+    pub share: ShareId,
+    /// The chunks.
+    pub chunks: ChunkSet,
 }
 
 /// Terms that a peer knows by now.
@@ -130,6 +142,8 @@ pub enum Task {
         /// The signed terms.
         terms: String,
     },
+    /// Read these chunks again and report those that are not what they should be.
+    Verify(ShareChunks),
 }
 
 /// One peer in the answer to `GET /v1/peers`.
@@ -217,6 +231,8 @@ pub struct OpenResponse {
     pub sets: Vec<PeerSet>,
     /// Peers to turn to when one fails, best first.
     pub spares: Vec<PeerAddress>,
+    /// The token that lets the sender use these peers, and publish the share.
+    pub grant: String,
 }
 
 /// Peers that are each to hold the same run of chunks.
@@ -280,6 +296,16 @@ pub struct SourceInfo {
 pub struct TermsRequest {
     /// The signed terms.
     pub terms: String,
+}
+
+/// `POST /v1/shares/{id}/complaints`: a receiver met wrong bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ComplaintRequest {
+    /// The peer that served them.
+    pub peer: PeerId,
+    /// Index of the chunk.
+    pub chunk: u32,
 }
 
 /// `POST /v1/shares/{id}/offer` at a peer: is it ready for a share?
@@ -409,6 +435,8 @@ mod tests {
             let _ = serde_json::from_str::<OfferRequest>(&json);
             let _ = serde_json::from_str::<CommitRequest>(&json);
             let _ = serde_json::from_str::<PublishRequest>(&json);
+            let _ = serde_json::from_str::<HeartbeatRequest>(&json);
+            let _ = serde_json::from_str::<ComplaintRequest>(&json);
         }
     }
 }

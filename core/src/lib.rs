@@ -22,8 +22,8 @@
 
 pub mod limits;
 
-pub mod chunk_set;
 pub mod address;
+pub mod chunk_set;
 pub mod geometry;
 pub mod id;
 
@@ -35,6 +35,7 @@ pub mod name;
 mod paseto;
 pub mod seal;
 pub mod terms;
+pub mod token;
 
 pub mod fetch;
 pub mod placement;

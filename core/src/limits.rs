@@ -65,12 +65,35 @@ pub const PEER_NAME_BYTES_MAX: usize = 64;
 /// Tasks in one heartbeat's answer: the next heartbeat brings the rest.
 pub const TASKS_MAX: usize = 256;
 
-/// Connections that a server holds open at once; further ones wait in the backlog.
+/// Connections that a server holds open at once, if its descriptors allow; a further one takes the place of
+/// the one that has been idle for longest.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Connections of one address, counted in the same way: enough for an office behind one address, too few to
+/// crowd out everybody else.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
+/// Descriptors that a server keeps for its files, whatever the number of connections.
+pub const DESCRIPTORS_RESERVED: usize = 128;
+/// Time for a client to say the first byte, and to finish the TLS handshake (slow-loris).
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a client to send its request head (slow-loris).
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time without a byte after which a body in transfer is given up.
+/// Header fields of a request: ours have about ten.
+pub const HEADERS_MAX: usize = 64;
+/// Bytes of a request head and of the buffers of a connection: a grant in it is the largest field by far.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Waiting time over which a transfer must have moved [`PACE_BYTES_PER_SECOND`].
+pub const PACE_WINDOW: Duration = Duration::from_secs(30);
+/// The slowest that a transfer may be: 32 chunks at once over a line of half a megabit a second are faster.
+pub const PACE_BYTES_PER_SECOND: u64 = 1 << 10;
+/// Time without a byte after which a receiver gives a chunk up.
 pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests with bodies beyond [`JSON_BODY_BYTES_MAX`] that are in memory at once; further ones wait.
+pub const LARGE_BODIES_MAX: usize = 2;
+/// Complaints about one peer that wait for its next heartbeat; further ones are dropped, for the peer checks
+/// everything it holds in time anyway.
+pub const COMPLAINTS_MAX: usize = 256;
+/// Grants whose signature a peer remembers to be good: as many senders at once as it will ever see.
+pub const GRANTS_REMEMBERED_MAX: usize = 1024;
 /// Time that requests in flight get to finish at shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Uploads of one peer that are being written at once; further ones wait.

@@ -50,8 +50,10 @@ macro_rules! problems {
 problems! {
     /// The request is not what the route takes.
     BadRequest = "urn:swarmdrop:problem:bad-request", 400, "The request is malformed";
-    /// The access token is missing or wrong.
+    /// The credential is missing, wrong, revoked, expired or for something else.
     AccessDenied = "urn:swarmdrop:problem:access-denied", 403, "Access denied";
+    /// The grant is not valid at this moment by the server's clock.
+    ClockSkew = "urn:swarmdrop:problem:clock-skew", 403, "The grant is not valid at this moment";
     /// There is no such route.
     NoRoute = "urn:swarmdrop:problem:no-route", 404, "There is nothing here";
     /// The share is not known, or the access token is not its own.
@@ -68,6 +70,8 @@ problems! {
     ShareGone = "urn:swarmdrop:problem:share-gone", 410, "Share expired or deleted";
     /// The body is larger than the route takes.
     TooLarge = "urn:swarmdrop:problem:too-large", 413, "The body is too large";
+    /// The body has another type than JSON, or is compressed.
+    UnsupportedMediaType = "urn:swarmdrop:problem:unsupported-media-type", 415, "The body's type is not taken";
     /// The range lies outside the chunk.
     RangeNotSatisfiable = "urn:swarmdrop:problem:range-not-satisfiable", 416, "The range lies outside the chunk";
     /// The body does not hash to the chunk's id.
@@ -76,6 +80,8 @@ problems! {
     InvalidShare = "urn:swarmdrop:problem:invalid-share", 422, "The manifest or terms are not valid";
     /// The tracker could not reach the peer where it said that it serves.
     PeerUnreachable = "urn:swarmdrop:problem:peer-unreachable", 422, "The peer cannot be reached at its address";
+    /// More requests of this kind than one address may make.
+    TooManyRequests = "urn:swarmdrop:problem:too-many-requests", 429, "Too many requests";
     /// Something failed that the caller cannot mend.
     Internal = "urn:swarmdrop:problem:internal", 500, "Internal error";
     /// Fewer peers are alive than replicas were asked for.

@@ -1,39 +1,202 @@
-//! How a connection is made. Everything above it speaks HTTP over whatever this returns, so that
-//! transport security or a simulated network takes the place of plain TCP here and nowhere else.
+//! How a connection is made: TCP, then TLS 1.3 with the one key that is expected there. Everything above
+//! speaks HTTP over what this returns, so that a simulated network can take its place here and nowhere else.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use data_encoding::BASE64URL_NOPAD;
 use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, Error as TlsError};
 use swarmdrop_core::limits::CONNECT_TIMEOUT;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tower::Service;
 
-/// Plain TCP, with a time-out.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Connector;
+use crate::failure::Failure;
+use crate::identity::Identity;
+use crate::tls::{self, Trust};
+
+/// A server and how it is to be known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Server {
+    /// `host:port`.
+    pub(super) address: String,
+    pub(super) trust: Trust,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// Nobody answers, or not in time.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Somebody answers, but has not the key or certificate that was expected.
+    #[error("{0}")]
+    WrongKey(String),
+}
+
+/// Makes connections. Cloning it is cheap.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pinning: TlsConnector,
+    /// Made when it is first needed: reading the system's authorities takes a while.
+    web: Arc<OnceLock<Result<TlsConnector, String>>>,
+}
+
+impl Connector {
+    pub(super) fn new(identity: Option<&Identity>) -> Result<Self, Failure> {
+        let pinning = TlsConnector::from(Arc::new(tls::pinning_client_config(identity)?));
+        Ok(Self { pinning, web: Arc::default() })
+    }
+
+    async fn connect(self, uri: Uri) -> Result<TlsConnection, ConnectError> {
+        let server = Server::of_uri(&uri).ok_or_else(|| unreachable(&"no usable address"))?;
+        let (host, _) = server.address.rsplit_once(':').ok_or_else(|| unreachable(&"no port"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let (connector, name) = match server.trust {
+            Trust::Key(fingerprint) => (self.pinning, tls::pinned_name(&fingerprint)),
+            Trust::Authorities => {
+                let web = self.web.get_or_init(|| match tls::web_client_config() {
+                    Ok(config) => Ok(TlsConnector::from(Arc::new(config))),
+                    Err(failure) => Err(failure.to_string()),
+                });
+                let web = web.clone().map_err(ConnectError::WrongKey)?;
+                (web, ServerName::try_from(host.to_owned()).map_err(|error| unreachable(&error))?)
+            }
+        };
+        let connecting = async {
+            let stream = TcpStream::connect(&server.address).await?;
+            stream.set_nodelay(true)?;
+            connector.connect(name, stream).await
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Err(_) => Err(unreachable(&"no answer in time")),
+            Ok(Err(error)) => Err(because(&error)),
+            Ok(Ok(stream)) => Ok(TlsConnection(TokioIo::new(stream))),
+        }
+    }
+}
+
+impl Server {
+    /// The address under which the pool keeps connections apart. A pin goes where a user name would: two
+    /// servers that were met at one address never share a connection.
+    pub(super) fn uri(&self, path: &str) -> String {
+        match self.trust {
+            Trust::Key(pin) => format!("https://{}@{}{path}", BASE64URL_NOPAD.encode(&pin), self.address),
+            Trust::Authorities => format!("https://{}{path}", self.address),
+        }
+    }
+
+    fn of_uri(uri: &Uri) -> Option<Self> {
+        let authority = uri.authority()?.as_str();
+        let (trust, address) = match authority.split_once('@') {
+            None => (Trust::Authorities, authority),
+            Some((pin, address)) => {
+                (Trust::Key(BASE64URL_NOPAD.decode(pin.as_bytes()).ok()?.try_into().ok()?), address)
+            }
+        };
+        Some(Self { address: address.to_owned(), trust })
+    }
+}
+
+fn unreachable(why: &dyn std::fmt::Display) -> ConnectError {
+    ConnectError::Unreachable(why.to_string())
+}
+
+/// What a failed connection means: a wrong key is no reason to try again.
+fn because(error: &io::Error) -> ConnectError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {
+            ConnectError::WrongKey("it has another key than the one expected there".into())
+        }
+        Some(TlsError::InvalidCertificate(why)) => {
+            ConnectError::WrongKey(format!("its certificate: {why:?}"))
+        }
+        Some(error) => unreachable(error),
+        None => unreachable(error),
+    }
+}
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+    type Response = TlsConnection;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<TlsConnection, ConnectError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(async move {
-            let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let port = uri.port_u16().unwrap_or(80);
-            let connecting = TcpStream::connect((host, port));
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(stream))
-        })
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+/// A connection as the pool wants it.
+pub(super) struct TlsConnection(TokioIo<TlsStream<TcpStream>>);
+
+impl Connection for TlsConnection {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for TlsConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl Write for TlsConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_told_by_its_uri() {
+        for address in ["example.org:9090", "10.0.0.1:1", "[::1]:9090"] {
+            for trust in [Trust::Key([7; 32]), Trust::Authorities] {
+                let server = Server { address: address.into(), trust };
+                let uri: Uri = server.uri("/healthz").parse().unwrap();
+                assert_eq!(Server::of_uri(&uri), Some(server));
+                assert_eq!(uri.path(), "/healthz");
+            }
+        }
     }
 }

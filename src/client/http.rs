@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -16,7 +16,9 @@ use swarmdrop_core::api::{Problem, ProblemKind};
 use swarmdrop_core::id::Secret;
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT};
 
-use super::connector::Connector;
+use super::connector::{ConnectError, Connector, Server};
+use crate::failure::Failure;
+use crate::identity::Identity;
 
 /// Idle connections are dropped before the server drops them, so that a request rarely meets a closed one.
 const POOL_IDLE: Duration = Duration::from_secs(8);
@@ -30,6 +32,14 @@ pub enum ClientError {
         /// The address that was tried.
         server: String,
         /// What the system said.
+        why: String,
+    },
+    /// Somebody else answers there: nothing was sent, and trying again will not help.
+    #[error("{server} is not who it should be: {why}")]
+    WrongKey {
+        /// The address that was tried.
+        server: String,
+        /// What does not fit.
         why: String,
     },
     /// The server refused, and says why.
@@ -61,37 +71,43 @@ impl ClientError {
 }
 
 /// The shared pool of connections. Cloning it is cheap.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Http {
     client: Client<Connector, Full<Bytes>>,
 }
 
-impl Default for Http {
-    fn default() -> Self {
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Http")
+    }
+}
+
+impl Http {
+    /// A pool of connections on which servers prove who they are, and this side too if it has an identity.
+    pub fn new(identity: Option<&Identity>) -> Result<Self, Failure> {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .http1_max_buf_size(512 << 10)
-            .build(Connector);
-        Self { client }
+            .build(Connector::new(identity)?);
+        Ok(Self { client })
     }
 }
 
 /// A request before it is sent.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
-    /// `host:port`.
-    pub(super) server: &'a str,
+    pub(super) server: &'a Server,
     pub(super) path: String,
-    pub(super) access: Option<&'a Secret>,
+    pub(super) bearer: Option<String>,
     pub(super) body: Bytes,
     pub(super) timeout: Duration,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(method: Method, server: &'a str, path: impl Into<String>) -> Self {
+    pub(super) fn new(method: Method, server: &'a Server, path: impl Into<String>) -> Self {
         let timeout = REQUEST_TIMEOUT;
-        Self { method, server, path: path.into(), access: None, body: Bytes::new(), timeout }
+        Self { method, server, path: path.into(), bearer: None, body: Bytes::new(), timeout }
     }
 
     pub(super) fn json(mut self, body: &impl Serialize) -> Self {
@@ -99,8 +115,14 @@ impl<'a> Call<'a> {
         self
     }
 
-    pub(super) fn access(mut self, access: &'a Secret) -> Self {
-        self.access = Some(access);
+    /// Shows a secret: an access token, or the token of an invite.
+    pub(super) fn secret(self, secret: &Secret) -> Self {
+        self.bearer(&secret.expose_text())
+    }
+
+    /// Shows a credential.
+    pub(super) fn bearer(mut self, credential: &str) -> Self {
+        self.bearer = Some(format!("Bearer {credential}"));
         self
     }
 }
@@ -108,24 +130,26 @@ impl<'a> Call<'a> {
 impl Http {
     /// Sends a request and waits for the head of a successful response.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Response<Incoming>, ClientError> {
-        let unreachable = |why: String| ClientError::Unreachable { server: call.server.to_owned(), why };
+        let unreachable = |why: String| ClientError::Unreachable { server: call.server.address.clone(), why };
         let mut request = Request::builder()
             .method(call.method)
-            .uri(format!("http://{}{}", call.server, call.path))
+            .uri(call.server.uri(&call.path))
             .header(CONTENT_TYPE, "application/json");
-        if let Some(access) = call.access {
-            request = request.header(AUTHORIZATION, format!("Bearer {}", access.expose_text()));
+        if let Some(bearer) = call.bearer {
+            let mut bearer = HeaderValue::try_from(bearer).map_err(|error| unreachable(error.to_string()))?;
+            bearer.set_sensitive(true);
+            request = request.header(AUTHORIZATION, bearer);
         }
         let request = request.body(Full::new(call.body)).map_err(|error| unreachable(error.to_string()))?;
         let response = match tokio::time::timeout(call.timeout, self.client.request(request)).await {
             Err(_) => return Err(unreachable("no answer in time".into())),
-            Ok(Err(error)) => return Err(unreachable(innermost(&error))),
+            Ok(Err(error)) => return Err(failed(&call.server.address, &error)),
             Ok(Ok(response)) => response,
         };
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(refusal(call.server, response).await)
+        Err(refusal(&call.server.address, response).await)
     }
 
     /// Sends a request whose response is JSON of at most `max` bytes.
@@ -134,7 +158,7 @@ impl Http {
         call: Call<'_>,
         max: usize,
     ) -> Result<T, ClientError> {
-        let server = call.server.to_owned();
+        let server = call.server.address.clone();
         let timeout = call.timeout;
         let response = self.send(call).await?;
         let protocol = |what: String| ClientError::Protocol { server: server.clone(), what };
@@ -145,6 +169,18 @@ impl Http {
         };
         serde_json::from_slice(&body.to_bytes()).map_err(|error| protocol(error.to_string()))
     }
+}
+
+fn failed(server: &str, error: &(dyn std::error::Error + 'static)) -> ClientError {
+    let server = server.to_owned();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(ConnectError::WrongKey(why)) = error.downcast_ref() {
+            return ClientError::WrongKey { server, why: why.clone() };
+        }
+        cause = error.source();
+    }
+    ClientError::Unreachable { server, why: innermost(error) }
 }
 
 async fn refusal(server: &str, response: Response<Incoming>) -> ClientError {

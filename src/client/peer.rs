@@ -14,15 +14,24 @@ use swarmdrop_core::api::{
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{BODY_IDLE_TIMEOUT, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX};
 
+use super::connector::Server;
 use super::http::{Call, ClientError, Http, innermost};
+use crate::tls::Trust;
 
 /// One peer.
 #[derive(Debug, Clone)]
 pub struct PeerClient {
     http: Http,
-    peer: Arc<PeerAddress>,
+    peer: Arc<Known>,
     /// Which of the addresses worked last.
     address: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: PeerId,
+    name: String,
+    servers: Vec<Server>,
 }
 
 /// What a peer served for a chunk id.
@@ -37,9 +46,12 @@ pub enum ChunkAnswer {
 }
 
 impl PeerClient {
-    /// The peer at these addresses.
+    /// The peer at these addresses. Whoever answers there must have the key that makes the peer's id.
     pub fn new(http: Http, peer: PeerAddress) -> Self {
-        Self { http, peer: Arc::new(peer), address: Arc::default() }
+        let trust = Trust::Key(*peer.id.as_bytes());
+        let servers = peer.addresses.into_iter().map(|address| Server { address, trust }).collect();
+        let known = Known { id: peer.id, name: peer.name, servers };
+        Self { http, peer: Arc::new(known), address: Arc::default() }
     }
 
     /// The peer's id.
@@ -58,17 +70,28 @@ impl PeerClient {
     }
 
     /// Asks whether the peer is ready for a share.
-    pub async fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<OfferResponse, ClientError> {
+    pub async fn offer(
+        &self,
+        share: ShareId,
+        grant: &str,
+        request: &OfferRequest,
+    ) -> Result<OfferResponse, ClientError> {
         let path = format!("/v1/shares/{share}/offer");
         let body = Bytes::from(serde_json::to_vec(request).expect("requests have string keys"));
-        let call = |server| Call { body: body.clone(), ..Call::new(Method::POST, server, path.clone()) };
+        let call = |server| {
+            let call = Call::new(Method::POST, server, path.clone()).bearer(grant);
+            Call { body: body.clone(), ..call }
+        };
         self.json(call).await
     }
 
-    /// Puts a chunk of a share that was offered.
-    pub async fn put_chunk(&self, share: ShareId, id: ChunkId, sealed: Bytes) -> Result<(), ClientError> {
-        let path = format!("/v1/chunks/{id}?share={share}");
-        let call = |server| Call { body: sealed.clone(), ..Call::new(Method::PUT, server, path.clone()) };
+    /// Puts a chunk of the grant's share, which was offered.
+    pub async fn put_chunk(&self, grant: &str, id: ChunkId, sealed: Bytes) -> Result<(), ClientError> {
+        let path = format!("/v1/chunks/{id}");
+        let call = |server| {
+            let call = Call::new(Method::PUT, server, path.clone()).bearer(grant);
+            Call { body: sealed.clone(), ..call }
+        };
         self.first_reachable(|server| self.http.send(call(server))).await.map(drop)
     }
 
@@ -105,13 +128,14 @@ impl PeerClient {
     /// Which chunks of a share the peer holds.
     pub async fn holding(&self, share: ShareId, access: &Secret) -> Result<HoldingResponse, ClientError> {
         let path = format!("/v1/shares/{share}/chunks");
-        self.json(|server| Call::new(Method::GET, server, path.clone()).access(access)).await
+        self.json(|server| Call::new(Method::GET, server, path.clone()).secret(access)).await
     }
 
     /// Hands over manifest and terms; the peer answers when its chunks are on stable storage.
     pub async fn commit(
         &self,
         share: ShareId,
+        grant: &str,
         request: &CommitRequest,
     ) -> Result<CommitResponse, ClientError> {
         let path = format!("/v1/shares/{share}/manifest");
@@ -119,14 +143,14 @@ impl PeerClient {
         let call = |server| Call {
             body: body.clone(),
             timeout: COMMIT_TIMEOUT,
-            ..Call::new(Method::PUT, server, path.clone())
+            ..Call::new(Method::PUT, server, path.clone()).bearer(grant)
         };
         self.json(call).await
     }
 
     async fn json<'a, T: DeserializeOwned>(
         &'a self,
-        call: impl Fn(&'a str) -> Call<'a> + Send + Sync,
+        call: impl Fn(&'a Server) -> Call<'a> + Send + Sync,
     ) -> Result<T, ClientError> {
         self.first_reachable(|server| self.http.json(call(server), JSON_BODY_BYTES_MAX)).await
     }
@@ -134,18 +158,18 @@ impl PeerClient {
     /// Tries the address that worked last, then the others.
     async fn first_reachable<'a, T, F>(
         &'a self,
-        attempt: impl Fn(&'a str) -> F + Send + Sync,
+        attempt: impl Fn(&'a Server) -> F + Send + Sync,
     ) -> Result<T, ClientError>
     where
         F: Future<Output = Result<T, ClientError>> + Send,
     {
-        let addresses = &self.peer.addresses;
+        let servers = &self.peer.servers;
         let why = "the tracker gave no address for it".to_owned();
         let mut last = ClientError::Unreachable { server: self.peer.name.clone(), why };
         let first = self.address.load(Ordering::Relaxed);
-        for number in (first..addresses.len()).chain(0..first.min(addresses.len())) {
-            match attempt(&addresses[number]).await {
-                Err(error @ ClientError::Unreachable { .. }) => last = error,
+        for number in (first..servers.len()).chain(0..first.min(servers.len())) {
+            match attempt(&servers[number]).await {
+                Err(error @ (ClientError::Unreachable { .. } | ClientError::WrongKey { .. })) => last = error,
                 answer => {
                     self.address.store(number, Ordering::Relaxed);
                     return answer;

@@ -1,15 +1,18 @@
 //! The tracker's API as typed calls.
 
 use http::Method;
+use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
-    Health, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList,
-    PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
+    ComplaintRequest, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse,
+    PeerList, PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
 };
-use swarmdrop_core::id::{PeerId, Secret, ShareId};
+use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
-use swarmdrop_core::link::{Scheme, TrackerUrl};
+use swarmdrop_core::link::{Invite, ShareLink, TrackerUrl};
 
+use super::connector::Server;
 use super::http::{Call, ClientError, Http};
+use crate::tls::Trust;
 
 /// A swarm's list of peers may be long.
 const PEER_LIST_BYTES_MAX: usize = 16 << 20;
@@ -18,24 +21,26 @@ const PEER_LIST_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct TrackerClient {
     http: Http,
-    server: String,
-    secure: bool,
+    server: Server,
+    /// The token of the invite by which the swarm was joined.
+    token: Option<Secret>,
 }
 
 impl TrackerClient {
-    /// The tracker at this address.
-    pub fn new(http: Http, url: &TrackerUrl) -> Self {
-        Self { http, server: url.authority(), secure: url.scheme() == Scheme::Https }
+    /// The tracker that an invite leads to, for whoever has the invite.
+    pub fn of_invite(http: Http, invite: &Invite) -> Self {
+        let server = server(&invite.tracker, Some(invite.tracker_id));
+        Self { http, server, token: Some(invite.token.clone()) }
     }
 
-    /// Who answers there.
-    pub async fn health(&self) -> Result<Health, ClientError> {
-        self.call(self.request(Method::GET, "/healthz")?).await
+    /// The tracker that a link leads to.
+    pub fn of_link(http: Http, link: &ShareLink) -> Self {
+        Self { http, server: server(&link.tracker, link.tracker_id), token: None }
     }
 
     /// Registers a peer.
     pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, ClientError> {
-        self.call(self.request(Method::POST, "/v1/peers")?.json(request)).await
+        self.call(self.admitted(Method::POST, "/v1/peers").json(request)).await
     }
 
     /// Says that a peer is there.
@@ -45,51 +50,77 @@ impl TrackerClient {
         request: &HeartbeatRequest,
     ) -> Result<HeartbeatResponse, ClientError> {
         let path = format!("/v1/peers/{peer}/heartbeat");
-        self.call(self.request(Method::POST, path)?.json(request)).await
+        self.call(self.request(Method::POST, path).json(request)).await
     }
 
     /// Says that a peer goes.
     pub async fn leave(&self, peer: PeerId) -> Result<(), ClientError> {
-        self.http.send(self.request(Method::DELETE, format!("/v1/peers/{peer}"))?).await.map(drop)
+        self.http.send(self.request(Method::DELETE, format!("/v1/peers/{peer}"))).await.map(drop)
     }
 
     /// All peers.
     pub async fn peers(&self) -> Result<PeerList, ClientError> {
-        self.http.json(self.request(Method::GET, "/v1/peers")?, PEER_LIST_BYTES_MAX).await
+        self.http.json(self.admitted(Method::GET, "/v1/peers"), PEER_LIST_BYTES_MAX).await
     }
 
     /// Asks where to push a share.
     pub async fn open(&self, request: &OpenRequest) -> Result<OpenResponse, ClientError> {
-        self.call(self.request(Method::POST, "/v1/shares")?.json(request)).await
+        self.call(self.admitted(Method::POST, "/v1/shares").json(request)).await
     }
 
     /// Publishes a share.
-    pub async fn publish(&self, share: ShareId, request: &PublishRequest) -> Result<(), ClientError> {
-        let call = self.request(Method::PUT, format!("/v1/shares/{share}"))?.json(request);
+    pub async fn publish(
+        &self,
+        share: ShareId,
+        grant: &str,
+        request: &PublishRequest,
+    ) -> Result<(), ClientError> {
+        let call = self.request(Method::PUT, format!("/v1/shares/{share}")).bearer(grant).json(request);
         self.http.send(call).await.map(drop)
     }
 
     /// Looks a share up.
     pub async fn look_up(&self, share: ShareId, access: &Secret) -> Result<LookUpResponse, ClientError> {
-        let call = self.request(Method::GET, format!("/v1/shares/{share}"))?.access(access);
+        let call = self.request(Method::GET, format!("/v1/shares/{share}")).secret(access);
         self.http.json(call, MANIFEST_BODY_BYTES_MAX).await
     }
 
     /// Replaces the terms of a share.
     pub async fn put_terms(&self, share: ShareId, terms: String) -> Result<(), ClientError> {
         let path = format!("/v1/shares/{share}/terms");
-        self.http.send(self.request(Method::PUT, path)?.json(&TermsRequest { terms })).await.map(drop)
+        self.http.send(self.request(Method::PUT, path).json(&TermsRequest { terms })).await.map(drop)
     }
 
-    fn request(&self, method: Method, path: impl Into<String>) -> Result<Call<'_>, ClientError> {
-        if self.secure {
-            let why = "this version speaks plain HTTP only, and the address asks for TLS (https)".into();
-            return Err(ClientError::Unreachable { server: self.server.clone(), why });
+    /// Tells the tracker that a peer served wrong bytes. The tracker has the peer look, and believes nobody.
+    pub async fn complain(
+        &self,
+        share: ShareId,
+        access: &Secret,
+        request: &ComplaintRequest,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/shares/{share}/complaints");
+        self.http.send(self.request(Method::POST, path).secret(access).json(request)).await.map(drop)
+    }
+
+    fn request(&self, method: Method, path: impl Into<String>) -> Call<'_> {
+        Call::new(method, &self.server, path)
+    }
+
+    /// A request that needs the invite's token.
+    fn admitted(&self, method: Method, path: impl Into<String>) -> Call<'_> {
+        let call = self.request(method, path);
+        match &self.token {
+            Some(token) => call.secret(token),
+            None => call,
         }
-        Ok(Call::new(method, &self.server, path))
     }
 
-    async fn call<T: serde::de::DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ClientError> {
+    async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ClientError> {
         self.http.json(call, JSON_BODY_BYTES_MAX).await
     }
+}
+
+fn server(url: &TrackerUrl, id: Option<TrackerId>) -> Server {
+    let trust = id.map_or(Trust::Authorities, |id| Trust::Key(*id.as_bytes()));
+    Server { address: url.authority(), trust }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::SourceInfo;
+use swarmdrop_core::api::{ComplaintRequest, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::fetch::{Action, Bounds, Event, Fetch, Standing};
 use swarmdrop_core::geometry::ChunkIndex;
@@ -16,7 +16,7 @@ use swarmdrop_core::seal::ShareKeys;
 use tokio::task::JoinSet;
 
 use super::sink::Sink;
-use crate::client::{ChunkAnswer, ClientError, Http, PeerClient};
+use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
 use crate::task::blocking;
@@ -25,11 +25,16 @@ use crate::words;
 /// Pause before a failed request counts, so that a source that restarts is not given up at once.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// Time for all complaints at the end of a download.
+const COMPLAIN: Duration = Duration::from_secs(3);
+
 /// What a download needs to know.
 pub(super) struct Download {
     pub(super) manifest: Manifest,
     pub(super) keys: ShareKeys,
     pub(super) access: Secret,
+    /// Where to complain about peers that serve wrong bytes.
+    pub(super) tracker: TrackerClient,
     pub(super) sink: Sink,
 }
 
@@ -61,6 +66,7 @@ struct Downloader<'a> {
     stage: Stage,
     work: JoinSet<Outcome>,
     last_error: Option<String>,
+    complaints: Vec<ComplaintRequest>,
 }
 
 /// Fetches every chunk that is not in `done`; the names of the peers that served some.
@@ -85,11 +91,16 @@ pub(super) async fn fetch(
         peers.insert(source.peer.id, PeerClient::new(http.clone(), source.peer));
     }
     let work = JoinSet::new();
-    Downloader { download, progress, machine, peers, stage, work, last_error: None }.run().await
+    let complaints = Vec::new();
+    let mut downloader =
+        Downloader { download, progress, machine, peers, stage, work, last_error: None, complaints };
+    let result = downloader.run().await;
+    downloader.complain().await;
+    result
 }
 
 impl Downloader<'_> {
-    async fn run(mut self) -> Result<Vec<String>, Failure> {
+    async fn run(&mut self) -> Result<Vec<String>, Failure> {
         loop {
             while let Some(action) = self.machine.next() {
                 match action {
@@ -126,6 +137,9 @@ impl Downloader<'_> {
         match outcome {
             Outcome::Asked(peer, Ok(chunks)) => self.machine.handle(Event::Holds(peer, chunks)),
             Outcome::Asked(peer, Err(error)) => {
+                if matches!(error, ClientError::WrongKey { .. }) {
+                    self.progress.warn(&format!("peer {} is not used: {error}", self.peers[&peer].name()));
+                }
                 self.last_error = Some(error.to_string());
                 self.machine.handle(Event::Lost(peer));
             }
@@ -147,8 +161,17 @@ impl Downloader<'_> {
                     self.progress.warn(&format!(
                         "peer {name} served wrong bytes for chunk {index}: not used any more"
                     ));
+                    self.complaints.push(ComplaintRequest { peer, chunk: index.get() });
                 }
                 self.machine.handle(Event::Wrong(peer, index));
+            }
+            Fetched::Failed(error @ ClientError::WrongKey { .. }) => {
+                if self.standing(peer) == Some(Standing::Good) {
+                    self.progress.warn(&format!("peer {name} is not used: {error}"));
+                }
+                self.last_error = Some(error.to_string());
+                self.machine.handle(Event::Failed(peer, index));
+                self.machine.handle(Event::Lost(peer));
             }
             Fetched::Failed(error) => {
                 self.last_error = Some(error.to_string());
@@ -173,6 +196,19 @@ impl Downloader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tells the tracker who served wrong bytes: those peers are asked to look at their disks.
+    async fn complain(&self) {
+        let Download { tracker, manifest, access, .. } = &*self.download;
+        let all = async {
+            for complaint in &self.complaints {
+                if let Err(error) = tracker.complain(manifest.share(), access, complaint).await {
+                    tracing::info!(%error, "the tracker did not take a complaint");
+                }
+            }
+        };
+        let _ = tokio::time::timeout(COMPLAIN, all).await;
     }
 
     fn standing(&self, peer: PeerId) -> Option<Standing> {
@@ -212,6 +248,7 @@ impl Download {
             Ok(ChunkAnswer::Sealed(sealed)) => sealed,
             Ok(ChunkAnswer::Missing) => return Fetched::Missing,
             Ok(ChunkAnswer::Wrong) => return Fetched::Wrong,
+            Err(error @ ClientError::WrongKey { .. }) => return Fetched::Failed(error),
             Err(error) => {
                 tokio::time::sleep(RETRY_AFTER).await;
                 return Fetched::Failed(error);

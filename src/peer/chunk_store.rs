@@ -44,6 +44,8 @@ struct Entry {
     bytes: u64,
     /// Whether the file's bytes were seen to hash to its id, by this process or before a commit.
     verified: bool,
+    /// How many committed shares hold it.
+    claims: u32,
 }
 
 /// A chunk that is arriving. Dropping it leaves nothing behind.
@@ -116,15 +118,50 @@ impl ChunkStore {
             self.remove(id)?;
             return Ok(false);
         }
-        self.mark_verified(id);
-        Ok(true)
-    }
-
-    /// Trusts what a committed share says: its chunks were verified and synced before the commit.
-    pub(super) fn mark_verified(&self, id: &ChunkId) {
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = true;
         }
+        Ok(true)
+    }
+
+    /// Reads a chunk again, whatever was known of it; whether it is as it should be. One that is not is
+    /// removed.
+    pub(super) fn check_again(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
+        if let Some(entry) = self.index.lock().chunks.get_mut(id) {
+            entry.verified = false;
+        }
+        self.verify(id, sealed_len)
+    }
+
+    /// Notes that a committed share holds these chunks: they were verified and synced before the commit.
+    pub(super) fn claim(&self, chunks: impl Iterator<Item = ChunkId>) {
+        let mut index = self.index.lock();
+        for id in chunks {
+            if let Some(entry) = index.chunks.get_mut(&id) {
+                entry.verified = true;
+                entry.claims += 1;
+            }
+        }
+    }
+
+    /// Notes that a share no longer holds these chunks; those that no other share holds.
+    pub(super) fn release(&self, chunks: impl Iterator<Item = ChunkId>) -> Vec<ChunkId> {
+        let mut index = self.index.lock();
+        let mut orphans = Vec::new();
+        for id in chunks {
+            if let Some(entry) = index.chunks.get_mut(&id) {
+                entry.claims = entry.claims.saturating_sub(1);
+                if entry.claims == 0 {
+                    orphans.push(id);
+                }
+            }
+        }
+        orphans
+    }
+
+    /// Whether a committed share holds the chunk.
+    pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
+        self.index.lock().chunks.get(id).is_some_and(|entry| entry.claims > 0)
     }
 
     /// Makes room for a chunk to arrive.
@@ -141,9 +178,10 @@ impl ChunkStore {
         }
         arriving.file.persist(self.path(&id)).map_err(|error| error.error)?;
         let mut index = self.index.lock();
-        let entry = Entry { bytes: arriving.bytes, verified: true };
-        let before = index.chunks.insert(id, entry).map_or(0, |old| old.bytes);
-        index.used_bytes = index.used_bytes - before + arriving.bytes;
+        let before = index.chunks.get(&id).copied();
+        let claims = before.map_or(0, |old| old.claims);
+        index.chunks.insert(id, Entry { bytes: arriving.bytes, verified: true, claims });
+        index.used_bytes = index.used_bytes - before.map_or(0, |old| old.bytes) + arriving.bytes;
         Ok(())
     }
 
@@ -170,7 +208,7 @@ impl ChunkStore {
         if !self.contains(id) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let file = File::open(self.path(id))?;
+        let file = durable::open_read(&self.path(id))?;
         let bytes = file.metadata()?.len();
         Ok((file, bytes))
     }
@@ -231,7 +269,7 @@ fn read_index(chunks: &Path) -> io::Result<Index> {
             let Some(id) = id.filter(|_| file.file_type().is_ok_and(|kind| kind.is_file())) else { continue };
             let bytes = file.metadata()?.len();
             index.used_bytes += bytes;
-            index.chunks.insert(id, Entry { bytes, verified: false });
+            index.chunks.insert(id, Entry { bytes, verified: false, claims: 0 });
         }
     }
     Ok(index)
@@ -239,7 +277,7 @@ fn read_index(chunks: &Path) -> io::Result<Index> {
 
 fn hash_file(path: &Path) -> io::Result<ChunkId> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(durable::open_read(path)?)?;
     Ok(ChunkId::from_bytes(*hasher.finalize().as_bytes()))
 }
 
@@ -305,6 +343,32 @@ mod tests {
         assert!(!store.verify(&torn, 4).unwrap());
         assert!(!store.verify(&short, 5).unwrap());
         assert!(!store.contains(&torn) && !store.contains(&short));
+    }
+
+    #[test]
+    fn a_chunk_of_two_shares_stays_until_both_let_go() {
+        let (_folder, store) = store();
+        let id = ChunkId::of(b"bytes");
+        put(&store, id, b"bytes").unwrap();
+        assert!(!store.is_claimed(&id));
+        store.claim([id].into_iter());
+        store.claim([id].into_iter());
+        assert_eq!(store.release([id].into_iter()), []);
+        put(&store, id, b"bytes").unwrap();
+        assert!(store.is_claimed(&id));
+        assert_eq!(store.release([id].into_iter()), [id]);
+    }
+
+    #[test]
+    fn b3_a_chunk_that_rotted_after_it_was_verified_is_found_by_checking_again() {
+        let (_folder, store) = store();
+        let id = ChunkId::of(b"bytes");
+        put(&store, id, b"bytes").unwrap();
+        assert!(store.check_again(&id, 5).unwrap());
+        fs::write(store.path(&id), b"bytez").unwrap();
+        assert!(store.verify(&id, 5).unwrap(), "what was verified is not read each time");
+        assert!(!store.check_again(&id, 5).unwrap());
+        assert!(!store.contains(&id));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::{AppliedTerms, HeartbeatRequest, ProblemKind, RegisterRequest, Task};
+use swarmdrop_core::api::{AppliedTerms, HeartbeatRequest, ProblemKind, RegisterRequest, ShareChunks, Task};
+use swarmdrop_core::grant::GrantKey;
 use swarmdrop_core::terms::SignedTerms;
 use tokio_util::sync::CancellationToken;
 
@@ -30,12 +31,15 @@ pub(super) async fn register(peer: &Peer) -> Result<(Duration, Vec<String>), Cli
         version: env!("CARGO_PKG_VERSION").into(),
     };
     let response = peer.tracker.register(&request).await?;
+    let what =
+        || ClientError::Protocol { server: "the tracker".into(), what: "another tracker's grant key".into() };
+    peer.grants.set_key(GrantKey::parse(&response.grant_key, peer.tracker_id).ok_or_else(what)?);
     Ok((Duration::from_millis(response.heartbeat_ms.max(10)), response.addresses))
 }
 
 /// Beats until told to stop, and then leaves. Registers again whenever the tracker has forgotten the peer.
 pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: CancellationToken) {
-    let mut applied = Vec::new();
+    let mut report = Report::default();
     let mut reachable = true;
     loop {
         tokio::select! {
@@ -43,7 +47,7 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
             () = tokio::time::sleep(if reachable { every } else { every.min(RETRY) }) => {}
         }
         expire(&peer).await;
-        let result = beat(&peer, &mut applied).await;
+        let result = beat(&peer, &mut report).await;
         let result = match result {
             Err(error) if error.problem() == Some(ProblemKind::UnknownPeer) => {
                 tracing::info!("the tracker has forgotten this peer: registering again");
@@ -61,23 +65,40 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
     let _ = tokio::time::timeout(LEAVE, peer.tracker.leave(peer.id)).await;
 }
 
-async fn beat(peer: &Arc<Peer>, applied: &mut Vec<AppliedTerms>) -> Result<(), ClientError> {
+/// What the next heartbeat tells.
+#[derive(Debug, Default)]
+struct Report {
+    applied: Vec<AppliedTerms>,
+    lost: Vec<ShareChunks>,
+}
+
+async fn beat(peer: &Arc<Peer>, report: &mut Report) -> Result<(), ClientError> {
     let usage = peer.storage.usage().unwrap_or_default();
-    let request = HeartbeatRequest { usage, applied: applied.clone() };
+    let request = HeartbeatRequest { usage, applied: report.applied.clone(), lost: report.lost.clone() };
     let response = peer.tracker.heartbeat(peer.id, &request).await?;
-    applied.clear();
+    *report = Report::default();
     for task in response.tasks {
-        let Task::Terms { share, terms } = task;
-        // The owner's signature decides, not the tracker: a peer drops nothing on a tracker's word.
-        let Ok(terms) = SignedTerms::verify(&terms, share) else {
-            tracing::warn!(%share, "the tracker sent terms that the share's key did not sign");
-            continue;
-        };
-        let issued_ms = terms.terms.issued_ms;
         let storage = Arc::clone(peer);
-        match blocking(move || storage.storage.put_terms(terms)).await {
-            Ok(()) => applied.push(AppliedTerms { share, issued_ms }),
-            Err(error) => tracing::error!(%share, %error, "cannot take over the share's terms"),
+        match task {
+            Task::Terms { share, terms } => {
+                // The owner's signature decides, not the tracker: a peer drops nothing on a tracker's word.
+                let Ok(terms) = SignedTerms::verify(&terms, share) else {
+                    tracing::warn!(%share, "the tracker sent terms that the share's key did not sign");
+                    continue;
+                };
+                let issued_ms = terms.terms.issued_ms;
+                match blocking(move || storage.storage.put_terms(terms)).await {
+                    Ok(()) => report.applied.push(AppliedTerms { share, issued_ms }),
+                    Err(error) => tracing::error!(%share, %error, "cannot take over the share's terms"),
+                }
+            }
+            Task::Verify(ShareChunks { share, chunks }) => {
+                match blocking(move || storage.storage.check_again(share, &chunks)).await {
+                    Ok(lost) if lost.is_empty() => {}
+                    Ok(chunks) => report.lost.push(ShareChunks { share, chunks }),
+                    Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),
+                }
+            }
         }
     }
     Ok(())

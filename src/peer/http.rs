@@ -5,20 +5,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use futures_util::stream;
-use serde::Deserialize;
 use swarmdrop_core::api::{
     Blob, CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse, OfferRequest,
     OfferResponse, Problem, ProblemKind, Role,
 };
-use swarmdrop_core::id::{ChunkId, Secret, ShareId};
+use swarmdrop_core::grant::Operation;
+use swarmdrop_core::id::{ChunkId, ShareId};
 use swarmdrop_core::limits::{CHUNK_LOG2_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, TAG_BYTES};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::access_matches;
@@ -27,11 +26,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::chunk_store::read_piece;
+use super::grants::{KnownGrant, Pusher};
 use super::share_store::Held;
 use super::storage::disk_refusal;
 use super::{Peer, metrics};
 use crate::clock;
-use crate::server::{Access, Id, JsonBody, Refusal, described, next_frame};
+use crate::server::{Client, Credential, Frames, Id, LargeJsonBody, Refusal, denied, described};
 use crate::task::blocking;
 
 /// The bytes of an arriving chunk are written in pieces of this size.
@@ -41,6 +41,7 @@ const WRITE_BYTES: usize = 256 << 10;
 #[openapi(info(
     title = "swarmdrop peer",
     description = "Stores and serves sealed chunks. Errors are RFC 9457 problem documents.",
+    version = "1",
     license(name = "MIT OR Apache-2.0")
 ))]
 struct ApiDoc;
@@ -57,59 +58,63 @@ pub(super) fn router(peer: Arc<Peer>) -> Router {
     described(routes, peer)
 }
 
-/// Is the peer ready for a share? It reserves space, and says which chunks it holds already.
+/// Is the peer ready for a share? It reserves space, and says which chunks it holds already. Needs the grant.
 #[utoipa::path(post, path = "/v1/shares/{id}/offer", params(("id" = String, Path, description = "share id")),
     request_body = OfferRequest, responses((status = 200, body = OfferResponse), (status = "default", body = Problem)))]
 async fn offer(
     State(peer): State<Arc<Peer>>,
-    Id(share): Id<ShareId>,
-    JsonBody(request): JsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
+    Pusher { share }: Pusher,
+    LargeJsonBody(request, _turn): LargeJsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
 ) -> Result<Json<OfferResponse>, Refusal> {
     let held = blocking(move || peer.storage.offer(share, &request)).await?;
     Ok(Json(OfferResponse { held }))
 }
 
-#[derive(Debug, Deserialize)]
-struct PutQuery {
-    share: String,
-}
-
-/// Store a chunk of a share that was offered. The body must hash to the id.
+/// Store a chunk of a share that was offered. The body must hash to the id. Needs the grant.
 #[utoipa::path(put, path = "/v1/chunks/{id}", request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    params(("id" = String, Path, description = "chunk id"), ("share" = String, Query, description = "share id")),
+    params(("id" = String, Path, description = "chunk id")),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn put_chunk(
     State(peer): State<Arc<Peer>>,
     Id(id): Id<ChunkId>,
-    query: Result<Query<PutQuery>, QueryRejection>,
+    credential: Credential,
     request: Request,
 ) -> Result<StatusCode, Refusal> {
-    let bad = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
-    let query = query.map_err(|error| bad(error.body_text()))?;
-    let share: ShareId = query.share.parse().map_err(|error| bad(format!("{error}")))?;
+    let grant = peer.grants.find(credential.expose())?;
     let body = request.into_body();
-    let bytes = body.size_hint().exact().ok_or_else(|| bad("Content-Length is needed".into()))?;
+    let length = || Refusal::new(ProblemKind::BadRequest, "Content-Length is needed");
+    let bytes = body.size_hint().exact().ok_or_else(length)?;
     if bytes > (1 << CHUNK_LOG2_MAX) + TAG_BYTES as u64 {
         return Err(Refusal::new(ProblemKind::TooLarge, "a sealed chunk has at most 16 MiB and 16 bytes"));
     }
     peer.metrics.chunk_puts.inc();
-    let wanted = !peer.storage.chunks.contains(&id);
-    let admitted = if wanted { peer.storage.admit(share, bytes) } else { Ok(()) };
-    if !wanted || admitted.is_err() {
+    let admitted = admit(&peer, &grant, id, bytes);
+    if !matches!(admitted, Ok(true)) {
         // An answer that comes before the end of the body can be lost when the connection closes.
-        discard(body).await?;
-        return admitted.map(|()| StatusCode::NO_CONTENT);
+        let mut frames = Frames::of(body);
+        while frames.next().await?.is_some() {}
+        return admitted.map(|_| StatusCode::NO_CONTENT);
     }
     let _turn = peer.uploads.acquire().await;
-    receive(&peer, share, id, bytes, body).await?;
+    let stored = receive(&peer, grant.share(), id, bytes, body).await;
+    if !matches!(stored, Ok(true)) {
+        grant.refund(bytes);
+        return stored.map(|_| StatusCode::NO_CONTENT);
+    }
     peer.metrics.chunks_stored.inc();
     peer.metrics.bytes_stored.inc_by(bytes);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn discard(mut body: Body) -> Result<(), Refusal> {
-    while next_frame(&mut body).await?.is_some() {}
-    Ok(())
+/// Whether the chunk is to be taken, paid for by the grant. One that another share sent is taken again:
+/// whoever claims it for a share must have shown its bytes.
+fn admit(peer: &Peer, grant: &KnownGrant, id: ChunkId, bytes: u64) -> Result<bool, Refusal> {
+    grant.check(grant.share(), Operation::Push, peer.id, None)?;
+    let wanted = peer.storage.admit(grant.share(), id, bytes)?;
+    if wanted {
+        grant.charge(bytes)?;
+    }
+    Ok(wanted)
 }
 
 /// Writes the body piece by piece: the memory that an upload takes does not depend on its chunk's size.
@@ -118,13 +123,14 @@ async fn receive(
     share: ShareId,
     id: ChunkId,
     bytes: u64,
-    mut body: Body,
-) -> Result<(), Refusal> {
+    body: Body,
+) -> Result<bool, Refusal> {
     let disk = |error: io::Error| disk_refusal(&error);
     let store = Arc::clone(peer);
     let mut arriving = blocking(move || store.storage.chunks.begin()).await.map_err(disk)?;
     let mut piece = Vec::with_capacity(WRITE_BYTES);
-    while let Some(frame) = next_frame(&mut body).await? {
+    let mut frames = Frames::of(body);
+    while let Some(frame) = frames.next().await? {
         piece.extend_from_slice(&frame);
         if piece.len() >= WRITE_BYTES {
             (arriving, piece) = blocking(move || {
@@ -217,38 +223,43 @@ fn requested_range(headers: &HeaderMap, bytes: u64) -> Result<Option<Range<u64>>
 }
 
 /// Keep a share: answers with nothing missing only when its chunks are verified and on stable storage.
+/// Needs the grant.
 #[utoipa::path(put, path = "/v1/shares/{id}/manifest", params(("id" = String, Path, description = "share id")),
     request_body = CommitRequest, responses((status = 200, body = CommitResponse), (status = "default", body = Problem)))]
 async fn commit(
     State(peer): State<Arc<Peer>>,
-    Id(share): Id<ShareId>,
-    JsonBody(request): JsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
+    Pusher { share }: Pusher,
+    LargeJsonBody(request, _turn): LargeJsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<Json<CommitResponse>, Refusal> {
     let missing = blocking(move || peer.storage.commit(share, request)).await?;
     Ok(Json(CommitResponse { missing }))
 }
 
-/// Manifest and terms of a share. Needs `Authorization: Bearer ACCESS`.
+/// Manifest and terms of a share. Needs `Authorization: Bearer ACCESS`, or
+/// a grant to copy and the certificate of the peer that it belongs to.
 #[utoipa::path(get, path = "/v1/shares/{id}/manifest", params(("id" = String, Path, description = "share id")),
     responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)))]
 async fn manifest(
     State(peer): State<Arc<Peer>>,
     Id(share): Id<ShareId>,
-    Access(access): Access,
+    Extension(client): Extension<Client>,
+    credential: Credential,
 ) -> Result<Json<ManifestResponse>, Refusal> {
-    let (held, manifest) = read_share(&peer, share, &access).await?;
+    let (held, manifest) = read_share(&peer, share, &credential, client).await?;
     Ok(Json(ManifestResponse { manifest: Blob(manifest.encoded().to_vec()), terms: held.terms.token }))
 }
 
-/// Which chunks of a share are held here. Needs `Authorization: Bearer ACCESS`.
+/// Which chunks of a share are held here. Needs `Authorization: Bearer ACCESS`, or
+/// a grant to copy and the certificate of the peer that it belongs to.
 #[utoipa::path(get, path = "/v1/shares/{id}/chunks", params(("id" = String, Path, description = "share id")),
     responses((status = 200, body = HoldingResponse), (status = "default", body = Problem)))]
 async fn holding(
     State(peer): State<Arc<Peer>>,
     Id(share): Id<ShareId>,
-    Access(access): Access,
+    Extension(client): Extension<Client>,
+    credential: Credential,
 ) -> Result<Json<HoldingResponse>, Refusal> {
-    let (held, manifest) = read_share(&peer, share, &access).await?;
+    let (held, manifest) = read_share(&peer, share, &credential, client).await?;
     let mut chunks = held.chunks;
     for (index, id) in manifest.chunks() {
         if !peer.storage.chunks.contains(&id) {
@@ -258,11 +269,23 @@ async fn holding(
     Ok(Json(HoldingResponse { chunks }))
 }
 
-/// A share that is held here, for whoever shows its access token.
-async fn read_share(peer: &Arc<Peer>, share: ShareId, access: &Secret) -> Result<(Held, Manifest), Refusal> {
+/// A share that is held here, for whoever shows its access token, or is a peer that the tracker has copy it.
+async fn read_share(
+    peer: &Arc<Peer>,
+    share: ShareId,
+    credential: &Credential,
+    client: Client,
+) -> Result<(Held, Manifest), Refusal> {
     let held = peer.storage.shares.get(share);
+    let held = match credential.secret() {
+        Ok(access) => held.filter(|held| access_matches(&access, &held.terms.terms.access_sha256)),
+        Err(_) => {
+            let grant = peer.grants.find(credential.expose())?;
+            grant.check(share, Operation::Copy, peer.id, client.peer)?;
+            held
+        }
+    };
     let held = held
-        .filter(|held| access_matches(access, &held.terms.terms.access_sha256))
         .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
     let store = Arc::clone(peer);
     let manifest = blocking(move || store.storage.shares.manifest(share)).await;
@@ -272,19 +295,21 @@ async fn read_share(peer: &Arc<Peer>, share: ShareId, access: &Secret) -> Result
 /// Who answers here.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, body = Health)))]
 async fn health(State(peer): State<Arc<Peer>>) -> Json<Health> {
-    Json(Health {
-        role: Role::Peer,
-        id: peer.id.to_string(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        now_ms: clock::now_ms(),
-    })
+    Json(Health { role: Role::Peer, id: peer.id.to_string(), now_ms: clock::now_ms() })
 }
 
-/// Counters and gauges in the OpenMetrics text format.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
-async fn show_metrics(State(peer): State<Arc<Peer>>) -> impl IntoResponse {
+/// Counters and gauges in the OpenMetrics text format, for this machine only.
+#[utoipa::path(get, path = "/metrics",
+    responses((status = 200, body = String), (status = "default", body = Problem)))]
+async fn show_metrics(
+    State(peer): State<Arc<Peer>>,
+    Extension(client): Extension<Client>,
+) -> Result<impl IntoResponse, Refusal> {
+    if !client.is_local {
+        return Err(denied());
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], metrics::render(&peer))
+    Ok(([(CONTENT_TYPE, content_type)], metrics::render(&peer)))
 }
 
 #[cfg(test)]

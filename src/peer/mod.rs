@@ -1,6 +1,7 @@
 //! A peer: stores chunks and serves them. It cannot tell what it stores.
 
 mod chunk_store;
+mod grants;
 mod heartbeat;
 mod http;
 mod metrics;
@@ -13,17 +14,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::PeerId;
+use swarmdrop_core::id::{PeerId, TrackerId};
 use swarmdrop_core::limits::UPLOADS_MAX;
 use swarmdrop_core::link::Invite;
 use tokio::sync::Semaphore;
 
 use crate::client::{ClientError, Http, TrackerClient};
-use crate::context::{check_tracker, tracker_failure};
+use crate::context::tracker_failure;
 use crate::failure::{Failure, Kind};
-use crate::identity::Identity;
-use crate::server;
+use crate::identity;
+use crate::server::{self, Front};
 use crate::task::Tasks;
+use crate::tls;
+use grants::Grants;
 use storage::{Bounds, Storage};
 
 /// How to run a peer.
@@ -71,16 +74,19 @@ struct Peer {
     public_addr: Option<SocketAddr>,
     port: u16,
     storage: Storage,
+    grants: Grants,
     tracker: TrackerClient,
+    tracker_id: TrackerId,
     uploads: Semaphore,
     metrics: metrics::Metrics,
 }
 
 /// Starts a peer: serves, and registers with the tracker.
 pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Failure> {
-    let identity = Identity::open(&config.data)?;
+    let (identity, lock) = identity::take(&config.data)?;
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
     let storage = Storage::open(&config.data.join("store"), bounds)?;
+    let front = Front { tls: Arc::new(tls::server_config(&identity, None)?), proxies: Vec::new() };
     let (listener, address) = server::listen(config.listen).await?;
     let peer = Arc::new(Peer {
         id: identity.peer_id(),
@@ -89,7 +95,9 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         public_addr: config.public_addr,
         port: address.port(),
         storage,
-        tracker: TrackerClient::new(Http::default(), &config.invite.tracker),
+        grants: Grants::default(),
+        tracker: TrackerClient::of_invite(Http::new(Some(&identity))?, &config.invite),
+        tracker_id: config.invite.tracker_id,
         uploads: Semaphore::new(UPLOADS_MAX),
         metrics: metrics::Metrics::default(),
     });
@@ -98,10 +106,10 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let router = http::router(Arc::clone(&peer));
     let serving = tasks.clone();
     tasks.spawn("peer", async move {
-        server::serve(listener, router, serving).await;
-        drop(identity);
+        server::serve(listener, router, front, serving).await;
+        drop(lock);
     });
-    match join(&peer, &config.invite).await {
+    match join(&peer).await {
         Ok((every, announced)) => {
             let stop = tasks.stop_token().clone();
             tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(&peer), every, stop));
@@ -122,13 +130,12 @@ impl RunningPeer {
     }
 }
 
-/// Checks that the invite's own tracker answers, and registers there. While nobody answers it tries
-/// on: machines start in any order.
-async fn join(peer: &Peer, invite: &Invite) -> Result<(Duration, Vec<String>), Failure> {
+/// Registers with the tracker. While nobody answers it tries on: machines start in any order.
+async fn join(peer: &Peer) -> Result<(Duration, Vec<String>), Failure> {
     let mut told = false;
-    let health = loop {
-        match peer.tracker.health().await {
-            Ok(health) => break health,
+    loop {
+        match heartbeat::register(peer).await {
+            Ok(registered) => return Ok(registered),
             Err(error @ ClientError::Unreachable { .. }) => {
                 if !told {
                     tracing::warn!("the tracker at {error}; trying until it answers");
@@ -136,13 +143,15 @@ async fn join(peer: &Peer, invite: &Invite) -> Result<(Duration, Vec<String>), F
                 }
                 tokio::time::sleep(heartbeat::RETRY).await;
             }
-            Err(error) => return Err(tracker_failure(&error)),
+            Err(error) => return Err(not_joined(&error)),
         }
-    };
-    check_tracker(&health, invite)?;
-    heartbeat::register(peer).await.map_err(|error| match error.problem() {
+    }
+}
+
+fn not_joined(error: &ClientError) -> Failure {
+    match error.problem() {
         Some(ProblemKind::PeerUnreachable) => Failure::new(Kind::Network, error.to_string())
             .next("Open the port in the firewall, or say where others reach this peer with --public-addr."),
-        _ => tracker_failure(&error),
-    })
+        _ => tracker_failure(error),
+    }
 }

@@ -37,9 +37,9 @@ pub(super) struct Held {
 }
 
 impl ShareStore {
-    /// Opens the shares below `root` and shows each manifest to `visit`. A share whose files are
+    /// Opens the shares below `root` and shows each to `visit`. A share whose files are
     /// damaged is reported and left alone.
-    pub(super) fn open(root: &Path, visit: impl Fn(&Manifest)) -> Result<Self, Failure> {
+    pub(super) fn open(root: &Path, visit: impl Fn(&Manifest, &ChunkSet)) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the shares in", root, &error);
         durable::create_private_folder(root).map_err(failed)?;
         let mut shares = HashMap::new();
@@ -49,7 +49,7 @@ impl ShareStore {
             let Some(share) = id else { continue };
             match read_held(&path, share) {
                 Some((held, manifest)) => {
-                    visit(&manifest);
+                    visit(&manifest, &held.chunks);
                     shares.insert(share, held);
                 }
                 None => tracing::error!(path = %path.display(), "a share's files are damaged"),
@@ -103,19 +103,14 @@ impl ShareStore {
         Ok(true)
     }
 
-    /// Forgets a share; the ids of those of its chunks that no other share claims.
+    /// Forgets a share; the chunks that it held here.
     pub(super) fn remove(&self, share: ShareId) -> io::Result<Vec<ChunkId>> {
         let manifest = self.manifest(share)?;
-        let mut orphans: HashMap<ChunkId, ()> = manifest.chunks().map(|(_, id)| (id, ())).collect();
-        for other in self.ids().into_iter().filter(|&other| other != share) {
-            for (_, id) in self.manifest(other)?.chunks() {
-                orphans.remove(&id);
-            }
-        }
+        let held = self.get(share).map(|held| held.chunks);
         fs::remove_dir_all(self.folder(share))?;
         durable::sync_folder(&self.root)?;
         self.shares.lock().remove(&share);
-        Ok(orphans.into_keys().collect())
+        Ok(held.iter().flat_map(ChunkSet::iter).map(|index| manifest.chunk(index)).collect())
     }
 
     fn folder(&self, share: ShareId) -> PathBuf {

@@ -50,8 +50,10 @@ impl Storage {
     /// Opens what the peer holds below `root`.
     pub(super) fn open(root: &Path, bounds: Bounds) -> Result<Self, Failure> {
         let chunks = ChunkStore::open(root)?;
-        let trust = |manifest: &Manifest| manifest.chunks().for_each(|(_, id)| chunks.mark_verified(&id));
-        let shares = ShareStore::open(&root.join("shares"), trust)?;
+        let claim = |manifest: &Manifest, held: &ChunkSet| {
+            chunks.claim(held.iter().map(|index| manifest.chunk(index)));
+        };
+        let shares = ShareStore::open(&root.join("shares"), claim)?;
         Ok(Self { chunks, shares, bounds, uploads: Mutex::default() })
     }
 
@@ -79,13 +81,15 @@ impl Storage {
             return Err(bad("the chunks are those of another number of chunks"));
         }
         let mut held = ChunkSet::empty(geometry.chunk_count());
-        let mut arrived = HashSet::new();
+        let before = self.uploads.lock().remove(&share);
+        let mut arrived = before.map_or_else(HashSet::new, |upload| upload.arrived);
         for run in &request.known {
             for (index, id) in
                 run.chunks(&geometry).ok_or_else(|| bad("a known chunk is none of the share"))?
             {
-                let here = self.chunks.verify(&id, geometry.sealed_len(index));
-                if here.map_err(|error| Refusal::internal(&error))? {
+                let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
+                let here = || self.chunks.verify(&id, geometry.sealed_len(index));
+                if may_have && here().map_err(|error| Refusal::internal(&error))? {
                     held.insert(index);
                     arrived.insert(id);
                 }
@@ -93,7 +97,6 @@ impl Storage {
         }
         let missing = request.chunks.minus(&held);
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
-        self.uploads.lock().remove(&share);
         let free = self.usage().map_err(|error| Refusal::internal(&error))?.free_bytes;
         if needed > free {
             let detail = format!("{needed} bytes are needed, {free} are free");
@@ -104,37 +107,47 @@ impl Storage {
         Ok(held)
     }
 
-    /// Whether a chunk of this many bytes may arrive for the share; no more than was promised.
-    pub(super) fn admit(&self, share: ShareId, bytes: u64) -> Result<(), Refusal> {
+    /// Whether a share may count on a chunk that it has not sent to this process. Ids are no secret to those
+    /// who can read a share: what another share holds must be sent, to prove that it is there to be sent.
+    fn may_claim_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
+        !self.chunks.is_claimed(id) || self.shares.get(share).is_some()
+    }
+
+    /// Whether a chunk of this many bytes is still to arrive for the share; no more than was promised.
+    pub(super) fn admit(&self, share: ShareId, id: ChunkId, bytes: u64) -> Result<bool, Refusal> {
         let mut uploads = self.uploads.lock();
         let upload = uploads
             .get_mut(&share)
             .ok_or_else(|| Refusal::new(ProblemKind::Conflict, "the share was not offered here first"))?;
         upload.touched = Instant::now();
+        if upload.arrived.contains(&id) {
+            return Ok(false);
+        }
         if bytes > upload.reserved_bytes {
             return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than were offered"));
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Takes a chunk that has arrived.
+    /// Takes a chunk that has arrived; whether it had not arrived before.
     pub(super) fn put(
         &self,
         share: ShareId,
         id: ChunkId,
         bytes: u64,
         arriving: super::chunk_store::Arriving,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         self.chunks.finish(id, arriving).map_err(|error| match error {
             PutError::HashMismatch(_) => Refusal::new(ProblemKind::HashMismatch, error.to_string()),
             PutError::Io(error) => disk_refusal(&error),
         })?;
-        if let Some(upload) = self.uploads.lock().get_mut(&share)
-            && upload.arrived.insert(id)
-        {
+        let mut uploads = self.uploads.lock();
+        let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
+        let is_new = upload.arrived.insert(id);
+        if is_new {
             upload.reserved_bytes = upload.reserved_bytes.saturating_sub(bytes);
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Keeps a share for good: every chunk that is to be here is verified and synced before this
@@ -159,8 +172,14 @@ impl Storage {
         }
         let mut missing = ChunkSet::empty(geometry.chunk_count());
         let mut present = Vec::new();
+        let arrived =
+            self.uploads.lock().get(&share).map(|upload| upload.arrived.clone()).unwrap_or_default();
         for index in request.chunks.iter() {
             let id = manifest.chunk(index);
+            if !arrived.contains(&id) && !self.may_claim_unseen(share, &id) {
+                missing.insert(index);
+                continue;
+            }
             match self.chunks.verify(&id, geometry.sealed_len(index)) {
                 Ok(true) => present.push(id),
                 Ok(false) => missing.insert(index),
@@ -169,12 +188,35 @@ impl Storage {
         }
         if missing.is_empty() {
             self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;
+            let none = || ChunkSet::empty(geometry.chunk_count());
+            let before = self.shares.get(share).map_or_else(none, |held| held.chunks);
+            let (new, gone) = (request.chunks.minus(&before), before.minus(&request.chunks));
             let commit = self.shares.commit(&manifest, terms, request.chunks);
             commit.map_err(|error| disk_refusal(&error))?;
+            self.chunks.claim(new.iter().map(|index| manifest.chunk(index)));
+            let gone = gone.iter().map(|index| manifest.chunk(index)).collect();
+            self.release(gone).map_err(|error| disk_refusal(&error))?;
             self.uploads.lock().remove(&share);
             tracing::info!(%share, chunks = present.len(), "share committed");
         }
         Ok(missing)
+    }
+
+    /// Reads chunks of a share again; those that are damaged or gone. Damaged ones are removed.
+    pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<ChunkSet> {
+        let mut lost = ChunkSet::empty(chunks.chunk_count());
+        let Some(held) = self.shares.get(share) else { return Ok(chunks.clone()) };
+        let manifest = self.shares.manifest(share)?;
+        if held.chunks.chunk_count() != chunks.chunk_count() {
+            return Ok(lost);
+        }
+        for index in chunks.iter() {
+            if !self.chunks.check_again(&manifest.chunk(index), manifest.geometry().sealed_len(index))? {
+                tracing::warn!(%share, %index, "a chunk was damaged or gone");
+                lost.insert(index);
+            }
+        }
+        Ok(lost)
     }
 
     /// Takes over newer terms, and drops the share if they say so; whether the share is known.
@@ -195,9 +237,14 @@ impl Storage {
         if !self.shares.get(share).is_some_and(|held| held.terms.terms.is_over(now_ms)) {
             return Ok(());
         }
-        let orphans = self.shares.remove(share)?;
-        tracing::info!(%share, chunks = orphans.len(), "share dropped");
-        for id in orphans {
+        let held = self.shares.remove(share)?;
+        tracing::info!(%share, chunks = held.len(), "share dropped");
+        self.release(held)
+    }
+
+    /// Lets go of a share's chunks: those that no other share holds or sends are removed.
+    fn release(&self, chunks: Vec<ChunkId>) -> io::Result<()> {
+        for id in self.chunks.release(chunks.into_iter()) {
             let arriving = self.uploads.lock().values().any(|upload| upload.arrived.contains(&id));
             if !arriving {
                 self.chunks.remove(&id)?;

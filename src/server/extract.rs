@@ -4,15 +4,19 @@ use std::str::FromStr;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::Secret;
-use swarmdrop_core::limits::BODY_IDLE_TIMEOUT;
+use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, LARGE_BODIES_MAX};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::Refusal;
+use super::pace::Pace;
 
 /// The `{id}` of the path.
 #[derive(Debug)]
@@ -33,20 +37,46 @@ where
     }
 }
 
-/// The access token of the `Authorization: Bearer` header.
+/// The credential of the `Authorization: Bearer` header: a token, a grant, or an access token.
+#[derive(Debug)]
+pub struct Credential(Zeroizing<String>);
+
+impl Credential {
+    /// The text, for a grant.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The secret, for tokens and access tokens.
+    pub fn secret(&self) -> Result<Secret, Refusal> {
+        Secret::parse(&self.0).map_err(|_| denied())
+    }
+}
+
+/// The one refusal of every credential: whoever guesses learns nothing from it.
+pub fn denied() -> Refusal {
+    Refusal::new(ProblemKind::AccessDenied, "the request needs a credential that allows it")
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Credential {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let credential = header.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(denied)?;
+        Ok(Self(Zeroizing::new(credential.to_owned())))
+    }
+}
+
+/// The access token of a share.
 #[derive(Debug)]
 pub struct Access(pub Secret);
 
 impl<S: Send + Sync> FromRequestParts<S> for Access {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        header
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .and_then(|token| Secret::parse(token).ok())
-            .map(Self)
-            .ok_or_else(|| Refusal::new(ProblemKind::AccessDenied, "the share's access token is needed"))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        Credential::from_request_parts(parts, state).await?.secret().map(Self)
     }
 }
 
@@ -62,21 +92,61 @@ where
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let bytes = collect(request.into_body(), MAX).await?;
-        let parsed = serde_json::from_slice(&bytes);
-        parsed.map(Self).map_err(|error| Refusal::new(ProblemKind::BadRequest, error.to_string()))
+        read_json(request, MAX).await.map(Self)
     }
 }
 
-/// Reads a body of at most `max` bytes; a length over it is refused before anything is read.
-async fn collect(mut body: Body, max: usize) -> Result<Vec<u8>, Refusal> {
+/// A JSON body that may be large. Few large ones are in memory at once: the value keeps its turn.
+#[derive(Debug)]
+pub struct LargeJsonBody<T, const MAX: usize>(pub T, pub Option<SemaphorePermit<'static>>);
+
+static TURNS: Semaphore = Semaphore::const_new(LARGE_BODIES_MAX);
+
+impl<T, S, const MAX: usize> FromRequest<S> for LargeJsonBody<T, MAX>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let is_small =
+            request.body().size_hint().upper().is_some_and(|len| len <= JSON_BODY_BYTES_MAX as u64);
+        let turn = match is_small {
+            true => None,
+            false => Some(TURNS.acquire().await.map_err(|error| Refusal::internal(&error))?),
+        };
+        Ok(Self(read_json(request, MAX).await?, turn))
+    }
+}
+
+async fn read_json<T: DeserializeOwned>(request: Request, max: usize) -> Result<T, Refusal> {
+    let headers = request.headers();
+    let says = |name| headers.get(name).map(|value| value.as_bytes());
+    let is_json = |value: &[u8]| {
+        let kind = value.split(|&byte| byte == b';').next().unwrap_or(value);
+        kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    };
+    // A browser asks before it sends JSON to another site, so a page cannot slip a request in. What is
+    // compressed is never unpacked: a small body cannot become a large one.
+    if !says(CONTENT_TYPE).is_some_and(is_json) || says(CONTENT_ENCODING).is_some() {
+        return Err(Refusal::new(ProblemKind::UnsupportedMediaType, "send application/json, uncompressed"));
+    }
+    let bytes = collect(request.into_body(), max).await?;
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(ProblemKind::BadRequest, error.to_string()))
+}
+
+/// Reads a body of at most `max` bytes; a length over it is refused before anything is read, and memory
+/// is taken as the bytes come.
+async fn collect(body: Body, max: usize) -> Result<Vec<u8>, Refusal> {
     let too_large = || Refusal::new(ProblemKind::TooLarge, format!("at most {max} bytes are taken"));
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max {
         return Err(too_large());
     }
-    let mut bytes = Vec::with_capacity(announced);
-    while let Some(frame) = next_frame(&mut body).await? {
+    let mut bytes = Vec::new();
+    let mut frames = Frames::of(body);
+    while let Some(frame) = frames.next().await? {
         if bytes.len() + frame.len() > max {
             return Err(too_large());
         }
@@ -85,18 +155,36 @@ async fn collect(mut body: Body, max: usize) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-/// The next piece of a body; a sender that stalls is refused.
-pub async fn next_frame(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
-    let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
-    loop {
-        match tokio::time::timeout(BODY_IDLE_TIMEOUT, body.frame()).await {
-            Err(_) => return Err(refuse("the body stalled".into())),
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(error))) => return Err(refuse(format!("the body broke off: {error}"))),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
+/// The pieces of a body; a sender that stalls or trickles is refused.
+#[derive(Debug)]
+pub struct Frames {
+    body: Body,
+    pace: Pace,
+}
+
+impl Frames {
+    /// Reads this body.
+    pub fn of(body: Body) -> Self {
+        Self { body, pace: Pace::default() }
+    }
+
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
+        loop {
+            let asked = Instant::now();
+            let frame = tokio::time::timeout(self.pace.patience(), self.body.frame()).await;
+            let data = match frame {
+                Err(_) => Bytes::new(),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => return Err(refuse(format!("the body broke off: {error}"))),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            };
+            if !self.pace.note(asked.elapsed(), data.len() as u64) {
+                return Err(refuse("the body came too slowly".into()));
+            }
+            if !data.is_empty() {
+                return Ok(Some(data));
             }
         }
     }

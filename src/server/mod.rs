@@ -1,46 +1,80 @@
-//! The HTTP server under tracker and peer: listener, limits, problem documents, graceful stop.
+//! The HTTP server under tracker and peer: listener, TLS, limits, problem documents, graceful stop.
 
+mod connections;
 mod extract;
+mod pace;
 mod problem;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_TYPE, FORWARDED};
 use axum::response::Response;
 use axum::routing::get;
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use swarmdrop_core::address::canonical;
 use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::limits::{CONNECTIONS_MAX, DRAIN_TIMEOUT, HEADER_TIMEOUT};
+use swarmdrop_core::id::PeerId;
+use swarmdrop_core::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use extract::{Access, Id, JsonBody, next_frame};
+use connections::{Busy, Connections, Place};
+use pace::Paced;
+
+pub use extract::{Access, Credential, Frames, Id, JsonBody, LargeJsonBody, denied};
 pub use problem::Refusal;
 
 use crate::failure::{Failure, Kind};
 use crate::task::Tasks;
+use crate::tls;
 
-/// Largest request head: ids and tokens fit many times over.
-const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Pause after a failed accept (out of descriptors, say), so that the loop does not spin.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// The first byte of a TLS connection: a handshake record (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+/// What somebody from afar hears who does not speak TLS.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 37\r\n\
+    Connection: close\r\n\r\nThis port speaks TLS: use https://.\r\n";
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Where a request came from.
+/// Where a request came from, and who sent it.
 #[derive(Debug, Clone, Copy)]
-pub struct RemoteAddr(pub SocketAddr);
+pub struct Client {
+    /// The client's address; behind a declared proxy, the one that the proxy names.
+    pub ip: IpAddr,
+    /// The peer that the client proved to be by its certificate.
+    pub peer: Option<PeerId>,
+    /// Whether it came from this machine, and from nobody behind a proxy.
+    pub is_local: bool,
+}
+
+/// What stands between the network and the routes.
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// Keys and certificates.
+    pub tls: Arc<ServerConfig>,
+    /// Machines that speak plain HTTP for others, whose addresses they name in `X-Forwarded-For`.
+    pub proxies: Vec<IpAddr>,
+}
 
 /// Starts to listen; says in words what to do if it cannot.
 pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
@@ -62,39 +96,52 @@ pub fn described<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, sta
 }
 
 /// Serves until `tasks` is told to stop, then finishes what is in flight.
-pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks) {
+pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: Tasks) {
     let router = router
         .fallback(|| async { Refusal::new(ProblemKind::NoRoute, "no such path") })
         .method_not_allowed_fallback(|| async {
             Refusal::new(ProblemKind::MethodNotAllowed, "the path has no such method")
         })
         .layer(CatchPanicLayer::custom(problem::after_panic));
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Connections::new();
     let graceful = GracefulShutdown::new();
     let stop = tasks.stop_token().clone();
     loop {
-        // The permit comes first: connections over the limit wait in the backlog, not in memory.
-        let accepted = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, stream) = tokio::select! {
+        let (stream, remote) = tokio::select! {
             () = stop.cancelled() => break,
-            (permit, accepted) = accepted => match accepted {
-                Ok((stream, remote)) => (permit, (stream, remote)),
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
+                    connections.make_room();
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                     continue;
                 }
             },
         };
-        let connection = serve_connection(stream.0, RemoteAddr(stream.1), router.clone(), &graceful);
+        let remote = canonical(remote.ip());
+        let Some(place) = connections.admit(remote, front.proxies.contains(&remote)) else {
+            tracing::debug!(%remote, "too many connections at work: refused another");
+            continue;
+        };
+        let (place, close) = {
+            let close = place.must_close();
+            (Arc::new(place), close)
+        };
+        let connection = Connection {
+            remote,
+            front: front.clone(),
+            router: router.clone(),
+            place,
+            watcher: graceful.watcher(),
+        };
         tasks.spawn("connection", async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+            tokio::select! {
+                () = close.cancelled() => {}
+                ended = connection.serve(stream) => if let Err(error) = ended {
+                    tracing::debug!(%error, %remote, "connection ended");
+                }
             }
-            drop(permit);
         });
     }
     drop(listener);
@@ -103,30 +150,125 @@ pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks) {
     }
 }
 
-fn serve_connection(
-    stream: TcpStream,
-    remote: RemoteAddr,
+/// One connection, from its first byte on.
+struct Connection {
+    remote: IpAddr,
+    front: Front,
     router: Router,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = Result<(), hyper::Error>> + Send + use<> {
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
-        async move { Ok::<Response, Infallible>(answer(router, remote, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX.max(512 << 10))
-        .serve_connection(TokioIo::new(stream), service);
-    graceful.watch(connection)
+    place: Arc<Place>,
+    watcher: Watcher,
 }
 
-async fn answer(router: Router, remote: RemoteAddr, request: Request<Incoming>) -> Response {
+impl Connection {
+    async fn serve(self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut first = [0];
+        if in_time(stream.peek(&mut first)).await? == 0 {
+            return Ok(());
+        }
+        if first[0] == TLS_HANDSHAKE {
+            let acceptor = TlsAcceptor::from(Arc::clone(&self.front.tls));
+            let stream = in_time(acceptor.accept(Paced::new(stream))).await?;
+            let peer = tls::shown_fingerprint(stream.get_ref().1.peer_certificates());
+            return self.speak_http(stream, peer.map(PeerId::from_bytes)).await;
+        }
+        if self.remote.is_loopback() || self.front.proxies.contains(&self.remote) {
+            return self.speak_http(Paced::new(stream), None).await;
+        }
+        let mut stream = stream;
+        in_time(stream.write_all(SPEAK_TLS)).await
+    }
+
+    async fn speak_http<S>(self, stream: S, peer: Option<PeerId>) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (router, place, remote, proxies) = (self.router, self.place, self.remote, self.front.proxies);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let busy = place.busy();
+            let client = client(remote, &proxies, request.headers(), peer);
+            let router = router.clone();
+            async move { Ok::<Response, Infallible>(answer(router, client, request, busy).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        self.watcher.watch(connection).await.map_err(io::Error::other)
+    }
+}
+
+async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, step).await?
+}
+
+fn client(remote: IpAddr, proxies: &[IpAddr], headers: &HeaderMap, peer: Option<PeerId>) -> Client {
+    let forwarded = headers.get_all(X_FORWARDED_FOR).iter().next_back();
+    if proxies.contains(&remote) {
+        // The last entry is the proxy's own; those before it are whatever its client claimed.
+        let named = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+        return Client { ip: named.map_or(remote, canonical), peer, is_local: false };
+    }
+    let relayed = forwarded.is_some() || headers.contains_key(FORWARDED);
+    Client { ip: remote, peer, is_local: remote.is_loopback() && !relayed }
+}
+
+async fn answer(router: Router, client: Client, request: Request<Incoming>, busy: Busy) -> Response {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(remote);
+    request.extensions_mut().insert(client);
     match router.oneshot(request).await {
-        Ok(response) => response,
+        Ok(response) => response.map(|inner| Body::new(BusyBody { inner, _busy: busy })),
         Err(never) => match never {},
+    }
+}
+
+/// A response's body: until it is sent, its connection is at work.
+struct BusyBody {
+    inner: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for BusyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn a_proxys_word_counts_only_if_the_proxy_was_declared() {
+        let (proxy, home): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [127, 0, 0, 1].into());
+        let forwarded = HeaderValue::from_static("1.1.1.1, 8.8.8.8");
+        let headers = HeaderMap::from_iter([(X_FORWARDED_FOR.parse().unwrap(), forwarded)]);
+        let seen = |remote, proxies: &[IpAddr], headers| {
+            let client = client(remote, proxies, headers, None);
+            (client.ip.to_string(), client.is_local)
+        };
+        let none = HeaderMap::new();
+        assert_eq!(seen(proxy, &[proxy], &headers), ("8.8.8.8".into(), false));
+        assert_eq!(seen(proxy, &[], &headers), ("10.0.0.1".into(), false));
+        assert_eq!(seen(home, &[home], &none), ("127.0.0.1".into(), false));
+        assert_eq!(seen(home, &[], &headers), ("127.0.0.1".into(), false));
+        assert_eq!(seen(home, &[], &none), ("127.0.0.1".into(), true));
     }
 }

@@ -31,6 +31,8 @@ const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_s
 pub(super) struct Pushed {
     pub(super) manifest: Manifest,
     pub(super) holders: Vec<(PeerClient, ChunkSet)>,
+    /// What lets the share be published.
+    pub(super) grant: String,
 }
 
 /// What a piece of work came to.
@@ -46,6 +48,7 @@ struct Pusher<'a> {
     terms: &'a SignedTerms,
     progress: &'a Progress,
     machine: Push,
+    grant: Arc<str>,
     peers: HashMap<PeerId, PeerClient>,
     /// The peers in use, with the chunks that each is to hold.
     chunks_of: HashMap<PeerId, ChunkSet>,
@@ -80,6 +83,7 @@ pub(super) async fn push(
     stage.note(format!("to {}", words::count(replicas as u64, "peer")));
     let pusher = Pusher {
         machine: Push::new(geometry, &placement, geometry.chunk_size().window()),
+        grant: open.grant.into(),
         peers: addresses.map(client).collect(),
         chunks_of: HashMap::new(),
         manifest: None,
@@ -120,8 +124,9 @@ impl Pusher<'_> {
     fn offer(&mut self, peer: PeerId) {
         let client = self.peers[&peer].clone();
         let (share, request) = (self.upload.share(), self.offer_request(peer));
+        let grant = Arc::clone(&self.grant);
         self.work.spawn(async move {
-            let answer = with_retries(|| client.offer(share, &request)).await;
+            let answer = with_retries(|| client.offer(share, &grant, &request)).await;
             Outcome::Offered(
                 peer,
                 answer.and_then(|response| of_share(response.held, &request.chunks, &client)),
@@ -148,15 +153,16 @@ impl Pusher<'_> {
         let chunks = self.chunks_of[&peer].clone();
         let client = self.peers[&peer].clone();
         let upload = Arc::clone(self.upload);
+        let grant = Arc::clone(&self.grant);
         self.work.spawn(async move {
             let bytes = sealed.len() as u64;
-            let mut result = with_retries(|| client.put_chunk(upload.share(), id, sealed.clone())).await;
+            let mut result = with_retries(|| client.put_chunk(&grant, id, sealed.clone())).await;
             if result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict)) {
                 // The peer has restarted and forgotten the offer: make it again.
                 let size = ShareSize::from(upload.geometry());
                 let request = OfferRequest { size, chunks, known: upload.known() };
-                result = match client.offer(upload.share(), &request).await {
-                    Ok(_) => client.put_chunk(upload.share(), id, sealed).await,
+                result = match client.offer(upload.share(), &grant, &request).await {
+                    Ok(_) => client.put_chunk(&grant, id, sealed).await,
                     Err(error) => Err(error),
                 };
             }
@@ -177,9 +183,10 @@ impl Pusher<'_> {
         let client = self.peers[&peer].clone();
         let share = self.upload.share();
         let terms = self.terms.token.clone();
+        let grant = Arc::clone(&self.grant);
         self.work.spawn(async move {
             let request = CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms, chunks };
-            let answer = with_retries(|| client.commit(share, &request)).await;
+            let answer = with_retries(|| client.commit(share, &grant, &request)).await;
             let missing = answer.and_then(|response| of_share(response.missing, &request.chunks, &client));
             Outcome::Committed(peer, missing)
         });
@@ -273,6 +280,7 @@ impl Pusher<'_> {
         Pushed {
             manifest: self.manifest.expect("peers commit to a manifest before it is published"),
             holders,
+            grant: self.grant.to_string(),
         }
     }
 }
@@ -301,7 +309,7 @@ fn is_final(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } => false,
         ClientError::Refused { problem, .. } => problem.kind != ProblemKind::Unavailable,
-        ClientError::Protocol { .. } => true,
+        ClientError::Protocol { .. } | ClientError::WrongKey { .. } => true,
     }
 }
 

@@ -8,23 +8,25 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Extension, Json, Router};
 use swarmdrop_core::api::{
-    Health, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList,
-    Problem, PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
+    ComplaintRequest, Health, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse,
+    PeerList, Problem, PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
 };
-use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::auth::{Admin, Admitted, Granted, Joiner, Member, MemberOrAdmin, Observer, Sender};
 use super::{Tracker, metrics};
 use crate::clock;
-use crate::server::{Access, Id, JsonBody, Refusal, RemoteAddr, described};
+use crate::server::{Access, Client, Id, JsonBody, LargeJsonBody, Refusal, described};
 
 #[derive(OpenApi)]
 #[openapi(info(
     title = "swarmdrop tracker",
     description = "Who is alive and who holds what. Errors are RFC 9457 problem documents.",
+    version = "1",
     license(name = "MIT OR Apache-2.0")
 ))]
 struct ApiDoc;
@@ -36,68 +38,77 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
         .routes(routes!(heartbeat))
         .routes(routes!(leave))
         .routes(routes!(open_share))
-        .routes(routes!(publish, look_up))
+        .routes(routes!(publish, look_up, take_down))
         .routes(routes!(put_terms))
+        .routes(routes!(complain))
         .routes(routes!(health))
         .routes(routes!(show_metrics));
     described(routes, tracker)
 }
 
-/// Register a peer, or refresh its registration. The tracker dials the peer back before it answers.
+/// Register a peer, or refresh its registration. Needs the peer's certificate and, the first time, a peer's
+/// token. The tracker dials the peer back before it answers.
 #[utoipa::path(post, path = "/v1/peers", request_body = RegisterRequest,
     responses((status = 200, body = RegisterResponse), (status = "default", body = Problem)))]
 async fn register(
     State(tracker): State<Arc<Tracker>>,
-    Extension(remote): Extension<RemoteAddr>,
+    joiner: Joiner,
+    Extension(client): Extension<Client>,
     JsonBody(request): JsonBody<RegisterRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<RegisterResponse>, Refusal> {
-    tracker.register(request, remote.0.ip()).await.map(Json)
+    tracker.register(&joiner, request, client.ip).await.map(Json)
 }
 
-/// All registered peers.
-#[utoipa::path(get, path = "/v1/peers", responses((status = 200, body = PeerList)))]
-async fn list_peers(State(tracker): State<Arc<Tracker>>) -> Json<PeerList> {
+/// All registered peers. Needs a token.
+#[utoipa::path(get, path = "/v1/peers",
+    responses((status = 200, body = PeerList), (status = "default", body = Problem)))]
+async fn list_peers(State(tracker): State<Arc<Tracker>>, _: Admitted) -> Json<PeerList> {
     Json(tracker.list())
 }
 
-/// A peer says that it is there, and learns what to do.
+/// A peer says that it is there, and learns what to do. Needs its certificate.
 #[utoipa::path(post, path = "/v1/peers/{id}/heartbeat", params(("id" = String, Path, description = "peer id")),
     request_body = HeartbeatRequest,
     responses((status = 200, body = HeartbeatResponse), (status = "default", body = Problem)))]
 async fn heartbeat(
     State(tracker): State<Arc<Tracker>>,
-    Id(id): Id<PeerId>,
+    Member(id): Member,
     JsonBody(request): JsonBody<HeartbeatRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<HeartbeatResponse>, Refusal> {
     tracker.heartbeat(id, request).await.map(Json)
 }
 
-/// A peer goes. What it holds is not forgotten: it may come back.
+/// A peer goes. What it holds is not forgotten: it may come back. Needs its certificate, or the admin's token.
 #[utoipa::path(delete, path = "/v1/peers/{id}", params(("id" = String, Path, description = "peer id")),
     responses((status = 204), (status = "default", body = Problem)))]
-async fn leave(State(tracker): State<Arc<Tracker>>, Id(id): Id<PeerId>) -> Result<StatusCode, Refusal> {
+async fn leave(
+    State(tracker): State<Arc<Tracker>>,
+    MemberOrAdmin(id): MemberOrAdmin,
+) -> Result<StatusCode, Refusal> {
     tracker.leave(id).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// Ask where to push a new share. Nothing is kept: asking again gives the peers of that moment.
+/// Ask where to push a new share, and for the grant to do it. Nothing is kept: asking again gives the peers
+/// of that moment. Needs a sender's token.
 #[utoipa::path(post, path = "/v1/shares", request_body = OpenRequest,
     responses((status = 200, body = OpenResponse), (status = "default", body = Problem)))]
 async fn open_share(
     State(tracker): State<Arc<Tracker>>,
+    _: Sender,
     JsonBody(request): JsonBody<OpenRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<OpenResponse>, Refusal> {
     tracker.open(&request).map(Json)
 }
 
-/// Publish a share that is on its peers' disks. The first manifest of a share is final.
+/// Publish a share that is on its peers' disks. The first manifest of a share is final. Needs the grant.
 #[utoipa::path(put, path = "/v1/shares/{id}", params(("id" = String, Path, description = "share id")),
     request_body = PublishRequest, responses((status = 204), (status = "default", body = Problem)))]
 async fn publish(
     State(tracker): State<Arc<Tracker>>,
-    Id(share): Id<ShareId>,
-    JsonBody(request): JsonBody<PublishRequest, MANIFEST_BODY_BYTES_MAX>,
+    granted: Granted,
+    LargeJsonBody(request, _turn): LargeJsonBody<PublishRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<StatusCode, Refusal> {
-    tracker.publish(share, request).await.map(|()| StatusCode::NO_CONTENT)
+    tracker.publish(&granted, request).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// Look a share up: manifest, terms and sources. Needs `Authorization: Bearer ACCESS`.
@@ -122,20 +133,39 @@ async fn put_terms(
     tracker.replace_terms(share, &request.terms).await.map(|()| StatusCode::NO_CONTENT)
 }
 
+/// Take a share down, whoever owns it: it is not shown any more and cannot come back. Needs the admin's token.
+#[utoipa::path(delete, path = "/v1/shares/{id}", params(("id" = String, Path, description = "share id")),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn take_down(
+    State(tracker): State<Arc<Tracker>>,
+    _: Admin,
+    Id(share): Id<ShareId>,
+) -> Result<StatusCode, Refusal> {
+    tracker.take_down(share).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Tell that a peer served wrong bytes: it is asked to look. Needs `Authorization: Bearer ACCESS`.
+#[utoipa::path(post, path = "/v1/shares/{id}/complaints", params(("id" = String, Path, description = "share id")),
+    request_body = ComplaintRequest, responses((status = 202), (status = "default", body = Problem)))]
+async fn complain(
+    State(tracker): State<Arc<Tracker>>,
+    Id(share): Id<ShareId>,
+    Access(access): Access,
+    JsonBody(request): JsonBody<ComplaintRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<StatusCode, Refusal> {
+    tracker.complain(share, &access, request).await.map(|()| StatusCode::ACCEPTED)
+}
+
 /// Who answers here.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, body = Health)))]
 async fn health(State(tracker): State<Arc<Tracker>>) -> Json<Health> {
-    Json(Health {
-        role: Role::Tracker,
-        id: tracker.id.to_string(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        now_ms: clock::now_ms(),
-    })
+    Json(Health { role: Role::Tracker, id: tracker.id.to_string(), now_ms: clock::now_ms() })
 }
 
-/// Counters and gauges in the OpenMetrics text format.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
-async fn show_metrics(State(tracker): State<Arc<Tracker>>) -> impl IntoResponse {
+/// Counters and gauges in the OpenMetrics text format. From another machine it needs the admin's token.
+#[utoipa::path(get, path = "/metrics",
+    responses((status = 200, body = String), (status = "default", body = Problem)))]
+async fn show_metrics(State(tracker): State<Arc<Tracker>>, _: Observer) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], metrics::render(&tracker).await)
 }

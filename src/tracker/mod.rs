@@ -1,33 +1,47 @@
 //! The tracker: who is alive, who holds what. It never sees a key, a file name or a byte of content.
 
+mod auth;
+mod complaints;
 mod http;
+mod invites;
 mod metrics;
 mod peers;
 mod shares;
 mod store;
+mod tokens;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use swarmdrop_core::grant::TrackerKey;
 use swarmdrop_core::id::TrackerId;
-use swarmdrop_core::link::{Invite, TrackerUrl};
+use swarmdrop_core::link::TrackerUrl;
 use swarmdrop_core::registry::{Registry, Rules};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::client::Http;
 use crate::clock;
 use crate::failure::{Failure, Kind};
-use crate::identity::Identity;
-use crate::server;
+use crate::identity::{self, FolderLock};
+use crate::server::{self, Front};
 use crate::task::Tasks;
+use crate::tls::{self, WebCertificate};
+use complaints::Complaints;
 use store::{SqliteStore, Store, StoreError};
+use tokens::Tokens;
+
+pub use invites::{FirstInvites, Gate};
 
 const DATABASE_FILE: &str = "tracker.db";
 /// How long a share stays known after its end, so that late readers learn that it ended.
 const TOMBSTONE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Registering peers that are dialled back at once; further ones wait.
+const DIALS_MAX: usize = 16;
 
 /// How to run a tracker.
 #[derive(Debug, Clone)]
@@ -40,6 +54,10 @@ pub struct TrackerConfig {
     pub public_url: Option<TrackerUrl>,
     /// When silence of a peer means what.
     pub rules: Rules,
+    /// A certificate for those who do not know its key, as browsers.
+    pub certificate: Option<WebCertificate>,
+    /// Machines that speak plain HTTP to it for others.
+    pub proxies: Vec<IpAddr>,
 }
 
 /// A tracker that listens.
@@ -47,8 +65,12 @@ pub struct TrackerConfig {
 pub struct RunningTracker {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What peers and senders need to join.
-    pub invite: Invite,
+    /// Where peers, senders and receivers reach it.
+    pub url: TrackerUrl,
+    /// Makes invites.
+    pub gate: Gate,
+    /// What the first peers and senders need to join; made at the first start only.
+    pub first: Option<FirstInvites>,
     tasks: Tasks,
 }
 
@@ -57,39 +79,52 @@ struct Tracker {
     id: TrackerId,
     registry: Mutex<Registry>,
     store: Box<dyn Store>,
-    /// To dial a registering peer back.
+    tokens: Tokens,
+    key: TrackerKey,
+    complaints: Complaints,
+    /// To dial registering peers back.
     dialer: Http,
+    dials: Semaphore,
     started: Instant,
     metrics: metrics::Metrics,
 }
 
 /// Starts a tracker.
 pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracker, Failure> {
-    let identity = Identity::open(&config.data)?;
+    let (identity, lock) = identity::take(&config.data)?;
     let database = config.data.join(DATABASE_FILE);
     let store = SqliteStore::open(&database).await.map_err(|error| store_failure(&config, &error))?;
     let mut registry = Registry::new(config.rules);
     for registration in store.peers().await.map_err(|error| store_failure(&config, &error))? {
         registry.load(registration, 0);
     }
-    let tracker = Arc::new(Tracker {
-        id: identity.tracker_id(),
-        registry: Mutex::new(registry),
-        store: Box::new(store),
-        dialer: Http::default(),
-        started: Instant::now(),
-        metrics: metrics::Metrics::default(),
-    });
+    let front = Front {
+        tls: Arc::new(tls::server_config(&identity, config.certificate.as_ref())?),
+        proxies: config.proxies,
+    };
     let (listener, address) = server::listen(config.listen).await?;
     let url = match config.public_url {
         Some(url) => url,
         None => guessed_url(address)?,
     };
-    let invite = Invite { tracker: url, tracker_id: tracker.id, token: None };
+    let gate = Gate::open(&config.data, &identity, &url).await?;
+    let first = gate.first_invites().await?;
+    let tracker = Arc::new(Tracker {
+        id: identity.tracker_id(),
+        registry: Mutex::new(registry),
+        store: Box::new(store),
+        tokens: Tokens::open(&config.data).await?,
+        key: identity.tracker_key(),
+        complaints: Complaints::default(),
+        dialer: Http::new(None)?,
+        dials: Semaphore::new(DIALS_MAX),
+        started: Instant::now(),
+        metrics: metrics::Metrics::default(),
+    });
     let tasks = tasks.child();
-    tasks.spawn("tracker", run(Arc::clone(&tracker), listener, identity, tasks.clone()));
+    tasks.spawn("tracker", run(Arc::clone(&tracker), listener, front, lock, tasks.clone()));
     tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));
-    Ok(RunningTracker { address, invite, tasks })
+    Ok(RunningTracker { address, url, gate, first, tasks })
 }
 
 impl RunningTracker {
@@ -106,11 +141,11 @@ impl Tracker {
     }
 }
 
-/// Holds the identity, and with it the lock on the data folder, for as long as it serves.
-async fn run(tracker: Arc<Tracker>, listener: TcpListener, identity: Identity, tasks: Tasks) {
+/// Holds the lock on the data folder for as long as it serves.
+async fn run(tracker: Arc<Tracker>, listener: TcpListener, front: Front, lock: FolderLock, tasks: Tasks) {
     let router = http::router(tracker);
-    server::serve(listener, router, tasks).await;
-    drop(identity);
+    server::serve(listener, router, front, tasks).await;
+    drop(lock);
 }
 
 async fn keep_house(tracker: Arc<Tracker>, tasks: Tasks) {
@@ -136,7 +171,7 @@ fn store_failure(config: &TrackerConfig, error: &StoreError) -> Failure {
 /// The address under which others most likely reach a listener on `address`.
 pub fn guessed_url(address: SocketAddr) -> Result<TrackerUrl, Failure> {
     let ip = if address.ip().is_unspecified() { outward_ip() } else { address.ip() };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    format!("https://{}", SocketAddr::new(ip, address.port()))
         .parse()
         .map_err(|error| Failure::new(Kind::Other, format!("no usable address: {error}")))
 }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use futures_util::future::join_all;
+use swarmdrop_core::address::may_announce;
 use swarmdrop_core::api::{
     HeartbeatRequest, HeartbeatResponse, PeerAddress, PeerInfo, PeerList, ProblemKind, RegisterRequest,
     RegisterResponse, Role, Task,
@@ -12,22 +14,29 @@ use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::{Liveness, Peer, Registration};
 
 use super::Tracker;
-use crate::client::PeerClient;
-use crate::server::Refusal;
+use super::auth::Joiner;
+use crate::client::{ClientError, PeerClient};
+use crate::server::{Refusal, denied};
 
 impl Tracker {
-    /// Registers a peer that answers under its own id at one of its addresses.
+    /// Registers a peer that answers under its own id at one of its addresses. Only the addresses where it
+    /// does are kept.
     pub(super) async fn register(
         &self,
+        joiner: &Joiner,
         request: RegisterRequest,
         remote: IpAddr,
     ) -> Result<RegisterResponse, Refusal> {
+        if request.id != joiner.peer {
+            return Err(denied());
+        }
         check_names(&request)?;
         let addresses = if request.addresses.is_empty() {
             vec![SocketAddr::new(remote, request.port).to_string()]
         } else {
             request.addresses
         };
+        let addresses = self.dial_back(request.id, checked(&addresses, remote)?).await?;
         let registration = Registration {
             id: request.id,
             name: request.name,
@@ -36,13 +45,17 @@ impl Tracker {
             zone: request.zone,
             version: request.version,
         };
-        self.dial_back(&registration).await?;
+        if let Some(token) = joiner.token {
+            let admitted = self.tokens.admit(joiner.peer, token).await;
+            admitted.map_err(|error| Refusal::internal(&error))?;
+        }
         self.store.put_peer(&registration).await.map_err(|error| Refusal::internal(&error))?;
         tracing::info!(peer = %registration.id, name = %registration.name, ?addresses, "peer registered");
         let mut registry = self.registry.lock();
         registry.register(registration, request.usage, self.now_ms());
         self.metrics.registrations.inc();
-        Ok(RegisterResponse { heartbeat_ms: self.heartbeat_ms(&registry), addresses })
+        let grant_key = self.key.public().to_string();
+        Ok(RegisterResponse { heartbeat_ms: self.heartbeat_ms(&registry), addresses, grant_key })
     }
 
     /// Takes a heartbeat and hands out what the peer is to do.
@@ -58,9 +71,13 @@ impl Tracker {
         for applied in request.applied.iter().take(TASKS_MAX) {
             self.store.confirm_terms(id, applied.share, applied.issued_ms).await.map_err(internal)?;
         }
+        for lost in request.lost.iter().take(TASKS_MAX) {
+            tracing::warn!(peer = %id, share = %lost.share, chunks = lost.chunks.len(), "a peer lost chunks");
+            self.store.remove_chunks(id, lost.share, &lost.chunks).await.map_err(internal)?;
+        }
         let terms = self.store.unconfirmed_terms(id, TASKS_MAX).await.map_err(internal)?;
-        let tasks = terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
-        Ok(HeartbeatResponse { tasks })
+        let tasks = terms.into_iter().map(|(share, terms)| Task::Terms { share, terms });
+        Ok(HeartbeatResponse { tasks: tasks.chain(self.complaints.tasks(id)).collect() })
     }
 
     /// Forgets a peer's registration.
@@ -83,16 +100,47 @@ impl Tracker {
         u64::try_from(registry.rules().heartbeat.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A peer is listed only if somebody with its id answers where it says that it serves.
-    async fn dial_back(&self, registration: &Registration) -> Result<(), Refusal> {
-        let peer = PeerClient::new(self.dialer.clone(), address(registration));
-        let refuse = |why: String| Err(Refusal::new(ProblemKind::PeerUnreachable, why));
-        match peer.health().await {
-            Ok(health) if health.role == Role::Peer && health.id == registration.id.to_string() => Ok(()),
-            Ok(_) => refuse(format!("somebody else answers at {}", registration.addresses.join(", "))),
-            Err(error) => refuse(error.to_string()),
+    /// The addresses at which somebody with the peer's key answers. A peer is listed only with those.
+    async fn dial_back(&self, id: PeerId, addresses: Vec<String>) -> Result<Vec<String>, Refusal> {
+        let dial = async |address: &String| {
+            let name = address.clone();
+            let peer = PeerAddress { id, name, addresses: vec![address.clone()] };
+            let health = PeerClient::new(self.dialer.clone(), peer).health().await?;
+            // The key proves the id; the role tells a peer from a tracker that was given the same key.
+            let is_peer = health.role == Role::Peer && health.id == id.to_string();
+            let what = || "no peer answers there".to_owned();
+            if is_peer {
+                Ok(())
+            } else {
+                Err(ClientError::Protocol { server: address.clone(), what: what() })
+            }
+        };
+        let _turn = self.dials.acquire().await.map_err(|error| Refusal::internal(&error))?;
+        let results = join_all(addresses.iter().map(dial)).await;
+        let (good, bad): (Vec<_>, Vec<_>) = addresses.into_iter().zip(results).partition(|(_, r)| r.is_ok());
+        if let (true, Some((_, Err(error)))) = (good.is_empty(), bad.into_iter().next()) {
+            return Err(Refusal::new(ProblemKind::PeerUnreachable, error.to_string()));
         }
+        Ok(good.into_iter().map(|(address, _)| address).collect())
     }
+}
+
+/// Addresses that may be announced from `remote`. They are literal: a name could point elsewhere by the
+/// time that somebody is sent there.
+fn checked(addresses: &[String], remote: IpAddr) -> Result<Vec<String>, Refusal> {
+    let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
+    let parse = |address: &String| {
+        let parsed = address.parse::<SocketAddr>();
+        let parsed = parsed.map_err(|_| refuse("an address is written as IP:PORT".into()))?;
+        if !may_announce(parsed, remote) {
+            return Err(refuse(format!(
+                "{parsed} may not be announced from {remote}: give a unicast address of the same kind of \
+                 network or the internet, and a port from 1024 on or 443"
+            )));
+        }
+        Ok(parsed.to_string())
+    };
+    addresses.iter().map(parse).collect()
 }
 
 /// Where a registered peer is reached.
@@ -118,10 +166,6 @@ fn check_names(request: &RegisterRequest) -> Result<(), Refusal> {
     }
     if request.addresses.len() > PEER_ADDRESSES_MAX {
         return refuse("too many addresses");
-    }
-    // Literal addresses only: a name could point elsewhere by the time somebody is sent there.
-    if request.addresses.iter().any(|address| address.parse::<SocketAddr>().is_err()) {
-        return refuse("an address is written as IP:PORT");
     }
     Ok(())
 }

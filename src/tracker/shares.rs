@@ -1,19 +1,23 @@
 //! What the tracker does about shares: open, publish, look up, replace the terms.
 
 use swarmdrop_core::api::{
-    LookUpResponse, OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SourceInfo,
+    ComplaintRequest, LookUpResponse, OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind,
+    PublishRequest, SourceInfo,
 };
+use swarmdrop_core::geometry::Geometry;
+use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{EXPIRY_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES};
 use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::placement::{Demand, PlacementError, place};
+use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
 use swarmdrop_core::registry::Registry;
 use swarmdrop_core::seal::access_matches;
 use swarmdrop_core::terms::SignedTerms;
 
 use super::Tracker;
+use super::auth::Granted;
 use super::peers::address;
-use super::store::Published;
+use super::store::{Published, StoredShare};
 use crate::clock;
 use crate::server::Refusal;
 
@@ -44,16 +48,35 @@ impl Tracker {
             Refusal::new(kind, error.to_string())
         })?;
         self.metrics.opened.inc();
+        let grant = self.grant(request, &geometry, &placement);
         let sets = placement.sets.iter().map(|set| PeerSet {
             first_chunk: set.first_chunk,
             chunk_count: set.chunk_count,
             peers: self.addresses(&registry, &set.peers),
         });
-        Ok(OpenResponse { sets: sets.collect(), spares: self.addresses(&registry, &placement.spares) })
+        let spares = self.addresses(&registry, &placement.spares);
+        Ok(OpenResponse { sets: sets.collect(), spares, grant })
     }
 
-    /// Keeps a share that its sender says is on its peers' disks.
-    pub(super) async fn publish(&self, share: ShareId, request: PublishRequest) -> Result<(), Refusal> {
+    /// Lets whoever asked push the share to the peers of the placement: each at most all of it.
+    fn grant(&self, request: &OpenRequest, geometry: &Geometry, placement: &Placement) -> String {
+        let members = placement.sets.iter().flat_map(|set| &set.peers);
+        let issued_ms = clock::now_ms();
+        let budget_bytes = geometry.sealed_total();
+        self.key.sign(&Grant {
+            share: request.share,
+            operation: Operation::Push,
+            peers: members.chain(&placement.spares).copied().collect(),
+            bearer: None,
+            budget_bytes,
+            issued_ms,
+            expires_ms: issued_ms.saturating_add(Grant::life_ms(budget_bytes)),
+        })
+    }
+
+    /// Keeps a share that its sender says is on the disks of peers that the grant names.
+    pub(super) async fn publish(&self, granted: &Granted, request: PublishRequest) -> Result<(), Refusal> {
+        let share = granted.share;
         let invalid =
             |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
         let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
@@ -63,6 +86,9 @@ impl Tracker {
         let placement: Vec<_> = request.placement.into_iter().map(|h| (h.peer, h.chunks)).collect();
         if placement.iter().any(|(_, chunks)| chunks.chunk_count() != chunk_count) {
             return Err(invalid(&"the placement is that of another number of chunks"));
+        }
+        if placement.iter().any(|(peer, _)| !granted.grant.peers.contains(peer)) {
+            return Err(invalid(&"the placement names peers that the grant does not"));
         }
         let published = self.store.publish(manifest.encoded(), &terms, &placement).await;
         match published.map_err(|error| Refusal::internal(&error))? {
@@ -77,17 +103,27 @@ impl Tracker {
         }
     }
 
-    /// Manifest, terms and sources, for whoever shows the access token. A wrong token learns no more
-    /// than a wrong id: that there is no such share.
-    pub(super) async fn look_up(&self, share: ShareId, access: &Secret) -> Result<LookUpResponse, Refusal> {
-        let internal = |error| Refusal::internal(&error);
+    /// A share, for whoever shows its access token. A wrong token learns no more than a wrong id: that there
+    /// is no such share.
+    async fn accessible(&self, share: ShareId, access: &Secret) -> Result<StoredShare, Refusal> {
         let not_found = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token");
-        let stored = self.store.share(share).await.map_err(internal)?.ok_or_else(not_found)?;
+        let stored = self.store.share(share).await.map_err(|error| Refusal::internal(&error))?;
+        let stored = stored.ok_or_else(not_found)?;
         let terms = SignedTerms::verify(&stored.terms, share).map_err(|error| Refusal::internal(&error))?;
         if !access_matches(access, &terms.terms.access_sha256) {
             return Err(not_found());
         }
+        if stored.taken_down {
+            return Err(Refusal::new(ProblemKind::ShareGone, "the tracker's operator took the share down"));
+        }
         check_not_over(&terms)?;
+        Ok(stored)
+    }
+
+    /// Manifest, terms and sources.
+    pub(super) async fn look_up(&self, share: ShareId, access: &Secret) -> Result<LookUpResponse, Refusal> {
+        let internal = |error| Refusal::internal(&error);
+        let stored = self.accessible(share, access).await?;
         self.metrics.look_ups.inc();
         let holders = self.store.holders(share).await.map_err(internal)?;
         let registry = self.registry.lock();
@@ -102,6 +138,35 @@ impl Tracker {
             terms: stored.terms,
             sources: sources.collect(),
         })
+    }
+
+    /// Notes a complaint about a chunk that the peer is known to hold. That there is nothing to note is no
+    /// business of whoever complains.
+    pub(super) async fn complain(
+        &self,
+        share: ShareId,
+        access: &Secret,
+        complaint: ComplaintRequest,
+    ) -> Result<(), Refusal> {
+        self.accessible(share, access).await?;
+        let holders = self.store.holders(share).await.map_err(|error| Refusal::internal(&error))?;
+        let chunks = holders.into_iter().find(|(peer, _)| *peer == complaint.peer).map(|(_, chunks)| chunks);
+        if let Some(chunks) = chunks
+            && let Some(index) = chunks.iter().find(|index| index.get() == complaint.chunk)
+        {
+            self.complaints.note(complaint.peer, share, chunks.chunk_count(), index);
+        }
+        Ok(())
+    }
+
+    /// Takes a share down.
+    pub(super) async fn take_down(&self, share: ShareId) -> Result<(), Refusal> {
+        let known = self.store.take_down(share).await.map_err(|error| Refusal::internal(&error))?;
+        if !known {
+            return Err(Refusal::new(ProblemKind::ShareNotFound, "no share has this id"));
+        }
+        tracing::info!(%share, "share taken down");
+        Ok(())
     }
 
     /// Replaces the terms of a share by newer ones that its key signed.

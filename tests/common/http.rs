@@ -64,3 +64,14 @@ pub fn metric(address: &str, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("{name}: {text}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
+
+/// The header line that shows a credential.
+pub fn bearer(credential: &str) -> String {
+    format!("Authorization: Bearer {credential}\r\n")
+}
+
+/// Sends a JSON body.
+pub fn json(address: &str, method: &str, path: &str, headers: &str, body: &serde_json::Value) -> Answer {
+    let headers = format!("Content-Type: application/json\r\n{headers}");
+    send(address, method, path, &headers, body.to_string().as_bytes())
+}

@@ -5,9 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use swarmdrop_core::link::Invite;
 
-use super::person::{Person, bare_command};
+use super::person::{Person, Ran, bare_command};
 use super::{http, wait_for};
 
 /// A server process; killed when dropped.
@@ -58,6 +59,8 @@ pub struct Swarm {
     pub folder: tempfile::TempDir,
     pub tracker: Server,
     pub peers: Vec<Server>,
+    peer_invite: String,
+    sender_invite: String,
 }
 
 impl Swarm {
@@ -66,15 +69,56 @@ impl Swarm {
     pub fn start(peers: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tracker = start_tracker(folder.path(), "127.0.0.1:0");
-        let mut swarm = Self { folder, tracker, peers: Vec::new() };
+        let invite = |name: &str| tracker.ready[name].as_str().unwrap().to_owned();
+        let (peer_invite, sender_invite) = (invite("peer_invite"), invite("sender_invite"));
+        let mut swarm = Self { folder, tracker, peers: Vec::new(), peer_invite, sender_invite };
         for number in 0..peers {
             swarm.add_peer(number, &[]);
         }
         swarm
     }
 
+    /// The invite of those who share.
     pub fn invite(&self) -> String {
-        self.tracker.ready["invite"].as_str().unwrap().to_owned()
+        self.sender_invite.clone()
+    }
+
+    /// The invite of peers.
+    pub fn peer_invite(&self) -> String {
+        self.peer_invite.clone()
+    }
+
+    /// The header line with the token of a sender, of peers, or of the admin.
+    pub fn bearer(&self, role: &str) -> String {
+        let invite = |text: &str| text.parse::<Invite>().unwrap().token.expose_text();
+        let token = match role {
+            "sender" => invite(&self.sender_invite),
+            "peer" => invite(&self.peer_invite),
+            "admin" => fs::read_to_string(self.folder.path().join("tracker/admin.token")).unwrap(),
+            other => panic!("no role {other}"),
+        };
+        http::bearer(token.trim())
+    }
+
+    /// Runs a command of the operator beside the tracker.
+    pub fn operator(&self, args: &[&str]) -> Ran {
+        let mut command = bare_command(self.folder.path());
+        command.args(args).arg("--data").arg(self.folder.path().join("tracker"));
+        Ran::of(command.output().unwrap())
+    }
+
+    /// What the tracker tells about its peers.
+    pub fn peer_list(&self) -> Vec<Value> {
+        let list = http::send(&self.tracker.address(), "GET", "/v1/peers", &self.bearer("sender"), b"");
+        list.json()["peers"].as_array().unwrap().clone()
+    }
+
+    /// A grant to push a share of this many bytes in chunks of 64 KiB, as the tracker gives it.
+    pub fn grant(&self, share: &str, total_bytes: u64) -> String {
+        let size = json!({ "total_bytes": total_bytes, "chunk_bytes": 65536 });
+        let body = json!({ "share": share, "size": size, "replicas": 1, "preferred": [] });
+        let answer = http::json(&self.tracker.address(), "POST", "/v1/shares", &self.bearer("sender"), &body);
+        http::bearer(answer.json()["grant"].as_str().unwrap_or_else(|| panic!("{}", answer.text())))
     }
 
     pub fn person(&self) -> Person {
@@ -86,7 +130,7 @@ impl Swarm {
     pub fn add_peer(&mut self, number: usize, flags: &[&str]) {
         let mut command = bare_command(self.folder.path());
         command.args(["peer", "--json", "--listen", "127.0.0.1:0", "--keep-free", "0B"]);
-        command.args(["--name", &format!("p{number}"), "--invite", &self.invite()]);
+        command.args(["--name", &format!("p{number}"), "--invite", &self.peer_invite]);
         command.arg("--data").arg(self.peer_data(number)).args(flags);
         let server = Server::start(command);
         if number < self.peers.len() {
@@ -133,10 +177,8 @@ impl Swarm {
     /// Waits until the tracker sees this many peers in this state.
     #[track_caller]
     pub fn wait_for_peers(&self, count: usize, state: &str) {
-        let address = self.tracker.address();
         wait_for(&format!("{count} peers {state}"), || {
-            let list = http::get(&address, "/v1/peers").json();
-            list["peers"].as_array().unwrap().iter().filter(|peer| peer["state"] == state).count() == count
+            self.peer_list().iter().filter(|peer| peer["state"] == state).count() == count
         });
     }
 

@@ -15,6 +15,8 @@ pub(super) async fn run(store: &dyn Store) {
     the_newest_terms_win(store).await;
     terms_reach_the_peers_that_lack_them(store).await;
     expired_shares_are_forgotten_with_their_replicas(store).await;
+    lost_chunks_are_taken_off_one_replica(store).await;
+    a_share_that_was_taken_down_stays_down(store).await;
 }
 
 pub(super) fn registration(number: u8) -> Registration {
@@ -100,4 +102,25 @@ async fn expired_shares_are_forgotten_with_their_replicas(store: &dyn Store) {
     assert_eq!(store.forget_expired(501).await.unwrap(), 1);
     assert_eq!(store.share(share).await.unwrap(), None);
     assert_eq!(store.holders(share).await.unwrap(), []);
+}
+
+async fn lost_chunks_are_taken_off_one_replica(store: &dyn Store) {
+    let share = key(14).share_id();
+    let both = [(peer(1), ChunkSet::full(3)), (peer(2), ChunkSet::full(3))];
+    store.publish(b"manifest", &terms(14, 1, 1000), &both).await.unwrap();
+    store.remove_chunks(peer(1), share, &ChunkSet::range(3, 1..2)).await.unwrap();
+    store.remove_chunks(peer(2), share, &ChunkSet::full(4)).await.unwrap();
+    store.remove_chunks(peer(9), share, &ChunkSet::full(3)).await.unwrap();
+    let left = ChunkSet::full(3).minus(&ChunkSet::range(3, 1..2));
+    assert_eq!(store.holders(share).await.unwrap(), [(peer(1), left), (peer(2), ChunkSet::full(3))]);
+}
+
+async fn a_share_that_was_taken_down_stays_down(store: &dyn Store) {
+    let share = key(15).share_id();
+    assert!(!store.take_down(share).await.unwrap());
+    for _ in 0..2 {
+        store.publish(b"manifest", &terms(15, 1, 1000), &[]).await.unwrap();
+        store.take_down(share).await.unwrap();
+        assert!(store.share(share).await.unwrap().unwrap().taken_down);
+    }
 }

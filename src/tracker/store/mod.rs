@@ -10,7 +10,7 @@ use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 
-pub(super) use sqlite::SqliteStore;
+pub(super) use sqlite::{SqliteStore, number, private_database};
 
 /// A share as the tracker keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) struct StoredShare {
     pub(super) manifest: Vec<u8>,
     /// The newest terms, as a signed token.
     pub(super) terms: String,
+    /// Whether the operator took it down.
+    pub(super) taken_down: bool,
 }
 
 /// What came of publishing a share.
@@ -69,6 +71,13 @@ pub(super) trait Store: Send + Sync {
 
     /// Who holds which chunks of the share.
     async fn holders(&self, share: ShareId) -> Result<Vec<(PeerId, ChunkSet)>, StoreError>;
+
+    /// Notes that a peer no longer holds these chunks of a share.
+    async fn remove_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError>;
+
+    /// Takes a share down for good: it is not shown any more, and cannot be published again. Whether it
+    /// was known.
+    async fn take_down(&self, share: ShareId) -> Result<bool, StoreError>;
 
     /// Replaces the terms of a known share by newer ones; whether they were newer.
     async fn put_terms(&self, terms: &SignedTerms) -> Result<bool, StoreError>;

@@ -14,6 +14,7 @@ use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 
 use super::{Published, Store, StoreError, StoredShare};
+use crate::durable;
 
 const CONNECTIONS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,9 +28,9 @@ pub(in crate::tracker) struct SqliteStore {
 impl SqliteStore {
     /// Opens the database, and makes or updates it where needed.
     pub(in crate::tracker) async fn open(path: &Path) -> Result<Self, StoreError> {
+        private_database(path).map_err(sqlx::Error::Io)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // What was answered "published" must survive a power cut.
             .synchronous(SqliteSynchronous::Full)
@@ -117,10 +118,14 @@ impl Store for SqliteStore {
     }
 
     async fn share(&self, share: ShareId) -> Result<Option<StoredShare>, StoreError> {
-        let select = sqlx::query("SELECT manifest, terms FROM shares WHERE id = $1");
+        let select = sqlx::query("SELECT manifest, terms, taken_down FROM shares WHERE id = $1");
         let row = select.bind(bytes(share.as_bytes())).fetch_optional(&self.pool).await?;
         let parse = |row: SqliteRow| {
-            Ok(StoredShare { manifest: row.try_get("manifest")?, terms: row.try_get("terms")? })
+            Ok(StoredShare {
+                manifest: row.try_get("manifest")?,
+                terms: row.try_get("terms")?,
+                taken_down: row.try_get("taken_down")?,
+            })
         };
         row.map(parse).transpose()
     }
@@ -133,6 +138,30 @@ impl Store for SqliteStore {
             Ok((PeerId::from_bytes(id(row, "peer")?), chunks.ok_or(StoreError::Damaged("a set of chunks"))?))
         };
         rows.iter().map(parse).collect()
+    }
+
+    async fn remove_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        let select = sqlx::query("SELECT chunks FROM replicas WHERE share = $1 AND peer = $2");
+        let select = select.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
+        let Some(row) = select.fetch_optional(&mut *transaction).await? else { return Ok(()) };
+        let held = ChunkSet::parse(row.try_get("chunks")?).ok_or(StoreError::Damaged("a set of chunks"))?;
+        if held.chunk_count() != chunks.chunk_count() {
+            return Ok(());
+        }
+        sqlx::query("UPDATE replicas SET chunks = $3 WHERE share = $1 AND peer = $2")
+            .bind(bytes(share.as_bytes()))
+            .bind(bytes(peer.as_bytes()))
+            .bind(held.minus(chunks).to_string())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn take_down(&self, share: ShareId) -> Result<bool, StoreError> {
+        let update = sqlx::query("UPDATE shares SET taken_down = 1 WHERE id = $1");
+        Ok(update.bind(bytes(share.as_bytes())).execute(&self.pool).await?.rows_affected() > 0)
     }
 
     async fn put_terms(&self, terms: &SignedTerms) -> Result<bool, StoreError> {
@@ -203,8 +232,14 @@ fn bytes(id: &[u8; 32]) -> Vec<u8> {
     id.to_vec()
 }
 
+/// Creates the file of a database, so that it has the right mode before anything is in it; SQLite gives its
+/// journal the same.
+pub(in crate::tracker) fn private_database(path: &Path) -> std::io::Result<()> {
+    durable::open_private(path).map(drop)
+}
+
 /// SQLite's integers are signed; a moment beyond them is as good as never.
-fn number(value: u64) -> i64 {
+pub(in crate::tracker) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -1,0 +1,168 @@
+//! Tokens: what an invite admits its bearer by. Servers keep only their hashes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Secret, sha256};
+
+/// What a token lets its bearer do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything, and to take down shares and peers.
+    Admin,
+    /// To register peers.
+    Peer,
+    /// To open shares.
+    Sender,
+}
+
+/// The public name of a token: the first 8 bytes of its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId([u8; 8]);
+
+/// What is kept of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Its public name.
+    pub id: TokenId,
+    /// SHA-256 of the token.
+    pub sha256: [u8; 32],
+    /// What it lets its bearer do.
+    pub role: Role,
+    /// What its maker calls it.
+    pub name: String,
+    /// When it was made: milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// When it ends, if it does: milliseconds since the Unix epoch.
+    pub expires_ms: Option<u64>,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+/// A text that names no role or token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected {0}")]
+pub struct TokenError(&'static str);
+
+impl TokenRecord {
+    /// The record of a new token.
+    pub fn new(token: &Secret, role: Role, name: String, created_ms: u64, expires_ms: Option<u64>) -> Self {
+        let sha256 = sha256(token.expose());
+        Self { id: TokenId::of(&sha256), sha256, role, name, created_ms, expires_ms, revoked: false }
+    }
+
+    /// Whether this is the record of `token`. Takes as long whatever differs.
+    pub fn matches(&self, token: &Secret) -> bool {
+        let shown = sha256(token.expose());
+        aws_lc_rs::constant_time::verify_slices_are_equal(&shown, &self.sha256).is_ok()
+    }
+
+    /// Whether it admits anybody at this moment.
+    pub fn is_active(&self, now_ms: u64) -> bool {
+        !self.revoked && self.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms)
+    }
+}
+
+impl TokenId {
+    /// The id of the token with this hash.
+    pub fn of(sha256: &[u8; 32]) -> Self {
+        let mut id = [0; 8];
+        id.copy_from_slice(&sha256[..8]);
+        Self(id)
+    }
+
+    /// The id of a token.
+    pub fn of_token(token: &Secret) -> Self {
+        Self::of(&sha256(token.expose()))
+    }
+
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The id's 8 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64URL_NOPAD.encode(&self.0))
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or(TokenError("11 characters of base64url"))
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Admin => "admin",
+            Self::Peer => "peer",
+            Self::Sender => "sender",
+        })
+    }
+}
+
+impl FromStr for Role {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        let role = [Self::Admin, Self::Peer, Self::Sender].into_iter().find(|role| role.to_string() == text);
+        role.ok_or(TokenError("admin, peer or sender"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(expires_ms: Option<u64>) -> TokenRecord {
+        TokenRecord::new(&Secret::from_bytes([1; 32]), Role::Sender, "laptop".into(), 10, expires_ms)
+    }
+
+    #[test]
+    fn a_record_matches_its_own_token_and_does_not_hold_it() {
+        let token = Secret::from_bytes([1; 32]);
+        assert!(record(None).matches(&token));
+        assert!(!record(None).matches(&Secret::from_bytes([2; 32])));
+        assert_eq!(record(None).id, TokenId::of_token(&token));
+        assert_ne!(&record(None).sha256, token.expose());
+    }
+
+    #[test]
+    fn tokens_end_by_time_or_by_revocation() {
+        assert!(record(None).is_active(u64::MAX));
+        assert!(record(Some(20)).is_active(19));
+        assert!(!record(Some(20)).is_active(20));
+        assert!(!TokenRecord { revoked: true, ..record(None) }.is_active(0));
+    }
+
+    #[test]
+    fn roles_and_ids_round_trip() {
+        for role in [Role::Admin, Role::Peer, Role::Sender] {
+            assert_eq!(role.to_string().parse(), Ok(role));
+        }
+        assert!("root".parse::<Role>().is_err());
+        let id = record(None).id;
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for wrong in ["", "x", "AAAAAAAAAAA=", "AAAAAAAAAAAA"] {
+            assert!(wrong.parse::<TokenId>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The grants that senders show: checked by the tracker's key, remembered, and charged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use parking_lot::{Mutex, RwLock};
+use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::grant::{Grant, GrantError, GrantKey, Operation, Use};
+use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::limits::GRANTS_REMEMBERED_MAX;
+
+use super::Peer;
+use crate::clock;
+use crate::server::{Credential, Id, Refusal, denied};
+
+/// The grants that one peer has met.
+#[derive(Debug, Default)]
+pub(super) struct Grants {
+    key: RwLock<Option<GrantKey>>,
+    /// By the hash of the token: checking a signature costs more than all else about a small chunk.
+    known: Mutex<HashMap<blake3::Hash, Arc<KnownGrant>>>,
+}
+
+/// A grant that the tracker signed, and what was stored under it so far.
+#[derive(Debug)]
+pub(super) struct KnownGrant {
+    grant: Grant,
+    spent_bytes: AtomicU64,
+}
+
+impl Grants {
+    /// Takes the key by which grants are checked from now on.
+    pub(super) fn set_key(&self, key: GrantKey) {
+        *self.key.write() = Some(key);
+    }
+
+    /// The grant behind a token that the tracker signed, whatever it is for.
+    pub(super) fn find(&self, token: &str) -> Result<Arc<KnownGrant>, Refusal> {
+        let hash = blake3::hash(token.as_bytes());
+        if let Some(known) = self.known.lock().get(&hash) {
+            return Ok(Arc::clone(known));
+        }
+        let key = *self.key.read();
+        let key = key.ok_or_else(|| Refusal::new(ProblemKind::Unavailable, "still joining the swarm"))?;
+        let grant = key.verify(token).map_err(|_| denied())?;
+        let mut known = self.known.lock();
+        if known.len() >= GRANTS_REMEMBERED_MAX {
+            make_room(&mut known);
+        }
+        let new = || Arc::new(KnownGrant { grant, spent_bytes: AtomicU64::new(0) });
+        Ok(Arc::clone(known.entry(hash).or_insert_with(new)))
+    }
+}
+
+/// Forgets the grants that are over, or else the one that ends first.
+fn make_room(known: &mut HashMap<blake3::Hash, Arc<KnownGrant>>) {
+    let now_ms = clock::now_ms();
+    known.retain(|_, known| known.grant.expires_ms > now_ms);
+    if known.len() >= GRANTS_REMEMBERED_MAX
+        && let Some(first) =
+            known.iter().min_by_key(|(_, known)| known.grant.expires_ms).map(|(hash, _)| *hash)
+    {
+        known.remove(&first);
+    }
+}
+
+impl KnownGrant {
+    /// The share that the grant is for.
+    pub(super) fn share(&self) -> ShareId {
+        self.grant.share
+    }
+
+    /// Whether the grant allows this at this peer, for `by`.
+    pub(super) fn check(
+        &self,
+        share: ShareId,
+        operation: Operation,
+        at: PeerId,
+        by: Option<PeerId>,
+    ) -> Result<(), Refusal> {
+        let now_ms = clock::now_ms();
+        self.grant.check(&Use { share, operation, at: Some(at), by, now_ms }).map_err(|error| match error {
+            GrantError::Time => Refusal::new(
+                ProblemKind::ClockSkew,
+                format!("the grant is not valid at {}, the time at this peer", clock::rfc3339(now_ms)),
+            ),
+            _ => denied(),
+        })
+    }
+
+    /// Takes `bytes` off the budget, if that much is left.
+    pub(super) fn charge(&self, bytes: u64) -> Result<(), Refusal> {
+        let fits = |spent: u64| spent.checked_add(bytes).filter(|total| *total <= self.grant.budget_bytes);
+        let charged = self.spent_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        charged.map(drop).map_err(|_| Refusal::new(ProblemKind::NoSpace, "more bytes than the grant allows"))
+    }
+
+    /// Gives back what was charged for a chunk that did not stay.
+    pub(super) fn refund(&self, bytes: u64) {
+        self.spent_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A sender with a grant to push the share that the path names.
+pub(super) struct Pusher {
+    pub(super) share: ShareId,
+}
+
+impl FromRequestParts<Arc<Peer>> for Pusher {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, peer: &Arc<Peer>) -> Result<Self, Refusal> {
+        let Id(share) = Id::<ShareId>::from_request_parts(parts, peer).await?;
+        let credential = Credential::from_request_parts(parts, &()).await?;
+        peer.grants.find(credential.expose())?.check(share, Operation::Push, peer.id, None)?;
+        Ok(Self { share })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarmdrop_core::grant::TrackerKey;
+    use swarmdrop_core::id::{Secret, TrackerId, key_fingerprint};
+
+    fn key() -> TrackerKey {
+        TrackerKey::from_seed(&Secret::from_bytes([1; 32]))
+    }
+
+    fn grant() -> Grant {
+        Grant {
+            share: ShareId::from_bytes([1; 32]),
+            operation: Operation::Push,
+            peers: vec![PeerId::from_bytes([2; 32])],
+            bearer: None,
+            budget_bytes: 100,
+            issued_ms: clock::now_ms(),
+            expires_ms: clock::now_ms() + 60_000,
+        }
+    }
+
+    fn grants() -> Grants {
+        let grants = Grants::default();
+        let seed_key = swarmdrop_core::manifest::ShareKey::from_seed(&Secret::from_bytes([1; 32]));
+        let tracker = TrackerId::from_bytes(key_fingerprint(seed_key.share_id().as_bytes()));
+        grants.set_key(GrantKey::parse(&key().public().to_string(), tracker).unwrap());
+        grants
+    }
+
+    #[test]
+    fn a_budget_is_spent_once_however_often_its_grant_is_shown() {
+        let (grants, token) = (grants(), key().sign(&grant()));
+        grants.find(&token).unwrap().charge(60).unwrap();
+        assert_eq!(grants.find(&token).unwrap().charge(60).unwrap_err().0.kind, ProblemKind::NoSpace);
+        grants.find(&token).unwrap().charge(40).unwrap();
+        grants.find(&token).unwrap().refund(40);
+        grants.find(&token).unwrap().charge(40).unwrap();
+        assert!(grants.find(&token).unwrap().charge(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn without_the_trackers_key_nothing_is_believed() {
+        let token = key().sign(&grant());
+        assert_eq!(Grants::default().find(&token).unwrap_err().0.kind, ProblemKind::Unavailable);
+        let other = TrackerKey::from_seed(&Secret::from_bytes([9; 32])).sign(&grant());
+        assert_eq!(grants().find(&other).unwrap_err().0.kind, ProblemKind::AccessDenied);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let grants = grants();
+        for number in 0..GRANTS_REMEMBERED_MAX as u64 + 10 {
+            let token = key().sign(&Grant { budget_bytes: number, ..grant() });
+            grants.find(&token).unwrap();
+        }
+        assert_eq!(grants.known.lock().len(), GRANTS_REMEMBERED_MAX);
+    }
+}

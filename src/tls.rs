@@ -1,0 +1,333 @@
+//! TLS 1.3 with identities in the place of authorities: who answers is who has the private key whose
+//! fingerprint was expected. Names and dates in certificates mean nothing here.
+//!
+//! A server shows its own, self-signed certificate to clients that pin (they say so by the application
+//! protocol `swarmdrop/1`), and a certificate signed by an authority, where it was given one, to others.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, sign};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::TLS13;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    ServerConfig, SignatureScheme,
+};
+use swarmdrop_core::id::sha256;
+
+use crate::failure::{Failure, Kind};
+use crate::identity::Identity;
+
+/// The application protocol (RFC 7301) of clients that pin.
+const PINNED_PROTOCOL: &[u8] = b"swarmdrop/1";
+/// The application protocol of all others.
+const WEB_PROTOCOL: &[u8] = b"http/1.1";
+/// What stands behind an id where TLS wants a server's name. It is never sent, and resolves nowhere.
+const PIN_DOMAIN: &str = "swarmdrop.invalid";
+/// Servers whose sessions a client remembers, to resume them.
+const SESSIONS_MAX: usize = 256;
+
+/// A certificate signed by an authority, with its private key.
+#[derive(Debug, Clone)]
+pub struct WebCertificate {
+    /// PEM file with the certificate, then those up to the authority.
+    pub chain: PathBuf,
+    /// PEM file with its private key.
+    pub key: PathBuf,
+}
+
+/// How a server is to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// By the fingerprint of its key: the SHA-256 of its SubjectPublicKeyInfo.
+    Key([u8; 32]),
+    /// By a certificate that one of the system's authorities signed for its name.
+    Authorities,
+}
+
+/// The configuration of a server with this identity.
+pub fn server_config(identity: &Identity, web: Option<&WebCertificate>) -> Result<ServerConfig, Failure> {
+    let own = own_certificate(identity)?;
+    let web = web.map(read_certificate).transpose()?.map(Arc::new);
+    let resolver = Certificates { own: Arc::new(own), web };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| failure(&error))?
+        .with_client_cert_verifier(Arc::new(AnyClientKey))
+        .with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols = vec![PINNED_PROTOCOL.to_vec(), WEB_PROTOCOL.to_vec()];
+    config.ticketer = Ticketer::new().map_err(|error| failure(&error))?;
+    Ok(config)
+}
+
+/// The configuration of a client that knows servers by their keys; with an identity it proves its own.
+/// Servers are named by [`pinned_name`].
+pub fn pinning_client_config(identity: Option<&Identity>) -> Result<ClientConfig, Failure> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| failure(&error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(PinnedKey));
+    let mut config = match identity {
+        Some(identity) => {
+            let own = SingleCertAndKey::from(own_certificate(identity)?);
+            builder.with_client_cert_resolver(Arc::new(own))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![PINNED_PROTOCOL.to_vec()];
+    // The name is the pin, which is nobody else's business.
+    config.enable_sni = false;
+    // Sessions are remembered by name, and so by pin: resuming one needs no other proof.
+    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    Ok(config)
+}
+
+/// The configuration of a client that trusts the system's authorities.
+pub fn web_client_config() -> Result<ClientConfig, Failure> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        let what = "this system has no certificate authorities, and the link names no tracker id to go by";
+        return Err(Failure::new(Kind::Other, what).next(
+            "Install the package ca-certificates, or ask for a link that ends with the tracker's id.",
+        ));
+    }
+    let provider = Arc::new(provider());
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| failure(&error))?
+        .with_webpki_verifier(verifier.map_err(|error| failure(&error))?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![WEB_PROTOCOL.to_vec()];
+    Ok(config)
+}
+
+/// The library's algorithms. AES-128 comes first: what travels is sealed with AES-256 already, and the
+/// shorter key saves a quarter of the transport's share of the work.
+fn provider() -> CryptoProvider {
+    let cipher_suites = vec![
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    CryptoProvider { cipher_suites, ..default_provider() }
+}
+
+/// The name under which a pinning client connects to the server whose key has this fingerprint.
+pub fn pinned_name(fingerprint: &[u8; 32]) -> ServerName<'static> {
+    let hex = blake3::Hash::from_bytes(*fingerprint).to_hex();
+    let (first, second) = hex.split_at(32);
+    ServerName::try_from(format!("{first}.{second}.{PIN_DOMAIN}")).expect("hexadecimal digits are a DNS name")
+}
+
+/// The fingerprint of the key in the first certificate that somebody showed.
+pub fn shown_fingerprint(certificates: Option<&[CertificateDer<'_>]>) -> Option<[u8; 32]> {
+    fingerprint(certificates?.first()?).ok()
+}
+
+fn expected_fingerprint(name: &ServerName<'_>) -> Option<[u8; 32]> {
+    let name = name.to_str();
+    let (first, rest) = name.split_once('.')?;
+    let (second, domain) = rest.split_once('.')?;
+    let hash = blake3::Hash::from_hex([first, second].concat()).ok()?;
+    (domain == PIN_DOMAIN).then_some(*hash.as_bytes())
+}
+
+fn fingerprint(certificate: &CertificateDer<'_>) -> Result<[u8; 32], Error> {
+    Ok(sha256(ParsedCertificate::try_from(certificate)?.subject_public_key_info().as_ref()))
+}
+
+/// The self-signed certificate of an identity. It is made anew at each start: only its key counts.
+fn own_certificate(identity: &Identity) -> Result<CertifiedKey, Failure> {
+    let pkcs8 = PrivatePkcs8KeyDer::from(identity.expose_pkcs8());
+    let failed =
+        |error: rcgen::Error| Failure::new(Kind::Other, format!("cannot make a certificate: {error}"));
+    let key = KeyPair::try_from(&pkcs8).map_err(failed)?;
+    let params = CertificateParams::new(vec![PIN_DOMAIN.to_owned()]).map_err(failed)?;
+    let certificate = params.self_signed(&key).map_err(failed)?;
+    let signer = sign::any_eddsa_type(&pkcs8).map_err(|error| failure(&error))?;
+    Ok(CertifiedKey::new(vec![certificate.der().clone()], signer))
+}
+
+fn read_certificate(files: &WebCertificate) -> Result<CertifiedKey, Failure> {
+    let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
+        Failure::new(Kind::Usage, format!("{}: {error}", path.display())).next("Give PEM files.")
+    };
+    let chain = CertificateDer::pem_file_iter(&files.chain).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|error| unreadable(&files.chain, &error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unreadable(&files.key, &error))?;
+    let pair = CertifiedKey::from_der(chain, key, &provider());
+    pair.map_err(|error| unreadable(&files.chain, &error))
+}
+
+fn failure(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Kind::Other, format!("cannot set up TLS: {error}"))
+}
+
+/// Chooses what a server shows.
+#[derive(Debug)]
+struct Certificates {
+    own: Arc<CertifiedKey>,
+    web: Option<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let pins = hello.alpn().is_some_and(|mut protocols| protocols.any(|p| p == PINNED_PROTOCOL));
+        let shown = if pins { &self.own } else { self.web.as_ref().unwrap_or(&self.own) };
+        Some(Arc::clone(shown))
+    }
+}
+
+/// Accepts the one key whose fingerprint is in the name. The handshake's signature proves that the
+/// server has its private half: without that check, a copied certificate would do.
+#[derive(Debug)]
+struct PinnedKey;
+
+impl ServerCertVerifier for PinnedKey {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let expected = expected_fingerprint(server_name).ok_or(CertificateError::NotValidForName)?;
+        verify_slices_are_equal(&fingerprint(end_entity)?, &expected)
+            .map(|()| ServerCertVerified::assertion())
+            .map_err(|_| CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2 is not spoken".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// Accepts any key of a client, or none: what it may do is decided request by request.
+#[derive(Debug)]
+struct AnyClientKey;
+
+impl ClientCertVerifier for AnyClientKey {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        fingerprint(end_entity).map(|_| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2 is not spoken".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+fn verify_signature(
+    message: &[u8],
+    cert: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarmdrop_core::id::Secret;
+
+    fn identity(number: u8) -> Identity {
+        Identity::from_seed(Secret::from_bytes([number; 32]))
+    }
+
+    #[test]
+    fn the_name_carries_the_pin_and_only_a_pin_name_does() {
+        let name = pinned_name(&[0xab; 32]);
+        assert_eq!(expected_fingerprint(&name), Some([0xab; 32]));
+        for other in ["example.org", "swarmdrop.invalid", "10.0.0.1"] {
+            assert_eq!(expected_fingerprint(&ServerName::try_from(other).unwrap()), None);
+        }
+        let foreign = name.to_str().replace("invalid", "example");
+        assert_eq!(expected_fingerprint(&ServerName::try_from(foreign).unwrap()), None);
+    }
+
+    #[test]
+    fn a_certificates_fingerprint_is_the_id_of_its_identity() {
+        let own = own_certificate(&identity(1)).unwrap();
+        assert_eq!(shown_fingerprint(Some(&own.cert)), Some(*identity(1).peer_id().as_bytes()));
+        assert_eq!(shown_fingerprint(None), None);
+    }
+
+    #[test]
+    fn only_the_pinned_key_is_accepted_whatever_name_and_dates_its_certificate_has() {
+        let name = pinned_name(identity(1).peer_id().as_bytes());
+        let verify = |cert: &CertificateDer<'_>| {
+            PinnedKey.verify_server_cert(cert, &[], &name, &[], UnixTime::now()).is_ok()
+        };
+        assert!(verify(&own_certificate(&identity(1)).unwrap().cert[0]));
+        assert!(!verify(&own_certificate(&identity(2)).unwrap().cert[0]));
+        assert!(!verify(&CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])));
+        let pkcs8 = PrivatePkcs8KeyDer::from(identity(1).expose_pkcs8());
+        let mut old = CertificateParams::new(vec!["another.example".to_owned()]).unwrap();
+        old.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        let old = old.self_signed(&KeyPair::try_from(&pkcs8).unwrap()).unwrap();
+        assert!(verify(old.der()));
+    }
+}

@@ -1,0 +1,148 @@
+//! Who may ask the tracker for what. Each kind of caller is an extractor: a handler that takes one runs, and
+//! its body is read, only for such a caller.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::grant::{Grant, GrantError, Operation, Use};
+use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::token::{Role, TokenId};
+
+use super::Tracker;
+use crate::clock;
+use crate::server::{Client, Credential, Id, Refusal, denied};
+
+/// Somebody with a token of any role.
+pub(super) struct Admitted;
+
+/// Somebody with a sender's token, or the admin.
+pub(super) struct Sender;
+
+/// The admin.
+pub(super) struct Admin;
+
+/// Who may see figures: the admin, or somebody on this machine.
+pub(super) struct Observer;
+
+/// The peer that the path names, proved by its certificate, as long as its token is not revoked.
+pub(super) struct Member(pub(super) PeerId);
+
+/// The peer that the path names, or the admin.
+pub(super) struct MemberOrAdmin(pub(super) PeerId);
+
+/// A peer that registers: proved by its certificate, and admitted by a token now or before.
+pub(super) struct Joiner {
+    pub(super) peer: PeerId,
+    pub(super) token: Option<TokenId>,
+}
+
+/// A sender with a grant for the share that the path names.
+pub(super) struct Granted {
+    pub(super) share: ShareId,
+    pub(super) grant: Grant,
+}
+
+impl Tracker {
+    async fn token(&self, parts: &mut Parts, roles: &[Role]) -> Result<TokenId, Refusal> {
+        let token = Credential::from_request_parts(parts, &()).await?.secret()?;
+        let record = self.tokens.active(&token).await.map_err(|error| Refusal::internal(&error))?;
+        record.filter(|record| roles.contains(&record.role)).map(|record| record.id).ok_or_else(denied)
+    }
+
+    async fn is_member(&self, peer: PeerId) -> Result<bool, Refusal> {
+        self.tokens.is_member(peer).await.map_err(|error| Refusal::internal(&error))
+    }
+}
+
+fn certified(parts: &Parts) -> Option<PeerId> {
+    parts.extensions.get::<Client>().and_then(|client| client.peer)
+}
+
+impl FromRequestParts<Arc<Tracker>> for Admitted {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        tracker.token(parts, &[Role::Admin, Role::Peer, Role::Sender]).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for Sender {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        tracker.token(parts, &[Role::Admin, Role::Sender]).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        tracker.token(parts, &[Role::Admin]).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for Observer {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        if parts.extensions.get::<Client>().is_some_and(|client| client.is_local) {
+            return Ok(Self);
+        }
+        Admin::from_request_parts(parts, tracker).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for Member {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        let Id(peer) = Id::<PeerId>::from_request_parts(parts, tracker).await?;
+        let proved = certified(parts) == Some(peer) && tracker.is_member(peer).await?;
+        if proved { Ok(Self(peer)) } else { Err(denied()) }
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for MemberOrAdmin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        if let Ok(Member(peer)) = Member::from_request_parts(parts, tracker).await {
+            return Ok(Self(peer));
+        }
+        Admin::from_request_parts(parts, tracker).await?;
+        let Id(peer) = Id::<PeerId>::from_request_parts(parts, tracker).await?;
+        Ok(Self(peer))
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for Joiner {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        let peer = certified(parts).ok_or_else(denied)?;
+        match tracker.token(parts, &[Role::Peer]).await {
+            Ok(token) => Ok(Self { peer, token: Some(token) }),
+            Err(_) if tracker.is_member(peer).await? => Ok(Self { peer, token: None }),
+            Err(refusal) => Err(refusal),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for Granted {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        let Id(share) = Id::<ShareId>::from_request_parts(parts, tracker).await?;
+        let credential = Credential::from_request_parts(parts, &()).await?;
+        let grant = tracker.key.public().verify(credential.expose()).map_err(|_| denied())?;
+        let wanted = Use { share, operation: Operation::Push, at: None, by: None, now_ms: clock::now_ms() };
+        grant.check(&wanted).map_err(|error| match error {
+            GrantError::Time => Refusal::new(ProblemKind::ClockSkew, "the grant is over: ask for another"),
+            _ => denied(),
+        })?;
+        Ok(Self { share, grant })
+    }
+}

@@ -1,0 +1,119 @@
+//! Makes, lists and revokes invites, in the tracker itself and in commands that run beside it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use swarmdrop_core::id::{Secret, TrackerId};
+use swarmdrop_core::link::{Invite, TrackerUrl};
+use swarmdrop_core::token::{Role, TokenId, TokenRecord};
+
+use super::tokens::Tokens;
+use crate::clock;
+use crate::durable;
+use crate::failure::{Failure, Kind};
+use crate::identity::{Identity, random_secret};
+
+/// Holds the admin's token, for the operator to read.
+const ADMIN_FILE: &str = "admin.token";
+/// Holds the address that goes into invites, for commands that run beside the tracker.
+const URL_FILE: &str = "url";
+/// How long an invite for a peer is good, unless its maker says otherwise; peers that joined stay.
+const PEER_INVITE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The gate of a swarm: whoever has the tracker's data folder decides who comes in.
+#[derive(Debug)]
+pub struct Gate {
+    tokens: Tokens,
+    tracker: TrackerUrl,
+    tracker_id: TrackerId,
+    data: PathBuf,
+}
+
+/// The invites that a tracker makes at its first start.
+#[derive(Debug, Clone)]
+pub struct FirstInvites {
+    /// For peers.
+    pub peer: Invite,
+    /// For senders.
+    pub sender: Invite,
+}
+
+impl Gate {
+    /// The gate of a tracker that starts.
+    pub(super) async fn open(data: &Path, identity: &Identity, url: &TrackerUrl) -> Result<Self, Failure> {
+        let path = data.join(URL_FILE);
+        durable::persist(&path, format!("{url}\n").as_bytes())
+            .map_err(|error| Failure::io("write", &path, &error))?;
+        let tokens = Tokens::open(data).await?;
+        Ok(Self { tokens, tracker: url.clone(), tracker_id: identity.tracker_id(), data: data.to_owned() })
+    }
+
+    /// The gate of the tracker that lives in a data folder, whether it runs or not.
+    pub async fn beside(data: &Path) -> Result<Self, Failure> {
+        let none = || {
+            Failure::new(Kind::Usage, format!("{} is not the data folder of a tracker", data.display()))
+                .next("Run this on the tracker's machine, as its user; say where its folder is with --data.")
+        };
+        let identity = Identity::read(data)?.ok_or_else(none)?;
+        let url = fs::read_to_string(data.join(URL_FILE)).map_err(|_| none())?;
+        let tracker = url.trim().parse().map_err(|_| none())?;
+        let tokens = Tokens::open(data).await?;
+        Ok(Self { tokens, tracker, tracker_id: identity.tracker_id(), data: data.to_owned() })
+    }
+
+    /// Makes an invite. Without a time, one for a peer admits new peers for seven days, and one for a sender
+    /// lasts until it is revoked.
+    pub async fn invite(&self, role: Role, name: &str, life: Option<Duration>) -> Result<Invite, Failure> {
+        let life = life.or((role == Role::Peer).then_some(PEER_INVITE));
+        let token = self.tokens.issue(role, name, life.map(clock::ms_from_now)).await?;
+        Ok(Invite { tracker: self.tracker.clone(), tracker_id: self.tracker_id, token })
+    }
+
+    /// Makes an invite in the place of those of this name, which end: for what runs in one process with the
+    /// tracker and needs a new one at each start.
+    pub async fn renew(&self, role: Role, name: &str) -> Result<Invite, Failure> {
+        for old in self.tokens.list().await?.iter().filter(|old| old.name == name && old.role == role) {
+            self.tokens.revoke(old.id).await?;
+        }
+        self.tokens.forget_revoked(name).await?;
+        self.invite(role, name, None).await
+    }
+
+    /// All tokens, the oldest first.
+    pub async fn tokens(&self) -> Result<Vec<TokenRecord>, Failure> {
+        Ok(self.tokens.list().await?)
+    }
+
+    /// Revokes a token; whether there is one.
+    pub async fn revoke(&self, id: TokenId) -> Result<bool, Failure> {
+        Ok(self.tokens.revoke(id).await?)
+    }
+
+    /// Makes the admin's token and the first invites, if this is the tracker's first start.
+    pub(super) async fn first_invites(&self) -> Result<Option<FirstInvites>, Failure> {
+        let path = self.data.join(ADMIN_FILE);
+        let (admin, is_first) = match fs::read_to_string(&path) {
+            Ok(text) => {
+                let damaged = |_| Failure::new(Kind::Other, format!("{} is damaged", path.display()));
+                (Secret::parse(text.trim()).map_err(damaged)?, false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let admin = random_secret()?;
+                durable::persist(&path, format!("{}\n", admin.expose_text()).as_bytes())
+                    .map_err(|error| Failure::io("write", &path, &error))?;
+                (admin, true)
+            }
+            Err(error) => return Err(Failure::io("read", &path, &error)),
+        };
+        let record = TokenRecord::new(&admin, Role::Admin, "admin".into(), clock::now_ms(), None);
+        self.tokens.put(&record).await?;
+        if !is_first {
+            return Ok(None);
+        }
+        let peer = self.invite(Role::Peer, "first peers", None).await?;
+        let sender = self.invite(Role::Sender, "first sender", None).await?;
+        Ok(Some(FirstInvites { peer, sender }))
+    }
+}
