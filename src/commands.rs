@@ -28,7 +28,7 @@ use crate::swarm::KnownSwarms;
 use crate::task::{Tasks, asked_to_end};
 use crate::tls::WebCertificate;
 use crate::tracker::{self, FirstInvites, Gate, RunningTracker, TrackerConfig};
-use crate::{clock, demo, manage, words};
+use crate::{clock, demo, durable, manage, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -37,6 +37,10 @@ pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Res
         data: folders.data.clone(),
         tasks: Tasks::default(),
     };
+    let remembers = !matches!(command, Command::Demo(_) | Command::Completions { .. } | Command::Man);
+    if remembers && folders.state.exists() {
+        durable::own_folder(&folders.state)?;
+    }
     let lasting = matches!(command, Command::Up(_) | Command::Tracker(_) | Command::Peer(_));
     let resumable = matches!(command, Command::Share(_) | Command::Get(_));
     if lasting {

@@ -28,7 +28,7 @@ pub fn tracker_failure(error: &ClientError) -> Failure {
                 ProblemKind::NotEnoughPeers => Kind::NotEnoughPeers,
                 ProblemKind::NoSpace => Kind::NoSpace,
                 ProblemKind::AccessDenied => Kind::Denied,
-                ProblemKind::Unavailable | ProblemKind::TooManyRequests => Kind::Network,
+                ProblemKind::Unavailable => Kind::Network,
                 _ => Kind::Other,
             };
             let failure = Failure::new(kind, format!("the tracker at {error}"));

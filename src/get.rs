@@ -5,7 +5,6 @@ mod output;
 mod sink;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,11 +25,12 @@ use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::durable;
 use crate::failure::{Failure, Kind};
+use crate::folder::remove_any;
 use crate::journal::{DownloadHeader, DownloadJournal};
 use crate::task::blocking;
 use crate::words;
 use download::Download;
-use output::{Output, exists, remove_any};
+use output::{Output, exists};
 use sink::Sink;
 
 /// Where to save a share.
@@ -195,9 +195,9 @@ fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failu
     let (mut journal, before) = DownloadJournal::open(state, share, &target, geometry)?;
     let temporary = target.with_file_name(format!(".swarmdrop-{:.16}.part", share.to_string()));
     if let Some(before) = before {
-        let there = fs::symlink_metadata(&before.header.temporary);
-        if there.is_ok_and(|there| there.ino() == before.header.inode) {
-            let output = Output::reopen(&before.header.temporary, &target, found.metadata.clone())?;
+        let metadata = found.metadata.clone();
+        if let Some(output) = Output::reopen(&before.header.temporary, &target, metadata, before.header.inode)
+        {
             let done = if before.trusted { before.done } else { check_again(&output, found, &before.done) };
             return Ok(Prepared { output, journal, done });
         }
@@ -208,7 +208,8 @@ fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failu
     let output = Output::create(&temporary, &target, found.metadata.clone()).inspect_err(|_| {
         let _ = remove_any(&temporary);
     })?;
-    let header = DownloadHeader::new(share, target.clone(), temporary, output.inode().map_err(failed)?);
+    let header =
+        DownloadHeader::new(share, target.clone(), temporary, output.inode().map_err(failed)?.unwrap_or(0));
     journal.begin(&header).map_err(failed)?;
     Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()) })
 }

@@ -1,5 +1,6 @@
 //! The swarmdrop command: parses, runs, and turns the outcome into an exit code.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -7,10 +8,13 @@ use swarmdrop::cli::{Cli, Command, OutputArgs};
 use swarmdrop::config::{self, Folders};
 use swarmdrop::failure::{Failure, Kind};
 use swarmdrop::progress::{Progress, Style};
+use swarmdrop::secrecy;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let (cli, folders) = match parse() {
+    let arguments = secrecy::arguments();
+    secrecy::forbid_core_dumps();
+    let (cli, folders) = match parse(arguments) {
         Ok(parsed) => parsed,
         Err(failure) => {
             Progress::new(Style::Text).fail(&failure);
@@ -38,9 +42,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse() -> Result<(Cli, Folders), Failure> {
+fn parse(arguments: Vec<OsString>) -> Result<(Cli, Folders), Failure> {
     let folders = Folders::find()?;
-    let matches = config::with_file(Cli::command(), &folders.config)?.get_matches();
+    let matches = config::with_file(Cli::command(), &folders.config)?.get_matches_from(arguments);
     let cli =
         Cli::from_arg_matches(&matches).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
     Ok((cli, folders))

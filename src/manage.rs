@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use swarmdrop_core::api::{PeerInfo, ProblemKind};
 use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::seal::access_token;
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -32,7 +33,7 @@ pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure>
             *copies.entry(index.get()).or_default() += 1;
         }
         let chunks = held.map(|held| held.len());
-        holders.push((source.peer.name.clone(), source.state, chunks));
+        holders.push((printable(&source.peer.name), source.state, chunks));
     }
     let least = copies.values().min().copied().unwrap_or_else(|| u32::try_from(holders.len()).unwrap_or(0));
     let metadata = &found.metadata;
@@ -145,15 +146,16 @@ pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
 
 fn peer_line(peer: &PeerInfo) -> String {
     let (used, free) = (words::bytes(peer.usage.used_bytes), words::bytes(peer.usage.free_bytes));
-    let zone = peer.zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
+    // A tracker could have put anything into names and addresses.
+    let zone = peer.zone.as_ref().map(|zone| format!(" in {}", printable(zone))).unwrap_or_default();
     let silent = match peer.state {
         Liveness::Alive => String::new(),
         _ => format!(", silent for {}", words::duration(Duration::from_millis(peer.silent_ms))),
     };
-    let addresses = peer.addresses.join(", ");
+    let addresses = printable(&peer.addresses.join(", "));
     format!(
         "  {}{zone}: {}{silent}, {used} used, {free} free, at {addresses}",
-        peer.name,
+        printable(&peer.name),
         state_word(peer.state)
     )
 }

@@ -80,8 +80,6 @@ problems! {
     InvalidShare = "urn:swarmdrop:problem:invalid-share", 422, "The manifest or terms are not valid";
     /// The tracker could not reach the peer where it said that it serves.
     PeerUnreachable = "urn:swarmdrop:problem:peer-unreachable", 422, "The peer cannot be reached at its address";
-    /// More requests of this kind than one address may make.
-    TooManyRequests = "urn:swarmdrop:problem:too-many-requests", 429, "Too many requests";
     /// Something failed that the caller cannot mend.
     Internal = "urn:swarmdrop:problem:internal", 500, "Internal error";
     /// Fewer peers are alive than replicas were asked for.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{Problem, ProblemKind};
 use swarmdrop_core::id::Secret;
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT};
+use swarmdrop_core::name::printable;
 
 use super::connector::{ConnectError, Connector, Server};
 use crate::failure::Failure;
@@ -22,6 +23,9 @@ use crate::identity::Identity;
 
 /// Idle connections are dropped before the server drops them, so that a request rarely meets a closed one.
 const POOL_IDLE: Duration = Duration::from_secs(8);
+
+/// Characters of a server's explanation that are shown.
+const PROBLEM_CHARS_MAX: usize = 300;
 
 /// Why a call did not do what it should; each variant is something else to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -187,15 +191,22 @@ async fn refusal(server: &str, response: Response<Incoming>) -> ClientError {
     let status: StatusCode = response.status();
     let body = Limited::new(response.into_body(), JSON_BODY_BYTES_MAX).collect();
     let body = tokio::time::timeout(REQUEST_TIMEOUT, body).await;
-    let problem = match body {
+    let problem: Option<Problem> = match body {
         Ok(Ok(body)) => serde_json::from_slice(&body.to_bytes()).ok(),
         _ => None,
     };
+    let problem = problem.map(printable_problem);
     let server = server.to_owned();
     match problem {
         Some(problem) => ClientError::Refused { server, problem },
         None => ClientError::Protocol { server, what: format!("status {status} without a problem document") },
     }
+}
+
+/// What a server says ends up on a terminal.
+fn printable_problem(problem: Problem) -> Problem {
+    let short = |text: &str| printable(text).chars().take(PROBLEM_CHARS_MAX).collect();
+    Problem { title: short(&problem.title), detail: short(&problem.detail), ..problem }
 }
 
 /// The cause at the bottom says most: "connection refused" rather than "client error".

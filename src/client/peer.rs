@@ -13,6 +13,7 @@ use swarmdrop_core::api::{
 };
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{BODY_IDLE_TIMEOUT, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX};
+use swarmdrop_core::name::printable;
 
 use super::connector::Server;
 use super::http::{Call, ClientError, Http, innermost};
@@ -50,7 +51,8 @@ impl PeerClient {
     pub fn new(http: Http, peer: PeerAddress) -> Self {
         let trust = Trust::Key(*peer.id.as_bytes());
         let servers = peer.addresses.into_iter().map(|address| Server { address, trust }).collect();
-        let known = Known { id: peer.id, name: peer.name, servers };
+        // The tracker told the name, and it is shown to people.
+        let known = Known { id: peer.id, name: printable(&peer.name), servers };
         Self { http, peer: Arc::new(known), address: Arc::default() }
     }
 

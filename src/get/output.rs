@@ -1,26 +1,37 @@
 //! Where a download's bytes go: a temporary beside the target, which takes the target's name only
 //! when it is whole.
 
-use std::fs::{self, File, Permissions};
+use std::collections::BTreeSet;
+use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::FallocateFlags;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 
-use crate::durable;
 use crate::failure::{Failure, Kind};
+use crate::folder::{Folder, private_inode, remove_any};
 
 /// The temporary of a download.
 #[derive(Debug)]
 pub(super) struct Output {
+    /// The folder in which temporary and target stand.
+    parent: Folder,
     temporary: PathBuf,
     target: PathBuf,
     metadata: Metadata,
-    /// The open file of a share that is one file; the files of a folder are opened as they are written.
-    single: Option<File>,
+    content: Content,
+}
+
+/// What stands under the temporary's name.
+#[derive(Debug)]
+enum Content {
+    /// The one file of the share.
+    Single(File),
+    /// A folder; its files are opened as they are written.
+    Tree(Folder),
 }
 
 impl Output {
@@ -28,46 +39,61 @@ impl Output {
     /// shows before anything is fetched.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
-        if metadata.is_single_file() {
-            let file = durable::create_private_file(temporary).map_err(failed)?;
+        let parent = Folder::open(parent(target)).map_err(failed)?;
+        let name = file_name(temporary);
+        let content = if metadata.is_single_file() {
+            let file = parent.create_file(name).map_err(failed)?;
             allocate(&file, metadata.size).map_err(failed)?;
+            Content::Single(file)
         } else {
-            durable::create_private_folder(temporary).map_err(failed)?;
-            create_tree(temporary, &metadata).map_err(failed)?;
+            let root = parent.create_folder(name).map_err(failed)?;
+            create_tree(&root, &metadata).map_err(failed)?;
+            Content::Tree(root)
+        };
+        Ok(Self { parent, temporary: temporary.to_owned(), target: target.to_owned(), metadata, content })
+    }
+
+    /// Opens a temporary that was created before; `None` if it is not the one with this inode number, or
+    /// not this user's alone: somebody may have put another in its place.
+    pub(super) fn reopen(temporary: &Path, target: &Path, metadata: Metadata, inode: u64) -> Option<Self> {
+        let parent = Folder::open(parent(target)).ok()?;
+        let name = file_name(temporary);
+        let content = if metadata.is_single_file() {
+            Content::Single(parent.open_file(name).ok()?)
+        } else {
+            Content::Tree(parent.open_folder(name).ok()?)
+        };
+        let (temporary, target) = (temporary.to_owned(), target.to_owned());
+        let output = Self { parent, temporary, target, metadata, content };
+        (output.inode().ok()? == Some(inode)).then_some(output)
+    }
+
+    /// The inode number of the temporary, as long as it is this user's alone.
+    pub(super) fn inode(&self) -> io::Result<Option<u64>> {
+        match &self.content {
+            Content::Single(file) => private_inode(file),
+            Content::Tree(root) => root.private_inode(),
         }
-        Self::reopen(temporary, target, metadata)
-    }
-
-    /// Opens a temporary that was created before.
-    pub(super) fn reopen(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
-        let single = metadata.is_single_file().then(|| durable::open_write(temporary)).transpose();
-        let single = single.map_err(|error| Failure::io("open", temporary, &error))?;
-        Ok(Self { temporary: temporary.to_owned(), target: target.to_owned(), metadata, single })
-    }
-
-    /// The inode number of the temporary.
-    pub(super) fn inode(&self) -> io::Result<u64> {
-        Ok(fs::symlink_metadata(&self.temporary)?.ino())
     }
 
     /// Writes bytes of the stream where they belong.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if let Some(file) = &self.single {
-            return file.write_all_at(bytes, offset);
+        match &self.content {
+            Content::Single(file) => file.write_all_at(bytes, offset),
+            Content::Tree(root) => self.for_each_part(offset, bytes.len(), |file, within, part| {
+                root.open_file(self.path(file))?.write_all_at(&bytes[part], within)
+            }),
         }
-        self.for_each_part(offset, bytes.len(), |file, within, part| {
-            durable::open_write(&self.path(file))?.write_all_at(&bytes[part], within)
-        })
     }
 
     /// Reads bytes of the stream back.
     pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        if let Some(file) = &self.single {
-            return file.read_exact_at(bytes, offset);
+        match &self.content {
+            Content::Single(file) => file.read_exact_at(bytes, offset),
+            Content::Tree(root) => self.for_each_part(offset, bytes.len(), |file, within, part| {
+                root.open_file(self.path(file))?.read_exact_at(&mut bytes[part], within)
+            }),
         }
-        self.for_each_part(offset, bytes.len(), |file, within, part| {
-            durable::open_write(&self.path(file))?.read_exact_at(&mut bytes[part], within)
-        })
     }
 
     /// Gives the temporary its modes, times and, last, its name. Everything is on stable storage
@@ -75,46 +101,68 @@ impl Output {
     pub(super) fn finish(self, replace: bool) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let umask = umask();
-        for file in &self.metadata.files {
-            let handle = durable::open_write(&self.path(file)).map_err(failed)?;
-            let mode = if file.executable { 0o777 } else { 0o666 };
-            handle.set_permissions(Permissions::from_mode(mode & !umask)).map_err(failed)?;
-            handle.set_modified(SystemTime::from(file.modified)).map_err(failed)?;
-            if self.single.is_some() || !cfg!(target_os = "linux") {
-                handle.sync_all().map_err(failed)?;
+        match &self.content {
+            Content::Single(file) => {
+                let only =
+                    self.metadata.files.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+                finish_file(file, only, umask).and_then(|()| file.sync_all())
             }
+            Content::Tree(root) => self.finish_tree(root, umask),
         }
-        if self.single.is_none() {
-            self.finish_folders(umask).map_err(failed)?;
-        }
+        .map_err(failed)?;
+        let (temporary, target) = (file_name(&self.temporary), file_name(&self.target));
+        self.check_in_place(temporary)?;
         let renamed = if replace {
             let aside = self.temporary.with_extension("old");
-            durable::replace(&self.temporary, &self.target, &aside).and_then(|()| remove_any(&aside))
+            let replaced = self.parent.replace(temporary, target, file_name(&aside));
+            replaced.and_then(|()| remove_any(&aside))
         } else {
-            durable::rename_new(&self.temporary, &self.target)
+            self.parent.rename_new(temporary, target)
         };
         renamed.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(&self.target),
             _ => failed(error),
         })?;
-        let parent = self.target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        durable::sync_folder(parent).map_err(failed)
+        self.parent.sync().map_err(failed)
     }
 
-    /// Folders open up only now: while files arrive, nobody else looks in.
-    fn finish_folders(&self, umask: u32) -> io::Result<()> {
-        let mut folders = vec![self.temporary.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder)? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() {
-                    folders.push(entry.path());
-                }
-            }
-            fs::set_permissions(&folder, Permissions::from_mode(0o777 & !umask))?;
+    /// What gets the final name must be what was written: in a folder that others can write to, somebody
+    /// may have put something else there.
+    fn check_in_place(&self, temporary: &Path) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::io("save", &self.target, &error);
+        let opened = match &self.content {
+            Content::Single(file) => std::os::unix::fs::MetadataExt::ino(&file.metadata().map_err(failed)?),
+            Content::Tree(root) => root.inode_of(Path::new(".")).map_err(failed)?,
+        };
+        if self.parent.inode_of(temporary).ok() == Some(opened) {
+            return Ok(());
         }
+        let what = format!("{} was taken away or replaced by somebody else", self.temporary.display());
+        Err(Failure::new(Kind::Integrity, what).next("Choose a folder that others cannot write to."))
+    }
+
+    /// Modes and times. Folders open up last: while files arrive, nobody else looks in.
+    fn finish_tree(&self, root: &Folder, umask: u32) -> io::Result<()> {
+        let mut folders: BTreeSet<&Path> = BTreeSet::new();
+        let top = &self.metadata.original_filename;
+        for file in &self.metadata.files {
+            let path = self.path(file);
+            let handle = root.open_file(path)?;
+            finish_file(&handle, file, umask)?;
+            if !cfg!(target_os = "linux") {
+                handle.sync_all()?;
+            }
+            folders.extend(path.ancestors().skip(1));
+        }
+        let dirs = self.metadata.dirs.iter().map(|dir| Path::new(dir.below(top).unwrap_or_default()));
+        folders.extend(dirs.flat_map(Path::ancestors));
+        // The deepest first: a folder without the right to enter hides those below it.
+        for folder in folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
+            root.set_folder_mode(folder, 0o777 & !umask)?;
+        }
+        root.set_mode(0o777 & !umask)?;
         #[cfg(target_os = "linux")]
-        durable::sync_file_system(&File::open(&self.temporary)?)?;
+        root.sync_file_system()?;
         Ok(())
     }
 
@@ -139,8 +187,9 @@ impl Output {
         Ok(())
     }
 
-    fn path(&self, file: &FileEntry) -> PathBuf {
-        below(&self.temporary, file.path.below(&self.metadata.original_filename))
+    /// Where a file stands in the folder of the share.
+    fn path<'a>(&'a self, file: &'a FileEntry) -> &'a Path {
+        Path::new(file.path.below(&self.metadata.original_filename).unwrap_or_default())
     }
 }
 
@@ -150,39 +199,36 @@ pub(super) fn exists(target: &Path) -> Failure {
         .next("Nothing was overwritten. Give another place with -o, or replace it with --force.")
 }
 
-/// Removes a file or a folder with all that is in it; none there is no error.
-pub(super) fn remove_any(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn create_tree(root: &Path, metadata: &Metadata) -> io::Result<()> {
+fn file_name(path: &Path) -> &Path {
+    path.file_name().map_or(path, Path::new)
+}
+
+fn create_tree(root: &Folder, metadata: &Metadata) -> io::Result<()> {
     let top = &metadata.original_filename;
-    for dir in &metadata.dirs {
-        durable::create_private_folder(&below(root, dir.below(top)))?;
+    for dir in metadata.dirs.iter().filter_map(|dir| dir.below(top)).filter(|dir| !dir.is_empty()) {
+        root.create_folders(Path::new(dir))?;
     }
-    let mut last_parent = PathBuf::new();
+    let mut last_parent = Path::new("");
     for file in &metadata.files {
-        let path = below(root, file.path.below(top));
-        let parent = path.parent().unwrap_or(root);
+        let path = Path::new(file.path.below(top).unwrap_or_default());
+        let parent = path.parent().unwrap_or(Path::new(""));
         if parent != last_parent {
-            durable::create_private_folder(parent)?;
-            parent.clone_into(&mut last_parent);
+            root.create_folders(parent)?;
+            last_parent = parent;
         }
-        allocate(&durable::create_private_file(&path)?, file.size)?;
+        allocate(&root.create_file(path)?, file.size)?;
     }
     Ok(())
 }
 
-fn below(root: &Path, rest: Option<&str>) -> PathBuf {
-    match rest {
-        Some(rest) if !rest.is_empty() => root.join(rest),
-        _ => root.to_owned(),
-    }
+fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
+    let mode = if entry.executable { 0o777 } else { 0o666 };
+    file.set_permissions(Permissions::from_mode(mode & !umask))?;
+    file.set_modified(SystemTime::from(entry.modified))
 }
 
 /// Reserves the file's space where the file system can, else only sets its length.
@@ -199,7 +245,7 @@ fn allocate(file: &File, size: u64) -> io::Result<()> {
 /// The process's file mode creation mask, which can only be read by setting it or, on Linux, here.
 fn umask() -> u32 {
     const USUAL: u32 = 0o022;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(USUAL)
 }
