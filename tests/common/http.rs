@@ -13,6 +13,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    #[track_caller]
+    pub fn parse(response: &[u8]) -> Self {
+        let end = response.windows(4).position(|w| w == b"\r\n\r\n").expect("a response head");
+        let head = String::from_utf8_lossy(&response[..end]).into_owned();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head, body: response[end + 4..].to_vec() }
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -36,10 +44,7 @@ pub fn raw(address: &str, request: &[u8]) -> Answer {
     let _ = stream.write_all(request);
     let mut response = Vec::new();
     let _ = stream.read_to_end(&mut response);
-    let end = response.windows(4).position(|w| w == b"\r\n\r\n").expect("a response head");
-    let head = String::from_utf8_lossy(&response[..end]).into_owned();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head, body: response[end + 4..].to_vec() }
+    Answer::parse(&response)
 }
 
 /// Sends a request with these extra header lines and this body.

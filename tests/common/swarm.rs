@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
+use swarmdrop::identity::Identity;
 use swarmdrop_core::link::Invite;
 
 use super::person::{Person, Ran, bare_command};
@@ -16,18 +18,30 @@ pub struct Server {
     child: Child,
     /// The line that it printed when it was ready.
     pub ready: Value,
+    log: fs::File,
 }
 
 impl Server {
     #[track_caller]
     pub fn start(mut command: Command) -> Self {
         let log = tempfile::tempfile().unwrap();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().unwrap());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}"));
-        Self { child, ready }
+        Self { child, ready, log }
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        let mut bytes = vec![0; usize::try_from(self.log.metadata().unwrap().len()).unwrap()];
+        self.log.read_exact_at(&mut bytes, 0).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn address(&self) -> String {
@@ -61,21 +75,40 @@ pub struct Swarm {
     pub peers: Vec<Server>,
     peer_invite: String,
     sender_invite: String,
+    flags: Vec<String>,
 }
 
 impl Swarm {
     /// A tracker and this many peers, named p0, p1, …
     #[track_caller]
     pub fn start(peers: usize) -> Self {
+        Self::start_with(peers, &["--heartbeat", "200ms", "--dead-after", "3s"])
+    }
+
+    /// The same, with these flags of the tracker.
+    #[track_caller]
+    pub fn start_with(peers: usize, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let tracker = start_tracker(folder.path(), "127.0.0.1:0");
+        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let tracker = start_tracker(folder.path(), "127.0.0.1:0", &flags);
         let invite = |name: &str| tracker.ready[name].as_str().unwrap().to_owned();
         let (peer_invite, sender_invite) = (invite("peer_invite"), invite("sender_invite"));
-        let mut swarm = Self { folder, tracker, peers: Vec::new(), peer_invite, sender_invite };
+        let mut swarm = Self { folder, tracker, peers: Vec::new(), peer_invite, sender_invite, flags };
         for number in 0..peers {
             swarm.add_peer(number, &[]);
         }
         swarm
+    }
+
+    /// The fingerprint of the tracker's key.
+    pub fn tracker_pin(&self) -> [u8; 32] {
+        *self.invite().parse::<Invite>().unwrap().tracker_id.as_bytes()
+    }
+
+    /// The fingerprint of a peer's key.
+    pub fn peer_pin(&self, number: usize) -> [u8; 32] {
+        let identity = Identity::read(&self.peer_data(number)).unwrap().unwrap();
+        *identity.peer_id().as_bytes()
     }
 
     /// The invite of those who share.
@@ -130,7 +163,10 @@ impl Swarm {
     pub fn add_peer(&mut self, number: usize, flags: &[&str]) {
         let mut command = bare_command(self.folder.path());
         command.args(["peer", "--json", "--listen", "127.0.0.1:0", "--keep-free", "0B"]);
-        command.args(["--name", &format!("p{number}"), "--invite", &self.peer_invite]);
+        command.args(["--name", &format!("p{number}")]);
+        if !flags.contains(&"--invite") {
+            command.args(["--invite", &self.peer_invite]);
+        }
         command.arg("--data").arg(self.peer_data(number)).args(flags);
         let server = Server::start(command);
         if number < self.peers.len() {
@@ -152,7 +188,7 @@ impl Swarm {
         let address = self.tracker.address();
         self.tracker.kill();
         act(&self.folder.path().join("tracker"));
-        self.tracker = start_tracker(self.folder.path(), &address);
+        self.tracker = start_tracker(self.folder.path(), &address, &self.flags);
     }
 
     pub fn peer_data(&self, number: usize) -> PathBuf {
@@ -189,9 +225,9 @@ impl Swarm {
 }
 
 #[track_caller]
-fn start_tracker(folder: &Path, listen: &str) -> Server {
+fn start_tracker(folder: &Path, listen: &str, flags: &[String]) -> Server {
     let mut command = bare_command(folder);
-    command.args(["tracker", "--json", "--listen", listen, "--heartbeat", "200ms", "--dead-after", "3s"]);
+    command.args(["tracker", "--json", "--listen", listen]).args(flags);
     command.arg("--data").arg(folder.join("tracker"));
     Server::start(command)
 }

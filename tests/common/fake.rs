@@ -1,0 +1,241 @@
+//! Scripted servers: a tracker or peer that says and does what a test wants, over real TLS, under a key of
+//! its own. As a peer it joins a real swarm, is dialled back, beats, takes chunks, and serves them its way.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+use swarmdrop::client::{Http, TrackerClient};
+use swarmdrop::identity::Identity;
+use swarmdrop::tls;
+use swarmdrop_core::api::{HeartbeatRequest, RegisterRequest, Task};
+use swarmdrop_core::registry::Usage;
+
+use super::swarm::Swarm;
+use super::tls::identity;
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+/// Where a script writes its answer.
+pub type Out<'a> = &'a mut dyn Write;
+
+/// A scripted server; it stops when dropped.
+pub struct Fake {
+    pub identity: Identity,
+    pub address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Fake {
+    /// Starts a server under identity number `number` on any port.
+    pub fn start(
+        number: u8,
+        script: impl Fn(&Request, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_at("127.0.0.1:0", number, script)
+    }
+
+    /// Starts a server at this address.
+    pub fn start_at(
+        address: &str,
+        number: u8,
+        script: impl Fn(&Request, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let identity = identity(number);
+        let config = tls::server_config(&identity, None).unwrap();
+        Self::start_with(address, identity, config, script)
+    }
+
+    /// Starts a server with this TLS configuration.
+    pub fn start_with(
+        address: &str,
+        identity: Identity,
+        config: ServerConfig,
+        script: impl Fn(&Request, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (requests, stop) = (Arc::<Mutex<Vec<Request>>>::default(), Arc::<AtomicBool>::default());
+        let (config, script) = (Arc::new(config), Arc::new(script));
+        let (log, stopped) = (Arc::clone(&requests), Arc::clone(&stop));
+        thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (config, script, log) = (Arc::clone(&config), Arc::clone(&script), Arc::clone(&log));
+                thread::spawn(move || serve(socket, config, &log, &*script));
+            }
+        });
+        Self { identity, address, requests, stop }
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn serve(
+    socket: TcpStream,
+    config: Arc<ServerConfig>,
+    log: &Mutex<Vec<Request>>,
+    script: &dyn Fn(&Request, Out<'_>) -> io::Result<()>,
+) {
+    let _ = socket.set_read_timeout(Some(Duration::from_secs(60)));
+    let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), socket);
+    let Ok(request) = read_request(&mut stream) else { return };
+    log.lock().unwrap().push(request.clone());
+    let _ = script(&request, &mut stream);
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
+}
+
+fn read_request(stream: &mut impl Read) -> io::Result<Request> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+        let mut piece = [0; 4096];
+        match stream.read(&mut piece)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => bytes.extend_from_slice(&piece[..read]),
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+    });
+    let mut body = bytes.split_off(end + 4);
+    let read = body.len();
+    body.resize(length.unwrap_or(0), 0);
+    stream.read_exact(&mut body[read..])?;
+    let mut words = head.split(' ');
+    let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
+    Ok(Request { method, path, head, body })
+}
+
+/// Answers with a JSON document.
+pub fn answer_json(out: Out<'_>, status: u16, body: &Value) -> io::Result<()> {
+    let kind = if status < 400 { "application/json" } else { "application/problem+json" };
+    answer(out, &format!("{status} X\r\nContent-Type: {kind}"), body.to_string().as_bytes())
+}
+
+/// Answers with bytes; `head` is the status with further header lines.
+pub fn answer(out: Out<'_>, head: &str, body: &[u8]) -> io::Result<()> {
+    write!(out, "HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len())?;
+    out.write_all(body)
+}
+
+/// A scripted peer in a real swarm.
+pub struct FakePeer {
+    pub server: Fake,
+    /// What the tracker asked of it.
+    pub tasks: Arc<Mutex<Vec<Task>>>,
+    gone: Arc<AtomicBool>,
+}
+
+impl FakePeer {
+    /// Joins the swarm. It takes all that it is sent; `serve` answers requests for chunks, given the bytes
+    /// that were stored under the id and all that were stored.
+    pub fn join(
+        swarm: &Swarm,
+        number: u8,
+        serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let chunks = Mutex::new(HashMap::<String, Vec<u8>>::new());
+        let id = identity(number).peer_id();
+        let server = Fake::start(number, move |request, out| {
+            let chunk = request.path.strip_prefix("/v1/chunks/").map(str::to_owned);
+            let empty = |set: &Value| {
+                let count = set.as_str().unwrap().split('.').next().unwrap().parse().unwrap();
+                swarmdrop_core::chunk_set::ChunkSet::empty(count).to_string()
+            };
+            match (request.method.as_str(), request.path.as_str(), chunk) {
+                ("PUT", _, Some(chunk)) => {
+                    chunks.lock().unwrap().insert(chunk, request.body.clone());
+                    answer(out, "204 X", b"")
+                }
+                ("GET", _, Some(chunk)) => {
+                    let chunks = chunks.lock().unwrap().clone();
+                    serve(&chunks[&chunk], &chunks, out)
+                }
+                (_, path, _) if path.ends_with("/offer") => {
+                    let asked: Value = serde_json::from_slice(&request.body).unwrap();
+                    answer_json(out, 200, &json!({ "held": empty(&asked["chunks"]) }))
+                }
+                (_, path, _) if path.ends_with("/manifest") => {
+                    let asked: Value = serde_json::from_slice(&request.body).unwrap();
+                    answer_json(out, 200, &json!({ "missing": empty(&asked["chunks"]) }))
+                }
+                _ => answer_json(out, 200, &json!({ "role": "peer", "id": id, "now_ms": 0 })),
+            }
+        });
+        let (tasks, gone) = (Arc::default(), Arc::<AtomicBool>::default());
+        beat(swarm, &server, Arc::clone(&tasks), Arc::clone(&gone));
+        Self { server, tasks, gone }
+    }
+}
+
+impl Drop for FakePeer {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Registers now, and beats in a thread until the peer is gone.
+fn beat(swarm: &Swarm, server: &Fake, tasks: Arc<Mutex<Vec<Task>>>, gone: Arc<AtomicBool>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let http = Http::new(Some(&server.identity)).unwrap();
+    let tracker = TrackerClient::of_invite(http, &swarm.peer_invite().parse().unwrap());
+    let id = server.identity.peer_id();
+    let usage = Usage { used_bytes: 0, free_bytes: 1 << 40 };
+    let registration = register_request(server.identity.clone(), &[&server.address.to_string()]);
+    runtime.block_on(tracker.register(&registration)).unwrap();
+    thread::spawn(move || {
+        while !gone.load(Ordering::Relaxed) {
+            let request = HeartbeatRequest { usage, ..HeartbeatRequest::default() };
+            if let Ok(response) = runtime.block_on(tracker.heartbeat(id, &request)) {
+                tasks.lock().unwrap().extend(response.tasks);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+}
+
+/// What a peer with this identity would register with.
+pub fn register_request(identity: Identity, addresses: &[&str]) -> RegisterRequest {
+    RegisterRequest {
+        id: identity.peer_id(),
+        name: "fake".into(),
+        addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
+        port: 1024,
+        capacity_bytes: 1 << 40,
+        usage: Usage { used_bytes: 0, free_bytes: 1 << 40 },
+        zone: None,
+        version: "1".into(),
+    }
+}

@@ -1,0 +1,54 @@
+//! TLS by hand: requests with a certificate of one's choice, and servers that show what they should not.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ClientConnection, StreamOwned};
+use swarmdrop::identity::Identity;
+use swarmdrop::tls;
+use swarmdrop_core::id::Secret;
+
+use super::http::Answer;
+
+/// An identity that no server of the test has, the same for the same number.
+pub fn identity(number: u8) -> Identity {
+    Identity::from_seed(Secret::from_bytes([number; 32]))
+}
+
+/// Sends the bytes over TLS to the server whose key has this fingerprint, and reads to the end.
+pub fn exchange(
+    address: &str,
+    pin: &[u8; 32],
+    identity: Option<&Identity>,
+    request: &[u8],
+) -> io::Result<Vec<u8>> {
+    let config = Arc::new(tls::pinning_client_config(identity).unwrap());
+    let connection = ClientConnection::new(config, tls::pinned_name(pin)).unwrap();
+    let socket = TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut stream = StreamOwned::new(connection, socket);
+    stream.write_all(request)?;
+    let mut response = Vec::new();
+    match stream.read_to_end(&mut response) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(response),
+    }
+}
+
+/// The same as [`super::http::send`], over TLS and with a certificate.
+pub fn send(
+    address: &str,
+    pin: &[u8; 32],
+    identity: Option<&Identity>,
+    (method, path): (&str, &str),
+    headers: &str,
+    body: &[u8],
+) -> Answer {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    Answer::parse(&exchange(address, pin, identity, &[head.as_bytes(), body].concat()).unwrap())
+}

@@ -1,0 +1,229 @@
+//! Peers that lie: what a malicious peer can do to a receiver, a sender and the tracker.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::HashMap;
+use std::io;
+
+use common::fake::{Fake, FakePeer, Out, answer, answer_json};
+use common::swarm::Swarm;
+use common::{samples, tls, wait_for};
+use serde_json::json;
+use swarmdrop_core::api::Task;
+
+const CHUNKS: usize = 10;
+
+/// A swarm of one honest peer and one that serves chunks in its own way, a shared file, and its link.
+fn share_with(
+    serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+) -> (Swarm, FakePeer, Vec<u8>, String) {
+    let swarm = Swarm::start(1);
+    let fake = FakePeer::join(&swarm, 50, serve);
+    let (bytes, link) = share_ten_chunks(&swarm);
+    (swarm, fake, bytes, link)
+}
+
+fn share_ten_chunks(swarm: &Swarm) -> (Vec<u8>, String) {
+    let alice = swarm.person();
+    let bytes = samples::bytes("ten", CHUNKS * 65_536 - 100);
+    alice.write("file.bin", &bytes);
+    (bytes, alice.share(&["file.bin", "--chunk-size", "64KiB"]))
+}
+
+/// The receiver has the exact bytes, from the honest peer, and knows who lied; the tracker has the liar look.
+#[track_caller]
+fn wrong_bytes_are_noticed(
+    serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+) {
+    let (swarm, fake, bytes, link) = share_with(serve);
+    let bob = swarm.person();
+    let said = bob.get(&link);
+    assert!(bob.read("file.bin") == bytes);
+    assert!(said.contains("peer fake served wrong bytes"), "{said}");
+    wait_for("the tracker to have the peer look", || {
+        fake.tasks
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|task| matches!(task, Task::Verify(asked) if !asked.chunks.is_empty()))
+    });
+}
+
+#[test]
+fn r1_a_flipped_bit_is_noticed() {
+    wrong_bytes_are_noticed(|chunk, _, out| {
+        let mut chunk = chunk.to_vec();
+        chunk[1000] ^= 1;
+        answer(out, "200 X", &chunk)
+    });
+}
+
+#[test]
+fn r1_another_chunk_of_the_share_is_noticed() {
+    wrong_bytes_are_noticed(|chunk, all, out| {
+        let other = all.values().find(|other| other.len() == chunk.len() && *other != chunk);
+        answer(out, "200 X", other.map_or(&[0; 65_552][..], Vec::as_slice))
+    });
+}
+
+#[test]
+fn r1_a_chunk_that_is_empty_short_or_long_is_noticed() {
+    for cut in [0, -1, 1] {
+        wrong_bytes_are_noticed(move |chunk, _, out| match cut {
+            0 => answer(out, "200 X", b""),
+            -1 => answer(out, "200 X", &chunk[1..]),
+            _ => answer(out, "200 X", &[chunk, b"x"].concat()),
+        });
+    }
+}
+
+#[test]
+fn r5_a_compressed_chunk_is_taken_as_the_bytes_that_it_is() {
+    wrong_bytes_are_noticed(|_, _, out| {
+        answer(out, "200 X\r\nContent-Encoding: gzip", &[&[0x1f, 0x8b, 8][..], &[0; 1000]].concat())
+    });
+}
+
+#[test]
+fn r2_a_body_without_end_is_cut_off_at_the_chunks_length() {
+    wrong_bytes_are_noticed(|_, _, out| {
+        out.write_all(b"HTTP/1.1 200 X\r\nConnection: close\r\n\r\n")?;
+        loop {
+            out.write_all(&[7; 65_536])?;
+        }
+    });
+}
+
+/// Whatever this peer answers, the receiver goes on with the other.
+#[track_caller]
+fn the_other_peer_is_used(
+    serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+) -> FakePeer {
+    let (swarm, fake, bytes, link) = share_with(serve);
+    let bob = swarm.person();
+    bob.get(&link);
+    assert!(bob.read("file.bin") == bytes);
+    fake
+}
+
+#[test]
+fn r2_redirects_are_not_followed() {
+    let elsewhere = Fake::start(51, |_, out| answer(out, "200 X", b"caught"));
+    let location = format!("302 X\r\nLocation: https://{}/caught", elsewhere.address);
+    the_other_peer_is_used(move |_, _, out| answer(out, &location, b""));
+    assert!(elsewhere.requests().is_empty());
+}
+
+#[test]
+fn r2_endless_headers_refusals_and_broken_answers_are_survived() {
+    the_other_peer_is_used(|_, _, out| {
+        out.write_all(b"HTTP/1.1 200 X\r\n")?;
+        loop {
+            out.write_all(
+                b"X-Padding: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n",
+            )?;
+        }
+    });
+    the_other_peer_is_used(|_, _, out| answer(out, "401 X", b"who are you?"));
+    the_other_peer_is_used(|_, _, out| out.write_all(b"\x00\x01\x02 nonsense\r\n\r\n"));
+    the_other_peer_is_used(|chunk, _, out| {
+        write!(out, "HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n", chunk.len())?;
+        out.write_all(&chunk[..500])
+    });
+}
+
+#[test]
+fn r4_when_every_peer_serves_a_chunk_wrongly_nothing_is_saved_and_what_was_right_is_kept() {
+    let swarm = Swarm::start(0);
+    let spoil_small = |chunk: &[u8], _: &HashMap<String, Vec<u8>>, out: Out<'_>| {
+        let mut chunk = chunk.to_vec();
+        if chunk.len() < 65_552 {
+            chunk[0] ^= 1;
+        }
+        answer(out, "200 X", &chunk)
+    };
+    let _fakes = [FakePeer::join(&swarm, 60, spoil_small), FakePeer::join(&swarm, 61, spoil_small)];
+    let (_, link) = share_ten_chunks(&swarm);
+    let bob = swarm.person();
+    let ran = bob.run(&["get", &link]);
+    assert_eq!(ran.code, 7, "{}", ran.stderr);
+    assert!(ran.stderr.contains("chunk 9"), "{}", ran.stderr);
+    let names = bob.names();
+    assert!(matches!(&names[..], [name] if name.ends_with(".part")), "{names:?}");
+}
+
+#[test]
+fn r6_a_peer_that_records_its_requests_learns_neither_names_nor_secrets_nor_who_asks() {
+    let fake = the_other_peer_is_used(|_, _, out| answer(out, "404 X", b""));
+    let requests = fake.server.requests();
+    assert!(requests.len() > CHUNKS);
+    for request in &requests {
+        let head = request.head.to_lowercase();
+        assert!(
+            !head.contains("file.bin") && !head.contains("user-agent") && !head.contains("cookie"),
+            "{head}"
+        );
+        let body = String::from_utf8_lossy(&request.body);
+        assert!(!body.contains("file.bin"), "{}", request.path);
+    }
+}
+
+/// A machine with another key takes the place of peer 0, which held a part of the share.
+fn impostor(swarm: &mut Swarm) -> Fake {
+    let address = swarm.peers[0].address();
+    swarm.peers[0].kill();
+    Fake::start_at(&address, 52, |_, out| answer_json(out, 200, &json!({ "role": "peer" })))
+}
+
+#[test]
+fn another_key_at_a_peers_address_is_refused_by_get() {
+    let mut swarm = Swarm::start(2);
+    let (bytes, link) = share_ten_chunks(&swarm);
+    let impostor = impostor(&mut swarm);
+    let bob = swarm.person();
+    let said = bob.get(&link);
+    assert!(bob.read("file.bin") == bytes);
+    assert!(said.contains("peer p0 is not used") && said.contains("is not who it should be"), "{said}");
+    assert!(impostor.requests().is_empty(), "nothing was sent to it");
+}
+
+#[test]
+fn another_key_at_a_peers_address_is_refused_by_share() {
+    // The tracker takes a silent peer for alive for a while, and names it for new shares.
+    let mut swarm = Swarm::start_with(3, &["--heartbeat", "60s", "--dead-after", "5m"]);
+    let impostor = impostor(&mut swarm);
+    let alice = swarm.person();
+    alice.write("file", b"content");
+    let mut said = String::new();
+    for _ in 0..40 {
+        let ran = alice.run(&["share", "file"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        said += &ran.stderr;
+        if said.contains("peer p0") {
+            break;
+        }
+    }
+    assert!(said.contains("peer p0 is of no use") && said.contains("is not who it should be"), "{said}");
+    assert!(impostor.requests().is_empty(), "nothing was sent to it");
+}
+
+#[test]
+fn another_key_at_a_peers_address_is_refused_by_other_peers() {
+    use swarmdrop::client::{ClientError, Http, PeerClient};
+    let mut swarm = Swarm::start(1);
+    let (address, id) = (swarm.peers[0].address(), swarm.peer_pin(0));
+    let impostor = impostor(&mut swarm);
+    let peer = swarmdrop_core::api::PeerAddress {
+        id: swarmdrop_core::id::PeerId::from_bytes(id),
+        name: "p0".into(),
+        addresses: vec![address],
+    };
+    // What a peer speaks to others with: it shows its own certificate.
+    let http = Http::new(Some(&tls::identity(53))).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let error = runtime.block_on(PeerClient::new(http, peer).health()).unwrap_err();
+    assert!(matches!(error, ClientError::WrongKey { .. }), "{error}");
+    assert!(error.to_string().contains("is not who it should be"), "{error}");
+    assert!(impostor.requests().is_empty(), "nothing was sent to it");
+}
