@@ -308,6 +308,87 @@ mod tests {
         assert!(!printed.contains(&link().secret.expose_text()), "{printed}");
     }
 
+    /// A link that was damaged on its way is refused, or is the very same link: it never leads elsewhere.
+    #[test]
+    fn l1_a_hundred_thousand_damaged_links_lead_nowhere_else() {
+        let text = link().expose_text();
+        let scraps = [
+            "#",
+            ".",
+            "..",
+            "%23",
+            "%2e",
+            "/",
+            "//",
+            "@",
+            "\n",
+            "\r\n",
+            "\t",
+            " ",
+            "\x1b[31m",
+            "=",
+            "+",
+            "\u{202e}",
+            "http://",
+            "https://evil.example",
+            "javascript:",
+            "?x=1",
+            "&",
+            ")",
+            ".",
+            ",",
+            ">",
+            "\"",
+            "'",
+            "A",
+            "z",
+            "\0",
+            ":",
+            ":99999",
+            "[::1]",
+            "1.",
+            "2.",
+            "evil.example",
+            "\\",
+        ];
+        let mut state = 1_u64;
+        let mut draw = |below: usize| {
+            // Knuth's MMIX generator: the same mutations at each run.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        for _ in 0..100_000 {
+            let mut damaged = text.clone();
+            for _ in 0..=draw(3) {
+                let at =
+                    (0..=draw(damaged.len() + 1)).rev().find(|&at| damaged.is_char_boundary(at)).unwrap_or(0);
+                match draw(5) {
+                    0 => damaged.truncate(at),
+                    1 => damaged.insert_str(at, scraps[draw(scraps.len())]),
+                    2 => damaged = damaged.to_lowercase(),
+                    3 => {
+                        let (from, to) = (scraps[draw(scraps.len())], scraps[draw(scraps.len())]);
+                        damaged = damaged.replacen(from, to, 1);
+                    }
+                    _ => damaged.push_str(scraps[draw(scraps.len())]),
+                }
+            }
+            if let Ok(read) = damaged.parse::<ShareLink>() {
+                assert!(
+                    read.expose_text().eq_ignore_ascii_case(&damaged),
+                    "{damaged:?} is read as another link"
+                );
+                let shown = damaged.strip_prefix("https://").unwrap().split(['/', '#', '?']).next().unwrap();
+                let host = shown.rsplit_once(':').map_or(shown, |(host, _)| host);
+                assert!(
+                    read.tracker.host().eq_ignore_ascii_case(host),
+                    "{damaged:?} leads to {}",
+                    read.tracker
+                );
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_mutated_link_is_refused_or_canonical(position in 0usize..200, with in "[ -~]") {

@@ -310,6 +310,37 @@ mod tests {
         assert_eq!(Manifest::decode(manifest.encoded().to_vec(), other), Err(ManifestError::OtherShare));
     }
 
+    /// Numbers that would ask for more memory than there is are refused before any is taken.
+    #[test]
+    fn s2_claims_beyond_the_limits_are_refused_by_their_numbers_alone() {
+        let manifest = manifest();
+        let with = |total: u64, count: u32, metadata: u32| {
+            let mut bytes = manifest.encoded()[..CHUNKS_AT].to_vec();
+            bytes[TOTAL_AT..COUNT_AT].copy_from_slice(&total.to_be_bytes());
+            bytes[COUNT_AT..].copy_from_slice(&count.to_be_bytes());
+            bytes.extend_from_slice(&metadata.to_be_bytes());
+            bytes.resize(bytes.len() + 200, 0);
+            Manifest::decode(bytes, manifest.share()).unwrap_err()
+        };
+        let chunk = 1_u64 << 16;
+        for (total, count) in [
+            (1 << 63, u32::MAX),
+            (u64::MAX, u32::MAX),
+            (u64::MAX, 0),
+            (chunk * (u64::from(CHUNKS_MAX) + 1), CHUNKS_MAX + 1),
+            (chunk, 2),
+            (chunk + 1, 1),
+            (0, 1),
+            (1, 0),
+        ] {
+            assert_eq!(with(total, count, 16), ManifestError::ChunkCount, "{total} {count}");
+        }
+        assert_eq!(with(chunk * u64::from(CHUNKS_MAX), CHUNKS_MAX, 16), ManifestError::Length);
+        for metadata in [0, 15, u32::MAX, u32::try_from(METADATA_BYTES_MAX + TAG_BYTES).unwrap() + 1] {
+            assert_eq!(with(0, 0, metadata), ManifestError::Length, "{metadata}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), magic in any::<bool>()) {

@@ -223,6 +223,32 @@ mod tests {
         assert!(decode(&"[".repeat(1 << 20)).contains("not well-formed"));
     }
 
+    #[test]
+    fn s2_numbers_and_tables_beyond_all_bounds_are_refused() {
+        let sound = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode()).unwrap();
+        let decode = |json: &str| Metadata::decode(json.as_bytes(), &geometry(7)).is_err();
+        assert!(!decode(&sound), "the sound one is taken");
+        for (field, value) in [
+            ("\"size\":7", "\"size\":18446744073709551615"),
+            ("\"size\":7", "\"size\":18446744073709551616"),
+            ("\"size\":7", "\"size\":-1"),
+            ("\"size\":7", "\"size\":7.0"),
+            ("\"offset\":0", "\"offset\":18446744073709551615"),
+            ("\"chunk_count\":1", "\"chunk_count\":4294967296"),
+            ("\"chunk_count\":1", "\"chunk_count\":2"),
+        ] {
+            assert!(sound.contains(field), "{field}");
+            assert!(decode(&sound.replace(field, value)), "{value}");
+        }
+        let mut sizes = folder(vec![file("s/a", 0, 3), file("s/b", 3, 4)], &[]);
+        (sizes.files[0].size, sizes.files[1].offset, sizes.files[1].size) = (u64::MAX, u64::MAX, 8);
+        assert!(sizes.check(&geometry(7)).is_err(), "sizes whose sum wraps around to the right one");
+        let many = |n: usize| (0..n).map(|n| file(&format!("s/{n}"), 0, 0)).collect::<Vec<_>>();
+        assert!(folder(many(FILES_MAX + 1), &[]).check(&geometry(0)).is_err());
+        assert!(decode(&"[".repeat(METADATA_BYTES_MAX)), "depth");
+        assert!(decode(&" ".repeat(METADATA_BYTES_MAX + 1)), "length");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(json in proptest::collection::vec(any::<u8>(), 0..200)) {

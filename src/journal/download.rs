@@ -74,7 +74,7 @@ impl DownloadJournal {
         let folder = state.join("downloads").join(key(&[share.as_bytes(), target_bytes]));
         let failed = |error| Failure::io("open the journal in", &folder, &error);
         durable::create_private_folder(&folder).map_err(failed)?;
-        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        let lock = durable::open_private(&folder.join("lock")).map_err(failed)?;
         lock.try_lock().map_err(|_| {
             Failure::new(Kind::Other, "another swarmdrop is fetching the same share to the same place")
                 .next("Wait for it to finish, or choose another place with -o.")

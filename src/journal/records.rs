@@ -1,11 +1,12 @@
 //! A file of fixed-size records that only grows. A record that a crash cut short is dropped.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use parking_lot::Mutex;
+
+use crate::durable;
 
 /// The file, open for appending records of `N` bytes.
 #[derive(Debug)]
@@ -20,9 +21,7 @@ pub(super) struct Records<const N: usize> {
 impl<const N: usize> Records<N> {
     /// Opens or creates the file, which starts with `magic`; the records that it holds.
     pub(super) fn open(path: &Path, magic: &[u8]) -> io::Result<(Self, Vec<[u8; N]>)> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(path)?;
+        let mut file = durable::open_private(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let records = match bytes.strip_prefix(magic) {

@@ -120,7 +120,7 @@ impl UploadJournal {
 
     fn open(folder: &Path, header: UploadHeader) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the journal in", folder, &error);
-        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        let lock = durable::open_private(&folder.join("lock")).map_err(failed)?;
         lock.try_lock().map_err(|_| {
             Failure::new(Kind::Other, "another swarmdrop is sharing the same files right now")
                 .next("Wait for it to finish.")
