@@ -230,8 +230,8 @@ fn canonical_host(host: &str) -> Option<String> {
 }
 
 fn parse_port(text: &str) -> Option<u16> {
-    let digits_only = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|&port| port != 0 && digits_only)
+    let is_canonical = |port: &u16| *port != 0 && port.to_string() == text;
+    text.parse().ok().filter(is_canonical)
 }
 
 #[cfg(test)]
@@ -287,6 +287,7 @@ mod tests {
         assert!(refusal(text.replace("tracker.example", "user@tracker.example")).contains("host"));
         assert!(refusal(text.replace(":9090", ":0")).contains("port"));
         assert!(refusal(text.replace(":9090", ":+80")).contains("port"));
+        assert!(refusal(text.replace(":9090", ":090")).contains("port"));
         assert!(refusal(text.replace("/s/", "/x/")).contains("path"));
         assert!(refusal(format!("{text}.x")).contains("extra characters"));
         assert!(refusal(format!("{text})")).contains("damaged"));

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
+use swarmdrop_core::grant::{Grant, TrackerKey};
 use swarmdrop_core::id::{ChunkId, Secret, TrackerId};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
@@ -183,4 +184,20 @@ fn the_golden_terms_and_invites_are_reproduced_and_read() {
         assert_eq!(invite.expose_text(), entry["invite"].as_str().unwrap());
         assert_eq!(entry["invite"].as_str().unwrap().parse(), Ok(invite));
     }
+}
+
+#[test]
+fn the_golden_grants_are_reproduced_and_read() {
+    let golden = read("golden.json");
+    let key = TrackerKey::from_seed(&Secret::from_bytes(hex_32(&golden["signing_seed"])));
+    for entry in golden["grants"].as_array().unwrap() {
+        let grant: Grant = serde_json::from_str(entry["payload"].as_str().unwrap()).unwrap();
+        assert_eq!(key.sign(&grant), entry["token"].as_str().unwrap());
+        assert_eq!(key.public().verify(entry["token"].as_str().unwrap()), Ok(grant));
+    }
+    // The one of the fuzzer's corpus is made with its key.
+    let key = TrackerKey::from_seed(&Secret::from_bytes([5; 32]));
+    let grant: Grant = serde_json::from_str(golden["grants"][0]["payload"].as_str().unwrap()).unwrap();
+    let corpus = format!("{}/../fuzz/corpus/grant/good", env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(key.sign(&grant), std::fs::read_to_string(corpus).unwrap());
 }
