@@ -239,3 +239,33 @@ fn a_finished_share_leaves_no_journal_and_no_secret_readable_by_others() {
         assert_eq!(state.metadata().unwrap().permissions().mode() & 0o077, 0);
     }
 }
+
+/// Changes a file while it is being shared; nothing may be published then.
+#[track_caller]
+fn a_change_during_the_share_is_noticed(change: impl Fn(&std::fs::File)) {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    let path = alice.write("file.bin", &samples::bytes("s6", 60 << 20));
+    let share = alice.start(&["share", "file.bin", "--chunk-size", "256KiB"]);
+    wait_for("some chunks", || swarm.chunk_files(0).len() > 10);
+    change(&std::fs::OpenOptions::new().write(true).open(path).unwrap());
+    let ran = Ran::of(share.wait_with_output().unwrap());
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("changed while it was being shared"), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "", "no link is printed");
+    let again = alice.run(&["share", "file.bin", "--chunk-size", "256KiB"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let bob = swarm.person();
+    bob.get(&again.link());
+    assert!(bob.read("file.bin") == alice.read("file.bin"));
+}
+
+#[test]
+fn s6_a_file_that_shrinks_while_it_is_shared_is_not_published() {
+    a_change_during_the_share_is_noticed(|file| file.set_len(1 << 20).unwrap());
+}
+
+#[test]
+fn s6_a_file_that_grows_while_it_is_shared_is_not_published() {
+    a_change_during_the_share_is_noticed(|file| file.set_len(61 << 20).unwrap());
+}

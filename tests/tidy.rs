@@ -102,6 +102,16 @@ fn root() -> &'static Path {
 }
 
 fn sources(folders: &[&str]) -> Vec<Source> {
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+        Source { path: path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), code }
+    };
+    files(folders).into_iter().map(read).collect()
+}
+
+/// The Rust files below these folders.
+fn files(folders: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut left: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     while let Some(folder) = left.pop() {
@@ -110,14 +120,11 @@ fn sources(folders: &[&str]) -> Vec<Source> {
             if path.is_dir() {
                 left.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-                let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-                found.push(Source { path, code });
+                found.push(path);
             }
         }
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.sort();
     assert!(found.len() > 5);
     found
 }
@@ -272,4 +279,22 @@ fn documents_link_to_files_that_exist() {
         }
     }
     report(&problems);
+}
+
+/// The table of cases is worth something only as long as its tests are there.
+#[test]
+fn every_test_that_the_security_document_names_is_there() {
+    let document = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let mut code = String::new();
+    for file in files(&["src", "core/src", "tests", "core/tests"]) {
+        code += &fs::read_to_string(file).unwrap();
+    }
+    let (_, table) = document.split_once("| case | test |").unwrap();
+    let names =
+        table.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains(['/', ' ']));
+    let missing: Vec<_> = names.clone().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(
+        names.count() > 50 && missing.is_empty(),
+        "docs/security.md names tests that are not there: {missing:?}"
+    );
 }
