@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, sign};
@@ -20,8 +20,8 @@ use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 use swarmdrop_core::id::sha256;
 
@@ -156,7 +156,9 @@ fn own_certificate(identity: &Identity) -> Result<CertifiedKey, Failure> {
     let failed =
         |error: rcgen::Error| Failure::new(Kind::Other, format!("cannot make a certificate: {error}"));
     let key = KeyPair::try_from(&pkcs8).map_err(failed)?;
-    let params = CertificateParams::new(vec![PIN_DOMAIN.to_owned()]).map_err(failed)?;
+    let mut params = CertificateParams::new(vec![PIN_DOMAIN.to_owned()]).map_err(failed)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "swarmdrop");
     let certificate = params.self_signed(&key).map_err(failed)?;
     let signer = sign::any_eddsa_type(&pkcs8).map_err(|error| failure(&error))?;
     Ok(CertifiedKey::new(vec![certificate.der().clone()], signer))
@@ -244,7 +246,7 @@ impl ClientCertVerifier for AnyClientKey {
         false
     }
 
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
         &[]
     }
 
