@@ -13,7 +13,7 @@ use common::{samples, tls, wait_for};
 use serde_json::{Value, json};
 use swarmdrop::identity::Identity;
 use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::grant::{Grant, Operation};
+use swarmdrop_core::grant::{Grant, Operation, TrackerKey};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::seal::access_token;
@@ -276,29 +276,52 @@ fn a_grant_to_copy_opens_manifest_and_list_for_the_peer_that_it_belongs_to() {
     }
 }
 
-/// Offers and puts a chunk under grants that differ from a good one in one thing each.
-#[test]
-fn p1_a_chunk_is_taken_under_a_sound_grant_only_and_within_its_budget() {
-    let swarm = Swarm::start(1);
-    let peer = swarm.peers[0].address();
-    let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
-    let share = ShareId::from_bytes([1; 32]);
-    let chunk = samples::bytes("p1", 1016);
-    let path = format!("/v1/chunks/{}", ChunkId::of(&chunk));
-    let offer = |grant: &Grant| {
+/// A chunk that was offered to a peer, and a grant with room for it and no more.
+struct Pushing {
+    swarm: Swarm,
+    key: TrackerKey,
+    good: Grant,
+    chunk: Vec<u8>,
+    path: String,
+}
+
+impl Pushing {
+    fn new() -> Self {
+        let swarm = Swarm::start(1);
+        let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
+        let chunk = samples::bytes("p1", 1016);
+        let path = format!("/v1/chunks/{}", ChunkId::of(&chunk));
+        let good = Grant { budget_bytes: 1016, ..grant(&swarm, ShareId::from_bytes([1; 32])) };
         let size = json!({ "total_bytes": 1000, "chunk_bytes": 65536 });
         let body = json!({ "size": size, "chunks": "1.gA", "known": [] });
-        common::http::json(
-            &peer,
-            "POST",
-            &format!("/v1/shares/{share}/offer"),
-            &bearer(&key.sign(grant)),
-            &body,
-        )
-    };
-    let put = |grant: &Grant, body: &[u8]| send(&peer, "PUT", &path, &bearer(&key.sign(grant)), body);
-    let good = Grant { budget_bytes: 2000, ..grant(&swarm, share) };
-    assert_eq!(offer(&good).status, 200);
+        let (peer, offer) = (swarm.peers[0].address(), format!("/v1/shares/{}/offer", good.share));
+        assert_eq!(common::http::json(&peer, "POST", &offer, &bearer(&key.sign(&good)), &body).status, 200);
+        Self { swarm, key, good, chunk, path }
+    }
+
+    fn put(&self, token: &str, body: &[u8]) -> Answer {
+        send(&self.swarm.peers[0].address(), "PUT", &self.path, &bearer(token), body)
+    }
+
+    /// Sends a head with this length, then these bytes, then hangs up; what was answered until then.
+    fn break_off(&self, length: usize, bytes: &[u8]) -> String {
+        let credential = bearer(&self.key.sign(&self.good));
+        let head =
+            format!("PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{credential}", self.path);
+        let mut stream = TcpStream::connect(self.swarm.peers[0].address()).unwrap();
+        stream.write_all(&[head.as_bytes(), b"Connection: close\r\n\r\n", bytes].concat()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+}
+
+/// Grants that differ from a good one in one thing each.
+#[test]
+fn p1_a_chunk_is_taken_under_a_sound_grant_only() {
+    let pushing = Pushing::new();
+    let Pushing { swarm, key, good, chunk, .. } = &pushing;
     let now = swarmdrop::clock::now_ms();
     for (wrong, kind) in [
         (Grant { peers: vec![tls::identity(9).peer_id()], ..good.clone() }, ProblemKind::AccessDenied),
@@ -308,38 +331,44 @@ fn p1_a_chunk_is_taken_under_a_sound_grant_only_and_within_its_budget() {
         (Grant { budget_bytes: 1015, ..good.clone() }, ProblemKind::NoSpace),
         (Grant { share: ShareId::from_bytes([2; 32]), ..good.clone() }, ProblemKind::Conflict),
     ] {
-        let answer = put(&wrong, &chunk);
+        let answer = pushing.put(&key.sign(&wrong), chunk);
         assert_eq!(answer.problem(), kind.urn(), "{wrong:?}");
-        assert!(swarm.chunk_files(0).is_empty());
     }
-    let skewed = put(&Grant { expires_ms: now - 1, ..good.clone() }, &chunk).text();
+    let skewed = pushing.put(&key.sign(&Grant { expires_ms: now - 1, ..good.clone() }), chunk).text();
     assert!(skewed.contains("the time at this peer"), "{skewed}");
-    let signed = key.sign(&good);
+    let signed = key.sign(good);
     for token in [
         signed.replace("v4.public.", "v3.public."),
         signed.replace("v4.public.", "v4.local."),
         format!("{signed}.Zm9v"),
         signed[..signed.len() - 4].to_owned(),
         format!("{}AAAA", &signed[..signed.len() - 4]),
-        tls::identity(9).tracker_key().sign(&good),
+        tls::identity(9).tracker_key().sign(good),
     ] {
-        assert_eq!(send(&peer, "PUT", &path, &bearer(&token), &chunk).status, 403);
+        assert_eq!(pushing.put(&token, chunk).status, 403);
     }
-    assert_eq!(put(&good, &samples::bytes("another body", 1016)).problem(), ProblemKind::HashMismatch.urn());
-    for lie in ["Content-Length: 5\r\n", "Content-Length: 5000\r\n"] {
-        let head =
-            format!("PUT {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lie}{}\r\n", bearer(&signed));
-        let mut stream = TcpStream::connect(&peer).unwrap();
-        stream.write_all(&[head.as_bytes(), &chunk].concat()).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
+    assert!(swarm.chunk_files(0).is_empty());
+    assert_eq!(pushing.put(&signed, chunk).status, 204, "what was refused above was refused for its fault");
+}
+
+#[test]
+fn p1_other_bytes_lying_lengths_and_uploads_that_break_off_leave_nothing_and_cost_nothing() {
+    let pushing = Pushing::new();
+    let Pushing { swarm, key, good, chunk, .. } = &pushing;
+    let token = key.sign(good);
+    let other = pushing.put(&token, &samples::bytes("another body", 1016));
+    assert_eq!(other.problem(), ProblemKind::HashMismatch.urn());
+    for (length, bytes) in
+        [(5, &chunk[..]), (5000, chunk), (1016, &chunk[..500]), (1016, b""), (1016, &chunk[..1015])]
+    {
+        let answer = pushing.break_off(length, bytes);
         assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
     }
     assert!(swarm.chunk_files(0).is_empty());
     wait_for("no temporary", || common::person::names_in(&swarm.peer_data(0).join("store/tmp")).is_empty());
+    wait_for("the budget to be whole again", || pushing.put(&token, chunk).status == 204);
     for _ in 0..100 {
-        assert_eq!(put(&good, &chunk).status, 204, "playing it again changes nothing, and costs no budget");
+        assert_eq!(pushing.put(&token, chunk).status, 204, "playing it again changes nothing");
     }
     assert_eq!(swarm.chunk_files(0).len(), 1);
 }
@@ -404,5 +433,29 @@ fn a_share_that_the_operator_takes_down_is_gone_and_does_not_come_back() {
     let ran = swarm.person().run(&["get", &link]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert_eq!(alice.run(&["extend", &link, "2d"]).code, 0);
+    assert_eq!(swarm.person().run(&["get", &link]).code, 4);
+}
+
+#[test]
+fn owner_operations_played_again_change_nothing() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"x");
+    let link = alice.share(&["file"]);
+    let parsed: ShareLink = link.parse().unwrap();
+    let (tracker, path) = (swarm.tracker.address(), format!("/v1/shares/{}", parsed.share));
+    let access = bearer(&access_token(&parsed.secret).expose_text());
+    let terms = || send(&tracker, "GET", &path, &access, b"").json()["terms"].clone();
+    let put = |terms: &Value| {
+        common::http::json(&tracker, "PUT", &format!("{path}/terms"), "", &json!({ "terms": terms }))
+    };
+    let first = terms();
+    assert_eq!(alice.run(&["extend", &link, "30d"]).code, 0);
+    let extended = terms();
+    assert_eq!(put(&first).problem(), ProblemKind::Conflict.urn());
+    assert_eq!(terms(), extended, "old terms do not come back");
+    assert_eq!(put(&extended).status, 204, "the same terms again are no error");
+    assert_eq!(alice.run(&["rm", &link]).code, 0);
+    assert_eq!(put(&extended).problem(), ProblemKind::ShareGone.urn(), "what was deleted stays deleted");
     assert_eq!(swarm.person().run(&["get", &link]).code, 4);
 }

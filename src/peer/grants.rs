@@ -92,15 +92,31 @@ impl KnownGrant {
     }
 
     /// Takes `bytes` off the budget, if that much is left.
-    pub(super) fn charge(&self, bytes: u64) -> Result<(), Refusal> {
+    pub(super) fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge, Refusal> {
         let fits = |spent: u64| spent.checked_add(bytes).filter(|total| *total <= self.grant.budget_bytes);
         let charged = self.spent_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        charged.map(drop).map_err(|_| Refusal::new(ProblemKind::NoSpace, "more bytes than the grant allows"))
+        charged.map_err(|_| Refusal::new(ProblemKind::NoSpace, "more bytes than the grant allows"))?;
+        Ok(Charge { grant: Arc::clone(self), bytes })
     }
+}
 
-    /// Gives back what was charged for a chunk that did not stay.
-    pub(super) fn refund(&self, bytes: u64) {
-        self.spent_bytes.fetch_sub(bytes, Ordering::Relaxed);
+/// What a chunk costs. It is given back unless the chunk stays, also when the sender hangs up half-way.
+#[derive(Debug)]
+pub(super) struct Charge {
+    grant: Arc<KnownGrant>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// The chunk stays, and so does its price.
+    pub(super) fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.grant.spent_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -153,12 +169,12 @@ mod tests {
     #[test]
     fn a_budget_is_spent_once_however_often_its_grant_is_shown() {
         let (grants, token) = (grants(), key().sign(&grant()));
-        grants.find(&token).unwrap().charge(60).unwrap();
-        assert_eq!(grants.find(&token).unwrap().charge(60).unwrap_err().0.kind, ProblemKind::NoSpace);
-        grants.find(&token).unwrap().charge(40).unwrap();
-        grants.find(&token).unwrap().refund(40);
-        grants.find(&token).unwrap().charge(40).unwrap();
-        assert!(grants.find(&token).unwrap().charge(u64::MAX).is_err());
+        let charge = |bytes| grants.find(&token).unwrap().charge(bytes);
+        charge(60).unwrap().keep();
+        assert_eq!(charge(60).unwrap_err().0.kind, ProblemKind::NoSpace);
+        drop(charge(40).unwrap());
+        charge(40).unwrap().keep();
+        assert!(charge(1).is_err() && charge(u64::MAX).is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::chunk_store::read_piece;
-use super::grants::{KnownGrant, Pusher};
+use super::grants::{Charge, KnownGrant, Pusher};
 use super::share_store::Held;
 use super::storage::disk_refusal;
 use super::{Peer, metrics};
@@ -88,36 +88,36 @@ async fn put_chunk(
         return Err(Refusal::new(ProblemKind::TooLarge, "a sealed chunk has at most 16 MiB and 16 bytes"));
     }
     peer.metrics.chunk_puts.inc();
-    let admitted = admit(&peer, &grant, id, bytes);
-    if !matches!(admitted, Ok(true)) {
-        // An answer that comes before the end of the body can be lost when the connection closes.
-        let mut frames = Frames::of(body);
-        while frames.next().await?.is_some() {}
-        return admitted.map(|_| StatusCode::NO_CONTENT);
-    }
+    let charge = match admit(&peer, &grant, id, bytes) {
+        Ok(Some(charge)) => charge,
+        settled => {
+            // An answer that comes before the end of the body can be lost when the connection closes.
+            let mut frames = Frames::of(body);
+            while frames.next().await?.is_some() {}
+            return settled.map(|_| StatusCode::NO_CONTENT);
+        }
+    };
     let _turn = peer.uploads.acquire().await;
-    let stored = receive(&peer, grant.share(), id, bytes, body).await;
-    if !matches!(stored, Ok(true)) {
-        grant.refund(bytes);
-        return stored.map(|_| StatusCode::NO_CONTENT);
+    if receive(&peer, grant.share(), id, bytes, body).await? {
+        charge.keep();
+        peer.metrics.chunks_stored.inc();
+        peer.metrics.bytes_stored.inc_by(bytes);
     }
-    peer.metrics.chunks_stored.inc();
-    peer.metrics.bytes_stored.inc_by(bytes);
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether the chunk is to be taken, paid for by the grant. One that another share sent is taken again:
-/// whoever claims it for a share must have shown its bytes.
-fn admit(peer: &Peer, grant: &KnownGrant, id: ChunkId, bytes: u64) -> Result<bool, Refusal> {
+/// What the chunk costs, if it is to be taken; `None`: the share has sent it already. One that another share
+/// sent is taken again: whoever claims it for a share must have shown its bytes.
+fn admit(peer: &Peer, grant: &Arc<KnownGrant>, id: ChunkId, bytes: u64) -> Result<Option<Charge>, Refusal> {
     grant.check(grant.share(), Operation::Push, peer.id, None)?;
-    let wanted = peer.storage.admit(grant.share(), id, bytes)?;
-    if wanted {
-        grant.charge(bytes)?;
+    if !peer.storage.admit(grant.share(), id, bytes)? {
+        return Ok(None);
     }
-    Ok(wanted)
+    grant.charge(bytes).map(Some)
 }
 
-/// Writes the body piece by piece: the memory that an upload takes does not depend on its chunk's size.
+/// Writes the body piece by piece: the memory that an upload takes does not depend on its chunk's size. Whether
+/// the chunk is new to the share.
 async fn receive(
     peer: &Arc<Peer>,
     share: ShareId,
