@@ -9,24 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 mib=${1:-1024} rounds=${2:-5} base=${3:-/dev/shm}
 
-cargo build --release --locked --quiet
-bin=${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop
-work=$(mktemp -d "$base/swarmdrop-bench.XXXXXX")
-export XDG_STATE_HOME=$work/state XDG_CONFIG_HOME=$work/config XDG_DATA_HOME=$work/data
-pids=()
-trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
-
-start() { # NAME ARGS…: starts a server and waits for its first line on stdout
-    local name=$1; shift
-    "$bin" "$@" --json >"$work/$name.out" 2>"$work/$name.err" &
-    pids+=($!)
-    for _ in $(seq 100); do [ -s "$work/$name.out" ] && return; sleep 0.1; done
-    echo "$name did not start:" >&2; cat "$work/$name.err" >&2; exit 1
-}
-now() { date +%s.%N; }
-peak_mib() { awk '/VmHWM/ { printf "%.0f", $2 / 1024 }' "/proc/$1/status"; }
-median() { sort -g | awk '{ a[NR] = $1 } END { printf "%.3f", a[int((NR + 1) / 2)] }'; }
-field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" | tail -n 1; }
+. benches/swarm.sh
 # The first touch of memory is slow on a virtual machine: touch and release it before each timed phase.
 warm() { head -c "$((mib * 3))M" /dev/zero >"$work/warm"; rm "$work/warm"; }
 timed() { # FILE COMMAND…: appends the seconds to FILE, and the peak memory of the command in MiB to FILE.mem
@@ -44,17 +27,12 @@ timed() { # FILE COMMAND…: appends the seconds to FILE, and the peak memory of
 }
 
 head -c "${mib}M" /dev/urandom >"$work/file"
-start tracker tracker --listen 127.0.0.1:0 --data "$work/t" --heartbeat 1s --dead-after 1m
-invite=$(field peer_invite <"$work/tracker.out")
-start a peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/a" --name a --keep-free 0B
-start b peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/b" --name b --keep-free 0B
-SWARMDROP_INVITE=$(field sender_invite <"$work/tracker.out")
-export SWARMDROP_INVITE
+start_swarm
 
 for _ in $(seq "$rounds"); do
     timed "$work/cp" cp "$work/file" "$work/copy"; rm "$work/copy"
     timed "$work/share" "$bin" share "$work/file" --json
-    link=$(field link <"$work/last.out")
+    link=$(field link "$work/last.out")
     timed "$work/get" "$bin" get "$link" -o "$work/got"
     cmp "$work/file" "$work/got"; rm "$work/got"
     "$bin" rm -q "$link"
@@ -70,7 +48,4 @@ for what in cp share get; do
     mem=$(sort -n "$work/$what.mem" | tail -n 1)
     echo "$what $s $cp_s $mem" | awk '{ printf "  %-6s %7.3f s  %5.2f x  peak %s MiB\n", $1, $2, $2 / $3, $4 }'
 done
-for index in "${!pids[@]}"; do
-    name=$(echo tracker peer-a peer-b | cut -d' ' -f$((index + 1)))
-    echo "  $name peak $(peak_mib "${pids[$index]}") MiB"
-done
+show_peaks

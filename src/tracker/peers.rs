@@ -161,8 +161,9 @@ fn info(peer: &Peer, state: Liveness, now_ms: u64) -> PeerInfo {
 fn check_names(request: &RegisterRequest) -> Result<(), Refusal> {
     let refuse = |detail: &str| Err(Refusal::new(ProblemKind::BadRequest, detail));
     let sound = |text: &str| text.len() <= PEER_NAME_BYTES_MAX && printable(text) == text;
-    if request.name.is_empty() || !sound(&request.name) || !request.zone.as_deref().is_none_or(sound) {
-        return refuse("a name or zone has at most 64 bytes and no control characters");
+    let others_are_sound = request.zone.as_deref().is_none_or(sound) && sound(&request.version);
+    if request.name.is_empty() || !sound(&request.name) || !others_are_sound {
+        return refuse("a name, zone or version has at most 64 bytes and no control characters");
     }
     if request.addresses.len() > PEER_ADDRESSES_MAX {
         return refuse("too many addresses");
