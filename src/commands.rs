@@ -310,7 +310,7 @@ impl Runner {
         }
         for token in tokens {
             let (id, role, name) = (token.id, token.role.to_string(), &token.name);
-            self.context.progress.result(&format!("{id}  {role:6}  {}  {name}", state(token)));
+            self.context.progress.result(&format!("{id}  {role:6}  {:18}  {name}", state(token)));
         }
     }
 

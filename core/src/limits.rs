@@ -87,8 +87,9 @@ pub const PACE_WINDOW: Duration = Duration::from_secs(30);
 pub const PACE_BYTES_PER_SECOND: u64 = 1 << 10;
 /// Time without a byte after which a receiver gives a chunk up.
 pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Requests with bodies beyond [`JSON_BODY_BYTES_MAX`] that are in memory at once; further ones wait.
-pub const LARGE_BODIES_MAX: usize = 2;
+/// Bytes of all request and response bodies beyond [`JSON_BODY_BYTES_MAX`] that are in memory at once, with what
+/// is made of them; further ones wait. One of the largest has room.
+pub const LARGE_VALUES_BYTES_MAX: u64 = 512 << 20;
 /// Complaints about one peer that wait for its next heartbeat; further ones are dropped, for the peer checks
 /// everything it holds in time anyway.
 pub const COMPLAINTS_MAX: usize = 256;
@@ -119,6 +120,8 @@ pub const WINDOW_CHUNKS_MAX: usize = 32;
 pub const PER_SOURCE_MAX: usize = 8;
 
 const _: () = assert!(CHUNK_LOG2_MIN <= CHUNK_LOG2_DEFAULT && CHUNK_LOG2_DEFAULT <= CHUNK_LOG2_MAX);
+const _: () =
+    assert!(LARGE_VALUES_BYTES_MAX > 3 * MANIFEST_BODY_BYTES_MAX as u64, "one manifest must have room");
 const _: () = assert!(MANIFEST_BODY_BYTES_MAX > MANIFEST_BYTES_MAX, "base64 grows a manifest by a third");
 const _: () =
     assert!(WINDOW_BYTES >= 1 << CHUNK_LOG2_MAX, "the window must hold at least one of the largest chunks");

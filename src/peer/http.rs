@@ -31,7 +31,9 @@ use super::share_store::Held;
 use super::storage::disk_refusal;
 use super::{Peer, metrics};
 use crate::clock;
-use crate::server::{Client, Credential, Frames, Id, LargeJsonBody, Refusal, denied, described};
+use crate::server::{
+    Client, Credential, Frames, Id, LargeJson, LargeJsonBody, Refusal, Turn, denied, described,
+};
 use crate::task::blocking;
 
 /// The bytes of an arriving chunk are written in pieces of this size.
@@ -244,9 +246,10 @@ async fn manifest(
     Id(share): Id<ShareId>,
     Extension(client): Extension<Client>,
     credential: Credential,
-) -> Result<Json<ManifestResponse>, Refusal> {
-    let (held, manifest) = read_share(&peer, share, &credential, client).await?;
-    Ok(Json(ManifestResponse { manifest: Blob(manifest.encoded().to_vec()), terms: held.terms.token }))
+) -> Result<LargeJson<ManifestResponse>, Refusal> {
+    let (held, manifest, turn) = read_share(&peer, share, &credential, client).await?;
+    let manifest = Blob(manifest.encoded().to_vec());
+    Ok(LargeJson(ManifestResponse { manifest, terms: held.terms.token }, turn))
 }
 
 /// Which chunks of a share are held here. Needs `Authorization: Bearer ACCESS`, or
@@ -259,7 +262,7 @@ async fn holding(
     Extension(client): Extension<Client>,
     credential: Credential,
 ) -> Result<Json<HoldingResponse>, Refusal> {
-    let (held, manifest) = read_share(&peer, share, &credential, client).await?;
+    let (held, manifest, _turn) = read_share(&peer, share, &credential, client).await?;
     let mut chunks = held.chunks;
     for (index, id) in manifest.chunks() {
         if !peer.storage.chunks.contains(&id) {
@@ -275,7 +278,7 @@ async fn read_share(
     share: ShareId,
     credential: &Credential,
     client: Client,
-) -> Result<(Held, Manifest), Refusal> {
+) -> Result<(Held, Manifest, Turn), Refusal> {
     let held = peer.storage.shares.get(share);
     let held = match credential.secret() {
         Ok(access) => held.filter(|held| access_matches(&access, &held.terms.terms.access_sha256)),
@@ -288,8 +291,10 @@ async fn read_share(
     let held = held
         .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
     let store = Arc::clone(peer);
+    let bytes = peer.storage.shares.manifest_bytes(share).map_err(|error| Refusal::internal(&error))?;
+    let turn = Turn::wait(bytes).await;
     let manifest = blocking(move || store.storage.shares.manifest(share)).await;
-    Ok((held, manifest.map_err(|error| Refusal::internal(&error))?))
+    Ok((held, manifest.map_err(|error| Refusal::internal(&error))?, turn))
 }
 
 /// Who answers here.

@@ -68,6 +68,11 @@ impl ShareStore {
         self.shares.lock().keys().copied().collect()
     }
 
+    /// Bytes of a share's manifest.
+    pub(super) fn manifest_bytes(&self, share: ShareId) -> io::Result<u64> {
+        Ok(fs::metadata(self.folder(share).join("manifest"))?.len())
+    }
+
     /// The manifest of a share.
     pub(super) fn manifest(&self, share: ShareId) -> io::Result<Manifest> {
         let encoded = fs::read(self.folder(share).join("manifest"))?;

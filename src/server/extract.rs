@@ -10,12 +10,11 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::Secret;
-use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, LARGE_BODIES_MAX};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Refusal;
+use super::memory::Turn;
 use super::pace::Pace;
 
 /// The `{id}` of the path.
@@ -96,11 +95,9 @@ where
     }
 }
 
-/// A JSON body that may be large. Few large ones are in memory at once: the value keeps its turn.
+/// A JSON body that may be large. The value keeps its turn.
 #[derive(Debug)]
-pub struct LargeJsonBody<T, const MAX: usize>(pub T, pub Option<SemaphorePermit<'static>>);
-
-static TURNS: Semaphore = Semaphore::const_new(LARGE_BODIES_MAX);
+pub struct LargeJsonBody<T, const MAX: usize>(pub T, pub Turn);
 
 impl<T, S, const MAX: usize> FromRequest<S> for LargeJsonBody<T, MAX>
 where
@@ -110,12 +107,8 @@ where
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let is_small =
-            request.body().size_hint().upper().is_some_and(|len| len <= JSON_BODY_BYTES_MAX as u64);
-        let turn = match is_small {
-            true => None,
-            false => Some(TURNS.acquire().await.map_err(|error| Refusal::internal(&error))?),
-        };
+        let announced = request.body().size_hint().upper().unwrap_or(MAX as u64);
+        let turn = Turn::wait(announced.min(MAX as u64)).await;
         Ok(Self(read_json(request, MAX).await?, turn))
     }
 }

@@ -2,6 +2,7 @@
 
 mod connections;
 mod extract;
+mod memory;
 mod pace;
 mod problem;
 
@@ -41,6 +42,7 @@ use connections::{Busy, Connections, Place};
 use pace::Paced;
 
 pub use extract::{Access, Credential, Frames, Id, JsonBody, LargeJsonBody, denied};
+pub use memory::{LargeJson, Turn};
 pub use problem::Refusal;
 
 use crate::failure::{Failure, Kind};

@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 use super::auth::{Admin, Admitted, Granted, Joiner, Member, MemberOrAdmin, Observer, Sender};
 use super::{Tracker, metrics};
 use crate::clock;
-use crate::server::{Access, Client, Id, JsonBody, LargeJsonBody, Refusal, described};
+use crate::server::{Access, Client, Id, JsonBody, LargeJson, LargeJsonBody, Refusal, described};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -118,8 +118,8 @@ async fn look_up(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
     Access(access): Access,
-) -> Result<Json<LookUpResponse>, Refusal> {
-    tracker.look_up(share, &access).await.map(Json)
+) -> Result<LargeJson<LookUpResponse>, Refusal> {
+    tracker.look_up(share, &access).await
 }
 
 /// Replace the terms of a share by newer ones, signed by the share's key: extend it or delete it.

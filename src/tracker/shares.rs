@@ -1,7 +1,7 @@
 //! What the tracker does about shares: open, publish, look up, replace the terms.
 
 use swarmdrop_core::api::{
-    ComplaintRequest, LookUpResponse, OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind,
+    Blob, ComplaintRequest, LookUpResponse, OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind,
     PublishRequest, SourceInfo,
 };
 use swarmdrop_core::geometry::Geometry;
@@ -17,9 +17,9 @@ use swarmdrop_core::terms::SignedTerms;
 use super::Tracker;
 use super::auth::Granted;
 use super::peers::address;
-use super::store::{Published, StoredShare};
+use super::store::{Published, StoreError, StoredShare};
 use crate::clock;
-use crate::server::Refusal;
+use crate::server::{LargeJson, Refusal, Turn};
 
 impl Tracker {
     /// Chooses the peers for a new share.
@@ -121,9 +121,16 @@ impl Tracker {
     }
 
     /// Manifest, terms and sources.
-    pub(super) async fn look_up(&self, share: ShareId, access: &Secret) -> Result<LookUpResponse, Refusal> {
+    pub(super) async fn look_up(
+        &self,
+        share: ShareId,
+        access: &Secret,
+    ) -> Result<LargeJson<LookUpResponse>, Refusal> {
         let internal = |error| Refusal::internal(&error);
         let stored = self.accessible(share, access).await?;
+        let turn = Turn::wait(stored.manifest_bytes).await;
+        let manifest = self.store.manifest(share).await.map_err(internal)?;
+        let manifest = Blob(manifest.ok_or_else(|| internal(StoreError::Damaged("a share")))?);
         self.metrics.look_ups.inc();
         let holders = self.store.holders(share).await.map_err(internal)?;
         let registry = self.registry.lock();
@@ -133,11 +140,7 @@ impl Tracker {
             state,
             chunks,
         });
-        Ok(LookUpResponse {
-            manifest: swarmdrop_core::api::Blob(stored.manifest),
-            terms: stored.terms,
-            sources: sources.collect(),
-        })
+        Ok(LargeJson(LookUpResponse { manifest, terms: stored.terms, sources: sources.collect() }, turn))
     }
 
     /// Notes a complaint about a chunk that the peer is known to hold. That there is nothing to note is no

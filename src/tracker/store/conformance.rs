@@ -65,7 +65,8 @@ async fn the_first_manifest_is_final(store: &dyn Store) {
     let other = store.publish(b"other", &terms, &[(peer(3), ChunkSet::full(3))]).await.unwrap();
     assert_eq!(other, Published::OtherManifest);
     let stored = store.share(terms.terms.share).await.unwrap().unwrap();
-    assert_eq!((stored.manifest, stored.terms), (b"first".to_vec(), terms.token));
+    assert_eq!((stored.manifest_bytes, stored.terms), (5, terms.token));
+    assert_eq!(store.manifest(terms.terms.share).await.unwrap(), Some(b"first".to_vec()));
     assert_eq!(store.holders(terms.terms.share).await.unwrap(), placement);
 }
 

@@ -12,11 +12,11 @@ use swarmdrop_core::terms::SignedTerms;
 
 pub(super) use sqlite::{SqliteStore, number, private_database};
 
-/// A share as the tracker keeps it.
+/// A share as the tracker keeps it, but for its manifest, which may be large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredShare {
-    /// The manifest, verbatim.
-    pub(super) manifest: Vec<u8>,
+    /// Bytes of the manifest.
+    pub(super) manifest_bytes: u64,
     /// The newest terms, as a signed token.
     pub(super) terms: String,
     /// Whether the operator took it down.
@@ -68,6 +68,9 @@ pub(super) trait Store: Send + Sync {
 
     /// The share, if it is known.
     async fn share(&self, share: ShareId) -> Result<Option<StoredShare>, StoreError>;
+
+    /// The share's manifest, verbatim.
+    async fn manifest(&self, share: ShareId) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Who holds which chunks of the share.
     async fn holders(&self, share: ShareId) -> Result<Vec<(PeerId, ChunkSet)>, StoreError>;

@@ -118,16 +118,23 @@ impl Store for SqliteStore {
     }
 
     async fn share(&self, share: ShareId) -> Result<Option<StoredShare>, StoreError> {
-        let select = sqlx::query("SELECT manifest, terms, taken_down FROM shares WHERE id = $1");
+        let select =
+            sqlx::query("SELECT length(manifest) AS bytes, terms, taken_down FROM shares WHERE id = $1");
         let row = select.bind(bytes(share.as_bytes())).fetch_optional(&self.pool).await?;
         let parse = |row: SqliteRow| {
             Ok(StoredShare {
-                manifest: row.try_get("manifest")?,
+                manifest_bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
                 terms: row.try_get("terms")?,
                 taken_down: row.try_get("taken_down")?,
             })
         };
         row.map(parse).transpose()
+    }
+
+    async fn manifest(&self, share: ShareId) -> Result<Option<Vec<u8>>, StoreError> {
+        let select = sqlx::query("SELECT manifest FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
+        let row = select.fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get("manifest")).transpose()?)
     }
 
     async fn holders(&self, share: ShareId) -> Result<Vec<(PeerId, ChunkSet)>, StoreError> {
