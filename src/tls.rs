@@ -24,6 +24,7 @@ use rustls::{
     SignatureScheme,
 };
 use swarmdrop_core::id::sha256;
+use swarmdrop_core::limits::SESSIONS_MAX;
 
 use crate::failure::{Failure, Kind};
 use crate::identity::Identity;
@@ -34,8 +35,6 @@ const PINNED_PROTOCOL: &[u8] = b"swarmdrop/1";
 const WEB_PROTOCOL: &[u8] = b"http/1.1";
 /// What stands behind an id where TLS wants a server's name. It is never sent, and resolves nowhere.
 const PIN_DOMAIN: &str = "swarmdrop.invalid";
-/// Servers whose sessions a client remembers, to resume them.
-const SESSIONS_MAX: usize = 256;
 
 /// A certificate signed by an authority, with its private key.
 #[derive(Debug, Clone)]

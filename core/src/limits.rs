@@ -93,6 +93,12 @@ pub const LARGE_VALUES_BYTES_MAX: u64 = 512 << 20;
 /// Complaints about one peer that wait for its next heartbeat; further ones are dropped, for the peer checks
 /// everything it holds in time anyway.
 pub const COMPLAINTS_MAX: usize = 256;
+/// Time in which a chunk that a peer was asked to check is not asked about again: lies cost one read an hour.
+pub const COMPLAINT_AGAIN: Duration = Duration::from_secs(3600);
+/// Registering peers that a tracker dials back at once; further ones wait.
+pub const DIALS_MAX: usize = 16;
+/// Time for which a share stays known after its end, so that late readers learn that it ended.
+pub const TOMBSTONE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Grants whose signature a peer remembers to be good: as many senders at once as it will ever see.
 pub const GRANTS_REMEMBERED_MAX: usize = 1024;
 /// Time that requests in flight get to finish at shutdown.
@@ -110,6 +116,12 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a peer to sync and verify a whole share.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Servers whose TLS sessions a client remembers, to resume them: the peers of a swarm that one share needs.
+pub const SESSIONS_MAX: usize = 256;
+/// Bytes of the list of peers that a client reads: some hundred for each.
+pub const PEER_LIST_BYTES_MAX: usize = 16 << 20;
+/// Characters of a server's explanation that a client shows.
+pub const PROBLEM_CHARS_MAX: usize = 300;
 /// Attempts in a row that a peer may fail before it is given up.
 pub const FAILURES_MAX: u32 = 3;
 /// Bytes of chunks that a sender or receiver holds in memory at once.

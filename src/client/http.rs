@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{Problem, ProblemKind};
 use swarmdrop_core::id::Secret;
-use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT};
+use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT};
 use swarmdrop_core::name::printable;
 
 use super::connector::{ConnectError, Connector, Server};
@@ -23,9 +23,6 @@ use crate::identity::Identity;
 
 /// Idle connections are dropped before the server drops them, so that a request rarely meets a closed one.
 const POOL_IDLE: Duration = Duration::from_secs(8);
-
-/// Characters of a server's explanation that are shown.
-const PROBLEM_CHARS_MAX: usize = 300;
 
 /// Why a call did not do what it should; each variant is something else to do about it.
 #[derive(Debug, thiserror::Error)]

@@ -7,15 +7,12 @@ use swarmdrop_core::api::{
     PeerList, PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
 };
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
+use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
 use swarmdrop_core::link::{Invite, ShareLink, TrackerUrl};
 
 use super::connector::Server;
 use super::http::{Call, ClientError, Http};
 use crate::tls::Trust;
-
-/// A swarm's list of peers may be long.
-const PEER_LIST_BYTES_MAX: usize = 16 << 20;
 
 /// One tracker.
 #[derive(Debug, Clone)]

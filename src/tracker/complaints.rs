@@ -2,17 +2,14 @@
 //! chunk again, and at most once an hour for one chunk, so that lies cost little.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use swarmdrop_core::api::{ShareChunks, Task};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::COMPLAINTS_MAX;
-
-/// Time in which a chunk that was asked about is not asked about again.
-const PATIENCE: Duration = Duration::from_secs(3600);
+use swarmdrop_core::limits::{COMPLAINT_AGAIN, COMPLAINTS_MAX};
 
 /// A chunk of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,11 +32,11 @@ impl Complaints {
         let mut of_peer = self.of_peer.lock();
         let chunks = of_peer.entry(peer).or_default();
         if chunks.len() >= COMPLAINTS_MAX {
-            chunks.retain(|_, asked| asked.is_none_or(|asked| asked.elapsed() < PATIENCE));
+            chunks.retain(|_, asked| asked.is_none_or(|asked| asked.elapsed() < COMPLAINT_AGAIN));
         }
         let chunk = Chunk { share, chunk_count, index };
         let asked_lately =
-            chunks.get(&chunk).is_some_and(|asked| asked.is_none_or(|at| at.elapsed() < PATIENCE));
+            chunks.get(&chunk).is_some_and(|asked| asked.is_none_or(|at| at.elapsed() < COMPLAINT_AGAIN));
         if !asked_lately && chunks.len() < COMPLAINTS_MAX {
             chunks.insert(chunk, None);
         }

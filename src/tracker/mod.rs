@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use swarmdrop_core::grant::TrackerKey;
 use swarmdrop_core::id::TrackerId;
+use swarmdrop_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, TOMBSTONE};
 use swarmdrop_core::link::TrackerUrl;
 use swarmdrop_core::registry::{Registry, Rules};
 use tokio::net::TcpListener;
@@ -37,11 +38,6 @@ use tokens::Tokens;
 pub use invites::{FirstInvites, Gate};
 
 const DATABASE_FILE: &str = "tracker.db";
-/// How long a share stays known after its end, so that late readers learn that it ended.
-const TOMBSTONE: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Registering peers that are dialled back at once; further ones wait.
-const DIALS_MAX: usize = 16;
 
 /// How to run a tracker.
 #[derive(Debug, Clone)]
@@ -130,7 +126,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
 impl RunningTracker {
     /// Finishes what is in flight and stops.
     pub async fn stop(self) {
-        self.tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
+        self.tasks.stop(DRAIN_TIMEOUT).await;
     }
 }
 
