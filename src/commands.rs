@@ -9,11 +9,11 @@ use serde_json::json;
 use swarmdrop_core::link::{Invite, LinkError, ShareLink};
 use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::Rules;
-use swarmdrop_core::token::{Role, TokenRecord};
+use swarmdrop_core::token::Role;
 
 use crate::cli::{
-    Cli, Command, DemoArgs, GetArgs, InviteArgs, InviteRole, JoinArgs, LivenessArgs, PeerArgs, ShareArgs,
-    TokensAction, TrackerArgs, UpArgs,
+    Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, PeerArgs, ShareArgs, TokensAction,
+    TokensArgs, TrackerArgs, UpArgs,
 };
 use crate::client::{Http, TrackerClient};
 use crate::config::Folders;
@@ -27,8 +27,8 @@ use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
 use crate::task::{Tasks, asked_to_end};
 use crate::tls::WebCertificate;
-use crate::tracker::{self, FirstInvites, Gate, RunningTracker, TrackerConfig};
-use crate::{clock, demo, durable, manage, words};
+use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
+use crate::{demo, durable, manage, operate, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -72,8 +72,20 @@ impl Runner {
             Command::Up(args) => self.up(args).await,
             Command::Tracker(args) => self.tracker(args).await,
             Command::Peer(args) => self.peer(args).await,
-            Command::Invite(args) => self.invite(args).await,
-            Command::Tokens(args) => self.tokens(args.action).await,
+            Command::Invite(args) => {
+                let role = match args.role {
+                    InviteRole::Peer => Role::Peer,
+                    InviteRole::Sender => Role::Sender,
+                };
+                let data = self.tracker_data(args.data);
+                operate::invite(&self.context, &data, role, &args.name, args.expires).await
+            }
+            Command::Tokens(TokensArgs { action: TokensAction::Ls { data } }) => {
+                operate::list_tokens(&self.context, &self.tracker_data(data)).await
+            }
+            Command::Tokens(TokensArgs { action: TokensAction::Revoke { id, data } }) => {
+                operate::revoke_token(&self.context, &self.tracker_data(data), id).await
+            }
             Command::Join(args) => self.join(args).await,
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
@@ -249,69 +261,6 @@ impl Runner {
         self.context.progress.summary(&text, fields);
         self.context.progress.result(&peer);
         self.context.progress.result(&sender);
-    }
-
-    async fn invite(&self, args: InviteArgs) -> Result<(), Failure> {
-        let role = match args.role {
-            InviteRole::Peer => Role::Peer,
-            InviteRole::Sender => Role::Sender,
-        };
-        let gate = Gate::beside(&self.tracker_data(args.data)).await?;
-        let invite = gate.invite(role, &args.name, args.expires).await?.expose_text();
-        let next = match role {
-            Role::Peer => "swarmdrop peer --invite INVITE",
-            _ => "swarmdrop join INVITE",
-        };
-        let text = format!("Whoever has it can use it, so send it privately. There: {next}");
-        let fields = json!({ "invite": invite, "role": role, "name": args.name });
-        self.context.progress.summary(&text, fields);
-        self.context.progress.result(&invite);
-        Ok(())
-    }
-
-    async fn tokens(&self, action: TokensAction) -> Result<(), Failure> {
-        match action {
-            TokensAction::Ls { data } => {
-                let tokens = Gate::beside(&self.tracker_data(data)).await?.tokens().await?;
-                self.list_tokens(&tokens);
-                Ok(())
-            }
-            TokensAction::Revoke { id, data } => {
-                if !Gate::beside(&self.tracker_data(data)).await?.revoke(id).await? {
-                    return Err(Failure::new(Kind::NotFound, format!("there is no token {id}"))
-                        .next("`swarmdrop tokens ls` shows those that there are."));
-                }
-                let text =
-                    format!("Revoked {id}: it admits nobody any more, nor do peers stay that it admitted.");
-                self.context.progress.summary(&text, json!({ "id": id.to_string(), "revoked": true }));
-                Ok(())
-            }
-        }
-    }
-
-    fn list_tokens(&self, tokens: &[TokenRecord]) {
-        let now_ms = clock::now_ms();
-        let state = |token: &TokenRecord| match token.expires_ms {
-            _ if token.revoked => "revoked".to_owned(),
-            Some(end) if end <= now_ms => "over".to_owned(),
-            Some(end) => format!("good for {}", words::until(end, now_ms)),
-            None => "good".to_owned(),
-        };
-        if self.context.progress.is_json() {
-            let entry = |token: &TokenRecord| {
-                json!({ "id": token.id.to_string(), "role": token.role, "name": token.name,
-                    "created": clock::rfc3339(token.created_ms), "expires": token.expires_ms.map(clock::rfc3339),
-                    "revoked": token.revoked, "active": token.is_active(now_ms) })
-            };
-            self.context
-                .progress
-                .document(&json!({ "tokens": tokens.iter().map(entry).collect::<Vec<_>>() }));
-            return;
-        }
-        for token in tokens {
-            let (id, role, name) = (token.id, token.role.to_string(), &token.name);
-            self.context.progress.result(&format!("{id}  {role:6}  {:18}  {name}", state(token)));
-        }
     }
 
     /// The folder of the tracker that runs here: the one that was named, else that of `swarmdrop tracker`, else

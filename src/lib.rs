@@ -35,3 +35,4 @@ pub mod tracker;
 pub mod commands;
 pub mod demo;
 pub mod local;
+pub mod operate;

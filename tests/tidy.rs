@@ -52,6 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("manage", &["client", "clock", "context", "failure", "get", "journal", "words"]),
     // Layer 4: all together.
     ("local", &["failure", "peer", "task", "tracker"]),
+    ("operate", &["clock", "context", "failure", "tracker", "words"]),
     ("demo", &["client", "context", "failure", "get", "local", "progress", "share", "task", "words"]),
 ];
 
