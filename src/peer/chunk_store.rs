@@ -23,7 +23,8 @@ use crate::failure::{Failure, Kind};
 
 const MARKER: &str = "STORE";
 const MARKER_TEXT: &[u8] = b"swarmdrop chunk store, version 1\n";
-const READ_BYTES: usize = 256 << 10;
+/// Pieces in which a chunk is read: below the size from which the allocator maps and unmaps memory for each.
+const READ_BYTES: usize = 112 << 10;
 
 /// The chunks of one peer.
 #[derive(Debug)]
