@@ -88,6 +88,15 @@ impl Connections {
         self.table.lock().close_idle_of_busiest();
     }
 
+    /// Closes every connection that has no request in work, because the server stops.
+    pub(super) fn close_all_idle(&self) {
+        for entry in self.table.lock().by_address.values().flat_map(HashMap::values) {
+            if entry.idle_since.is_some() {
+                entry.close.cancel();
+            }
+        }
+    }
+
     #[cfg(test)]
     fn total(&self) -> usize {
         self.table.lock().total
@@ -211,6 +220,15 @@ mod tests {
         assert_eq!(connections.total(), 3);
         connections.make_room();
         assert_eq!(connections.total(), 2);
+    }
+
+    #[test]
+    fn at_the_end_those_at_work_may_finish_and_no_others() {
+        let connections = few();
+        let places: Vec<_> = (0..3).map(|_| Arc::new(connections.admit(ip(1), false).unwrap())).collect();
+        let _busy = places[1].busy();
+        connections.close_all_idle();
+        assert_eq!([0, 1, 2].map(|at| places[at].must_close().is_cancelled()), [true, false, true]);
     }
 
     #[test]

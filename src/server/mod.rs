@@ -126,15 +126,12 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
             tracing::debug!(%remote, "too many connections at work: refused another");
             continue;
         };
-        let (place, close) = {
-            let close = place.must_close();
-            (Arc::new(place), close)
-        };
+        let close = place.must_close();
         let connection = Connection {
             remote,
             front: front.clone(),
             router: router.clone(),
-            place,
+            place: Arc::new(place),
             watcher: graceful.watcher(),
         };
         tasks.spawn("connection", async move {
@@ -147,6 +144,7 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
         });
     }
     drop(listener);
+    connections.close_all_idle();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish in time");
     }
