@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Secret, sha256};
@@ -20,7 +20,8 @@ pub enum Role {
     Sender,
 }
 
-/// The public name of a token: the first 8 bytes of its hash.
+/// The public name of a token: the first 8 bytes of its hash. Its text is hexadecimal, which no command line
+/// takes for a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId([u8; 8]);
 
@@ -93,7 +94,7 @@ impl TokenId {
 
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE64URL_NOPAD.encode(&self.0))
+        f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
@@ -101,11 +102,11 @@ impl FromStr for TokenId {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok();
         bytes
             .and_then(|bytes| bytes.try_into().ok())
             .map(Self)
-            .ok_or(TokenError("11 characters of base64url"))
+            .ok_or(TokenError("16 lower-case hexadecimal digits"))
     }
 }
 
@@ -161,7 +162,8 @@ mod tests {
         assert!("root".parse::<Role>().is_err());
         let id = record(None).id;
         assert_eq!(id.to_string().parse(), Ok(id));
-        for wrong in ["", "x", "AAAAAAAAAAA=", "AAAAAAAAAAAA"] {
+        for wrong in ["", "x", "00112233445566778", "001122334455667", "00112233445566AA", "-0112233445566aa"]
+        {
             assert!(wrong.parse::<TokenId>().is_err(), "{wrong}");
         }
     }
