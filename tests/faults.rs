@@ -9,6 +9,8 @@ use std::path::Path;
 use common::person::Ran;
 use common::swarm::Swarm;
 use common::{http, samples, wait_for};
+use swarmdrop_core::link::ShareLink;
+use swarmdrop_core::terms::SignedTerms;
 
 /// A person's file of ten chunks, shared.
 fn share_ten_chunks(swarm: &Swarm) -> (Vec<u8>, String) {
@@ -163,8 +165,27 @@ fn the_tracker_may_restart_at_any_time() {
 }
 
 #[test]
-fn peers_register_again_with_a_tracker_that_forgot_them() {
+fn a_tracker_that_lost_its_database_learns_everything_from_its_peers() {
     let mut swarm = Swarm::start(2);
+    let (old_bytes, old_link) = share_ten_chunks(&swarm);
+    let owner = swarm.person();
+    owner.write("extended", b"x");
+    let extended = owner.share(&["extended", "--expires", "1h"]);
+    assert_eq!(owner.run(&["extend", &extended, "30d"]).code, 0);
+    let days = |swarm: &Swarm| {
+        let shown = swarm.person().run(&["inspect", &extended]).stdout;
+        shown.contains("29 days") || shown.contains("30 days")
+    };
+    let share = extended.parse::<ShareLink>().unwrap().share;
+    let terms = |peer: usize| {
+        let path = swarm.peer_data(peer).join(format!("store/shares/{share}/terms"));
+        SignedTerms::verify(&fs::read_to_string(path).unwrap_or_default(), share)
+            .map(|signed| signed.terms.expires_ms)
+    };
+    let in_a_week = swarmdrop::clock::now_ms() + 7 * 24 * 3_600_000;
+    wait_for("the peers to know the newer terms", || {
+        (0..2).all(|peer| terms(peer).is_ok_and(|expires_ms| expires_ms > in_a_week))
+    });
     swarm.restart_tracker_after(|data| {
         fs::remove_file(data.join("tracker.db")).unwrap();
         for rest in ["tracker.db-wal", "tracker.db-shm"] {
@@ -172,10 +193,31 @@ fn peers_register_again_with_a_tracker_that_forgot_them() {
         }
     });
     swarm.wait_for_peers(2, "alive");
-    let (bytes, link) = share_ten_chunks(&swarm);
     let bob = swarm.person();
-    bob.get(&link);
-    assert!(bob.read("file.bin") == bytes);
+    wait_for("the old link to work", || bob.run(&["get", &old_link]).code == 0);
+    assert!(bob.read("file.bin") == old_bytes);
+    wait_for("both replicas to be known", || {
+        bob.run(&["inspect", &old_link]).stdout.contains("at least 2 copies")
+    });
+    wait_for("the newer terms to be known", || days(&swarm));
+    let (bytes, link) = share_ten_chunks(&swarm);
+    bob.run(&["get", &link, "-o", "new"]);
+    assert!(bob.read("new") == bytes);
+}
+
+#[test]
+fn a_peer_that_was_away_when_a_share_was_deleted_drops_it_and_does_not_bring_it_back() {
+    let mut swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"x");
+    let link = alice.share(&["file"]);
+    swarm.peers[1].kill();
+    assert_eq!(alice.run(&["rm", &link]).code, 0);
+    wait_for("the peer that is there to drop it", || swarm.chunk_files(0).is_empty());
+    assert_eq!(swarm.chunk_files(1).len(), 1);
+    swarm.add_peer(1, &[]);
+    wait_for("the peer that is back to drop it", || swarm.chunk_files(1).is_empty());
+    assert_eq!(swarm.person().run(&["get", &link]).code, 4);
 }
 
 #[test]

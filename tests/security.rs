@@ -131,11 +131,14 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
     let size = json!({ "total_bytes": 1, "chunk_bytes": 65536 });
     let open = json!({ "share": share, "size": size, "replicas": 1, "preferred": [] });
     let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "placement": [] });
+    let announce = json!({ "share": share, "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
     let complaint = json!({ "peer": peer, "chunk": 0 });
     vec![
         tracker("POST", "/v1/peers".into(), register, &["own certificate"]),
         tracker("GET", "/v1/peers".into(), Value::Null, &["sender", "peer", "admin"]),
         tracker("POST", format!("/v1/peers/{peer}/heartbeat"), beat, &["own certificate"]),
+        tracker("POST", format!("/v1/peers/{peer}/inventory"), json!({ "shares": [] }), &["own certificate"]),
+        tracker("POST", format!("/v1/peers/{peer}/shares"), announce, &["own certificate"]),
         tracker("POST", "/v1/shares".into(), open, &["sender", "admin"]),
         tracker("PUT", format!("/v1/shares/{share}"), publish, &["grant"]),
         tracker("GET", format!("/v1/shares/{share}"), Value::Null, SECRETS),

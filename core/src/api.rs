@@ -124,6 +124,35 @@ pub struct AppliedTerms {
     pub issued_ms: u64,
 }
 
+/// `POST /v1/peers/{id}/inventory`: a peer that registered tells what it holds, some shares at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InventoryRequest {
+    /// Shares and the chunks of them that the peer holds; at most 256.
+    pub shares: Vec<ShareChunks>,
+}
+
+/// Answer to an inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InventoryResponse {
+    /// Shares that the tracker does not know, and wants to be told about.
+    pub unknown: Vec<ShareId>,
+}
+
+/// `POST /v1/peers/{id}/shares`: a peer tells about a share that the tracker does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnnounceRequest {
+    /// The share.
+    pub share: ShareId,
+    /// Its manifest.
+    pub manifest: Blob,
+    /// Its signed terms, as new as the peer has them.
+    pub terms: String,
+    /// The chunks that the peer holds.
+    pub chunks: ChunkSet,
+}
+
 /// Answer to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatResponse {
@@ -437,6 +466,8 @@ mod tests {
             let _ = serde_json::from_str::<PublishRequest>(&json);
             let _ = serde_json::from_str::<HeartbeatRequest>(&json);
             let _ = serde_json::from_str::<ComplaintRequest>(&json);
+            let _ = serde_json::from_str::<InventoryRequest>(&json);
+            let _ = serde_json::from_str::<AnnounceRequest>(&json);
         }
     }
 }

@@ -65,6 +65,11 @@ pub const PEER_NAME_BYTES_MAX: usize = 64;
 /// Tasks in one heartbeat's answer: the next heartbeat brings the rest.
 pub const TASKS_MAX: usize = 256;
 
+/// Shares in one page of a peer's inventory: the next page brings the rest.
+pub const INVENTORY_SHARES_MAX: usize = 256;
+/// Bytes of the sets of chunks in one page of an inventory; one set of the largest share has room.
+pub const INVENTORY_BYTES_MAX: usize = CHUNKS_MAX as usize / 8 / 3 * 4 + 1024;
+
 /// Connections that a server holds open at once, if its descriptors allow; a further one takes the place of
 /// the one that has been idle for longest.
 pub const CONNECTIONS_MAX: usize = 4096;
@@ -134,6 +139,8 @@ pub const PER_SOURCE_MAX: usize = 8;
 const _: () = assert!(CHUNK_LOG2_MIN <= CHUNK_LOG2_DEFAULT && CHUNK_LOG2_DEFAULT <= CHUNK_LOG2_MAX);
 const _: () =
     assert!(LARGE_VALUES_BYTES_MAX > 3 * MANIFEST_BODY_BYTES_MAX as u64, "one manifest must have room");
+const _: () =
+    assert!(INVENTORY_BYTES_MAX + INVENTORY_SHARES_MAX * 100 < JSON_BODY_BYTES_MAX, "a page must fit");
 const _: () = assert!(MANIFEST_BODY_BYTES_MAX > MANIFEST_BYTES_MAX, "base64 grows a manifest by a third");
 const _: () =
     assert!(WINDOW_BYTES >= 1 << CHUNK_LOG2_MAX, "the window must hold at least one of the largest chunks");

@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use swarmdrop_core::api::{
-    CommitRequest, ComplaintRequest, HeartbeatRequest, OfferRequest, OpenRequest, PublishRequest,
-    RegisterRequest, TermsRequest,
+    AnnounceRequest, CommitRequest, ComplaintRequest, HeartbeatRequest, InventoryRequest, OfferRequest,
+    OpenRequest, PublishRequest, RegisterRequest, TermsRequest,
 };
 
 macro_rules! read {
@@ -20,6 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
     read!(
         bytes,
         RegisterRequest,
+        InventoryRequest,
+        AnnounceRequest,
         HeartbeatRequest,
         OpenRequest,
         PublishRequest,

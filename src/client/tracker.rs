@@ -3,8 +3,9 @@
 use http::Method;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
-    ComplaintRequest, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse,
-    PeerList, PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
+    AnnounceRequest, ComplaintRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
+    InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, PublishRequest, RegisterRequest,
+    RegisterResponse, TermsRequest,
 };
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
@@ -48,6 +49,22 @@ impl TrackerClient {
     ) -> Result<HeartbeatResponse, ClientError> {
         let path = format!("/v1/peers/{peer}/heartbeat");
         self.call(self.request(Method::POST, path).json(request)).await
+    }
+
+    /// Tells some of the shares that a peer holds; those that the tracker does not know.
+    pub async fn inventory(
+        &self,
+        peer: PeerId,
+        request: &InventoryRequest,
+    ) -> Result<InventoryResponse, ClientError> {
+        let path = format!("/v1/peers/{peer}/inventory");
+        self.call(self.request(Method::POST, path).json(request)).await
+    }
+
+    /// Tells about a share that the tracker does not know.
+    pub async fn announce(&self, peer: PeerId, request: &AnnounceRequest) -> Result<(), ClientError> {
+        let path = format!("/v1/peers/{peer}/shares");
+        self.http.send(self.request(Method::POST, path).json(request)).await.map(drop)
     }
 
     /// Says that a peer goes.

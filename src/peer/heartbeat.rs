@@ -34,6 +34,7 @@ pub(super) async fn register(peer: &Peer) -> Result<(Duration, Vec<String>), Cli
     let what =
         || ClientError::Protocol { server: "the tracker".into(), what: "another tracker's grant key".into() };
     peer.grants.set_key(GrantKey::parse(&response.grant_key, peer.tracker_id).ok_or_else(what)?);
+    peer.registered.notify_one();
     Ok((Duration::from_millis(response.heartbeat_ms.max(10)), response.addresses))
 }
 

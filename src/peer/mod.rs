@@ -4,6 +4,7 @@ mod chunk_store;
 mod grants;
 mod heartbeat;
 mod http;
+mod inventory;
 mod metrics;
 mod share_store;
 mod storage;
@@ -17,7 +18,7 @@ use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::{PeerId, TrackerId};
 use swarmdrop_core::limits::UPLOADS_MAX;
 use swarmdrop_core::link::Invite;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{ClientError, Http, TrackerClient};
 use crate::context::tracker_failure;
@@ -77,6 +78,8 @@ struct Peer {
     grants: Grants,
     tracker: TrackerClient,
     tracker_id: TrackerId,
+    /// Told whenever the tracker is to hear what is held here.
+    registered: Notify,
     uploads: Semaphore,
     metrics: metrics::Metrics,
 }
@@ -98,6 +101,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         grants: Grants::default(),
         tracker: TrackerClient::of_invite(Http::new(Some(&identity))?, &config.invite),
         tracker_id: config.invite.tracker_id,
+        registered: Notify::new(),
         uploads: Semaphore::new(UPLOADS_MAX),
         metrics: metrics::Metrics::default(),
     });
@@ -112,6 +116,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     match join(&peer).await {
         Ok((every, announced)) => {
             let stop = tasks.stop_token().clone();
+            tasks.spawn("inventory", inventory::keep_telling(Arc::clone(&peer), stop.clone()));
             tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(&peer), every, stop));
             let free_bytes = peer.storage.usage().unwrap_or_default().free_bytes;
             Ok(RunningPeer { id: peer.id, name: peer.name.clone(), address, announced, free_bytes, tasks })

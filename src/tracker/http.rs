@@ -8,8 +8,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Extension, Json, Router};
 use swarmdrop_core::api::{
-    ComplaintRequest, Health, HeartbeatRequest, HeartbeatResponse, LookUpResponse, OpenRequest, OpenResponse,
-    PeerList, Problem, PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
+    AnnounceRequest, ComplaintRequest, Health, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
+    InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, Problem, PublishRequest,
+    RegisterRequest, RegisterResponse, Role, TermsRequest,
 };
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
@@ -36,6 +37,8 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
     let routes = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(register, list_peers))
         .routes(routes!(heartbeat))
+        .routes(routes!(inventory))
+        .routes(routes!(announce))
         .routes(routes!(leave))
         .routes(routes!(open_share))
         .routes(routes!(publish, look_up, take_down))
@@ -76,6 +79,29 @@ async fn heartbeat(
     JsonBody(request): JsonBody<HeartbeatRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<HeartbeatResponse>, Refusal> {
     tracker.heartbeat(id, request).await.map(Json)
+}
+
+/// A peer tells some of the shares that it holds. Needs its certificate.
+#[utoipa::path(post, path = "/v1/peers/{id}/inventory", params(("id" = String, Path, description = "peer id")),
+    request_body = InventoryRequest,
+    responses((status = 200, body = InventoryResponse), (status = "default", body = Problem)))]
+async fn inventory(
+    State(tracker): State<Arc<Tracker>>,
+    Member(id): Member,
+    JsonBody(request): JsonBody<InventoryRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<Json<InventoryResponse>, Refusal> {
+    tracker.inventory(id, request).await.map(Json)
+}
+
+/// A peer tells about a share that the tracker does not know. Needs its certificate.
+#[utoipa::path(post, path = "/v1/peers/{id}/shares", params(("id" = String, Path, description = "peer id")),
+    request_body = AnnounceRequest, responses((status = 204), (status = "default", body = Problem)))]
+async fn announce(
+    State(tracker): State<Arc<Tracker>>,
+    Member(id): Member,
+    LargeJsonBody(request, _turn): LargeJsonBody<AnnounceRequest, MANIFEST_BODY_BYTES_MAX>,
+) -> Result<StatusCode, Refusal> {
+    tracker.announce(id, request).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// A peer goes. What it holds is not forgotten: it may come back. Needs its certificate, or the admin's token.

@@ -1,13 +1,13 @@
 //! What the tracker does about shares: open, publish, look up, replace the terms.
 
 use swarmdrop_core::api::{
-    Blob, ComplaintRequest, LookUpResponse, OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind,
-    PublishRequest, SourceInfo,
+    AnnounceRequest, Blob, ComplaintRequest, InventoryRequest, InventoryResponse, LookUpResponse,
+    OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, ShareChunks, SourceInfo,
 };
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{EXPIRY_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES};
+use swarmdrop_core::limits::{EXPIRY_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
 use swarmdrop_core::registry::Registry;
@@ -95,6 +95,50 @@ impl Tracker {
             Published::Done => {
                 self.metrics.published.inc();
                 tracing::info!(%share, chunk_count, peers = placement.len(), "share published");
+                Ok(())
+            }
+            Published::OtherManifest => {
+                Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"))
+            }
+        }
+    }
+
+    /// Takes in what a peer says it holds; the shares that are not known here.
+    pub(super) async fn inventory(
+        &self,
+        peer: PeerId,
+        request: InventoryRequest,
+    ) -> Result<InventoryResponse, Refusal> {
+        if request.shares.len() > INVENTORY_SHARES_MAX {
+            return Err(Refusal::new(ProblemKind::BadRequest, "too many shares in one page"));
+        }
+        let mut unknown = Vec::new();
+        for ShareChunks { share, chunks } in request.shares {
+            let known = self.store.put_replica(peer, share, &chunks).await;
+            if !known.map_err(|error| Refusal::internal(&error))? {
+                unknown.push(share);
+            }
+        }
+        Ok(InventoryResponse { unknown })
+    }
+
+    /// Takes in a share that a peer holds: so a tracker that lost its database is what it was before. The
+    /// owner's signature on manifest and terms is all that it rests on.
+    pub(super) async fn announce(&self, peer: PeerId, request: AnnounceRequest) -> Result<(), Refusal> {
+        let invalid =
+            |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
+        let share = request.share;
+        let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
+        let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
+        check_expiry(&terms)?;
+        check_not_over(&terms)?;
+        if request.chunks.chunk_count() != manifest.geometry().chunk_count() {
+            return Err(invalid(&"the chunks are those of another number of chunks"));
+        }
+        let published = self.store.publish(manifest.encoded(), &terms, &[(peer, request.chunks)]).await;
+        match published.map_err(|error| Refusal::internal(&error))? {
+            Published::Done => {
+                tracing::info!(%share, %peer, "learnt of a share from a peer");
                 Ok(())
             }
             Published::OtherManifest => {

@@ -17,6 +17,7 @@ pub(super) async fn run(store: &dyn Store) {
     expired_shares_are_forgotten_with_their_replicas(store).await;
     lost_chunks_are_taken_off_one_replica(store).await;
     a_share_that_was_taken_down_stays_down(store).await;
+    a_peer_that_tells_what_it_holds_counts_and_learns_the_newest_terms(store).await;
 }
 
 pub(super) fn registration(number: u8) -> Registration {
@@ -124,4 +125,16 @@ async fn a_share_that_was_taken_down_stays_down(store: &dyn Store) {
         store.take_down(share).await.unwrap();
         assert!(store.share(share).await.unwrap().unwrap().taken_down);
     }
+}
+
+async fn a_peer_that_tells_what_it_holds_counts_and_learns_the_newest_terms(store: &dyn Store) {
+    let share = key(16).share_id();
+    assert!(!store.put_replica(peer(7), share, &ChunkSet::full(3)).await.unwrap(), "an unknown share");
+    let newest = terms(16, 5, 1000);
+    store.publish(b"manifest", &newest, &[]).await.unwrap();
+    for chunks in [ChunkSet::full(3), ChunkSet::range(3, 0..2)] {
+        assert!(store.put_replica(peer(7), share, &chunks).await.unwrap());
+        assert_eq!(store.holders(share).await.unwrap(), [(peer(7), chunks)]);
+    }
+    assert_eq!(store.unconfirmed_terms(peer(7), 9).await.unwrap(), [(share, newest.token)]);
 }

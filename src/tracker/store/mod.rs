@@ -75,6 +75,9 @@ pub(super) trait Store: Send + Sync {
     /// Who holds which chunks of the share.
     async fn holders(&self, share: ShareId) -> Result<Vec<(PeerId, ChunkSet)>, StoreError>;
 
+    /// Notes that a peer holds these chunks of a share; whether the share is known.
+    async fn put_replica(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<bool, StoreError>;
+
     /// Notes that a peer no longer holds these chunks of a share.
     async fn remove_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError>;
 

@@ -147,6 +147,26 @@ impl Store for SqliteStore {
         rows.iter().map(parse).collect()
     }
 
+    async fn put_replica(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<bool, StoreError> {
+        let mut transaction = self.write().await?;
+        let known = sqlx::query("SELECT 1 FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
+        if known.fetch_optional(&mut *transaction).await?.is_none() {
+            return Ok(false);
+        }
+        // It is not known which terms the peer has: it is sent the newest.
+        sqlx::query(
+            "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, -1)
+             ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks",
+        )
+        .bind(bytes(share.as_bytes()))
+        .bind(bytes(peer.as_bytes()))
+        .bind(chunks.to_string())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
     async fn remove_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
         let select = sqlx::query("SELECT chunks FROM replicas WHERE share = $1 AND peer = $2");

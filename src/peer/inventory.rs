@@ -1,0 +1,105 @@
+//! What the tracker hears of the shares that are held here, each time that it has registered the peer: a
+//! tracker that lost its database learns them anew, with manifest and terms.
+
+use std::sync::Arc;
+
+use swarmdrop_core::api::{AnnounceRequest, Blob, InventoryRequest, ShareChunks};
+use swarmdrop_core::id::ShareId;
+use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, INVENTORY_SHARES_MAX};
+use tokio_util::sync::CancellationToken;
+
+use super::{Peer, heartbeat};
+use crate::client::ClientError;
+use crate::task::blocking;
+
+/// Tells the tracker after each registration, until told to stop.
+pub(super) async fn keep_telling(peer: Arc<Peer>, stop: CancellationToken) {
+    let telling = async {
+        loop {
+            peer.registered.notified().await;
+            while let Err(error) = tell(&peer).await {
+                tracing::warn!(%error, "cannot tell the tracker what is held here; trying on");
+                tokio::time::sleep(heartbeat::RETRY).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = telling => {}
+    }
+}
+
+async fn tell(peer: &Arc<Peer>) -> Result<(), ClientError> {
+    for shares in pages(held(peer)) {
+        let response = peer.tracker.inventory(peer.id, &InventoryRequest { shares }).await?;
+        for share in response.unknown {
+            match announce(peer, share).await {
+                // What this tracker does not want is no reason to keep the rest from it.
+                Err(error @ ClientError::Refused { .. }) => tracing::info!(%share, %error, "not taken"),
+                result => result?,
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn announce(peer: &Arc<Peer>, share: ShareId) -> Result<(), ClientError> {
+    let storage = Arc::clone(peer);
+    let manifest = blocking(move || storage.storage.shares.manifest(share)).await;
+    // It may have been dropped meanwhile.
+    let (Some(held), Ok(manifest)) = (peer.storage.shares.get(share), manifest) else { return Ok(()) };
+    let manifest = Blob(manifest.encoded().to_vec());
+    let request = AnnounceRequest { share, manifest, terms: held.terms.token, chunks: held.chunks };
+    peer.tracker.announce(peer.id, &request).await
+}
+
+fn held(peer: &Peer) -> Vec<ShareChunks> {
+    let shares = &peer.storage.shares;
+    let of_share = |share| shares.get(share).map(|held| ShareChunks { share, chunks: held.chunks });
+    shares.ids().into_iter().filter_map(of_share).collect()
+}
+
+/// Cuts an inventory into pages that a tracker takes.
+fn pages(shares: Vec<ShareChunks>) -> Vec<Vec<ShareChunks>> {
+    let mut pages: Vec<Vec<ShareChunks>> = Vec::new();
+    let mut bytes = 0;
+    for share in shares {
+        let size = share.chunks.to_string().len();
+        bytes += size;
+        match pages.last_mut() {
+            Some(page) if page.len() < INVENTORY_SHARES_MAX && bytes <= INVENTORY_BYTES_MAX => {
+                page.push(share);
+            }
+            _ => {
+                pages.push(vec![share]);
+                bytes = size;
+            }
+        }
+    }
+    pages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarmdrop_core::chunk_set::ChunkSet;
+    use swarmdrop_core::limits::{CHUNKS_MAX, JSON_BODY_BYTES_MAX};
+
+    #[test]
+    fn every_page_fits_and_none_is_empty() {
+        let share = |chunk_count| ShareChunks {
+            share: ShareId::from_bytes([7; 32]),
+            chunks: ChunkSet::full(chunk_count),
+        };
+        let mut shares: Vec<_> = (0..700).map(|_| share(1)).collect();
+        shares.extend((0..3).map(|_| share(CHUNKS_MAX)));
+        shares.extend((0..400).map(|_| share(10_000)));
+        let pages = pages(shares.clone());
+        for page in &pages {
+            let json = serde_json::to_vec(&InventoryRequest { shares: page.clone() }).unwrap();
+            assert!(!page.is_empty() && json.len() <= JSON_BODY_BYTES_MAX, "{}", json.len());
+        }
+        assert_eq!(pages.concat(), shares);
+        assert!(super::pages(Vec::new()).is_empty());
+    }
+}
