@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Fuzzes every parser that meets hostile bytes, starting from the committed corpus.
 #   fuzz/run.sh [SECONDS] [TARGET…]     default: 60 seconds for each of them
-# Needs cargo-fuzz, and installs it if it is not there. Finds are in fuzz/artifacts/TARGET/.
+# Needs cargo-fuzz and a C++ compiler, and installs them if they are not there. Finds are in fuzz/artifacts/TARGET/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}; shift || true
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(link invite manifest metadata terms grant bodies)
+# The fuzzer's runtime is C++.
+command -v c++ >/dev/null || { apt-get update -qq && apt-get install -qq -y g++; }
 cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --version 0.13.2 --locked
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT
