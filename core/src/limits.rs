@@ -115,6 +115,9 @@ pub const DISK_RESERVE_BYTES: u64 = 1 << 30;
 /// Life of an offer's reservation without any chunk arriving.
 pub const RESERVATION_IDLE: Duration = Duration::from_secs(3600);
 
+/// Age at which a chunk that no share holds is removed: its grant ended a day ago at the latest.
+pub const ORPHAN_AGE: Duration = Duration::from_secs(GRANT_LIFE_MAX.as_secs() + 24 * 3600);
+
 /// Time to reach a server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a small request and its answer.

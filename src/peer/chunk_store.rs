@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use swarmdrop_core::id::ChunkId;
@@ -158,6 +159,19 @@ impl ChunkStore {
             }
         }
         orphans
+    }
+
+    /// The chunks that no committed share holds and that came before `moment`.
+    pub(super) fn unclaimed_before(&self, moment: SystemTime) -> Vec<ChunkId> {
+        let index = self.index.lock();
+        let unclaimed = index.chunks.iter().filter(|(_, entry)| entry.claims == 0).map(|(id, _)| *id);
+        let unclaimed: Vec<ChunkId> = unclaimed.collect();
+        drop(index);
+        let is_old = |id: &ChunkId| {
+            let modified = fs::symlink_metadata(self.path(id)).and_then(|metadata| metadata.modified());
+            modified.is_ok_and(|modified| modified < moment)
+        };
+        unclaimed.into_iter().filter(is_old).collect()
     }
 
     /// Whether a committed share holds the chunk.

@@ -19,13 +19,14 @@ use swarmdrop_core::id::{PeerId, TrackerId};
 use swarmdrop_core::limits::UPLOADS_MAX;
 use swarmdrop_core::link::Invite;
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{ClientError, Http, TrackerClient};
 use crate::context::tracker_failure;
 use crate::failure::{Failure, Kind};
 use crate::identity;
 use crate::server::{self, Front};
-use crate::task::Tasks;
+use crate::task::{Tasks, blocking};
 use crate::tls;
 use grants::Grants;
 use storage::{Bounds, Storage};
@@ -116,6 +117,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     match join(&peer).await {
         Ok((every, announced)) => {
             let stop = tasks.stop_token().clone();
+            tasks.spawn("peer housekeeping", keep_house(Arc::clone(&peer), stop.clone()));
             tasks.spawn("inventory", inventory::keep_telling(Arc::clone(&peer), stop.clone()));
             tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(&peer), every, stop));
             let free_bytes = peer.storage.usage().unwrap_or_default().free_bytes;
@@ -132,6 +134,22 @@ impl RunningPeer {
     /// Leaves the swarm, finishes what is in flight and stops.
     pub async fn stop(self) {
         self.tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
+    }
+}
+
+async fn keep_house(peer: Arc<Peer>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let storage = Arc::clone(&peer);
+        match blocking(move || storage.storage.collect_orphans()).await {
+            Ok(0) => {}
+            Ok(chunks) => tracing::info!(chunks, "removed what unfinished uploads left behind"),
+            Err(error) => tracing::error!(%error, "cannot remove what unfinished uploads left behind"),
+        }
     }
 }
 

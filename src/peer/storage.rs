@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::RESERVATION_IDLE;
+use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_IDLE};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::registry::Usage;
 use swarmdrop_core::terms::SignedTerms;
@@ -27,6 +27,8 @@ pub(super) struct Storage {
     pub(super) shares: ShareStore,
     bounds: Bounds,
     uploads: Mutex<HashMap<ShareId, Upload>>,
+    /// Held for reading while a share is committed.
+    commits: RwLock<()>,
 }
 
 /// How much of the disk a peer may fill.
@@ -54,7 +56,7 @@ impl Storage {
             chunks.claim(held.iter().map(|index| manifest.chunk(index)));
         };
         let shares = ShareStore::open(&root.join("shares"), claim)?;
-        Ok(Self { chunks, shares, bounds, uploads: Mutex::default() })
+        Ok(Self { chunks, shares, bounds, uploads: Mutex::default(), commits: RwLock::default() })
     }
 
     /// Bytes used, and bytes that may still be promised.
@@ -170,6 +172,7 @@ impl Storage {
                 return Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"));
             }
         }
+        let _committing = self.commits.read();
         let mut missing = ChunkSet::empty(geometry.chunk_count());
         let mut present = Vec::new();
         let arrived =
@@ -233,6 +236,24 @@ impl Storage {
         self.shares.ids().into_iter().try_for_each(|share| self.drop_if_over(share, now_ms))
     }
 
+    /// Removes what uploads that never ended have left behind: chunks of no share and no promise, long after
+    /// the grant under which they came.
+    pub(super) fn collect_orphans(&self) -> io::Result<usize> {
+        let age_ms = u64::try_from(ORPHAN_AGE.as_millis()).unwrap_or(u64::MAX);
+        let moment = clock::moment(clock::now_ms().saturating_sub(age_ms));
+        // A commit that has seen a chunk here may count on it.
+        let _no_commit = self.commits.write();
+        let mut removed = 0;
+        for id in self.chunks.unclaimed_before(moment.into()) {
+            let wanted = self.uploads.lock().values().any(|upload| upload.arrived.contains(&id));
+            if !wanted {
+                self.chunks.remove(&id)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     fn drop_if_over(&self, share: ShareId, now_ms: u64) -> io::Result<()> {
         if !self.shares.get(share).is_some_and(|held| held.terms.terms.is_over(now_ms)) {
             return Ok(());
@@ -261,5 +282,69 @@ pub(super) fn disk_refusal(error: &io::Error) -> Refusal {
             Refusal::new(ProblemKind::NoSpace, "the disk is full")
         }
         _ => Refusal::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+    use swarmdrop_core::geometry::{ChunkSize, Geometry};
+    use swarmdrop_core::id::Secret;
+    use swarmdrop_core::manifest::{Draft, ShareKey};
+    use swarmdrop_core::seal::{Header, ShareKeys};
+    use swarmdrop_core::terms::Terms;
+
+    fn put(storage: &Storage, bytes: &[u8]) -> ChunkId {
+        let mut arriving = storage.chunks.begin().unwrap();
+        arriving.write(bytes).unwrap();
+        storage.chunks.finish(ChunkId::of(bytes), arriving).unwrap();
+        ChunkId::of(bytes)
+    }
+
+    /// Commits a share of one chunk.
+    fn commit(storage: &Storage, id: ChunkId, bytes: usize) {
+        let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
+        let chunk_size = ChunkSize::from_log2(16).unwrap();
+        let geometry = Geometry::new(bytes as u64 - 16, chunk_size).unwrap();
+        let keys = ShareKeys::derive(&Secret::from_bytes([2; 32]), &[3; 32], Header { chunk_size });
+        let manifest = Draft::new(&key, &keys, &[3; 32], geometry, &[id]).finish(&key, &keys, b"{}");
+        let share = key.share_id();
+        let expires_ms = clock::now_ms() + 3_600_000;
+        let terms =
+            Terms { share, issued_ms: 1, expires_ms, replicas: 1, access_sha256: [0; 32], deleted: false };
+        let request = CommitRequest {
+            manifest: swarmdrop_core::api::Blob(manifest.encoded().to_vec()),
+            terms: SignedTerms::sign(&key, terms).token,
+            chunks: ChunkSet::full(1),
+        };
+        assert!(storage.commit(share, request).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_old_chunks_of_no_share_and_no_upload_are_collected() {
+        let folder = tempfile::tempdir().unwrap();
+        let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
+        let storage = Storage::open(folder.path(), bounds).unwrap();
+        let [held, sent, orphan, young] =
+            [b"a chunk of a share", b"one that is coming", b"one of nobody left", b"one that just came"]
+                .map(|bytes| put(&storage, bytes));
+        commit(&storage, held, 18);
+        let upload = Upload { reserved_bytes: 0, arrived: HashSet::from([sent]), touched: Instant::now() };
+        storage.uploads.lock().insert(ShareId::from_bytes([9; 32]), upload);
+        let old = SystemTime::from(clock::moment(clock::now_ms()))
+            - ORPHAN_AGE
+            - std::time::Duration::from_secs(60);
+        for id in [held, sent, orphan] {
+            let name = id.to_string();
+            let path = folder.path().join("chunks").join(&name[..2]).join(name);
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+        assert_eq!(storage.collect_orphans().unwrap(), 1);
+        assert_eq!(
+            [held, sent, orphan, young].map(|id| storage.chunks.contains(&id)),
+            [true, true, false, true]
+        );
+        assert_eq!(storage.collect_orphans().unwrap(), 0);
     }
 }
