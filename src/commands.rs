@@ -25,7 +25,7 @@ use crate::peer::{self, PeerConfig};
 use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
-use crate::task::{Tasks, asked_to_end};
+use crate::task::{EndRequests, Tasks};
 use crate::tls::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
 use crate::{demo, durable, manage, operate, words};
@@ -46,9 +46,10 @@ pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Res
     if lasting {
         return runner.dispatch(command).await;
     }
+    let mut ends = EndRequests::listen()?;
     tokio::select! {
         result = runner.dispatch(command) => result,
-        signal = asked_to_end() => {
+        signal = ends.next() => {
             let failure = Failure::new(signal, "interrupted");
             Err(if resumable {
                 failure.next("Run the same command again: it goes on from here.")
@@ -111,6 +112,7 @@ impl Runner {
     }
 
     async fn up(&self, args: UpArgs) -> Result<(), Failure> {
+        let mut ends = EndRequests::listen()?;
         let names: Vec<String> = (1..=args.peers).map(|number| format!("peer{number}")).collect();
         let data = args.data.unwrap_or_else(|| self.data.join("up"));
         let config = LocalConfig {
@@ -130,12 +132,13 @@ impl Runner {
             swarm.tracker.address
         );
         self.ready(&head, &swarm.tracker, &data.join("tracker"), json!({ "peers": args.peers }));
-        self.until_asked_to_end().await;
+        self.until_asked_to_end(&mut ends).await;
         swarms.note_down();
-        self.stop_with(swarm.stop()).await
+        stop_with(swarm.stop(), &mut ends).await
     }
 
     async fn tracker(&self, args: TrackerArgs) -> Result<(), Failure> {
+        let mut ends = EndRequests::listen()?;
         let data = args.data.unwrap_or_else(|| self.data.join("tracker"));
         let certificate = args.certificate.zip(args.certificate_key);
         let config = TrackerConfig {
@@ -149,11 +152,12 @@ impl Runner {
         let tracker = tracker::start(config, &self.tasks).await?;
         let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);
         self.ready(&head, &tracker, &data, json!({}));
-        self.until_asked_to_end().await;
-        self.stop_with(tracker.stop()).await
+        self.until_asked_to_end(&mut ends).await;
+        stop_with(tracker.stop(), &mut ends).await
     }
 
     async fn peer(&self, args: PeerArgs) -> Result<(), Failure> {
+        let mut ends = EndRequests::listen()?;
         let config = PeerConfig {
             invite: self.swarm(args.invite)?,
             listen: args.listen,
@@ -166,7 +170,7 @@ impl Runner {
         };
         let peer = tokio::select! {
             peer = peer::start(config, &self.tasks) => peer?,
-            signal = asked_to_end() => return Err(Failure::new(signal, "interrupted")),
+            signal = ends.next() => return Err(Failure::new(signal, "interrupted")),
         };
         let (free, announced) = (words::bytes(peer.free_bytes), peer.announced.join(", "));
         let text = format!(
@@ -176,8 +180,8 @@ impl Runner {
         let fields =
             json!({ "id": peer.id, "name": peer.name, "address": peer.address, "addresses": peer.announced });
         self.context.progress.summary(&text, fields);
-        self.until_asked_to_end().await;
-        self.stop_with(peer.stop()).await
+        self.until_asked_to_end(&mut ends).await;
+        stop_with(peer.stop(), &mut ends).await
     }
 
     async fn join(&self, args: JoinArgs) -> Result<(), Failure> {
@@ -277,19 +281,19 @@ impl Runner {
         Ok(())
     }
 
-    async fn until_asked_to_end(&self) {
-        asked_to_end().await;
+    async fn until_asked_to_end(&self, ends: &mut EndRequests) {
+        ends.next().await;
         self.context
             .progress
             .say("Stopping: what is in flight is finished first. Ask again to stop at once.");
     }
+}
 
-    /// An orderly stop is what was asked for; a second request makes it an abrupt one.
-    async fn stop_with(&self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        tokio::select! {
-            () = stop => Ok(()),
-            signal = asked_to_end() => Err(Failure::new(signal, "stopped before everything was finished")),
-        }
+/// An orderly stop is what was asked for; a second request makes it an abrupt one.
+async fn stop_with(stop: impl Future<Output = ()>, ends: &mut EndRequests) -> Result<(), Failure> {
+    tokio::select! {
+        () = stop => Ok(()),
+        signal = ends.next() => Err(Failure::new(signal, "stopped before everything was finished")),
     }
 }
 

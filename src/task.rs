@@ -1,15 +1,16 @@
 //! Tasks: every one has a name, an owner that waits for it, and a way to be told to stop.
 
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 
 /// A group of tasks that stop together.
 #[derive(Debug, Clone, Default)]
@@ -62,15 +63,29 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-/// Waits for the user or the system to ask for an end; which of the two it was.
-pub async fn asked_to_end() -> Kind {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Kind::Interrupted,
-        _ = terminate.recv() => Kind::Terminated,
+/// The wishes of the user or the system that the process end. One that comes while nobody waits is kept: from
+/// the first listener on, a signal has no other effect.
+#[derive(Debug)]
+pub struct EndRequests {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl EndRequests {
+    /// Listens from now on.
+    pub fn listen() -> Result<Self, Failure> {
+        let failed =
+            |error: io::Error| Failure::new(Kind::Other, format!("cannot listen for signals: {error}"));
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        Ok(Self { interrupt, terminate })
+    }
+
+    /// Waits for the next one; which of the two it was.
+    pub async fn next(&mut self) -> Kind {
+        tokio::select! {
+            _ = self.interrupt.recv() => Kind::Interrupted,
+            _ = self.terminate.recv() => Kind::Terminated,
+        }
     }
 }
