@@ -55,6 +55,8 @@ pub enum Command {
     Invite(InviteArgs),
     /// List or revoke the tokens behind invites, on the tracker's machine
     Tokens(TokensArgs),
+    /// Empty a peer before it leaves, on the tracker's machine
+    Drain(DrainArgs),
     /// Remember a swarm, so that other commands need no flags
     Join(JoinArgs),
     /// Share files or folders; prints the link for the receiver
@@ -65,6 +67,8 @@ pub enum Command {
     Get(GetArgs),
     /// Show what a link is for and how healthy it is, without getting it
     Inspect(LinkArgs),
+    /// Read every copy of every chunk behind a link, and keep nothing
+    Verify(LinkArgs),
     /// List the shares that were made from here
     Ls,
     /// Delete a share that was made from here
@@ -173,6 +177,29 @@ pub struct PeerArgs {
     /// Where others reach it, as IP:PORT, if not where the tracker sees it
     #[arg(long, env = "SWARMDROP_PUBLIC_ADDR")]
     pub public_addr: Option<SocketAddr>,
+    /// Bytes that it copies from other peers in a second when copies are missing
+    #[arg(long, default_value = "40MiB", env = "SWARMDROP_REPAIR_RATE", value_name = "SIZE")]
+    pub repair_rate: ByteSize,
+    /// Time in which it reads everything that it holds again, to find what has rotted
+    #[arg(long, default_value = "14d", env = "SWARMDROP_SCRUB_EVERY", value_name = "TIME",
+        value_parser = humantime::parse_duration)]
+    pub scrub_every: Duration,
+    /// Read everything that it holds again at once, too
+    #[arg(long)]
+    pub scrub_now: bool,
+}
+
+/// `drain`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// Its name or id
+    pub peer: String,
+    /// Let it fill again instead
+    #[arg(long)]
+    pub undo: bool,
+    /// The tracker's folder
+    #[arg(long, env = "SWARMDROP_DATA")]
+    pub data: Option<PathBuf>,
 }
 
 /// `invite`.

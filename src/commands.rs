@@ -21,14 +21,14 @@ use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination};
 use crate::local::{LocalConfig, LocalSwarm};
-use crate::peer::{self, PeerConfig};
+use crate::peer::{self, Care, PeerConfig, Scrub};
 use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
 use crate::task::{EndRequests, Tasks};
 use crate::tls::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
-use crate::{demo, durable, manage, operate, words};
+use crate::{demo, durable, manage, operate, verify, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -87,10 +87,15 @@ impl Runner {
             Command::Tokens(TokensArgs { action: TokensAction::Revoke { id, data } }) => {
                 operate::revoke_token(&self.context, &self.tracker_data(data), id).await
             }
+            Command::Drain(args) => {
+                let data = self.tracker_data(args.data);
+                operate::drain(&self.context, &data, &args.peer, args.undo).await
+            }
             Command::Join(args) => self.join(args).await,
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
             Command::Inspect(args) => manage::inspect(&self.context, &read_link(args.link)?).await,
+            Command::Verify(args) => verify::verify(&self.context, &read_link(args.link)?).await,
             Command::Ls => manage::list(&self.context),
             Command::Rm(args) => manage::remove(&self.context, &read_link(args.link)?).await,
             Command::Extend(args) => {
@@ -167,6 +172,7 @@ impl Runner {
             keep_free_bytes: args.keep_free.as_u64(),
             zone: args.zone,
             public_addr: args.public_addr,
+            care: Care { copy_bytes_per_second: args.repair_rate.as_u64(), scrub_every: args.scrub_every },
         };
         let peer = tokio::select! {
             peer = peer::start(config, &self.tasks) => peer?,
@@ -180,8 +186,30 @@ impl Runner {
         let fields =
             json!({ "id": peer.id, "name": peer.name, "address": peer.address, "addresses": peer.announced });
         self.context.progress.summary(&text, fields);
+        if args.scrub_now {
+            tokio::select! {
+                scrub = peer.scrub() => self.tell_scrub(scrub?),
+                signal = ends.next() => {
+                    stop_with(peer.stop(), &mut ends).await?;
+                    return Err(Failure::new(signal, "interrupted before everything was read"));
+                }
+            }
+        }
         self.until_asked_to_end(&mut ends).await;
         stop_with(peer.stop(), &mut ends).await
+    }
+
+    fn tell_scrub(&self, scrub: Scrub) {
+        let read = format!("Read {} ({})", words::count(scrub.chunks, "chunk"), words::bytes(scrub.bytes));
+        let text = match scrub.damaged {
+            0 => format!("{read}: all are as they should be."),
+            n => format!(
+                "{read}: {} damaged and set aside; the swarm makes new copies.",
+                words::count(n, "chunk")
+            ),
+        };
+        let fields = json!({ "chunks": scrub.chunks, "bytes": scrub.bytes, "damaged": scrub.damaged });
+        self.context.progress.summary(&text, fields);
     }
 
     async fn join(&self, args: JoinArgs) -> Result<(), Failure> {

@@ -5,10 +5,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, Timestamps, UTIME_NOW};
+use rustix::time::Timespec;
 
 use crate::failure::{Failure, Kind};
 
+const NOW: Timestamps = {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    Timestamps { last_access: now, last_modification: now }
+};
 const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Writes a file as a whole: after a crash there is the old one or the new one. Only its owner can read it.
@@ -19,6 +24,18 @@ pub fn persist(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
+}
+
+/// Moves a file into another folder of its file system under a name that replaces what has it there, and dates
+/// it now, so that it can be told how long it has been there.
+#[expect(clippy::disallowed_methods, reason = "it is synced below, and what it replaces has the same name")]
+pub fn set_aside(path: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(path, to)?;
+    rustix::fs::utimensat(rustix::fs::CWD, to, &NOW, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    for folder in [path, to].map(Path::parent) {
+        sync_folder(folder.ok_or(io::ErrorKind::InvalidInput)?)?;
+    }
+    Ok(())
 }
 
 /// Makes what was renamed or created in the folder survive a crash.

@@ -30,6 +30,7 @@ pub mod manage;
 pub mod peer;
 pub mod share;
 pub mod tracker;
+pub mod verify;
 
 // Layer 4: all together.
 pub mod commands;

@@ -8,7 +8,7 @@ use swarmdrop_core::registry::Rules;
 use swarmdrop_core::token::Role;
 
 use crate::failure::Failure;
-use crate::peer::{self, PeerConfig, RunningPeer};
+use crate::peer::{self, Care, PeerConfig, RunningPeer};
 use crate::task::Tasks;
 use crate::tracker::{self, RunningTracker, TrackerConfig};
 
@@ -67,6 +67,7 @@ impl LocalSwarm {
                 keep_free_bytes: config.keep_free_bytes,
                 zone: None,
                 public_addr: None,
+                care: Care::default(),
             };
             peers.push(peer::start(peer_config, tasks).await?);
         }

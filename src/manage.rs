@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use swarmdrop_core::api::{PeerInfo, ProblemKind};
+use swarmdrop_core::api::{PeerInfo, ProblemKind, SwarmHealth};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::Liveness;
@@ -36,6 +36,8 @@ pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure>
         holders.push((printable(&source.peer.name), source.state, chunks));
     }
     let least = copies.values().min().copied().unwrap_or_else(|| u32::try_from(holders.len()).unwrap_or(0));
+    let wanted = u32::from(found.terms.replicas);
+    let short = copies.values().filter(|&&n| n < wanted).count() as u64;
     let metadata = &found.metadata;
     if context.progress.is_json() {
         let peers: Vec<Value> = holders
@@ -48,7 +50,8 @@ pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure>
             "files": metadata.files.iter().map(|f| json!({ "path": f.path, "size_bytes": f.size })).collect::<Vec<_>>(),
             "created": clock::rfc3339(u64::try_from(metadata.created.unix_timestamp()).unwrap_or(0) * 1000),
             "expires": clock::rfc3339(found.terms.expires_ms),
-            "replicas_wanted": found.terms.replicas, "replicas_least": least, "peers": peers,
+            "replicas_wanted": wanted, "replicas_least": least, "chunks_short": short,
+            "health": words::health(least, wanted, short), "peers": peers,
         }));
         return Ok(());
     }
@@ -58,7 +61,7 @@ pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure>
     let (files, chunks) = (words::count(files, "file"), words::count(chunks, "chunk"));
     out.result(&format!("size      {} in {files}, {chunks}", words::bytes(metadata.size)));
     out.result(&format!("expires   in {}", words::until(found.terms.expires_ms, clock::now_ms())));
-    out.result(&format!("health    {}", health(least, found.terms.replicas)));
+    out.result(&format!("health    {}", words::health(least, wanted, short)));
     for (name, state, chunks) in holders {
         let held = chunks
             .map_or_else(|| "does not answer".into(), |n| format!("holds {n} of {}", geometry.chunk_count()));
@@ -131,17 +134,48 @@ pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     if context.progress.is_json() {
         let tracker = swarm.tracker.to_string();
-        context.progress.document(&json!({ "tracker": tracker, "peers": list.peers }));
+        context.progress.document(&json!({ "tracker": tracker, "peers": list.peers, "health": list.health }));
         return Ok(());
     }
     let alive = list.peers.iter().filter(|peer| peer.state == Liveness::Alive);
     let free: u64 = alive.clone().map(|peer| peer.usage.free_bytes).sum();
     let (count, free) = (words::count(alive.count() as u64, "peer"), words::bytes(free));
     context.progress.result(&format!("{}: {count} alive, {free} free", swarm.tracker));
+    for line in health_lines(&list.health) {
+        context.progress.result(&line);
+    }
     for peer in &list.peers {
         context.progress.result(&peer_line(peer));
     }
     Ok(())
+}
+
+fn health_lines(health: &SwarmHealth) -> Vec<String> {
+    let SwarmHealth { shares, weakened, endangered, unavailable, lost, copies, paused, complete } = *health;
+    let needs = [
+        (lost, "lost: some chunk is on no known peer"),
+        (unavailable, "not to be had now: some chunk is only on peers that are away"),
+        (endangered, "endangered: one copy left of some chunk"),
+        (weakened, "weakened: fewer copies than were asked for"),
+    ];
+    let shares = words::count(shares, "share");
+    let mut lines = match weakened + endangered + unavailable + lost {
+        0 if complete => vec![format!("  {shares}, all with as many copies as were asked for")],
+        0 => vec![format!("  {shares}; the tracker is still looking at them")],
+        _ => vec![format!("  {shares}, of which")],
+    };
+    let needy = needs.iter().filter(|(count, _)| *count > 0);
+    lines.extend(needy.map(|(count, what)| format!("    {count} {what}")));
+    if copies > 0 {
+        lines.push(format!("  {} under way", words::count(copies, "copy order")));
+    }
+    if paused {
+        let why =
+            "more than a third of the peers vanished at once, which looks like a failure of the network";
+        lines
+            .push(format!("  repair is paused: {why}; it goes on when they are back, or stay away for long"));
+    }
+    lines
 }
 
 fn peer_line(peer: &PeerInfo) -> String {
@@ -152,9 +186,14 @@ fn peer_line(peer: &PeerInfo) -> String {
         Liveness::Alive => String::new(),
         _ => format!(", silent for {}", words::duration(Duration::from_millis(peer.silent_ms))),
     };
+    let draining = match peer.draining {
+        Some(0) => ", empty of all that is needed: it may leave".into(),
+        Some(needed) => format!(", being emptied: {} still on it", words::count(needed, "share")),
+        None => String::new(),
+    };
     let addresses = printable(&peer.addresses.join(", "));
     format!(
-        "  {}{zone}: {}{silent}, {used} used, {free} free, at {addresses}",
+        "  {}{zone}: {}{silent}{draining}, {used} used, {free} free, at {addresses}",
         printable(&peer.name),
         state_word(peer.state)
     )
@@ -186,15 +225,6 @@ async fn replace_terms(
 /// A share that is gone already needs no deleting.
 fn is_gone(problem: Option<ProblemKind>) -> bool {
     matches!(problem, Some(ProblemKind::ShareNotFound | ProblemKind::ShareGone))
-}
-
-fn health(least: u32, wanted: u8) -> String {
-    match least {
-        0 => "incomplete: some chunk is on no peer that answers".into(),
-        n if n < u32::from(wanted) => format!("endangered: {n} of {wanted} copies of some chunk"),
-        1 => "good: 1 copy of every chunk, as was asked for".into(),
-        n => format!("good: at least {n} copies of every chunk"),
-    }
 }
 
 const fn state_word(state: Liveness) -> &'static str {

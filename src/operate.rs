@@ -1,16 +1,22 @@
-//! What the operator does beside a tracker: make invites, list and revoke the tokens behind them.
+//! What the operator does beside a tracker: make invites, list and revoke the tokens behind them, empty peers.
 
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
+use swarmdrop_core::api::PeerInfo;
+use swarmdrop_core::name::printable;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
+use crate::client::TrackerClient;
 use crate::clock;
-use crate::context::Context;
+use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
 use crate::tracker::Gate;
 use crate::words;
+
+/// Pause between looks at a peer that is being emptied.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Makes an invite; it is the one line on stdout.
 pub async fn invite(
@@ -60,6 +66,52 @@ pub async fn revoke_token(context: &Context, data: &Path, id: TokenId) -> Result
     let text =
         format!("Revoked {id}: it admits nobody any more, and the peers that it admitted are shut out.");
     context.progress.summary(&text, json!({ "id": id.to_string(), "revoked": true }));
+    Ok(())
+}
+
+/// Has a peer emptied and waits until it may leave, or lets it fill again.
+pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Result<(), Failure> {
+    let admin = Gate::beside(data).await?.admin()?;
+    let tracker = TrackerClient::of_invite(context.http.clone(), &admin);
+    let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
+    let is_meant = |known: &&PeerInfo| known.name == peer || known.id.to_string() == peer;
+    let mut meant = list.peers.iter().filter(is_meant);
+    let (id, name) = match (meant.next(), meant.next()) {
+        (Some(known), None) => (known.id, printable(&known.name)),
+        (None, _) => {
+            return Err(Failure::new(Kind::NotFound, format!("there is no peer {}", printable(peer)))
+                .next("`swarmdrop status` shows the peers; give a name or an id."));
+        }
+        _ => {
+            let what = format!("there are several peers named {}", printable(peer));
+            return Err(
+                Failure::new(Kind::Usage, what).next("Give the id: `swarmdrop status --json` shows it.")
+            );
+        }
+    };
+    tracker.drain(id, !undo).await.map_err(|error| tracker_failure(&error))?;
+    if undo {
+        let text = format!("{name} gets new shares again.");
+        context.progress.summary(&text, json!({ "id": id, "name": name, "draining": false }));
+        return Ok(());
+    }
+    context.progress.say(&format!("{name} gets nothing new, and what it holds is copied to other peers."));
+    let mut before = None;
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
+        let needed = list.peers.iter().find(|known| known.id == id).and_then(|known| known.draining);
+        if needed.is_none_or(|needed| needed == 0) {
+            break;
+        }
+        if needed != before {
+            let shares = words::count(needed.unwrap_or(0), "share");
+            context.progress.say(&format!("{shares} still on it. To stop waiting, interrupt: it goes on."));
+            before = needed;
+        }
+    }
+    let text = format!("Nothing depends on {name} any more: it may leave.");
+    context.progress.summary(&text, json!({ "id": id, "name": name, "draining": true, "needed": 0 }));
     Ok(())
 }
 

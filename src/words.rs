@@ -35,6 +35,20 @@ pub fn until(moment_ms: u64, now_ms: u64) -> String {
     duration(Duration::from_millis(moment_ms.saturating_sub(now_ms).saturating_add(30_000)))
 }
 
+/// How endangered a share is, by the fewest replicas of any chunk, and the number of chunks that are short.
+pub fn health(least: u32, wanted: u32, short: u64) -> String {
+    let short = count(short, "chunk");
+    match least {
+        0 => "incomplete: some chunk is on no peer that answers".into(),
+        1 if wanted > 1 => {
+            format!("endangered: 1 of {wanted} copies left of some chunk; {short} short of copies")
+        }
+        n if n < wanted => format!("weakened: {n} of {wanted} copies of some chunk; {short} short of copies"),
+        1 => "good: 1 copy of every chunk, as was asked for".into(),
+        n => format!("good: at least {n} copies of every chunk"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

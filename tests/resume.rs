@@ -171,7 +171,7 @@ fn a_change_that_keeps_size_and_time_is_noticed_by_the_ids() {
     file.set_modified(modified).unwrap();
     let mut swarm = swarm;
     swarm.peers[0].kill();
-    fs::remove_dir_all(swarm.peer_data(0).join("store")).unwrap();
+    fs::remove_dir_all(swarm.peer_data(0).join("store/chunks")).unwrap();
     swarm.add_peer(0, &[]);
     swarm.wait_for_peers(2, "alive");
 

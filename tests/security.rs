@@ -133,11 +133,13 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
     let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "placement": [] });
     let announce = json!({ "share": share, "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
     let complaint = json!({ "peer": peer, "chunk": 0 });
+    let nothing = json!({ "shares": [], "after": null, "last": false });
     vec![
         tracker("POST", "/v1/peers".into(), register, &["own certificate"]),
         tracker("GET", "/v1/peers".into(), Value::Null, &["sender", "peer", "admin"]),
         tracker("POST", format!("/v1/peers/{peer}/heartbeat"), beat, &["own certificate"]),
-        tracker("POST", format!("/v1/peers/{peer}/inventory"), json!({ "shares": [] }), &["own certificate"]),
+        tracker("POST", format!("/v1/peers/{peer}/inventory"), nothing, &["own certificate"]),
+        tracker("PUT", format!("/v1/peers/{peer}/drain"), json!({ "draining": false }), &["admin"]),
         tracker("POST", format!("/v1/peers/{peer}/shares"), announce, &["own certificate"]),
         tracker("POST", "/v1/shares".into(), open, &["sender", "admin"]),
         tracker("PUT", format!("/v1/shares/{share}"), publish, &["grant"]),

@@ -12,6 +12,9 @@ use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
 use crate::id::{ChunkId, PeerId, ShareId};
 use crate::registry::{Liveness, Usage};
 
+pub use crate::heartbeat::{
+    AppliedTerms, CopyTask, HeartbeatRequest, HeartbeatResponse, ShareChunks, Task, WrongChunks,
+};
 pub use crate::problem::{Problem, ProblemKind};
 
 /// Bytes that travel as base64url in JSON.
@@ -92,44 +95,17 @@ pub struct RegisterResponse {
     pub grant_key: String,
 }
 
-/// `POST /v1/peers/{id}/heartbeat`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HeartbeatRequest {
-    /// How the peer's disk stands.
-    pub usage: Usage,
-    /// Terms that it took over since the last heartbeat.
-    pub applied: Vec<AppliedTerms>,
-    /// Chunks that it found to be damaged or gone since the last heartbeat.
-    pub lost: Vec<ShareChunks>,
-}
-
-/// Chunks of a share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ShareChunks {
-    /// The share.
-    pub share: ShareId,
-    /// The chunks.
-    pub chunks: ChunkSet,
-}
-
-/// Terms that a peer knows by now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AppliedTerms {
-    /// The share.
-    pub share: ShareId,
-    /// When they were issued.
-    pub issued_ms: u64,
-}
-
 /// `POST /v1/peers/{id}/inventory`: a peer that registered tells what it holds, some shares at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InventoryRequest {
-    /// Shares and the chunks of them that the peer holds; at most 256.
+    /// Shares and the chunks of them that the peer holds, in the order of their ids; at most 256.
     pub shares: Vec<ShareChunks>,
+    /// The last share of the page before; none for the first page.
+    pub after: Option<ShareId>,
+    /// Whether no page follows. The peer holds no other share between `after` and the last of the page, or the
+    /// end if this is the last page.
+    pub last: bool,
 }
 
 /// Answer to an inventory.
@@ -153,28 +129,6 @@ pub struct AnnounceRequest {
     pub chunks: ChunkSet,
 }
 
-/// Answer to a heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HeartbeatResponse {
-    /// What the peer is to do.
-    pub tasks: Vec<Task>,
-}
-
-/// What a tracker asks of a peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Task {
-    /// Take over these newer terms, signed by the share's owner; drop the share if they delete it.
-    Terms {
-        /// The share.
-        share: ShareId,
-        /// The signed terms.
-        terms: String,
-    },
-    /// Read these chunks again and report those that are not what they should be.
-    Verify(ShareChunks),
-}
-
 /// One peer in the answer to `GET /v1/peers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerInfo {
@@ -196,6 +150,37 @@ pub struct PeerInfo {
     pub version: String,
     /// Time since it was heard of last.
     pub silent_ms: u64,
+    /// If it is being emptied: how many shares still need what it holds.
+    pub draining: Option<u64>,
+}
+
+/// `PUT /v1/peers/{id}/drain`: the operator has a peer emptied, or no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainRequest {
+    /// Whether it is to be emptied.
+    pub draining: bool,
+}
+
+/// How the shares of a swarm stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct SwarmHealth {
+    /// Shares known.
+    pub shares: u64,
+    /// Shares with fewer replicas than were asked for, but more than one.
+    pub weakened: u64,
+    /// Shares with one replica left of some chunk.
+    pub endangered: u64,
+    /// Shares of which some chunk is only at peers that are away.
+    pub unavailable: u64,
+    /// Shares of which some chunk is at no known peer.
+    pub lost: u64,
+    /// Copies under way.
+    pub copies: u64,
+    /// Whether no copies are ordered because too many peers vanished at once.
+    pub paused: bool,
+    /// Whether the tracker has looked at every share since it started.
+    pub complete: bool,
 }
 
 /// Answer to `GET /v1/peers`.
@@ -203,6 +188,8 @@ pub struct PeerInfo {
 pub struct PeerList {
     /// All registered peers.
     pub peers: Vec<PeerInfo>,
+    /// How the shares stand.
+    pub health: SwarmHealth,
 }
 
 /// Where a peer is reached.

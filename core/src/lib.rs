@@ -18,7 +18,7 @@
 //! Values first ([`limits`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`grant`], [`link`]), then the decisions ([`placement`], [`push`],
-//! [`fetch`], [`registry`]), and last the types that travel over HTTP ([`api`]).
+//! [`fetch`], [`registry`], [`repair`]), and last the types that travel over HTTP ([`api`]).
 
 pub mod limits;
 
@@ -41,6 +41,8 @@ pub mod fetch;
 pub mod placement;
 pub mod push;
 pub mod registry;
+pub mod repair;
 
 pub mod api;
+mod heartbeat;
 mod problem;

@@ -65,6 +65,39 @@ pub const PEER_NAME_BYTES_MAX: usize = 64;
 /// Tasks in one heartbeat's answer: the next heartbeat brings the rest.
 pub const TASKS_MAX: usize = 256;
 
+/// Copies that a peer is asked for at once: as many small shares as it makes between two heartbeats.
+pub const ORDERS_MAX: usize = 64;
+/// Bytes of the copies that a peer is asked for at once; one order may be larger. What is most endangered when
+/// they are made comes next.
+pub const ORDERS_BYTES_MAX: u64 = 1 << 30;
+/// Peers that are named as sources of one copy.
+pub const ORDER_SOURCES_MAX: usize = 8;
+/// Bytes that a peer copies in a second for the swarm's sake: a third of a gigabit line.
+pub const COPY_BYTES_PER_SECOND: u64 = 40 << 20;
+/// Bytes after which a peer syncs and reports what it has copied.
+pub const COPY_BATCH_BYTES: u64 = 64 << 20;
+/// Chunks that a peer copies at once.
+pub const COPY_CHUNKS_MAX: usize = 4;
+/// Windows of silence in which a peer is taken for dead, that a surplus of replicas and a suspicion of the own
+/// network last: long enough for a machine to be mended, short enough for shares that live a day.
+pub const PATIENCE_WINDOWS: u32 = 12;
+/// Shares that a tracker looks at in one round of repair: a round takes well under a second.
+pub const REPAIR_SHARES_MAX: usize = 1024;
+
+/// Time in which a peer reads everything that it holds again.
+pub const SCRUB_EVERY: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Bytes that a scrub reads in a second at most: disks that serve somebody have more.
+pub const SCRUB_BYTES_PER_SECOND: u64 = 64 << 20;
+/// Time for which damaged chunks, and those dropped as surplus, are kept for the operator.
+pub const SET_ASIDE: Duration = Duration::from_secs(24 * 3600);
+/// Difference between two clocks, or between a clock and the time that has passed, from which on nothing is
+/// dropped because of the time.
+pub const CLOCK_JUMP: Duration = Duration::from_secs(3600);
+/// Time without another jump after which a clock that jumped is believed again.
+pub const CLOCK_SETTLES: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of the answer to a heartbeat.
+pub const HEARTBEAT_ANSWER_BYTES_MAX: usize = 1 << 20;
+
 /// Shares in one page of a peer's inventory: the next page brings the rest.
 pub const INVENTORY_SHARES_MAX: usize = 256;
 /// Bytes of the sets of chunks in one page of an inventory; one set of the largest share has room.

@@ -24,6 +24,8 @@ const SHARE_AT: usize = COMMITMENT_AT + 32;
 const TOTAL_AT: usize = SHARE_AT + 32;
 const COUNT_AT: usize = TOTAL_AT + 8;
 const CHUNKS_AT: usize = COUNT_AT + 4;
+/// Bytes of a manifest before its list of chunks.
+pub const MANIFEST_HEAD_BYTES: usize = CHUNKS_AT;
 const SIGNATURE_BYTES: usize = 64;
 
 /// The private key of a share. Its holder owns the share: signs the manifest and the terms.
@@ -162,6 +164,12 @@ impl Manifest {
         Ok(Self { encoded, header, geometry })
     }
 
+    /// The geometry that a manifest tells in its first [`MANIFEST_HEAD_BYTES`], which is all that is looked at.
+    pub fn geometry_in(head: &[u8]) -> Option<Geometry> {
+        let header = Header::parse(array(head, MAGIC.len())?).ok()?;
+        Geometry::new(u64::from_be_bytes(array(head, TOTAL_AT)?), header.chunk_size)
+    }
+
     /// The bytes, as they are stored and sent.
     pub fn encoded(&self) -> &[u8] {
         &self.encoded
@@ -261,6 +269,14 @@ mod tests {
         let keys = ShareKeys::derive(&secret(), &[4; 32], Header { chunk_size: geometry.chunk_size() });
         let chunks = [ChunkId::of(b"one"), ChunkId::of(b"two")];
         Draft::new(&key, &keys, &[4; 32], geometry, &chunks).finish(&key, &keys, METADATA.as_bytes())
+    }
+
+    #[test]
+    fn the_head_of_a_manifest_tells_its_geometry() {
+        let manifest = manifest();
+        let head = &manifest.encoded()[..MANIFEST_HEAD_BYTES];
+        assert_eq!(Manifest::geometry_in(head), Some(*manifest.geometry()));
+        assert_eq!(Manifest::geometry_in(&head[..20]), None);
     }
 
     #[test]

@@ -172,6 +172,23 @@ fn spread<'a>(ranked: &[&'a Candidate], count: usize, preferred: usize) -> Vec<&
     chosen
 }
 
+/// The candidates for one more replica beside those at `beside`, best first: from new zones and hosts, then
+/// from new hosts, then any.
+pub fn rank<'a>(share: ShareId, candidates: &'a [Candidate], beside: &[&Candidate]) -> Vec<&'a Candidate> {
+    let tier = |c: &Candidate| {
+        let new_host = beside.iter().all(|other| other.host != c.host);
+        let new_zone = c.zone.is_none() || beside.iter().all(|other| other.zone != c.zone);
+        match (new_host, new_zone) {
+            (true, true) => 0,
+            (true, false) => 1,
+            _ => 2,
+        }
+    };
+    let mut ranked: Vec<&Candidate> = candidates.iter().collect();
+    ranked.sort_by(|a, b| tier(a).cmp(&tier(b)).then_with(|| by_score(share, a, b)));
+    ranked
+}
+
 fn ids(candidates: &[&Candidate]) -> Vec<PeerId> {
     candidates.iter().map(|c| c.peer).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Times are milliseconds of a clock that never goes back; the caller brings them along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,12 @@ use utoipa::ToSchema;
 
 use crate::chunk_set::ChunkSet;
 use crate::id::PeerId;
+use crate::limits::PATIENCE_WINDOWS;
 use crate::placement::Candidate;
+use crate::repair::{Holder, Standing};
 
 /// Heartbeats that a peer may miss before it is suspect.
-const MISSED_BEATS: u64 = 3;
+const MISSED_BEATS: u32 = 3;
 
 /// What a peer tells about itself when it registers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,12 +87,15 @@ pub struct UnknownPeer;
 pub struct Registry {
     rules: Rules,
     peers: BTreeMap<PeerId, Peer>,
+    /// When peers went that said goodbye: they may just be restarting.
+    left_ms: BTreeMap<PeerId, u64>,
+    draining: BTreeSet<PeerId>,
 }
 
 impl Registry {
     /// A swarm without peers.
     pub const fn new(rules: Rules) -> Self {
-        Self { rules, peers: BTreeMap::new() }
+        Self { rules, peers: BTreeMap::new(), left_ms: BTreeMap::new(), draining: BTreeSet::new() }
     }
 
     /// The rules of liveness.
@@ -107,6 +112,7 @@ impl Registry {
     /// Registers a peer or refreshes what is known of it.
     pub fn register(&mut self, registration: Registration, usage: Usage, now_ms: u64) {
         let peer = Peer { usage, seen_ms: now_ms, confirmed: true, registration };
+        self.left_ms.remove(&peer.registration.id);
         self.peers.insert(peer.registration.id, peer);
     }
 
@@ -119,9 +125,27 @@ impl Registry {
         Ok(())
     }
 
-    /// Forgets a peer; whether it was known.
-    pub fn leave(&mut self, id: PeerId) -> bool {
-        self.peers.remove(&id).is_some()
+    /// Takes a peer off the list; whether it was there.
+    pub fn leave(&mut self, id: PeerId, now_ms: u64) -> bool {
+        let was_there = self.peers.remove(&id).is_some();
+        if was_there {
+            self.left_ms.insert(id, now_ms);
+        }
+        was_there
+    }
+
+    /// Says that a peer is to be emptied, or no longer.
+    pub fn drain(&mut self, id: PeerId, draining: bool) {
+        if draining {
+            self.draining.insert(id);
+        } else {
+            self.draining.remove(&id);
+        }
+    }
+
+    /// Whether the peer is to be emptied.
+    pub fn is_draining(&self, id: PeerId) -> bool {
+        self.draining.contains(&id)
     }
 
     /// The peer, with how sure it is to be there.
@@ -137,7 +161,47 @@ impl Registry {
     /// The peers on which a new share may be placed.
     pub fn candidates(&self, now_ms: u64) -> Vec<Candidate> {
         let alive = self.peers(now_ms).filter(|(_, liveness)| *liveness == Liveness::Alive);
-        alive.map(|(peer, _)| candidate(peer)).collect()
+        let staying = alive.filter(|(peer, _)| !self.is_draining(peer.registration.id));
+        staying.map(|(peer, _)| candidate(peer)).collect()
+    }
+
+    /// How the replicas of a peer count. A peer that is not registered, for it left or this tracker knows it
+    /// from its database only, has the same grace as a silent one.
+    pub fn standing(&self, id: PeerId, now_ms: u64) -> Standing {
+        let Some((_, liveness)) = self.get(id, now_ms) else {
+            let since_ms = self.left_ms.get(&id).copied().unwrap_or(0);
+            let gone = Duration::from_millis(now_ms.saturating_sub(since_ms)) >= self.rules.dead_after;
+            return if gone { Standing::Gone } else { Standing::Unsure };
+        };
+        match liveness {
+            Liveness::Dead => Standing::Gone,
+            _ if self.is_draining(id) => Standing::Leaving,
+            Liveness::Suspect => Standing::Unsure,
+            Liveness::Alive => Standing::Sure,
+        }
+    }
+
+    /// A holder of chunks, as repair sees it.
+    pub fn holder(&self, id: PeerId, chunks: ChunkSet, now_ms: u64) -> Holder {
+        let unknown = || Candidate { peer: id, free_bytes: 0, zone: None, host: String::new() };
+        let peer = self.peers.get(&id).map_or_else(unknown, candidate);
+        Holder { peer, standing: self.standing(id, now_ms), chunks }
+    }
+
+    /// Whether more than a third of the peers fell silent at once, and not long ago: then it is rather the
+    /// tracker's own network that failed, and copying everything anew would be wrong.
+    pub fn suspects_own_network(&self, now_ms: u64) -> bool {
+        let window_ms = millis(self.grace());
+        let patience_ms = millis(self.rules.dead_after * PATIENCE_WINDOWS);
+        let alive = self.peers(now_ms).filter(|(_, liveness)| *liveness == Liveness::Alive).count();
+        let silent = self.peers(now_ms).filter(|(_, liveness)| *liveness != Liveness::Alive);
+        let mut since: Vec<u64> = silent.map(|(peer, _)| peer.seen_ms).collect();
+        since.retain(|&seen_ms| now_ms.saturating_sub(seen_ms) < patience_ms);
+        since.sort_unstable();
+        let at_once =
+            |first: &u64| since.iter().filter(|&ms| (*first..=first + window_ms).contains(ms)).count();
+        let most = since.iter().map(at_once).max().unwrap_or(0);
+        most > 1 && most * 3 > alive + most
     }
 
     /// Of the holders of a share, those to whom a receiver may be sent, the surest first.
@@ -151,17 +215,24 @@ impl Registry {
         sources
     }
 
+    fn grace(&self) -> Duration {
+        self.rules.heartbeat * MISSED_BEATS
+    }
+
     fn liveness(&self, peer: &Peer, now_ms: u64) -> Liveness {
         let silent = Duration::from_millis(now_ms.saturating_sub(peer.seen_ms));
-        let grace = self.rules.heartbeat * u32::try_from(MISSED_BEATS).unwrap_or(u32::MAX);
         if silent >= self.rules.dead_after {
             Liveness::Dead
-        } else if silent >= grace || !peer.confirmed {
+        } else if silent >= self.grace() || !peer.confirmed {
             Liveness::Suspect
         } else {
             Liveness::Alive
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn candidate(peer: &Peer) -> Candidate {
@@ -242,6 +313,53 @@ mod tests {
         assert_eq!(registry.sources(holders.clone(), 6).len(), 1);
         assert!(registry.candidates(6).is_empty());
         assert!(registry.sources(holders, 300_005).is_empty(), "dead if it never beats");
+    }
+
+    #[test]
+    fn a_peer_counts_until_its_grace_is_over_whether_it_fell_silent_or_left() {
+        let mut registry = Registry::new(RULES);
+        let [silent, left, unknown] = [1, 2, 3].map(|n| PeerId::from_bytes([n; 32]));
+        registry.register(registration(1), Usage::default(), 0);
+        registry.register(registration(2), Usage::default(), 0);
+        assert!(registry.leave(left, 10_000));
+        let standings = |now_ms| [silent, left, unknown].map(|id| registry.standing(id, now_ms));
+        assert_eq!(standings(20_000), [Standing::Sure, Standing::Unsure, Standing::Unsure]);
+        assert_eq!(standings(300_000), [Standing::Gone, Standing::Unsure, Standing::Gone]);
+        assert_eq!(standings(310_000)[1], Standing::Gone);
+    }
+
+    #[test]
+    fn a_draining_peer_gets_nothing_new_and_its_replicas_do_not_count() {
+        let mut registry = Registry::new(RULES);
+        registry.register(registration(1), Usage::default(), 0);
+        let id = PeerId::from_bytes([1; 32]);
+        registry.drain(id, true);
+        assert!(registry.candidates(0).is_empty());
+        assert_eq!(registry.standing(id, 0), Standing::Leaving);
+        registry.drain(id, false);
+        assert_eq!((registry.candidates(0).len(), registry.standing(id, 0)), (1, Standing::Sure));
+    }
+
+    #[test]
+    fn n4_many_peers_that_vanish_at_once_put_the_own_network_under_suspicion() {
+        let swarm = |silent_since: &[u64]| {
+            let mut registry = Registry::new(RULES);
+            for (number, &seen_ms) in (1..).zip(silent_since) {
+                registry.register(registration(number), Usage::default(), seen_ms);
+            }
+            registry
+        };
+        let now = 1_000_000;
+        assert!(!swarm(&[now, now, now, 600_000]).suspects_own_network(now), "one of four");
+        assert!(swarm(&[now, now, 600_000, 610_000]).suspects_own_network(now), "two of four");
+        assert!(!swarm(&[now, now, 200_000, 610_000]).suspects_own_network(now), "one after the other");
+        assert!(!swarm(&[now, now, now, now, 600_000, 610_000]).suspects_own_network(now), "a third");
+        let an_hour_later = 610_000 + 3_600_000;
+        let mut registry = swarm(&[0, 0, 600_000, 610_000]);
+        for number in [1, 2] {
+            registry.register(registration(number), Usage::default(), an_hour_later);
+        }
+        assert!(!registry.suspects_own_network(an_hour_later), "they stay away");
     }
 
     #[test]

@@ -8,11 +8,13 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
-    CommitRequest, CommitResponse, Health, HoldingResponse, OfferRequest, OfferResponse, PeerAddress,
-    ProblemKind,
+    CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse, OfferRequest, OfferResponse,
+    PeerAddress, ProblemKind,
 };
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{BODY_IDLE_TIMEOUT, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX};
+use swarmdrop_core::limits::{
+    BODY_IDLE_TIMEOUT, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX,
+};
 use swarmdrop_core::name::printable;
 
 use super::connector::Server;
@@ -131,6 +133,27 @@ impl PeerClient {
     pub async fn holding(&self, share: ShareId, access: &Secret) -> Result<HoldingResponse, ClientError> {
         let path = format!("/v1/shares/{share}/chunks");
         self.json(|server| Call::new(Method::GET, server, path.clone()).secret(access)).await
+    }
+
+    /// Which chunks of a share the peer holds, for a peer that is to copy them.
+    pub async fn holding_for_copy(
+        &self,
+        share: ShareId,
+        grant: &str,
+    ) -> Result<HoldingResponse, ClientError> {
+        let path = format!("/v1/shares/{share}/chunks");
+        self.json(|server| Call::new(Method::GET, server, path.clone()).bearer(grant)).await
+    }
+
+    /// Manifest and terms of a share, for a peer that is to copy it.
+    pub async fn manifest_for_copy(
+        &self,
+        share: ShareId,
+        grant: &str,
+    ) -> Result<ManifestResponse, ClientError> {
+        let path = format!("/v1/shares/{share}/manifest");
+        let call = |server| Call::new(Method::GET, server, path.clone()).bearer(grant);
+        self.first_reachable(|server| self.http.json(call(server), MANIFEST_BODY_BYTES_MAX)).await
     }
 
     /// Hands over manifest and terms; the peer answers when its chunks are on stable storage.

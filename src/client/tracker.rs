@@ -3,12 +3,14 @@
 use http::Method;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
-    AnnounceRequest, ComplaintRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
+    AnnounceRequest, ComplaintRequest, DrainRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
     InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, PublishRequest, RegisterRequest,
     RegisterResponse, TermsRequest,
 };
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
+use swarmdrop_core::limits::{
+    HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX,
+};
 use swarmdrop_core::link::{Invite, ShareLink, TrackerUrl};
 
 use super::connector::Server;
@@ -48,7 +50,7 @@ impl TrackerClient {
         request: &HeartbeatRequest,
     ) -> Result<HeartbeatResponse, ClientError> {
         let path = format!("/v1/peers/{peer}/heartbeat");
-        self.call(self.request(Method::POST, path).json(request)).await
+        self.http.json(self.request(Method::POST, path).json(request), HEARTBEAT_ANSWER_BYTES_MAX).await
     }
 
     /// Tells some of the shares that a peer holds; those that the tracker does not know.
@@ -70,6 +72,12 @@ impl TrackerClient {
     /// Says that a peer goes.
     pub async fn leave(&self, peer: PeerId) -> Result<(), ClientError> {
         self.http.send(self.request(Method::DELETE, format!("/v1/peers/{peer}"))).await.map(drop)
+    }
+
+    /// Has a peer emptied, or lets it fill again.
+    pub async fn drain(&self, peer: PeerId, draining: bool) -> Result<(), ClientError> {
+        let call = self.admitted(Method::PUT, format!("/v1/peers/{peer}/drain"));
+        self.http.send(call.json(&DrainRequest { draining })).await.map(drop)
     }
 
     /// All peers.

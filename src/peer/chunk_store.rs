@@ -4,13 +4,16 @@
 //! DATA/store/STORE           marks the folder as a store
 //!            chunks/ab/<id>  the sealed bytes; `ab` are the first two digits of the id
 //!            tmp/            chunks that are arriving; emptied at start
+//!            aside/<id>.damaged, aside/<id>.surplus
+//!                            chunks that were taken out of use; removed after a day
 //! ```
 //! A chunk that arrives is not synced at once: [`ChunkStore::settle`] makes all chunks of a share
 //! survive a crash in one go, and re-reads those that a crash may have torn.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -37,8 +40,12 @@ pub(super) struct ChunkStore {
 
 #[derive(Debug, Default)]
 struct Index {
-    chunks: HashMap<ChunkId, Entry>,
+    chunks: BTreeMap<ChunkId, Entry>,
+    /// How many committed shares hold each chunk, whether it is here or was lost.
+    claims: HashMap<ChunkId, u32>,
     used_bytes: u64,
+    /// Bytes of what was taken out of use.
+    aside_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +53,22 @@ struct Entry {
     bytes: u64,
     /// Whether the file's bytes were seen to hash to its id, by this process or before a commit.
     verified: bool,
-    /// How many committed shares hold it.
-    claims: u32,
+}
+
+/// Why a chunk was taken out of use.
+#[derive(Debug, Clone, Copy)]
+enum Aside {
+    Damaged,
+    Surplus,
+}
+
+impl Aside {
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Surplus => "surplus",
+        }
+    }
 }
 
 /// A chunk that is arriving. Dropping it leaves nothing behind.
@@ -70,28 +91,57 @@ pub(super) enum PutError {
 }
 
 impl ChunkStore {
-    /// Opens the store below `root`, and makes it at the first start.
+    /// Makes an empty store below `root`, unless there is one.
+    pub(super) fn create(root: &Path) -> Result<(), Failure> {
+        let failed = |error| Failure::io("make the chunk store in", root, &error);
+        let marker = root.join(MARKER);
+        if marker.exists() || root.join("chunks").exists() {
+            return Ok(());
+        }
+        durable::create_private_folder(root).map_err(failed)?;
+        durable::persist(&marker, MARKER_TEXT).map_err(failed)
+    }
+
+    /// Opens the store below `root`. One that is not there is not made: its disk may be missing.
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the chunk store in", root, &error);
-        let marker = root.join(MARKER);
-        if root.join("chunks").exists() && !marker.exists() {
-            let what = format!("{} holds chunks but no file {MARKER}", root.display());
-            return Err(Failure::new(Kind::Other, what)
-                .next("Is the right disk mounted there? If it is, restore the file from a backup."));
+        if !root.join(MARKER).exists() {
+            let what = format!("{} is no chunk store: it has no file {MARKER}", root.display());
+            return Err(Failure::new(Kind::Other, what).next(
+                "Is the right disk mounted there? If its chunks are really gone, give this peer an empty folder \
+                 with --data: the swarm makes new copies of what was here.",
+            ));
         }
         let _ = fs::remove_dir_all(root.join("tmp"));
-        for folder in ["chunks", "tmp"] {
+        for folder in ["chunks", "tmp", "aside"] {
             durable::create_private_folder(&root.join(folder)).map_err(failed)?;
         }
         for first in 0..=255_u8 {
             durable::create_private_folder(&root.join(format!("chunks/{first:02x}"))).map_err(failed)?;
         }
-        if !marker.exists() {
-            durable::persist(&marker, MARKER_TEXT).map_err(failed)?;
+        let mut index = read_index(&root.join("chunks")).map_err(failed)?;
+        for file in fs::read_dir(root.join("aside")).map_err(failed)? {
+            let file = file.map_err(failed)?;
+            index.aside_bytes += file.metadata().map_err(failed)?.len();
         }
-        let index = read_index(&root.join("chunks")).map_err(failed)?;
         let folder = File::open(root).map_err(failed)?;
         Ok(Self { root: root.to_owned(), folder, index: Mutex::new(index) })
+    }
+
+    /// Fails if the store's folder is gone, as when its disk was unmounted. What is not found then is not lost.
+    pub(super) fn check_there(&self) -> io::Result<()> {
+        let gone = |_| io::Error::other(format!("{} is gone: is its disk mounted?", self.root.display()));
+        fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)
+    }
+
+    /// Whether files can be created.
+    pub(super) fn is_writable(&self) -> bool {
+        tempfile::Builder::new().tempfile_in(self.root.join("tmp")).is_ok()
+    }
+
+    /// Bytes of what was taken out of use and not removed yet.
+    pub(super) fn aside_bytes(&self) -> u64 {
+        self.index.lock().aside_bytes
     }
 
     /// Bytes of all chunks.
@@ -116,14 +166,83 @@ impl ChunkStore {
         if entry.verified && entry.bytes == sealed_len as u64 {
             return Ok(true);
         }
-        if entry.bytes != sealed_len as u64 || hash_file(&self.path(id))? != *id {
-            self.remove(id)?;
+        if entry.bytes != sealed_len as u64 || !self.is_intact(id)? {
+            if self.is_claimed(id) {
+                self.take_out(id, Aside::Damaged)?;
+            } else {
+                self.remove(id)?;
+            }
             return Ok(false);
         }
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = true;
         }
         Ok(true)
+    }
+
+    /// Reads a chunk; whether its bytes hash to its id. What the disk cannot read is as bad as other bytes.
+    fn is_intact(&self, id: &ChunkId) -> io::Result<bool> {
+        match hash_file(&self.path(id)) {
+            Ok(hash) => Ok(hash == *id),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_there().map(|()| false),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a chunk out of use; none there is no error.
+    fn take_out(&self, id: &ChunkId, why: Aside) -> io::Result<()> {
+        let to = self.aside(id, why);
+        let replaced = fs::symlink_metadata(&to).map_or(0, |metadata| metadata.len());
+        let moved = durable::set_aside(&self.path(id), &to);
+        let mut index = self.index.lock();
+        let bytes = index.chunks.remove(id).map_or(0, |entry| entry.bytes);
+        index.used_bytes -= bytes;
+        match moved {
+            Ok(()) => index.aside_bytes = index.aside_bytes.saturating_sub(replaced) + bytes,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a chunk out of use that enough others hold.
+    pub(super) fn drop_surplus(&self, id: &ChunkId) -> io::Result<()> {
+        self.take_out(id, Aside::Surplus)
+    }
+
+    /// Takes a chunk back into use that was dropped as surplus and is still here.
+    pub(super) fn restore(&self, id: &ChunkId) -> io::Result<()> {
+        let aside = self.aside(id, Aside::Surplus);
+        let Ok(metadata) = fs::symlink_metadata(&aside) else { return Ok(()) };
+        durable::set_aside(&aside, &self.path(id))?;
+        let mut index = self.index.lock();
+        let bytes = metadata.len();
+        index.aside_bytes = index.aside_bytes.saturating_sub(bytes);
+        let before = index.chunks.insert(*id, Entry { bytes, verified: false });
+        index.used_bytes = index.used_bytes - before.map_or(0, |old| old.bytes) + bytes;
+        Ok(())
+    }
+
+    /// Removes what was taken out of use before `moment`.
+    pub(super) fn empty_aside(&self, moment: SystemTime) -> io::Result<()> {
+        for file in fs::read_dir(self.root.join("aside"))? {
+            let file = file?;
+            let metadata = file.metadata()?;
+            if metadata.modified()? < moment {
+                fs::remove_file(file.path())?;
+                let mut index = self.index.lock();
+                index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// The first chunk after this one, and its length.
+    pub(super) fn next_after(&self, after: Option<ChunkId>) -> Option<(ChunkId, u64)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let index = self.index.lock();
+        index.chunks.range((from, Bound::Unbounded)).next().map(|(id, entry)| (*id, entry.bytes))
     }
 
     /// Reads a chunk again, whatever was known of it; whether it is as it should be. One that is not is
@@ -139,9 +258,9 @@ impl ChunkStore {
     pub(super) fn claim(&self, chunks: impl Iterator<Item = ChunkId>) {
         let mut index = self.index.lock();
         for id in chunks {
+            *index.claims.entry(id).or_default() += 1;
             if let Some(entry) = index.chunks.get_mut(&id) {
                 entry.verified = true;
-                entry.claims += 1;
             }
         }
     }
@@ -151,11 +270,11 @@ impl ChunkStore {
         let mut index = self.index.lock();
         let mut orphans = Vec::new();
         for id in chunks {
-            if let Some(entry) = index.chunks.get_mut(&id) {
-                entry.claims = entry.claims.saturating_sub(1);
-                if entry.claims == 0 {
-                    orphans.push(id);
-                }
+            let Some(claims) = index.claims.get_mut(&id) else { continue };
+            *claims -= 1;
+            if *claims == 0 {
+                index.claims.remove(&id);
+                orphans.push(id);
             }
         }
         orphans
@@ -164,8 +283,8 @@ impl ChunkStore {
     /// The chunks that no committed share holds and that came before `moment`.
     pub(super) fn unclaimed_before(&self, moment: SystemTime) -> Vec<ChunkId> {
         let index = self.index.lock();
-        let unclaimed = index.chunks.iter().filter(|(_, entry)| entry.claims == 0).map(|(id, _)| *id);
-        let unclaimed: Vec<ChunkId> = unclaimed.collect();
+        let unclaimed = index.chunks.keys().filter(|id| !index.claims.contains_key(id));
+        let unclaimed: Vec<ChunkId> = unclaimed.copied().collect();
         drop(index);
         let is_old = |id: &ChunkId| {
             let modified = fs::symlink_metadata(self.path(id)).and_then(|metadata| metadata.modified());
@@ -176,7 +295,7 @@ impl ChunkStore {
 
     /// Whether a committed share holds the chunk.
     pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
-        self.index.lock().chunks.get(id).is_some_and(|entry| entry.claims > 0)
+        self.index.lock().claims.contains_key(id)
     }
 
     /// Makes room for a chunk to arrive.
@@ -193,9 +312,7 @@ impl ChunkStore {
         }
         arriving.file.persist(self.path(&id)).map_err(|error| error.error)?;
         let mut index = self.index.lock();
-        let before = index.chunks.get(&id).copied();
-        let claims = before.map_or(0, |old| old.claims);
-        index.chunks.insert(id, Entry { bytes: arriving.bytes, verified: true, claims });
+        let before = index.chunks.insert(id, Entry { bytes: arriving.bytes, verified: true });
         index.used_bytes = index.used_bytes - before.map_or(0, |old| old.bytes) + arriving.bytes;
         Ok(())
     }
@@ -245,6 +362,10 @@ impl ChunkStore {
         let name = id.to_string();
         self.root.join("chunks").join(&name[..2]).join(name)
     }
+
+    fn aside(&self, id: &ChunkId, why: Aside) -> PathBuf {
+        self.root.join("aside").join(format!("{id}.{}", why.suffix()))
+    }
 }
 
 impl Arriving {
@@ -284,7 +405,7 @@ fn read_index(chunks: &Path) -> io::Result<Index> {
             let Some(id) = id.filter(|_| file.file_type().is_ok_and(|kind| kind.is_file())) else { continue };
             let bytes = file.metadata()?.len();
             index.used_bytes += bytes;
-            index.chunks.insert(id, Entry { bytes, verified: false, claims: 0 });
+            index.chunks.insert(id, Entry { bytes, verified: false });
         }
     }
     Ok(index)
@@ -302,7 +423,8 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, ChunkStore) {
         let folder = tempfile::tempdir().unwrap();
-        let store = ChunkStore::open(&folder.path().join("store")).unwrap();
+        ChunkStore::create(&folder.path().join("store")).unwrap();
+        let store = reopen(&folder);
         (folder, store)
     }
 
@@ -398,10 +520,47 @@ mod tests {
     }
 
     #[test]
-    fn a_store_without_its_marker_is_not_taken_for_an_empty_one() {
+    fn b5_a_store_without_its_marker_is_not_taken_for_an_empty_one() {
         let (folder, store) = store();
         fs::remove_file(store.root.join(MARKER)).unwrap();
+        assert!(store.check_there().is_err());
+        ChunkStore::create(&store.root).unwrap();
         let error = ChunkStore::open(&folder.path().join("store")).unwrap_err();
         assert!(error.to_string().contains("mounted"), "{error}");
+    }
+
+    #[test]
+    fn what_was_dropped_as_surplus_can_be_taken_back_for_a_while() {
+        let (folder, store) = store();
+        let id = ChunkId::of(b"bytes");
+        put(&store, id, b"bytes").unwrap();
+        store.drop_surplus(&id).unwrap();
+        assert!(!store.contains(&id) && store.read(&id).is_err());
+        assert_eq!((store.used_bytes(), store.aside_bytes()), (0, 5));
+        assert_eq!(reopen(&folder).aside_bytes(), 5);
+        store.empty_aside(SystemTime::UNIX_EPOCH).unwrap();
+        store.restore(&id).unwrap();
+        assert!(store.verify(&id, 5).unwrap());
+        assert_eq!((store.used_bytes(), store.aside_bytes()), (5, 0));
+        store.drop_surplus(&id).unwrap();
+        let later = fs::metadata(store.aside(&id, Aside::Surplus)).unwrap().modified().unwrap()
+            + std::time::Duration::from_secs(1);
+        store.empty_aside(later).unwrap();
+        store.restore(&id).unwrap();
+        assert!(!store.contains(&id) && store.aside_bytes() == 0);
+    }
+
+    #[test]
+    fn b3_a_damaged_chunk_of_a_share_is_set_aside_and_a_good_one_takes_its_place() {
+        let (_folder, store) = store();
+        let id = ChunkId::of(b"bytes");
+        put(&store, id, b"bytes").unwrap();
+        store.claim([id].into_iter());
+        fs::write(store.path(&id), b"bytez").unwrap();
+        assert!(!store.check_again(&id, 5).unwrap());
+        assert_eq!(fs::read(store.aside(&id, Aside::Damaged)).unwrap(), b"bytez");
+        put(&store, id, b"bytes").unwrap();
+        assert!(store.is_claimed(&id) && store.check_again(&id, 5).unwrap());
+        assert_eq!(store.release([id].into_iter()), [id], "its claim outlived the damage");
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::{AppliedTerms, HeartbeatRequest, ProblemKind, RegisterRequest, ShareChunks, Task};
+use swarmdrop_core::api::{AppliedTerms, ProblemKind, RegisterRequest, ShareChunks, Task};
 use swarmdrop_core::grant::GrantKey;
 use swarmdrop_core::terms::SignedTerms;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
+use super::findings::Finding;
 use crate::client::ClientError;
 use crate::task::blocking;
 
@@ -40,16 +41,22 @@ pub(super) async fn register(peer: &Peer) -> Result<(Duration, Vec<String>), Cli
 
 /// Beats until told to stop, and then leaves. Registers again whenever the tracker has forgotten the peer.
 pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: CancellationToken) {
-    let mut report = Report::default();
     let mut reachable = true;
     loop {
+        let pause = if reachable { every } else { every.min(RETRY) };
         tokio::select! {
             () = stop.cancelled() => break,
-            () = tokio::time::sleep(if reachable { every } else { every.min(RETRY) }) => {}
+            () = tokio::time::sleep(pause) => {}
+            // What was found out does not wait for its turn, unless nobody hears it.
+            () = peer.findings.wait(), if reachable => tokio::time::sleep(every / 10).await,
         }
-        expire(&peer).await;
-        let result = beat(&peer, &mut report).await;
-        let result = match result {
+        if let Err(error) = peer.storage.chunks.check_there() {
+            // Without its store the peer has nothing to say: it falls silent rather than report everything lost.
+            tracing::error!(%error, "nothing can be served");
+            reachable = false;
+            continue;
+        }
+        let result = match beat(&peer).await {
             Err(error) if error.problem() == Some(ProblemKind::UnknownPeer) => {
                 tracing::info!("the tracker has forgotten this peer: registering again");
                 register(&peer).await.map(|(interval, _)| every = interval)
@@ -62,52 +69,66 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
             _ => {}
         }
         reachable = result.is_ok();
+        expire(&peer).await;
     }
     let _ = tokio::time::timeout(LEAVE, peer.tracker.leave(peer.id)).await;
 }
 
-/// What the next heartbeat tells.
-#[derive(Debug, Default)]
-struct Report {
-    applied: Vec<AppliedTerms>,
-    lost: Vec<ShareChunks>,
-}
-
-async fn beat(peer: &Arc<Peer>, report: &mut Report) -> Result<(), ClientError> {
-    let usage = peer.storage.usage().unwrap_or_default();
-    let request = HeartbeatRequest { usage, applied: report.applied.clone(), lost: report.lost.clone() };
+async fn beat(peer: &Arc<Peer>) -> Result<(), ClientError> {
+    let storage = Arc::clone(peer);
+    let usage = blocking(move || storage.storage.usage_now()).await;
+    let (request, told) = peer.findings.next(usage);
     let response = peer.tracker.heartbeat(peer.id, &request).await?;
-    *report = Report::default();
+    peer.findings.heard(told);
+    peer.clock.compare(response.now_ms);
+    let mut copies = Vec::new();
     for task in response.tasks {
-        let storage = Arc::clone(peer);
         match task {
-            Task::Terms { share, terms } => {
-                // The owner's signature decides, not the tracker: a peer drops nothing on a tracker's word.
-                let Ok(terms) = SignedTerms::verify(&terms, share) else {
-                    tracing::warn!(%share, "the tracker sent terms that the share's key did not sign");
-                    continue;
-                };
-                let issued_ms = terms.terms.issued_ms;
-                match blocking(move || storage.storage.put_terms(terms)).await {
-                    Ok(()) => report.applied.push(AppliedTerms { share, issued_ms }),
-                    Err(error) => tracing::error!(%share, %error, "cannot take over the share's terms"),
-                }
-            }
-            Task::Verify(ShareChunks { share, chunks }) => {
-                match blocking(move || storage.storage.check_again(share, &chunks)).await {
-                    Ok(lost) if lost.is_empty() => {}
-                    Ok(chunks) => report.lost.push(ShareChunks { share, chunks }),
-                    Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),
-                }
-            }
+            Task::Copy(task) => copies.push(task),
+            other => carry_out(peer, other).await,
         }
     }
+    peer.copies.replace(copies);
     Ok(())
 }
 
-async fn expire(peer: &Arc<Peer>) {
+/// Does at once what takes little time.
+async fn carry_out(peer: &Arc<Peer>, task: Task) {
     let storage = Arc::clone(peer);
-    if let Err(error) = blocking(move || storage.storage.expire()).await {
+    match task {
+        Task::Terms { share, terms } => {
+            // The owner's signature decides, not the tracker: a peer deletes nothing on a tracker's word.
+            let Ok(terms) = SignedTerms::verify(&terms, share) else {
+                tracing::warn!(%share, "the tracker sent terms that the share's key did not sign");
+                return;
+            };
+            let issued_ms = terms.terms.issued_ms;
+            match blocking(move || storage.storage.put_terms(terms)).await {
+                Ok(()) => peer.findings.note(Finding::Applied(AppliedTerms { share, issued_ms })),
+                Err(error) => tracing::error!(%share, %error, "cannot take over the share's terms"),
+            }
+        }
+        Task::Verify(ShareChunks { share, chunks }) => {
+            match blocking(move || storage.storage.check_again(share, &chunks)).await {
+                Ok(lost) => lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost))),
+                Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),
+            }
+        }
+        Task::Drop(surplus) => {
+            let dropped = surplus.clone();
+            let dropping = blocking(move || storage.storage.drop_surplus(surplus.share, &surplus.chunks));
+            match dropping.await {
+                Ok(()) => peer.findings.note(Finding::Dropped(dropped)),
+                Err(error) => tracing::error!(share = %dropped.share, %error, "cannot drop surplus"),
+            }
+        }
+        Task::Copy(_) => {}
+    }
+}
+
+async fn expire(peer: &Arc<Peer>) {
+    let (storage, clock_is_good) = (Arc::clone(peer), peer.clock.is_good());
+    if let Err(error) = blocking(move || storage.storage.expire(clock_is_good)).await {
         tracing::error!(%error, "cannot drop an expired share");
     }
 }

@@ -29,18 +29,28 @@ pub(super) async fn keep_telling(peer: Arc<Peer>, stop: CancellationToken) {
     }
 }
 
+/// Tells everything, and again if something has changed meanwhile: a tracker takes what is left out for lost.
 async fn tell(peer: &Arc<Peer>) -> Result<(), ClientError> {
-    for shares in pages(held(peer)) {
-        let response = peer.tracker.inventory(peer.id, &InventoryRequest { shares }).await?;
-        for share in response.unknown {
-            match announce(peer, share).await {
-                // What this tracker does not want is no reason to keep the rest from it.
-                Err(error @ ClientError::Refused { .. }) => tracing::info!(%share, %error, "not taken"),
-                result => result?,
+    loop {
+        let told = held(peer);
+        let mut after = None;
+        let mut pages = pages(told.clone()).into_iter().peekable();
+        while let Some(shares) = pages.next() {
+            let last_of_page = shares.last().map(|held| held.share);
+            let request = InventoryRequest { shares, after, last: pages.peek().is_none() };
+            after = last_of_page;
+            for share in peer.tracker.inventory(peer.id, &request).await?.unknown {
+                match announce(peer, share).await {
+                    // What this tracker does not want is no reason to keep the rest from it.
+                    Err(error @ ClientError::Refused { .. }) => tracing::info!(%share, %error, "not taken"),
+                    result => result?,
+                }
             }
         }
+        if held(peer) == told {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 async fn announce(peer: &Arc<Peer>, share: ShareId) -> Result<(), ClientError> {
@@ -59,15 +69,17 @@ fn held(peer: &Peer) -> Vec<ShareChunks> {
     shares.ids().into_iter().filter_map(of_share).collect()
 }
 
-/// Cuts an inventory into pages that a tracker takes.
+/// Cuts an inventory into pages that a tracker takes; one empty page if nothing is held.
 fn pages(shares: Vec<ShareChunks>) -> Vec<Vec<ShareChunks>> {
-    let mut pages: Vec<Vec<ShareChunks>> = Vec::new();
+    let mut pages: Vec<Vec<ShareChunks>> = vec![Vec::new()];
     let mut bytes = 0;
     for share in shares {
         let size = share.chunks.to_string().len();
         bytes += size;
         match pages.last_mut() {
-            Some(page) if page.len() < INVENTORY_SHARES_MAX && bytes <= INVENTORY_BYTES_MAX => {
+            Some(page)
+                if page.is_empty() || (page.len() < INVENTORY_SHARES_MAX && bytes <= INVENTORY_BYTES_MAX) =>
+            {
                 page.push(share);
             }
             _ => {
@@ -86,7 +98,7 @@ mod tests {
     use swarmdrop_core::limits::{CHUNKS_MAX, JSON_BODY_BYTES_MAX};
 
     #[test]
-    fn every_page_fits_and_none_is_empty() {
+    fn every_page_fits_and_there_is_always_one() {
         let share = |chunk_count| ShareChunks {
             share: ShareId::from_bytes([7; 32]),
             chunks: ChunkSet::full(chunk_count),
@@ -96,10 +108,15 @@ mod tests {
         shares.extend((0..400).map(|_| share(10_000)));
         let pages = pages(shares.clone());
         for page in &pages {
-            let json = serde_json::to_vec(&InventoryRequest { shares: page.clone() }).unwrap();
+            let json = serde_json::to_vec(&InventoryRequest {
+                shares: page.clone(),
+                after: Some(ShareId::from_bytes([1; 32])),
+                last: false,
+            })
+            .unwrap();
             assert!(!page.is_empty() && json.len() <= JSON_BODY_BYTES_MAX, "{}", json.len());
         }
         assert_eq!(pages.concat(), shares);
-        assert!(super::pages(Vec::new()).is_empty());
+        assert_eq!(super::pages(Vec::new()), [Vec::new()]);
     }
 }

@@ -20,6 +20,12 @@ pub(super) struct Metrics {
     pub(super) chunks_served: Counter,
     /// Bytes of chunks served.
     pub(super) bytes_served: Counter,
+    /// Chunks copied from other peers.
+    pub(super) chunks_copied: Counter,
+    /// Chunks read again by scrubs.
+    pub(super) chunks_scrubbed: Counter,
+    /// Chunks of them that were damaged.
+    pub(super) chunks_damaged: Counter,
 }
 
 /// The peer's metrics as text.
@@ -33,6 +39,13 @@ pub(super) fn render(peer: &Peer) -> String {
     registry.register("chunks_served", "Requests for chunks answered", metrics.chunks_served.clone());
     let served = metrics.bytes_served.clone();
     registry.register_with_unit("served", "Bytes of chunks served", Unit::Bytes, served);
+    for (name, help, counter) in [
+        ("chunks_copied", "Chunks copied from other peers", &metrics.chunks_copied),
+        ("chunks_scrubbed", "Chunks read again by scrubs", &metrics.chunks_scrubbed),
+        ("chunks_damaged", "Chunks that scrubs found damaged", &metrics.chunks_damaged),
+    ] {
+        registry.register(name, help, counter.clone());
+    }
 
     let usage = peer.storage.usage().unwrap_or_default();
     for (name, help, bytes) in [

@@ -1,13 +1,18 @@
 //! A peer: stores chunks and serves them. It cannot tell what it stores.
 
+mod agreement;
 mod chunk_store;
+mod copy;
+mod findings;
 mod grants;
 mod heartbeat;
 mod http;
 mod inventory;
 mod metrics;
+mod scrub;
 mod share_store;
 mod storage;
+mod throttle;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,20 +21,28 @@ use std::time::Duration;
 
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::{PeerId, TrackerId};
-use swarmdrop_core::limits::UPLOADS_MAX;
+use swarmdrop_core::limits::{COPY_BYTES_PER_SECOND, SCRUB_EVERY, UPLOADS_MAX};
 use swarmdrop_core::link::Invite;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{ClientError, Http, TrackerClient};
 use crate::context::tracker_failure;
+use crate::durable;
 use crate::failure::{Failure, Kind};
-use crate::identity;
+use crate::identity::{self, Identity};
 use crate::server::{self, Front};
 use crate::task::{Tasks, blocking};
 use crate::tls;
+use agreement::Agreement;
+use chunk_store::ChunkStore;
+use copy::Copies;
+use findings::Findings;
 use grants::Grants;
 use storage::{Bounds, Storage};
+use throttle::Throttle;
+
+pub use scrub::Scrub;
 
 /// How to run a peer.
 #[derive(Debug, Clone)]
@@ -50,10 +63,26 @@ pub struct PeerConfig {
     pub zone: Option<String>,
     /// Where others reach it, if not where the tracker sees it.
     pub public_addr: Option<SocketAddr>,
+    /// How it looks after what it holds.
+    pub care: Care,
+}
+
+/// How a peer looks after what it and others hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Care {
+    /// Bytes that it copies from others in a second, when replicas are missing.
+    pub copy_bytes_per_second: u64,
+    /// Time in which it reads everything that it holds again.
+    pub scrub_every: Duration,
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        Self { copy_bytes_per_second: COPY_BYTES_PER_SECOND, scrub_every: SCRUB_EVERY }
+    }
 }
 
 /// A peer that is registered and serves.
-#[derive(Debug)]
 pub struct RunningPeer {
     /// Its id.
     pub id: PeerId,
@@ -65,6 +94,7 @@ pub struct RunningPeer {
     pub announced: Vec<String>,
     /// Bytes that it can take.
     pub free_bytes: u64,
+    peer: Arc<Peer>,
     tasks: Tasks,
 }
 
@@ -79,17 +109,31 @@ struct Peer {
     grants: Grants,
     tracker: TrackerClient,
     tracker_id: TrackerId,
+    /// To speak to other peers.
+    http: Http,
     /// Told whenever the tracker is to hear what is held here.
     registered: Notify,
+    findings: Findings,
+    copies: Copies,
+    copy_rate: Throttle,
+    scrub_rate: Throttle,
+    clock: Agreement,
     uploads: Semaphore,
     metrics: metrics::Metrics,
 }
 
 /// Starts a peer: serves, and registers with the tracker.
 pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Failure> {
+    let store = config.data.join("store");
+    if Identity::read(&config.data)?.is_none() {
+        // Before the key is made: a key without a store means that a disk is missing.
+        durable::own_folder(&config.data)?;
+        ChunkStore::create(&store)?;
+    }
     let (identity, lock) = identity::take(&config.data)?;
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
-    let storage = Storage::open(&config.data.join("store"), bounds)?;
+    let storage = Storage::open(&store, bounds)?;
+    let http = Http::new(Some(&identity))?;
     let front = Front { tls: Arc::new(tls::server_config(&identity, None)?), proxies: Vec::new() };
     let (listener, address) = server::listen(config.listen).await?;
     let peer = Arc::new(Peer {
@@ -100,9 +144,15 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         port: address.port(),
         storage,
         grants: Grants::default(),
-        tracker: TrackerClient::of_invite(Http::new(Some(&identity))?, &config.invite),
+        tracker: TrackerClient::of_invite(http.clone(), &config.invite),
         tracker_id: config.invite.tracker_id,
+        http,
         registered: Notify::new(),
+        findings: Findings::default(),
+        copies: Copies::default(),
+        copy_rate: Throttle::new(config.care.copy_bytes_per_second),
+        scrub_rate: scrub::rate(),
+        clock: Agreement::default(),
         uploads: Semaphore::new(UPLOADS_MAX),
         metrics: metrics::Metrics::default(),
     });
@@ -119,9 +169,14 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
             let stop = tasks.stop_token().clone();
             tasks.spawn("peer housekeeping", keep_house(Arc::clone(&peer), stop.clone()));
             tasks.spawn("inventory", inventory::keep_telling(Arc::clone(&peer), stop.clone()));
+            tasks.spawn("copies", copy::keep_copying(Arc::clone(&peer), stop.clone()));
+            let (every_scrub, position) = (config.care.scrub_every, store.join("scrub"));
+            let scrubbing = scrub::keep_scrubbing(Arc::clone(&peer), every_scrub, position, stop.clone());
+            tasks.spawn("scrub", scrubbing);
             tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(&peer), every, stop));
             let free_bytes = peer.storage.usage().unwrap_or_default().free_bytes;
-            Ok(RunningPeer { id: peer.id, name: peer.name.clone(), address, announced, free_bytes, tasks })
+            let (id, name) = (peer.id, peer.name.clone());
+            Ok(RunningPeer { id, name, address, announced, free_bytes, peer, tasks })
         }
         Err(failure) => {
             tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
@@ -130,7 +185,19 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     }
 }
 
+impl std::fmt::Debug for RunningPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningPeer").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl RunningPeer {
+    /// Reads everything that it holds again, now; what was found.
+    pub async fn scrub(&self) -> Result<Scrub, Failure> {
+        let failed = |error: std::io::Error| Failure::new(Kind::Other, format!("cannot scrub: {error}"));
+        scrub::pass_now(&self.peer).await.map_err(failed)
+    }
+
     /// Leaves the swarm, finishes what is in flight and stops.
     pub async fn stop(self) {
         self.tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
@@ -143,6 +210,13 @@ async fn keep_house(peer: Arc<Peer>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
+        }
+        if !peer.clock.is_good() {
+            continue;
+        }
+        let storage = Arc::clone(&peer);
+        if let Err(error) = blocking(move || storage.storage.empty_aside()).await {
+            tracing::error!(%error, "cannot remove what was set aside");
         }
         let storage = Arc::clone(&peer);
         match blocking(move || storage.storage.collect_orphans()).await {

@@ -6,7 +6,7 @@
 //!                              chunks    the text form of the set of chunks held here
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(super) struct ShareStore {
     root: PathBuf,
-    shares: Mutex<HashMap<ShareId, Held>>,
+    shares: Mutex<BTreeMap<ShareId, Held>>,
 }
 
 /// What is kept in memory of a share.
@@ -37,20 +37,23 @@ pub(super) struct Held {
 }
 
 impl ShareStore {
-    /// Opens the shares below `root` and shows each to `visit`. A share whose files are
-    /// damaged is reported and left alone.
-    pub(super) fn open(root: &Path, visit: impl Fn(&Manifest, &ChunkSet)) -> Result<Self, Failure> {
+    /// Opens the shares below `root` and shows each to `visit`, which tells the chunks of it that are really
+    /// here. A share whose files are damaged is reported and left alone.
+    pub(super) fn open(
+        root: &Path,
+        visit: impl Fn(&Manifest, &ChunkSet) -> ChunkSet,
+    ) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the shares in", root, &error);
         durable::create_private_folder(root).map_err(failed)?;
-        let mut shares = HashMap::new();
+        let mut shares = BTreeMap::new();
         for entry in fs::read_dir(root).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
             let Some(share) = id else { continue };
             match read_held(&path, share) {
                 Some((held, manifest)) => {
-                    visit(&manifest, &held.chunks);
-                    shares.insert(share, held);
+                    let chunks = visit(&manifest, &held.chunks);
+                    shares.insert(share, Held { chunks, ..held });
                 }
                 None => tracing::error!(path = %path.display(), "a share's files are damaged"),
             }
@@ -63,7 +66,7 @@ impl ShareStore {
         self.shares.lock().get(&share).cloned()
     }
 
-    /// All shares.
+    /// All shares, in the order of their ids.
     pub(super) fn ids(&self) -> Vec<ShareId> {
         self.shares.lock().keys().copied().collect()
     }
@@ -92,6 +95,15 @@ impl ShareStore {
         durable::persist(&folder.join("manifest"), manifest.encoded())?;
         durable::sync_folder(&self.root)?;
         self.shares.lock().insert(share, Held { terms, chunks });
+        Ok(())
+    }
+
+    /// Notes that other chunks of a share are held than before.
+    pub(super) fn put_chunks(&self, share: ShareId, chunks: ChunkSet) -> io::Result<()> {
+        durable::persist(&self.folder(share).join("chunks"), chunks.to_string().as_bytes())?;
+        if let Some(held) = self.shares.lock().get_mut(&share) {
+            held.chunks = chunks;
+        }
         Ok(())
     }
 

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
-use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind};
+use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind, ShareChunks};
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_IDLE};
+use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::registry::Usage;
 use swarmdrop_core::terms::SignedTerms;
@@ -27,7 +28,7 @@ pub(super) struct Storage {
     pub(super) shares: ShareStore,
     bounds: Bounds,
     uploads: Mutex<HashMap<ShareId, Upload>>,
-    /// Held for reading while a share is committed.
+    /// Held for reading while a share is committed, for writing while what shares hold changes otherwise.
     commits: RwLock<()>,
 }
 
@@ -38,6 +39,15 @@ pub(super) struct Bounds {
     pub(super) capacity_bytes: Option<u64>,
     /// Bytes to leave free on the disk.
     pub(super) keep_free_bytes: u64,
+}
+
+/// A chunk that was read again.
+#[derive(Debug)]
+pub(super) struct Scrubbed {
+    pub(super) id: ChunkId,
+    pub(super) bytes: u64,
+    /// What was lost with it; nothing if it is as it should be.
+    pub(super) lost: Vec<ShareChunks>,
 }
 
 /// Space that was promised to a share whose chunks are arriving.
@@ -53,7 +63,13 @@ impl Storage {
     pub(super) fn open(root: &Path, bounds: Bounds) -> Result<Self, Failure> {
         let chunks = ChunkStore::open(root)?;
         let claim = |manifest: &Manifest, held: &ChunkSet| {
-            chunks.claim(held.iter().map(|index| manifest.chunk(index)));
+            let mut here = held.clone();
+            for index in held.iter().filter(|&index| !chunks.contains(&manifest.chunk(index))) {
+                tracing::warn!(share = %manifest.share(), %index, "a chunk is gone");
+                here.remove(index);
+            }
+            chunks.claim(here.iter().map(|index| manifest.chunk(index)));
+            here
         };
         let shares = ShareStore::open(&root.join("shares"), claim)?;
         Ok(Self { chunks, shares, bounds, uploads: Mutex::default(), commits: RwLock::default() })
@@ -61,12 +77,18 @@ impl Storage {
 
     /// Bytes used, and bytes that may still be promised.
     pub(super) fn usage(&self) -> io::Result<Usage> {
-        let used_bytes = self.chunks.used_bytes();
+        let used_bytes = self.chunks.used_bytes() + self.chunks.aside_bytes();
         let on_disk = self.chunks.disk_free_bytes()?.saturating_sub(self.bounds.keep_free_bytes);
         let in_capacity =
             self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
         let promised: u64 = self.uploads.lock().values().map(|upload| upload.reserved_bytes).sum();
         Ok(Usage { used_bytes, free_bytes: on_disk.min(in_capacity).saturating_sub(promised) })
+    }
+
+    /// The same for a heartbeat: a disk that cannot be written to has no room.
+    pub(super) fn usage_now(&self) -> Usage {
+        let usage = self.usage().unwrap_or_default();
+        if self.chunks.is_writable() { usage } else { Usage { free_bytes: 0, ..usage } }
     }
 
     /// Bytes that the peer is willing to hold in all.
@@ -82,22 +104,33 @@ impl Storage {
         if request.chunks.chunk_count() != geometry.chunk_count() {
             return Err(bad("the chunks are those of another number of chunks"));
         }
+        let mut known = Vec::new();
+        for run in &request.known {
+            known.extend(run.chunks(&geometry).ok_or_else(|| bad("a known chunk is none of the share"))?);
+        }
+        self.reserve(share, &geometry, &request.chunks, known.into_iter())
+    }
+
+    /// Reserves space for chunks of a share. Of those whose ids are known, the ones that are here already.
+    fn reserve(
+        &self,
+        share: ShareId,
+        geometry: &Geometry,
+        chunks: &ChunkSet,
+        known: impl Iterator<Item = (ChunkIndex, ChunkId)>,
+    ) -> Result<ChunkSet, Refusal> {
         let mut held = ChunkSet::empty(geometry.chunk_count());
         let before = self.uploads.lock().remove(&share);
         let mut arrived = before.map_or_else(HashSet::new, |upload| upload.arrived);
-        for run in &request.known {
-            for (index, id) in
-                run.chunks(&geometry).ok_or_else(|| bad("a known chunk is none of the share"))?
-            {
-                let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
-                let here = || self.chunks.verify(&id, geometry.sealed_len(index));
-                if may_have && here().map_err(|error| Refusal::internal(&error))? {
-                    held.insert(index);
-                    arrived.insert(id);
-                }
+        for (index, id) in known {
+            let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
+            let here = || self.chunks.verify(&id, geometry.sealed_len(index));
+            if may_have && here().map_err(|error| Refusal::internal(&error))? {
+                held.insert(index);
+                arrived.insert(id);
             }
         }
-        let missing = request.chunks.minus(&held);
+        let missing = chunks.minus(&held);
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
         let free = self.usage().map_err(|error| Refusal::internal(&error))?.free_bytes;
         if needed > free {
@@ -107,6 +140,36 @@ impl Storage {
         let upload = Upload { reserved_bytes: needed, arrived, touched: Instant::now() };
         self.uploads.lock().insert(share, upload);
         Ok(held)
+    }
+
+    /// Makes room for chunks of a share that are to be copied from other peers; those that are missing here.
+    pub(super) fn begin_copy(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<ChunkSet, Refusal> {
+        let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
+        for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
+            self.chunks.restore(&id).map_err(|error| disk_refusal(&error))?;
+        }
+        let held = self.reserve(manifest.share(), manifest.geometry(), chunks, known())?;
+        Ok(chunks.minus(&held))
+    }
+
+    /// Keeps chunks that were copied, beside those of the share that are held already. Returns what is missing,
+    /// like [`Storage::commit`].
+    pub(super) fn keep_copied(
+        &self,
+        manifest: &Manifest,
+        terms: SignedTerms,
+        chunks: &ChunkSet,
+    ) -> Result<ChunkSet, Refusal> {
+        self.keep(manifest, terms, |held| {
+            let mut all = held.clone();
+            chunks.iter().for_each(|index| all.insert(index));
+            all
+        })
+    }
+
+    /// Ends a copy, whatever came of it: its reservation is over.
+    pub(super) fn end_copy(&self, share: ShareId) {
+        self.uploads.lock().remove(&share);
     }
 
     /// Whether a share may count on a chunk that it has not sent to this process. Ids are no secret to those
@@ -159,25 +222,42 @@ impl Storage {
             |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
         let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
         let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
+        if request.chunks.chunk_count() != manifest.geometry().chunk_count() {
+            return Err(invalid(&"the chunks are those of another number of chunks"));
+        }
+        let missing = self.keep(&manifest, terms, |_| request.chunks)?;
+        if missing.is_empty() {
+            self.uploads.lock().remove(&share);
+        }
+        Ok(missing)
+    }
+
+    /// Keeps of a share what `wanted` makes of what is held already.
+    fn keep(
+        &self,
+        manifest: &Manifest,
+        terms: SignedTerms,
+        wanted: impl FnOnce(&ChunkSet) -> ChunkSet,
+    ) -> Result<ChunkSet, Refusal> {
+        let (share, geometry) = (manifest.share(), *manifest.geometry());
         if terms.terms.is_over(clock::now_ms()) {
             return Err(Refusal::new(ProblemKind::ShareGone, "the share's terms are over"));
         }
-        let geometry = *manifest.geometry();
-        if request.chunks.chunk_count() != geometry.chunk_count() {
-            return Err(invalid(&"the chunks are those of another number of chunks"));
-        }
         if self.shares.get(share).is_some() {
             let known = self.shares.manifest(share).map_err(|error| Refusal::internal(&error))?;
-            if known != manifest {
+            if known != *manifest {
                 return Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"));
             }
         }
         let _committing = self.commits.read();
+        let before = self.shares.get(share).map(|held| held.chunks);
+        let before = before.unwrap_or_else(|| ChunkSet::empty(geometry.chunk_count()));
+        let chunks = wanted(&before);
         let mut missing = ChunkSet::empty(geometry.chunk_count());
         let mut present = Vec::new();
         let arrived =
             self.uploads.lock().get(&share).map(|upload| upload.arrived.clone()).unwrap_or_default();
-        for index in request.chunks.iter() {
+        for index in chunks.iter() {
             let id = manifest.chunk(index);
             if !arrived.contains(&id) && !self.may_claim_unseen(share, &id) {
                 missing.insert(index);
@@ -191,49 +271,115 @@ impl Storage {
         }
         if missing.is_empty() {
             self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;
-            let none = || ChunkSet::empty(geometry.chunk_count());
-            let before = self.shares.get(share).map_or_else(none, |held| held.chunks);
-            let (new, gone) = (request.chunks.minus(&before), before.minus(&request.chunks));
-            let commit = self.shares.commit(&manifest, terms, request.chunks);
+            let (new, gone) = (chunks.minus(&before), before.minus(&chunks));
+            let commit = self.shares.commit(manifest, terms, chunks);
             commit.map_err(|error| disk_refusal(&error))?;
             self.chunks.claim(new.iter().map(|index| manifest.chunk(index)));
             let gone = gone.iter().map(|index| manifest.chunk(index)).collect();
             self.release(gone).map_err(|error| disk_refusal(&error))?;
-            self.uploads.lock().remove(&share);
             tracing::info!(%share, chunks = present.len(), "share committed");
         }
         Ok(missing)
     }
 
-    /// Reads chunks of a share again; those that are damaged or gone. Damaged ones are removed.
-    pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<ChunkSet> {
-        let mut lost = ChunkSet::empty(chunks.chunk_count());
-        let Some(held) = self.shares.get(share) else { return Ok(chunks.clone()) };
+    /// Reads chunks of a share again; what was lost with those that are damaged or gone, of this share and of
+    /// others that held them, too.
+    pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
+        let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
+        let Some(held) = self.shares.get(share) else { return Ok(unknown()) };
         let manifest = self.shares.manifest(share)?;
         if held.chunks.chunk_count() != chunks.chunk_count() {
+            return Ok(Vec::new());
+        }
+        let mut bad = HashSet::new();
+        for index in chunks.iter() {
+            let id = manifest.chunk(index);
+            if !self.chunks.check_again(&id, manifest.geometry().sealed_len(index))? {
+                bad.insert(id);
+            }
+        }
+        let not_held = chunks.minus(&held.chunks);
+        let mut lost = self.lose(&bad)?;
+        if !not_held.is_empty() {
+            lost.push(ShareChunks { share, chunks: not_held });
+        }
+        Ok(lost)
+    }
+
+    /// Reads the next chunk after this one again, as part of a scrub; its length, and what was lost if it is
+    /// damaged.
+    pub(super) fn scrub_next(&self, after: Option<ChunkId>) -> io::Result<Option<Scrubbed>> {
+        let Some((id, bytes)) = self.chunks.next_after(after) else { return Ok(None) };
+        let bytes_len = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let is_intact = self.chunks.check_again(&id, bytes_len)?;
+        // A chunk that was removed meanwhile is nobody's loss.
+        let lost = if is_intact { Vec::new() } else { self.lose(&HashSet::from([id]))? };
+        Ok(Some(Scrubbed { id, bytes, lost }))
+    }
+
+    /// Takes chunks off the shares that held them.
+    fn lose(&self, ids: &HashSet<ChunkId>) -> io::Result<Vec<ShareChunks>> {
+        let mut lost = Vec::new();
+        if ids.is_empty() {
             return Ok(lost);
         }
-        for index in chunks.iter() {
-            if !self.chunks.check_again(&manifest.chunk(index), manifest.geometry().sealed_len(index))? {
-                tracing::warn!(%share, %index, "a chunk was damaged or gone");
-                lost.insert(index);
+        let _no_commit = self.commits.write();
+        for share in self.shares.ids() {
+            let Some(held) = self.shares.get(share) else { continue };
+            let manifest = self.shares.manifest(share)?;
+            let mut chunks = ChunkSet::empty(held.chunks.chunk_count());
+            let is_lost = |index: &ChunkIndex| ids.contains(&manifest.chunk(*index));
+            held.chunks.iter().filter(is_lost).for_each(|index| chunks.insert(index));
+            if !chunks.is_empty() {
+                tracing::warn!(%share, count = chunks.len(), "chunks were damaged or gone");
+                self.shares.put_chunks(share, held.chunks.minus(&chunks))?;
+                self.chunks.release(chunks.iter().map(|index| manifest.chunk(index)));
+                lost.push(ShareChunks { share, chunks });
             }
         }
         Ok(lost)
+    }
+
+    /// Lets go of chunks of a share that enough other peers hold. They can be taken back for a day.
+    pub(super) fn drop_surplus(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<()> {
+        let _no_commit = self.commits.write();
+        let Some(held) = self.shares.get(share) else { return Ok(()) };
+        if held.chunks.chunk_count() != chunks.chunk_count() {
+            return Ok(());
+        }
+        let manifest = self.shares.manifest(share)?;
+        let left = held.chunks.minus(chunks);
+        let gone = held.chunks.minus(&left);
+        if left.is_empty() {
+            self.shares.remove(share)?;
+        } else {
+            self.shares.put_chunks(share, left)?;
+        }
+        tracing::info!(%share, chunks = gone.len(), "surplus dropped");
+        let orphans = self.chunks.release(gone.iter().map(|index| manifest.chunk(index)));
+        orphans.iter().try_for_each(|id| self.chunks.drop_surplus(id))
     }
 
     /// Takes over newer terms, and drops the share if they say so; whether the share is known.
     pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<()> {
         let share = terms.terms.share;
         self.shares.put_terms(terms)?;
-        self.drop_if_over(share, clock::now_ms())
+        // By their time terms are over when the clock says so, which is asked for elsewhere.
+        self.drop_if_over(share, 0)
     }
 
-    /// Drops what is over: shares by their terms, promises that nobody took up.
-    pub(super) fn expire(&self) -> io::Result<()> {
+    /// Drops what is over: promises that nobody took up and, if the clock is to be believed, shares by their
+    /// terms.
+    pub(super) fn expire(&self, clock_is_good: bool) -> io::Result<()> {
         self.uploads.lock().retain(|_, upload| upload.touched.elapsed() < RESERVATION_IDLE);
-        let now_ms = clock::now_ms();
+        let now_ms = if clock_is_good { clock::now_ms() } else { 0 };
         self.shares.ids().into_iter().try_for_each(|share| self.drop_if_over(share, now_ms))
+    }
+
+    /// Removes what was set aside long enough ago.
+    pub(super) fn empty_aside(&self) -> io::Result<()> {
+        let age_ms = u64::try_from(SET_ASIDE.as_millis()).unwrap_or(u64::MAX);
+        self.chunks.empty_aside(clock::moment(clock::now_ms().saturating_sub(age_ms)).into())
     }
 
     /// Removes what uploads that never ended have left behind: chunks of no share and no promise, long after
@@ -289,7 +435,7 @@ pub(super) fn disk_refusal(error: &io::Error) -> Refusal {
 mod tests {
     use super::*;
     use std::time::SystemTime;
-    use swarmdrop_core::geometry::{ChunkSize, Geometry};
+    use swarmdrop_core::geometry::ChunkSize;
     use swarmdrop_core::id::Secret;
     use swarmdrop_core::manifest::{Draft, ShareKey};
     use swarmdrop_core::seal::{Header, ShareKeys};
@@ -325,6 +471,7 @@ mod tests {
     fn only_old_chunks_of_no_share_and_no_upload_are_collected() {
         let folder = tempfile::tempdir().unwrap();
         let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
+        ChunkStore::create(folder.path()).unwrap();
         let storage = Storage::open(folder.path(), bounds).unwrap();
         let [held, sent, orphan, young] =
             [b"a chunk of a share", b"one that is coming", b"one of nobody left", b"one that just came"]

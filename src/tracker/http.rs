@@ -8,11 +8,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Extension, Json, Router};
 use swarmdrop_core::api::{
-    AnnounceRequest, ComplaintRequest, Health, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
-    InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, Problem, PublishRequest,
-    RegisterRequest, RegisterResponse, Role, TermsRequest,
+    AnnounceRequest, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
+    InventoryRequest, InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, Problem,
+    PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
 };
-use swarmdrop_core::id::ShareId;
+use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -40,6 +40,7 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
         .routes(routes!(inventory))
         .routes(routes!(announce))
         .routes(routes!(leave))
+        .routes(routes!(drain))
         .routes(routes!(open_share))
         .routes(routes!(publish, look_up, take_down))
         .routes(routes!(put_terms))
@@ -62,11 +63,11 @@ async fn register(
     tracker.register(&joiner, request, client.ip).await.map(Json)
 }
 
-/// All registered peers. Needs a token.
+/// All registered peers, and how the shares stand. Needs a token.
 #[utoipa::path(get, path = "/v1/peers",
     responses((status = 200, body = PeerList), (status = "default", body = Problem)))]
-async fn list_peers(State(tracker): State<Arc<Tracker>>, _: Admitted) -> Json<PeerList> {
-    Json(tracker.list())
+async fn list_peers(State(tracker): State<Arc<Tracker>>, _: Admitted) -> Result<Json<PeerList>, Refusal> {
+    tracker.list().await.map(Json)
 }
 
 /// A peer says that it is there, and learns what to do. Needs its certificate.
@@ -112,6 +113,19 @@ async fn leave(
     MemberOrAdmin(id): MemberOrAdmin,
 ) -> Result<StatusCode, Refusal> {
     tracker.leave(id).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Empty a peer before it leaves, or let it fill again: it gets nothing new, and what it holds is copied to
+/// others. Needs the admin's token.
+#[utoipa::path(put, path = "/v1/peers/{id}/drain", params(("id" = String, Path, description = "peer id")),
+    request_body = DrainRequest, responses((status = 204), (status = "default", body = Problem)))]
+async fn drain(
+    State(tracker): State<Arc<Tracker>>,
+    _: Admin,
+    Id(peer): Id<PeerId>,
+    JsonBody(request): JsonBody<DrainRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<StatusCode, Refusal> {
+    tracker.drain(peer, request.draining).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// Ask where to push a new share, and for the grant to do it. Nothing is kept: asking again gives the peers

@@ -71,6 +71,15 @@ impl Gate {
         Ok(Invite { tracker: self.tracker.clone(), tracker_id: self.tracker_id, token })
     }
 
+    /// What the admin asks the tracker with.
+    pub fn admin(&self) -> Result<Invite, Failure> {
+        let path = self.data.join(ADMIN_FILE);
+        let text = fs::read_to_string(&path).map_err(|error| Failure::io("read", &path, &error))?;
+        let damaged = |_| Failure::new(Kind::Other, format!("{} is damaged", path.display()));
+        let token = Secret::parse(text.trim()).map_err(damaged)?;
+        Ok(Invite { tracker: self.tracker.clone(), tracker_id: self.tracker_id, token })
+    }
+
     /// Makes an invite in the place of those of this name, which end: for what runs in one process with the
     /// tracker and needs a new one at each start.
     pub async fn renew(&self, role: Role, name: &str) -> Result<Invite, Failure> {

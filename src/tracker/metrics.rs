@@ -20,6 +20,10 @@ pub(super) struct Metrics {
     pub(super) published: Counter,
     /// Shares looked up.
     pub(super) look_ups: Counter,
+    /// Times that copies of a share were ordered.
+    pub(super) repairs: Counter,
+    /// Chunks that peers copied because they were asked to.
+    pub(super) chunks_copied: Counter,
 }
 
 /// The tracker's metrics as text.
@@ -35,6 +39,9 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     registry.register("shares_published", "Shares published", metrics.published.clone());
     registry.register("look_ups", "Shares looked up", metrics.look_ups.clone());
 
+    registry.register("repairs", "Times that copies of a share were ordered", metrics.repairs.clone());
+    registry.register("chunks_copied", "Chunks that peers were asked to copy", metrics.chunks_copied.clone());
+
     let peers = Family::<[(&str, &str); 1], Gauge>::default();
     for (state, word) in
         [(Liveness::Alive, "alive"), (Liveness::Suspect, "suspect"), (Liveness::Dead, "dead")]
@@ -48,6 +55,24 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     let count = tracker.store.share_count().await.unwrap_or(0);
     shares.set(i64::try_from(count).unwrap_or(i64::MAX));
     registry.register("shares", "Shares known", shares);
+    let health = tracker.repairer.health(count);
+    let conditions = Family::<[(&str, &str); 1], Gauge>::default();
+    for (condition, count) in [
+        ("weakened", health.weakened),
+        ("endangered", health.endangered),
+        ("unavailable", health.unavailable),
+        ("lost", health.lost),
+    ] {
+        let gauge = conditions.get_or_create_owned(&[("condition", condition)]);
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    registry.register("shares_in_need", "Shares short of replicas by condition", conditions);
+    let copies = Gauge::<i64>::default();
+    copies.set(i64::try_from(health.copies).unwrap_or(i64::MAX));
+    registry.register("copies", "Copies under way", copies);
+    let paused = Gauge::<i64>::default();
+    paused.set(i64::from(health.paused));
+    registry.register("repair_paused", "Whether too many peers vanished at once", paused);
 
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a string does not fail");

@@ -6,6 +6,7 @@ mod http;
 mod invites;
 mod metrics;
 mod peers;
+mod repair;
 mod shares;
 mod store;
 mod tokens;
@@ -25,13 +26,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::client::Http;
-use crate::clock;
+use crate::clock::{self, Watch};
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, FolderLock};
 use crate::server::{self, Front};
 use crate::task::Tasks;
 use crate::tls::{self, WebCertificate};
 use complaints::Complaints;
+use repair::Repairer;
 use store::{SqliteStore, Store, StoreError};
 use tokens::Tokens;
 
@@ -78,6 +80,8 @@ struct Tracker {
     tokens: Tokens,
     key: TrackerKey,
     complaints: Complaints,
+    repairer: Repairer,
+    clock: Watch,
     /// To dial registering peers back.
     dialer: Http,
     dials: Semaphore,
@@ -90,10 +94,15 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     let (identity, lock) = identity::take(&config.data)?;
     let database = config.data.join(DATABASE_FILE);
     let store = SqliteStore::open(&database).await.map_err(|error| store_failure(&config, &error))?;
+    let failed = |error| store_failure(&config, &error);
     let mut registry = Registry::new(config.rules);
-    for registration in store.peers().await.map_err(|error| store_failure(&config, &error))? {
+    for registration in store.peers().await.map_err(failed)? {
         registry.load(registration, 0);
     }
+    for peer in store.draining().await.map_err(failed)? {
+        registry.drain(peer, true);
+    }
+    let repairer = Repairer::new(config.rules, store.all_holders().await.map_err(failed)?);
     let front = Front {
         tls: Arc::new(tls::server_config(&identity, config.certificate.as_ref())?),
         proxies: config.proxies,
@@ -112,6 +121,8 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         tokens: Tokens::open(&config.data).await?,
         key: identity.tracker_key(),
         complaints: Complaints::default(),
+        repairer,
+        clock: Watch::default(),
         dialer: Http::new(None)?,
         dials: Semaphore::new(DIALS_MAX),
         started: Instant::now(),
@@ -119,6 +130,9 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     });
     let tasks = tasks.child();
     tasks.spawn("tracker", run(Arc::clone(&tracker), listener, front, lock, tasks.clone()));
+    let repairing =
+        repair::keep_repairing(Arc::clone(&tracker), config.rules.heartbeat, tasks.stop_token().clone());
+    tasks.spawn("repair", repairing);
     tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));
     Ok(RunningTracker { address, url, gate, first, tasks })
 }
@@ -150,6 +164,10 @@ async fn keep_house(tracker: Arc<Tracker>, tasks: Tasks) {
         tokio::select! {
             () = tasks.stop_token().cancelled() => return,
             _ = ticks.tick() => {}
+        }
+        if !tracker.clock.is_steady() {
+            tracing::warn!("this machine's clock has jumped: no share is forgotten until it has settled");
+            continue;
         }
         let horizon = clock::now_ms().saturating_sub(u64::try_from(TOMBSTONE.as_millis()).unwrap_or(0));
         match tracker.store.forget_expired(horizon).await {

@@ -6,16 +6,19 @@ use futures_util::future::join_all;
 use swarmdrop_core::address::may_announce;
 use swarmdrop_core::api::{
     HeartbeatRequest, HeartbeatResponse, PeerAddress, PeerInfo, PeerList, ProblemKind, RegisterRequest,
-    RegisterResponse, Role, Task,
+    RegisterResponse, Role, Task, WrongChunks,
 };
 use swarmdrop_core::id::PeerId;
 use swarmdrop_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX};
+use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::name::printable;
-use swarmdrop_core::registry::{Liveness, Peer, Registration};
+use swarmdrop_core::registry::{Liveness, Peer, Registration, Registry};
 
 use super::Tracker;
 use super::auth::Joiner;
+use super::store::StoreError;
 use crate::client::{ClientError, PeerClient};
+use crate::clock;
 use crate::server::{Refusal, denied};
 
 impl Tracker {
@@ -71,32 +74,82 @@ impl Tracker {
         for applied in request.applied.iter().take(TASKS_MAX) {
             self.store.confirm_terms(id, applied.share, applied.issued_ms).await.map_err(internal)?;
         }
+        self.take_findings(id, &request).await.map_err(internal)?;
+        let terms = self.store.unconfirmed_terms(id, TASKS_MAX).await.map_err(internal)?;
+        let mut tasks: Vec<Task> =
+            terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
+        tasks.extend(self.complaints.tasks(id));
+        tasks.extend(self.repair_tasks(id));
+        Ok(HeartbeatResponse { tasks, now_ms: self.clock.is_steady().then(clock::now_ms) })
+    }
+
+    /// Takes in what a peer found out about chunks since its last heartbeat.
+    async fn take_findings(&self, id: PeerId, request: &HeartbeatRequest) -> Result<(), StoreError> {
         for lost in request.lost.iter().take(TASKS_MAX) {
             tracing::warn!(peer = %id, share = %lost.share, chunks = lost.chunks.len(), "a peer lost chunks");
-            self.store.remove_chunks(id, lost.share, &lost.chunks).await.map_err(internal)?;
+            self.store.remove_chunks(id, lost.share, &lost.chunks).await?;
+            self.repairer.changed([lost.share]);
         }
-        let terms = self.store.unconfirmed_terms(id, TASKS_MAX).await.map_err(internal)?;
-        let tasks = terms.into_iter().map(|(share, terms)| Task::Terms { share, terms });
-        Ok(HeartbeatResponse { tasks: tasks.chain(self.complaints.tasks(id)).collect() })
+        for copied in request.copied.iter().take(TASKS_MAX) {
+            let stored = self.store.share(copied.share).await?;
+            let geometry = stored.and_then(|stored| Manifest::geometry_in(&stored.manifest_head));
+            if geometry.is_some_and(|geometry| geometry.chunk_count() == copied.chunks.chunk_count()) {
+                self.store.add_chunks(id, copied.share, &copied.chunks).await?;
+                self.metrics.chunks_copied.inc_by(u64::from(copied.chunks.len()));
+                self.repairer.copied(id, copied, self.now_ms());
+            }
+        }
+        for share in request.failed.iter().take(TASKS_MAX) {
+            tracing::info!(peer = %id, %share, "a peer could not copy what it was asked for");
+            self.repairer.failed(id, *share, self.now_ms());
+        }
+        for dropped in request.dropped.iter().take(TASKS_MAX) {
+            self.store.remove_chunks(id, dropped.share, &dropped.chunks).await?;
+            self.repairer.dropped(id, dropped.share);
+        }
+        for WrongChunks { peer, share, chunks } in request.wrong.iter().take(TASKS_MAX) {
+            self.suspect(*peer, *share, chunks).await?;
+        }
+        Ok(())
+    }
+
+    /// Empties a peer, or lets it fill again.
+    pub(super) async fn drain(&self, id: PeerId, draining: bool) -> Result<(), Refusal> {
+        if draining && self.registry.lock().get(id, self.now_ms()).is_none() {
+            return Err(Refusal::new(ProblemKind::UnknownPeer, "the peer is not registered"));
+        }
+        self.store.set_draining(id, draining).await.map_err(|error| Refusal::internal(&error))?;
+        self.registry.lock().drain(id, draining);
+        tracing::info!(peer = %id, draining, "drain");
+        self.repairer.changed([]);
+        Ok(())
     }
 
     /// Forgets a peer's registration.
     pub(super) async fn leave(&self, id: PeerId) -> Result<(), Refusal> {
-        if !self.registry.lock().leave(id) {
+        if !self.registry.lock().leave(id, self.now_ms()) {
             return Err(Refusal::new(ProblemKind::UnknownPeer, "the peer is not registered"));
         }
         tracing::info!(peer = %id, "peer left");
         self.store.delete_peer(id).await.map_err(|error| Refusal::internal(&error))
     }
 
-    /// All peers.
-    pub(super) fn list(&self) -> PeerList {
+    /// All peers, and how the shares stand.
+    pub(super) async fn list(&self) -> Result<PeerList, Refusal> {
+        let shares = self.store.share_count().await.map_err(|error| Refusal::internal(&error))?;
         let now_ms = self.now_ms();
-        let registry = self.registry.lock();
-        PeerList { peers: registry.peers(now_ms).map(|(peer, state)| info(peer, state, now_ms)).collect() }
+        let mut peers: Vec<PeerInfo> = {
+            let registry = self.registry.lock();
+            let info = |(peer, state)| info(&registry, peer, state, now_ms);
+            registry.peers(now_ms).map(info).collect()
+        };
+        for peer in peers.iter_mut().filter(|peer| peer.draining.is_some()) {
+            peer.draining = Some(self.repairer.still_needed(peer.id));
+        }
+        Ok(PeerList { peers, health: self.repairer.health(shares) })
     }
 
-    fn heartbeat_ms(&self, registry: &swarmdrop_core::registry::Registry) -> u64 {
+    fn heartbeat_ms(&self, registry: &Registry) -> u64 {
         u64::try_from(registry.rules().heartbeat.as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -152,10 +205,11 @@ pub(super) fn address(registration: &Registration) -> PeerAddress {
     }
 }
 
-fn info(peer: &Peer, state: Liveness, now_ms: u64) -> PeerInfo {
+fn info(registry: &Registry, peer: &Peer, state: Liveness, now_ms: u64) -> PeerInfo {
     let Registration { id, name, addresses, capacity_bytes, zone, version } = peer.registration.clone();
     let silent_ms = now_ms.saturating_sub(peer.seen_ms);
-    PeerInfo { id, name, state, addresses, capacity_bytes, usage: peer.usage, zone, version, silent_ms }
+    let (usage, draining) = (peer.usage, registry.is_draining(id).then_some(0));
+    PeerInfo { id, name, state, addresses, capacity_bytes, usage, zone, version, silent_ms, draining }
 }
 
 fn check_names(request: &RegisterRequest) -> Result<(), Refusal> {

@@ -2,12 +2,15 @@
 
 use swarmdrop_core::api::{
     AnnounceRequest, Blob, ComplaintRequest, InventoryRequest, InventoryResponse, LookUpResponse,
-    OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, ShareChunks, SourceInfo,
+    OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SourceInfo,
 };
+use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{EXPIRY_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES};
+use swarmdrop_core::limits::{
+    COMPLAINTS_MAX, EXPIRY_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES,
+};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
 use swarmdrop_core::registry::Registry;
@@ -17,7 +20,7 @@ use swarmdrop_core::terms::SignedTerms;
 use super::Tracker;
 use super::auth::Granted;
 use super::peers::address;
-use super::store::{Published, StoreError, StoredShare};
+use super::store::{InventoryPage, Published, StoreError, StoredShare};
 use crate::clock;
 use crate::server::{LargeJson, Refusal, Turn};
 
@@ -91,6 +94,7 @@ impl Tracker {
             return Err(invalid(&"the placement names peers that the grant does not"));
         }
         let published = self.store.publish(manifest.encoded(), &terms, &placement).await;
+        self.repairer.changed([share]);
         match published.map_err(|error| Refusal::internal(&error))? {
             Published::Done => {
                 self.metrics.published.inc();
@@ -112,14 +116,20 @@ impl Tracker {
         if request.shares.len() > INVENTORY_SHARES_MAX {
             return Err(Refusal::new(ProblemKind::BadRequest, "too many shares in one page"));
         }
-        let mut unknown = Vec::new();
-        for ShareChunks { share, chunks } in request.shares {
-            let known = self.store.put_replica(peer, share, &chunks).await;
-            if !known.map_err(|error| Refusal::internal(&error))? {
-                unknown.push(share);
-            }
+        let shares: Vec<ShareId> = request.shares.iter().map(|held| held.share).collect();
+        if !request.after.iter().chain(&shares).is_sorted_by(|a, b| a < b) {
+            return Err(Refusal::new(
+                ProblemKind::BadRequest,
+                "the shares are not in the order of their ids",
+            ));
         }
-        Ok(InventoryResponse { unknown })
+        let page = InventoryPage { shares: &request.shares, after: request.after, last: request.last };
+        let outcome = self.store.reconcile(peer, page).await.map_err(|error| Refusal::internal(&error))?;
+        self.repairer.changed(outcome.changed);
+        if request.last {
+            self.repairer.heard_inventory(peer);
+        }
+        Ok(InventoryResponse { unknown: outcome.unknown })
     }
 
     /// Takes in a share that a peer holds: so a tracker that lost its database is what it was before. The
@@ -136,6 +146,7 @@ impl Tracker {
             return Err(invalid(&"the chunks are those of another number of chunks"));
         }
         let published = self.store.publish(manifest.encoded(), &terms, &[(peer, request.chunks)]).await;
+        self.repairer.changed([share]);
         match published.map_err(|error| Refusal::internal(&error))? {
             Published::Done => {
                 tracing::info!(%share, %peer, "learnt of a share from a peer");
@@ -195,13 +206,31 @@ impl Tracker {
         access: &Secret,
         complaint: ComplaintRequest,
     ) -> Result<(), Refusal> {
-        self.accessible(share, access).await?;
-        let holders = self.store.holders(share).await.map_err(|error| Refusal::internal(&error))?;
-        let chunks = holders.into_iter().find(|(peer, _)| *peer == complaint.peer).map(|(_, chunks)| chunks);
-        if let Some(chunks) = chunks
-            && let Some(index) = chunks.iter().find(|index| index.get() == complaint.chunk)
+        let stored = self.accessible(share, access).await?;
+        let geometry = Manifest::geometry_in(&stored.manifest_head);
+        if let Some(index) = geometry.and_then(|geometry| Some((geometry, geometry.index(complaint.chunk)?)))
         {
-            self.complaints.note(complaint.peer, share, chunks.chunk_count(), index);
+            let (geometry, index) = index;
+            let mut chunks = ChunkSet::empty(geometry.chunk_count());
+            chunks.insert(index);
+            let suspected = self.suspect(complaint.peer, share, &chunks).await;
+            suspected.map_err(|error| Refusal::internal(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Has a peer look at chunks again, as far as it is known to hold them.
+    pub(super) async fn suspect(
+        &self,
+        peer: PeerId,
+        share: ShareId,
+        chunks: &ChunkSet,
+    ) -> Result<(), StoreError> {
+        let holders = self.store.holders(share).await?;
+        if let Some((_, held)) = holders.into_iter().find(|(holder, _)| *holder == peer) {
+            for index in chunks.iter().filter(|&index| held.contains(index)).take(COMPLAINTS_MAX) {
+                self.complaints.note(peer, share, held.chunk_count(), index);
+            }
         }
         Ok(())
     }
@@ -230,6 +259,7 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
         }
         let newer = self.store.put_terms(&terms).await.map_err(internal)?;
+        self.repairer.changed([share]);
         if newer || before == terms {
             return Ok(());
         }

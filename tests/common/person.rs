@@ -129,6 +129,13 @@ impl Ran {
         lines[0].to_owned()
     }
 
+    /// The JSON document on stdout.
+    #[track_caller]
+    pub fn document(&self) -> Value {
+        let text = &self.stdout;
+        serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text:?} {}", self.stderr))
+    }
+
     /// The JSON events on stdout.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {

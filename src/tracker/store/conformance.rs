@@ -1,12 +1,13 @@
 //! What every store must do, whatever it is built on.
 
+use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, Secret};
+use swarmdrop_core::id::{PeerId, Secret, ShareId};
 use swarmdrop_core::manifest::ShareKey;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
-use super::{Published, Store};
+use super::{InventoryPage, Published, Reconciled, Store};
 
 /// Runs the whole suite on an empty store.
 pub(super) async fn run(store: &dyn Store) {
@@ -18,6 +19,9 @@ pub(super) async fn run(store: &dyn Store) {
     lost_chunks_are_taken_off_one_replica(store).await;
     a_share_that_was_taken_down_stays_down(store).await;
     a_peer_that_tells_what_it_holds_counts_and_learns_the_newest_terms(store).await;
+    what_an_inventory_leaves_out_is_no_longer_held(store).await;
+    copied_chunks_are_added_to_what_a_peer_holds(store).await;
+    draining_outlives_a_registration(store).await;
 }
 
 pub(super) fn registration(number: u8) -> Registration {
@@ -129,12 +133,65 @@ async fn a_share_that_was_taken_down_stays_down(store: &dyn Store) {
 
 async fn a_peer_that_tells_what_it_holds_counts_and_learns_the_newest_terms(store: &dyn Store) {
     let share = key(16).share_id();
-    assert!(!store.put_replica(peer(7), share, &ChunkSet::full(3)).await.unwrap(), "an unknown share");
+    let tell = async |chunks: ChunkSet| {
+        let page = InventoryPage { shares: &[ShareChunks { share, chunks }], after: None, last: true };
+        store.reconcile(peer(7), page).await.unwrap()
+    };
+    assert_eq!(tell(ChunkSet::full(3)).await, Reconciled { unknown: vec![share], changed: vec![] });
     let newest = terms(16, 5, 1000);
     store.publish(b"manifest", &newest, &[]).await.unwrap();
     for chunks in [ChunkSet::full(3), ChunkSet::range(3, 0..2)] {
-        assert!(store.put_replica(peer(7), share, &chunks).await.unwrap());
+        assert_eq!(tell(chunks.clone()).await.changed, [share]);
+        assert_eq!(tell(chunks.clone()).await, Reconciled::default());
         assert_eq!(store.holders(share).await.unwrap(), [(peer(7), chunks)]);
     }
     assert_eq!(store.unconfirmed_terms(peer(7), 9).await.unwrap(), [(share, newest.token)]);
+}
+
+async fn what_an_inventory_leaves_out_is_no_longer_held(store: &dyn Store) {
+    let mut ids: Vec<_> = (30..36).map(|number| (key(number).share_id(), number)).collect();
+    ids.sort();
+    for (_, number) in &ids {
+        let placement = [(peer(8), ChunkSet::full(2)), (peer(9), ChunkSet::full(2))];
+        store.publish(b"manifest", &terms(*number, 1, 1000), &placement).await.unwrap();
+    }
+    let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|position| ids[position].0);
+    let page = |held: &[ShareId]| -> Vec<ShareChunks> {
+        held.iter().map(|&share| ShareChunks { share, chunks: ChunkSet::full(2) }).collect()
+    };
+    let first = InventoryPage { shares: &page(&[a, c]), after: None, last: false };
+    assert_eq!(store.reconcile(peer(8), first).await.unwrap().changed, [b], "up to the last of the page");
+    assert_eq!(store.shares_of(peer(8)).await.unwrap(), [a, c, d, e, f]);
+    let rest = InventoryPage { shares: &page(&[e]), after: Some(c), last: true };
+    assert_eq!(store.reconcile(peer(8), rest).await.unwrap().changed, [d, f]);
+    assert_eq!(store.shares_of(peer(8)).await.unwrap(), [a, c, e]);
+    assert_eq!(store.shares_of(peer(9)).await.unwrap().len(), 6, "another peer's replicas");
+    assert!(store.all_holders().await.unwrap().contains(&peer(9)));
+    let nothing = InventoryPage { shares: &[], after: None, last: true };
+    assert_eq!(store.reconcile(peer(8), nothing).await.unwrap().changed, [a, c, e]);
+    let all = store.shares_after(None, 1000).await.unwrap();
+    assert_eq!(store.shares_after(Some(all[1]), 2).await.unwrap(), all[2..4]);
+}
+
+async fn copied_chunks_are_added_to_what_a_peer_holds(store: &dyn Store) {
+    let share = key(17).share_id();
+    store.add_chunks(peer(1), share, &ChunkSet::full(3)).await.unwrap();
+    assert_eq!(store.holders(share).await.unwrap(), [], "an unknown share");
+    store.publish(b"manifest", &terms(17, 1, 1000), &[]).await.unwrap();
+    store.add_chunks(peer(1), share, &ChunkSet::range(3, 0..1)).await.unwrap();
+    store.add_chunks(peer(1), share, &ChunkSet::range(3, 1..2)).await.unwrap();
+    assert_eq!(store.holders(share).await.unwrap(), [(peer(1), ChunkSet::range(3, 0..2))]);
+    store.remove_chunks(peer(1), share, &ChunkSet::full(3)).await.unwrap();
+    assert_eq!(store.holders(share).await.unwrap(), []);
+}
+
+async fn draining_outlives_a_registration(store: &dyn Store) {
+    store.put_peer(&registration(3)).await.unwrap();
+    for _ in 0..2 {
+        store.set_draining(peer(3), true).await.unwrap();
+    }
+    store.delete_peer(peer(3)).await.unwrap();
+    assert_eq!(store.draining().await.unwrap(), [peer(3)]);
+    store.set_draining(peer(3), false).await.unwrap();
+    assert_eq!(store.draining().await.unwrap(), []);
 }

@@ -5,6 +5,7 @@ mod conformance;
 mod sqlite;
 
 use async_trait::async_trait;
+use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::registry::Registration;
@@ -17,10 +18,32 @@ pub(super) use sqlite::{SqliteStore, number, private_database};
 pub(super) struct StoredShare {
     /// Bytes of the manifest.
     pub(super) manifest_bytes: u64,
+    /// The manifest up to its list of chunks.
+    pub(super) manifest_head: Vec<u8>,
     /// The newest terms, as a signed token.
     pub(super) terms: String,
     /// Whether the operator took it down.
     pub(super) taken_down: bool,
+}
+
+/// A part of what a peer holds: all its shares after one id, up to another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InventoryPage<'a> {
+    /// The shares, in the order of their ids.
+    pub(super) shares: &'a [ShareChunks],
+    /// The share before the first one; `None`: the page starts at the first share of all.
+    pub(super) after: Option<ShareId>,
+    /// Whether the page goes to the last share of all.
+    pub(super) last: bool,
+}
+
+/// What came of a part of an inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Reconciled {
+    /// Shares of the page that are not known.
+    pub(super) unknown: Vec<ShareId>,
+    /// Shares of which the peer holds something else than was known.
+    pub(super) changed: Vec<ShareId>,
 }
 
 /// What came of publishing a share.
@@ -75,8 +98,12 @@ pub(super) trait Store: Send + Sync {
     /// Who holds which chunks of the share.
     async fn holders(&self, share: ShareId) -> Result<Vec<(PeerId, ChunkSet)>, StoreError>;
 
-    /// Notes that a peer holds these chunks of a share; whether the share is known.
-    async fn put_replica(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<bool, StoreError>;
+    /// Takes over what a peer says it holds. What it held before of shares within the page, and does not name,
+    /// it holds no longer.
+    async fn reconcile(&self, peer: PeerId, page: InventoryPage<'_>) -> Result<Reconciled, StoreError>;
+
+    /// Notes that a peer holds these chunks of a share, too.
+    async fn add_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError>;
 
     /// Notes that a peer no longer holds these chunks of a share.
     async fn remove_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError>;
@@ -100,6 +127,21 @@ pub(super) trait Store: Send + Sync {
 
     /// Forgets the shares that ended before `now_ms`; how many there were.
     async fn forget_expired(&self, now_ms: u64) -> Result<u64, StoreError>;
+
+    /// The first shares after this one, in the order of their ids; at most `limit`.
+    async fn shares_after(&self, after: Option<ShareId>, limit: usize) -> Result<Vec<ShareId>, StoreError>;
+
+    /// The shares of which a peer holds chunks.
+    async fn shares_of(&self, peer: PeerId) -> Result<Vec<ShareId>, StoreError>;
+
+    /// Every peer that holds chunks, registered or not.
+    async fn all_holders(&self) -> Result<Vec<PeerId>, StoreError>;
+
+    /// Notes whether a peer is to be emptied.
+    async fn set_draining(&self, peer: PeerId, draining: bool) -> Result<(), StoreError>;
+
+    /// The peers that are to be emptied.
+    async fn draining(&self) -> Result<Vec<PeerId>, StoreError>;
 
     /// How many shares there are.
     async fn share_count(&self) -> Result<u64, StoreError>;

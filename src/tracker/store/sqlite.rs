@@ -1,5 +1,6 @@
 //! The store on SQLite: one file in the tracker's data folder, no server to run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{Row, Sqlite, Transaction};
+use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 
-use super::{Published, Store, StoreError, StoredShare};
+use super::{InventoryPage, Published, Reconciled, Store, StoreError, StoredShare};
 use crate::durable;
 
 const CONNECTIONS: u32 = 4;
@@ -118,12 +121,15 @@ impl Store for SqliteStore {
     }
 
     async fn share(&self, share: ShareId) -> Result<Option<StoredShare>, StoreError> {
-        let select =
-            sqlx::query("SELECT length(manifest) AS bytes, terms, taken_down FROM shares WHERE id = $1");
-        let row = select.bind(bytes(share.as_bytes())).fetch_optional(&self.pool).await?;
+        let select = "SELECT length(manifest) AS bytes, substr(manifest, 1, $2) AS head, terms, taken_down
+             FROM shares WHERE id = $1";
+        let select = sqlx::query(select).bind(bytes(share.as_bytes()));
+        let head_bytes = i64::try_from(MANIFEST_HEAD_BYTES).unwrap_or(i64::MAX);
+        let row = select.bind(head_bytes).fetch_optional(&self.pool).await?;
         let parse = |row: SqliteRow| {
             Ok(StoredShare {
                 manifest_bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
+                manifest_head: row.try_get("head")?,
                 terms: row.try_get("terms")?,
                 taken_down: row.try_get("taken_down")?,
             })
@@ -147,41 +153,73 @@ impl Store for SqliteStore {
         rows.iter().map(parse).collect()
     }
 
-    async fn put_replica(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<bool, StoreError> {
+    async fn reconcile(&self, peer: PeerId, page: InventoryPage<'_>) -> Result<Reconciled, StoreError> {
+        let mut transaction = self.write().await?;
+        let mut outcome = Reconciled::default();
+        let first = page.after.map_or(vec![], |share| bytes(share.as_bytes()));
+        let last = page.shares.last().filter(|_| !page.last);
+        let last = last.map_or(vec![255; 33], |page| bytes(page.share.as_bytes()));
+        let select =
+            sqlx::query("SELECT share, chunks FROM replicas WHERE peer = $1 AND share > $2 AND share <= $3");
+        let rows = select.bind(bytes(peer.as_bytes())).bind(first).bind(last);
+        let mut before = BTreeMap::new();
+        for row in rows.fetch_all(&mut *transaction).await? {
+            before.insert(ShareId::from_bytes(id(&row, "share")?), row.try_get::<String, _>("chunks")?);
+        }
+        for ShareChunks { share, chunks } in page.shares {
+            if before.remove(share).is_some_and(|known| known == chunks.to_string()) {
+                continue;
+            }
+            let known = sqlx::query("SELECT 1 FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
+            if known.fetch_optional(&mut *transaction).await?.is_none() {
+                outcome.unknown.push(*share);
+                continue;
+            }
+            put_replica(&mut transaction, peer, *share, chunks).await?;
+            outcome.changed.push(*share);
+        }
+        for share in before.into_keys() {
+            let delete = sqlx::query("DELETE FROM replicas WHERE share = $1 AND peer = $2");
+            let delete = delete.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
+            delete.execute(&mut *transaction).await?;
+            outcome.changed.push(share);
+        }
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    async fn add_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
         let known = sqlx::query("SELECT 1 FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
         if known.fetch_optional(&mut *transaction).await?.is_none() {
-            return Ok(false);
+            return Ok(());
         }
-        // It is not known which terms the peer has: it is sent the newest.
-        sqlx::query(
-            "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, -1)
-             ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks",
-        )
-        .bind(bytes(share.as_bytes()))
-        .bind(bytes(peer.as_bytes()))
-        .bind(chunks.to_string())
-        .execute(&mut *transaction)
-        .await?;
+        let mut all = chunks.clone();
+        if let Some(held) = held(&mut transaction, peer, share).await?
+            && held.chunk_count() == all.chunk_count()
+        {
+            held.iter().for_each(|index| all.insert(index));
+        }
+        put_replica(&mut transaction, peer, share, &all).await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(())
     }
 
     async fn remove_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
-        let select = sqlx::query("SELECT chunks FROM replicas WHERE share = $1 AND peer = $2");
-        let select = select.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
-        let Some(row) = select.fetch_optional(&mut *transaction).await? else { return Ok(()) };
-        let held = ChunkSet::parse(row.try_get("chunks")?).ok_or(StoreError::Damaged("a set of chunks"))?;
+        let Some(held) = held(&mut transaction, peer, share).await? else { return Ok(()) };
         if held.chunk_count() != chunks.chunk_count() {
             return Ok(());
         }
-        sqlx::query("UPDATE replicas SET chunks = $3 WHERE share = $1 AND peer = $2")
-            .bind(bytes(share.as_bytes()))
-            .bind(bytes(peer.as_bytes()))
-            .bind(held.minus(chunks).to_string())
-            .execute(&mut *transaction)
-            .await?;
+        let left = held.minus(chunks);
+        let change = if left.is_empty() {
+            sqlx::query("DELETE FROM replicas WHERE share = $1 AND peer = $2")
+        } else {
+            sqlx::query("UPDATE replicas SET chunks = $3 WHERE share = $1 AND peer = $2")
+        };
+        let change = change.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
+        let change = if left.is_empty() { change } else { change.bind(left.to_string()) };
+        change.execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -234,10 +272,70 @@ impl Store for SqliteStore {
         Ok(delete.execute(&self.pool).await?.rows_affected())
     }
 
+    async fn shares_after(&self, after: Option<ShareId>, limit: usize) -> Result<Vec<ShareId>, StoreError> {
+        let after = after.map_or(vec![], |share| bytes(share.as_bytes()));
+        let select = sqlx::query("SELECT id FROM shares WHERE id > $1 ORDER BY id LIMIT $2").bind(after);
+        let rows = select.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| id(row, "id").map(ShareId::from_bytes)).collect()
+    }
+
+    async fn shares_of(&self, peer: PeerId) -> Result<Vec<ShareId>, StoreError> {
+        let select = sqlx::query("SELECT share FROM replicas WHERE peer = $1 ORDER BY share");
+        let rows = select.bind(bytes(peer.as_bytes())).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| id(row, "share").map(ShareId::from_bytes)).collect()
+    }
+
+    async fn all_holders(&self) -> Result<Vec<PeerId>, StoreError> {
+        let rows = sqlx::query("SELECT DISTINCT peer FROM replicas").fetch_all(&self.pool).await?;
+        rows.iter().map(|row| id(row, "peer").map(PeerId::from_bytes)).collect()
+    }
+
+    async fn set_draining(&self, peer: PeerId, draining: bool) -> Result<(), StoreError> {
+        let change = if draining {
+            sqlx::query("INSERT INTO draining (peer) VALUES ($1) ON CONFLICT (peer) DO NOTHING")
+        } else {
+            sqlx::query("DELETE FROM draining WHERE peer = $1")
+        };
+        change.bind(bytes(peer.as_bytes())).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn draining(&self) -> Result<Vec<PeerId>, StoreError> {
+        let rows = sqlx::query("SELECT peer FROM draining").fetch_all(&self.pool).await?;
+        rows.iter().map(|row| id(row, "peer").map(PeerId::from_bytes)).collect()
+    }
+
     async fn share_count(&self) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT count(*) AS n FROM shares").fetch_one(&self.pool).await?;
         Ok(u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or(0))
     }
+}
+
+async fn held(
+    transaction: &mut Transaction<'static, Sqlite>,
+    peer: PeerId,
+    share: ShareId,
+) -> Result<Option<ChunkSet>, StoreError> {
+    let select = sqlx::query("SELECT chunks FROM replicas WHERE share = $1 AND peer = $2");
+    let select = select.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
+    let Some(row) = select.fetch_optional(&mut **transaction).await? else { return Ok(None) };
+    ChunkSet::parse(row.try_get("chunks")?).map(Some).ok_or(StoreError::Damaged("a set of chunks"))
+}
+
+async fn put_replica(
+    transaction: &mut Transaction<'static, Sqlite>,
+    peer: PeerId,
+    share: ShareId,
+    chunks: &ChunkSet,
+) -> Result<(), StoreError> {
+    // It is not known which terms the peer has: it is sent the newest.
+    let insert = sqlx::query(
+        "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, -1)
+         ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks",
+    );
+    let insert = insert.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes())).bind(chunks.to_string());
+    insert.execute(&mut **transaction).await?;
+    Ok(())
 }
 
 async fn update_terms(

@@ -1,0 +1,107 @@
+//! What peers and tracker tell each other with every heartbeat.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::PeerAddress;
+use crate::chunk_set::ChunkSet;
+use crate::id::{PeerId, ShareId};
+use crate::registry::Usage;
+
+/// `POST /v1/peers/{id}/heartbeat`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatRequest {
+    /// How the peer's disk stands.
+    pub usage: Usage,
+    /// Terms that it took over since the last heartbeat.
+    pub applied: Vec<AppliedTerms>,
+    /// Chunks that it found to be damaged or gone since the last heartbeat.
+    pub lost: Vec<ShareChunks>,
+    /// Chunks that it copied since the last heartbeat; they are on stable storage.
+    #[serde(default)]
+    pub copied: Vec<ShareChunks>,
+    /// Shares of which it could not copy what it was asked for.
+    #[serde(default)]
+    pub failed: Vec<ShareId>,
+    /// Shares of which it dropped what it was asked to.
+    #[serde(default)]
+    pub dropped: Vec<ShareChunks>,
+    /// Wrong chunks that other peers served while it copied.
+    #[serde(default)]
+    pub wrong: Vec<WrongChunks>,
+}
+
+/// Chunks of a share that a peer served with wrong bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WrongChunks {
+    /// The peer that served them.
+    pub peer: PeerId,
+    /// The share.
+    pub share: ShareId,
+    /// The chunks.
+    pub chunks: ChunkSet,
+}
+
+/// Chunks of a share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShareChunks {
+    /// The share.
+    pub share: ShareId,
+    /// The chunks.
+    pub chunks: ChunkSet,
+}
+
+/// Terms that a peer knows by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppliedTerms {
+    /// The share.
+    pub share: ShareId,
+    /// When they were issued.
+    pub issued_ms: u64,
+}
+
+/// Answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeartbeatResponse {
+    /// What the peer is to do.
+    pub tasks: Vec<Task>,
+    /// The tracker's wall clock; none while it has reason to doubt it.
+    pub now_ms: Option<u64>,
+}
+
+/// What a tracker asks of a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Task {
+    /// Take over these newer terms, signed by the share's owner; drop the share if they delete it.
+    Terms {
+        /// The share.
+        share: ShareId,
+        /// The signed terms.
+        terms: String,
+    },
+    /// Read these chunks again and report those that are not what they should be.
+    Verify(ShareChunks),
+    /// Copy chunks from other peers. It is asked for with every heartbeat until it is reported.
+    Copy(CopyTask),
+    /// Let go of these chunks: enough other peers hold them.
+    Drop(ShareChunks),
+}
+
+/// Chunks that a peer is to copy from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyTask {
+    /// The share.
+    pub share: ShareId,
+    /// The chunks.
+    pub chunks: ChunkSet,
+    /// Peers to copy from, best first.
+    pub sources: Vec<PeerAddress>,
+    /// The token that lets this peer read the share's manifest there.
+    pub grant: String,
+}

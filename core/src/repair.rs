@@ -1,0 +1,681 @@
+//! Repair: which chunks have too few replicas, which peer is to copy them, and which replicas are too many.
+//!
+//! [`assess`] tells how a share stands, [`Repairs`] keeps the orders that are under way. A peer is dead only
+//! after its grace; one that comes back counts again, and what was copied in the meantime is dropped only
+//! when the surplus has lasted, so that a peer that comes and goes moves nothing twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::chunk_set::ChunkSet;
+use crate::geometry::{ChunkIndex, Geometry};
+use crate::id::{PeerId, ShareId};
+use crate::limits::{ORDER_SOURCES_MAX, ORDERS_BYTES_MAX, ORDERS_MAX, TAG_BYTES};
+use crate::placement::{Candidate, rank};
+
+/// How a holder's replicas count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is there: they count.
+    Sure,
+    /// It has been silent, but not for long: they count, and others are copied from first.
+    Unsure,
+    /// It is being emptied: they can be copied, but do not count.
+    Leaving,
+    /// It is dead: they do not count until it comes back.
+    Gone,
+}
+
+impl Standing {
+    const fn counts(self) -> bool {
+        matches!(self, Self::Sure | Self::Unsure)
+    }
+
+    const fn can_be_read(self) -> bool {
+        !matches!(self, Self::Gone)
+    }
+}
+
+/// A peer that holds chunks of a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The peer and where it stands.
+    pub peer: Candidate,
+    /// How its replicas count.
+    pub standing: Standing,
+    /// The chunks that it holds.
+    pub chunks: ChunkSet,
+}
+
+/// A share as the planner sees it.
+#[derive(Debug, Clone)]
+pub struct ShareView {
+    /// The share.
+    pub share: ShareId,
+    /// Replicas that its owner asked for.
+    pub wanted: u8,
+    /// Its chunks.
+    pub geometry: Geometry,
+    /// Who holds which of them.
+    pub holders: Vec<Holder>,
+}
+
+/// How a share stands, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Every chunk has as many replicas as were asked for.
+    Healthy,
+    /// Some chunk has fewer, but more than one.
+    Weakened,
+    /// Some chunk has one replica left, and more were asked for.
+    Endangered,
+    /// Some chunk is only at peers that are away.
+    Unavailable,
+    /// Some chunk is at no peer that is known.
+    Lost,
+}
+
+/// How a share stands, in numbers of chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Replicas that were asked for.
+    pub wanted: u8,
+    /// The fewest replicas that a chunk has at peers that are not dead.
+    pub fewest: u32,
+    /// Chunks with fewer replicas than were asked for.
+    pub short: u32,
+    /// Chunks that only dead peers hold.
+    pub away: u32,
+    /// Chunks that nobody holds.
+    pub lost: u32,
+}
+
+impl Health {
+    /// The same in one word.
+    pub const fn condition(&self) -> Condition {
+        if self.lost > 0 {
+            Condition::Lost
+        } else if self.away > 0 {
+            Condition::Unavailable
+        } else if self.short == 0 {
+            Condition::Healthy
+        } else if self.fewest <= 1 {
+            Condition::Endangered
+        } else {
+            Condition::Weakened
+        }
+    }
+}
+
+/// A copy that a peer is to make of chunks that others hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The share.
+    pub share: ShareId,
+    /// The peer that copies.
+    pub target: PeerId,
+    /// The chunks that are still to be copied.
+    pub chunks: ChunkSet,
+    /// Peers to copy from, the least busy first.
+    pub sources: Vec<PeerId>,
+}
+
+/// How patient a tracker is with its peers.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Time without progress after which an order is given to somebody else.
+    pub order: Duration,
+    /// Time for which a peer that could not carry out an order is not given the same again.
+    pub refusal: Duration,
+    /// Time that a surplus lasts before it is dropped.
+    pub surplus: Duration,
+}
+
+/// The orders that are under way. It is soft state: after a restart the same needs lead to new orders.
+#[derive(Debug)]
+pub struct Repairs {
+    patience: Patience,
+    running: BTreeMap<(PeerId, ShareId), Running>,
+    refused: BTreeMap<(PeerId, ShareId), u64>,
+    surplus_since: BTreeMap<ShareId, u64>,
+    drops: BTreeMap<ShareId, (PeerId, ChunkSet)>,
+}
+
+#[derive(Debug)]
+struct Running {
+    order: Order,
+    bytes: u64,
+    touched_ms: u64,
+}
+
+/// Replicas of each chunk. A share without chunks has one place in it, for its manifest.
+struct Tally(Vec<u32>);
+
+impl Tally {
+    fn of<'a>(geometry: &Geometry, sets: impl Iterator<Item = &'a ChunkSet>) -> Self {
+        let mut tally = Self(vec![0; (geometry.chunk_count() as usize).max(1)]);
+        sets.for_each(|set| tally.add(set));
+        tally
+    }
+
+    fn add(&mut self, set: &ChunkSet) {
+        if set.chunk_count() == 0 {
+            self.0[0] += 1;
+        }
+        for index in set.iter() {
+            self.0[index.get() as usize] += 1;
+        }
+    }
+
+    fn fewest(&self) -> u32 {
+        self.0.iter().copied().min().unwrap_or(0)
+    }
+
+    fn count(&self, is_counted: impl Fn(u32) -> bool) -> u32 {
+        u32::try_from(self.0.iter().filter(|&&n| is_counted(n)).count()).unwrap_or(u32::MAX)
+    }
+
+    fn of_chunk(&self, index: ChunkIndex) -> u32 {
+        self.0[index.get() as usize]
+    }
+}
+
+impl ShareView {
+    fn tally(&self, is_counted: impl Fn(Standing) -> bool) -> Tally {
+        let sets = self.holders.iter().filter(|holder| is_counted(holder.standing));
+        Tally::of(&self.geometry, sets.map(|holder| &holder.chunks))
+    }
+
+    fn holder(&self, peer: PeerId) -> Option<&Holder> {
+        self.holders.iter().find(|holder| holder.peer.peer == peer)
+    }
+}
+
+/// How a share stands.
+pub fn assess(view: &ShareView) -> Health {
+    let readable = view.tally(Standing::can_be_read);
+    let held = view.tally(|_| true);
+    let lost = held.count(|n| n == 0);
+    Health {
+        wanted: view.wanted,
+        fewest: readable.fewest(),
+        short: view.tally(Standing::counts).count(|n| n < u32::from(view.wanted)),
+        away: readable.count(|n| n == 0) - lost,
+        lost,
+    }
+}
+
+impl Repairs {
+    /// Nothing is under way.
+    pub const fn new(patience: Patience) -> Self {
+        Self {
+            patience,
+            running: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            surplus_since: BTreeMap::new(),
+            drops: BTreeMap::new(),
+        }
+    }
+
+    /// Orders copies of what the share is short of, as far as `candidates` have room and are not busy;
+    /// whether any was ordered.
+    pub fn plan(&mut self, view: &ShareView, candidates: &[Candidate], now_ms: u64) -> bool {
+        let mut replicas = view.tally(Standing::counts);
+        for running in self.running.values().filter(|running| running.order.share == view.share) {
+            replicas.add(&running.order.chunks);
+        }
+        let readable = view.tally(Standing::can_be_read);
+        let beside: Vec<&Candidate> =
+            view.holders.iter().filter(|h| h.standing.counts()).map(|h| &h.peer).collect();
+        let mut ranked = rank(view.share, candidates, &beside);
+        // Who holds a part of the share already comes first: a share stays on few peers.
+        ranked.sort_by_key(|candidate| view.holder(candidate.peer).is_none());
+        let mut any = false;
+        for candidate in ranked {
+            let is_short = |index: ChunkIndex| {
+                replicas.of_chunk(index) < u32::from(view.wanted) && readable.of_chunk(index) > 0
+            };
+            let Some(order) = self.order(view, candidate, is_short, &replicas, now_ms) else { continue };
+            replicas.add(&order.chunks);
+            self.add(order, &view.geometry, now_ms);
+            any = true;
+        }
+        any
+    }
+
+    /// Adds an order to what the peer is to copy of the share already.
+    fn add(&mut self, mut order: Order, geometry: &Geometry, now_ms: u64) {
+        let key = (order.target, order.share);
+        if let Some(running) = self.running.get(&key) {
+            running.order.chunks.iter().for_each(|index| order.chunks.insert(index));
+        }
+        let bytes = order.chunks.iter().map(|index| geometry.sealed_len(index) as u64).sum();
+        self.running.insert(key, Running { order, bytes, touched_ms: now_ms });
+    }
+
+    /// What one peer could copy of a share, beside what it was asked for already.
+    fn order(
+        &self,
+        view: &ShareView,
+        candidate: &Candidate,
+        is_short: impl Fn(ChunkIndex) -> bool,
+        replicas: &Tally,
+        now_ms: u64,
+    ) -> Option<Order> {
+        let (share, target) = (view.share, candidate.peer);
+        let is_refused = self.refused.get(&(target, share)).is_some_and(|&until| now_ms < until);
+        if is_refused || self.drops.contains_key(&share) {
+            return None;
+        }
+        let (count, promised) =
+            self.running_at(target).fold((0, 0), |(n, bytes), running| (n + 1, bytes + running.bytes));
+        if count >= ORDERS_MAX || promised >= ORDERS_BYTES_MAX {
+            return None;
+        }
+        let ordered = self.running.get(&(target, share)).map(|running| &running.order.chunks);
+        let is_ordered = |index| ordered.is_some_and(|chunks| chunks.contains(index));
+        let chunk_count = view.geometry.chunk_count();
+        let held = view.holder(target).map(|holder| &holder.chunks);
+        let chunk_bytes = view.geometry.chunk_size().bytes().min(view.geometry.total()) + TAG_BYTES as u64;
+        let mut room = candidate.free_bytes.saturating_sub(promised) / chunk_bytes;
+        let mut chunks = ChunkSet::empty(chunk_count);
+        for index in ChunkSet::full(chunk_count).iter() {
+            if room > 0
+                && is_short(index)
+                && !held.is_some_and(|held| held.contains(index))
+                && !is_ordered(index)
+            {
+                chunks.insert(index);
+                room -= 1;
+            }
+        }
+        // Of a share without chunks the manifest alone is copied.
+        let is_new = held.is_none() && !self.running.contains_key(&(target, share));
+        let only_manifest = chunk_count == 0 && is_new && replicas.fewest() < u32::from(view.wanted);
+        if chunks.is_empty() && !only_manifest {
+            return None;
+        }
+        let sources = self.sources(view, target, &chunks);
+        (!sources.is_empty()).then_some(Order { share, target, chunks, sources })
+    }
+
+    /// Peers to copy from, so that together they have as much as there is: sure ones first, then the least
+    /// busy.
+    fn sources(&self, view: &ShareView, target: PeerId, chunks: &ChunkSet) -> Vec<PeerId> {
+        let busy = |peer: PeerId| self.running.values().filter(|r| r.order.sources.contains(&peer)).count();
+        let has_some = |holder: &&Holder| {
+            holder.standing.can_be_read()
+                && holder.peer.peer != target
+                && (chunks.is_empty() || chunks.first_common(&holder.chunks, 0).is_some())
+        };
+        let mut sources: Vec<&Holder> = view.holders.iter().filter(has_some).collect();
+        sources.sort_by_key(|holder| (holder.standing == Standing::Unsure, busy(holder.peer.peer)));
+        let mut missing = chunks.clone();
+        let (mut chosen, mut others) = (Vec::new(), Vec::new());
+        for holder in sources {
+            let adds = chunks.is_empty() || missing.first_common(&holder.chunks, 0).is_some();
+            missing = missing.minus(&holder.chunks);
+            if adds { chosen.push(holder.peer.peer) } else { others.push(holder.peer.peer) }
+        }
+        chosen.extend(others);
+        chosen.truncate(ORDER_SOURCES_MAX);
+        chosen
+    }
+
+    /// What a peer is to copy, as far as it was not reported yet.
+    pub fn orders_of(&self, target: PeerId) -> impl Iterator<Item = &Order> {
+        self.running_at(target).map(|running| &running.order)
+    }
+
+    fn running_at(&self, target: PeerId) -> impl Iterator<Item = &Running> {
+        let (first, last) = (ShareId::from_bytes([0; 32]), ShareId::from_bytes([255; 32]));
+        self.running.range((target, first)..=(target, last)).map(|(_, running)| running)
+    }
+
+    /// Number of orders under way.
+    pub fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Notes that a peer has copied these chunks.
+    pub fn copied(&mut self, target: PeerId, share: ShareId, chunks: &ChunkSet, now_ms: u64) {
+        if let Some(running) = self.running.get_mut(&(target, share)) {
+            running.order.chunks = running.order.chunks.minus(chunks);
+            running.touched_ms = now_ms;
+            if running.order.chunks.is_empty() {
+                self.running.remove(&(target, share));
+            }
+        }
+    }
+
+    /// Notes that a peer could not carry an order out: somebody else is asked for a while.
+    pub fn failed(&mut self, target: PeerId, share: ShareId, now_ms: u64) {
+        if self.running.remove(&(target, share)).is_some() {
+            self.refused.insert((target, share), now_ms.saturating_add(millis(self.patience.refusal)));
+        }
+    }
+
+    /// Takes orders back that make no progress, or whose peer is no candidate any more.
+    pub fn tidy(&mut self, candidates: &[Candidate], now_ms: u64) {
+        let able: BTreeSet<PeerId> = candidates.iter().map(|candidate| candidate.peer).collect();
+        let patience_ms = millis(self.patience.order);
+        let stalled = self.running.iter().filter(|((target, _), running)| {
+            !able.contains(target) || now_ms.saturating_sub(running.touched_ms) >= patience_ms
+        });
+        let stalled: Vec<_> = stalled.map(|(key, _)| *key).collect();
+        stalled.into_iter().for_each(|(target, share)| self.failed(target, share, now_ms));
+        self.refused.retain(|_, until| now_ms < *until);
+    }
+
+    /// Forgets a share that is over.
+    pub fn forget(&mut self, share: ShareId) {
+        self.running.retain(|(_, other), _| *other != share);
+        self.refused.retain(|(_, other), _| *other != share);
+        self.surplus_since.remove(&share);
+        self.drops.remove(&share);
+    }
+
+    /// Whether the share has more replicas than were asked for. When that has lasted, one peer at a time is
+    /// told to drop its part of the surplus.
+    pub fn notice_surplus(&mut self, view: &ShareView, now_ms: u64) -> bool {
+        if self.drops.contains_key(&view.share) {
+            return true;
+        }
+        let Some((peer, chunks)) = surplus(view) else {
+            self.surplus_since.remove(&view.share);
+            return false;
+        };
+        let since = *self.surplus_since.entry(view.share).or_insert(now_ms);
+        if now_ms.saturating_sub(since) >= millis(self.patience.surplus) {
+            self.drops.insert(view.share, (peer, chunks));
+        }
+        true
+    }
+
+    /// What a peer is to drop, until it says that it did or tells its inventory anew.
+    pub fn drops_of(&self, peer: PeerId) -> impl Iterator<Item = (ShareId, &ChunkSet)> {
+        self.drops.iter().filter(move |(_, (of, _))| *of == peer).map(|(share, (_, chunks))| (*share, chunks))
+    }
+
+    /// Notes what a peer said about a drop, or that what it holds was heard anew.
+    pub fn dropped(&mut self, peer: PeerId, share: ShareId) {
+        if self.drops.get(&share).is_some_and(|(of, _)| *of == peer) {
+            self.drops.remove(&share);
+        }
+    }
+}
+
+/// The peer that can let go of most, and what: only replicas at peers that are surely there make others too
+/// many. Peers that are being emptied come first.
+fn surplus(view: &ShareView) -> Option<(PeerId, ChunkSet)> {
+    let sure = view.tally(|standing| standing == Standing::Sure);
+    let droppable = |holder: &Holder| {
+        let counted = u32::from(holder.standing == Standing::Sure);
+        let is_surplus =
+            |index: &ChunkIndex| sure.of_chunk(*index).saturating_sub(counted) >= u32::from(view.wanted);
+        let mut chunks = ChunkSet::empty(view.geometry.chunk_count());
+        holder.chunks.iter().filter(is_surplus).for_each(|index| chunks.insert(index));
+        chunks
+    };
+    let there = view.holders.iter().filter(|h| matches!(h.standing, Standing::Sure | Standing::Leaving));
+    let offers = there.map(|holder| (holder, droppable(holder))).filter(|(_, chunks)| !chunks.is_empty());
+    let best = offers
+        .max_by_key(|(holder, chunks)| (holder.standing, chunks.len(), u64::MAX - holder.peer.free_bytes));
+    best.map(|(holder, chunks)| (holder.peer.peer, chunks))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::ChunkSize;
+    use proptest::prelude::*;
+
+    const SHARE: ShareId = ShareId::from_bytes([9; 32]);
+    const PATIENCE: Patience = Patience {
+        order: Duration::from_secs(600),
+        refusal: Duration::from_secs(300),
+        surplus: Duration::from_secs(3600),
+    };
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn candidate(number: u8, free_chunks: u64) -> Candidate {
+        Candidate {
+            peer: PeerId::from_bytes([number; 32]),
+            free_bytes: free_chunks * ((1 << 16) + 16),
+            zone: None,
+            host: format!("10.0.0.{number}"),
+        }
+    }
+
+    fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
+        Holder { peer: candidate(number, 100), standing, chunks }
+    }
+
+    fn view(chunk_count: u64, wanted: u8, holders: Vec<Holder>) -> ShareView {
+        let geometry = Geometry::new(chunk_count << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
+        ShareView { share: SHARE, wanted, geometry, holders }
+    }
+
+    fn candidates(numbers: &[u8]) -> Vec<Candidate> {
+        numbers.iter().map(|&number| candidate(number, 100)).collect()
+    }
+
+    fn only_order(repairs: &Repairs) -> Order {
+        assert_eq!(repairs.len(), 1);
+        repairs.running.values().next().unwrap().order.clone()
+    }
+
+    #[test]
+    fn what_a_dead_peer_held_is_copied_from_the_survivor_to_a_third() {
+        let full = ChunkSet::full(5);
+        let holders = vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Gone, full.clone())];
+        let view = view(5, 2, holders);
+        let health = assess(&view);
+        assert_eq!((health.fewest, health.short, health.condition()), (1, 5, Condition::Endangered));
+        let mut repairs = Repairs::new(PATIENCE);
+        assert!(repairs.plan(&view, &candidates(&[1, 3]), 0));
+        let order = only_order(&repairs);
+        assert_eq!(
+            (order.target, order.sources),
+            (PeerId::from_bytes([3; 32]), vec![PeerId::from_bytes([1; 32])])
+        );
+        assert_eq!(order.chunks, full);
+        assert!(!repairs.plan(&view, &candidates(&[1, 3]), 0), "what is ordered is not ordered again");
+        repairs.copied(order.target, SHARE, &full, 1);
+        assert!(repairs.is_empty());
+    }
+
+    #[test]
+    fn a_holder_that_lost_a_chunk_gets_it_back_rather_than_a_stranger() {
+        let mut rotted = ChunkSet::full(5);
+        rotted.remove(ChunkIndex::new(3));
+        let holders = vec![holder(1, Standing::Sure, ChunkSet::full(5)), holder(2, Standing::Sure, rotted)];
+        let mut repairs = Repairs::new(PATIENCE);
+        repairs.plan(&view(5, 2, holders), &candidates(&[1, 2, 3, 4]), 0);
+        let order = only_order(&repairs);
+        assert_eq!((order.target, order.chunks), (PeerId::from_bytes([2; 32]), ChunkSet::range(5, 3..4)));
+    }
+
+    #[test]
+    fn what_a_peer_loses_while_it_copies_is_added_to_its_order() {
+        let lacking = |range| {
+            let rotted = ChunkSet::full(5).minus(&ChunkSet::range(5, range));
+            let holders =
+                vec![holder(1, Standing::Sure, ChunkSet::full(5)), holder(2, Standing::Sure, rotted)];
+            view(5, 2, holders)
+        };
+        let mut repairs = Repairs::new(PATIENCE);
+        repairs.plan(&lacking(1..2), &candidates(&[1, 2, 3]), 0);
+        repairs.plan(&lacking(1..4), &candidates(&[1, 2, 3]), 1);
+        let order = only_order(&repairs);
+        assert_eq!((order.target, order.chunks), (PeerId::from_bytes([2; 32]), ChunkSet::range(5, 1..4)));
+    }
+
+    #[test]
+    fn conditions_tell_what_is_away_from_what_is_lost() {
+        let full = ChunkSet::full(2);
+        let condition = |holders| assess(&view(2, 2, holders)).condition();
+        assert_eq!(condition(vec![holder(1, Standing::Gone, full.clone())]), Condition::Unavailable);
+        assert_eq!(condition(vec![holder(1, Standing::Sure, ChunkSet::range(2, 0..1))]), Condition::Lost);
+        let leaving =
+            vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Leaving, full.clone())];
+        assert_eq!(condition(leaving), Condition::Weakened);
+        let unsure = vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Unsure, full)];
+        assert_eq!(condition(unsure), Condition::Healthy, "the grace is not over");
+    }
+
+    #[test]
+    fn a_share_without_chunks_is_repaired_by_its_manifest() {
+        let none = ChunkSet::empty(0);
+        let one = view(0, 2, vec![holder(1, Standing::Sure, none.clone())]);
+        assert_eq!(assess(&one).condition(), Condition::Endangered);
+        let mut repairs = Repairs::new(PATIENCE);
+        assert!(repairs.plan(&one, &candidates(&[1, 3]), 0));
+        assert!(!repairs.plan(&one, &candidates(&[1, 3, 4]), 0));
+        repairs.copied(PeerId::from_bytes([3; 32]), SHARE, &none, 0);
+        assert!(repairs.is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_fails_is_not_asked_again_at_once() {
+        let holders = vec![holder(1, Standing::Sure, ChunkSet::full(5))];
+        let (view, both) = (view(5, 2, holders), candidates(&[3, 4]));
+        let mut repairs = Repairs::new(PATIENCE);
+        repairs.plan(&view, &both, 0);
+        let first = only_order(&repairs).target;
+        repairs.failed(first, SHARE, 0);
+        repairs.plan(&view, &both, 1);
+        let second = only_order(&repairs).target;
+        assert_ne!(first, second);
+        repairs.tidy(&both, 600_001);
+        assert!(repairs.is_empty(), "it made no progress");
+        repairs.plan(&view, &both, 600_001);
+        assert_eq!(only_order(&repairs).target, first, "its refusal is over");
+        repairs.tidy(&candidates(&[9]), 600_002);
+        assert!(repairs.is_empty(), "it is no candidate any more");
+    }
+
+    #[test]
+    fn a_surplus_is_dropped_when_it_has_lasted_and_by_one_peer_at_a_time() {
+        let full = ChunkSet::full(5);
+        let holders = [1, 2, 3, 4].map(|n| holder(n, Standing::Sure, full.clone())).to_vec();
+        let mut surplus = view(5, 2, holders);
+        let mut repairs = Repairs::new(PATIENCE);
+        assert!(repairs.notice_surplus(&surplus, 0));
+        let ordered = |repairs: &Repairs| -> Vec<u8> {
+            (1..=4).filter(|&n| repairs.drops_of(PeerId::from_bytes([n; 32])).count() > 0).collect()
+        };
+        assert!(ordered(&repairs).is_empty(), "it may not last");
+        assert!(repairs.notice_surplus(&surplus, HOUR_MS));
+        let first = ordered(&repairs)[0];
+        assert!(repairs.notice_surplus(&surplus, 2 * HOUR_MS));
+        assert_eq!(ordered(&repairs), [first]);
+        repairs.dropped(PeerId::from_bytes([first; 32]), SHARE);
+        surplus.holders.retain(|holder| holder.peer.peer != PeerId::from_bytes([first; 32]));
+        assert!(repairs.notice_surplus(&surplus, 2 * HOUR_MS));
+        assert_eq!(ordered(&repairs).len(), 1, "the other surplus replica");
+        surplus.holders.pop();
+        repairs.forget(SHARE);
+        assert!(!repairs.notice_surplus(&surplus, 4 * HOUR_MS), "two are wanted and two are there");
+    }
+
+    #[test]
+    fn an_unsure_replica_makes_no_other_one_too_many() {
+        let full = ChunkSet::full(5);
+        let mut holders = [1, 2].map(|n| holder(n, Standing::Sure, full.clone())).to_vec();
+        holders.push(holder(3, Standing::Unsure, full));
+        assert!(surplus(&view(5, 2, holders)).is_none());
+    }
+
+    fn standing() -> impl Strategy<Value = Standing> {
+        prop_oneof![
+            Just(Standing::Sure),
+            Just(Standing::Unsure),
+            Just(Standing::Leaving),
+            Just(Standing::Gone)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn repair_converges_without_waste(
+            chunk_count in 1_u32..40,
+            wanted in 1_u8..4,
+            parts in proptest::collection::vec((standing(), any::<u64>()), 1..6),
+            spares in proptest::collection::vec(0_u64..60, 0..5),
+        ) {
+            let set = |bits: u64| {
+                let mut set = ChunkSet::empty(chunk_count);
+                ChunkSet::full(chunk_count).iter().filter(|i| bits >> i.get() & 1 == 1).for_each(|i| set.insert(i));
+                set
+            };
+            let holders: Vec<Holder> =
+                (1..).zip(&parts).map(|(n, (standing, bits))| holder(n, *standing, set(*bits))).collect();
+            let mut share = view(u64::from(chunk_count), wanted, holders);
+            let mut free: BTreeMap<PeerId, Candidate> = share.holders.iter()
+                .filter(|h| h.standing == Standing::Sure).map(|h| (h.peer.peer, h.peer.clone())).collect();
+            free.extend((100..).zip(&spares).map(|(n, &room)| (PeerId::from_bytes([n; 32]), candidate(n, room))));
+            let mut repairs = Repairs::new(PATIENCE);
+            let before = share.clone();
+            for _ in 0..100 {
+                let able: Vec<Candidate> = free.values().cloned().collect();
+                let planned = repairs.plan(&share, &able, 0);
+                let Some(order) = repairs.running.values().next().map(|running| running.order.clone()) else {
+                    prop_assert!(!planned);
+                    break;
+                };
+                let readable = share.holders.iter().filter(|h| order.sources.contains(&h.peer.peer));
+                let readable = readable.fold(ChunkSet::empty(chunk_count), |all, h| union(&all, &h.chunks));
+                prop_assert!(readable.contains_all(&order.chunks), "no source has it");
+                let room = free.get_mut(&order.target).unwrap();
+                let bytes = u64::from(order.chunks.len()) * ((1 << 16) + 16);
+                prop_assert!(bytes <= room.free_bytes, "more than fits");
+                room.free_bytes -= bytes;
+                repairs.copied(order.target, SHARE, &order.chunks, 0);
+                match share.holders.iter_mut().find(|h| h.peer.peer == order.target) {
+                    Some(holder) => {
+                        prop_assert!(holder.chunks.first_common(&order.chunks, 0).is_none(), "copied twice");
+                        holder.chunks = union(&holder.chunks, &order.chunks);
+                    }
+                    None => share.holders.push(Holder {
+                        peer: free[&order.target].clone(), standing: Standing::Sure, chunks: order.chunks,
+                    }),
+                }
+            }
+            prop_assert!(repairs.is_empty(), "it does not end");
+            let (was, is) = (assess(&before), assess(&share));
+            prop_assert!(is.short <= was.short && is.fewest >= was.fewest && is.lost == was.lost);
+            for index in ChunkSet::full(chunk_count).iter() {
+                let holds = |h: &&Holder| h.chunks.contains(index);
+                let copies = share.holders.iter().filter(holds).filter(|h| h.standing.counts()).count();
+                let was = before.holders.iter().filter(holds).filter(|h| h.standing.counts()).count();
+                prop_assert!(copies <= was.max(usize::from(wanted)), "more than were wanted");
+                let readable = before.holders.iter().filter(holds).any(|h| h.standing.can_be_read());
+                let helper = free.values().any(|c| {
+                    c.free_bytes > (1 << 16) + 16
+                        && !share.holders.iter().any(|h| h.peer.peer == c.peer && h.chunks.contains(index))
+                });
+                prop_assert!(copies >= usize::from(wanted) || !readable || !helper, "somebody could have helped");
+            }
+        }
+    }
+
+    fn union(a: &ChunkSet, b: &ChunkSet) -> ChunkSet {
+        let mut all = a.clone();
+        b.iter().for_each(|index| all.insert(index));
+        all
+    }
+}

@@ -1,0 +1,251 @@
+//! Copies chunks from other peers when the tracker asks for it. What arrives is believed only if it hashes to
+//! its id, and is reported only when it is on stable storage.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use parking_lot::Mutex;
+use swarmdrop_core::api::{CopyTask, ProblemKind, ShareChunks, WrongChunks};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::limits::{COPY_BATCH_BYTES, COPY_CHUNKS_MAX};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::terms::SignedTerms;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Peer;
+use super::findings::Finding;
+use crate::client::{ChunkAnswer, PeerClient};
+use crate::server::Refusal;
+use crate::task::blocking;
+
+/// The copies that the tracker asks for, the most urgent first.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    queue: Mutex<VecDeque<CopyTask>>,
+    new: Notify,
+}
+
+impl Copies {
+    /// Takes over what the tracker asks for now; what it no longer asks for is not begun any more.
+    pub(super) fn replace(&self, tasks: Vec<CopyTask>) {
+        let is_any = !tasks.is_empty();
+        *self.queue.lock() = tasks.into();
+        if is_any {
+            self.new.notify_one();
+        }
+    }
+
+    async fn next(&self) -> CopyTask {
+        loop {
+            let first = self.queue.lock().pop_front();
+            match first {
+                Some(task) => return task,
+                None => self.new.notified().await,
+            }
+        }
+    }
+}
+
+/// Why a copy was given up. It is only logged: the tracker asks somebody else.
+#[derive(Debug, thiserror::Error)]
+enum CopyError {
+    #[error("no source has a manifest of the share")]
+    NoManifest,
+    #[error("the order is for another number of chunks")]
+    OtherShare,
+    #[error("{}", .0.0.detail)]
+    Refused(Refusal),
+    #[error("{0} of the chunks could not be had")]
+    Missing(u32),
+}
+
+/// A peer to copy from, and what it holds.
+struct Source {
+    peer: PeerClient,
+    chunks: ChunkSet,
+}
+
+/// What one attempt to have a chunk came to.
+struct Attempt {
+    index: ChunkIndex,
+    is_here: bool,
+    /// Those who served other bytes.
+    wrong: Vec<PeerId>,
+}
+
+/// Copies what is asked for, one share after the other, until told to stop.
+pub(super) async fn keep_copying(peer: Arc<Peer>, stop: CancellationToken) {
+    let copying = async {
+        loop {
+            let task = peer.copies.next().await;
+            let share = task.share;
+            let result = copy(&peer, task).await;
+            peer.storage.end_copy(share);
+            if let Err(error) = result {
+                tracing::warn!(%share, %error, "cannot copy a share");
+                peer.findings.note(Finding::Failed(share));
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = copying => {}
+    }
+}
+
+async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
+    let CopyTask { share, chunks, sources, grant } = task;
+    let clients: Vec<_> = sources.into_iter().map(|s| PeerClient::new(peer.http.clone(), s)).collect();
+    let (manifest, terms) = share_to_copy(peer, share, &clients, &grant).await?;
+    if manifest.geometry().chunk_count() != chunks.chunk_count() {
+        return Err(CopyError::OtherShare);
+    }
+    let (manifest, storage, asked) = (Arc::new(manifest), Arc::clone(peer), chunks.clone());
+    let known = Arc::clone(&manifest);
+    let missing = blocking(move || storage.storage.begin_copy(&known, &asked)).await;
+    let missing = missing.map_err(CopyError::Refused)?;
+    let sources = Arc::new(holdings(share, clients, &grant).await);
+    let geometry = *manifest.geometry();
+    let mut batch = chunks.minus(&missing);
+    let mut batch_bytes = 0;
+    let mut failed = 0;
+    let attempts = missing.iter().map(|index| fetch(peer, &manifest, &sources, index)).collect::<Vec<_>>();
+    let at_once = COPY_CHUNKS_MAX.min(geometry.chunk_size().window());
+    let mut attempts = stream::iter(attempts).buffer_unordered(at_once);
+    while let Some(Attempt { index, is_here, wrong }) = attempts.next().await {
+        for culprit in wrong {
+            let mut chunks = ChunkSet::empty(geometry.chunk_count());
+            chunks.insert(index);
+            peer.findings.note(Finding::Wrong(WrongChunks { peer: culprit, share, chunks }));
+        }
+        if !is_here {
+            failed += 1;
+            continue;
+        }
+        batch.insert(index);
+        batch_bytes += geometry.sealed_len(index) as u64;
+        if batch_bytes >= COPY_BATCH_BYTES {
+            keep(
+                peer,
+                &manifest,
+                &terms,
+                std::mem::replace(&mut batch, ChunkSet::empty(geometry.chunk_count())),
+            )
+            .await?;
+            batch_bytes = 0;
+        }
+    }
+    if !batch.is_empty() || geometry.chunk_count() == 0 {
+        keep(peer, &manifest, &terms, batch).await?;
+    }
+    if failed > 0 { Err(CopyError::Missing(failed)) } else { Ok(()) }
+}
+
+/// Manifest and terms: those that are here, or the first that a source has and that the share's key signed.
+async fn share_to_copy(
+    peer: &Arc<Peer>,
+    share: ShareId,
+    sources: &[PeerClient],
+    grant: &str,
+) -> Result<(Manifest, SignedTerms), CopyError> {
+    if let Some(held) = peer.storage.shares.get(share) {
+        let storage = Arc::clone(peer);
+        if let Ok(manifest) = blocking(move || storage.storage.shares.manifest(share)).await {
+            return Ok((manifest, held.terms));
+        }
+    }
+    for source in sources {
+        let Ok(answer) = source.manifest_for_copy(share, grant).await else { continue };
+        let terms = SignedTerms::verify(&answer.terms, share);
+        let manifest = blocking(move || Manifest::decode(answer.manifest.0, share)).await;
+        if let (Ok(manifest), Ok(terms)) = (manifest, terms) {
+            return Ok((manifest, terms));
+        }
+        tracing::warn!(%share, source = source.name(), "a peer has a manifest that the share's key did not sign");
+    }
+    Err(CopyError::NoManifest)
+}
+
+async fn holdings(share: ShareId, clients: Vec<PeerClient>, grant: &str) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for peer in clients {
+        if let Ok(held) = peer.holding_for_copy(share, grant).await {
+            sources.push(Source { peer, chunks: held.chunks });
+        }
+    }
+    sources
+}
+
+/// Tries the sources in turn, each chunk beginning with another one.
+async fn fetch(
+    peer: &Arc<Peer>,
+    manifest: &Arc<Manifest>,
+    sources: &Arc<Vec<Source>>,
+    index: ChunkIndex,
+) -> Attempt {
+    let (id, sealed_len) = (manifest.chunk(index), manifest.geometry().sealed_len(index));
+    let mut attempt = Attempt { index, is_here: false, wrong: Vec::new() };
+    peer.copy_rate.admit(sealed_len as u64).await;
+    let holders: Vec<&Source> = sources.iter().filter(|source| source.chunks.contains(index)).collect();
+    for turn in 0..holders.len() {
+        let source = &holders[(index.get() as usize + turn) % holders.len()].peer;
+        let sealed = match source.get_chunk(id, sealed_len).await {
+            Ok(ChunkAnswer::Sealed(sealed)) => sealed,
+            Ok(ChunkAnswer::Wrong) => {
+                attempt.wrong.push(source.id());
+                continue;
+            }
+            Ok(ChunkAnswer::Missing) | Err(_) => continue,
+        };
+        match store(peer, manifest.share(), id, sealed).await {
+            Ok(()) => {
+                peer.metrics.chunks_copied.inc();
+                attempt.is_here = true;
+                break;
+            }
+            Err(refusal) if refusal.0.kind == ProblemKind::HashMismatch => attempt.wrong.push(source.id()),
+            Err(refusal) => {
+                tracing::error!(%id, detail = refusal.0.detail, "cannot keep a copied chunk");
+                break;
+            }
+        }
+    }
+    attempt
+}
+
+/// Writes a chunk, which stays only if it hashes to its id.
+async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Vec<u8>) -> Result<(), Refusal> {
+    let peer = Arc::clone(peer);
+    blocking(move || {
+        let disk = |error: std::io::Error| super::storage::disk_refusal(&error);
+        let mut arriving = peer.storage.chunks.begin().map_err(disk)?;
+        arriving.write(&sealed).map_err(disk)?;
+        peer.storage.put(share, id, sealed.len() as u64, arriving).map(drop)
+    })
+    .await
+}
+
+/// Makes a part of a copy lasting, and reports it.
+async fn keep(
+    peer: &Arc<Peer>,
+    manifest: &Arc<Manifest>,
+    terms: &SignedTerms,
+    chunks: ChunkSet,
+) -> Result<(), CopyError> {
+    let (storage, manifest, terms, kept) =
+        (Arc::clone(peer), Arc::clone(manifest), terms.clone(), chunks.clone());
+    let share = manifest.share();
+    let missing = blocking(move || storage.storage.keep_copied(&manifest, terms, &kept)).await;
+    let missing = missing.map_err(CopyError::Refused)?;
+    if !missing.is_empty() {
+        return Err(CopyError::Missing(missing.len()));
+    }
+    tracing::info!(%share, chunks = chunks.len(), "chunks copied");
+    peer.findings.note(Finding::Copied(ShareChunks { share, chunks }));
+    Ok(())
+}

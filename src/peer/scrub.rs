@@ -1,0 +1,139 @@
+//! Reads everything that is held here again, a little at a time, and reports what has rotted.
+//!
+//! A pass goes through the chunks in the order of their ids, in 256 steps by the first byte. The next step, and
+//! when it is due, are in `DATA/store/scrub`: a restart goes on where the pass was.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use swarmdrop_core::id::ChunkId;
+use tokio_util::sync::CancellationToken;
+
+use super::Peer;
+use super::findings::Finding;
+use super::throttle::Throttle;
+use crate::clock;
+use crate::durable;
+use crate::task::blocking;
+
+const STEPS: u64 = 256;
+
+/// What a scrub has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scrub {
+    /// Chunks that were read.
+    pub chunks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Chunks that were damaged, and set aside.
+    pub damaged: u64,
+}
+
+/// Where a pass is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    /// The first byte of the chunks that come next.
+    step: u8,
+    /// When they are due: milliseconds since the Unix epoch.
+    due_ms: u64,
+}
+
+impl Position {
+    fn read(path: &Path, every: Duration) -> Self {
+        let read = || serde_json::from_slice(&std::fs::read(path).ok()?).ok();
+        read().unwrap_or(Self { step: 0, due_ms: clock::ms_from_now(every / 256) })
+    }
+
+    /// How long to wait; never longer than one step takes, whatever was done to the clock.
+    fn wait(self, every: Duration) -> Duration {
+        Duration::from_millis(self.due_ms.saturating_sub(clock::now_ms())).min(every / 256)
+    }
+}
+
+/// Scrubs in passes that take `every`, until told to stop.
+pub(super) async fn keep_scrubbing(peer: Arc<Peer>, every: Duration, path: PathBuf, stop: CancellationToken) {
+    let scrubbing = async {
+        loop {
+            let position = Position::read(&path, every);
+            tokio::time::sleep(position.wait(every)).await;
+            match pass(&peer, u64::from(position.step)..u64::from(position.step) + 1).await {
+                Ok(scrub) if scrub.damaged > 0 => tracing::warn!(?scrub, "scrub found damaged chunks"),
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "cannot scrub"),
+            }
+            let next =
+                Position { step: position.step.wrapping_add(1), due_ms: clock::ms_from_now(every / 256) };
+            let json = serde_json::to_vec(&next).expect("a position has string keys");
+            let path = path.clone();
+            if let Err(error) = blocking(move || durable::persist(&path, &json)).await {
+                tracing::error!(%error, "cannot note where the scrub is");
+                tokio::time::sleep(every / 256).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = scrubbing => {}
+    }
+}
+
+/// Reads everything again, now.
+pub(super) async fn pass_now(peer: &Arc<Peer>) -> io::Result<Scrub> {
+    pass(peer, 0..STEPS).await
+}
+
+/// Reads the chunks of these steps again.
+async fn pass(peer: &Arc<Peer>, steps: std::ops::Range<u64>) -> io::Result<Scrub> {
+    let mut scrub = Scrub::default();
+    let first = |step: u64| u8::try_from(step).ok();
+    // The last id before the first step, so that the search begins with it.
+    let mut after = first(steps.start).and_then(|step| step.checked_sub(1)).map(|before| {
+        let mut bytes = [255; 32];
+        bytes[0] = before;
+        ChunkId::from_bytes(bytes)
+    });
+    loop {
+        let storage = Arc::clone(peer);
+        let Some(scrubbed) = blocking(move || storage.storage.scrub_next(after)).await? else { break };
+        if u64::from(scrubbed.id.as_bytes()[0]) >= steps.end {
+            break;
+        }
+        after = Some(scrubbed.id);
+        scrub.chunks += 1;
+        scrub.bytes += scrubbed.bytes;
+        peer.metrics.chunks_scrubbed.inc();
+        if !scrubbed.lost.is_empty() {
+            scrub.damaged += 1;
+            peer.metrics.chunks_damaged.inc();
+        }
+        scrubbed.lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
+        peer.scrub_rate.admit(scrubbed.bytes).await;
+    }
+    Ok(scrub)
+}
+
+/// The rate of scrubs.
+pub(super) fn rate() -> Throttle {
+    Throttle::new(swarmdrop_core::limits::SCRUB_BYTES_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_goes_on_after_a_restart_and_never_waits_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, every) = (folder.path().join("scrub"), Duration::from_secs(256 * 60));
+        let first = Position::read(&path, every);
+        assert_eq!(first.step, 0);
+        let later = Position { step: 7, due_ms: clock::now_ms() + 999_999_999 };
+        durable::persist(&path, &serde_json::to_vec(&later).unwrap()).unwrap();
+        assert_eq!(Position::read(&path, every), later);
+        assert_eq!(later.wait(every), Duration::from_secs(60), "the clock was set back");
+        assert_eq!(Position { step: 7, due_ms: 0 }.wait(every), Duration::ZERO);
+    }
+}

@@ -1,0 +1,53 @@
+//! Keeps background work at a number of bytes a second, so that those who wait for an answer have the rest.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// A rate that work keeps to. Work of a size is admitted when all before it would be done at that rate.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    bytes_per_second: u64,
+    free_at: Mutex<Instant>,
+}
+
+impl Throttle {
+    /// At most this many bytes a second; at least one.
+    pub(super) fn new(bytes_per_second: u64) -> Self {
+        Self { bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until work on so many bytes may begin.
+    pub(super) async fn admit(&self, bytes: u64) {
+        let micros = u128::from(bytes) * 1_000_000 / u128::from(self.bytes_per_second);
+        let takes = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        let begins = {
+            let mut free_at = self.free_at.lock();
+            let begins = (*free_at).max(Instant::now());
+            *free_at = begins + takes;
+            begins
+        };
+        tokio::time::sleep_until(begins).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_keeps_to_its_rate() {
+        let (throttle, start) = (Throttle::new(1000), Instant::now());
+        for _ in 0..10 {
+            throttle.admit(500).await;
+        }
+        assert_eq!(start.elapsed().as_millis(), 4500, "the first begins at once");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let later = Instant::now();
+        throttle.admit(500).await;
+        assert_eq!(later.elapsed().as_millis(), 0, "what was not used is not owed");
+        throttle.admit(1).await;
+        assert_eq!(later.elapsed().as_millis(), 500);
+    }
+}

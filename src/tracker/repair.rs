@@ -1,0 +1,341 @@
+//! The tracker's part in repair: looks at shares whose standing may have changed, orders copies of what is
+//! short, and has surplus dropped. What is to be done is decided in [`swarmdrop_core::repair`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use swarmdrop_core::api::{CopyTask, ShareChunks, SwarmHealth, Task};
+use swarmdrop_core::grant::{Grant, Operation};
+use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::placement::Candidate;
+use swarmdrop_core::registry::Rules;
+use swarmdrop_core::repair::{Condition, Health, Order, Patience, Repairs, ShareView, Standing, assess};
+use swarmdrop_core::terms::SignedTerms;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Tracker;
+use super::peers::address;
+use super::store::StoreError;
+use crate::clock;
+
+/// Rounds do not follow each other faster than this part of a heartbeat.
+const ROUNDS_PER_HEARTBEAT: u32 = 10;
+
+/// What the tracker knows about the health of its shares. All of it is made anew after a restart.
+pub(super) struct Repairer {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+struct State {
+    repairs: Repairs,
+    /// Shares to look at: something about them has changed.
+    dirty: BTreeSet<ShareId>,
+    /// Up to where all shares were looked at since the start; `None` when all were.
+    scanned: Option<Option<ShareId>>,
+    /// Shares that are not as they should be, and what was found.
+    watched: BTreeMap<ShareId, Watched>,
+    /// How the replicas of each peer were counted in the last round.
+    standings: BTreeMap<PeerId, Standing>,
+    paused: bool,
+}
+
+#[derive(Clone)]
+struct Watched {
+    health: Health,
+    /// Peers that are being emptied and hold a part of the share.
+    leaving: Vec<PeerId>,
+}
+
+impl Repairer {
+    /// Has not looked at anything yet. `holders` are the peers that hold chunks, registered or not.
+    pub(super) fn new(rules: Rules, holders: Vec<PeerId>) -> Self {
+        let patience = Patience {
+            order: rules.dead_after * 2,
+            refusal: rules.dead_after,
+            surplus: rules.dead_after * PATIENCE_WINDOWS,
+        };
+        let state = State {
+            repairs: Repairs::new(patience),
+            dirty: BTreeSet::new(),
+            scanned: Some(None),
+            watched: BTreeMap::new(),
+            standings: holders.into_iter().map(|peer| (peer, Standing::Unsure)).collect(),
+            paused: false,
+        };
+        Self { state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// Notes that something about these shares has changed.
+    pub(super) fn changed(&self, shares: impl IntoIterator<Item = ShareId>) {
+        self.state.lock().dirty.extend(shares);
+        self.wake.notify_one();
+    }
+
+    /// Notes that a peer copied chunks of a share.
+    pub(super) fn copied(&self, peer: PeerId, copied: &ShareChunks, now_ms: u64) {
+        self.state.lock().repairs.copied(peer, copied.share, &copied.chunks, now_ms);
+        self.changed([copied.share]);
+    }
+
+    /// Notes that a peer could not copy what it was asked for.
+    pub(super) fn failed(&self, peer: PeerId, share: ShareId, now_ms: u64) {
+        self.state.lock().repairs.failed(peer, share, now_ms);
+        self.changed([share]);
+    }
+
+    /// Notes that a peer let go of surplus, or that what it holds was heard anew.
+    pub(super) fn dropped(&self, peer: PeerId, share: ShareId) {
+        self.state.lock().repairs.dropped(peer, share);
+        self.changed([share]);
+    }
+
+    /// Notes that a peer has told all that it holds.
+    pub(super) fn heard_inventory(&self, peer: PeerId) {
+        let mut state = self.state.lock();
+        let drops: Vec<ShareId> = state.repairs.drops_of(peer).map(|(share, _)| share).collect();
+        drops.into_iter().for_each(|share| state.repairs.dropped(peer, share));
+    }
+
+    /// How all shares stand, of which there are so many.
+    pub(super) fn health(&self, shares: u64) -> SwarmHealth {
+        let state = self.state.lock();
+        let count = |condition| {
+            state.watched.values().filter(|watched| watched.health.condition() == condition).count() as u64
+        };
+        SwarmHealth {
+            shares,
+            weakened: count(Condition::Weakened),
+            endangered: count(Condition::Endangered),
+            unavailable: count(Condition::Unavailable),
+            lost: count(Condition::Lost),
+            copies: state.repairs.len() as u64,
+            paused: state.paused,
+            complete: state.scanned.is_none() && state.dirty.is_empty(),
+        }
+    }
+
+    /// How many shares still need what a peer holds that is being emptied. What was not looked at yet counts.
+    pub(super) fn still_needed(&self, peer: PeerId) -> u64 {
+        let state = self.state.lock();
+        let needs = |watched: &&Watched| watched.health.short > 0 && watched.leaving.contains(&peer);
+        let unseen = state.dirty.len() + usize::from(state.scanned.is_some());
+        let unheard = usize::from(state.standings.get(&peer).is_some_and(|s| *s != Standing::Leaving));
+        (state.watched.values().filter(needs).count() + unseen + unheard) as u64
+    }
+}
+
+/// Repairs in rounds, one with every heartbeat and sooner when something has changed, until told to stop.
+pub(super) async fn keep_repairing(
+    tracker: std::sync::Arc<Tracker>,
+    every: Duration,
+    stop: CancellationToken,
+) {
+    let rounds = async {
+        loop {
+            if let Err(error) = tracker.repair_round().await {
+                tracing::error!(%error, "cannot look after the shares");
+            }
+            tokio::time::sleep(every / ROUNDS_PER_HEARTBEAT).await;
+            let _ = tokio::time::timeout(every, tracker.repairer.wake.notified()).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = rounds => {}
+    }
+}
+
+impl Tracker {
+    /// Looks at the shares about which something has changed, then plans for those in need, the most endangered
+    /// first.
+    pub(super) async fn repair_round(&self) -> Result<(), StoreError> {
+        let now_ms = self.now_ms();
+        let (candidates, suspicion) = {
+            let registry = self.registry.lock();
+            (registry.candidates(now_ms), registry.suspects_own_network(now_ms))
+        };
+        self.note_suspicion(suspicion);
+        self.repairer.state.lock().repairs.tidy(&candidates, now_ms);
+        self.note_standings(now_ms).await?;
+        self.scan_on().await?;
+        let dirty: Vec<ShareId> = {
+            let mut state = self.repairer.state.lock();
+            let first: Vec<ShareId> = state.dirty.iter().take(REPAIR_SHARES_MAX).copied().collect();
+            first.iter().for_each(|share| {
+                state.dirty.remove(share);
+            });
+            first
+        };
+        for share in dirty {
+            self.look_at(share, now_ms).await?;
+        }
+        for share in self.most_endangered() {
+            if let Some(view) = self.look_at(share, now_ms).await?
+                && !suspicion
+            {
+                self.plan(&view, &candidates, now_ms);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_suspicion(&self, suspicion: bool) {
+        let mut state = self.repairer.state.lock();
+        match (state.paused, suspicion) {
+            (false, true) => tracing::warn!(
+                "more than a third of the peers vanished at once: nothing is copied until they are back, or \
+                 stay away for long"
+            ),
+            (true, false) => tracing::info!("repair goes on"),
+            _ => {}
+        }
+        state.paused = suspicion;
+    }
+
+    /// Marks the shares of every peer whose replicas count otherwise than before.
+    async fn note_standings(&self, now_ms: u64) -> Result<(), StoreError> {
+        let changed: Vec<(PeerId, Standing)> = {
+            let (registry, mut state) = (self.registry.lock(), self.repairer.state.lock());
+            for (peer, _) in registry.peers(now_ms) {
+                state.standings.entry(peer.registration.id).or_insert(Standing::Unsure);
+            }
+            let now =
+                state.standings.iter().map(|(&peer, &was)| (peer, was, registry.standing(peer, now_ms)));
+            now.filter(|(_, was, is)| was != is).map(|(peer, _, is)| (peer, is)).collect()
+        };
+        for (peer, standing) in changed {
+            let shares = self.store.shares_of(peer).await?;
+            let mut state = self.repairer.state.lock();
+            state.dirty.extend(shares);
+            state.standings.insert(peer, standing);
+        }
+        Ok(())
+    }
+
+    /// Marks the next shares, until all were looked at since the start.
+    async fn scan_on(&self) -> Result<(), StoreError> {
+        let Some(after) = self.repairer.state.lock().scanned else { return Ok(()) };
+        let shares = self.store.shares_after(after, REPAIR_SHARES_MAX).await?;
+        let mut state = self.repairer.state.lock();
+        state.scanned = shares.last().map(|&last| Some(last));
+        state.dirty.extend(shares);
+        Ok(())
+    }
+
+    fn most_endangered(&self) -> Vec<ShareId> {
+        let state = self.repairer.state.lock();
+        let mut shares: Vec<_> = state.watched.iter().map(|(share, w)| (w.health, *share)).collect();
+        shares.sort_by_key(|(health, share)| {
+            // What nobody can copy from does not keep others waiting.
+            let hopeless = health.fewest == 0 && health.short == health.away + health.lost;
+            (hopeless, health.short == 0, health.fewest, *share)
+        });
+        shares.into_iter().map(|(_, share)| share).take(REPAIR_SHARES_MAX).collect()
+    }
+
+    /// Looks at a share and notes how it stands.
+    async fn look_at(&self, share: ShareId, now_ms: u64) -> Result<Option<ShareView>, StoreError> {
+        let view = self.view(share, now_ms).await?;
+        let mut state = self.repairer.state.lock();
+        let Some(view) = view else {
+            state.watched.remove(&share);
+            state.repairs.forget(share);
+            return Ok(None);
+        };
+        let health = assess(&view);
+        let before = state.watched.get(&share).map_or(Condition::Healthy, |before| before.health.condition());
+        report(share, before, &health);
+        let has_surplus = state.repairs.notice_surplus(&view, now_ms);
+        if health.short > 0 || health.lost > 0 || has_surplus {
+            let leaving = view.holders.iter().filter(|holder| holder.standing == Standing::Leaving);
+            let leaving = leaving.map(|holder| holder.peer.peer).collect();
+            state.watched.insert(share, Watched { health, leaving });
+        } else {
+            state.watched.remove(&share);
+        }
+        Ok(Some(view))
+    }
+
+    /// The share with its holders; `None` if it is over.
+    async fn view(&self, share: ShareId, now_ms: u64) -> Result<Option<ShareView>, StoreError> {
+        let Some(stored) = self.store.share(share).await? else { return Ok(None) };
+        let terms = SignedTerms::verify(&stored.terms, share);
+        let terms = terms.map_err(|_| StoreError::Damaged("a share's terms"))?.terms;
+        if stored.taken_down || terms.is_over(clock::now_ms()) {
+            return Ok(None);
+        }
+        let geometry = Manifest::geometry_in(&stored.manifest_head);
+        let geometry = geometry.ok_or(StoreError::Damaged("a share's manifest"))?;
+        let holders = self.store.holders(share).await?;
+        let registry = self.registry.lock();
+        let fitting =
+            holders.into_iter().filter(|(_, chunks)| chunks.chunk_count() == geometry.chunk_count());
+        let holders = fitting.map(|(peer, chunks)| registry.holder(peer, chunks, now_ms)).collect();
+        Ok(Some(ShareView { share, wanted: terms.replicas, geometry, holders }))
+    }
+
+    fn plan(&self, view: &ShareView, candidates: &[Candidate], now_ms: u64) {
+        let planned = self.repairer.state.lock().repairs.plan(view, candidates, now_ms);
+        if planned {
+            tracing::info!(share = %view.share, "copies ordered");
+            self.metrics.repairs.inc();
+        }
+    }
+
+    /// What a peer that has just beaten is to copy and to drop.
+    pub(super) fn repair_tasks(&self, peer: PeerId) -> Vec<Task> {
+        let (orders, drops): (Vec<Order>, Vec<ShareChunks>) = {
+            let state = self.repairer.state.lock();
+            let drops = state.repairs.drops_of(peer);
+            let drops = drops.map(|(share, chunks)| ShareChunks { share, chunks: chunks.clone() }).collect();
+            (state.repairs.orders_of(peer).cloned().collect(), drops)
+        };
+        let mut bytes = 0;
+        let mut fits = |chunks: &swarmdrop_core::chunk_set::ChunkSet| {
+            let first = bytes == 0;
+            bytes += chunks.to_string().len();
+            first || bytes <= INVENTORY_BYTES_MAX
+        };
+        let copies = orders.into_iter().filter(|order| fits(&order.chunks)).collect::<Vec<_>>();
+        let copies = copies.into_iter().map(|order| Task::Copy(self.copy_task(order)));
+        let drops = drops.into_iter().filter(|drop| fits(&drop.chunks)).map(Task::Drop);
+        copies.chain(drops).collect()
+    }
+
+    fn copy_task(&self, order: Order) -> CopyTask {
+        let now_ms = self.now_ms();
+        let sources = {
+            let registry = self.registry.lock();
+            let known = order.sources.iter().filter_map(|&source| registry.get(source, now_ms));
+            known.map(|(peer, _)| address(&peer.registration)).collect()
+        };
+        let issued_ms = clock::now_ms();
+        let grant = self.key.sign(&Grant {
+            share: order.share,
+            operation: Operation::Copy,
+            peers: order.sources,
+            bearer: Some(order.target),
+            budget_bytes: 0,
+            issued_ms,
+            expires_ms: issued_ms.saturating_add(Grant::life_ms(0)),
+        });
+        CopyTask { share: order.share, chunks: order.chunks, sources, grant }
+    }
+}
+
+/// Tells the operator when a share gets worse or is whole again.
+fn report(share: ShareId, before: Condition, health: &Health) {
+    let Health { wanted, fewest, short, away, lost } = *health;
+    match health.condition() {
+        now if now == before => {}
+        Condition::Healthy => tracing::info!(%share, wanted, "share is at full strength again"),
+        Condition::Lost => tracing::error!(%share, lost, away, "chunks of a share are at no known peer"),
+        Condition::Unavailable => tracing::error!(%share, away, "chunks of a share are only at absent peers"),
+        condition => tracing::warn!(%share, ?condition, wanted, fewest, short, "share is short of replicas"),
+    }
+}

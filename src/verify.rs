@@ -1,0 +1,165 @@
+//! `verify`: reads every replica of every chunk of a share, and keeps nothing. It believes nobody: what a peer
+//! says it holds counts only if the bytes come and are the right ones.
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde_json::{Value, json};
+use swarmdrop_core::api::{ComplaintRequest, SourceInfo};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::limits::PER_SOURCE_MAX;
+use swarmdrop_core::link::ShareLink;
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::name::printable;
+use swarmdrop_core::seal::access_token;
+
+use crate::client::{ChunkAnswer, PeerClient, TrackerClient};
+use crate::context::Context;
+use crate::failure::{Failure, Kind};
+use crate::get::look_up;
+use crate::progress::Stage;
+use crate::task::blocking;
+use crate::words;
+
+/// What was found at one peer.
+struct Findings {
+    name: String,
+    good: ChunkSet,
+    wrong: ChunkSet,
+    /// Why the peer could not be asked, if it could not.
+    failed: Option<String>,
+}
+
+/// What a peer served for a chunk.
+enum Served {
+    Good,
+    Wrong,
+    Missing,
+    Failed(String),
+}
+
+/// Reads every replica of a share, tells what was found, and complains about what is wrong. Fails if the share
+/// cannot be had whole, or has fewer replicas than were asked for.
+pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> {
+    let found = look_up(context, link).await?;
+    let tracker = TrackerClient::of_link(context.http.clone(), link);
+    let access = access_token(&link.secret);
+    let manifest = &found.manifest;
+    let total: u64 = found.sources.iter().map(|source| bytes_of(manifest, &source.chunks)).sum();
+    let stage = context.progress.stage("Verifying", total);
+    let mut peers = Vec::new();
+    for source in found.sources {
+        let id = source.peer.id;
+        let findings = read_all(context, manifest, source, &stage).await;
+        for index in findings.wrong.iter() {
+            let complaint = ComplaintRequest { peer: id, chunk: index.get() };
+            if let Err(error) = tracker.complain(link.share, &access, &complaint).await {
+                tracing::info!(%error, "the tracker did not take a complaint");
+            }
+        }
+        peers.push(findings);
+    }
+    drop(stage);
+    let wanted = u32::from(found.terms.replicas);
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let good = |index| number(peers.iter().filter(|peer| peer.good.contains(index)).count());
+    let replicas: Vec<u32> = manifest.geometry().indices().map(good).collect();
+    let reached = number(peers.iter().filter(|peer| peer.failed.is_none()).count());
+    let least = replicas.iter().copied().min().unwrap_or(reached);
+    let short = replicas.iter().filter(|&&n| n < wanted).count() as u64;
+    tell(context, manifest, &peers, least, short, wanted);
+    if least == 0 {
+        return Err(Failure::new(
+            Kind::Integrity,
+            "the share cannot be had whole now: some chunk has no good copy",
+        )
+        .next("Try again when more peers are there, or ask the sender to share it again."));
+    }
+    if least < wanted {
+        let what = format!("{} short of {wanted} good copies", words::count(short, "chunk"));
+        return Err(Failure::new(Kind::Partial, what).next(
+            "The swarm makes new copies when it finds out; \
+            `swarmdrop inspect LINK` shows how far it is.",
+        ));
+    }
+    Ok(())
+}
+
+fn bytes_of(manifest: &Manifest, chunks: &ChunkSet) -> u64 {
+    let held = chunks.iter().filter(|index| index.get() < manifest.geometry().chunk_count());
+    held.map(|index| manifest.geometry().sealed_len(index) as u64).sum()
+}
+
+/// Reads what a peer is said to hold.
+async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, stage: &Stage) -> Findings {
+    let chunk_count = manifest.geometry().chunk_count();
+    let none = || ChunkSet::empty(chunk_count);
+    let name = printable(&source.peer.name);
+    let mut findings = Findings { name, good: none(), wrong: none(), failed: None };
+    if source.chunks.chunk_count() != chunk_count {
+        findings.failed = Some("it is said to hold chunks of another share".into());
+        return findings;
+    }
+    stage.note(format!("at {}", findings.name));
+    let peer = PeerClient::new(context.http.clone(), source.peer);
+    if chunk_count == 0 {
+        findings.failed = peer.health().await.err().map(|error| error.to_string());
+    }
+    let reads: Vec<_> = source.chunks.iter().map(|index| read(&peer, manifest, index)).collect();
+    let at_once = PER_SOURCE_MAX.min(manifest.geometry().chunk_size().window());
+    let mut reads = stream::iter(reads).buffer_unordered(at_once);
+    while let Some((index, served)) = reads.next().await {
+        stage.advance(manifest.geometry().sealed_len(index) as u64);
+        match served {
+            Served::Good => findings.good.insert(index),
+            Served::Wrong => findings.wrong.insert(index),
+            Served::Missing => {}
+            Served::Failed(why) => {
+                findings.failed = Some(why);
+                break;
+            }
+        }
+    }
+    findings
+}
+
+async fn read(peer: &PeerClient, manifest: &Manifest, index: ChunkIndex) -> (ChunkIndex, Served) {
+    let id = manifest.chunk(index);
+    let served = match peer.get_chunk(id, manifest.geometry().sealed_len(index)).await {
+        Ok(ChunkAnswer::Sealed(sealed)) => {
+            let is_good = blocking(move || ChunkId::of(&sealed) == id).await;
+            if is_good { Served::Good } else { Served::Wrong }
+        }
+        Ok(ChunkAnswer::Wrong) => Served::Wrong,
+        Ok(ChunkAnswer::Missing) => Served::Missing,
+        Err(error) => Served::Failed(error.to_string()),
+    };
+    (index, served)
+}
+
+fn tell(context: &Context, manifest: &Manifest, peers: &[Findings], least: u32, short: u64, wanted: u32) {
+    let chunk_count = manifest.geometry().chunk_count();
+    if context.progress.is_json() {
+        let peer = |peer: &Findings| -> Value {
+            let wrong: Vec<u32> = peer.wrong.iter().map(ChunkIndex::get).collect();
+            json!({ "name": peer.name, "good": peer.good.len(), "wrong": wrong, "failed": peer.failed })
+        };
+        context.progress.document(&json!({
+            "share": manifest.share(), "chunk_count": chunk_count, "replicas_wanted": wanted,
+            "replicas_least": least, "chunks_short": short, "peers": peers.iter().map(peer).collect::<Vec<_>>(),
+        }));
+        return;
+    }
+    for peer in peers {
+        let wrong = match peer.wrong.len() {
+            0 => String::new(),
+            n => format!(", {} damaged", words::count(u64::from(n), "chunk")),
+        };
+        let failed =
+            peer.failed.as_ref().map(|why| format!(", then: {}", printable(why))).unwrap_or_default();
+        let line = format!("{}: {} of {chunk_count} good{wrong}{failed}", peer.name, peer.good.len());
+        context.progress.result(&line);
+    }
+    context.progress.result(&words::health(least, wanted, short));
+}
