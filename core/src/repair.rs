@@ -4,7 +4,7 @@
 //! after its grace; one that comes back counts again, and what was copied in the meantime is dropped only
 //! when the surplus has lasted, so that a peer that comes and goes moves nothing twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -364,12 +364,11 @@ impl Repairs {
         }
     }
 
-    /// Takes orders back that make no progress, or whose peer is no candidate any more.
-    pub fn tidy(&mut self, candidates: &[Candidate], now_ms: u64) {
-        let able: BTreeSet<PeerId> = candidates.iter().map(|candidate| candidate.peer).collect();
+    /// Takes orders back that make no progress, or whose peer is not there any more.
+    pub fn tidy(&mut self, is_there: impl Fn(PeerId) -> bool, now_ms: u64) {
         let patience_ms = millis(self.patience.order);
         let stalled = self.running.iter().filter(|((target, _), running)| {
-            !able.contains(target) || now_ms.saturating_sub(running.touched_ms) >= patience_ms
+            !is_there(*target) || now_ms.saturating_sub(running.touched_ms) >= patience_ms
         });
         let stalled: Vec<_> = stalled.map(|(key, _)| *key).collect();
         stalled.into_iter().for_each(|(target, share)| self.failed(target, share, now_ms));
@@ -560,12 +559,12 @@ mod tests {
         repairs.plan(&view, &both, 1);
         let second = only_order(&repairs).target;
         assert_ne!(first, second);
-        repairs.tidy(&both, 600_001);
+        repairs.tidy(|_| true, 600_001);
         assert!(repairs.is_empty(), "it made no progress");
         repairs.plan(&view, &both, 600_001);
         assert_eq!(only_order(&repairs).target, first, "its refusal is over");
-        repairs.tidy(&candidates(&[9]), 600_002);
-        assert!(repairs.is_empty(), "it is no candidate any more");
+        repairs.tidy(|peer| peer != first, 600_002);
+        assert!(repairs.is_empty(), "it is not there any more");
     }
 
     #[test]

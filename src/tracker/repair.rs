@@ -160,7 +160,12 @@ impl Tracker {
             (registry.candidates(now_ms), registry.suspects_own_network(now_ms))
         };
         self.note_suspicion(suspicion);
-        self.repairer.state.lock().repairs.tidy(&candidates, now_ms);
+        {
+            let (registry, mut state) = (self.registry.lock(), self.repairer.state.lock());
+            let is_there =
+                |peer| matches!(registry.standing(peer, now_ms), Standing::Sure | Standing::Unsure);
+            state.repairs.tidy(is_there, now_ms);
+        }
         self.note_standings(now_ms).await?;
         self.scan_on().await?;
         let dirty: Vec<ShareId> = {

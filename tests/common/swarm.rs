@@ -63,7 +63,13 @@ impl Server {
 }
 
 impl Drop for Server {
+    #[expect(clippy::print_stdout, reason = "it is shown with a test that failed")]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let start = log.len().saturating_sub(4000);
+            println!("== {}\n{}", self.ready, log.get(start..).unwrap_or(&log));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
