@@ -9,6 +9,10 @@ use time::OffsetDateTime;
 /// Milliseconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(told) = simulated::told() {
+        return told.wall_ms;
+    }
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
@@ -16,6 +20,10 @@ pub fn now_ms() -> u64 {
 /// Milliseconds that have passed since some moment, whatever was done to the wall clock. Time that the
 /// machine slept counts where the system tells it.
 pub fn uptime_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(told) = simulated::told() {
+        return told.uptime_ms;
+    }
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]
@@ -24,18 +32,70 @@ pub fn uptime_ms() -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
+/// Milliseconds for which this process and its machine have been awake, counted from some moment: others cannot be
+/// heard while it sleeps, so that silence is measured by it.
+pub fn awake_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(told) = simulated::told() {
+        return told.uptime_ms;
+    }
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// The clocks as a simulation tells them to the thread that it runs on.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+
+    /// What the clocks show.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Told {
+        pub(crate) wall_ms: u64,
+        pub(crate) uptime_ms: u64,
+    }
+
+    thread_local! {
+        static TOLD: Cell<Option<Told>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn told() -> Option<Told> {
+        TOLD.get()
+    }
+
+    /// Sets the clocks of this thread.
+    pub(crate) fn tell(told: Told) {
+        TOLD.set(Some(told));
+    }
+}
+
 /// Watches whether the wall clock goes as fast as time does. Somebody may set it, to the past or the future:
-/// then what is over by it may not be over.
+/// then what is over by it may not be over. A clock that is set right again is believed at once, one that goes
+/// on from another time after a day.
 #[derive(Debug, Default)]
 pub struct Watch {
-    state: Mutex<Option<Pace>>,
+    state: Mutex<Option<Line>>,
+}
+
+/// A moment by both clocks, from which the wall clock goes on as time does.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    wall_ms: u64,
+    uptime_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Pace {
-    wall_ms: u64,
-    uptime_ms: u64,
-    jumped_ms: Option<u64>,
+struct Line {
+    good: Moment,
+    /// Since when the wall clock goes on from another time.
+    other: Option<Moment>,
+}
+
+impl Moment {
+    fn leads_to(self, now: Self) -> bool {
+        let expected = self.wall_ms.saturating_add(now.uptime_ms.saturating_sub(self.uptime_ms));
+        expected.abs_diff(now.wall_ms) <= millis(CLOCK_JUMP)
+    }
 }
 
 impl Watch {
@@ -44,16 +104,26 @@ impl Watch {
         self.is_steady_at(now_ms(), uptime_ms())
     }
 
+    /// Believes the wall clock as it is: somebody else says that it is right.
+    pub fn believe(&self) {
+        let good = Moment { wall_ms: now_ms(), uptime_ms: uptime_ms() };
+        *self.state.lock() = Some(Line { good, other: None });
+    }
+
     fn is_steady_at(&self, wall_ms: u64, uptime_ms: u64) -> bool {
+        let now = Moment { wall_ms, uptime_ms };
         let mut state = self.state.lock();
-        let before = state.unwrap_or(Pace { wall_ms, uptime_ms, jumped_ms: None });
-        let expected = before.wall_ms.saturating_add(uptime_ms.saturating_sub(before.uptime_ms));
-        let jumped = expected.abs_diff(wall_ms) > millis(CLOCK_JUMP);
-        let jumped_ms = if jumped { Some(uptime_ms) } else { before.jumped_ms };
-        let jumped_ms = jumped_ms.filter(|at| uptime_ms.saturating_sub(*at) < millis(CLOCK_SETTLES));
+        let line = state.unwrap_or(Line { good: now, other: None });
+        let settled = |other: &Moment| uptime_ms.saturating_sub(other.uptime_ms) >= millis(CLOCK_SETTLES);
+        let other = line.other.filter(|other| other.leads_to(now));
+        let is_steady = line.good.leads_to(now) || other.is_some_and(|other| settled(&other));
         // A clock that is slewed is not compared with a moment long ago.
-        *state = Some(Pace { wall_ms, uptime_ms, jumped_ms });
-        jumped_ms.is_none()
+        *state = Some(if is_steady {
+            Line { good: now, other: None }
+        } else {
+            Line { good: line.good, other: Some(other.unwrap_or(now)) }
+        });
+        is_steady
     }
 }
 
@@ -92,6 +162,8 @@ mod tests {
             assert!(!watch.is_steady_at(jump + 11 * HOUR_MS, 11 * HOUR_MS));
             assert!(!watch.is_steady_at(jump + 12 * HOUR_MS, 12 * HOUR_MS));
             assert!(watch.is_steady_at(jump + 35 * HOUR_MS, 35 * HOUR_MS), "a day later");
+            assert!(!watch.is_steady_at(NOW_MS + 36 * HOUR_MS, 36 * HOUR_MS));
+            assert!(watch.is_steady_at(jump + 37 * HOUR_MS, 37 * HOUR_MS), "set right again");
         }
     }
 

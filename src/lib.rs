@@ -37,3 +37,6 @@ pub mod commands;
 pub mod demo;
 pub mod local;
 pub mod operate;
+
+#[cfg(test)]
+mod simulation;

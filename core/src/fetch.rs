@@ -59,7 +59,8 @@ pub enum Standing {
     Good,
     /// Dropped: it kept failing or could not be reached.
     Unreachable,
-    /// Dropped: it served a wrong chunk.
+    /// It served a wrong chunk: it is asked only for what no good source has, and for each such chunk until it
+    /// serves that wrong, too.
     Wrong,
 }
 
@@ -156,6 +157,9 @@ impl Fetch {
             }
             Event::Wrong(peer, index) => {
                 self.landed(peer, index);
+                if let Some(holds) = self.sources.get_mut(&peer).and_then(|s| s.holds.as_mut()) {
+                    holds.remove(index);
+                }
                 self.drop_source(peer, Standing::Wrong);
             }
             Event::Failed(peer, index) => {
@@ -182,7 +186,15 @@ impl Fetch {
             return None;
         }
         let limit = self.bounds.ahead.map_or(u32::MAX, |ahead| self.base.saturating_add(ahead.max(1)));
-        let free = self.sources.iter().filter(|(_, s)| s.is_good() && s.in_flight < self.bounds.per_source);
+        let may_have = |s: &Source| {
+            let holds_some = |holds: &ChunkSet| {
+                self.wanted.first_common(holds, self.base).is_some_and(|index| index.get() < limit)
+            };
+            s.is_good() && s.holds.as_ref().is_none_or(holds_some)
+        };
+        let standing = if self.sources.values().any(may_have) { Standing::Good } else { Standing::Wrong };
+        let free = self.sources.iter().filter(|(_, s)| s.standing == standing);
+        let free = free.filter(|(_, s)| s.in_flight < self.bounds.per_source);
         let with_chunk = free.filter_map(|(&peer, source)| {
             let index = self.wanted.first_common(source.holds.as_ref()?, self.base)?;
             (index.get() < limit).then_some((source.in_flight, source.failures, index, peer))
@@ -214,7 +226,8 @@ impl Fetch {
     }
 
     fn drop_source(&mut self, peer: PeerId, standing: Standing) {
-        if let Some(source) = self.sources.get_mut(&peer).filter(|source| source.is_good()) {
+        let Some(source) = self.sources.get_mut(&peer) else { return };
+        if source.is_good() || standing == Standing::Unreachable {
             source.standing = standing;
         }
     }
@@ -254,6 +267,26 @@ mod tests {
             _ => None,
         });
         gets.collect()
+    }
+
+    #[test]
+    fn two_sources_that_each_spoiled_another_chunk_still_have_it_all_between_them() {
+        let mut fetch = fetch(4, &[1, 2]);
+        let mut served = Vec::new();
+        loop {
+            match fetch.next() {
+                Some(Action::Get(source, index)) => {
+                    let spoiled = u32::from(source.as_bytes()[0]) - 1 == index.get();
+                    served.push((source, index, spoiled));
+                    let event = if spoiled { Event::Wrong } else { Event::Got };
+                    fetch.handle(event(source, index));
+                }
+                Some(Action::Finish) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        let spoiled = served.iter().filter(|(.., spoiled)| *spoiled).count();
+        assert!((1..=2).contains(&spoiled), "no chunk is asked of a source that spoiled it: {served:?}");
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! or spoiled (it serves wrong bytes). An answer may be lost although the peer did the work.
 //!
 //! # What is checked after each step
-//! No chunk leaves before every peer has answered its offer; the window holds; no source is used
-//! after it served a wrong chunk; nothing is asked twice at once; a publish happens only when every
+//! No chunk leaves before every peer has answered its offer; the window holds; a source that
+//! served a wrong chunk is used only for what no good one has, and once for each chunk; nothing is asked twice at once; a publish happens only when every
 //! chunk is on as many peers as were asked for; a fetch finishes exactly if every chunk has a good,
 //! living source.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -215,7 +215,14 @@ fn simulate_fetch(seed: u64) {
                 None => break,
                 Some(fetch::Action::Ask(peer)) => work.push(Work::Ask(peer)),
                 Some(fetch::Action::Get(peer, index)) => {
-                    assert!(!wrong.contains(&peer), "seed {seed}: a wrong source is used again");
+                    assert!(!wrong.contains(&(peer, index)), "seed {seed}: asked again for what it spoiled");
+                    if wrong.iter().any(|(other, _)| *other == peer) {
+                        let good =
+                            machine.sources().filter(|(_, standing, _)| *standing == fetch::Standing::Good);
+                        let has_it =
+                            good.filter(|(other, ..)| peers[other].held.contains(&index.get())).count();
+                        assert_eq!(has_it, 0, "seed {seed}: a wrong source is used in place of a good one");
+                    }
                     assert!(!machine.done().contains(index), "seed {seed}: fetched again");
                     let twice = work.iter().any(|w| matches!(w, Work::Get(_, i) if *i == index));
                     assert!(!twice, "seed {seed}: asked twice at once");
@@ -238,7 +245,7 @@ fn complete_fetch(
     piece: &Work,
     geometry: &Geometry,
     peers: &mut BTreeMap<PeerId, ModelPeer>,
-    wrong: &mut BTreeSet<PeerId>,
+    wrong: &mut BTreeSet<(PeerId, ChunkIndex)>,
     dice: &mut Dice,
 ) -> fetch::Event {
     let (Work::Ask(id) | Work::Get(id, _)) = *piece else { unreachable!() };
@@ -250,7 +257,7 @@ fn complete_fetch(
         Work::Get(_, index) if peer.dead => fetch::Event::Failed(id, index),
         Work::Get(_, index) if !peer.held.contains(&index.get()) => fetch::Event::Missing(id, index),
         Work::Get(_, index) if peer.spoiled => {
-            wrong.insert(id);
+            wrong.insert((id, index));
             fetch::Event::Wrong(id, index)
         }
         Work::Get(_, index) => fetch::Event::Got(id, index),

@@ -10,7 +10,7 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::fetch::{Action, Bounds, Event, Fetch, Standing};
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret};
-use swarmdrop_core::limits::PER_SOURCE_MAX;
+use swarmdrop_core::limits::{COMPLAINTS_MAX, PER_SOURCE_MAX};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::ShareKeys;
 use tokio::task::JoinSet;
@@ -159,8 +159,10 @@ impl Downloader<'_> {
             Fetched::Wrong => {
                 if self.standing(peer) == Some(Standing::Good) {
                     self.progress.warn(&format!(
-                        "peer {name} served wrong bytes for chunk {index}: not used any more"
+                        "peer {name} served wrong bytes for chunk {index}: used only for what nobody else has"
                     ));
+                }
+                if self.complaints.len() < COMPLAINTS_MAX {
                     self.complaints.push(ComplaintRequest { peer, chunk: index.get() });
                 }
                 self.machine.handle(Event::Wrong(peer, index));

@@ -22,6 +22,9 @@ impl Agreement {
     pub(super) fn compare(&self, tracker_ms: Option<u64>) {
         let apart = tracker_ms.map(|tracker_ms| Duration::from_millis(tracker_ms.abs_diff(clock::now_ms())));
         let agrees = apart.is_some_and(|apart| apart <= CLOCK_JUMP);
+        if agrees {
+            self.here.believe();
+        }
         if self.agreed.swap(agrees, Ordering::Relaxed) && !agrees {
             let what = apart.map_or_else(
                 || "doubts its own clock".into(),
@@ -31,10 +34,9 @@ impl Agreement {
         }
     }
 
-    /// Whether the time may end a share. Without a tracker it may if the clock has been steady.
+    /// Whether the time may end a share: if both agreed, and the clock here has not jumped since.
     pub(super) fn is_good(&self) -> bool {
-        let is_steady = self.here.is_steady();
-        self.agreed.load(Ordering::Relaxed) && is_steady
+        self.agreed.load(Ordering::Relaxed) && self.here.is_steady()
     }
 }
 

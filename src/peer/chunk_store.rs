@@ -36,6 +36,9 @@ pub(super) struct ChunkStore {
     root: PathBuf,
     folder: File,
     index: Mutex<Index>,
+    /// What a crash would cost.
+    #[cfg(test)]
+    unsynced: Mutex<std::collections::BTreeSet<ChunkId>>,
 }
 
 #[derive(Debug, Default)]
@@ -125,7 +128,13 @@ impl ChunkStore {
             index.aside_bytes += file.metadata().map_err(failed)?.len();
         }
         let folder = File::open(root).map_err(failed)?;
-        Ok(Self { root: root.to_owned(), folder, index: Mutex::new(index) })
+        Ok(Self {
+            root: root.to_owned(),
+            folder,
+            index: Mutex::new(index),
+            #[cfg(test)]
+            unsynced: Mutex::default(),
+        })
     }
 
     /// Fails if the store's folder is gone, as when its disk was unmounted. What is not found then is not lost.
@@ -311,6 +320,8 @@ impl ChunkStore {
             return Err(PutError::HashMismatch(hash));
         }
         arriving.file.persist(self.path(&id)).map_err(|error| error.error)?;
+        #[cfg(test)]
+        self.unsynced.lock().insert(id);
         let mut index = self.index.lock();
         let before = index.chunks.insert(id, Entry { bytes: arriving.bytes, verified: true });
         index.used_bytes = index.used_bytes - before.map_or(0, |old| old.bytes) + arriving.bytes;
@@ -319,6 +330,8 @@ impl ChunkStore {
 
     /// Makes these chunks survive a crash.
     pub(super) fn settle(&self, chunks: &[ChunkId]) -> io::Result<()> {
+        #[cfg(test)]
+        self.unsynced.lock().clear();
         #[cfg(target_os = "linux")]
         {
             let _ = chunks;
@@ -333,6 +346,12 @@ impl ChunkStore {
                 .iter()
                 .try_for_each(|id| durable::sync_folder(self.path(id).parent().unwrap_or(&self.root)))
         }
+    }
+
+    /// The files that a crash of the system at this moment might leave torn, or take away.
+    #[cfg(test)]
+    pub(super) fn unsynced(&self) -> Vec<(ChunkId, PathBuf)> {
+        self.unsynced.lock().iter().map(|id| (*id, self.path(id))).collect()
     }
 
     /// Opens a chunk for reading; its length as it stands on disk.

@@ -11,6 +11,8 @@ mod inventory;
 mod metrics;
 mod scrub;
 mod share_store;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod storage;
 mod throttle;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind, ShareChunks};
@@ -55,7 +55,7 @@ pub(super) struct Scrubbed {
 struct Upload {
     reserved_bytes: u64,
     arrived: HashSet<ChunkId>,
-    touched: Instant,
+    touched_ms: u64,
 }
 
 impl Storage {
@@ -137,7 +137,7 @@ impl Storage {
             let detail = format!("{needed} bytes are needed, {free} are free");
             return Err(Refusal::new(ProblemKind::NoSpace, detail));
         }
-        let upload = Upload { reserved_bytes: needed, arrived, touched: Instant::now() };
+        let upload = Upload { reserved_bytes: needed, arrived, touched_ms: clock::awake_ms() };
         self.uploads.lock().insert(share, upload);
         Ok(held)
     }
@@ -184,7 +184,7 @@ impl Storage {
         let upload = uploads
             .get_mut(&share)
             .ok_or_else(|| Refusal::new(ProblemKind::Conflict, "the share was not offered here first"))?;
-        upload.touched = Instant::now();
+        upload.touched_ms = clock::awake_ms();
         if upload.arrived.contains(&id) {
             return Ok(false);
         }
@@ -371,7 +371,9 @@ impl Storage {
     /// Drops what is over: promises that nobody took up and, if the clock is to be believed, shares by their
     /// terms.
     pub(super) fn expire(&self, clock_is_good: bool) -> io::Result<()> {
-        self.uploads.lock().retain(|_, upload| upload.touched.elapsed() < RESERVATION_IDLE);
+        let idle =
+            |upload: &Upload| Duration::from_millis(clock::awake_ms().saturating_sub(upload.touched_ms));
+        self.uploads.lock().retain(|_, upload| idle(upload) < RESERVATION_IDLE);
         let now_ms = if clock_is_good { clock::now_ms() } else { 0 };
         self.shares.ids().into_iter().try_for_each(|share| self.drop_if_over(share, now_ms))
     }
@@ -477,7 +479,8 @@ mod tests {
             [b"a chunk of a share", b"one that is coming", b"one of nobody left", b"one that just came"]
                 .map(|bytes| put(&storage, bytes));
         commit(&storage, held, 18);
-        let upload = Upload { reserved_bytes: 0, arrived: HashSet::from([sent]), touched: Instant::now() };
+        let upload =
+            Upload { reserved_bytes: 0, arrived: HashSet::from([sent]), touched_ms: clock::awake_ms() };
         storage.uploads.lock().insert(ShareId::from_bytes([9; 32]), upload);
         let old = SystemTime::from(clock::moment(clock::now_ms()))
             - ORPHAN_AGE

@@ -2,7 +2,7 @@
 //! chunk again, and at most once an hour for one chunk, so that lies cost little.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use swarmdrop_core::api::{ShareChunks, Task};
@@ -10,6 +10,8 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::{COMPLAINT_AGAIN, COMPLAINTS_MAX};
+
+use crate::clock;
 
 /// A chunk of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,8 +24,8 @@ struct Chunk {
 /// Complaints by the peer that they are about.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    /// When the peer was asked about each chunk; `None`: with its next heartbeat.
-    of_peer: Mutex<HashMap<PeerId, HashMap<Chunk, Option<Instant>>>>,
+    /// When the peer was asked about each chunk, in milliseconds; `None`: with its next heartbeat.
+    of_peer: Mutex<HashMap<PeerId, HashMap<Chunk, Option<u64>>>>,
 }
 
 impl Complaints {
@@ -32,11 +34,10 @@ impl Complaints {
         let mut of_peer = self.of_peer.lock();
         let chunks = of_peer.entry(peer).or_default();
         if chunks.len() >= COMPLAINTS_MAX {
-            chunks.retain(|_, asked| asked.is_none_or(|asked| asked.elapsed() < COMPLAINT_AGAIN));
+            chunks.retain(|_, asked| asked.is_none_or(lately));
         }
         let chunk = Chunk { share, chunk_count, index };
-        let asked_lately =
-            chunks.get(&chunk).is_some_and(|asked| asked.is_none_or(|at| at.elapsed() < COMPLAINT_AGAIN));
+        let asked_lately = chunks.get(&chunk).is_some_and(|asked| asked.is_none_or(lately));
         if !asked_lately && chunks.len() < COMPLAINTS_MAX {
             chunks.insert(chunk, None);
         }
@@ -50,10 +51,14 @@ impl Complaints {
         for (chunk, asked) in chunks.iter_mut().filter(|(_, asked)| asked.is_none()) {
             let set = shares.entry(chunk.share).or_insert_with(|| ChunkSet::empty(chunk.chunk_count));
             set.insert(chunk.index);
-            *asked = Some(Instant::now());
+            *asked = Some(clock::awake_ms());
         }
         shares.into_iter().map(|(share, chunks)| Task::Verify(ShareChunks { share, chunks })).collect()
     }
+}
+
+fn lately(asked_ms: u64) -> bool {
+    Duration::from_millis(clock::awake_ms().saturating_sub(asked_ms)) < COMPLAINT_AGAIN
 }
 
 #[cfg(test)]

@@ -8,13 +8,15 @@ mod metrics;
 mod peers;
 mod repair;
 mod shares;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod store;
 mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use swarmdrop_core::grant::TrackerKey;
@@ -85,7 +87,7 @@ struct Tracker {
     /// To dial registering peers back.
     dialer: Http,
     dials: Semaphore,
-    started: Instant,
+    started_ms: u64,
     metrics: metrics::Metrics,
 }
 
@@ -125,7 +127,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         clock: Watch::default(),
         dialer: Http::new(None)?,
         dials: Semaphore::new(DIALS_MAX),
-        started: Instant::now(),
+        started_ms: clock::awake_ms(),
         metrics: metrics::Metrics::default(),
     });
     let tasks = tasks.child();
@@ -147,7 +149,7 @@ impl RunningTracker {
 impl Tracker {
     /// Milliseconds since the start, of a clock that never goes back.
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        clock::awake_ms().saturating_sub(self.started_ms)
     }
 }
 

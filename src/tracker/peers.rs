@@ -12,7 +12,7 @@ use swarmdrop_core::id::PeerId;
 use swarmdrop_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::name::printable;
-use swarmdrop_core::registry::{Liveness, Peer, Registration, Registry};
+use swarmdrop_core::registry::{Liveness, Peer, Registration, Registry, Usage};
 
 use super::Tracker;
 use super::auth::Joiner;
@@ -40,22 +40,32 @@ impl Tracker {
             request.addresses
         };
         let addresses = self.dial_back(request.id, checked(&addresses, remote)?).await?;
-        let registration = Registration {
-            id: request.id,
-            name: request.name,
-            addresses: addresses.clone(),
-            capacity_bytes: request.capacity_bytes,
-            zone: request.zone,
-            version: request.version,
-        };
         if let Some(token) = joiner.token {
             let admitted = self.tokens.admit(joiner.peer, token).await;
             admitted.map_err(|error| Refusal::internal(&error))?;
         }
+        let registration = Registration {
+            id: request.id,
+            name: request.name,
+            addresses,
+            capacity_bytes: request.capacity_bytes,
+            zone: request.zone,
+            version: request.version,
+        };
+        self.enlist(registration, request.usage).await
+    }
+
+    /// Puts a peer that proved itself on the list.
+    pub(super) async fn enlist(
+        &self,
+        registration: Registration,
+        usage: Usage,
+    ) -> Result<RegisterResponse, Refusal> {
+        let addresses = registration.addresses.clone();
         self.store.put_peer(&registration).await.map_err(|error| Refusal::internal(&error))?;
         tracing::info!(peer = %registration.id, name = %registration.name, ?addresses, "peer registered");
         let mut registry = self.registry.lock();
-        registry.register(registration, request.usage, self.now_ms());
+        registry.register(registration, usage, self.now_ms());
         self.metrics.registrations.inc();
         let grant_key = self.key.public().to_string();
         Ok(RegisterResponse { heartbeat_ms: self.heartbeat_ms(&registry), addresses, grant_key })
@@ -87,7 +97,7 @@ impl Tracker {
     async fn take_findings(&self, id: PeerId, request: &HeartbeatRequest) -> Result<(), StoreError> {
         for lost in request.lost.iter().take(TASKS_MAX) {
             tracing::warn!(peer = %id, share = %lost.share, chunks = lost.chunks.len(), "a peer lost chunks");
-            self.store.remove_chunks(id, lost.share, &lost.chunks).await?;
+            self.store.remove_chunks(id, lost.share, &lost.chunks, false).await?;
             self.repairer.changed([lost.share]);
         }
         for copied in request.copied.iter().take(TASKS_MAX) {
@@ -104,7 +114,7 @@ impl Tracker {
             self.repairer.failed(id, *share, self.now_ms());
         }
         for dropped in request.dropped.iter().take(TASKS_MAX) {
-            self.store.remove_chunks(id, dropped.share, &dropped.chunks).await?;
+            self.store.remove_chunks(id, dropped.share, &dropped.chunks, true).await?;
             self.repairer.dropped(id, dropped.share);
         }
         for WrongChunks { peer, share, chunks } in request.wrong.iter().take(TASKS_MAX) {

@@ -35,8 +35,13 @@ struct State {
     repairs: Repairs,
     /// Shares to look at: something about them has changed.
     dirty: BTreeSet<ShareId>,
-    /// Up to where all shares were looked at since the start; `None` when all were.
+    /// Up to where all shares were looked at in this pass; `None` when all were.
     scanned: Option<Option<ShareId>>,
+    /// When everything is looked at once more, for time alone changes some things, as a clock that is set right.
+    next_pass_ms: u64,
+    /// Whether every share was looked at once.
+    complete: bool,
+    pass: Duration,
     /// Shares that are not as they should be, and what was found.
     watched: BTreeMap<ShareId, Watched>,
     /// How the replicas of each peer were counted in the last round.
@@ -63,6 +68,9 @@ impl Repairer {
             repairs: Repairs::new(patience),
             dirty: BTreeSet::new(),
             scanned: Some(None),
+            next_pass_ms: 0,
+            complete: false,
+            pass: rules.dead_after * PATIENCE_WINDOWS,
             watched: BTreeMap::new(),
             standings: holders.into_iter().map(|peer| (peer, Standing::Unsure)).collect(),
             paused: false,
@@ -115,7 +123,7 @@ impl Repairer {
             lost: count(Condition::Lost),
             copies: state.repairs.len() as u64,
             paused: state.paused,
-            complete: state.scanned.is_none() && state.dirty.is_empty(),
+            complete: state.complete && state.dirty.is_empty(),
         }
     }
 
@@ -123,7 +131,7 @@ impl Repairer {
     pub(super) fn still_needed(&self, peer: PeerId) -> u64 {
         let state = self.state.lock();
         let needs = |watched: &&Watched| watched.health.short > 0 && watched.leaving.contains(&peer);
-        let unseen = state.dirty.len() + usize::from(state.scanned.is_some());
+        let unseen = state.dirty.len() + usize::from(!state.complete);
         let unheard = usize::from(state.standings.get(&peer).is_some_and(|s| *s != Standing::Leaving));
         (state.watched.values().filter(needs).count() + unseen + unheard) as u64
     }
@@ -167,7 +175,7 @@ impl Tracker {
             state.repairs.tidy(is_there, now_ms);
         }
         self.note_standings(now_ms).await?;
-        self.scan_on().await?;
+        self.scan_on(now_ms).await?;
         let dirty: Vec<ShareId> = {
             let mut state = self.repairer.state.lock();
             let first: Vec<ShareId> = state.dirty.iter().take(REPAIR_SHARES_MAX).copied().collect();
@@ -222,12 +230,24 @@ impl Tracker {
         Ok(())
     }
 
-    /// Marks the next shares, until all were looked at since the start.
-    async fn scan_on(&self) -> Result<(), StoreError> {
-        let Some(after) = self.repairer.state.lock().scanned else { return Ok(()) };
+    /// Marks the next shares, until all were looked at, and begins anew when it is time.
+    async fn scan_on(&self, now_ms: u64) -> Result<(), StoreError> {
+        let after = {
+            let mut state = self.repairer.state.lock();
+            if state.scanned.is_none() && now_ms >= state.next_pass_ms {
+                state.scanned = Some(None);
+            }
+            state.scanned
+        };
+        let Some(after) = after else { return Ok(()) };
         let shares = self.store.shares_after(after, REPAIR_SHARES_MAX).await?;
         let mut state = self.repairer.state.lock();
         state.scanned = shares.last().map(|&last| Some(last));
+        if shares.is_empty() {
+            state.complete = true;
+            state.next_pass_ms =
+                now_ms.saturating_add(u64::try_from(state.pass.as_millis()).unwrap_or(u64::MAX));
+        }
         state.dirty.extend(shares);
         Ok(())
     }

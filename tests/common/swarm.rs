@@ -54,6 +54,14 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Stops it for so long, as a machine that hangs.
+    pub fn freeze(&self, time: std::time::Duration) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        std::thread::sleep(time);
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    }
+
     /// SIGTERM, as an operator stops it; its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);

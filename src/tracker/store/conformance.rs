@@ -114,9 +114,9 @@ async fn lost_chunks_are_taken_off_one_replica(store: &dyn Store) {
     let share = key(14).share_id();
     let both = [(peer(1), ChunkSet::full(3)), (peer(2), ChunkSet::full(3))];
     store.publish(b"manifest", &terms(14, 1, 1000), &both).await.unwrap();
-    store.remove_chunks(peer(1), share, &ChunkSet::range(3, 1..2)).await.unwrap();
-    store.remove_chunks(peer(2), share, &ChunkSet::full(4)).await.unwrap();
-    store.remove_chunks(peer(9), share, &ChunkSet::full(3)).await.unwrap();
+    store.remove_chunks(peer(1), share, &ChunkSet::range(3, 1..2), true).await.unwrap();
+    store.remove_chunks(peer(2), share, &ChunkSet::full(4), true).await.unwrap();
+    store.remove_chunks(peer(9), share, &ChunkSet::full(3), true).await.unwrap();
     let left = ChunkSet::full(3).minus(&ChunkSet::range(3, 1..2));
     assert_eq!(store.holders(share).await.unwrap(), [(peer(1), left), (peer(2), ChunkSet::full(3))]);
 }
@@ -179,9 +179,14 @@ async fn copied_chunks_are_added_to_what_a_peer_holds(store: &dyn Store) {
     assert_eq!(store.holders(share).await.unwrap(), [], "an unknown share");
     store.publish(b"manifest", &terms(17, 1, 1000), &[]).await.unwrap();
     store.add_chunks(peer(1), share, &ChunkSet::range(3, 0..1)).await.unwrap();
+    store.confirm_terms(peer(1), share, 1).await.unwrap();
     store.add_chunks(peer(1), share, &ChunkSet::range(3, 1..2)).await.unwrap();
+    let newest = store.unconfirmed_terms(peer(1), 9).await.unwrap();
+    assert_eq!(newest.len(), 1, "with the copy came the terms of its source");
     assert_eq!(store.holders(share).await.unwrap(), [(peer(1), ChunkSet::range(3, 0..2))]);
-    store.remove_chunks(peer(1), share, &ChunkSet::full(3)).await.unwrap();
+    store.remove_chunks(peer(1), share, &ChunkSet::full(3), false).await.unwrap();
+    assert_eq!(store.holders(share).await.unwrap(), [(peer(1), ChunkSet::empty(3))]);
+    store.remove_chunks(peer(1), share, &ChunkSet::full(3), true).await.unwrap();
     assert_eq!(store.holders(share).await.unwrap(), []);
 }
 

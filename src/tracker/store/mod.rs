@@ -105,8 +105,15 @@ pub(super) trait Store: Send + Sync {
     /// Notes that a peer holds these chunks of a share, too.
     async fn add_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError>;
 
-    /// Notes that a peer no longer holds these chunks of a share.
-    async fn remove_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError>;
+    /// Notes that a peer no longer holds these chunks of a share. It is still one of its holders, without any
+    /// chunk perhaps, unless it `left` when it let go of the last one.
+    async fn remove_chunks(
+        &self,
+        peer: PeerId,
+        share: ShareId,
+        chunks: &ChunkSet,
+        left: bool,
+    ) -> Result<(), StoreError>;
 
     /// Takes a share down for good: it is not shown any more, and cannot be published again. Whether it
     /// was known.

@@ -205,20 +205,27 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn remove_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError> {
+    async fn remove_chunks(
+        &self,
+        peer: PeerId,
+        share: ShareId,
+        chunks: &ChunkSet,
+        left: bool,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
         let Some(held) = held(&mut transaction, peer, share).await? else { return Ok(()) };
         if held.chunk_count() != chunks.chunk_count() {
             return Ok(());
         }
-        let left = held.minus(chunks);
-        let change = if left.is_empty() {
+        let kept = held.minus(chunks);
+        let delete = left && kept.is_empty();
+        let change = if delete {
             sqlx::query("DELETE FROM replicas WHERE share = $1 AND peer = $2")
         } else {
             sqlx::query("UPDATE replicas SET chunks = $3 WHERE share = $1 AND peer = $2")
         };
         let change = change.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
-        let change = if left.is_empty() { change } else { change.bind(left.to_string()) };
+        let change = if delete { change } else { change.bind(kept.to_string()) };
         change.execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
@@ -331,7 +338,7 @@ async fn put_replica(
     // It is not known which terms the peer has: it is sent the newest.
     let insert = sqlx::query(
         "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, -1)
-         ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks",
+         ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks, terms_issued_ms = -1",
     );
     let insert = insert.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes())).bind(chunks.to_string());
     insert.execute(&mut **transaction).await?;

@@ -1,0 +1,193 @@
+//! A peer without its HTTP server and its loops, for the simulation of a whole swarm. Its disk, and what it does
+//! with it, is the real thing.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use swarmdrop_core::api::{
+    AnnounceRequest, AppliedTerms, Blob, CommitRequest, CopyTask, HeartbeatRequest, HeartbeatResponse,
+    ManifestResponse, OfferRequest, ProblemKind, ShareChunks, Task, WrongChunks,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::registry::Usage;
+use swarmdrop_core::terms::SignedTerms;
+
+use super::agreement::Agreement;
+use super::chunk_store::ChunkStore;
+use super::findings::{Finding, Findings};
+use super::storage::{Bounds, Storage};
+use crate::server::Refusal;
+
+/// A peer that is called directly.
+pub(crate) struct SimPeer {
+    storage: Storage,
+    findings: Findings,
+    agreement: Agreement,
+    /// What the tracker asked for last.
+    pub(crate) copies: Vec<CopyTask>,
+    scrubbed: Option<ChunkId>,
+}
+
+fn kind(refusal: Refusal) -> ProblemKind {
+    refusal.0.kind
+}
+
+impl SimPeer {
+    /// Starts a peer on what is in the folder.
+    pub(crate) fn start(root: &Path, capacity_bytes: u64) -> Self {
+        ChunkStore::create(root).unwrap();
+        let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
+        let storage = Storage::open(root, bounds).unwrap();
+        let (findings, agreement) = (Findings::default(), Agreement::default());
+        Self { storage, findings, agreement, copies: Vec::new(), scrubbed: None }
+    }
+
+    /// The files that a crash may tear.
+    pub(crate) fn unsynced(&self) -> Vec<(ChunkId, PathBuf)> {
+        self.storage.chunks.unsynced()
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.storage.usage_now()
+    }
+
+    pub(crate) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, ProblemKind> {
+        self.storage.offer(share, request).map_err(kind)
+    }
+
+    pub(crate) fn put(&self, share: ShareId, id: ChunkId, bytes: &[u8]) -> Result<(), ProblemKind> {
+        if self.storage.admit(share, id, bytes.len() as u64).map_err(kind)? {
+            self.write(share, id, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, share: ShareId, id: ChunkId, bytes: &[u8]) -> Result<(), ProblemKind> {
+        let mut arriving = self.storage.chunks.begin().map_err(|_| ProblemKind::Internal)?;
+        arriving.write(bytes).map_err(|_| ProblemKind::Internal)?;
+        self.storage.put(share, id, bytes.len() as u64, arriving).map(drop).map_err(kind)
+    }
+
+    pub(crate) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, ProblemKind> {
+        self.storage.commit(share, request).map_err(kind)
+    }
+
+    /// What the peer would serve for a chunk, right or wrong.
+    pub(crate) fn chunk(&self, id: ChunkId) -> Option<Vec<u8>> {
+        let (mut file, _) = self.storage.chunks.read(&id).ok()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    pub(crate) fn holding(&self, share: ShareId) -> Option<ChunkSet> {
+        self.storage.shares.get(share).map(|held| held.chunks)
+    }
+
+    pub(crate) fn manifest(&self, share: ShareId) -> Option<ManifestResponse> {
+        let held = self.storage.shares.get(share)?;
+        let manifest = Blob(self.storage.shares.manifest(share).ok()?.encoded().to_vec());
+        Some(ManifestResponse { manifest, terms: held.terms.token })
+    }
+
+    pub(crate) fn inventory(&self) -> Vec<ShareChunks> {
+        let held = |share| self.holding(share).map(|chunks| ShareChunks { share, chunks });
+        self.storage.shares.ids().into_iter().filter_map(held).collect()
+    }
+
+    pub(crate) fn announcement(&self, share: ShareId) -> Option<AnnounceRequest> {
+        let ManifestResponse { manifest, terms } = self.manifest(share)?;
+        Some(AnnounceRequest { share, manifest, terms, chunks: self.holding(share)? })
+    }
+
+    pub(crate) fn heartbeat(&self) -> (HeartbeatRequest, usize) {
+        self.findings.next(self.storage.usage_now())
+    }
+
+    /// Takes the answer to a heartbeat, and does what it asks for.
+    pub(crate) fn answered(&mut self, told: usize, response: HeartbeatResponse) {
+        self.findings.heard(told);
+        self.agreement.compare(response.now_ms);
+        self.copies.clear();
+        for task in response.tasks {
+            match task {
+                Task::Terms { share, terms } => {
+                    let terms = SignedTerms::verify(&terms, share).unwrap();
+                    let issued_ms = terms.terms.issued_ms;
+                    self.storage.put_terms(terms).unwrap();
+                    self.findings.note(Finding::Applied(AppliedTerms { share, issued_ms }));
+                }
+                Task::Verify(ShareChunks { share, chunks }) => {
+                    let lost = self.storage.check_again(share, &chunks).unwrap();
+                    lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+                }
+                Task::Drop(surplus) => {
+                    self.storage.drop_surplus(surplus.share, &surplus.chunks).unwrap();
+                    self.findings.note(Finding::Dropped(surplus));
+                }
+                Task::Copy(task) => self.copies.push(task),
+            }
+        }
+        self.storage.expire(self.agreement.is_good()).unwrap();
+    }
+
+    pub(crate) fn begin_copy(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<ChunkSet, ProblemKind> {
+        self.storage.begin_copy(manifest, chunks).map_err(kind)
+    }
+
+    /// Takes a chunk that another peer served, if it is the right one.
+    pub(crate) fn take_copy(
+        &self,
+        manifest: &Manifest,
+        index: ChunkIndex,
+        bytes: &[u8],
+        from: PeerId,
+    ) -> bool {
+        let taken = self.write(manifest.share(), manifest.chunk(index), bytes);
+        if taken == Err(ProblemKind::HashMismatch) {
+            let mut chunks = ChunkSet::empty(manifest.geometry().chunk_count());
+            chunks.insert(index);
+            self.findings.note(Finding::Wrong(WrongChunks { peer: from, share: manifest.share(), chunks }));
+        }
+        taken.is_ok()
+    }
+
+    /// Ends a copy, of which these chunks arrived.
+    pub(crate) fn end_copy(&self, manifest: &Manifest, terms: SignedTerms, arrived: ChunkSet, is_all: bool) {
+        let share = manifest.share();
+        let kept = self.storage.keep_copied(manifest, terms, &arrived);
+        self.storage.end_copy(share);
+        let kept = kept.is_ok_and(|missing| missing.is_empty());
+        if kept {
+            self.findings.note(Finding::Copied(ShareChunks { share, chunks: arrived }));
+        }
+        if !kept || !is_all {
+            self.findings.note(Finding::Failed(share));
+        }
+    }
+
+    /// Gives a copy up.
+    pub(crate) fn fail_copy(&self, share: ShareId) {
+        self.storage.end_copy(share);
+        self.findings.note(Finding::Failed(share));
+    }
+
+    /// Reads the next chunk again, or begins anew after the last.
+    pub(crate) fn scrub_one(&mut self) {
+        let scrubbed = self.storage.scrub_next(self.scrubbed).unwrap();
+        self.scrubbed = scrubbed.as_ref().map(|scrubbed| scrubbed.id);
+        let lost = scrubbed.map(|scrubbed| scrubbed.lost).unwrap_or_default();
+        lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+    }
+
+    /// What the peer does by itself now and then.
+    pub(crate) fn keep_house(&self) {
+        if self.agreement.is_good() {
+            self.storage.empty_aside().unwrap();
+            self.storage.collect_orphans().unwrap();
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What goes wrong in the simulation.
+
+use std::path::PathBuf;
+
+use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::terms::{SignedTerms, Terms};
+
+use super::people::Shared;
+use super::world::{Event, HOUR, MINUTE, Node, SECOND, WALL, World};
+
+impl World {
+    pub(super) fn fault(&mut self) {
+        let index = self.dice.index(self.peers.len());
+        match self.dice.below(16) {
+            0..=2 => {
+                self.crash_peer(index);
+                let pause = self.dice.between(5 * SECOND, 3 * MINUTE);
+                self.after(pause, Event::StartPeer(index));
+            }
+            3 | 4 => {
+                self.tracker = None;
+                let pause = self.dice.between(SECOND, MINUTE);
+                self.after(pause, Event::StartTracker);
+            }
+            5 => {
+                // A part of the peers is cut off at once, as by a switch that fails.
+                let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
+                for other in 0..self.peers.len() {
+                    if other == index || self.dice.one_in(2) {
+                        self.peers[other].cut_off = true;
+                        self.after(pause, Event::Reconnect(other));
+                    }
+                }
+            }
+            6..=8 => self.rot(index),
+            9 if self.tally.disks_lost < 2 => self.lose_disk(index),
+            10 => {
+                let whose = if self.dice.one_in(3) { None } else { Some(index) };
+                let by = i64::try_from(self.dice.between(10 * MINUTE, 48 * HOUR)).unwrap();
+                let by = if self.dice.one_in(2) { by } else { -by };
+                match whose {
+                    Some(peer) => self.peers[peer].skew_ms = by,
+                    None => self.tracker_skew_ms = by,
+                }
+                self.tally.clocks_changed += 1;
+                let pause = self.dice.between(MINUTE, 10 * MINUTE);
+                self.after(pause, Event::SetClock(whose));
+            }
+            11 if self.dice.one_in(3) => {
+                self.tracker = None;
+                for name in ["tracker.db", "tracker.db-wal", "tracker.db-shm"] {
+                    let _ = std::fs::remove_file(self.folder.path().join(name));
+                }
+                self.tally.databases_lost += 1;
+                self.forget_deletions();
+                self.after(SECOND, Event::StartTracker);
+            }
+            12 => self.peers[index].slow = !self.peers[index].slow,
+            13 => self.delete_a_share(),
+            _ => {}
+        }
+    }
+
+    /// How many replicas of a chunk have the right bytes. What an upload left behind is no replica.
+    fn good_copies(&self, shared: &Shared, id: &ChunkId) -> usize {
+        let is_replica =
+            |node: &&Node| !node.disk_lost && has_manifest(node, shared) && has_good_copy(node, id);
+        self.peers.iter().filter(is_replica).count()
+    }
+
+    /// A bit of a chunk flips, unless it is the last good copy.
+    pub(super) fn rot(&mut self, index: usize) {
+        if self.shares.is_empty() || self.peers[index].disk_lost {
+            return;
+        }
+        let shared = &self.shares[self.dice.index(self.shares.len())];
+        let chunks: Vec<ChunkId> = shared.manifest.chunks().map(|(_, id)| id).collect();
+        if chunks.is_empty() {
+            return;
+        }
+        let id = chunks[self.dice.index(chunks.len())];
+        if has_good_copy(&self.peers[index], &id) && self.good_copies(shared, &id) > 1 {
+            let path = chunk_path(&self.peers[index], &id);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = self.dice.index(bytes.len());
+            bytes[at] ^= 1 << self.dice.below(8);
+            std::fs::write(&path, bytes).unwrap();
+            self.tally.rotted += 1;
+        }
+    }
+
+    /// A disk dies with all that is on it, unless it has the last good copy of something. A new machine
+    /// takes the old one's place.
+    pub(super) fn lose_disk(&mut self, index: usize) {
+        if self.peers[index].disk_lost {
+            return;
+        }
+        let living: Vec<usize> = (0..self.shares.len()).filter(|&share| !self.is_over(share)).collect();
+        for share in living {
+            let shared = &self.shares[share];
+            let only_here =
+                |id: &ChunkId| has_good_copy(&self.peers[index], id) && self.good_copies(shared, id) < 2;
+            let manifests = self.peers.iter().filter(|n| !n.disk_lost && has_manifest(n, shared)).count();
+            let is_only_manifest = has_manifest(&self.peers[index], shared) && manifests < 2;
+            if is_only_manifest || shared.manifest.chunks().any(|(_, id)| only_here(&id)) {
+                return;
+            }
+        }
+        // What is being sent there was confirmed by nobody else yet, perhaps.
+        if self.uploads.values().any(|upload| upload.machine.is_member(self.peers[index].id)) {
+            return;
+        }
+        let node = &mut self.peers[index];
+        node.running = None;
+        node.disk_lost = true;
+        std::fs::remove_dir_all(&node.root).unwrap();
+        self.tally.disks_lost += 1;
+        self.add_peer();
+    }
+
+    /// A deletion that not every holder has heard of is lost with the database, as the operator's guide says.
+    pub(super) fn forget_deletions(&mut self) {
+        for shared in self.shares.iter_mut().filter(|shared| shared.terms.terms.deleted) {
+            let holds = |node: &Node| !node.disk_lost && has_manifest(node, shared);
+            shared.deletion_forgotten |= self.peers.iter().any(holds);
+        }
+    }
+
+    pub(super) fn delete_a_share(&mut self) {
+        let alive: Vec<usize> = (0..self.shares.len()).filter(|&share| self.is_alive(share)).collect();
+        if alive.is_empty() {
+            return;
+        }
+        let share = alive[self.dice.index(alive.len())];
+        self.tell_clock(self.tracker_skew_ms);
+        let Some(tracker) = &self.tracker else { return };
+        let shared = &mut self.shares[share];
+        let issued_ms = (WALL + self.now_ms).max(shared.terms.terms.issued_ms + 1);
+        let terms =
+            SignedTerms::sign(&shared.key, Terms { deleted: true, issued_ms, ..shared.terms.terms.clone() });
+        if self.runtime.block_on(tracker.replace_terms(shared.id(), &terms.token)).is_ok() {
+            shared.terms = terms;
+            self.tally.deleted += 1;
+        }
+    }
+}
+
+fn chunk_path(node: &Node, id: &ChunkId) -> PathBuf {
+    let name = id.to_string();
+    node.root.join("chunks").join(&name[..2]).join(name)
+}
+
+fn has_good_copy(node: &Node, id: &ChunkId) -> bool {
+    std::fs::read(chunk_path(node, id)).is_ok_and(|bytes| ChunkId::of(&bytes) == *id)
+}
+
+fn has_manifest(node: &Node, shared: &Shared) -> bool {
+    node.root.join(format!("shares/{}/manifest", shared.id())).exists()
+}

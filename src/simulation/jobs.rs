@@ -1,0 +1,224 @@
+//! How uploads and downloads of the simulation go on, one piece of work at a time.
+
+use swarmdrop_core::api::{Blob, CommitRequest, Holding, OfferRequest, OpenRequest, PublishRequest};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::seal::access_token;
+use swarmdrop_core::{fetch, push};
+
+use super::people::{Download, Getting, Sending, Shared, Upload};
+use super::world::{Event, SECOND, WALL, World, travel};
+use crate::peer::simulated::SimPeer;
+
+impl World {
+    pub(super) fn begin_upload(&mut self) {
+        let shared = Shared::new(&mut self.dice, WALL + self.now_ms);
+        let request = OpenRequest {
+            share: shared.id(),
+            size: shared.size(),
+            replicas: shared.terms.terms.replicas,
+            preferred: Vec::new(),
+        };
+        self.tell_clock(self.tracker_skew_ms);
+        let Some(tracker) = &self.tracker else { return };
+        let Ok(response) = tracker.open(&travel(&request)) else { return };
+        let upload = Upload::new(self.shares.len(), &shared, travel(&response));
+        self.shares.push(shared);
+        self.next_job += 1;
+        self.uploads.insert(self.next_job, upload);
+        self.after(1, Event::Upload(self.next_job));
+    }
+
+    /// One piece of a sender's work comes to its end.
+    pub(super) fn step_upload(&mut self, job: usize) {
+        let Some(mut upload) = self.uploads.remove(&job) else { return };
+        if self.trouble && self.dice.one_in(300) {
+            return; // The sender's machine died.
+        }
+        while let Some(action) = upload.machine.next() {
+            match action {
+                push::Action::Offer(peer) => upload.work.push(Sending::Offer(peer)),
+                push::Action::Send(index, to) => {
+                    upload.sent.insert(index);
+                    upload.work.extend(to.into_iter().map(|peer| Sending::Put(peer, index)));
+                }
+                push::Action::Commit(peer, chunks) => upload.work.push(Sending::Commit(peer, chunks)),
+                push::Action::Publish => {
+                    upload.work.push(Sending::Publish);
+                    break;
+                }
+                push::Action::GiveUp => return,
+            }
+        }
+        if upload.work.is_empty() {
+            return;
+        }
+        let position = self.dice.index(upload.work.len());
+        match upload.work.swap_remove(position) {
+            Sending::Publish => {
+                if self.publish(&upload) {
+                    return;
+                }
+                upload.work.push(Sending::Publish);
+                self.uploads.insert(job, upload);
+                self.after(2 * SECOND, Event::Upload(job));
+            }
+            work => {
+                let (Sending::Offer(peer) | Sending::Put(peer, _) | Sending::Commit(peer, _)) = work else {
+                    return;
+                };
+                let event = self.send(&mut upload, work);
+                upload.machine.handle(event);
+                let delay = self.latency(Some(self.index_of(peer)));
+                self.uploads.insert(job, upload);
+                self.after(delay, Event::Upload(job));
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, upload: &mut Upload, work: Sending) -> push::Event {
+        let (Sending::Offer(id) | Sending::Put(id, _) | Sending::Commit(id, _)) = work.clone() else {
+            unreachable!("a publish is no message to a peer")
+        };
+        let index = self.index_of(id);
+        let failed = match work {
+            Sending::Put(_, chunk) => push::Event::Failed(id, chunk),
+            _ => push::Event::Lost(id),
+        };
+        let (there, back) = (self.arrives(), self.arrives());
+        if !there || self.peers[index].cut_off {
+            return failed;
+        }
+        self.tell_clock(self.peers[index].skew_ms);
+        let (Some(peer), shared) = (&self.peers[index].running, &self.shares[upload.share]) else {
+            return failed;
+        };
+        let event = match work {
+            Sending::Offer(_) => {
+                let chunks = ChunkSet::full(shared.chunk_count());
+                let request = OfferRequest { size: shared.size(), chunks, known: shared.known(&upload.sent) };
+                peer.offer(shared.id(), &travel(&request)).map(|held| push::Event::Ready(id, held))
+            }
+            Sending::Put(_, chunk) => {
+                let sealed = &shared.sealed[chunk.get() as usize];
+                let put = peer.put(shared.id(), shared.manifest.chunk(chunk), sealed);
+                put.map(|()| push::Event::Stored(id, chunk))
+            }
+            Sending::Commit(_, chunks) => {
+                let manifest = Blob(shared.manifest.encoded().to_vec());
+                let terms = shared.terms.token.clone();
+                let request = CommitRequest { manifest, terms, chunks: chunks.clone() };
+                peer.commit(shared.id(), travel(&request)).map(|missing| {
+                    if missing.is_empty() {
+                        check_confirmed(peer, shared, &chunks);
+                        upload.confirmed.insert(id, chunks);
+                        push::Event::Committed(id)
+                    } else {
+                        push::Event::Incomplete(id, missing)
+                    }
+                })
+            }
+            Sending::Publish => unreachable!("a publish is no message to a peer"),
+        };
+        event.ok().filter(|_| back).unwrap_or(failed)
+    }
+
+    /// Whether there is an answer, good or bad. A good one acknowledges the share.
+    pub(super) fn publish(&mut self, upload: &Upload) -> bool {
+        let (there, back) = (self.arrives(), self.arrives());
+        let shared = &self.shares[upload.share];
+        let holders = upload.machine.holders();
+        let placement = holders.iter().map(|(peer, chunks)| Holding { peer: *peer, chunks: chunks.clone() });
+        let request = PublishRequest {
+            manifest: Blob(shared.manifest.encoded().to_vec()),
+            terms: shared.terms.token.clone(),
+            placement: placement.collect(),
+        };
+        self.tell_clock(self.tracker_skew_ms);
+        let Some(tracker) = self.tracker.as_ref().filter(|_| there) else { return false };
+        let answer = self.runtime.block_on(tracker.publish(shared.id(), &upload.grant, travel(&request)));
+        if !back {
+            return false;
+        }
+        if answer.is_ok() {
+            for index in shared.manifest.geometry().indices() {
+                let confirmed = upload.confirmed.values().filter(|chunks| chunks.contains(index)).count();
+                assert!(
+                    confirmed >= usize::from(shared.terms.terms.replicas),
+                    "acknowledged with too few replicas"
+                );
+            }
+            self.shares[upload.share].acknowledged = true;
+            self.tally.acknowledged += 1;
+        }
+        true
+    }
+
+    pub(super) fn begin_download(&mut self, share: usize) -> Option<usize> {
+        if !self.arrives() {
+            return None;
+        }
+        self.tell_clock(self.tracker_skew_ms);
+        let shared = &self.shares[share];
+        let access = access_token(&shared.secret);
+        let look_up = self.tracker.as_ref()?.look_up(shared.id(), &access);
+        let response = self.runtime.block_on(look_up).ok()?;
+        self.next_job += 1;
+        self.downloads.insert(self.next_job, Download::new(share, shared, travel(&response)));
+        self.after(1, Event::Download(self.next_job));
+        Some(self.next_job)
+    }
+
+    /// One piece of a receiver's work comes to its end.
+    pub(super) fn step_download(&mut self, job: usize) {
+        let Some(mut download) = self.downloads.remove(&job) else { return };
+        loop {
+            match download.machine.next() {
+                None => break,
+                Some(fetch::Action::Ask(peer)) => download.work.push(Getting::Ask(peer)),
+                Some(fetch::Action::Get(peer, index)) => download.work.push(Getting::Get(peer, index)),
+                Some(fetch::Action::Finish) => {
+                    assert!(
+                        download.result() == self.shares[download.share].plain,
+                        "wrong bytes were delivered"
+                    );
+                    self.tally.delivered += 1;
+                    return;
+                }
+                Some(fetch::Action::GiveUp) => return,
+            }
+        }
+        let position = self.dice.index(download.work.len());
+        let work = download.work.swap_remove(position);
+        let (Getting::Ask(id) | Getting::Get(id, _)) = work;
+        let index = self.index_of(id);
+        let reached = self.arrives() && !self.peers[index].cut_off;
+        let event = match (&self.peers[index].running, work) {
+            (Some(peer), Getting::Ask(_)) if reached => {
+                match peer.holding(self.shares[download.share].id()) {
+                    Some(chunks) => fetch::Event::Holds(id, chunks),
+                    None => fetch::Event::Lost(id),
+                }
+            }
+            (Some(peer), Getting::Get(_, chunk)) if reached => {
+                let served = peer.chunk(download.manifest.chunk(chunk));
+                download.take(id, chunk, served)
+            }
+            (_, Getting::Ask(_)) => fetch::Event::Lost(id),
+            (_, Getting::Get(_, chunk)) => fetch::Event::Failed(id, chunk),
+        };
+        download.machine.handle(event);
+        let delay = self.latency(Some(index));
+        self.downloads.insert(job, download);
+        self.after(delay, Event::Download(job));
+    }
+}
+
+/// What a peer confirms is there, right, and synced.
+fn check_confirmed(peer: &SimPeer, shared: &Shared, chunks: &ChunkSet) {
+    let unsynced = peer.unsynced();
+    for index in chunks.iter() {
+        let id = shared.manifest.chunk(index);
+        assert!(peer.chunk(id).is_some(), "a confirmed chunk is not there");
+        assert!(unsynced.iter().all(|(other, _)| *other != id), "confirmed before it was synced");
+    }
+}

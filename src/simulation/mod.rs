@@ -1,0 +1,100 @@
+//! A whole swarm in virtual time: one tracker, peers, senders and receivers, and the faults that a seed brings.
+//!
+//! What runs is the real code, called directly in place of over HTTP: the tracker's rules, repair and database, the
+//! peers' disks, the sender's and the receiver's state machines, sealing, manifests, terms, grants. Requests and
+//! answers pass through their JSON forms. Time, randomness, the network and power are the simulation's.
+//!
+//! # Faults
+//! Messages and answers are lost; peers are slow, cut off, crash and lose or tear what they had not synced, fill up,
+//! rot, or lose their disk for good; the tracker crashes, or loses its database; clocks are wrong by days, in both
+//! directions; senders die. Rot and lost disks spare one good copy of each chunk: whatever follows must not
+//! destroy it.
+//!
+//! # What is checked
+//! When a peer confirms a share, its chunks are right and synced; when a share is acknowledged, as many peers as were
+//! asked for have confirmed each chunk. No peer exceeds its capacity. No receiver ever takes a wrong byte. No
+//! good copy of an acknowledged chunk is the last one destroyed by the swarm itself. When the faults stop, every
+//! acknowledged share comes back to as many replicas as were asked for, the tracker's view is what the disks hold,
+//! every such share can be had, and those that are over are on no disk.
+//!
+//! `SWARMDROP_SIM_SEEDS=1000 cargo test --release --lib simulation` runs that many seeds; `SWARMDROP_SIM_SEED=7` one.
+
+mod dice;
+mod faults;
+mod jobs;
+mod nodes;
+mod people;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use world::World;
+
+/// Seeds that an ordinary run of the tests tries.
+const SEEDS: u64 = 60;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Says which seed failed.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again: SWARMDROP_SIM_SEED={} cargo test --lib simulation", self.0);
+        }
+    }
+}
+
+fn run(seed: u64) -> world::Tally {
+    let named = Seed(seed);
+    let mut world = World::new(seed);
+    world.live();
+    world.heal();
+    world.account();
+    drop(named);
+    world.tally
+}
+
+#[test]
+fn whatever_a_seed_brings_no_acknowledged_share_is_lost() {
+    if let Some(seed) = setting("SWARMDROP_SIM_SEED") {
+        run(seed);
+        return;
+    }
+    let seeds = setting("SWARMDROP_SIM_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let total = parking_lot::Mutex::new(world::Tally::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return;
+            }
+            let tally = run(seed);
+            total.lock().add(&tally);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let total = total.into_inner();
+    tell(&format!("{seeds} seeds: {total:?}"));
+    assert!(total.acknowledged > seeds && total.delivered > seeds, "too little happened: {total:?}");
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in [3, 4] {
+        let (first, second) = (run(seed), run(seed));
+        assert_eq!(format!("{first:?}"), format!("{second:?}"));
+    }
+}
+
+fn tell(text: &str) {
+    println!("{text}");
+}

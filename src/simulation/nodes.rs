@@ -1,0 +1,216 @@
+//! What the tracker and the peers of the simulation do: start, crash, beat, copy.
+
+use swarmdrop_core::api::{InventoryRequest, ProblemKind};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::PeerId;
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::registry::Registration;
+use swarmdrop_core::terms::SignedTerms;
+
+use super::world::{BEAT, CAPACITY, Event, MINUTE, Node, RULES, SECOND, World, travel};
+use crate::peer::simulated::SimPeer;
+use crate::tracker::simulated::SimTracker;
+
+impl World {
+    pub(super) fn start_tracker(&mut self) {
+        self.tell_clock(self.tracker_skew_ms);
+        self.tracker = Some(self.runtime.block_on(SimTracker::start(self.folder.path(), RULES)));
+    }
+
+    pub(super) fn add_peer(&mut self) {
+        let number = self.peers.len();
+        let id = PeerId::from_bytes(self.dice.bytes());
+        self.peers.push(Node {
+            id,
+            name: format!("p{number}"),
+            root: self.folder.path().join(format!("p{number}")),
+            running: None,
+            registered: false,
+            untold: false,
+            cut_off: false,
+            slow: false,
+            skew_ms: 0,
+            disk_lost: false,
+        });
+        self.start_peer(number, CAPACITY);
+        let delay = self.dice.between(1, BEAT);
+        self.after(delay, Event::Beat(number));
+    }
+
+    pub(super) fn start_peer(&mut self, index: usize, capacity: u64) {
+        self.tell_clock(self.peers[index].skew_ms);
+        let node = &mut self.peers[index];
+        if node.running.is_none() && !node.disk_lost {
+            node.running = Some(SimPeer::start(&node.root, capacity));
+            node.registered = false;
+        }
+    }
+
+    /// The power goes: what was not synced is there, torn, or gone.
+    pub(super) fn crash_peer(&mut self, index: usize) {
+        let Some(peer) = self.peers[index].running.take() else { return };
+        let unsynced = peer.unsynced();
+        drop(peer);
+        self.tally.crashes += 1;
+        for (_, path) in unsynced {
+            let Ok(bytes) = std::fs::read(&path) else { continue };
+            match self.dice.below(4) {
+                0 => std::fs::remove_file(&path).unwrap(),
+                1 => std::fs::write(&path, &bytes[..self.dice.index(bytes.len())]).unwrap(),
+                2 => std::fs::write(&path, vec![0; bytes.len()]).unwrap(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Register, beat, tell the inventory: what `peer/heartbeat.rs` and `peer/inventory.rs` do.
+    pub(super) fn beat(&mut self, index: usize) {
+        let jitter = self.dice.below(SECOND);
+        self.after(BEAT - SECOND / 2 + jitter, Event::Beat(index));
+        if self.peers[index].cut_off || !self.arrives() {
+            return;
+        }
+        let (skew, tracker_skew) = (self.peers[index].skew_ms, self.tracker_skew_ms);
+        let answer_arrives = self.arrives();
+        if self.tracker.is_none() {
+            return;
+        }
+        let Some(mut peer) = self.peers[index].running.take() else { return };
+        let Some(tracker) = self.tracker.take() else { return };
+        let id = self.peers[index].id;
+        let known = self.exchange(index, &mut peer, &tracker, answer_arrives);
+        if self.peers[index].untold && known && answer_arrives {
+            loop {
+                let shares = peer.inventory();
+                let request = InventoryRequest { shares: shares.clone(), after: None, last: true };
+                self.tell_clock(tracker_skew);
+                let answer = self.runtime.block_on(tracker.inventory(id, travel(&request))).unwrap();
+                for share in answer.unknown {
+                    self.tell_clock(skew);
+                    let Some(announcement) = peer.announcement(share) else { continue };
+                    self.tell_clock(tracker_skew);
+                    let _ = self.runtime.block_on(tracker.announce(id, travel(&announcement)));
+                }
+                if peer.inventory() == shares {
+                    break;
+                }
+            }
+            self.peers[index].untold = false;
+        }
+        if !peer.copies.is_empty() {
+            let delay = self.latency(Some(index));
+            self.after(delay, Event::Copy(index));
+        }
+        let usage = peer.usage();
+        assert!(usage.used_bytes <= CAPACITY, "{} holds more than its capacity", self.peers[index].name);
+        self.peers[index].running = Some(peer);
+        self.tracker = Some(tracker);
+    }
+
+    /// One heartbeat; whether the tracker knows the peer.
+    pub(super) fn exchange(
+        &mut self,
+        index: usize,
+        peer: &mut SimPeer,
+        tracker: &SimTracker,
+        answer_arrives: bool,
+    ) -> bool {
+        let (id, skew, tracker_skew) =
+            (self.peers[index].id, self.peers[index].skew_ms, self.tracker_skew_ms);
+        if !self.peers[index].registered {
+            let registration = Registration {
+                id,
+                name: self.peers[index].name.clone(),
+                addresses: vec![format!("10.0.0.{index}:7000")],
+                capacity_bytes: CAPACITY,
+                zone: None,
+                version: "1".into(),
+            };
+            self.tell_clock(tracker_skew);
+            self.runtime.block_on(tracker.register(registration, peer.usage())).unwrap();
+            (self.peers[index].registered, self.peers[index].untold) = (true, true);
+        }
+        self.tell_clock(skew);
+        let (request, told) = peer.heartbeat();
+        self.tell_clock(tracker_skew);
+        match self.runtime.block_on(tracker.heartbeat(id, travel(&request))) {
+            Ok(response) if answer_arrives => {
+                self.tell_clock(skew);
+                peer.answered(told, travel(&response));
+                true
+            }
+            Ok(_) => true,
+            Err(kind) => {
+                assert_eq!(kind, ProblemKind::UnknownPeer);
+                self.peers[index].registered = false;
+                false
+            }
+        }
+    }
+
+    /// Copies what was asked for first: what `peer/copy.rs` does.
+    pub(super) fn copy(&mut self, index: usize) {
+        let Some(mut peer) = self.peers[index].running.take() else { return };
+        self.tell_clock(self.peers[index].skew_ms);
+        if !peer.copies.is_empty() && !self.peers[index].cut_off {
+            let task = peer.copies.remove(0);
+            let sources: Vec<usize> = task.sources.iter().map(|source| self.index_of(source.id)).collect();
+            let own = peer.manifest(task.share);
+            let manifest = own.or_else(|| {
+                let reachable = sources.iter().filter(|&&source| !self.peers[source].cut_off);
+                reachable
+                    .filter_map(|&source| self.peers[source].running.as_ref()?.manifest(task.share))
+                    .next()
+            });
+            match manifest.map(|answer| travel(&answer)) {
+                Some(answer) => {
+                    let manifest = Manifest::decode(answer.manifest.0, task.share).unwrap();
+                    let terms = SignedTerms::verify(&answer.terms, task.share).unwrap();
+                    self.copy_from(index, &peer, &manifest, terms, &task.chunks, &sources);
+                }
+                None => peer.fail_copy(task.share),
+            }
+            if !peer.copies.is_empty() {
+                let delay = self.latency(Some(index));
+                self.after(delay, Event::Copy(index));
+            }
+        }
+        self.peers[index].running = Some(peer);
+        // Sometimes the power goes just then.
+        if self.trouble && self.dice.one_in(50) {
+            self.crash_peer(index);
+            self.after(MINUTE, Event::StartPeer(index));
+        }
+    }
+
+    pub(super) fn copy_from(
+        &mut self,
+        index: usize,
+        peer: &SimPeer,
+        manifest: &Manifest,
+        terms: SignedTerms,
+        chunks: &ChunkSet,
+        sources: &[usize],
+    ) {
+        let Ok(missing) = peer.begin_copy(manifest, chunks) else { return peer.fail_copy(manifest.share()) };
+        let mut arrived = chunks.minus(&missing);
+        for chunk in missing.iter() {
+            for &source in sources {
+                let up = !self.peers[source].cut_off && self.arrives();
+                let served = self.peers[source].running.as_ref().filter(|_| up);
+                let served =
+                    served.filter(|s| s.holding(manifest.share()).is_some_and(|held| held.contains(chunk)));
+                let served = served.and_then(|source| source.chunk(manifest.chunk(chunk)));
+                let from = self.peers[source].id;
+                if served.is_some_and(|bytes| peer.take_copy(manifest, chunk, &bytes, from)) {
+                    arrived.insert(chunk);
+                    self.tally.copies += 1;
+                    break;
+                }
+            }
+        }
+        let is_all = arrived == *chunks;
+        self.tell_clock(self.peers[index].skew_ms);
+        peer.end_copy(manifest, terms, arrived, is_all);
+    }
+}

@@ -1,0 +1,348 @@
+//! The world of the simulation: nodes, network, time, and what goes wrong.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use swarmdrop_core::id::PeerId;
+use swarmdrop_core::registry::Rules;
+use tempfile::TempDir;
+
+use super::dice::Dice;
+use super::people::{Download, Shared, Upload};
+use crate::clock::simulated::{Told, tell};
+use crate::peer::simulated::SimPeer;
+use crate::tracker::simulated::SimTracker;
+
+pub(super) const SECOND: u64 = 1000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(super) const HOUR: u64 = 60 * MINUTE;
+/// Heartbeats are as in a real swarm, deaths sooner, so that more happens in the same time.
+pub(super) const RULES: Rules =
+    Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(60) };
+pub(super) const BEAT: u64 = 10 * SECOND;
+/// How long faults go on, and how long the swarm has to recover.
+const TROUBLE: u64 = 25 * MINUTE;
+const RECOVERY: u64 = 60 * MINUTE;
+/// What the wall clocks show when the world begins.
+pub(super) const WALL: u64 = 1_800_000_000_000;
+pub(super) const CAPACITY: u64 = 64 << 20;
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Event {
+    Beat(usize),
+    Round,
+    Upload(usize),
+    Download(usize),
+    Copy(usize),
+    Share,
+    Get,
+    Fault,
+    StartPeer(usize),
+    StartTracker,
+    Reconnect(usize),
+    SetClock(Option<usize>),
+    Scrub,
+}
+
+/// What happened in a life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) acknowledged: u64,
+    pub(super) delivered: u64,
+    pub(super) crashes: u64,
+    pub(super) copies: u64,
+    pub(super) rotted: u64,
+    pub(super) disks_lost: u64,
+    pub(super) databases_lost: u64,
+    pub(super) clocks_changed: u64,
+    pub(super) deleted: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.acknowledged, other.acknowledged),
+            (&mut self.delivered, other.delivered),
+            (&mut self.crashes, other.crashes),
+            (&mut self.copies, other.copies),
+            (&mut self.rotted, other.rotted),
+            (&mut self.disks_lost, other.disks_lost),
+            (&mut self.databases_lost, other.databases_lost),
+            (&mut self.clocks_changed, other.clocks_changed),
+            (&mut self.deleted, other.deleted),
+        ] {
+            *sum += more;
+        }
+    }
+}
+
+/// A machine with a peer.
+pub(super) struct Node {
+    pub(super) id: PeerId,
+    pub(super) name: String,
+    pub(super) root: PathBuf,
+    pub(super) running: Option<SimPeer>,
+    pub(super) registered: bool,
+    pub(super) untold: bool,
+    pub(super) cut_off: bool,
+    pub(super) slow: bool,
+    pub(super) skew_ms: i64,
+    pub(super) disk_lost: bool,
+}
+
+pub(super) struct World {
+    pub(super) dice: Dice,
+    pub(super) runtime: tokio::runtime::Runtime,
+    pub(super) folder: TempDir,
+    pub(super) now_ms: u64,
+    pub(super) tracker: Option<SimTracker>,
+    pub(super) tracker_skew_ms: i64,
+    pub(super) peers: Vec<Node>,
+    pub(super) shares: Vec<Shared>,
+    pub(super) uploads: BTreeMap<usize, Upload>,
+    pub(super) downloads: BTreeMap<usize, Download>,
+    pub(super) next_job: usize,
+    pub(super) due: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    pub(super) sequence: u64,
+    pub(super) trouble: bool,
+    /// What kept the swarm from being whole when it was looked at last.
+    pub(super) odd: String,
+    pub(super) tally: Tally,
+}
+
+/// What travels is JSON.
+pub(super) fn travel<T: Serialize + DeserializeOwned>(value: &T) -> T {
+    serde_json::from_slice(&serde_json::to_vec(value).unwrap()).unwrap()
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let memory = PathBuf::from("/dev/shm");
+        let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
+        let count = dice.between(4, 6);
+        let mut world = Self {
+            dice,
+            runtime,
+            folder,
+            now_ms: HOUR,
+            tracker: None,
+            tracker_skew_ms: 0,
+            peers: Vec::new(),
+            shares: Vec::new(),
+            uploads: BTreeMap::new(),
+            downloads: BTreeMap::new(),
+            next_job: 0,
+            due: BinaryHeap::new(),
+            sequence: 0,
+            trouble: true,
+            odd: String::new(),
+            tally: Tally::default(),
+        };
+        world.start_tracker();
+        (0..count).for_each(|_| world.add_peer());
+        for event in [Event::Round, Event::Share, Event::Get, Event::Fault, Event::Scrub] {
+            world.after(20 * SECOND, event);
+        }
+        world
+    }
+
+    /// Lives through the trouble.
+    pub(super) fn live(&mut self) {
+        self.run_until(HOUR + TROUBLE);
+    }
+
+    /// Ends all faults and gives the swarm the time to recover.
+    pub(super) fn heal(&mut self) {
+        self.trouble = false;
+        self.tracker_skew_ms = 0;
+        self.uploads.clear();
+        // Without this a tracker whose clock was set right lately would wait for a day before anything expires.
+        self.tracker = None;
+        self.start_tracker();
+        for index in 0..self.peers.len() {
+            let node = &mut self.peers[index];
+            (node.cut_off, node.slow, node.skew_ms) = (false, false, 0);
+            self.crash_peer(index);
+            self.start_peer(index, CAPACITY);
+        }
+        let end = self.now_ms + RECOVERY;
+        while self.now_ms < end {
+            self.run_until(self.now_ms + MINUTE);
+            if self.is_whole() {
+                return;
+            }
+        }
+        let health = self.health();
+        panic!("not whole after an hour: {health:?}, {}, {:?}", self.odd, self.tally);
+    }
+
+    /// Gets every share once more.
+    pub(super) fn account(&mut self) {
+        for share in 0..self.shares.len() {
+            let shared = &self.shares[share];
+            if self.is_over(share) {
+                let id = shared.id();
+                let held = self
+                    .peers
+                    .iter()
+                    .filter_map(|node| node.running.as_ref())
+                    .any(|p| p.holding(id).is_some());
+                assert!(!held, "a share that is over is still on a disk");
+            }
+            if !self.is_alive(share) {
+                continue;
+            }
+            let before = self.tally.delivered;
+            let job = self.begin_download(share).expect("an acknowledged share is known");
+            while self.downloads.contains_key(&job) {
+                self.run_until(self.now_ms + SECOND);
+            }
+            assert_eq!(self.tally.delivered, before + 1, "{:?} could not be had", self.shares[share].id());
+        }
+    }
+
+    /// Whether the share was acknowledged and is not over.
+    pub(super) fn is_alive(&self, share: usize) -> bool {
+        let shared = &self.shares[share];
+        shared.acknowledged && !shared.terms.terms.is_over(WALL + self.now_ms)
+    }
+
+    pub(super) fn is_over(&self, share: usize) -> bool {
+        let shared = &self.shares[share];
+        shared.terms.terms.is_over(WALL + self.now_ms) && !shared.deletion_forgotten
+    }
+
+    fn is_whole(&mut self) -> bool {
+        let health = self.health();
+        // What comes back after its deletion was forgotten, or was never published, may be there in part.
+        let in_part = |shared: &&Shared| shared.deletion_forgotten || !shared.acknowledged;
+        let forgotten = self.shares.iter().filter(in_part).count() as u64;
+        let needy = health.weakened + health.endangered + health.unavailable + health.copies;
+        if needy > 0 || health.lost > forgotten || !health.complete || health.paused {
+            return false;
+        }
+        self.tell_clock(self.tracker_skew_ms);
+        for share in 0..self.shares.len() {
+            let (id, alive) = (self.shares[share].id(), self.is_alive(share));
+            let holders = self.runtime.block_on(self.tracker.as_ref().unwrap().holders(id));
+            for node in self.peers.iter().filter(|node| !node.disk_lost) {
+                let told =
+                    holders.iter().find(|(peer, _)| *peer == node.id).map(|(_, chunks)| chunks.clone());
+                let held = node.running.as_ref().unwrap().holding(id);
+                let over = self.is_over(share);
+                if (alive && told != held) || (over && held.is_some()) {
+                    self.odd = format!(
+                        "{}: told {told:?}, held {held:?}, alive {alive}, terms {:?}",
+                        node.name, self.shares[share].terms.terms
+                    );
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn health(&mut self) -> swarmdrop_core::api::SwarmHealth {
+        self.tell_clock(self.tracker_skew_ms);
+        self.runtime.block_on(self.tracker.as_ref().unwrap().health())
+    }
+
+    pub(super) fn after(&mut self, delay_ms: u64, event: Event) {
+        self.sequence += 1;
+        self.due.push(Reverse((self.now_ms + delay_ms, self.sequence, event)));
+    }
+
+    pub(super) fn run_until(&mut self, end: u64) {
+        while let Some(&Reverse((at, _, event))) = self.due.peek() {
+            if at > end {
+                break;
+            }
+            self.due.pop();
+            self.now_ms = at;
+            self.happen(event);
+        }
+        self.now_ms = end;
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Beat(peer) => self.beat(peer),
+            Event::Round => {
+                if let Some(tracker) = &self.tracker {
+                    self.tell_clock(self.tracker_skew_ms);
+                    self.runtime.block_on(tracker.round());
+                }
+                self.after(BEAT / 2, Event::Round);
+            }
+            Event::Upload(job) => self.step_upload(job),
+            Event::Download(job) => self.step_download(job),
+            Event::Copy(peer) => self.copy(peer),
+            Event::Share if self.trouble => {
+                self.begin_upload();
+                let pause = self.dice.between(30 * SECOND, 4 * MINUTE);
+                self.after(pause, Event::Share);
+            }
+            Event::Get if self.trouble => {
+                if !self.shares.is_empty() {
+                    let share = self.dice.index(self.shares.len());
+                    if self.is_alive(share) {
+                        self.begin_download(share);
+                    }
+                }
+                let pause = self.dice.between(5 * SECOND, 2 * MINUTE);
+                self.after(pause, Event::Get);
+            }
+            Event::Fault if self.trouble => {
+                self.fault();
+                let pause = self.dice.between(5 * SECOND, MINUTE);
+                self.after(pause, Event::Fault);
+            }
+            Event::Share | Event::Get | Event::Fault => {}
+            Event::StartPeer(peer) => {
+                let capacity = if self.trouble && self.dice.one_in(4) { 100_000 } else { CAPACITY };
+                self.start_peer(peer, capacity);
+            }
+            Event::StartTracker if self.tracker.is_none() => self.start_tracker(),
+            Event::StartTracker => {}
+            Event::Reconnect(peer) => self.peers[peer].cut_off = false,
+            Event::SetClock(Some(peer)) => self.peers[peer].skew_ms = 0,
+            Event::SetClock(None) => self.tracker_skew_ms = 0,
+            Event::Scrub => {
+                for index in 0..self.peers.len() {
+                    self.tell_clock(self.peers[index].skew_ms);
+                    if let Some(peer) = &mut self.peers[index].running {
+                        (0..4).for_each(|_| peer.scrub_one());
+                        peer.keep_house();
+                    }
+                }
+                self.after(20 * SECOND, Event::Scrub);
+            }
+        }
+    }
+
+    pub(super) fn tell_clock(&self, skew_ms: i64) {
+        let wall_ms = (WALL + self.now_ms).saturating_add_signed(skew_ms);
+        tell(Told { wall_ms, uptime_ms: self.now_ms });
+    }
+
+    /// Whether a message arrives, or an answer.
+    pub(super) fn arrives(&mut self) -> bool {
+        !(self.trouble && self.dice.one_in(40))
+    }
+
+    pub(super) fn latency(&mut self, peer: Option<usize>) -> u64 {
+        let slow = peer.is_some_and(|peer| self.peers[peer].slow);
+        if slow { self.dice.between(SECOND, 10 * SECOND) } else { self.dice.between(5, 500) }
+    }
+
+    pub(super) fn index_of(&self, id: PeerId) -> usize {
+        self.peers.iter().position(|node| node.id == id).unwrap()
+    }
+}

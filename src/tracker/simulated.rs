@@ -1,0 +1,113 @@
+//! A tracker without its HTTP server and its clock, for the simulation of a whole swarm. What it decides and what
+//! it keeps is the real thing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use swarmdrop_core::api::{
+    AnnounceRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest, InventoryResponse,
+    LookUpResponse, OpenRequest, OpenResponse, ProblemKind, PublishRequest, SwarmHealth,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::grant::{Operation, TrackerKey, Use};
+use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
+use swarmdrop_core::limits::TOMBSTONE;
+use swarmdrop_core::registry::{Registration, Registry, Rules, Usage};
+
+use super::auth::Granted;
+use super::complaints::Complaints;
+use super::repair::Repairer;
+use super::store::{SqliteStore, Store};
+use super::tokens::Tokens;
+use super::{Tracker, metrics};
+use crate::client::Http;
+use crate::clock::{self, Watch};
+use crate::server::Refusal;
+
+/// A tracker that is called directly.
+pub(crate) struct SimTracker(Tracker);
+
+type Answer<T> = Result<T, ProblemKind>;
+
+fn kind(refusal: Refusal) -> ProblemKind {
+    refusal.0.kind
+}
+
+impl SimTracker {
+    /// Starts a tracker on what is in the folder.
+    pub(crate) async fn start(data: &Path, rules: Rules) -> Self {
+        let store = SqliteStore::open(&data.join("tracker.db")).await.unwrap();
+        let mut registry = Registry::new(rules);
+        for registration in store.peers().await.unwrap() {
+            registry.load(registration, 0);
+        }
+        let repairer = Repairer::new(rules, store.all_holders().await.unwrap());
+        Self(Tracker {
+            id: TrackerId::from_bytes([1; 32]),
+            registry: parking_lot::Mutex::new(registry),
+            store: Box::new(store),
+            tokens: Tokens::open(data).await.unwrap(),
+            key: TrackerKey::from_seed(&Secret::from_bytes([1; 32])),
+            complaints: Complaints::default(),
+            repairer,
+            clock: Watch::default(),
+            dialer: Http::new(None).unwrap(),
+            dials: tokio::sync::Semaphore::new(1),
+            started_ms: clock::awake_ms(),
+            metrics: metrics::Metrics::default(),
+        })
+    }
+
+    pub(crate) async fn register(&self, registration: Registration, usage: Usage) -> Answer<Duration> {
+        let answer = self.0.enlist(registration, usage).await.map_err(kind)?;
+        Ok(Duration::from_millis(answer.heartbeat_ms))
+    }
+
+    pub(crate) async fn heartbeat(&self, id: PeerId, request: HeartbeatRequest) -> Answer<HeartbeatResponse> {
+        self.0.heartbeat(id, request).await.map_err(kind)
+    }
+
+    pub(crate) async fn inventory(&self, id: PeerId, request: InventoryRequest) -> Answer<InventoryResponse> {
+        self.0.inventory(id, request).await.map_err(kind)
+    }
+
+    pub(crate) async fn announce(&self, id: PeerId, request: AnnounceRequest) -> Answer<()> {
+        self.0.announce(id, request).await.map_err(kind)
+    }
+
+    pub(crate) fn open(&self, request: &OpenRequest) -> Answer<OpenResponse> {
+        self.0.open(request).map_err(kind)
+    }
+
+    pub(crate) async fn publish(&self, share: ShareId, grant: &str, request: PublishRequest) -> Answer<()> {
+        let grant = self.0.key.public().verify(grant).map_err(|_| ProblemKind::AccessDenied)?;
+        let wanted = Use { share, operation: Operation::Push, at: None, by: None, now_ms: clock::now_ms() };
+        grant.check(&wanted).map_err(|_| ProblemKind::ClockSkew)?;
+        self.0.publish(&Granted { share, grant }, request).await.map_err(kind)
+    }
+
+    pub(crate) async fn look_up(&self, share: ShareId, access: &Secret) -> Answer<LookUpResponse> {
+        self.0.look_up(share, access).await.map(|answer| answer.0).map_err(kind)
+    }
+
+    pub(crate) async fn replace_terms(&self, share: ShareId, token: &str) -> Answer<()> {
+        self.0.replace_terms(share, token).await.map_err(kind)
+    }
+
+    /// What the tracker does by itself, once a heartbeat.
+    pub(crate) async fn round(&self) {
+        self.0.repair_round().await.unwrap();
+        if self.0.clock.is_steady() {
+            let tombstone_ms = u64::try_from(TOMBSTONE.as_millis()).unwrap();
+            self.0.store.forget_expired(clock::now_ms().saturating_sub(tombstone_ms)).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn health(&self) -> SwarmHealth {
+        self.0.list().await.unwrap().health
+    }
+
+    pub(crate) async fn holders(&self, share: ShareId) -> Vec<(PeerId, ChunkSet)> {
+        self.0.store.holders(share).await.unwrap()
+    }
+}

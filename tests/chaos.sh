@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# A swarm of real processes: kills, stops, rot, lost disks and databases, while people share and get; at the end every
+# share is accounted for.
+#   tests/chaos.sh [SECONDS] [SEED]     default: 600 s, a seed from the clock
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export SWARMDROP_CHAOS_SECONDS=${1:-600} SWARMDROP_CHAOS_SEED=${2:-$(date +%s)}
+cargo test --release --locked --quiet --test chaos -- --ignored --nocapture
