@@ -23,6 +23,7 @@ use swarmdrop_core::terms::{SignedTerms, Terms};
 use crate::client::TrackerClient;
 use crate::clock;
 use crate::context::{Context, tracker_failure};
+use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::folder::remove_any;
@@ -175,7 +176,9 @@ async fn to_disk(
     let (Some(output), Some(journal)) = (Arc::into_inner(output), Arc::into_inner(journal)) else {
         return Err(unshared);
     };
+    crash::at(Point::AllWritten);
     blocking(move || output.finish(force)).await?;
+    crash::at(Point::ResultNamed);
     if let Err(error) = journal.forget() {
         tracing::warn!(%error, "cannot remove the journal");
     }
@@ -208,6 +211,7 @@ fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failu
     let output = Output::create(&temporary, &target, found.metadata.clone()).inspect_err(|_| {
         let _ = remove_any(&temporary);
     })?;
+    crash::at(Point::TemporaryMade);
     let header =
         DownloadHeader::new(share, target.clone(), temporary, output.inode().map_err(failed)?.unwrap_or(0));
     journal.begin(&header).map_err(failed)?;

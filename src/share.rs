@@ -16,6 +16,7 @@ use swarmdrop_core::terms::SignedTerms;
 use crate::client::TrackerClient;
 use crate::clock;
 use crate::context::{Context, tracker_failure};
+use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::journal::{OwnedShare, OwnedShares};
 use crate::task::blocking;
@@ -79,12 +80,15 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
     let collected = collect_files(context, &request).await?;
     let upload = Arc::new(Upload::prepare(&context.state, swarm, &request, collected)?);
+    crash::at(Point::KeysKept);
     let terms = upload.terms(&request);
 
     let result = async {
         let open = wait_for_peers(context, &tracker, &upload, &request).await?;
         let pushed = push::push(&upload, &terms, open, &context.http, &context.progress).await?;
+        crash::at(Point::ShareConfirmed);
         publish(&tracker, &upload, &terms, &pushed).await?;
+        crash::at(Point::PublishAnswered);
         Ok(pushed)
     };
     let pushed = match result.await {
@@ -103,6 +107,7 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     remember(context, &upload, &terms, &shared)?;
     // The link is out before the journal goes: killed in between, the same command prints the same link.
     context.progress.result(&shared.link.expose_text());
+    crash::at(Point::LinkPrinted);
     upload.forget();
     Ok(shared)
 }

@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("clock", &[]),
     ("config", &["failure"]),
+    ("crash", &[]),
     ("durable", &["failure"]),
     ("folder", &["durable"]),
     ("failure", &[]),
@@ -33,23 +34,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("server", &["failure", "task", "tls"]),
     ("swarm", &["durable", "failure"]),
     // Layer 3: the roles.
-    ("tracker", &["client", "clock", "durable", "failure", "identity", "server", "task", "tls"]),
+    ("tracker", &["client", "clock", "crash", "durable", "failure", "identity", "server", "task", "tls"]),
     (
         "peer",
-        &["client", "clock", "context", "durable", "failure", "identity", "server", "task", "tls", "words"],
+        &[
+            "client", "clock", "context", "crash", "durable", "failure", "identity", "server", "task", "tls",
+            "words",
+        ],
     ),
     (
         "share",
         &[
-            "client", "clock", "context", "durable", "failure", "identity", "journal", "progress", "task",
-            "words",
+            "client", "clock", "context", "crash", "durable", "failure", "identity", "journal", "progress",
+            "task", "words",
         ],
     ),
     (
         "get",
         &[
-            "client", "clock", "context", "durable", "failure", "folder", "journal", "progress", "task",
-            "words",
+            "client", "clock", "context", "crash", "durable", "failure", "folder", "journal", "progress",
+            "task", "words",
         ],
     ),
     ("manage", &["client", "clock", "context", "failure", "get", "journal", "words"]),

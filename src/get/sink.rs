@@ -7,6 +7,7 @@ use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use tokio::sync::watch;
 
 use super::output::Output;
+use crate::crash::{self, Point};
 use crate::journal::DownloadJournal;
 use crate::task::blocking;
 
@@ -38,6 +39,7 @@ impl Sink {
                 let (output, journal) = (Arc::clone(output), Arc::clone(journal));
                 blocking(move || {
                     output.write(offset, &plain)?;
+                    crash::at(Point::PlainWritten);
                     journal.record(index)
                 })
                 .await

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use swarmdrop_core::id::ChunkId;
 use tempfile::NamedTempFile;
 
+use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 
@@ -204,6 +205,7 @@ impl ChunkStore {
         let to = self.aside(id, why);
         let replaced = fs::symlink_metadata(&to).map_or(0, |metadata| metadata.len());
         let moved = durable::set_aside(&self.path(id), &to);
+        crash::at(Point::ChunkSetAside);
         let mut index = self.index.lock();
         let bytes = index.chunks.remove(id).map_or(0, |entry| entry.bytes);
         index.used_bytes -= bytes;
@@ -319,7 +321,9 @@ impl ChunkStore {
         if hash != id {
             return Err(PutError::HashMismatch(hash));
         }
+        crash::at(Point::ChunkWritten);
         arriving.file.persist(self.path(&id)).map_err(|error| error.error)?;
+        crash::at(Point::ChunkNamed);
         #[cfg(test)]
         self.unsynced.lock().insert(id);
         let mut index = self.index.lock();

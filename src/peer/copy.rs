@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::Peer;
 use super::findings::Finding;
 use crate::client::{ChunkAnswer, PeerClient};
+use crate::crash::{self, Point};
 use crate::server::Refusal;
 use crate::task::blocking;
 
@@ -240,7 +241,9 @@ async fn keep(
     let (storage, manifest, terms, kept) =
         (Arc::clone(peer), Arc::clone(manifest), terms.clone(), chunks.clone());
     let share = manifest.share();
+    crash::at(Point::CopyArrived);
     let missing = blocking(move || storage.storage.keep_copied(&manifest, terms, &kept)).await;
+    crash::at(Point::CopyKept);
     let missing = missing.map_err(CopyError::Refused)?;
     if !missing.is_empty() {
         return Err(CopyError::Missing(missing.len()));

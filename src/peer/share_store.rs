@@ -17,6 +17,7 @@ use swarmdrop_core::id::{ChunkId, ShareId};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::terms::SignedTerms;
 
+use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::Failure;
 
@@ -88,9 +89,11 @@ impl ShareStore {
         let folder = self.folder(share);
         durable::create_private_folder(&folder)?;
         durable::persist(&folder.join("chunks"), chunks.to_string().as_bytes())?;
+        crash::at(Point::ChunksNoted);
         let known = self.get(share).map(|held| held.terms);
         let terms = known.filter(|known| known.terms.issued_ms > terms.terms.issued_ms).unwrap_or(terms);
         durable::persist(&folder.join("terms"), terms.token.as_bytes())?;
+        crash::at(Point::TermsNoted);
         // The manifest comes last: a folder without it is an upload that was never confirmed.
         durable::persist(&folder.join("manifest"), manifest.encoded())?;
         durable::sync_folder(&self.root)?;
@@ -126,6 +129,7 @@ impl ShareStore {
         let held = self.get(share).map(|held| held.chunks);
         fs::remove_dir_all(self.folder(share))?;
         durable::sync_folder(&self.root)?;
+        crash::at(Point::ShareForgotten);
         self.shares.lock().remove(&share);
         Ok(held.iter().flat_map(ChunkSet::iter).map(|index| manifest.chunk(index)).collect())
     }

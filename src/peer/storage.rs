@@ -18,6 +18,7 @@ use swarmdrop_core::terms::SignedTerms;
 use super::chunk_store::{ChunkStore, PutError};
 use super::share_store::ShareStore;
 use crate::clock;
+use crate::crash::{self, Point};
 use crate::failure::Failure;
 use crate::server::Refusal;
 
@@ -226,6 +227,7 @@ impl Storage {
             return Err(invalid(&"the chunks are those of another number of chunks"));
         }
         let missing = self.keep(&manifest, terms, |_| request.chunks)?;
+        crash::at(Point::ShareKept);
         if missing.is_empty() {
             self.uploads.lock().remove(&share);
         }
@@ -271,6 +273,7 @@ impl Storage {
         }
         if missing.is_empty() {
             self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;
+            crash::at(Point::ChunksSynced);
             let (new, gone) = (chunks.minus(&before), before.minus(&chunks));
             let commit = self.shares.commit(manifest, terms, chunks);
             commit.map_err(|error| disk_refusal(&error))?;

@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use super::ShareRequest;
 use super::collect::{Collected, fingerprint};
 use crate::clock;
+use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{random_bytes, random_secret};
@@ -180,6 +181,7 @@ impl Upload {
             None => {
                 let recorded = self.journal.record(index, id);
                 recorded.map_err(|error| journal_failure(&error))?;
+                crash::at(Point::ChunkNoted);
                 Ok((id, bytes.into()))
             }
         }

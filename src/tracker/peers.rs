@@ -19,6 +19,7 @@ use super::auth::Joiner;
 use super::store::StoreError;
 use crate::client::{ClientError, PeerClient};
 use crate::clock;
+use crate::crash::{self, Point};
 use crate::server::{Refusal, denied};
 
 impl Tracker {
@@ -63,6 +64,7 @@ impl Tracker {
     ) -> Result<RegisterResponse, Refusal> {
         let addresses = registration.addresses.clone();
         self.store.put_peer(&registration).await.map_err(|error| Refusal::internal(&error))?;
+        crash::at(Point::PeerKept);
         tracing::info!(peer = %registration.id, name = %registration.name, ?addresses, "peer registered");
         let mut registry = self.registry.lock();
         registry.register(registration, usage, self.now_ms());
@@ -85,6 +87,9 @@ impl Tracker {
             self.store.confirm_terms(id, applied.share, applied.issued_ms).await.map_err(internal)?;
         }
         self.take_findings(id, &request).await.map_err(internal)?;
+        if !(request.copied.is_empty() && request.lost.is_empty()) {
+            crash::at(Point::FindingsTaken);
+        }
         let terms = self.store.unconfirmed_terms(id, TASKS_MAX).await.map_err(internal)?;
         let mut tasks: Vec<Task> =
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();

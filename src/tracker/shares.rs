@@ -22,6 +22,7 @@ use super::auth::Granted;
 use super::peers::address;
 use super::store::{InventoryPage, Published, StoreError, StoredShare};
 use crate::clock;
+use crate::crash::{self, Point};
 use crate::server::{LargeJson, Refusal, Turn};
 
 impl Tracker {
@@ -97,6 +98,7 @@ impl Tracker {
         self.repairer.changed([share]);
         match published.map_err(|error| Refusal::internal(&error))? {
             Published::Done => {
+                crash::at(Point::SharePublished);
                 self.metrics.published.inc();
                 tracing::info!(%share, chunk_count, peers = placement.len(), "share published");
                 Ok(())
@@ -125,6 +127,7 @@ impl Tracker {
         }
         let page = InventoryPage { shares: &request.shares, after: request.after, last: request.last };
         let outcome = self.store.reconcile(peer, page).await.map_err(|error| Refusal::internal(&error))?;
+        crash::at(Point::InventoryTaken);
         self.repairer.changed(outcome.changed);
         if request.last {
             self.repairer.heard_inventory(peer);
@@ -262,6 +265,7 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
         }
         let newer = self.store.put_terms(&terms).await.map_err(internal)?;
+        crash::at(Point::TermsReplaced);
         self.repairer.changed([share]);
         if newer || before == terms {
             return Ok(());

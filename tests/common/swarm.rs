@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
+use swarmdrop::crash::{self, Point};
 use swarmdrop::identity::Identity;
 use swarmdrop_core::link::Invite;
 
@@ -23,14 +24,19 @@ pub struct Server {
 
 impl Server {
     #[track_caller]
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        let mut server = Self::spawn(command);
+        let mut line = String::new();
+        BufReader::new(server.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        server.ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}"));
+        server
+    }
+
+    /// Starts it without waiting until it is ready.
+    pub fn spawn(mut command: Command) -> Self {
         let log = tempfile::tempfile().unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone().unwrap());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}"));
-        Self { child, ready, log }
+        Self { child: command.spawn().unwrap(), ready: Value::Null, log }
     }
 
     /// What it logged so far.
@@ -52,6 +58,11 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Whether it has come to its end by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Stops it for so long, as a machine that hangs.
@@ -175,6 +186,32 @@ impl Swarm {
     /// Starts peer number `number`, with more flags.
     #[track_caller]
     pub fn add_peer(&mut self, number: usize, flags: &[&str]) {
+        let server = Server::start(self.peer_command(number, flags));
+        self.put_peer(number, server);
+    }
+
+    /// Starts a peer that dies at the point.
+    #[track_caller]
+    pub fn add_doomed_peer(&mut self, number: usize, point: Point) {
+        self.add_doomed_peer_with(number, point, &[]);
+    }
+
+    /// The same, with more flags.
+    #[track_caller]
+    pub fn add_doomed_peer_with(&mut self, number: usize, point: Point, flags: &[&str]) {
+        let mut command = self.peer_command(number, flags);
+        command.env(crash::VARIABLE, format!("{point:?}"));
+        let server = Server::start(command);
+        self.put_peer(number, server);
+    }
+
+    /// Starts a peer without waiting until it has joined.
+    pub fn add_peer_that_waits(&mut self, number: usize) {
+        let server = Server::spawn(self.peer_command(number, &[]));
+        self.put_peer(number, server);
+    }
+
+    fn peer_command(&self, number: usize, flags: &[&str]) -> Command {
         let mut command = bare_command(self.folder.path());
         command.args(["peer", "--json", "--listen", "127.0.0.1:0", "--keep-free", "0B"]);
         command.args(["--name", &format!("p{number}")]);
@@ -182,12 +219,25 @@ impl Swarm {
             command.args(["--invite", &self.peer_invite]);
         }
         command.arg("--data").arg(self.peer_data(number)).args(flags);
-        let server = Server::start(command);
+        command
+    }
+
+    fn put_peer(&mut self, number: usize, server: Server) {
         if number < self.peers.len() {
             self.peers[number] = server;
         } else {
             self.peers.push(server);
         }
+    }
+
+    /// Restarts the tracker as one that dies at the point.
+    #[track_caller]
+    pub fn restart_tracker_doomed(&mut self, point: Point) {
+        let address = self.tracker.address();
+        self.tracker.kill();
+        let mut command = tracker_command(self.folder.path(), &address, &self.flags);
+        command.env(crash::VARIABLE, format!("{point:?}"));
+        self.tracker = Server::start(command);
     }
 
     /// Kills the tracker and starts it again at the same address.
@@ -240,8 +290,12 @@ impl Swarm {
 
 #[track_caller]
 fn start_tracker(folder: &Path, listen: &str, flags: &[String]) -> Server {
+    Server::start(tracker_command(folder, listen, flags))
+}
+
+fn tracker_command(folder: &Path, listen: &str, flags: &[String]) -> Command {
     let mut command = bare_command(folder);
     command.args(["tracker", "--json", "--listen", listen]).args(flags);
     command.arg("--data").arg(folder.join("tracker"));
-    Server::start(command)
+    command
 }

@@ -1,0 +1,96 @@
+//! Places at which a test has a process die, as by kill -9 just there. They do nothing in a release build.
+
+/// A place between two steps that a crash must be allowed to separate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// A peer has written an arriving chunk, which has no name yet.
+    ChunkWritten,
+    /// A peer has given an arrived chunk its name.
+    ChunkNamed,
+    /// A peer has synced a share's chunks, and noted nothing yet.
+    ChunksSynced,
+    /// A peer has noted a share's chunks, not yet its terms.
+    ChunksNoted,
+    /// A peer has noted a share's terms, not yet its manifest.
+    TermsNoted,
+    /// A peer has kept a share, and not yet said so.
+    ShareKept,
+    /// A peer has all chunks of a copy, and has kept nothing yet.
+    CopyArrived,
+    /// A peer has kept a copy, and not yet said so.
+    CopyKept,
+    /// A peer has set a damaged chunk aside, and noted nothing yet.
+    ChunkSetAside,
+    /// A peer has forgotten a share that is over, whose chunks are still there.
+    ShareForgotten,
+    /// A tracker has kept a registration, and not yet answered.
+    PeerKept,
+    /// A tracker has kept a published share, and not yet answered.
+    SharePublished,
+    /// A tracker has kept newer terms, and not yet answered.
+    TermsReplaced,
+    /// A tracker has taken in what a heartbeat told, and not yet answered.
+    FindingsTaken,
+    /// A tracker has taken in an inventory, and not yet answered.
+    InventoryTaken,
+    /// A sender has kept a new share's keys, and sent nothing yet.
+    KeysKept,
+    /// A sender has noted a chunk's id, and not yet sent it.
+    ChunkNoted,
+    /// A sender has every chunk confirmed, and has not yet published.
+    ShareConfirmed,
+    /// A sender has published, and not yet kept the owner's key.
+    PublishAnswered,
+    /// A sender has printed the link, and not yet forgotten the journal.
+    LinkPrinted,
+    /// A receiver has made the temporary, and no journal yet.
+    TemporaryMade,
+    /// A receiver has written a chunk, and not yet noted it.
+    PlainWritten,
+    /// A receiver has everything, and has not yet synced it.
+    AllWritten,
+    /// A receiver has given the result its name, and not yet forgotten the journal.
+    ResultNamed,
+}
+
+/// Where peers may die.
+pub const PEER: &[Point] = &[
+    Point::ChunkWritten,
+    Point::ChunkNamed,
+    Point::ChunksSynced,
+    Point::ChunksNoted,
+    Point::TermsNoted,
+    Point::ShareKept,
+    Point::CopyArrived,
+    Point::CopyKept,
+    Point::ChunkSetAside,
+    Point::ShareForgotten,
+];
+
+/// Where trackers may die.
+pub const TRACKER: &[Point] = &[
+    Point::PeerKept,
+    Point::SharePublished,
+    Point::TermsReplaced,
+    Point::FindingsTaken,
+    Point::InventoryTaken,
+];
+
+/// Where senders may die.
+pub const SENDER: &[Point] =
+    &[Point::KeysKept, Point::ChunkNoted, Point::ShareConfirmed, Point::PublishAnswered, Point::LinkPrinted];
+
+/// Where receivers may die.
+pub const RECEIVER: &[Point] =
+    &[Point::TemporaryMade, Point::PlainWritten, Point::AllWritten, Point::ResultNamed];
+
+/// The environment variable that names the point, as in `ChunkNamed`.
+pub const VARIABLE: &str = "SWARMDROP_CRASH_AT";
+
+/// Ends the process here, if a test wants it.
+#[inline]
+pub fn at(point: Point) {
+    if cfg!(debug_assertions) && std::env::var(VARIABLE).is_ok_and(|wanted| wanted == format!("{point:?}")) {
+        std::process::abort();
+    }
+}

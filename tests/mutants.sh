@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Tests the tests: breaks the code on purpose, one break at a time, in a copy of the tree, and says which test noticed.
+# A mutant that survives, or whose place in the code is gone, fails the run.
+#   tests/mutants.sh [NAME…]     default: all of them
+set -euo pipefail
+cd "$(dirname "$0")/.."
+copy=$(mktemp -d "${TMPDIR:-/tmp}/swarmdrop-mutants.XXXXXX")
+trap 'rm -rf "$copy"' EXIT
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mutants RUST_BACKTRACE=0 SWARMDROP_SIM_SEEDS=20
+wanted=("$@") survivors=0
+
+fresh() { # a tree as it is committed, whose unchanged files keep their dates so that little is compiled again
+    git ls-files -z | while IFS= read -r -d '' file; do
+        if ! cmp -s "$file" "$copy/$file"; then mkdir -p "$(dirname "$copy/$file")"; cp -p "$file" "$copy/$file"; touch "$copy/$file"; fi
+    done
+}
+swap() { # FILE OLD NEW: replaces the one place where OLD stands
+    OLD=$2 NEW=$3 perl -0pi -e '
+        my ($old, $new) = ($ENV{OLD}, $ENV{NEW});
+        my $count = () = $_ =~ /\Q$old\E/g;
+        $count == 1 or die "stands $count times in the file: $old\n";
+        s/\Q$old\E/$new/' "$copy/$1"
+}
+mutant() { # NAME: break, with the swaps in the function break_NAME; the cargo test arguments are the rest
+    local name=$1; shift
+    if [ ${#wanted[@]} -gt 0 ] && [[ ! " ${wanted[*]} " == *" $name "* ]]; then return; fi
+    fresh
+    "break_$name" || { echo "| $name | NOT APPLIED |"; survivors=$((survivors + 1)); return; }
+    local log=$copy/mutant.log
+    if (cd "$copy" && cargo test --locked "$@" >"$log" 2>&1); then
+        echo "| $name | SURVIVED |"; survivors=$((survivors + 1)); return
+    fi
+    local by; by=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/`\1`/p' "$log" | paste -sd' ')
+    if [ -z "$by" ]; then echo "| $name | DOES NOT BUILD |"; grep -m3 '^error' "$log"; survivors=$((survivors + 1)); return; fi
+    echo "| $name | $by |"
+}
+
+break_acknowledge_before_sync() {
+    swap src/peer/storage.rs 'self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;' ''
+}
+break_skip_the_hash_check() { swap src/peer/chunk_store.rs 'if hash != id {' 'if hash != id && bytes_of_nothing() {'
+    printf '\nfn bytes_of_nothing() -> bool {\n    false\n}\n' >>"$copy/src/peer/chunk_store.rs"; }
+break_acknowledge_at_one_replica() {
+    swap core/src/push.rs 'let all = self.members.values().all(' 'let all = self.members.values().any('
+}
+break_rename_without_no_replace() { swap src/folder.rs 'RenameFlags::NOREPLACE)' 'RenameFlags::empty())'; }
+break_no_last_chunk_flag() { swap core/src/seal.rs 'u8::from(geometry.is_last(index))' '0 * u8::from(geometry.is_last(index))'; }
+break_pin_without_the_handshake_signature() {
+    perl -0pi -e 's/(-> Result<HandshakeSignatureValid, Error> \{\n\s+)verify_signature\(message, cert, dss\)/$1let _ = (message, cert, dss, verify_signature);\n        Ok(HandshakeSignatureValid::assertion())/' "$copy/src/tls.rs"
+    grep -q 'HandshakeSignatureValid::assertion())$' "$copy/src/tls.rs"
+}
+break_repair_from_an_unverified_copy() {
+    swap src/peer/chunk_store.rs 'if hash != id {' 'if hash != id && !arriving.believed {'
+    swap src/peer/chunk_store.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
+    swap src/peer/chunk_store.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
+    swap src/peer/copy.rs 'arriving.write(&sealed).map_err(disk)?;' 'arriving.write(&sealed).map_err(disk)?; arriving.believed = true;'
+}
+break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => Standing::Gone,' 'Liveness::Dead => Standing::Unsure,'; }
+break_repair_when_the_network_fails() { swap core/src/registry.rs 'most > 1 && most * 3 > alive + most' 'most > 1 && most * 3 > 9 * (alive + most)'; }
+break_drop_what_is_needed() {
+    swap core/src/repair.rs 'sure.of_chunk(*index).saturating_sub(counted) >= u32::from(view.wanted)' 'sure.of_chunk(*index) >= u32::from(view.wanted)'
+}
+break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'self.agreed.load(Ordering::Relaxed) && self.here.is_steady()' 'self.here.is_steady()'; }
+break_forget_what_was_not_heard() { swap src/peer/findings.rs 'pub(super) fn next(&self, usage: Usage) -> (HeartbeatRequest, usize) {
+        let queue = self.queue.lock();' 'pub(super) fn next(&self, usage: Usage) -> (HeartbeatRequest, usize) {
+        let queue = std::mem::take(&mut *self.queue.lock());'; }
+break_trust_an_unmounted_store() { swap src/peer/chunk_store.rs 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)' 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).or(Ok::<(), io::Error>(())).map_err(gone)'; }
+break_keep_replicas_that_an_inventory_leaves_out() { swap src/tracker/store/sqlite.rs 'for share in before.into_keys() {' 'for share in before.into_keys().take(0) {'; }
+
+echo "| mutant | noticed by |"
+echo "|---|---|"
+mutant acknowledge_before_sync --lib simulation
+mutant skip_the_hash_check --lib peer::
+mutant acknowledge_at_one_replica -p swarmdrop-core
+mutant rename_without_no_replace --lib --test resume --test local_user --test share_get --no-fail-fast
+mutant no_last_chunk_flag -p swarmdrop-core
+mutant pin_without_the_handshake_signature --test transport
+mutant repair_from_an_unverified_copy --test durability rot
+mutant count_the_dead -p swarmdrop-core
+mutant repair_when_the_network_fails -p swarmdrop-core
+mutant drop_what_is_needed -p swarmdrop-core
+mutant let_a_wrong_clock_end_shares --lib agreement
+mutant forget_what_was_not_heard --lib findings
+mutant trust_an_unmounted_store --lib chunk_store
+mutant keep_replicas_that_an_inventory_leaves_out --lib tracker
+[ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }
