@@ -184,7 +184,7 @@ impl Chaos {
                     self.counters.stops.fetch_add(1, Relaxed);
                 }
                 13..=16 => self.rot(swarm, number, dice),
-                17 if down.is_empty() && self.is_expendable(swarm, number, &live) => {
+                17 | 19 if down.is_empty() && self.is_expendable(swarm, number, &live) => {
                     swarm.peers[number].kill();
                     fs::remove_dir_all(swarm.peer_data(number)).unwrap();
                     self.counters.disks_lost.fetch_add(1, Relaxed);
@@ -192,7 +192,7 @@ impl Chaos {
                     live.push(swarm.peers.len());
                     swarm.add_peer(swarm.peers.len(), &[]);
                 }
-                18 if dice.below(3) == 0 => {
+                18 if dice.below(2) == 0 => {
                     swarm.restart_tracker_after(|data| {
                         for name in ["tracker.db", "tracker.db-wal", "tracker.db-shm"] {
                             let _ = fs::remove_file(data.join(name));
