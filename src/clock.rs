@@ -14,7 +14,20 @@ pub fn now_ms() -> u64 {
         return told.wall_ms;
     }
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX).saturating_add_signed(offset_ms())
+}
+
+/// The environment variable that names a file with the milliseconds by which a test sets this process's clock
+/// wrong.
+pub const OFFSET_VARIABLE: &str = "SWARMDROP_CLOCK_OFFSET";
+
+/// How wrong the clock is to be; never in a release build.
+fn offset_ms() -> i64 {
+    if !cfg!(debug_assertions) {
+        return 0;
+    }
+    let read = |path| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+    std::env::var_os(OFFSET_VARIABLE).and_then(read).unwrap_or(0)
 }
 
 /// Milliseconds that have passed since some moment, whatever was done to the wall clock. Time that the

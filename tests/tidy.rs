@@ -293,18 +293,20 @@ fn documents_link_to_files_that_exist() {
 
 /// The table of cases is worth something only as long as its tests are there.
 #[test]
-fn every_test_that_the_security_document_names_is_there() {
-    let document = fs::read_to_string(root().join("docs/security.md")).unwrap();
+fn every_test_that_the_documents_name_is_there() {
     let mut code = String::new();
     for file in files(&["src", "core/src", "tests", "core/tests"]) {
         code += &fs::read_to_string(file).unwrap();
     }
-    let (_, table) = document.split_once("| case | test |").unwrap();
-    let names =
-        table.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains(['/', ' ']));
-    let missing: Vec<_> = names.clone().filter(|name| !code.contains(&format!("fn {name}("))).collect();
-    assert!(
-        names.count() > 50 && missing.is_empty(),
-        "docs/security.md names tests that are not there: {missing:?}"
-    );
+    for (document, heading) in [("security", "| case | test |"), ("durability", "| mutant | noticed by |")] {
+        let text = fs::read_to_string(root().join(format!("docs/{document}.md"))).unwrap();
+        let (_, table) = text.split_once(heading).unwrap();
+        let quoted = table.split('`').skip(1).step_by(2);
+        let names = quoted.filter(|name| name.contains('_') && !name.contains(['/', ' ', '.']));
+        let missing: Vec<_> = names.clone().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+        assert!(
+            names.count() > 15 && missing.is_empty(),
+            "docs/{document}.md names tests that are not there: {missing:?}"
+        );
+    }
 }

@@ -95,6 +95,8 @@ pub(super) async fn fetch(
     let mut downloader =
         Downloader { download, progress, machine, peers, stage, work, last_error: None, complaints };
     let result = downloader.run().await;
+    // A source may still owe an answer: whoever holds on to the result must have let go before it is finished.
+    downloader.work.shutdown().await;
     downloader.complain().await;
     result
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow, SqliteSynchronous};
 use swarmdrop_core::id::{PeerId, Secret};
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
-use super::store::{StoreError, number, private_database};
+use super::store::{StoreError, number, pool_options, private_database};
 use crate::clock;
 use crate::failure::{Failure, Kind};
 use crate::identity::random_secret;
@@ -34,7 +34,7 @@ impl Tokens {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let failed = |error: StoreError| Failure::new(Kind::Other, format!("{}: {error}", path.display()));
-        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options).await;
+        let pool = pool_options(2).connect_with(options).await;
         let pool = pool.map_err(|error| failed(error.into()))?;
         let migrations = sqlx::migrate!("src/tracker/token_migrations");
         migrations.run(&pool).await.map_err(|error| failed(error.into()))?;

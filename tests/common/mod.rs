@@ -4,6 +4,7 @@
 pub mod fake;
 pub mod http;
 pub mod person;
+pub mod proxy;
 pub mod samples;
 pub mod swarm;
 pub mod tls;

@@ -205,6 +205,15 @@ impl Swarm {
         self.put_peer(number, server);
     }
 
+    /// Starts a peer with something in its environment.
+    #[track_caller]
+    pub fn add_peer_with(&mut self, number: usize, variable: &str, value: &str) {
+        let mut command = self.peer_command(number, &[]);
+        command.env(variable, value);
+        let server = Server::start(command);
+        self.put_peer(number, server);
+    }
+
     /// Starts a peer without waiting until it has joined.
     pub fn add_peer_that_waits(&mut self, number: usize) {
         let server = Server::spawn(self.peer_command(number, &[]));
@@ -213,8 +222,10 @@ impl Swarm {
 
     fn peer_command(&self, number: usize, flags: &[&str]) -> Command {
         let mut command = bare_command(self.folder.path());
-        command.args(["peer", "--json", "--listen", "127.0.0.1:0", "--keep-free", "0B"]);
-        command.args(["--name", &format!("p{number}")]);
+        command.args(["peer", "--json", "--keep-free", "0B", "--name", &format!("p{number}")]);
+        if !flags.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         if !flags.contains(&"--invite") {
             command.args(["--invite", &self.peer_invite]);
         }
@@ -233,10 +244,16 @@ impl Swarm {
     /// Restarts the tracker as one that dies at the point.
     #[track_caller]
     pub fn restart_tracker_doomed(&mut self, point: Point) {
+        self.restart_tracker_with(crash::VARIABLE, &format!("{point:?}"));
+    }
+
+    /// Restarts the tracker with something in its environment.
+    #[track_caller]
+    pub fn restart_tracker_with(&mut self, variable: &str, value: &str) {
         let address = self.tracker.address();
         self.tracker.kill();
         let mut command = tracker_command(self.folder.path(), &address, &self.flags);
-        command.env(crash::VARIABLE, format!("{point:?}"));
+        command.env(variable, value);
         self.tracker = Server::start(command);
     }
 

@@ -11,7 +11,7 @@ use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 
-pub(super) use sqlite::{SqliteStore, number, private_database};
+pub(super) use sqlite::{SqliteStore, number, pool_options, private_database};
 
 /// A share as the tracker keeps it, but for its manifest, which may be large.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Connection, Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, ShareId};
@@ -39,7 +39,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await?;
+        let pool = pool_options(CONNECTIONS).connect_with(options).await?;
         sqlx::migrate!("src/tracker/migrations").run(&pool).await?;
         Ok(Self { pool })
     }
@@ -364,6 +364,14 @@ fn bytes(id: &[u8; 32]) -> Vec<u8> {
     id.to_vec()
 }
 
+/// How a pool of so many connections is kept. One whose transaction could not be ended, as on a full disk, is
+/// not used again: every later transaction on it would fail.
+pub(in crate::tracker) fn pool_options(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+}
+
 /// Creates the file of a database, so that it has the right mode before anything is in it; SQLite gives its
 /// journal the same.
 pub(in crate::tracker) fn private_database(path: &Path) -> std::io::Result<()> {
@@ -399,6 +407,18 @@ mod tests {
         SqliteStore::open(&path).await.unwrap().put_peer(&registration).await.unwrap();
         let peers = SqliteStore::open(&path).await.unwrap().peers().await.unwrap();
         assert_eq!(peers, [registration]);
+    }
+
+    #[tokio::test]
+    async fn b1_a_connection_whose_transaction_did_not_end_is_not_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("tracker.db")).await.unwrap();
+        for _ in 0..2 * CONNECTIONS {
+            let mut connection = store.pool.acquire().await.unwrap();
+            std::mem::forget(connection.begin_with("BEGIN IMMEDIATE").await.unwrap());
+        }
+        store.write().await.unwrap().commit().await.unwrap();
+        store.put_peer(&conformance::registration(1)).await.unwrap();
     }
 
     #[tokio::test]

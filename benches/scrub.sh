@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# One scrub over 10,000 chunks of which 20 have rotted on one of two replicas: what it finds, how long it takes, and that
+# repair restores just those.
+#   benches/scrub.sh [CHUNKS] [ROTTEN] [FOLDER]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+chunks=${1:-10000} rotten=${2:-20} base=${3:-/dev/shm}
+. benches/swarm.sh
+start_swarm
+head -c "$((chunks << 16))" /dev/urandom >"$work/file"
+link=$("$bin" share -q --chunk-size 64KiB "$work/file")
+list() { find "$work/b/store/chunks" -type f -printf '%f %i %T@ %s\n' | sort; }
+kill "${servers[2]}"; wait "${servers[2]}" 2>/dev/null || true
+list >"$work/before"
+find "$work/b/store/chunks" -type f | sort | shuf -n "$rotten" >"$work/rotten"
+while read -r file; do # flips a bit, and leaves the file's date as a failing disk does
+    at=$((RANDOM % 65000)) date=$(stat -c %y "$file")
+    byte=$(od -An -tu1 -j "$at" -N 1 "$file")
+    # shellcheck disable=SC2059
+    printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$file" bs=1 seek="$at" conv=notrunc status=none
+    touch -d "$date" "$file"
+done <"$work/rotten"
+begin=$(now)
+start b2 peer --invite "$(field peer_invite "$work/tracker.out")" --listen 127.0.0.1:0 --data "$work/b" --name b --keep-free 0B --scrub-now
+until grep -q '"damaged"' "$work/b2.out"; do sleep 0.1; done
+found=$(sed -n 's/.*"damaged":\([0-9]*\).*/\1/p' "$work/b2.out")
+echo "scrub read $chunks chunks in $(echo "$(now) - $begin" | bc) s and found $found damaged"
+[ "$found" -eq "$rotten" ]
+until [ "$(find "$work/b/store/chunks" -type f | wc -l)" -eq "$chunks" ]; do sleep 0.1; done
+"$bin" verify -q "$link" >/dev/null
+list >"$work/after"
+changed=$(diff "$work/before" "$work/after" | sed -n 's/^> \([^ ]*\) .*/\1/p' | sort)
+[ "$changed" = "$(xargs -n1 basename <"$work/rotten" | sort)" ]
+echo "repair restored just those $rotten: every replica of every chunk is good, no other file was touched"

@@ -1,0 +1,181 @@
+//! Clocks that are wrong, networks that cut, delay and part, disks that are full: a clear error or a wait, and
+//! nothing is lost.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::proxy::{Cut, Proxy, Weather};
+use common::swarm::Swarm;
+use common::{samples, wait_for};
+use swarmdrop::clock::OFFSET_VARIABLE;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+fn sample() -> Vec<u8> {
+    samples::bytes("surroundings", 20 * 65_536 - 5)
+}
+
+fn share(swarm: &Swarm) -> String {
+    let alice = swarm.person();
+    alice.write("file.bin", &sample());
+    alice.share(&["file.bin", "--chunk-size", "64KiB"])
+}
+
+#[track_caller]
+fn assert_delivers(swarm: &Swarm, link: &str) {
+    let bob = swarm.person();
+    bob.get(link);
+    assert!(bob.read("file.bin") == sample());
+}
+
+/// A swarm whose processes have clocks that can be set wrong.
+struct Clocks {
+    swarm: Swarm,
+}
+
+impl Clocks {
+    fn start(peers: usize) -> Self {
+        let mut swarm = Swarm::start(1);
+        let offset = |swarm: &Swarm, name: &str| swarm.folder.path().join(format!("{name}.offset"));
+        let of_tracker = offset(&swarm, "tracker");
+        swarm.restart_tracker_with(OFFSET_VARIABLE, of_tracker.to_str().unwrap());
+        swarm.peers[0].kill();
+        for number in 0..peers {
+            let of_peer = offset(&swarm, &format!("p{number}"));
+            swarm.add_peer_with(number, OFFSET_VARIABLE, of_peer.to_str().unwrap());
+        }
+        swarm.wait_for_peers(peers, "alive");
+        Self { swarm }
+    }
+
+    /// Sets the clock of `tracker`, `p0`, … wrong.
+    fn set(&self, name: &str, offset_ms: i64) {
+        let path = self.swarm.folder.path().join(format!("{name}.offset"));
+        fs::write(path, offset_ms.to_string()).unwrap();
+    }
+
+    fn chunks(&self) -> usize {
+        (0..self.swarm.peers.len()).map(|number| self.swarm.chunk_files(number).len()).sum()
+    }
+}
+
+#[test]
+fn c1_clocks_that_jump_by_days_end_no_share() {
+    let clocks = Clocks::start(2);
+    let link = share(&clocks.swarm);
+    for who in [&["tracker"][..], &["p0"], &["p0", "p1"], &["tracker", "p0", "p1"]] {
+        for days in [8, -1, -8] {
+            who.iter().for_each(|name| clocks.set(name, days * DAY_MS));
+            // Many heartbeats.
+            sleep(Duration::from_millis(1500));
+            assert_eq!(clocks.chunks(), 40, "{who:?} {days}: something was dropped");
+            let ran = clocks.swarm.person().run(&["get", &link]);
+            assert!([0, 4].contains(&ran.code), "{who:?} {days}: {}", ran.stderr);
+            who.iter().for_each(|name| clocks.set(name, 0));
+            wait_for("the share to be had again", || clocks.swarm.person().run(&["get", &link]).code == 0);
+        }
+    }
+    clocks.swarm.wait_for_peers(2, "alive");
+    assert_delivers(&clocks.swarm, &link);
+}
+
+#[test]
+fn c2_a_peer_whose_clock_is_wrong_says_so_and_another_takes_its_place() {
+    let clocks = Clocks::start(3);
+    for hours in [1, 24, 24 * 365, -1, -24] {
+        clocks.set("p0", hours * 3_600_000);
+        assert_delivers(&clocks.swarm, &share(&clocks.swarm));
+    }
+    for name in ["p1", "p2"] {
+        clocks.set(name, -DAY_MS);
+    }
+    let alice = clocks.swarm.person();
+    alice.write("file.bin", &sample());
+    let ran = alice.run(&["share", "file.bin", "--wait", "1s"]);
+    assert_ne!(ran.code, 0);
+    assert!(ran.stderr.contains("the grant is not valid at"), "{}", ran.stderr);
+    ["p0", "p1", "p2"].iter().for_each(|name| clocks.set(name, 0));
+    alice.share(&["file.bin"]);
+}
+
+/// A swarm of three of which the first two peers are behind bad networks.
+fn behind_proxies() -> (Swarm, [Proxy; 2]) {
+    let mut swarm = Swarm::start(0);
+    let proxies = [0, 1].map(|number| {
+        let target = Arc::new(Mutex::new(String::new()));
+        let proxy = Proxy::start(Arc::clone(&target));
+        // The peer's port is known only when it listens, and it joins only when the proxy leads to it.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        *target.lock().unwrap() = port.to_string();
+        swarm.add_peer(number, &["--listen", &port.to_string(), "--public-addr", &proxy.address]);
+        proxy
+    });
+    swarm.add_peer(2, &[]);
+    (swarm, proxies)
+}
+
+#[test]
+fn n2_connections_that_are_cut_at_any_byte_cost_a_retry_and_no_more() {
+    let (swarm, proxies) = behind_proxies();
+    for how in [Cut::Close, Cut::Reset] {
+        for after in [0, 1, 3000, 66_000, 200_000] {
+            for towards_server in [true, false] {
+                let cut = Weather::Cut { after, towards_server, how };
+                proxies.iter().for_each(|proxy| proxy.set(cut));
+                let before: usize = proxies.iter().map(Proxy::connections).sum();
+                let alice = swarm.person();
+                alice.write("file.bin", &sample());
+                let ran = alice.run(&["share", "file.bin", "--chunk-size", "64KiB", "--wait", "1s"]);
+                assert!([0, 5, 6].contains(&ran.code), "{how:?} {after}: {} {}", ran.code, ran.stderr);
+                assert_eq!(ran.code != 0, ran.stdout.is_empty(), "no link, no share");
+                assert!(proxies.iter().map(Proxy::connections).sum::<usize>() > before);
+                proxies.iter().for_each(|proxy| proxy.set(Weather::Fair));
+                let link = alice.share(&["file.bin", "--chunk-size", "64KiB"]);
+                proxies[0].set(cut);
+                assert_delivers(&swarm, &link);
+                proxies[0].set(Weather::Fair);
+            }
+        }
+    }
+}
+
+#[test]
+fn n2_a_peer_that_falls_silent_half_way_does_not_hold_a_get_up_for_ever() {
+    let (swarm, proxies) = behind_proxies();
+    let link = share(&swarm);
+    for proxy in &proxies {
+        proxy.set(Weather::Cut { after: 100_000, towards_server: false, how: Cut::Silence });
+        assert_delivers(&swarm, &link);
+        proxy.set(Weather::Fair);
+    }
+}
+
+#[test]
+fn n1_a_slow_network_is_only_slow() {
+    let (swarm, proxies) = behind_proxies();
+    proxies.iter().for_each(|proxy| proxy.set(Weather::Slow { delay: Duration::from_millis(20) }));
+    assert_delivers(&swarm, &share(&swarm));
+}
+
+#[test]
+fn n4_a_peer_that_is_cut_off_and_comes_back_is_as_it_was() {
+    let (swarm, proxies) = behind_proxies();
+    let link = share(&swarm);
+    proxies.iter().for_each(|proxy| proxy.set(Weather::Partition));
+    let held = || (0..3).map(|number| swarm.chunk_files(number).len()).sum::<usize>();
+    let before = held();
+    let bob = swarm.person();
+    let ran = bob.run(&["get", &link]);
+    assert!([0, 5].contains(&ran.code), "{}", ran.stderr);
+    proxies.iter().for_each(|proxy| proxy.set(Weather::Fair));
+    if ran.code != 0 {
+        bob.get(&link);
+    }
+    assert!(bob.read("file.bin") == sample());
+    assert_eq!(held(), before, "the peers went on beating: nothing was repaired");
+}
