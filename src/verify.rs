@@ -106,9 +106,14 @@ async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, st
     if chunk_count == 0 {
         findings.failed = peer.health().await.err().map(|error| error.to_string());
     }
-    let reads: Vec<_> = source.chunks.iter().map(|index| read(&peer, manifest, index)).collect();
     let at_once = PER_SOURCE_MAX.min(manifest.geometry().chunk_size().window());
-    let mut reads = stream::iter(reads).buffer_unordered(at_once);
+    let wanted = source
+        .chunks
+        .iter()
+        .map(|index| (index, manifest.chunk(index), manifest.geometry().sealed_len(index)));
+    let mut reads = stream::iter(wanted.collect::<Vec<_>>())
+        .map(|(index, id, sealed_len)| read(peer.clone(), index, id, sealed_len))
+        .buffer_unordered(at_once);
     while let Some((index, served)) = reads.next().await {
         stage.advance(manifest.geometry().sealed_len(index) as u64);
         match served {
@@ -124,9 +129,8 @@ async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, st
     findings
 }
 
-async fn read(peer: &PeerClient, manifest: &Manifest, index: ChunkIndex) -> (ChunkIndex, Served) {
-    let id = manifest.chunk(index);
-    let served = match peer.get_chunk(id, manifest.geometry().sealed_len(index)).await {
+async fn read(peer: PeerClient, index: ChunkIndex, id: ChunkId, sealed_len: usize) -> (ChunkIndex, Served) {
+    let served = match peer.get_chunk(id, sealed_len).await {
         Ok(ChunkAnswer::Sealed(sealed)) => {
             let is_good = blocking(move || ChunkId::of(&sealed) == id).await;
             if is_good { Served::Good } else { Served::Wrong }

@@ -115,9 +115,10 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     let mut batch = chunks.minus(&missing);
     let mut batch_bytes = 0;
     let mut failed = 0;
-    let attempts = missing.iter().map(|index| fetch(peer, &manifest, &sources, index)).collect::<Vec<_>>();
     let at_once = COPY_CHUNKS_MAX.min(geometry.chunk_size().window());
-    let mut attempts = stream::iter(attempts).buffer_unordered(at_once);
+    let mut attempts = stream::iter(missing.iter().collect::<Vec<_>>())
+        .map(|index| fetch(Arc::clone(peer), Arc::clone(&manifest), Arc::clone(&sources), index))
+        .buffer_unordered(at_once);
     while let Some(Attempt { index, is_here, wrong }) = attempts.next().await {
         for culprit in wrong {
             let mut chunks = ChunkSet::empty(geometry.chunk_count());
@@ -184,9 +185,9 @@ async fn holdings(share: ShareId, clients: Vec<PeerClient>, grant: &str) -> Vec<
 
 /// Tries the sources in turn, each chunk beginning with another one.
 async fn fetch(
-    peer: &Arc<Peer>,
-    manifest: &Arc<Manifest>,
-    sources: &Arc<Vec<Source>>,
+    peer: Arc<Peer>,
+    manifest: Arc<Manifest>,
+    sources: Arc<Vec<Source>>,
     index: ChunkIndex,
 ) -> Attempt {
     let (id, sealed_len) = (manifest.chunk(index), manifest.geometry().sealed_len(index));
@@ -203,7 +204,7 @@ async fn fetch(
             }
             Ok(ChunkAnswer::Missing) | Err(_) => continue,
         };
-        match store(peer, manifest.share(), id, sealed).await {
+        match store(&peer, manifest.share(), id, sealed).await {
             Ok(()) => {
                 peer.metrics.chunks_copied.inc();
                 attempt.is_here = true;

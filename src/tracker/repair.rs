@@ -2,6 +2,7 @@
 //! short, and has surplus dropped. What is to be done is decided in [`swarmdrop_core::repair`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -47,6 +48,8 @@ struct State {
     /// How the replicas of each peer were counted in the last round.
     standings: BTreeMap<PeerId, Standing>,
     paused: bool,
+    /// The share in need that was looked at last in its turn.
+    turn: Option<ShareId>,
 }
 
 #[derive(Clone)]
@@ -74,6 +77,7 @@ impl Repairer {
             watched: BTreeMap::new(),
             standings: holders.into_iter().map(|peer| (peer, Standing::Unsure)).collect(),
             paused: false,
+            turn: None,
         };
         Self { state: Mutex::new(state), wake: Notify::new() }
     }
@@ -252,15 +256,26 @@ impl Tracker {
         Ok(())
     }
 
+    /// The shares to plan for: half of them are the most endangered, half take turns, so that shares that
+    /// cannot be helped now keep nobody waiting for ever.
     fn most_endangered(&self) -> Vec<ShareId> {
-        let state = self.repairer.state.lock();
+        let mut state = self.repairer.state.lock();
         let mut shares: Vec<_> = state.watched.iter().map(|(share, w)| (w.health, *share)).collect();
         shares.sort_by_key(|(health, share)| {
             // What nobody can copy from does not keep others waiting.
             let hopeless = health.fewest == 0 && health.short == health.away + health.lost;
             (hopeless, health.short == 0, health.fewest, *share)
         });
-        shares.into_iter().map(|(_, share)| share).take(REPAIR_SHARES_MAX).collect()
+        let mut chosen: Vec<ShareId> =
+            shares.iter().map(|(_, share)| *share).take(REPAIR_SHARES_MAX / 2).collect();
+        if shares.len() > chosen.len() {
+            let from = state.turn.map_or(Bound::Unbounded, Bound::Excluded);
+            let turn = state.watched.range((from, Bound::Unbounded)).take(REPAIR_SHARES_MAX / 2);
+            let turn: Vec<ShareId> = turn.map(|(share, _)| *share).collect();
+            state.turn = turn.last().copied();
+            chosen.extend(turn);
+        }
+        chosen
     }
 
     /// Looks at a share and notes how it stands.
