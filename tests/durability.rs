@@ -213,7 +213,7 @@ fn verify_tells_what_is_damaged_and_has_it_mended() {
     assert!(damaged.stdout.contains("p0: 19 of 20 good, 1 chunk damaged"), "{}", damaged.stdout);
     assert!(damaged.stdout.contains("endangered"), "{}", damaged.stdout);
     wait_for("the damage to be mended", || rotten.exists() && hashes_to_its_name(&rotten));
-    assert_eq!(verify().code, 0);
+    wait_for("the tracker to hear of it", || verify().code == 0);
     swarm.peers.iter_mut().for_each(common::swarm::Server::kill);
     let gone = swarm.person().run(&["verify", &link, "--json"]);
     assert_eq!(gone.code, 7, "{}", gone.stderr);
