@@ -55,7 +55,7 @@ pub enum Command {
     Invite(InviteArgs),
     /// List or revoke the tokens behind invites, on the tracker's machine
     Tokens(TokensArgs),
-    /// Empty a peer before it leaves, on the tracker's machine
+    /// Empty a peer before it leaves, or forget a dead one, on the tracker's machine
     Drain(DrainArgs),
     /// Remember a swarm, so that other commands need no flags
     Join(JoinArgs),

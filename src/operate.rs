@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use swarmdrop_core::api::PeerInfo;
 use swarmdrop_core::name::printable;
+use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
 use crate::client::TrackerClient;
@@ -69,15 +70,15 @@ pub async fn revoke_token(context: &Context, data: &Path, id: TokenId) -> Result
     Ok(())
 }
 
-/// Has a peer emptied and waits until it may leave, or lets it fill again.
+/// Has a peer emptied and waits until it may leave, or lets it fill again. One that is dead is taken off the list.
 pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Result<(), Failure> {
     let admin = Gate::beside(data).await?.admin()?;
     let tracker = TrackerClient::of_invite(context.http.clone(), &admin);
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     let is_meant = |known: &&PeerInfo| known.name == peer || known.id.to_string() == peer;
     let mut meant = list.peers.iter().filter(is_meant);
-    let (id, name) = match (meant.next(), meant.next()) {
-        (Some(known), None) => (known.id, printable(&known.name)),
+    let (id, name, state) = match (meant.next(), meant.next()) {
+        (Some(known), None) => (known.id, printable(&known.name), known.state),
         (None, _) => {
             return Err(Failure::new(Kind::NotFound, format!("there is no peer {}", printable(peer)))
                 .next("`swarmdrop status` shows the peers; give a name or an id."));
@@ -89,6 +90,13 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
             );
         }
     };
+    if state == Liveness::Dead && !undo {
+        tracker.forget(id).await.map_err(|error| tracker_failure(&error))?;
+        let text =
+            format!("{name} is dead and was taken off the list. What it held is copied from others anyway.");
+        context.progress.summary(&text, json!({ "id": id, "name": name, "forgotten": true }));
+        return Ok(());
+    }
     tracker.drain(id, !undo).await.map_err(|error| tracker_failure(&error))?;
     if undo {
         let text = format!("{name} gets new shares again.");

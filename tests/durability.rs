@@ -186,6 +186,9 @@ fn a_drained_peer_may_leave_and_gets_nothing_new() {
     swarm.peers[leaving].kill();
     assert_eq!(fewest_replicas(&swarm, &link), 2, "before the peer is taken for dead");
     assert_delivers(&swarm, &link, &bytes);
+    swarm.wait_for_peers(1, "dead");
+    assert!(swarm.operator(&["drain", &name]).stderr.contains("taken off the list"));
+    assert_eq!(swarm.peer_list().len(), 2);
     swarm.add_peer(leaving, &[]);
     swarm.wait_for_peers(3, "alive");
     let three = swarm.person();

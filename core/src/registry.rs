@@ -125,13 +125,13 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes a peer off the list; whether it was there.
-    pub fn leave(&mut self, id: PeerId, now_ms: u64) -> bool {
-        let was_there = self.peers.remove(&id).is_some();
-        if was_there {
-            self.left_ms.insert(id, now_ms);
+    /// Takes a peer off the list; whether it was there. Its replicas have the grace that they had.
+    pub fn leave(&mut self, id: PeerId) -> bool {
+        let peer = self.peers.remove(&id);
+        if let Some(peer) = &peer {
+            self.left_ms.insert(id, peer.seen_ms);
         }
-        was_there
+        peer.is_some()
     }
 
     /// Says that a peer is to be emptied, or no longer.
@@ -320,8 +320,8 @@ mod tests {
         let mut registry = Registry::new(RULES);
         let [silent, left, unknown] = [1, 2, 3].map(|n| PeerId::from_bytes([n; 32]));
         registry.register(registration(1), Usage::default(), 0);
-        registry.register(registration(2), Usage::default(), 0);
-        assert!(registry.leave(left, 10_000));
+        registry.register(registration(2), Usage::default(), 10_000);
+        assert!(registry.leave(left) && !registry.leave(left));
         let standings = |now_ms| [silent, left, unknown].map(|id| registry.standing(id, now_ms));
         assert_eq!(standings(20_000), [Standing::Sure, Standing::Unsure, Standing::Unsure]);
         assert_eq!(standings(300_000), [Standing::Gone, Standing::Unsure, Standing::Gone]);

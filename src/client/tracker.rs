@@ -74,6 +74,11 @@ impl TrackerClient {
         self.http.send(self.request(Method::DELETE, format!("/v1/peers/{peer}"))).await.map(drop)
     }
 
+    /// Takes a peer off the list, as the admin.
+    pub async fn forget(&self, peer: PeerId) -> Result<(), ClientError> {
+        self.http.send(self.admitted(Method::DELETE, format!("/v1/peers/{peer}"))).await.map(drop)
+    }
+
     /// Has a peer emptied, or lets it fill again.
     pub async fn drain(&self, peer: PeerId, draining: bool) -> Result<(), ClientError> {
         let call = self.admitted(Method::PUT, format!("/v1/peers/{peer}/drain"));

@@ -142,7 +142,7 @@ impl Tracker {
 
     /// Forgets a peer's registration.
     pub(super) async fn leave(&self, id: PeerId) -> Result<(), Refusal> {
-        if !self.registry.lock().leave(id, self.now_ms()) {
+        if !self.registry.lock().leave(id) {
             return Err(Refusal::new(ProblemKind::UnknownPeer, "the peer is not registered"));
         }
         tracing::info!(peer = %id, "peer left");
