@@ -27,6 +27,9 @@ found=$(sed -n 's/.*"damaged":\([0-9]*\).*/\1/p' "$work/b2.out")
 echo "scrub read $chunks chunks in $(echo "$(now) - $begin" | bc) s and found $found damaged"
 [ "$found" -eq "$rotten" ]
 until [ "$(find "$work/b/store/chunks" -type f | wc -l)" -eq "$chunks" ]; do sleep 0.1; done
+for _ in $(seq 100); do # until the tracker has heard of the copies
+    "$bin" verify -q "$link" >/dev/null 2>&1 && break; sleep 0.2
+done
 "$bin" verify -q "$link" >/dev/null
 list >"$work/after"
 changed=$({ diff "$work/before" "$work/after" || true; } | sed -n 's/^> \([^ ]*\) .*/\1/p' | sort)
