@@ -3,6 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use rustix::time::ClockId;
+use swarmdrop_core::duration::millis;
 use swarmdrop_core::limits::{CLOCK_JUMP, CLOCK_SETTLES};
 use time::OffsetDateTime;
 
@@ -14,7 +16,7 @@ pub fn now_ms() -> u64 {
         return told.wall_ms;
     }
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX).saturating_add_signed(offset_ms())
+    millis(since_epoch).saturating_add_signed(offset_ms())
 }
 
 /// The environment variable that names a file with the milliseconds by which a test sets this process's clock
@@ -38,11 +40,10 @@ pub fn uptime_ms() -> u64 {
         return told.uptime_ms;
     }
     #[cfg(target_os = "linux")]
-    let clock = rustix::time::ClockId::Boottime;
+    let clock = ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]
-    let clock = rustix::time::ClockId::Monotonic;
-    let now = rustix::time::clock_gettime(clock);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+    let clock = ClockId::Monotonic;
+    read(clock)
 }
 
 /// Milliseconds for which this process and its machine have been awake, counted from some moment: others cannot be
@@ -52,7 +53,12 @@ pub fn awake_ms() -> u64 {
     if let Some(told) = simulated::told() {
         return told.uptime_ms;
     }
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    read(ClockId::Monotonic)
+}
+
+/// What a clock of the system shows, in milliseconds.
+fn read(clock: ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
@@ -138,10 +144,6 @@ impl Watch {
         });
         is_steady
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The time `after` from now, in milliseconds since the Unix epoch.

@@ -22,8 +22,8 @@ use crate::progress::Stage;
 use crate::task::blocking;
 use crate::words;
 
-/// What was found at one peer.
-struct Findings {
+/// What one peer served.
+struct Report {
     name: String,
     good: ChunkSet,
     wrong: ChunkSet,
@@ -51,14 +51,14 @@ pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> 
     let mut peers = Vec::new();
     for source in found.sources {
         let id = source.peer.id;
-        let findings = read_all(context, manifest, source, &stage).await;
-        for index in findings.wrong.iter() {
+        let report = read_all(context, manifest, source, &stage).await;
+        for index in report.wrong.iter() {
             let complaint = ComplaintRequest { peer: id, chunk: index.get() };
             if let Err(error) = tracker.complain(link.share, &access, &complaint).await {
                 tracing::info!(%error, "the tracker did not take a complaint");
             }
         }
-        peers.push(findings);
+        peers.push(report);
     }
     drop(stage);
     let wanted = u32::from(found.terms.replicas);
@@ -92,19 +92,19 @@ fn bytes_of(manifest: &Manifest, chunks: &ChunkSet) -> u64 {
 }
 
 /// Reads what a peer is said to hold.
-async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, stage: &Stage) -> Findings {
+async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, stage: &Stage) -> Report {
     let chunk_count = manifest.geometry().chunk_count();
     let none = || ChunkSet::empty(chunk_count);
     let name = printable(&source.peer.name);
-    let mut findings = Findings { name, good: none(), wrong: none(), failed: None };
+    let mut report = Report { name, good: none(), wrong: none(), failed: None };
     if source.chunks.chunk_count() != chunk_count {
-        findings.failed = Some("it is said to hold chunks of another share".into());
-        return findings;
+        report.failed = Some("it is said to hold chunks of another share".into());
+        return report;
     }
-    stage.note(format!("at {}", findings.name));
+    stage.note(format!("at {}", report.name));
     let peer = PeerClient::new(context.http.clone(), source.peer);
     if chunk_count == 0 {
-        findings.failed = peer.health().await.err().map(|error| error.to_string());
+        report.failed = peer.health().await.err().map(|error| error.to_string());
     }
     let at_once = PER_SOURCE_MAX.min(manifest.geometry().chunk_size().window());
     let wanted = source
@@ -117,16 +117,16 @@ async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, st
     while let Some((index, served)) = reads.next().await {
         stage.advance(manifest.geometry().sealed_len(index) as u64);
         match served {
-            Served::Good => findings.good.insert(index),
-            Served::Wrong => findings.wrong.insert(index),
+            Served::Good => report.good.insert(index),
+            Served::Wrong => report.wrong.insert(index),
             Served::Missing => {}
             Served::Failed(why) => {
-                findings.failed = Some(why);
+                report.failed = Some(why);
                 break;
             }
         }
     }
-    findings
+    report
 }
 
 async fn read(peer: PeerClient, index: ChunkIndex, id: ChunkId, sealed_len: usize) -> (ChunkIndex, Served) {
@@ -142,10 +142,10 @@ async fn read(peer: PeerClient, index: ChunkIndex, id: ChunkId, sealed_len: usiz
     (index, served)
 }
 
-fn tell(context: &Context, manifest: &Manifest, peers: &[Findings], least: u32, short: u64, wanted: u32) {
+fn tell(context: &Context, manifest: &Manifest, peers: &[Report], least: u32, short: u64, wanted: u32) {
     let chunk_count = manifest.geometry().chunk_count();
     if context.progress.is_json() {
-        let peer = |peer: &Findings| -> Value {
+        let peer = |peer: &Report| -> Value {
             let wrong: Vec<u32> = peer.wrong.iter().map(ChunkIndex::get).collect();
             json!({ "name": peer.name, "good": peer.good.len(), "wrong": wrong, "failed": peer.failed })
         };

@@ -42,6 +42,13 @@ impl ChunkSet {
         set
     }
 
+    /// These of `chunk_count` chunks.
+    pub fn of(chunk_count: u32, chunks: impl IntoIterator<Item = ChunkIndex>) -> Self {
+        let mut set = Self::empty(chunk_count);
+        chunks.into_iter().for_each(|index| set.insert(index));
+        set
+    }
+
     /// Number of chunks that the share has, in the set or not.
     pub const fn chunk_count(&self) -> u32 {
         self.chunk_count
@@ -89,6 +96,17 @@ impl ChunkSet {
         other.minus(self).is_empty()
     }
 
+    /// The chunks that are in this set or in `other`. A set of another number of chunks adds nothing.
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        if self.chunk_count == other.chunk_count {
+            for (word, added) in all.words.iter_mut().zip(&other.words) {
+                *word |= added;
+            }
+        }
+        all
+    }
+
     /// The chunks of this set that are not in `other`.
     pub fn minus(&self, other: &Self) -> Self {
         let mut left = self.clone();
@@ -134,6 +152,12 @@ impl ChunkSet {
     /// The chunks in the set, in order.
     pub fn iter(&self) -> impl Iterator<Item = ChunkIndex> + '_ {
         (0..self.chunk_count).map(ChunkIndex::new).filter(|&index| self.contains(index))
+    }
+
+    /// Bytes of the text form.
+    pub fn text_len(&self) -> usize {
+        let digits = self.chunk_count.checked_ilog10().unwrap_or(0) as usize + 1;
+        digits + 1 + BASE64URL_NOPAD.encode_len((self.chunk_count as usize).div_ceil(8))
     }
 
     /// The set whose text form is `text`; `None` unless it is canonical.
@@ -204,9 +228,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn set_of(chunk_count: u32, members: &BTreeSet<u32>) -> ChunkSet {
-        let mut set = ChunkSet::empty(chunk_count);
-        members.iter().for_each(|&i| set.insert(ChunkIndex::new(i)));
-        set
+        ChunkSet::of(chunk_count, members.iter().copied().map(ChunkIndex::new))
+    }
+
+    #[test]
+    fn a_set_of_another_number_of_chunks_adds_nothing() {
+        let set = set_of(9, &BTreeSet::from([0, 8]));
+        assert_eq!(set.plus(&ChunkSet::full(10)), set);
     }
 
     #[test]
@@ -233,6 +261,9 @@ mod tests {
             prop_assert_eq!(ChunkSet::parse(&set.to_string()), Some(set.clone()));
             prop_assert_eq!(set.iter().map(ChunkIndex::get).collect::<BTreeSet<_>>(), members.clone());
             prop_assert_eq!(set.len() as usize, members.len());
+            prop_assert_eq!(set.text_len(), set.to_string().len());
+            let (even, odd): (BTreeSet<u32>, BTreeSet<u32>) = members.iter().partition(|&i| i % 2 == 0);
+            prop_assert_eq!(set_of(chunk_count, &even).plus(&set_of(chunk_count, &odd)), set);
         }
 
         #[test]

@@ -11,6 +11,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
+use crate::duration::millis;
 use crate::id::{PeerId, Secret, ShareId, TrackerId, key_fingerprint};
 use crate::limits::{
     CLOCK_SKEW_MAX, GRANT_BYTES_MAX, GRANT_BYTES_PER_SECOND, GRANT_LIFE_MAX, GRANT_LIFE_MIN,
@@ -165,10 +166,6 @@ impl Grant {
         let sending = Duration::from_secs(budget_bytes / GRANT_BYTES_PER_SECOND);
         millis(GRANT_LIFE_MIN.saturating_add(sending).min(GRANT_LIFE_MAX))
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

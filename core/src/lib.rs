@@ -15,11 +15,12 @@
 //! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
 //!
 //! # Reading order
-//! Values first ([`limits`], [`id`], [`address`], [`geometry`],
+//! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`grant`], [`link`]), then the decisions ([`placement`], [`push`],
-//! [`fetch`], [`registry`], [`repair`]), and last the types that travel over HTTP ([`api`]).
+//! [`fetch`], [`registry`], [`health`], [`repair`]), and last the types that travel over HTTP ([`api`]).
 
+pub mod duration;
 pub mod limits;
 
 pub mod address;
@@ -38,6 +39,7 @@ pub mod terms;
 pub mod token;
 
 pub mod fetch;
+pub mod health;
 pub mod placement;
 pub mod push;
 pub mod registry;

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::chunk_set::ChunkSet;
+use crate::duration::millis;
+use crate::health::{Holder, Standing};
 use crate::id::PeerId;
 use crate::limits::PATIENCE_WINDOWS;
 use crate::placement::Candidate;
-use crate::repair::{Holder, Standing};
 
 /// Heartbeats that a peer may miss before it is suspect.
 const MISSED_BEATS: u32 = 3;
@@ -229,10 +230,6 @@ impl Registry {
             Liveness::Alive
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn candidate(peer: &Peer) -> Candidate {

@@ -1,115 +1,19 @@
-//! Repair: which chunks have too few replicas, which peer is to copy them, and which replicas are too many.
+//! Repair: which peer is to copy chunks that have too few replicas, and which replicas are too many.
 //!
-//! [`assess`] tells how a share stands, [`Repairs`] keeps the orders that are under way. A peer is dead only
+//! [`Repairs`] keeps the orders that are under way. A peer is dead only
 //! after its grace; one that comes back counts again, and what was copied in the meantime is dropped only
 //! when the surplus has lasted, so that a peer that comes and goes moves nothing twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
 use crate::chunk_set::ChunkSet;
+use crate::duration::millis;
 use crate::geometry::{ChunkIndex, Geometry};
+use crate::health::{Holder, ShareView, Standing, Tally};
 use crate::id::{PeerId, ShareId};
 use crate::limits::{ORDER_SOURCES_MAX, ORDERS_BYTES_MAX, ORDERS_MAX, TAG_BYTES};
 use crate::placement::{Candidate, rank};
-
-/// How a holder's replicas count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
-    /// It is there: they count.
-    Sure,
-    /// It has been silent, but not for long: they count, and others are copied from first.
-    Unsure,
-    /// It is being emptied: they can be copied, but do not count.
-    Leaving,
-    /// It is dead: they do not count until it comes back.
-    Gone,
-}
-
-impl Standing {
-    const fn counts(self) -> bool {
-        matches!(self, Self::Sure | Self::Unsure)
-    }
-
-    const fn can_be_read(self) -> bool {
-        !matches!(self, Self::Gone)
-    }
-}
-
-/// A peer that holds chunks of a share.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// The peer and where it stands.
-    pub peer: Candidate,
-    /// How its replicas count.
-    pub standing: Standing,
-    /// The chunks that it holds.
-    pub chunks: ChunkSet,
-}
-
-/// A share as the planner sees it.
-#[derive(Debug, Clone)]
-pub struct ShareView {
-    /// The share.
-    pub share: ShareId,
-    /// Replicas that its owner asked for.
-    pub wanted: u8,
-    /// Its chunks.
-    pub geometry: Geometry,
-    /// Who holds which of them.
-    pub holders: Vec<Holder>,
-}
-
-/// How a share stands, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Condition {
-    /// Every chunk has as many replicas as were asked for.
-    Healthy,
-    /// Some chunk has fewer, but more than one.
-    Weakened,
-    /// Some chunk has one replica left, and more were asked for.
-    Endangered,
-    /// Some chunk is only at peers that are away.
-    Unavailable,
-    /// Some chunk is at no peer that is known.
-    Lost,
-}
-
-/// How a share stands, in numbers of chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Health {
-    /// Replicas that were asked for.
-    pub wanted: u8,
-    /// The fewest replicas that a chunk has at peers that are not dead.
-    pub fewest: u32,
-    /// Chunks with fewer replicas than were asked for.
-    pub short: u32,
-    /// Chunks that only dead peers hold.
-    pub away: u32,
-    /// Chunks that nobody holds.
-    pub lost: u32,
-}
-
-impl Health {
-    /// The same in one word.
-    pub const fn condition(&self) -> Condition {
-        if self.lost > 0 {
-            Condition::Lost
-        } else if self.away > 0 {
-            Condition::Unavailable
-        } else if self.short == 0 {
-            Condition::Healthy
-        } else if self.fewest <= 1 {
-            Condition::Endangered
-        } else {
-            Condition::Weakened
-        }
-    }
-}
 
 /// A copy that a peer is to make of chunks that others hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,63 +54,6 @@ struct Running {
     order: Order,
     bytes: u64,
     touched_ms: u64,
-}
-
-/// Replicas of each chunk. A share without chunks has one place in it, for its manifest.
-struct Tally(Vec<u32>);
-
-impl Tally {
-    fn of<'a>(geometry: &Geometry, sets: impl Iterator<Item = &'a ChunkSet>) -> Self {
-        let mut tally = Self(vec![0; (geometry.chunk_count() as usize).max(1)]);
-        sets.for_each(|set| tally.add(set));
-        tally
-    }
-
-    fn add(&mut self, set: &ChunkSet) {
-        if set.chunk_count() == 0 {
-            self.0[0] += 1;
-        }
-        for index in set.iter() {
-            self.0[index.get() as usize] += 1;
-        }
-    }
-
-    fn fewest(&self) -> u32 {
-        self.0.iter().copied().min().unwrap_or(0)
-    }
-
-    fn count(&self, is_counted: impl Fn(u32) -> bool) -> u32 {
-        u32::try_from(self.0.iter().filter(|&&n| is_counted(n)).count()).unwrap_or(u32::MAX)
-    }
-
-    fn of_chunk(&self, index: ChunkIndex) -> u32 {
-        self.0[index.get() as usize]
-    }
-}
-
-impl ShareView {
-    fn tally(&self, is_counted: impl Fn(Standing) -> bool) -> Tally {
-        let sets = self.holders.iter().filter(|holder| is_counted(holder.standing));
-        Tally::of(&self.geometry, sets.map(|holder| &holder.chunks))
-    }
-
-    fn holder(&self, peer: PeerId) -> Option<&Holder> {
-        self.holders.iter().find(|holder| holder.peer.peer == peer)
-    }
-}
-
-/// How a share stands.
-pub fn assess(view: &ShareView) -> Health {
-    let readable = view.tally(Standing::can_be_read);
-    let held = view.tally(|_| true);
-    let lost = held.count(|n| n == 0);
-    Health {
-        wanted: view.wanted,
-        fewest: readable.fewest(),
-        short: view.tally(Standing::counts).count(|n| n < u32::from(view.wanted)),
-        away: readable.count(|n| n == 0) - lost,
-        lost,
-    }
 }
 
 impl Repairs {
@@ -251,7 +98,7 @@ impl Repairs {
     fn add(&mut self, mut order: Order, geometry: &Geometry, now_ms: u64) {
         let key = (order.target, order.share);
         if let Some(running) = self.running.get(&key) {
-            running.order.chunks.iter().for_each(|index| order.chunks.insert(index));
+            order.chunks = order.chunks.plus(&running.order.chunks);
         }
         let bytes = order.chunks.iter().map(|index| geometry.sealed_len(index) as u64).sum();
         self.running.insert(key, Running { order, bytes, touched_ms: now_ms });
@@ -281,18 +128,10 @@ impl Repairs {
         let chunk_count = view.geometry.chunk_count();
         let held = view.holder(target).map(|holder| &holder.chunks);
         let chunk_bytes = view.geometry.chunk_size().bytes().min(view.geometry.total()) + TAG_BYTES as u64;
-        let mut room = candidate.free_bytes.saturating_sub(promised) / chunk_bytes;
-        let mut chunks = ChunkSet::empty(chunk_count);
-        for index in ChunkSet::full(chunk_count).iter() {
-            if room > 0
-                && is_short(index)
-                && !held.is_some_and(|held| held.contains(index))
-                && !is_ordered(index)
-            {
-                chunks.insert(index);
-                room -= 1;
-            }
-        }
+        let room = candidate.free_bytes.saturating_sub(promised) / chunk_bytes;
+        let is_there = |index| held.is_some_and(|held| held.contains(index)) || is_ordered(index);
+        let needed = view.geometry.indices().filter(|&index| is_short(index) && !is_there(index));
+        let chunks = ChunkSet::of(chunk_count, needed.take(usize::try_from(room).unwrap_or(usize::MAX)));
         // Of a share without chunks the manifest alone is copied.
         let is_new = held.is_none() && !self.running.contains_key(&(target, share));
         let only_manifest = chunk_count == 0 && is_new && replicas.fewest() < u32::from(view.wanted);
@@ -421,9 +260,7 @@ fn surplus(view: &ShareView) -> Option<(PeerId, ChunkSet)> {
         let counted = u32::from(holder.standing == Standing::Sure);
         let is_surplus =
             |index: &ChunkIndex| sure.of_chunk(*index).saturating_sub(counted) >= u32::from(view.wanted);
-        let mut chunks = ChunkSet::empty(view.geometry.chunk_count());
-        holder.chunks.iter().filter(is_surplus).for_each(|index| chunks.insert(index));
-        chunks
+        ChunkSet::of(view.geometry.chunk_count(), holder.chunks.iter().filter(is_surplus))
     };
     let there = view.holders.iter().filter(|h| matches!(h.standing, Standing::Sure | Standing::Leaving));
     let offers = there.map(|holder| (holder, droppable(holder))).filter(|(_, chunks)| !chunks.is_empty());
@@ -432,14 +269,11 @@ fn surplus(view: &ShareView) -> Option<(PeerId, ChunkSet)> {
     best.map(|(holder, chunks)| (holder.peer.peer, chunks))
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::geometry::ChunkSize;
+    use crate::health::{Condition, assess};
     use proptest::prelude::*;
 
     const SHARE: ShareId = ShareId::from_bytes([9; 32]);
@@ -524,19 +358,6 @@ mod tests {
     }
 
     #[test]
-    fn conditions_tell_what_is_away_from_what_is_lost() {
-        let full = ChunkSet::full(2);
-        let condition = |holders| assess(&view(2, 2, holders)).condition();
-        assert_eq!(condition(vec![holder(1, Standing::Gone, full.clone())]), Condition::Unavailable);
-        assert_eq!(condition(vec![holder(1, Standing::Sure, ChunkSet::range(2, 0..1))]), Condition::Lost);
-        let leaving =
-            vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Leaving, full.clone())];
-        assert_eq!(condition(leaving), Condition::Weakened);
-        let unsure = vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Unsure, full)];
-        assert_eq!(condition(unsure), Condition::Healthy, "the grace is not over");
-    }
-
-    #[test]
     fn a_share_without_chunks_is_repaired_by_its_manifest() {
         let none = ChunkSet::empty(0);
         let one = view(0, 2, vec![holder(1, Standing::Sure, none.clone())]);
@@ -616,11 +437,8 @@ mod tests {
             parts in proptest::collection::vec((standing(), any::<u64>()), 1..6),
             spares in proptest::collection::vec(0_u64..60, 0..5),
         ) {
-            let set = |bits: u64| {
-                let mut set = ChunkSet::empty(chunk_count);
-                ChunkSet::full(chunk_count).iter().filter(|i| bits >> i.get() & 1 == 1).for_each(|i| set.insert(i));
-                set
-            };
+            let all = ChunkSet::full(chunk_count);
+            let set = |bits: u64| ChunkSet::of(chunk_count, all.iter().filter(|i| bits >> i.get() & 1 == 1));
             let holders: Vec<Holder> =
                 (1..).zip(&parts).map(|(n, (standing, bits))| holder(n, *standing, set(*bits))).collect();
             let mut share = view(u64::from(chunk_count), wanted, holders);
@@ -637,7 +455,7 @@ mod tests {
                     break;
                 };
                 let readable = share.holders.iter().filter(|h| order.sources.contains(&h.peer.peer));
-                let readable = readable.fold(ChunkSet::empty(chunk_count), |all, h| union(&all, &h.chunks));
+                let readable = readable.fold(ChunkSet::empty(chunk_count), |all, h| all.plus(&h.chunks));
                 prop_assert!(readable.contains_all(&order.chunks), "no source has it");
                 let room = free.get_mut(&order.target).unwrap();
                 let bytes = u64::from(order.chunks.len()) * ((1 << 16) + 16);
@@ -647,7 +465,7 @@ mod tests {
                 match share.holders.iter_mut().find(|h| h.peer.peer == order.target) {
                     Some(holder) => {
                         prop_assert!(holder.chunks.first_common(&order.chunks, 0).is_none(), "copied twice");
-                        holder.chunks = union(&holder.chunks, &order.chunks);
+                        holder.chunks = holder.chunks.plus(&order.chunks);
                     }
                     None => share.holders.push(Holder {
                         peer: free[&order.target].clone(), standing: Standing::Sure, chunks: order.chunks,
@@ -670,11 +488,5 @@ mod tests {
                 prop_assert!(copies >= usize::from(wanted) || !readable || !helper, "somebody could have helped");
             }
         }
-    }
-
-    fn union(a: &ChunkSet, b: &ChunkSet) -> ChunkSet {
-        let mut all = a.clone();
-        b.iter().for_each(|index| all.insert(index));
-        all
     }
 }

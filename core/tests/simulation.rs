@@ -66,9 +66,7 @@ fn geometry(chunk_count: u64) -> Geometry {
 }
 
 fn set(geometry: &Geometry, members: &BTreeSet<u32>) -> ChunkSet {
-    let mut set = ChunkSet::empty(geometry.chunk_count());
-    members.iter().filter_map(|&i| geometry.index(i)).for_each(|index| set.insert(index));
-    set
+    ChunkSet::of(geometry.chunk_count(), members.iter().filter_map(|&i| geometry.index(i)))
 }
 
 /// Work that the shell would have under way.

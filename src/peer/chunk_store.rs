@@ -52,6 +52,22 @@ struct Index {
     aside_bytes: u64,
 }
 
+impl Index {
+    /// Notes a chunk, in the place of what was known of it.
+    fn put(&mut self, id: ChunkId, entry: Entry) {
+        self.take(&id);
+        self.used_bytes += entry.bytes;
+        self.chunks.insert(id, entry);
+    }
+
+    /// Forgets a chunk; its bytes.
+    fn take(&mut self, id: &ChunkId) -> u64 {
+        let bytes = self.chunks.remove(id).map_or(0, |entry| entry.bytes);
+        self.used_bytes -= bytes;
+        bytes
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     bytes: u64,
@@ -207,8 +223,7 @@ impl ChunkStore {
         let moved = durable::set_aside(&self.path(id), &to);
         crash::at(Point::ChunkSetAside);
         let mut index = self.index.lock();
-        let bytes = index.chunks.remove(id).map_or(0, |entry| entry.bytes);
-        index.used_bytes -= bytes;
+        let bytes = index.take(id);
         match moved {
             Ok(()) => index.aside_bytes = index.aside_bytes.saturating_sub(replaced) + bytes,
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -228,10 +243,8 @@ impl ChunkStore {
         let Ok(metadata) = fs::symlink_metadata(&aside) else { return Ok(()) };
         durable::set_aside(&aside, &self.path(id))?;
         let mut index = self.index.lock();
-        let bytes = metadata.len();
-        index.aside_bytes = index.aside_bytes.saturating_sub(bytes);
-        let before = index.chunks.insert(*id, Entry { bytes, verified: false });
-        index.used_bytes = index.used_bytes - before.map_or(0, |old| old.bytes) + bytes;
+        index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
+        index.put(*id, Entry { bytes: metadata.len(), verified: false });
         Ok(())
     }
 
@@ -257,7 +270,7 @@ impl ChunkStore {
     }
 
     /// Reads a chunk again, whatever was known of it; whether it is as it should be. One that is not is
-    /// removed.
+    /// taken out of use.
     pub(super) fn check_again(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = false;
@@ -326,9 +339,7 @@ impl ChunkStore {
         crash::at(Point::ChunkNamed);
         #[cfg(test)]
         self.unsynced.lock().insert(id);
-        let mut index = self.index.lock();
-        let before = index.chunks.insert(id, Entry { bytes: arriving.bytes, verified: true });
-        index.used_bytes = index.used_bytes - before.map_or(0, |old| old.bytes) + arriving.bytes;
+        self.index.lock().put(id, Entry { bytes: arriving.bytes, verified: true });
         Ok(())
     }
 
@@ -370,11 +381,7 @@ impl ChunkStore {
 
     /// Removes a chunk; none there is no error.
     pub(super) fn remove(&self, id: &ChunkId) -> io::Result<()> {
-        let mut index = self.index.lock();
-        if let Some(entry) = index.chunks.remove(id) {
-            index.used_bytes -= entry.bytes;
-        }
-        drop(index);
+        self.index.lock().take(id);
         match fs::remove_file(self.path(id)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -427,8 +434,7 @@ fn read_index(chunks: &Path) -> io::Result<Index> {
             let id = file.file_name().to_str().and_then(|name| name.parse::<ChunkId>().ok());
             let Some(id) = id.filter(|_| file.file_type().is_ok_and(|kind| kind.is_file())) else { continue };
             let bytes = file.metadata()?.len();
-            index.used_bytes += bytes;
-            index.chunks.insert(id, Entry { bytes, verified: false });
+            index.put(id, Entry { bytes, verified: false });
         }
     }
     Ok(index)

@@ -121,8 +121,7 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
         .buffer_unordered(at_once);
     while let Some(Attempt { index, is_here, wrong }) = attempts.next().await {
         for culprit in wrong {
-            let mut chunks = ChunkSet::empty(geometry.chunk_count());
-            chunks.insert(index);
+            let chunks = ChunkSet::of(geometry.chunk_count(), [index]);
             peer.findings.note(Finding::Wrong(WrongChunks { peer: culprit, share, chunks }));
         }
         if !is_here {
@@ -132,14 +131,8 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
         batch.insert(index);
         batch_bytes += geometry.sealed_len(index) as u64;
         if batch_bytes >= COPY_BATCH_BYTES {
-            keep(
-                peer,
-                &manifest,
-                &terms,
-                std::mem::replace(&mut batch, ChunkSet::empty(geometry.chunk_count())),
-            )
-            .await?;
-            batch_bytes = 0;
+            keep(peer, &manifest, &terms, batch).await?;
+            (batch, batch_bytes) = (ChunkSet::empty(geometry.chunk_count()), 0);
         }
     }
     if !batch.is_empty() || geometry.chunk_count() == 0 {
@@ -223,13 +216,7 @@ async fn fetch(
 /// Writes a chunk, which stays only if it hashes to its id.
 async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Vec<u8>) -> Result<(), Refusal> {
     let peer = Arc::clone(peer);
-    blocking(move || {
-        let disk = |error: std::io::Error| super::storage::disk_refusal(&error);
-        let mut arriving = peer.storage.chunks.begin().map_err(disk)?;
-        arriving.write(&sealed).map_err(disk)?;
-        peer.storage.put(share, id, sealed.len() as u64, arriving).map(drop)
-    })
-    .await
+    blocking(move || peer.storage.put_whole(share, id, &sealed).map(drop)).await
 }
 
 /// Makes a part of a copy lasting, and reports it.

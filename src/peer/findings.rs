@@ -48,8 +48,8 @@ impl Finding {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Lost(found) | Self::Copied(found) | Self::Dropped(found) => found.chunks.to_string().len(),
-            Self::Wrong(found) => found.chunks.to_string().len(),
+            Self::Lost(found) | Self::Copied(found) | Self::Dropped(found) => found.chunks.text_len(),
+            Self::Wrong(found) => found.chunks.text_len(),
             Self::Applied(_) | Self::Failed(_) => 0,
         }
     }

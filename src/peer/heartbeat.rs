@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::{AppliedTerms, ProblemKind, RegisterRequest, ShareChunks, Task};
+use swarmdrop_core::api::{ProblemKind, RegisterRequest};
 use swarmdrop_core::grant::GrantKey;
-use swarmdrop_core::terms::SignedTerms;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
+use super::tasks::carry_out;
 use crate::client::ClientError;
 use crate::task::blocking;
 
@@ -81,49 +80,13 @@ async fn beat(peer: &Arc<Peer>) -> Result<(), ClientError> {
     let response = peer.tracker.heartbeat(peer.id, &request).await?;
     peer.findings.heard(told);
     peer.clock.compare(response.now_ms);
-    let mut copies = Vec::new();
-    for task in response.tasks {
-        match task {
-            Task::Copy(task) => copies.push(task),
-            other => carry_out(peer, other).await,
-        }
-    }
-    peer.copies.replace(copies);
+    let doing = Arc::clone(peer);
+    let copies = blocking(move || {
+        let tasks = response.tasks.into_iter();
+        tasks.filter_map(|task| carry_out(&doing.storage, &doing.findings, task)).collect()
+    });
+    peer.copies.replace(copies.await);
     Ok(())
-}
-
-/// Does at once what takes little time.
-async fn carry_out(peer: &Arc<Peer>, task: Task) {
-    let storage = Arc::clone(peer);
-    match task {
-        Task::Terms { share, terms } => {
-            // The owner's signature decides, not the tracker: a peer deletes nothing on a tracker's word.
-            let Ok(terms) = SignedTerms::verify(&terms, share) else {
-                tracing::warn!(%share, "the tracker sent terms that the share's key did not sign");
-                return;
-            };
-            let issued_ms = terms.terms.issued_ms;
-            match blocking(move || storage.storage.put_terms(terms)).await {
-                Ok(()) => peer.findings.note(Finding::Applied(AppliedTerms { share, issued_ms })),
-                Err(error) => tracing::error!(%share, %error, "cannot take over the share's terms"),
-            }
-        }
-        Task::Verify(ShareChunks { share, chunks }) => {
-            match blocking(move || storage.storage.check_again(share, &chunks)).await {
-                Ok(lost) => lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost))),
-                Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),
-            }
-        }
-        Task::Drop(surplus) => {
-            let dropped = surplus.clone();
-            let dropping = blocking(move || storage.storage.drop_surplus(surplus.share, &surplus.chunks));
-            match dropping.await {
-                Ok(()) => peer.findings.note(Finding::Dropped(dropped)),
-                Err(error) => tracing::error!(share = %dropped.share, %error, "cannot drop surplus"),
-            }
-        }
-        Task::Copy(_) => {}
-    }
 }
 
 async fn expire(peer: &Arc<Peer>) {

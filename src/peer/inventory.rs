@@ -74,7 +74,7 @@ fn pages(shares: Vec<ShareChunks>) -> Vec<Vec<ShareChunks>> {
     let mut pages: Vec<Vec<ShareChunks>> = vec![Vec::new()];
     let mut bytes = 0;
     for share in shares {
-        let size = share.chunks.to_string().len();
+        let size = share.chunks.text_len();
         bytes += size;
         match pages.last_mut() {
             Some(page)

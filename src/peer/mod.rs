@@ -14,6 +14,7 @@ mod share_store;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod storage;
+mod tasks;
 mod throttle;
 
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::{PeerId, TrackerId};
-use swarmdrop_core::limits::{COPY_BYTES_PER_SECOND, SCRUB_EVERY, UPLOADS_MAX};
+use swarmdrop_core::limits::{COPY_BYTES_PER_SECOND, SCRUB_BYTES_PER_SECOND, SCRUB_EVERY, UPLOADS_MAX};
 use swarmdrop_core::link::Invite;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -153,7 +154,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         findings: Findings::default(),
         copies: Copies::default(),
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),
-        scrub_rate: scrub::rate(),
+        scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
         clock: Agreement::default(),
         uploads: Semaphore::new(UPLOADS_MAX),
         metrics: metrics::Metrics::default(),

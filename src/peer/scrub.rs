@@ -4,6 +4,7 @@
 //! when it is due, are in `DATA/store/scrub`: a restart goes on where the pass was.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::findings::Finding;
-use super::throttle::Throttle;
 use crate::clock;
 use crate::durable;
 use crate::task::blocking;
 
-const STEPS: u64 = 256;
+/// Steps of a pass, one for each first byte of an id.
+const STEPS: u32 = 256;
 
 /// What a scrub has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,12 +45,12 @@ struct Position {
 impl Position {
     fn read(path: &Path, every: Duration) -> Self {
         let read = || serde_json::from_slice(&std::fs::read(path).ok()?).ok();
-        read().unwrap_or(Self { step: 0, due_ms: clock::ms_from_now(every / 256) })
+        read().unwrap_or(Self { step: 0, due_ms: clock::ms_from_now(every / STEPS) })
     }
 
     /// How long to wait; never longer than one step takes, whatever was done to the clock.
     fn wait(self, every: Duration) -> Duration {
-        Duration::from_millis(self.due_ms.saturating_sub(clock::now_ms())).min(every / 256)
+        Duration::from_millis(self.due_ms.saturating_sub(clock::now_ms())).min(every / STEPS)
     }
 }
 
@@ -59,18 +60,18 @@ pub(super) async fn keep_scrubbing(peer: Arc<Peer>, every: Duration, path: PathB
         loop {
             let position = Position::read(&path, every);
             tokio::time::sleep(position.wait(every)).await;
-            match pass(&peer, u64::from(position.step)..u64::from(position.step) + 1).await {
+            match pass(&peer, position.step..=position.step).await {
                 Ok(scrub) if scrub.damaged > 0 => tracing::warn!(?scrub, "scrub found damaged chunks"),
                 Ok(_) => {}
                 Err(error) => tracing::error!(%error, "cannot scrub"),
             }
             let next =
-                Position { step: position.step.wrapping_add(1), due_ms: clock::ms_from_now(every / 256) };
+                Position { step: position.step.wrapping_add(1), due_ms: clock::ms_from_now(every / STEPS) };
             let json = serde_json::to_vec(&next).expect("a position has string keys");
             let path = path.clone();
             if let Err(error) = blocking(move || durable::persist(&path, &json)).await {
                 tracing::error!(%error, "cannot note where the scrub is");
-                tokio::time::sleep(every / 256).await;
+                tokio::time::sleep(every / STEPS).await;
             }
         }
     };
@@ -82,42 +83,36 @@ pub(super) async fn keep_scrubbing(peer: Arc<Peer>, every: Duration, path: PathB
 
 /// Reads everything again, now.
 pub(super) async fn pass_now(peer: &Arc<Peer>) -> io::Result<Scrub> {
-    pass(peer, 0..STEPS).await
+    pass(peer, 0..=u8::MAX).await
 }
 
 /// Reads the chunks of these steps again.
-async fn pass(peer: &Arc<Peer>, steps: std::ops::Range<u64>) -> io::Result<Scrub> {
+async fn pass(peer: &Arc<Peer>, steps: RangeInclusive<u8>) -> io::Result<Scrub> {
     let mut scrub = Scrub::default();
-    let first = |step: u64| u8::try_from(step).ok();
     // The last id before the first step, so that the search begins with it.
-    let mut after = first(steps.start).and_then(|step| step.checked_sub(1)).map(|before| {
+    let mut after = steps.start().checked_sub(1).map(|before| {
         let mut bytes = [255; 32];
         bytes[0] = before;
         ChunkId::from_bytes(bytes)
     });
-    loop {
-        let storage = Arc::clone(peer);
-        let Some(scrubbed) = blocking(move || storage.storage.scrub_next(after)).await? else { break };
-        if u64::from(scrubbed.id.as_bytes()[0]) >= steps.end {
+    while let Some((id, bytes)) = peer.storage.chunks.next_after(after) {
+        if id.as_bytes()[0] > *steps.end() {
             break;
         }
-        after = Some(scrubbed.id);
+        peer.scrub_rate.admit(bytes).await;
+        let storage = Arc::clone(peer);
+        let lost = blocking(move || storage.storage.scrub(id, bytes)).await?;
+        after = Some(id);
         scrub.chunks += 1;
-        scrub.bytes += scrubbed.bytes;
+        scrub.bytes += bytes;
         peer.metrics.chunks_scrubbed.inc();
-        if !scrubbed.lost.is_empty() {
+        if !lost.is_empty() {
             scrub.damaged += 1;
             peer.metrics.chunks_damaged.inc();
         }
-        scrubbed.lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
-        peer.scrub_rate.admit(scrubbed.bytes).await;
+        lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
     }
     Ok(scrub)
-}
-
-/// The rate of scrubs.
-pub(super) fn rate() -> Throttle {
-    Throttle::new(swarmdrop_core::limits::SCRUB_BYTES_PER_SECOND)
 }
 
 #[cfg(test)]

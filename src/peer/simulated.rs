@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use swarmdrop_core::api::{
-    AnnounceRequest, AppliedTerms, Blob, CommitRequest, CopyTask, HeartbeatRequest, HeartbeatResponse,
-    ManifestResponse, OfferRequest, ProblemKind, ShareChunks, Task, WrongChunks,
+    AnnounceRequest, Blob, CommitRequest, CopyTask, HeartbeatRequest, HeartbeatResponse, ManifestResponse,
+    OfferRequest, ProblemKind, ShareChunks, WrongChunks,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
@@ -19,6 +19,7 @@ use super::agreement::Agreement;
 use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
 use super::storage::{Bounds, Storage};
+use super::tasks::carry_out;
 use crate::server::Refusal;
 
 /// A peer that is called directly.
@@ -60,15 +61,9 @@ impl SimPeer {
 
     pub(crate) fn put(&self, share: ShareId, id: ChunkId, bytes: &[u8]) -> Result<(), ProblemKind> {
         if self.storage.admit(share, id, bytes.len() as u64).map_err(kind)? {
-            self.write(share, id, bytes)?;
+            self.storage.put_whole(share, id, bytes).map_err(kind)?;
         }
         Ok(())
-    }
-
-    fn write(&self, share: ShareId, id: ChunkId, bytes: &[u8]) -> Result<(), ProblemKind> {
-        let mut arriving = self.storage.chunks.begin().map_err(|_| ProblemKind::Internal)?;
-        arriving.write(bytes).map_err(|_| ProblemKind::Internal)?;
-        self.storage.put(share, id, bytes.len() as u64, arriving).map(drop).map_err(kind)
     }
 
     pub(crate) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, ProblemKind> {
@@ -111,26 +106,8 @@ impl SimPeer {
     pub(crate) fn answered(&mut self, told: usize, response: HeartbeatResponse) {
         self.findings.heard(told);
         self.agreement.compare(response.now_ms);
-        self.copies.clear();
-        for task in response.tasks {
-            match task {
-                Task::Terms { share, terms } => {
-                    let terms = SignedTerms::verify(&terms, share).unwrap();
-                    let issued_ms = terms.terms.issued_ms;
-                    self.storage.put_terms(terms).unwrap();
-                    self.findings.note(Finding::Applied(AppliedTerms { share, issued_ms }));
-                }
-                Task::Verify(ShareChunks { share, chunks }) => {
-                    let lost = self.storage.check_again(share, &chunks).unwrap();
-                    lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
-                }
-                Task::Drop(surplus) => {
-                    self.storage.drop_surplus(surplus.share, &surplus.chunks).unwrap();
-                    self.findings.note(Finding::Dropped(surplus));
-                }
-                Task::Copy(task) => self.copies.push(task),
-            }
-        }
+        let tasks = response.tasks.into_iter();
+        self.copies = tasks.filter_map(|task| carry_out(&self.storage, &self.findings, task)).collect();
         self.storage.expire(self.agreement.is_good()).unwrap();
     }
 
@@ -146,10 +123,9 @@ impl SimPeer {
         bytes: &[u8],
         from: PeerId,
     ) -> bool {
-        let taken = self.write(manifest.share(), manifest.chunk(index), bytes);
+        let taken = self.storage.put_whole(manifest.share(), manifest.chunk(index), bytes).map_err(kind);
         if taken == Err(ProblemKind::HashMismatch) {
-            let mut chunks = ChunkSet::empty(manifest.geometry().chunk_count());
-            chunks.insert(index);
+            let chunks = ChunkSet::of(manifest.geometry().chunk_count(), [index]);
             self.findings.note(Finding::Wrong(WrongChunks { peer: from, share: manifest.share(), chunks }));
         }
         taken.is_ok()
@@ -177,10 +153,12 @@ impl SimPeer {
 
     /// Reads the next chunk again, or begins anew after the last.
     pub(crate) fn scrub_one(&mut self) {
-        let scrubbed = self.storage.scrub_next(self.scrubbed).unwrap();
-        self.scrubbed = scrubbed.as_ref().map(|scrubbed| scrubbed.id);
-        let lost = scrubbed.map(|scrubbed| scrubbed.lost).unwrap_or_default();
-        lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+        let next = self.storage.chunks.next_after(self.scrubbed);
+        self.scrubbed = next.map(|(id, _)| id);
+        if let Some((id, bytes)) = next {
+            let lost = self.storage.scrub(id, bytes).unwrap();
+            lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+        }
     }
 
     /// What the peer does by itself now and then.

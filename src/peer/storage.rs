@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind, ShareChunks};
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, ShareId};
 use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
@@ -40,15 +41,6 @@ pub(super) struct Bounds {
     pub(super) capacity_bytes: Option<u64>,
     /// Bytes to leave free on the disk.
     pub(super) keep_free_bytes: u64,
-}
-
-/// A chunk that was read again.
-#[derive(Debug)]
-pub(super) struct Scrubbed {
-    pub(super) id: ChunkId,
-    pub(super) bytes: u64,
-    /// What was lost with it; nothing if it is as it should be.
-    pub(super) lost: Vec<ShareChunks>,
 }
 
 /// Space that was promised to a share whose chunks are arriving.
@@ -161,11 +153,7 @@ impl Storage {
         terms: SignedTerms,
         chunks: &ChunkSet,
     ) -> Result<ChunkSet, Refusal> {
-        self.keep(manifest, terms, |held| {
-            let mut all = held.clone();
-            chunks.iter().for_each(|index| all.insert(index));
-            all
-        })
+        self.keep(manifest, terms, |held| held.plus(chunks))
     }
 
     /// Ends a copy, whatever came of it: its reservation is over.
@@ -214,6 +202,14 @@ impl Storage {
             upload.reserved_bytes = upload.reserved_bytes.saturating_sub(bytes);
         }
         Ok(is_new)
+    }
+
+    /// Takes a chunk that is in memory as a whole; like [`Storage::put`].
+    pub(super) fn put_whole(&self, share: ShareId, id: ChunkId, sealed: &[u8]) -> Result<bool, Refusal> {
+        let disk = |error: io::Error| disk_refusal(&error);
+        let mut arriving = self.chunks.begin().map_err(disk)?;
+        arriving.write(sealed).map_err(disk)?;
+        self.put(share, id, sealed.len() as u64, arriving)
     }
 
     /// Keeps a share for good: every chunk that is to be here is verified and synced before this
@@ -309,15 +305,11 @@ impl Storage {
         Ok(lost)
     }
 
-    /// Reads the next chunk after this one again, as part of a scrub; its length, and what was lost if it is
-    /// damaged.
-    pub(super) fn scrub_next(&self, after: Option<ChunkId>) -> io::Result<Option<Scrubbed>> {
-        let Some((id, bytes)) = self.chunks.next_after(after) else { return Ok(None) };
-        let bytes_len = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let is_intact = self.chunks.check_again(&id, bytes_len)?;
+    /// Reads a chunk of this length again, as part of a scrub; what was lost if it is damaged.
+    pub(super) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
+        let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
         // A chunk that was removed meanwhile is nobody's loss.
-        let lost = if is_intact { Vec::new() } else { self.lose(&HashSet::from([id]))? };
-        Ok(Some(Scrubbed { id, bytes, lost }))
+        if is_intact { Ok(Vec::new()) } else { self.lose(&HashSet::from([id])) }
     }
 
     /// Takes chunks off the shares that held them.
@@ -330,9 +322,8 @@ impl Storage {
         for share in self.shares.ids() {
             let Some(held) = self.shares.get(share) else { continue };
             let manifest = self.shares.manifest(share)?;
-            let mut chunks = ChunkSet::empty(held.chunks.chunk_count());
             let is_lost = |index: &ChunkIndex| ids.contains(&manifest.chunk(*index));
-            held.chunks.iter().filter(is_lost).for_each(|index| chunks.insert(index));
+            let chunks = ChunkSet::of(held.chunks.chunk_count(), held.chunks.iter().filter(is_lost));
             if !chunks.is_empty() {
                 tracing::warn!(%share, count = chunks.len(), "chunks were damaged or gone");
                 self.shares.put_chunks(share, held.chunks.minus(&chunks))?;
@@ -383,19 +374,16 @@ impl Storage {
 
     /// Removes what was set aside long enough ago.
     pub(super) fn empty_aside(&self) -> io::Result<()> {
-        let age_ms = u64::try_from(SET_ASIDE.as_millis()).unwrap_or(u64::MAX);
-        self.chunks.empty_aside(clock::moment(clock::now_ms().saturating_sub(age_ms)).into())
+        self.chunks.empty_aside(long_ago(SET_ASIDE))
     }
 
     /// Removes what uploads that never ended have left behind: chunks of no share and no promise, long after
     /// the grant under which they came.
     pub(super) fn collect_orphans(&self) -> io::Result<usize> {
-        let age_ms = u64::try_from(ORPHAN_AGE.as_millis()).unwrap_or(u64::MAX);
-        let moment = clock::moment(clock::now_ms().saturating_sub(age_ms));
         // A commit that has seen a chunk here may count on it.
         let _no_commit = self.commits.write();
         let mut removed = 0;
-        for id in self.chunks.unclaimed_before(moment.into()) {
+        for id in self.chunks.unclaimed_before(long_ago(ORPHAN_AGE)) {
             let wanted = self.uploads.lock().values().any(|upload| upload.arrived.contains(&id));
             if !wanted {
                 self.chunks.remove(&id)?;
@@ -426,6 +414,11 @@ impl Storage {
     }
 }
 
+/// The moment so long ago, as files are dated.
+fn long_ago(age: Duration) -> SystemTime {
+    clock::moment(clock::now_ms().saturating_sub(millis(age))).into()
+}
+
 /// A full disk is the sender's business; any other failure is this peer's own.
 pub(super) fn disk_refusal(error: &io::Error) -> Refusal {
     match error.kind() {
@@ -439,7 +432,6 @@ pub(super) fn disk_refusal(error: &io::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
     use swarmdrop_core::geometry::ChunkSize;
     use swarmdrop_core::id::Secret;
     use swarmdrop_core::manifest::{Draft, ShareKey};

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use swarmdrop_core::duration::millis;
 use swarmdrop_core::grant::TrackerKey;
 use swarmdrop_core::id::TrackerId;
 use swarmdrop_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, TOMBSTONE};
@@ -96,15 +97,8 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     let (identity, lock) = identity::take(&config.data)?;
     let database = config.data.join(DATABASE_FILE);
     let store = SqliteStore::open(&database).await.map_err(|error| store_failure(&config, &error))?;
-    let failed = |error| store_failure(&config, &error);
-    let mut registry = Registry::new(config.rules);
-    for registration in store.peers().await.map_err(failed)? {
-        registry.load(registration, 0);
-    }
-    for peer in store.draining().await.map_err(failed)? {
-        registry.drain(peer, true);
-    }
-    let repairer = Repairer::new(config.rules, store.all_holders().await.map_err(failed)?);
+    let remembered = remembered(&store, config.rules).await;
+    let (registry, repairer) = remembered.map_err(|error| store_failure(&config, &error))?;
     let front = Front {
         tls: Arc::new(tls::server_config(&identity, config.certificate.as_ref())?),
         proxies: config.proxies,
@@ -139,6 +133,18 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     Ok(RunningTracker { address, url, gate, first, tasks })
 }
 
+/// What a tracker that starts knows about its peers.
+async fn remembered(store: &dyn Store, rules: Rules) -> Result<(Registry, Repairer), StoreError> {
+    let mut registry = Registry::new(rules);
+    for registration in store.peers().await? {
+        registry.load(registration, 0);
+    }
+    for peer in store.draining().await? {
+        registry.drain(peer, true);
+    }
+    Ok((registry, Repairer::new(rules, store.all_holders().await?)))
+}
+
 impl RunningTracker {
     /// Finishes what is in flight and stops.
     pub async fn stop(self) {
@@ -150,6 +156,19 @@ impl Tracker {
     /// Milliseconds since the start, of a clock that never goes back.
     fn now_ms(&self) -> u64 {
         clock::awake_ms().saturating_sub(self.started_ms)
+    }
+
+    /// Forgets shares that ended long ago, unless the clock that says so may be wrong.
+    async fn forget_ended(&self) -> Result<(), StoreError> {
+        if !self.clock.is_steady() {
+            tracing::warn!("this machine's clock has jumped: no share is forgotten until it has settled");
+            return Ok(());
+        }
+        match self.store.forget_expired(clock::now_ms().saturating_sub(millis(TOMBSTONE))).await? {
+            0 => {}
+            shares => tracing::info!(shares, "forgot shares that ended"),
+        }
+        Ok(())
     }
 }
 
@@ -167,15 +186,8 @@ async fn keep_house(tracker: Arc<Tracker>, tasks: Tasks) {
             () = tasks.stop_token().cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if !tracker.clock.is_steady() {
-            tracing::warn!("this machine's clock has jumped: no share is forgotten until it has settled");
-            continue;
-        }
-        let horizon = clock::now_ms().saturating_sub(u64::try_from(TOMBSTONE.as_millis()).unwrap_or(0));
-        match tracker.store.forget_expired(horizon).await {
-            Ok(0) => {}
-            Ok(shares) => tracing::info!(shares, "forgot shares that ended"),
-            Err(error) => tracing::error!(%error, "cannot forget expired shares"),
+        if let Err(error) = tracker.forget_ended().await {
+            tracing::error!(%error, "cannot forget expired shares");
         }
     }
 }

@@ -8,9 +8,9 @@ use swarmdrop_core::api::{
     HeartbeatRequest, HeartbeatResponse, PeerAddress, PeerInfo, PeerList, ProblemKind, RegisterRequest,
     RegisterResponse, Role, Task, WrongChunks,
 };
+use swarmdrop_core::duration::millis;
 use swarmdrop_core::id::PeerId;
 use swarmdrop_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX};
-use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::{Liveness, Peer, Registration, Registry, Usage};
 
@@ -106,9 +106,8 @@ impl Tracker {
             self.repairer.changed([lost.share]);
         }
         for copied in request.copied.iter().take(TASKS_MAX) {
-            let stored = self.store.share(copied.share).await?;
-            let geometry = stored.and_then(|stored| Manifest::geometry_in(&stored.manifest_head));
-            if geometry.is_some_and(|geometry| geometry.chunk_count() == copied.chunks.chunk_count()) {
+            let Some(stored) = self.store.share(copied.share).await? else { continue };
+            if stored.geometry()?.chunk_count() == copied.chunks.chunk_count() {
                 self.store.add_chunks(id, copied.share, &copied.chunks).await?;
                 self.metrics.chunks_copied.inc_by(u64::from(copied.chunks.len()));
                 self.repairer.copied(id, copied, self.now_ms());
@@ -153,19 +152,20 @@ impl Tracker {
     pub(super) async fn list(&self) -> Result<PeerList, Refusal> {
         let shares = self.store.share_count().await.map_err(|error| Refusal::internal(&error))?;
         let now_ms = self.now_ms();
-        let mut peers: Vec<PeerInfo> = {
-            let registry = self.registry.lock();
-            let info = |(peer, state)| info(&registry, peer, state, now_ms);
-            registry.peers(now_ms).map(info).collect()
+        let registry = self.registry.lock();
+        let info = |(peer, state): (&Peer, _)| {
+            let id = peer.registration.id;
+            let draining = registry.is_draining(id).then(|| self.repairer.still_needed(id));
+            PeerInfo { draining, ..info(peer, state, now_ms) }
         };
-        for peer in peers.iter_mut().filter(|peer| peer.draining.is_some()) {
-            peer.draining = Some(self.repairer.still_needed(peer.id));
-        }
-        Ok(PeerList { peers, health: self.repairer.health(shares) })
+        Ok(PeerList {
+            peers: registry.peers(now_ms).map(info).collect(),
+            health: self.repairer.health(shares),
+        })
     }
 
     fn heartbeat_ms(&self, registry: &Registry) -> u64 {
-        u64::try_from(registry.rules().heartbeat.as_millis()).unwrap_or(u64::MAX)
+        millis(registry.rules().heartbeat)
     }
 
     /// The addresses at which somebody with the peer's key answers. A peer is listed only with those.
@@ -220,10 +220,10 @@ pub(super) fn address(registration: &Registration) -> PeerAddress {
     }
 }
 
-fn info(registry: &Registry, peer: &Peer, state: Liveness, now_ms: u64) -> PeerInfo {
+fn info(peer: &Peer, state: Liveness, now_ms: u64) -> PeerInfo {
     let Registration { id, name, addresses, capacity_bytes, zone, version } = peer.registration.clone();
     let silent_ms = now_ms.saturating_sub(peer.seen_ms);
-    let (usage, draining) = (peer.usage, registry.is_draining(id).then_some(0));
+    let (usage, draining) = (peer.usage, None);
     PeerInfo { id, name, state, addresses, capacity_bytes, usage, zone, version, silent_ms, draining }
 }
 

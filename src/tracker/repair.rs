@@ -3,23 +3,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use swarmdrop_core::api::{CopyTask, ShareChunks, SwarmHealth, Task};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::duration::millis;
 use swarmdrop_core::grant::{Grant, Operation};
+use swarmdrop_core::health::{Condition, Health, ShareView, Standing, assess};
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
-use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::Candidate;
 use swarmdrop_core::registry::Rules;
-use swarmdrop_core::repair::{Condition, Health, Order, Patience, Repairs, ShareView, Standing, assess};
+use swarmdrop_core::repair::{Order, Patience, Repairs};
 use swarmdrop_core::terms::SignedTerms;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
-use super::peers::address;
 use super::store::StoreError;
 use crate::clock;
 
@@ -36,13 +38,11 @@ struct State {
     repairs: Repairs,
     /// Shares to look at: something about them has changed.
     dirty: BTreeSet<ShareId>,
-    /// Up to where all shares were looked at in this pass; `None` when all were.
-    scanned: Option<Option<ShareId>>,
-    /// When everything is looked at once more, for time alone changes some things, as a clock that is set right.
-    next_pass_ms: u64,
+    scan: Scan,
+    /// Time between two scans.
+    scan_every: Duration,
     /// Whether every share was looked at once.
     complete: bool,
-    pass: Duration,
     /// Shares that are not as they should be, and what was found.
     watched: BTreeMap<ShareId, Watched>,
     /// How the replicas of each peer were counted in the last round.
@@ -52,7 +52,16 @@ struct State {
     turn: Option<ShareId>,
 }
 
-#[derive(Clone)]
+/// A look at all shares, whether something was heard about them or not: time alone changes some, as a clock
+/// that is set right.
+#[derive(Clone, Copy)]
+enum Scan {
+    /// What comes after this share is still to be looked at; `None`: everything.
+    After(Option<ShareId>),
+    /// Everything was looked at; again at this moment.
+    Done { again_ms: u64 },
+}
+
 struct Watched {
     health: Health,
     /// Peers that are being emptied and hold a part of the share.
@@ -70,10 +79,9 @@ impl Repairer {
         let state = State {
             repairs: Repairs::new(patience),
             dirty: BTreeSet::new(),
-            scanned: Some(None),
-            next_pass_ms: 0,
+            scan: Scan::After(None),
+            scan_every: rules.dead_after * PATIENCE_WINDOWS,
             complete: false,
-            pass: rules.dead_after * PATIENCE_WINDOWS,
             watched: BTreeMap::new(),
             standings: holders.into_iter().map(|peer| (peer, Standing::Unsure)).collect(),
             paused: false,
@@ -142,11 +150,7 @@ impl Repairer {
 }
 
 /// Repairs in rounds, one with every heartbeat and sooner when something has changed, until told to stop.
-pub(super) async fn keep_repairing(
-    tracker: std::sync::Arc<Tracker>,
-    every: Duration,
-    stop: CancellationToken,
-) {
+pub(super) async fn keep_repairing(tracker: Arc<Tracker>, every: Duration, stop: CancellationToken) {
     let rounds = async {
         loop {
             if let Err(error) = tracker.repair_round().await {
@@ -182,11 +186,7 @@ impl Tracker {
         self.scan_on(now_ms).await?;
         let dirty: Vec<ShareId> = {
             let mut state = self.repairer.state.lock();
-            let first: Vec<ShareId> = state.dirty.iter().take(REPAIR_SHARES_MAX).copied().collect();
-            first.iter().for_each(|share| {
-                state.dirty.remove(share);
-            });
-            first
+            std::iter::from_fn(|| state.dirty.pop_first()).take(REPAIR_SHARES_MAX).collect()
         };
         for share in dirty {
             self.look_at(share, now_ms).await?;
@@ -236,22 +236,19 @@ impl Tracker {
 
     /// Marks the next shares, until all were looked at, and begins anew when it is time.
     async fn scan_on(&self, now_ms: u64) -> Result<(), StoreError> {
-        let after = {
-            let mut state = self.repairer.state.lock();
-            if state.scanned.is_none() && now_ms >= state.next_pass_ms {
-                state.scanned = Some(None);
-            }
-            state.scanned
+        let scan = self.repairer.state.lock().scan;
+        let after = match scan {
+            Scan::Done { again_ms } if now_ms < again_ms => return Ok(()),
+            Scan::Done { .. } => None,
+            Scan::After(share) => share,
         };
-        let Some(after) = after else { return Ok(()) };
         let shares = self.store.shares_after(after, REPAIR_SHARES_MAX).await?;
         let mut state = self.repairer.state.lock();
-        state.scanned = shares.last().map(|&last| Some(last));
-        if shares.is_empty() {
-            state.complete = true;
-            state.next_pass_ms =
-                now_ms.saturating_add(u64::try_from(state.pass.as_millis()).unwrap_or(u64::MAX));
-        }
+        state.complete |= shares.is_empty();
+        state.scan = match shares.last() {
+            Some(&last) => Scan::After(Some(last)),
+            None => Scan::Done { again_ms: now_ms.saturating_add(millis(state.scan_every)) },
+        };
         state.dirty.extend(shares);
         Ok(())
     }
@@ -309,8 +306,7 @@ impl Tracker {
         if stored.taken_down || terms.is_over(clock::now_ms()) {
             return Ok(None);
         }
-        let geometry = Manifest::geometry_in(&stored.manifest_head);
-        let geometry = geometry.ok_or(StoreError::Damaged("a share's manifest"))?;
+        let geometry = stored.geometry()?;
         let holders = self.store.holders(share).await?;
         let registry = self.registry.lock();
         let fitting =
@@ -336,9 +332,9 @@ impl Tracker {
             (state.repairs.orders_of(peer).cloned().collect(), drops)
         };
         let mut bytes = 0;
-        let mut fits = |chunks: &swarmdrop_core::chunk_set::ChunkSet| {
+        let mut fits = |chunks: &ChunkSet| {
             let first = bytes == 0;
-            bytes += chunks.to_string().len();
+            bytes += chunks.text_len();
             first || bytes <= INVENTORY_BYTES_MAX
         };
         let copies = orders.into_iter().filter(|order| fits(&order.chunks)).collect::<Vec<_>>();
@@ -348,12 +344,7 @@ impl Tracker {
     }
 
     fn copy_task(&self, order: Order) -> CopyTask {
-        let now_ms = self.now_ms();
-        let sources = {
-            let registry = self.registry.lock();
-            let known = order.sources.iter().filter_map(|&source| registry.get(source, now_ms));
-            known.map(|(peer, _)| address(&peer.registration)).collect()
-        };
+        let sources = self.addresses(&self.registry.lock(), &order.sources);
         let issued_ms = clock::now_ms();
         let grant = self.key.sign(&Grant {
             share: order.share,

@@ -213,16 +213,10 @@ impl Tracker {
         complaint: ComplaintRequest,
     ) -> Result<(), Refusal> {
         let stored = self.accessible(share, access).await?;
-        let geometry = Manifest::geometry_in(&stored.manifest_head);
-        if let Some(index) = geometry.and_then(|geometry| Some((geometry, geometry.index(complaint.chunk)?)))
-        {
-            let (geometry, index) = index;
-            let mut chunks = ChunkSet::empty(geometry.chunk_count());
-            chunks.insert(index);
-            let suspected = self.suspect(complaint.peer, share, &chunks).await;
-            suspected.map_err(|error| Refusal::internal(&error))?;
-        }
-        Ok(())
+        let internal = |error| Refusal::internal(&error);
+        let geometry = stored.geometry().map_err(internal)?;
+        let chunks = ChunkSet::of(geometry.chunk_count(), geometry.index(complaint.chunk));
+        self.suspect(complaint.peer, share, &chunks).await.map_err(internal)
     }
 
     /// Has a peer look at chunks again, as far as it is known to hold them.
@@ -273,7 +267,7 @@ impl Tracker {
         Err(Refusal::new(ProblemKind::Conflict, "newer terms are known"))
     }
 
-    fn addresses(&self, registry: &Registry, peers: &[PeerId]) -> Vec<PeerAddress> {
+    pub(super) fn addresses(&self, registry: &Registry, peers: &[PeerId]) -> Vec<PeerAddress> {
         let now_ms = self.now_ms();
         let known = peers.iter().filter_map(|&id| registry.get(id, now_ms));
         known.map(|(peer, _)| address(&peer.registration)).collect()

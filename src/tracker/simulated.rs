@@ -11,15 +11,13 @@ use swarmdrop_core::api::{
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::grant::{Operation, TrackerKey, Use};
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::limits::TOMBSTONE;
-use swarmdrop_core::registry::{Registration, Registry, Rules, Usage};
+use swarmdrop_core::registry::{Registration, Rules, Usage};
 
 use super::auth::Granted;
 use super::complaints::Complaints;
-use super::repair::Repairer;
-use super::store::{SqliteStore, Store};
+use super::store::SqliteStore;
 use super::tokens::Tokens;
-use super::{Tracker, metrics};
+use super::{Tracker, metrics, remembered};
 use crate::client::Http;
 use crate::clock::{self, Watch};
 use crate::server::Refusal;
@@ -37,11 +35,7 @@ impl SimTracker {
     /// Starts a tracker on what is in the folder.
     pub(crate) async fn start(data: &Path, rules: Rules) -> Self {
         let store = SqliteStore::open(&data.join("tracker.db")).await.unwrap();
-        let mut registry = Registry::new(rules);
-        for registration in store.peers().await.unwrap() {
-            registry.load(registration, 0);
-        }
-        let repairer = Repairer::new(rules, store.all_holders().await.unwrap());
+        let (registry, repairer) = remembered(&store, rules).await.unwrap();
         Self(Tracker {
             id: TrackerId::from_bytes([1; 32]),
             registry: parking_lot::Mutex::new(registry),
@@ -97,10 +91,7 @@ impl SimTracker {
     /// What the tracker does by itself, once a heartbeat.
     pub(crate) async fn round(&self) {
         self.0.repair_round().await.unwrap();
-        if self.0.clock.is_steady() {
-            let tombstone_ms = u64::try_from(TOMBSTONE.as_millis()).unwrap();
-            self.0.store.forget_expired(clock::now_ms().saturating_sub(tombstone_ms)).await.unwrap();
-        }
+        self.0.forget_ended().await.unwrap();
     }
 
     pub(crate) async fn health(&self) -> SwarmHealth {

@@ -7,7 +7,9 @@ mod sqlite;
 use async_trait::async_trait;
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 
@@ -24,6 +26,13 @@ pub(super) struct StoredShare {
     pub(super) terms: String,
     /// Whether the operator took it down.
     pub(super) taken_down: bool,
+}
+
+impl StoredShare {
+    /// How the share is cut into chunks.
+    pub(super) fn geometry(&self) -> Result<Geometry, StoreError> {
+        Manifest::geometry_in(&self.manifest_head).ok_or(StoreError::Damaged("a share's manifest"))
+    }
 }
 
 /// A part of what a peer holds: all its shares after one id, up to another.

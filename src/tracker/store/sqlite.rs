@@ -194,12 +194,8 @@ impl Store for SqliteStore {
         if known.fetch_optional(&mut *transaction).await?.is_none() {
             return Ok(());
         }
-        let mut all = chunks.clone();
-        if let Some(held) = held(&mut transaction, peer, share).await?
-            && held.chunk_count() == all.chunk_count()
-        {
-            held.iter().for_each(|index| all.insert(index));
-        }
+        let held = held(&mut transaction, peer, share).await?;
+        let all = held.map_or_else(|| chunks.clone(), |held| chunks.plus(&held));
         put_replica(&mut transaction, peer, share, &all).await?;
         transaction.commit().await?;
         Ok(())

@@ -1,0 +1,191 @@
+//! How a share stands: what counts as a replica, and how endangered the chunk with the fewest is.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::chunk_set::ChunkSet;
+use crate::geometry::{ChunkIndex, Geometry};
+use crate::id::{PeerId, ShareId};
+use crate::placement::Candidate;
+
+/// How a holder's replicas count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is there: they count.
+    Sure,
+    /// It has been silent, but not for long: they count, and others are copied from first.
+    Unsure,
+    /// It is being emptied: they can be copied, but do not count.
+    Leaving,
+    /// It is dead: they do not count until it comes back.
+    Gone,
+}
+
+impl Standing {
+    pub(crate) const fn counts(self) -> bool {
+        matches!(self, Self::Sure | Self::Unsure)
+    }
+
+    pub(crate) const fn can_be_read(self) -> bool {
+        !matches!(self, Self::Gone)
+    }
+}
+
+/// A peer that holds chunks of a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The peer and where it stands.
+    pub peer: Candidate,
+    /// How its replicas count.
+    pub standing: Standing,
+    /// The chunks that it holds.
+    pub chunks: ChunkSet,
+}
+
+/// A share as the planner sees it.
+#[derive(Debug, Clone)]
+pub struct ShareView {
+    /// The share.
+    pub share: ShareId,
+    /// Replicas that its owner asked for.
+    pub wanted: u8,
+    /// Its chunks.
+    pub geometry: Geometry,
+    /// Who holds which of them.
+    pub holders: Vec<Holder>,
+}
+
+/// How a share stands, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Every chunk has as many replicas as were asked for.
+    Healthy,
+    /// Some chunk has fewer, but more than one.
+    Weakened,
+    /// Some chunk has one replica left, and more were asked for.
+    Endangered,
+    /// Some chunk is only at peers that are away.
+    Unavailable,
+    /// Some chunk is at no peer that is known.
+    Lost,
+}
+
+/// How a share stands, in numbers of chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Replicas that were asked for.
+    pub wanted: u8,
+    /// The fewest replicas that a chunk has at peers that are not dead.
+    pub fewest: u32,
+    /// Chunks with fewer replicas than were asked for.
+    pub short: u32,
+    /// Chunks that only dead peers hold.
+    pub away: u32,
+    /// Chunks that nobody holds.
+    pub lost: u32,
+}
+
+impl Health {
+    /// The same in one word.
+    pub const fn condition(&self) -> Condition {
+        if self.lost > 0 {
+            Condition::Lost
+        } else if self.away > 0 {
+            Condition::Unavailable
+        } else if self.short == 0 {
+            Condition::Healthy
+        } else if self.fewest <= 1 {
+            Condition::Endangered
+        } else {
+            Condition::Weakened
+        }
+    }
+}
+
+/// Replicas of each chunk. A share without chunks has one place in it, for its manifest.
+pub(crate) struct Tally(Vec<u32>);
+
+impl Tally {
+    fn of<'a>(geometry: &Geometry, sets: impl Iterator<Item = &'a ChunkSet>) -> Self {
+        let mut tally = Self(vec![0; (geometry.chunk_count() as usize).max(1)]);
+        sets.for_each(|set| tally.add(set));
+        tally
+    }
+
+    pub(crate) fn add(&mut self, set: &ChunkSet) {
+        if set.chunk_count() == 0 {
+            self.0[0] += 1;
+        }
+        for index in set.iter() {
+            self.0[index.get() as usize] += 1;
+        }
+    }
+
+    pub(crate) fn fewest(&self) -> u32 {
+        self.0.iter().copied().min().unwrap_or(0)
+    }
+
+    pub(crate) fn count(&self, is_counted: impl Fn(u32) -> bool) -> u32 {
+        u32::try_from(self.0.iter().filter(|&&n| is_counted(n)).count()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn of_chunk(&self, index: ChunkIndex) -> u32 {
+        self.0[index.get() as usize]
+    }
+}
+
+impl ShareView {
+    pub(crate) fn tally(&self, is_counted: impl Fn(Standing) -> bool) -> Tally {
+        let sets = self.holders.iter().filter(|holder| is_counted(holder.standing));
+        Tally::of(&self.geometry, sets.map(|holder| &holder.chunks))
+    }
+
+    pub(crate) fn holder(&self, peer: PeerId) -> Option<&Holder> {
+        self.holders.iter().find(|holder| holder.peer.peer == peer)
+    }
+}
+
+/// How a share stands.
+pub fn assess(view: &ShareView) -> Health {
+    let readable = view.tally(Standing::can_be_read);
+    let held = view.tally(|_| true);
+    let lost = held.count(|n| n == 0);
+    Health {
+        wanted: view.wanted,
+        fewest: readable.fewest(),
+        short: view.tally(Standing::counts).count(|n| n < u32::from(view.wanted)),
+        away: readable.count(|n| n == 0) - lost,
+        lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::ChunkSize;
+
+    fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
+        let peer = PeerId::from_bytes([number; 32]);
+        let peer = Candidate { peer, free_bytes: 0, zone: None, host: number.to_string() };
+        Holder { peer, standing, chunks }
+    }
+
+    fn view(chunk_count: u64, wanted: u8, holders: Vec<Holder>) -> ShareView {
+        let geometry = Geometry::new(chunk_count << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
+        ShareView { share: ShareId::from_bytes([9; 32]), wanted, geometry, holders }
+    }
+
+    #[test]
+    fn conditions_tell_what_is_away_from_what_is_lost() {
+        let full = ChunkSet::full(2);
+        let condition = |holders| assess(&view(2, 2, holders)).condition();
+        assert_eq!(condition(vec![holder(1, Standing::Gone, full.clone())]), Condition::Unavailable);
+        assert_eq!(condition(vec![holder(1, Standing::Sure, ChunkSet::range(2, 0..1))]), Condition::Lost);
+        let leaving =
+            vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Leaving, full.clone())];
+        assert_eq!(condition(leaving), Condition::Weakened);
+        let unsure = vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Unsure, full)];
+        assert_eq!(condition(unsure), Condition::Healthy, "the grace is not over");
+    }
+}
