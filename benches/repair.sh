@@ -6,12 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 chunks=${1:-200} base=${2:-/dev/shm}; shift $(($# < 2 ? $# : 2))
 . benches/swarm.sh
-start tracker tracker --listen 127.0.0.1:0 --data "$work/t" "$@"
-invite=$(field peer_invite "$work/tracker.out")
-SWARMDROP_INVITE=$(field sender_invite "$work/tracker.out"); export SWARMDROP_INVITE
-for name in a b c d; do
-    start "$name" peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/$name" --name "$name" --keep-free 0B
-done
+peers=(a b c d)
+start_swarm "$@"
 head -c "$((chunks << 20))" /dev/urandom >"$work/file"
 link=$("$bin" share -q --chunk-size 1MiB "$work/file")
 replicas() { "$bin" inspect --json "$link" 2>/dev/null | sed -n 's/.*"replicas_least": \([0-9]*\).*/\1/p'; }
@@ -19,7 +15,7 @@ held() { find "$work/$1/store/chunks" -type f 2>/dev/null | wc -l; }
 dead=" "
 for round in 1 2; do
     position=0
-    for name in a b c d; do
+    for name in "${peers[@]}"; do
         position=$((position + 1))
         case $dead in *" $name "*) continue ;; esac
         [ "$(held "$name")" -eq "$chunks" ] && break

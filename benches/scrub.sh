@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 chunks=${1:-10000} rotten=${2:-20} base=${3:-/dev/shm}
 . benches/swarm.sh
-start_swarm
+start_swarm --heartbeat 1s --dead-after 1m
 head -c "$((chunks << 16))" /dev/urandom >"$work/file"
 link=$("$bin" share -q --chunk-size 64KiB "$work/file")
 list() { find "$work/b/store/chunks" -type f -printf '%f %i %T@ %s\n' | sort; }
@@ -21,9 +21,9 @@ while read -r file; do # flips a bit, and leaves the file's date as a failing di
     touch -d "$date" "$file"
 done <"$work/rotten"
 begin=$(now)
-start b2 peer --invite "$(field peer_invite "$work/tracker.out")" --listen 127.0.0.1:0 --data "$work/b" --name b --keep-free 0B --scrub-now
-until grep -q '"damaged"' "$work/b2.out"; do sleep 0.1; done
-found=$(sed -n 's/.*"damaged":\([0-9]*\).*/\1/p' "$work/b2.out")
+start_peer b --scrub-now
+until grep -q '"damaged"' "$work/b.out"; do sleep 0.1; done
+found=$(sed -n 's/.*"damaged":\([0-9]*\).*/\1/p' "$work/b.out")
 echo "scrub read $chunks chunks in $(echo "$(now) - $begin" | bc) s and found $found damaged"
 [ "$found" -eq "$rotten" ]
 until [ "$(find "$work/b/store/chunks" -type f | wc -l)" -eq "$chunks" ]; do sleep 0.1; done

@@ -44,7 +44,7 @@ attack() { # COUNT PORT…: holds COUNT connections to each port, and opens anew
 
 ulimit -n "$(ulimit -Hn)"
 head -c "${mib}M" /dev/urandom >"$work/file"
-start_swarm
+start_swarm --heartbeat 1s --dead-after 1m
 link=$("$bin" share -q "$work/file")
 ports=()
 for name in tracker a b; do ports+=("$(field address "$work/$name.out" | sed 's/.*://')"); done

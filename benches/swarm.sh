@@ -1,4 +1,4 @@
-# What the benchmarks share: a tracker and two peers as separate processes, below a folder that goes with them.
+# What the benchmarks share: a tracker and peers as separate processes, below a folder that goes with them.
 # Sourced, with `base` set to where the folder is to be.
 
 cargo build --release --locked --quiet
@@ -18,13 +18,16 @@ start() { # NAME ARGS…: starts a server and waits for its first line on stdout
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$2" | tail -n 1; }
 median() { sort -g | awk '{ a[NR] = $1 } END { printf "%.3f", a[int((NR + 1) / 2)] }'; }
 now() { date +%s.%N; }
-start_swarm() { # starts tracker, peer a and peer b, and joins as a sender
-    local invite name
-    start tracker tracker --listen 127.0.0.1:0 --data "$work/t" --heartbeat 1s --dead-after 1m
-    invite=$(field peer_invite "$work/tracker.out")
-    for name in a b; do
-        start "$name" peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/$name" --name "$name" --keep-free 0B
-    done
+peers=(a b)
+start_peer() { # NAME [FLAG…]
+    local name=$1; shift
+    start "$name" peer --invite "$(field peer_invite "$work/tracker.out")" --listen 127.0.0.1:0 \
+        --data "$work/$name" --name "$name" --keep-free 0B "$@"
+}
+start_swarm() { # [TRACKER FLAG…]: starts a tracker and the peers named in `peers`, and joins as a sender
+    local name
+    start tracker tracker --listen 127.0.0.1:0 --data "$work/t" "$@"
+    for name in "${peers[@]}"; do start_peer "$name"; done
     SWARMDROP_INVITE=$(field sender_invite "$work/tracker.out")
     export SWARMDROP_INVITE
 }

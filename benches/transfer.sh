@@ -27,7 +27,7 @@ timed() { # FILE COMMAND…: appends the seconds to FILE, and the peak memory of
 }
 
 head -c "${mib}M" /dev/urandom >"$work/file"
-start_swarm
+start_swarm --heartbeat 1s --dead-after 1m
 
 for _ in $(seq "$rounds"); do
     timed "$work/cp" cp "$work/file" "$work/copy"; rm "$work/copy"

@@ -275,12 +275,8 @@ fn real_processes_lose_no_acknowledged_share() {
     let begin = Instant::now();
     let reader = swarm.person();
     let acknowledged = chaos.acknowledged.lock().unwrap().clone();
-    let replicas = |known: &Acknowledged| {
-        let ran = reader.run(&["inspect", &known.link, "--json"]);
-        if ran.code == 0 { ran.document()["replicas_least"].as_u64().unwrap() } else { 0 }
-    };
     for known in &acknowledged {
-        while replicas(known) < 2 {
+        while reader.fewest_replicas(&known.link) < 2 {
             assert!(begin.elapsed() < RECOVERY, "{} is not back at two replicas: {}", known.seed, known.link);
             sleep(Duration::from_millis(200));
         }

@@ -27,12 +27,8 @@ say() { echo "  $*"; }
 trap 'code=$?; [ $code = 0 ] || tail -n 5 "$work"/*.err; kill -CONT "${servers[@]}" 2>/dev/null; kill "${servers[@]}" 2>/dev/null; wait 2>/dev/null; cd /; umount "$work"/{t,a,state,bob} 2>/dev/null; rm -rf "$work"' EXIT
 disk t 40M; disk a 16M; disk state 16M; disk bob 16M
 mkdir -p "$work/state/swarmdrop" && chmod 700 "$work/state/swarmdrop"
-start tracker tracker --listen 127.0.0.1:0 --data "$work/t" --heartbeat 500ms --dead-after 1m
-invite=$(field peer_invite "$work/tracker.out")
-for name in a b c; do
-    start "$name" peer --invite "$invite" --listen 127.0.0.1:0 --data "$work/$name" --name "$name" --keep-free 0B
-done
-SWARMDROP_INVITE=$(field sender_invite "$work/tracker.out"); export SWARMDROP_INVITE
+peers=(a b c)
+start_swarm --heartbeat 500ms --dead-after 1m
 head -c 6M /dev/urandom >"$work/file"
 
 echo "a peer's disk"

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::person::{Ran, bare_command};
 use common::swarm::Swarm;
-use common::{http, samples, wait_for};
+use common::{flip_a_bit, http, samples, wait_for};
 use serde_json::Value;
 use swarmdrop_core::id::ChunkId;
 
@@ -23,10 +23,8 @@ fn share(swarm: &Swarm, chunks: usize) -> (Vec<u8>, String) {
     (bytes, alice.share(&["file.bin", "--chunk-size", "64KiB"]))
 }
 
-/// The fewest replicas of any chunk, as the peers themselves tell.
 fn fewest_replicas(swarm: &Swarm, link: &str) -> u64 {
-    let ran = swarm.person().run(&["inspect", link, "--json"]);
-    if ran.code == 0 { ran.document()["replicas_least"].as_u64().unwrap() } else { 0 }
+    swarm.person().fewest_replicas(link)
 }
 
 fn health(swarm: &Swarm) -> Value {
@@ -49,13 +47,6 @@ fn live_holders(swarm: &Swarm, dead: &[usize]) -> Vec<usize> {
 fn hashes_to_its_name(file: &Path) -> bool {
     let name = file.file_name().unwrap().to_str().unwrap();
     ChunkId::of(&fs::read(file).unwrap()).to_string() == name
-}
-
-fn flip_a_bit(file: &Path) {
-    let mut bytes = fs::read(file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(file, bytes).unwrap();
 }
 
 fn assert_delivers(swarm: &Swarm, link: &str, bytes: &[u8]) {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::person::Ran;
 use common::swarm::Swarm;
-use common::{http, samples, wait_for};
+use common::{flip_a_bit, http, samples, wait_for};
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::terms::SignedTerms;
 
@@ -97,12 +97,7 @@ fn spoiled_chunk_is_noticed(spoil: impl Fn(&Path, &Path)) {
 
 #[test]
 fn a_flipped_bit_is_noticed() {
-    spoiled_chunk_is_noticed(|file, _| {
-        let mut bytes = fs::read(file).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        fs::write(file, bytes).unwrap();
-    });
+    spoiled_chunk_is_noticed(|file, _| flip_a_bit(file));
 }
 
 #[test]

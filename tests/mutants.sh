@@ -38,8 +38,7 @@ mutant() { # NAME: break, with the swaps in the function break_NAME; the cargo t
 break_acknowledge_before_sync() {
     swap src/peer/storage.rs 'self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;' ''
 }
-break_skip_the_hash_check() { swap src/peer/chunk_store.rs 'if hash != id {' 'if hash != id && bytes_of_nothing() {'
-    printf '\nfn bytes_of_nothing() -> bool {\n    false\n}\n' >>"$copy/src/peer/chunk_store.rs"; }
+break_skip_the_hash_check() { swap src/peer/chunk_store.rs 'if hash != id {' 'if false && hash != id {'; }
 break_acknowledge_at_one_replica() {
     swap core/src/push.rs 'let all = self.members.values().all(' 'let all = self.members.values().any('
 }
@@ -53,7 +52,7 @@ break_repair_from_an_unverified_copy() {
     swap src/peer/chunk_store.rs 'if hash != id {' 'if hash != id && !arriving.believed {'
     swap src/peer/chunk_store.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
     swap src/peer/chunk_store.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
-    swap src/peer/copy.rs 'arriving.write(&sealed).map_err(disk)?;' 'arriving.write(&sealed).map_err(disk)?; arriving.believed = true;'
+    swap src/peer/storage.rs 'arriving.write(sealed).map_err(disk)?;' 'arriving.write(sealed).map_err(disk)?; arriving.believed = true;'
 }
 break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => Standing::Gone,' 'Liveness::Dead => Standing::Unsure,'; }
 break_repair_when_the_network_fails() { swap core/src/registry.rs 'most > 1 && most * 3 > alive + most' 'most > 1 && most * 3 > 9 * (alive + most)'; }

@@ -9,7 +9,16 @@ pub mod samples;
 pub mod swarm;
 pub mod tls;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// Spoils a file as a failing disk does: one bit of it is another.
+pub fn flip_a_bit(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
 
 /// Waits until the condition holds; fails the test if it does not within a minute.
 #[track_caller]

@@ -96,6 +96,12 @@ impl Person {
         ran.link()
     }
 
+    /// The fewest replicas of any chunk, as the peers themselves tell; 0 if the share is not known.
+    pub fn fewest_replicas(&self, link: &str) -> u64 {
+        let ran = self.run(&["inspect", link, "--json"]);
+        if ran.code == 0 { ran.document()["replicas_least"].as_u64().unwrap() } else { 0 }
+    }
+
     /// Gets the link and returns what was said.
     #[track_caller]
     pub fn get(&self, link: &str) -> String {
