@@ -43,9 +43,9 @@ struct Position {
 }
 
 impl Position {
-    fn read(path: &Path, every: Duration) -> Self {
+    fn read(path: &Path) -> Self {
         let read = || serde_json::from_slice(&std::fs::read(path).ok()?).ok();
-        read().unwrap_or(Self { step: 0, due_ms: clock::ms_from_now(every / STEPS) })
+        read().unwrap_or(Self { step: 0, due_ms: clock::now_ms() })
     }
 
     /// How long to wait; never longer than one step takes, whatever was done to the clock.
@@ -58,7 +58,7 @@ impl Position {
 pub(super) async fn keep_scrubbing(peer: Arc<Peer>, every: Duration, path: PathBuf, stop: CancellationToken) {
     let scrubbing = async {
         loop {
-            let position = Position::read(&path, every);
+            let position = Position::read(&path);
             tokio::time::sleep(position.wait(every)).await;
             match pass(&peer, position.step..=position.step).await {
                 Ok(scrub) if scrub.damaged > 0 => tracing::warn!(?scrub, "scrub found damaged chunks"),
@@ -123,11 +123,15 @@ mod tests {
     fn a_pass_goes_on_after_a_restart_and_never_waits_long() {
         let folder = tempfile::tempdir().unwrap();
         let (path, every) = (folder.path().join("scrub"), Duration::from_secs(256 * 60));
-        let first = Position::read(&path, every);
-        assert_eq!(first.step, 0);
+        let first = Position::read(&path);
+        assert_eq!(
+            (first.step, first.wait(every)),
+            (0, Duration::ZERO),
+            "a peer that restarts often scrubs, too"
+        );
         let later = Position { step: 7, due_ms: clock::now_ms() + 999_999_999 };
         durable::persist(&path, &serde_json::to_vec(&later).unwrap()).unwrap();
-        assert_eq!(Position::read(&path, every), later);
+        assert_eq!(Position::read(&path), later);
         assert_eq!(later.wait(every), Duration::from_secs(60), "the clock was set back");
         assert_eq!(Position { step: 7, due_ms: 0 }.wait(every), Duration::ZERO);
     }
