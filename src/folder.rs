@@ -59,6 +59,13 @@ impl Folder {
         Ok(openat(&self.0, path, flags, PRIVATE_FILE)?.into())
     }
 
+    /// Opens a file for reading and writing, or creates it with this mode, of which the process's file mode creation
+    /// mask takes away.
+    pub fn open_or_create_file(&self, path: &Path, mode: u32) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | NO_FOLLOW;
+        Ok(openat(&self.0, path, flags, Mode::from_raw_mode(mode))?.into())
+    }
+
     /// Opens a file for reading and writing.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | NO_FOLLOW;

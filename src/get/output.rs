@@ -6,6 +6,7 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::FallocateFlags;
@@ -13,6 +14,9 @@ use swarmdrop_core::metadata::{FileEntry, Metadata};
 
 use crate::failure::{Failure, Kind};
 use crate::folder::{Folder, private_inode, remove_any};
+
+/// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
+const RAM_DISK: i64 = 0x0102_1994;
 
 /// The temporary of a download.
 #[derive(Debug)]
@@ -31,12 +35,20 @@ enum Content {
     /// The one file of the share.
     Single(File),
     /// A folder; its files are opened as they are written.
-    Tree(Folder),
+    Tree(Tree),
+}
+
+/// The folder of a share of several files.
+#[derive(Debug)]
+struct Tree {
+    root: Folder,
+    /// For each file, whether it is whole and as it shall be: most are written in one go.
+    finished: Vec<AtomicBool>,
 }
 
 impl Output {
-    /// Creates the temporary. The files have their full length from the start, so that a full disk
-    /// shows before anything is fetched.
+    /// Creates the temporary: a file that has its full length from the start, so that a full disk shows before
+    /// anything is fetched, or the folders in which files appear as they arrive.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
         let parent = Folder::open(parent(target)).map_err(failed)?;
@@ -47,8 +59,8 @@ impl Output {
             Content::Single(file)
         } else {
             let root = parent.create_folder(name).map_err(failed)?;
-            create_tree(&root, &metadata).map_err(failed)?;
-            Content::Tree(root)
+            create_folders(&root, &metadata).map_err(failed)?;
+            Content::Tree(Tree::new(root, &metadata))
         };
         Ok(Self { parent, temporary: temporary.to_owned(), target: target.to_owned(), metadata, content })
     }
@@ -61,7 +73,7 @@ impl Output {
         let content = if metadata.is_single_file() {
             Content::Single(parent.open_file(name).ok()?)
         } else {
-            Content::Tree(parent.open_folder(name).ok()?)
+            Content::Tree(Tree::new(parent.open_folder(name).ok()?, &metadata))
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let output = Self { parent, temporary, target, metadata, content };
@@ -72,7 +84,7 @@ impl Output {
     pub(super) fn inode(&self) -> io::Result<Option<u64>> {
         match &self.content {
             Content::Single(file) => private_inode(file),
-            Content::Tree(root) => root.private_inode(),
+            Content::Tree(tree) => tree.root.private_inode(),
         }
     }
 
@@ -80,8 +92,8 @@ impl Output {
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match &self.content {
             Content::Single(file) => file.write_all_at(bytes, offset),
-            Content::Tree(root) => self.for_each_part(offset, bytes.len(), |file, within, part| {
-                root.open_file(self.path(file))?.write_all_at(&bytes[part], within)
+            Content::Tree(tree) => self.for_each_part(offset, bytes.len(), |number, within, part| {
+                self.write_part(tree, number, within, &bytes[part])
             }),
         }
     }
@@ -90,10 +102,27 @@ impl Output {
     pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         match &self.content {
             Content::Single(file) => file.read_exact_at(bytes, offset),
-            Content::Tree(root) => self.for_each_part(offset, bytes.len(), |file, within, part| {
-                root.open_file(self.path(file))?.read_exact_at(&mut bytes[part], within)
+            Content::Tree(tree) => self.for_each_part(offset, bytes.len(), |number, within, part| {
+                let file = tree.root.open_file(self.path(&self.metadata.files[number]))?;
+                file.read_exact_at(&mut bytes[part], within)
             }),
         }
+    }
+
+    /// Writes a part of a file; a file that is written as a whole needs no second visit.
+    fn write_part(&self, tree: &Tree, number: usize, within: u64, bytes: &[u8]) -> io::Result<()> {
+        let entry = &self.metadata.files[number];
+        let file = tree.root.open_or_create_file(self.path(entry), mode(entry))?;
+        if bytes.len() as u64 == entry.size {
+            file.write_all_at(bytes, within)?;
+            file.set_modified(SystemTime::from(entry.modified))?;
+            tree.finished[number].store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        if file.metadata()?.len() < entry.size {
+            allocate(&file, entry.size)?;
+        }
+        file.write_all_at(bytes, within)
     }
 
     /// Gives the temporary its modes, times and, last, its name. Everything is on stable storage
@@ -107,7 +136,7 @@ impl Output {
                     self.metadata.files.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
                 finish_file(file, only, umask).and_then(|()| file.sync_all())
             }
-            Content::Tree(root) => self.finish_tree(root, umask),
+            Content::Tree(tree) => self.finish_tree(tree, umask),
         }
         .map_err(failed)?;
         let (temporary, target) = (file_name(&self.temporary), file_name(&self.target));
@@ -132,7 +161,7 @@ impl Output {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let opened = match &self.content {
             Content::Single(file) => std::os::unix::fs::MetadataExt::ino(&file.metadata().map_err(failed)?),
-            Content::Tree(root) => root.inode_of(Path::new(".")).map_err(failed)?,
+            Content::Tree(tree) => tree.root.inode_of(Path::new(".")).map_err(failed)?,
         };
         if self.parent.inode_of(temporary).ok() == Some(opened) {
             return Ok(());
@@ -142,15 +171,19 @@ impl Output {
     }
 
     /// Modes and times. Folders open up last: while files arrive, nobody else looks in.
-    fn finish_tree(&self, root: &Folder, umask: u32) -> io::Result<()> {
+    fn finish_tree(&self, tree: &Tree, umask: u32) -> io::Result<()> {
+        let root = &tree.root;
         let mut folders: BTreeSet<&Path> = BTreeSet::new();
         let top = &self.metadata.original_filename;
-        for file in &self.metadata.files {
-            let path = self.path(file);
-            let handle = root.open_file(path)?;
-            finish_file(&handle, file, umask)?;
-            if !cfg!(target_os = "linux") {
-                handle.sync_all()?;
+        for (entry, finished) in self.metadata.files.iter().zip(&tree.finished) {
+            let path = self.path(entry);
+            // Where one call syncs them all, what is whole need not be opened again.
+            if !finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
+                let file = root.open_or_create_file(path, mode(entry))?;
+                finish_file(&file, entry, umask)?;
+                if !cfg!(target_os = "linux") {
+                    file.sync_all()?;
+                }
             }
             folders.extend(path.ancestors().skip(1));
         }
@@ -166,22 +199,23 @@ impl Output {
         Ok(())
     }
 
-    /// Calls `act` with each file that a run of the stream touches, the offset in it, and the run's part.
+    /// Calls `act` with the number of each file that a run of the stream touches, the offset in it, and the run's part.
     fn for_each_part(
         &self,
         offset: u64,
         len: usize,
-        mut act: impl FnMut(&FileEntry, u64, std::ops::Range<usize>) -> io::Result<()>,
+        mut act: impl FnMut(usize, u64, std::ops::Range<usize>) -> io::Result<()>,
     ) -> io::Result<()> {
         let files = &self.metadata.files;
         let end = offset + len as u64;
         let first = files.partition_point(|file| file.offset <= offset).saturating_sub(1);
-        for file in files[first..].iter().take_while(|file| file.offset < end) {
+        let touched = files.iter().enumerate().skip(first).take_while(|(_, file)| file.offset < end);
+        for (number, file) in touched {
             let from = offset.max(file.offset);
             let to = end.min(file.offset + file.size);
             if from < to {
                 let part = |at: u64| usize::try_from(at - offset).map_err(io::Error::other);
-                act(file, from - file.offset, part(from)?..part(to)?)?;
+                act(number, from - file.offset, part(from)?..part(to)?)?;
             }
         }
         Ok(())
@@ -190,6 +224,12 @@ impl Output {
     /// Where a file stands in the folder of the share.
     fn path<'a>(&'a self, file: &'a FileEntry) -> &'a Path {
         Path::new(file.path.below(&self.metadata.original_filename).unwrap_or_default())
+    }
+}
+
+impl Tree {
+    fn new(root: Folder, metadata: &Metadata) -> Self {
+        Self { root, finished: metadata.files.iter().map(|_| AtomicBool::new(false)).collect() }
     }
 }
 
@@ -207,7 +247,7 @@ fn file_name(path: &Path) -> &Path {
     path.file_name().map_or(path, Path::new)
 }
 
-fn create_tree(root: &Folder, metadata: &Metadata) -> io::Result<()> {
+fn create_folders(root: &Folder, metadata: &Metadata) -> io::Result<()> {
     let top = &metadata.original_filename;
     for dir in metadata.dirs.iter().filter_map(|dir| dir.below(top)).filter(|dir| !dir.is_empty()) {
         root.create_folders(Path::new(dir))?;
@@ -220,21 +260,27 @@ fn create_tree(root: &Folder, metadata: &Metadata) -> io::Result<()> {
             root.create_folders(parent)?;
             last_parent = parent;
         }
-        allocate(&root.create_file(path)?, file.size)?;
     }
     Ok(())
 }
 
+const fn mode(entry: &FileEntry) -> u32 {
+    if entry.executable { 0o777 } else { 0o666 }
+}
+
 fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
-    let mode = if entry.executable { 0o777 } else { 0o666 };
-    file.set_permissions(Permissions::from_mode(mode & !umask))?;
+    file.set_permissions(Permissions::from_mode(mode(entry) & !umask))?;
     file.set_modified(SystemTime::from(entry.modified))
 }
 
-/// Reserves the file's space where the file system can, else only sets its length.
+/// Reserves the file's space where the file system can, else only sets its length: also on a RAM disk, which would
+/// fill it with zeroes first.
 fn allocate(file: &File, size: u64) -> io::Result<()> {
     if size == 0 {
         return Ok(());
+    }
+    if rustix::fs::fstatfs(file)?.f_type == RAM_DISK {
+        return file.set_len(size);
     }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(size),
