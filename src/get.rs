@@ -263,7 +263,7 @@ fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<
 fn split(context: &Context, link: &ShareLink, found: Found, sink: Sink) -> (Download, Vec<SourceInfo>) {
     let access = access_token(&link.secret);
     let tracker = TrackerClient::of_link(context.http.clone(), link);
-    (Download { manifest: found.manifest, keys: found.keys, access, tracker, sink }, found.sources)
+    (Download::new(found.manifest, found.keys, access, tracker, sink), found.sources)
 }
 
 fn damaged(error: &ManifestError) -> Failure {

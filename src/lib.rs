@@ -4,6 +4,7 @@
 //! here carry them out. `ARCHITECTURE.md` maps them and says who may import whom.
 
 // Layer 1: the ground.
+pub mod buffers;
 pub mod cli;
 pub mod clock;
 pub mod config;

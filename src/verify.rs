@@ -1,6 +1,8 @@
 //! `verify`: reads every replica of every chunk of a share, and keeps nothing. It believes nobody: what a peer
 //! says it holds counts only if the bytes come and are the right ones.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::{Value, json};
@@ -8,12 +10,13 @@ use swarmdrop_core::api::{ComplaintRequest, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::limits::PER_SOURCE_MAX;
+use swarmdrop_core::limits::VERIFIED_AT_ONCE;
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::name::printable;
 use swarmdrop_core::seal::access_token;
 
+use crate::buffers::Buffers;
 use crate::client::{ChunkAnswer, PeerClient, TrackerClient};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
@@ -106,13 +109,15 @@ async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, st
     if chunk_count == 0 {
         report.failed = peer.health().await.err().map(|error| error.to_string());
     }
-    let at_once = PER_SOURCE_MAX.min(manifest.geometry().chunk_size().window());
+    let chunk_size = manifest.geometry().chunk_size();
+    let at_once = VERIFIED_AT_ONCE.min(chunk_size.window());
+    let buffers = Buffers::for_chunks(at_once, chunk_size);
     let wanted = source
         .chunks
         .iter()
         .map(|index| (index, manifest.chunk(index), manifest.geometry().sealed_len(index)));
     let mut reads = stream::iter(wanted.collect::<Vec<_>>())
-        .map(|(index, id, sealed_len)| read(peer.clone(), index, id, sealed_len))
+        .map(|(index, id, sealed_len)| read(peer.clone(), Arc::clone(&buffers), index, id, sealed_len))
         .buffer_unordered(at_once);
     while let Some((index, served)) = reads.next().await {
         stage.advance(manifest.geometry().sealed_len(index) as u64);
@@ -129,8 +134,14 @@ async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, st
     report
 }
 
-async fn read(peer: PeerClient, index: ChunkIndex, id: ChunkId, sealed_len: usize) -> (ChunkIndex, Served) {
-    let served = match peer.get_chunk(id, sealed_len).await {
+async fn read(
+    peer: PeerClient,
+    buffers: Arc<Buffers>,
+    index: ChunkIndex,
+    id: ChunkId,
+    sealed_len: usize,
+) -> (ChunkIndex, Served) {
+    let served = match peer.get_chunk(id, sealed_len, &buffers).await {
         Ok(ChunkAnswer::Sealed(sealed)) => {
             let is_good = blocking(move || ChunkId::of(&sealed) == id).await;
             if is_good { Served::Good } else { Served::Wrong }

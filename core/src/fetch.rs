@@ -1,15 +1,18 @@
 //! The receiver's state machine: what to ask of whom next.
 //!
-//! Events go in by [`Fetch::handle`], actions come out of [`Fetch::next`]. Chunks are asked for in
-//! order, each of one source at a time, the source with the fewest requests under way first. A source
-//! that serves a wrong chunk is dropped at once; one that keeps failing is dropped after a few attempts.
+//! Events go in by [`Fetch::handle`], actions come out of [`Fetch::next`], both with the time that has passed
+//! since the download began. Chunks are asked for in order, the source with the fewest requests under way first.
+//! A source that has nothing left to do asks for what another one is late with, so that one slow source never
+//! holds up the end. A source that serves a wrong chunk is used last; one that keeps failing is dropped after a
+//! few attempts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::chunk_set::ChunkSet;
 use crate::geometry::ChunkIndex;
 use crate::id::PeerId;
-use crate::limits::FAILURES_MAX;
+use crate::limits::{FAILURES_MAX, HEDGE_AFTER_MIN};
 
 /// What the shell is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub enum Event {
     Holds(PeerId, ChunkSet),
     /// The chunk arrived, is right, and is where it belongs.
     Got(PeerId, ChunkIndex),
+    /// The chunk arrived from this source while it was being put where it belongs already.
+    Again(PeerId, ChunkIndex),
     /// The source does not have the chunk.
     Missing(PeerId, ChunkIndex),
     /// The source served something else under the chunk's id.
@@ -46,7 +51,7 @@ pub enum Event {
 pub struct Bounds {
     /// Requests over all sources.
     pub in_flight: usize,
-    /// Requests to one source.
+    /// Requests to one source of which nothing more is known.
     pub per_source: usize,
     /// How far ahead of the first missing chunk to ask, where chunks must be used in order.
     pub ahead: Option<u32>,
@@ -70,11 +75,19 @@ pub struct Fetch {
     done: ChunkSet,
     /// Neither done nor under way.
     wanted: ChunkSet,
-    in_flight: BTreeMap<ChunkIndex, PeerId>,
+    /// Who was asked for each chunk that is under way: one source, or two of which one is late.
+    in_flight: BTreeMap<ChunkIndex, Vec<Request>>,
+    requests: usize,
     sources: BTreeMap<PeerId, Source>,
     bounds: Bounds,
     /// Every chunk below it is done.
     base: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    source: PeerId,
+    since: Duration,
 }
 
 #[derive(Debug)]
@@ -83,6 +96,10 @@ struct Source {
     holds: Option<ChunkSet>,
     asked: bool,
     in_flight: usize,
+    /// Requests that it may have under way.
+    limit: usize,
+    /// How long it takes for a chunk, waiting for others before it included; a moving average.
+    latency: Option<Duration>,
     served: u32,
     failures: u32,
     standing: Standing,
@@ -92,8 +109,8 @@ impl Fetch {
     /// Starts a download that has the chunks `done` already.
     pub fn new(done: ChunkSet, bounds: Bounds) -> Self {
         let wanted = ChunkSet::full(done.chunk_count()).minus(&done);
-        let mut fetch =
-            Self { done, wanted, in_flight: BTreeMap::new(), sources: BTreeMap::new(), bounds, base: 0 };
+        let (in_flight, sources) = (BTreeMap::new(), BTreeMap::new());
+        let mut fetch = Self { done, wanted, in_flight, requests: 0, sources, bounds, base: 0 };
         fetch.advance();
         fetch
     }
@@ -101,14 +118,28 @@ impl Fetch {
     /// Adds a source; `holds` where it is known.
     pub fn add_source(&mut self, peer: PeerId, holds: Option<ChunkSet>) {
         let holds = holds.filter(|held| held.chunk_count() == self.done.chunk_count());
-        let source =
-            Source { holds, asked: false, in_flight: 0, served: 0, failures: 0, standing: Standing::Good };
+        let source = Source {
+            holds,
+            asked: false,
+            in_flight: 0,
+            limit: self.bounds.per_source,
+            latency: None,
+            served: 0,
+            failures: 0,
+            standing: Standing::Good,
+        };
         self.sources.entry(peer).or_insert(source);
     }
 
-    /// The next thing to do; `None` until something happens.
-    #[expect(clippy::should_implement_trait, reason = "not an iterator: None means wait, not the end")]
-    pub fn next(&mut self) -> Option<Action> {
+    /// Sets how many requests a source may have under way.
+    pub fn set_limit(&mut self, peer: PeerId, requests: usize) {
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.limit = requests.max(1);
+        }
+    }
+
+    /// The next thing to do; `None` until something happens, or [`Fetch::patience`] is over.
+    pub fn next(&mut self, now: Duration) -> Option<Action> {
         if self.base == self.done.chunk_count() {
             return Some(Action::Finish);
         }
@@ -117,20 +148,29 @@ impl Fetch {
             source.asked = true;
             return Some(Action::Ask(peer));
         }
-        if let Some((peer, index)) = self.next_request() {
-            self.wanted.remove(index);
-            self.in_flight.insert(index, peer);
-            if let Some(source) = self.sources.get_mut(&peer) {
-                source.in_flight += 1;
+        if self.requests < self.bounds.in_flight {
+            let late =
+                || self.late_chunks().find(|late| late.due <= now).map(|late| (late.source, late.index));
+            if let Some((peer, index)) = self.next_request().or_else(late) {
+                self.request(peer, index, now);
+                return Some(Action::Get(peer, index));
             }
-            return Some(Action::Get(peer, index));
         }
         let answers_to_come = self.sources.values().any(|s| s.is_good() && s.asked && s.holds.is_none());
         (self.in_flight.is_empty() && !answers_to_come).then_some(Action::GiveUp)
     }
 
+    /// How long to wait for an event before [`Fetch::next`] has something to do all the same: some source may
+    /// be late by then. `None`: as long as it takes.
+    pub fn patience(&self, now: Duration) -> Option<Duration> {
+        if self.requests >= self.bounds.in_flight {
+            return None;
+        }
+        self.late_chunks().map(|late| late.due.saturating_sub(now)).min()
+    }
+
     /// Takes in what happened. Late news of a dropped source changes nothing but frees its request.
-    pub fn handle(&mut self, event: Event) {
+    pub fn handle(&mut self, event: Event, now: Duration) {
         match event {
             Event::Holds(peer, holds) => {
                 let fits = holds.chunk_count() == self.done.chunk_count();
@@ -140,14 +180,21 @@ impl Fetch {
                 }
             }
             Event::Got(peer, index) => {
-                self.landed(peer, index);
+                let asked = self.landed(peer, index);
+                let is_new = !self.done.contains(index);
                 self.done.insert(index);
                 self.wanted.remove(index);
                 self.advance();
                 if let Some(source) = self.sources.get_mut(&peer) {
-                    source.served += 1;
+                    source.served += u32::from(is_new);
                     source.failures = 0;
+                    if let Some(since) = asked {
+                        source.took(now.saturating_sub(since));
+                    }
                 }
+            }
+            Event::Again(peer, index) => {
+                self.landed(peer, index);
             }
             Event::Missing(peer, index) => {
                 self.landed(peer, index);
@@ -182,10 +229,7 @@ impl Fetch {
 
     /// The least loaded source that has a wanted chunk, and the first such chunk.
     fn next_request(&self) -> Option<(PeerId, ChunkIndex)> {
-        if self.in_flight.len() >= self.bounds.in_flight {
-            return None;
-        }
-        let limit = self.bounds.ahead.map_or(u32::MAX, |ahead| self.base.saturating_add(ahead.max(1)));
+        let limit = self.limit();
         let may_have = |s: &Source| {
             let holds_some = |holds: &ChunkSet| {
                 self.wanted.first_common(holds, self.base).is_some_and(|index| index.get() < limit)
@@ -193,8 +237,7 @@ impl Fetch {
             s.is_good() && s.holds.as_ref().is_none_or(holds_some)
         };
         let standing = if self.sources.values().any(may_have) { Standing::Good } else { Standing::Wrong };
-        let free = self.sources.iter().filter(|(_, s)| s.standing == standing);
-        let free = free.filter(|(_, s)| s.in_flight < self.bounds.per_source);
+        let free = self.sources.iter().filter(|(_, s)| s.standing == standing && s.is_free());
         let with_chunk = free.filter_map(|(&peer, source)| {
             let index = self.wanted.first_common(source.holds.as_ref()?, self.base)?;
             (index.get() < limit).then_some((source.in_flight, source.failures, index, peer))
@@ -204,16 +247,57 @@ impl Fetch {
             .map(|(.., index, peer)| (peer, index))
     }
 
-    fn landed(&mut self, peer: PeerId, index: ChunkIndex) {
-        if self.in_flight.get(&index) == Some(&peer) {
+    /// For each good source that has nothing else to do: the chunk that another one was asked for first, and
+    /// when that one counts as late.
+    fn late_chunks(&self) -> impl Iterator<Item = Late> + '_ {
+        let limit = self.limit();
+        let has_other_work = move |source: &Source| {
+            let first = source.holds.as_ref().and_then(|holds| self.wanted.first_common(holds, self.base));
+            first.is_some_and(|index| index.get() < limit)
+        };
+        let idle = self.sources.iter().filter(move |(_, s)| s.is_good() && s.is_free() && !has_other_work(s));
+        idle.filter_map(|(&peer, source)| {
+            let holds = |index: ChunkIndex| source.holds.as_ref().is_some_and(|holds| holds.contains(index));
+            let can_serve = |index| holds(index) && !self.done.contains(index);
+            let elsewhere = self.in_flight.iter().filter_map(|(&index, requests)| match requests[..] {
+                [only] if only.source != peer && can_serve(index) => Some((only.since, index)),
+                _ => None,
+            });
+            let (since, index) = elsewhere.min()?;
+            Some(Late { source: peer, index, due: since + source.patience() })
+        })
+    }
+
+    /// Chunks from here on are too far ahead to be of use yet.
+    fn limit(&self) -> u32 {
+        self.bounds.ahead.map_or(u32::MAX, |ahead| self.base.saturating_add(ahead.max(1)))
+    }
+
+    fn request(&mut self, peer: PeerId, index: ChunkIndex, now: Duration) {
+        self.wanted.remove(index);
+        self.in_flight.entry(index).or_default().push(Request { source: peer, since: now });
+        self.requests += 1;
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.in_flight += 1;
+        }
+    }
+
+    /// Ends a request; when it was made.
+    fn landed(&mut self, peer: PeerId, index: ChunkIndex) -> Option<Duration> {
+        let requests = self.in_flight.get_mut(&index)?;
+        let position = requests.iter().position(|request| request.source == peer)?;
+        let Request { since, .. } = requests.swap_remove(position);
+        if requests.is_empty() {
             self.in_flight.remove(&index);
             if !self.done.contains(index) {
                 self.wanted.insert(index);
             }
-            if let Some(source) = self.sources.get_mut(&peer) {
-                source.in_flight -= 1;
-            }
         }
+        self.requests -= 1;
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.in_flight -= 1;
+        }
+        Some(since)
     }
 
     fn count_failure(&mut self, peer: PeerId) {
@@ -237,9 +321,31 @@ impl Fetch {
     }
 }
 
+/// A chunk that may be asked for a second time.
+struct Late {
+    /// Who would be asked.
+    source: PeerId,
+    index: ChunkIndex,
+    /// From when on.
+    due: Duration,
+}
+
 impl Source {
     fn is_good(&self) -> bool {
         self.standing == Standing::Good
+    }
+
+    const fn is_free(&self) -> bool {
+        self.in_flight < self.limit
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.latency = Some(self.latency.map_or(time, |average| (average * 7 + time) / 8));
+    }
+
+    /// Another source is late when this one could have served the chunk twice meanwhile.
+    fn patience(&self) -> Duration {
+        self.latency.map_or(HEDGE_AFTER_MIN * 10, |latency| (latency * 2).max(HEDGE_AFTER_MIN))
     }
 }
 
@@ -248,6 +354,7 @@ mod tests {
     use super::*;
 
     const BOUNDS: Bounds = Bounds { in_flight: 8, per_source: 4, ahead: None };
+    const NOW: Duration = Duration::ZERO;
 
     fn peer(number: u8) -> PeerId {
         PeerId::from_bytes([number; 32])
@@ -262,7 +369,7 @@ mod tests {
     }
 
     fn drain(fetch: &mut Fetch) -> Vec<(PeerId, ChunkIndex)> {
-        let gets = std::iter::from_fn(|| match fetch.next() {
+        let gets = std::iter::from_fn(|| match fetch.next(NOW) {
             Some(Action::Get(peer, index)) => Some((peer, index)),
             _ => None,
         });
@@ -274,12 +381,12 @@ mod tests {
         let mut fetch = fetch(4, &[1, 2]);
         let mut served = Vec::new();
         loop {
-            match fetch.next() {
+            match fetch.next(NOW) {
                 Some(Action::Get(source, index)) => {
                     let spoiled = u32::from(source.as_bytes()[0]) - 1 == index.get();
                     served.push((source, index, spoiled));
                     let event = if spoiled { Event::Wrong } else { Event::Got };
-                    fetch.handle(event(source, index));
+                    fetch.handle(event(source, index), NOW);
                 }
                 Some(Action::Finish) => break,
                 other => panic!("{other:?}"),
@@ -304,10 +411,10 @@ mod tests {
     fn it_finishes_when_every_chunk_is_here() {
         let mut fetch = fetch(2, &[1]);
         for (source, index) in drain(&mut fetch) {
-            fetch.handle(Event::Got(source, index));
+            fetch.handle(Event::Got(source, index), NOW);
         }
-        assert_eq!(fetch.next(), Some(Action::Finish));
-        assert_eq!(self::fetch(0, &[]).next(), Some(Action::Finish), "an empty share needs no source");
+        assert_eq!(fetch.next(NOW), Some(Action::Finish));
+        assert_eq!(self::fetch(0, &[]).next(NOW), Some(Action::Finish), "an empty share needs no source");
     }
 
     #[test]
@@ -316,13 +423,13 @@ mod tests {
         let gets = drain(&mut fetch);
         for (source, index) in gets {
             let wrong = source == peer(1);
-            fetch.handle(if wrong { Event::Wrong(source, index) } else { Event::Got(source, index) });
+            fetch.handle(if wrong { Event::Wrong(source, index) } else { Event::Got(source, index) }, NOW);
         }
         for (source, index) in drain(&mut fetch) {
             assert_eq!(source, peer(2));
-            fetch.handle(Event::Got(source, index));
+            fetch.handle(Event::Got(source, index), NOW);
         }
-        assert_eq!(fetch.next(), Some(Action::Finish));
+        assert_eq!(fetch.next(NOW), Some(Action::Finish));
         let standings: Vec<_> = fetch.sources().map(|(_, standing, served)| (standing, served)).collect();
         assert_eq!(standings, [(Standing::Wrong, 0), (Standing::Good, 2)]);
     }
@@ -332,9 +439,9 @@ mod tests {
         let mut fetch = Fetch::new(ChunkSet::empty(2), BOUNDS);
         fetch.add_source(peer(1), Some(ChunkSet::range(2, 0..1)));
         for (source, index) in drain(&mut fetch) {
-            fetch.handle(Event::Got(source, index));
+            fetch.handle(Event::Got(source, index), NOW);
         }
-        assert_eq!(fetch.next(), Some(Action::GiveUp));
+        assert_eq!(fetch.next(NOW), Some(Action::GiveUp));
         assert_eq!(fetch.done().len(), 1);
     }
 
@@ -342,19 +449,19 @@ mod tests {
     fn a_failing_source_is_tried_a_few_times_only() {
         let mut fetch = fetch(1, &[1]);
         for _ in 0..FAILURES_MAX {
-            let Some(Action::Get(source, index)) = fetch.next() else { panic!("an attempt is due") };
-            fetch.handle(Event::Failed(source, index));
+            let Some(Action::Get(source, index)) = fetch.next(NOW) else { panic!("an attempt is due") };
+            fetch.handle(Event::Failed(source, index), NOW);
         }
-        assert_eq!(fetch.next(), Some(Action::GiveUp));
+        assert_eq!(fetch.next(NOW), Some(Action::GiveUp));
     }
 
     #[test]
     fn a_source_that_lacks_a_chunk_is_kept_for_others() {
         let mut fetch = fetch(2, &[1]);
         let gets = drain(&mut fetch);
-        fetch.handle(Event::Missing(gets[0].0, gets[0].1));
-        fetch.handle(Event::Got(gets[1].0, gets[1].1));
-        assert_eq!(fetch.next(), Some(Action::GiveUp));
+        fetch.handle(Event::Missing(gets[0].0, gets[0].1), NOW);
+        fetch.handle(Event::Got(gets[1].0, gets[1].1), NOW);
+        assert_eq!(fetch.next(NOW), Some(Action::GiveUp));
         assert_eq!(fetch.sources().next().map(|(_, standing, _)| standing), Some(Standing::Good));
     }
 
@@ -362,10 +469,10 @@ mod tests {
     fn sources_of_unknown_holdings_are_asked_first() {
         let mut fetch = Fetch::new(ChunkSet::empty(1), BOUNDS);
         fetch.add_source(peer(1), None);
-        assert_eq!(fetch.next(), Some(Action::Ask(peer(1))));
-        assert_eq!(fetch.next(), None, "the answer is awaited");
-        fetch.handle(Event::Holds(peer(1), ChunkSet::full(1)));
-        assert!(matches!(fetch.next(), Some(Action::Get(..))));
+        assert_eq!(fetch.next(NOW), Some(Action::Ask(peer(1))));
+        assert_eq!(fetch.next(NOW), None, "the answer is awaited");
+        fetch.handle(Event::Holds(peer(1), ChunkSet::full(1)), NOW);
+        assert!(matches!(fetch.next(NOW), Some(Action::Get(..))));
     }
 
     #[test]
@@ -375,9 +482,9 @@ mod tests {
         fetch.add_source(peer(1), Some(ChunkSet::full(20)));
         let gets = drain(&mut fetch);
         assert_eq!(gets.len(), 3);
-        fetch.handle(Event::Got(gets[2].0, gets[2].1));
+        fetch.handle(Event::Got(gets[2].0, gets[2].1), NOW);
         assert_eq!(drain(&mut fetch), [], "the first is still missing");
-        fetch.handle(Event::Got(gets[0].0, gets[0].1));
+        fetch.handle(Event::Got(gets[0].0, gets[0].1), NOW);
         assert_eq!(drain(&mut fetch).len(), 1);
     }
 
@@ -386,5 +493,53 @@ mod tests {
         let mut fetch = Fetch::new(ChunkSet::range(4, 0..3), BOUNDS);
         fetch.add_source(peer(1), Some(ChunkSet::full(4)));
         assert_eq!(drain(&mut fetch).iter().map(|(_, i)| i.get()).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn a_late_source_does_not_hold_up_the_end() {
+        let mut fetch = fetch(3, &[1, 2]);
+        let gets = drain(&mut fetch);
+        let fast = Duration::from_millis(100);
+        let slow: Vec<ChunkIndex> = gets.iter().filter(|(p, _)| *p == peer(1)).map(|(_, i)| *i).collect();
+        for &(source, index) in gets.iter().filter(|(source, _)| *source == peer(2)) {
+            fetch.handle(Event::Got(source, index), fast);
+        }
+        assert_eq!(fetch.next(fast), None, "not late yet");
+        assert_eq!(fetch.patience(fast), Some(fast), "late is who takes twice as long");
+        for &index in &slow {
+            assert_eq!(fetch.next(fast * 2), Some(Action::Get(peer(2), index)));
+        }
+        assert_eq!(
+            (fetch.next(fast * 2), fetch.patience(fast * 2)),
+            (None, None),
+            "nothing is asked a third time"
+        );
+        for &index in &slow {
+            fetch.handle(Event::Got(peer(2), index), fast * 3);
+        }
+        assert_eq!(fetch.next(fast * 3), Some(Action::Finish));
+        fetch.handle(Event::Got(peer(1), slow[0]), fast * 4);
+        let served: Vec<u32> = fetch.sources().map(|(.., served)| served).collect();
+        assert_eq!(served, [0, 3], "who comes second served nothing");
+    }
+
+    #[test]
+    fn a_chunk_that_one_of_two_failed_to_serve_is_not_wanted_again_before_the_other_fails_too() {
+        let mut fetch = fetch(1, &[1, 2]);
+        let late = Duration::from_secs(100);
+        assert_eq!(drain(&mut fetch).len(), 1);
+        assert_eq!(fetch.next(late), Some(Action::Get(peer(2), ChunkIndex::new(0))));
+        fetch.handle(Event::Failed(peer(1), ChunkIndex::new(0)), late);
+        assert_eq!(fetch.next(late), None);
+        fetch.handle(Event::Missing(peer(2), ChunkIndex::new(0)), late);
+        assert_eq!(fetch.next(late), Some(Action::Get(peer(1), ChunkIndex::new(0))));
+    }
+
+    #[test]
+    fn a_distant_source_may_have_more_requests_under_way() {
+        let mut fetch = fetch(20, &[1]);
+        assert_eq!(drain(&mut fetch).len(), 4);
+        fetch.set_limit(peer(1), 6);
+        assert_eq!(drain(&mut fetch).len(), 2);
     }
 }

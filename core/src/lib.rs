@@ -18,7 +18,7 @@
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`grant`], [`link`]), then the decisions ([`placement`], [`push`],
-//! [`fetch`], [`registry`], [`health`], [`repair`]), and last the types that travel over HTTP ([`api`]).
+//! [`fetch`], [`distance`], [`registry`], [`health`], [`repair`]), and last the types that travel over HTTP ([`api`]).
 
 pub mod duration;
 pub mod limits;
@@ -38,6 +38,7 @@ pub mod seal;
 pub mod terms;
 pub mod token;
 
+pub mod distance;
 pub mod fetch;
 pub mod health;
 pub mod placement;

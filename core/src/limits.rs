@@ -143,6 +143,10 @@ pub const GRANTS_REMEMBERED_MAX: usize = 1024;
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Uploads of one peer that are being written at once; further ones wait.
 pub const UPLOADS_MAX: usize = 64;
+/// Bytes of a chunk that a peer holds in memory at once while it serves it: a quarter of an ordinary sealed chunk.
+pub const PIECE_BYTES: usize = (256 << 10) + TAG_BYTES;
+/// Pieces that a peer keeps in memory for the next answers.
+pub const PIECES_KEPT: usize = 16;
 /// Space that a peer leaves free on its disk, at least.
 pub const DISK_RESERVE_BYTES: u64 = 1 << 30;
 /// Life of an offer's reservation without any chunk arriving.
@@ -157,6 +161,12 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a peer to sync and verify a whole share.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Bytes that are read from a connection at once.
+pub const READ_AHEAD_BYTES: usize = 128 << 10;
+/// Bytes that are encrypted before they are written to a connection at once.
+pub const WRITE_BEHIND_BYTES: usize = 128 << 10;
+/// Bytes of the head of an answer.
+pub const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Servers whose TLS sessions a client remembers, to resume them: the peers of a swarm that one share needs.
 pub const SESSIONS_MAX: usize = 256;
 /// Bytes of the list of peers that a client reads: some hundred for each.
@@ -169,8 +179,12 @@ pub const FAILURES_MAX: u32 = 3;
 pub const WINDOW_BYTES: u64 = 16 << 20;
 /// Chunks that a sender or receiver holds in memory at once, however small they are.
 pub const WINDOW_CHUNKS_MAX: usize = 32;
-/// Chunks that a receiver asks of one source at once.
-pub const PER_SOURCE_MAX: usize = 8;
+/// Chunks that a receiver asks for at once; what has not arrived takes no memory.
+pub const REQUESTS_MAX: usize = 256;
+/// Replicas that a check of a share reads of one peer at once.
+pub const VERIFIED_AT_ONCE: usize = 8;
+/// Time after which a source counts as late at the earliest, however fast the others are.
+pub const HEDGE_AFTER_MIN: Duration = Duration::from_millis(50);
 
 const _: () = assert!(CHUNK_LOG2_MIN <= CHUNK_LOG2_DEFAULT && CHUNK_LOG2_DEFAULT <= CHUNK_LOG2_MAX);
 const _: () =

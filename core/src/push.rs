@@ -118,6 +118,11 @@ impl Push {
         push
     }
 
+    /// Sets how many chunks are kept in memory from now on.
+    pub fn set_window(&mut self, window: usize) {
+        self.window = window.max(1);
+    }
+
     /// The next thing to do; `None` until something happens.
     #[expect(clippy::should_implement_trait, reason = "not an iterator: None means wait, not the end")]
     pub fn next(&mut self) -> Option<Action> {

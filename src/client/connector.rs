@@ -1,20 +1,24 @@
 //! How a connection is made: TCP, then TLS 1.3 with the one key that is expected there. Everything above
 //! speaks HTTP over what this returns, so that a simulated network can take its place here and nowhere else.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, Error as TlsError};
-use swarmdrop_core::limits::CONNECT_TIMEOUT;
+use swarmdrop_core::limits::{CONNECT_TIMEOUT, READ_AHEAD_BYTES, WRITE_BEHIND_BYTES};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -49,20 +53,31 @@ pub(super) struct Connector {
     pinning: TlsConnector,
     /// Made when it is first needed: reading the system's authorities takes a while.
     web: Arc<OnceLock<Result<TlsConnector, String>>>,
+    /// The shortest time that a connection to each address took to make.
+    round_trips: Arc<Mutex<HashMap<String, Duration>>>,
 }
+
+/// An encrypted connection to a server that has shown its key. It is read in large pieces: the TLS library alone
+/// would ask the system for four kilobytes at a time.
+pub(super) type SecureStream = TlsStream<BufReader<TcpStream>>;
 
 impl Connector {
     pub(super) fn new(identity: Option<&Identity>) -> Result<Self, Failure> {
         let pinning = TlsConnector::from(Arc::new(tls::pinning_client_config(identity)?));
-        Ok(Self { pinning, web: Arc::default() })
+        Ok(Self { pinning, web: Arc::default(), round_trips: Arc::default() })
     }
 
-    async fn connect(self, uri: Uri) -> Result<TlsConnection, ConnectError> {
-        let server = Server::of_uri(&uri).ok_or_else(|| unreachable(&"no usable address"))?;
+    /// The shortest time that a connection to the address took to make.
+    pub(super) fn round_trip(&self, address: &str) -> Option<Duration> {
+        self.round_trips.lock().get(address).copied()
+    }
+
+    /// Connects to the server, or finds that somebody else answers there.
+    pub(super) async fn connect(&self, server: &Server) -> Result<SecureStream, ConnectError> {
         let (host, _) = server.address.rsplit_once(':').ok_or_else(|| unreachable(&"no port"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let (connector, name) = match server.trust {
-            Trust::Key(fingerprint) => (self.pinning, tls::pinned_name(&fingerprint)),
+            Trust::Key(fingerprint) => (self.pinning.clone(), tls::pinned_name(&fingerprint)),
             Trust::Authorities => {
                 let web = self.web.get_or_init(|| match tls::web_client_config() {
                     Ok(config) => Ok(TlsConnector::from(Arc::new(config))),
@@ -73,15 +88,26 @@ impl Connector {
             }
         };
         let connecting = async {
+            let started = Instant::now();
             let stream = TcpStream::connect(&server.address).await?;
+            self.took(&server.address, started.elapsed());
             stream.set_nodelay(true)?;
-            connector.connect(name, stream).await
+            let mut stream =
+                connector.connect(name, BufReader::with_capacity(READ_AHEAD_BYTES, stream)).await?;
+            stream.get_mut().1.set_buffer_limit(Some(WRITE_BEHIND_BYTES));
+            Ok(stream)
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Err(_) => Err(unreachable(&"no answer in time")),
             Ok(Err(error)) => Err(because(&error)),
-            Ok(Ok(stream)) => Ok(TlsConnection(TokioIo::new(stream))),
+            Ok(Ok(stream)) => Ok(stream),
         }
+    }
+
+    fn took(&self, address: &str, time: Duration) {
+        let mut round_trips = self.round_trips.lock();
+        let shortest = round_trips.entry(address.to_owned()).or_insert(time);
+        *shortest = time.min(*shortest);
     }
 }
 
@@ -135,12 +161,16 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        let connector = self.clone();
+        Box::pin(async move {
+            let server = Server::of_uri(&uri).ok_or_else(|| unreachable(&"no usable address"))?;
+            Ok(TlsConnection(TokioIo::new(connector.connect(&server).await?)))
+        })
     }
 }
 
 /// A connection as the pool wants it.
-pub(super) struct TlsConnection(TokioIo<TlsStream<TcpStream>>);
+pub(super) struct TlsConnection(TokioIo<SecureStream>);
 
 impl Connection for TlsConnection {
     fn connected(&self) -> Connected {

@@ -1,13 +1,18 @@
 //! Requests and responses under the typed clients: one pool of connections, no redirects, no proxies,
 //! no decompression; every wait has an end.
 
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
@@ -17,12 +22,15 @@ use swarmdrop_core::id::Secret;
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT};
 use swarmdrop_core::name::printable;
 
-use super::connector::{ConnectError, Connector, Server};
+use super::connector::{ConnectError, Connector, SecureStream, Server};
 use crate::failure::Failure;
 use crate::identity::Identity;
 
 /// Idle connections are dropped before the server drops them, so that a request rarely meets a closed one.
 const POOL_IDLE: Duration = Duration::from_secs(8);
+
+/// A body goes out in pieces of this size.
+const SEND_BYTES: usize = 128 << 10;
 
 /// Why a call did not do what it should; each variant is something else to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +82,8 @@ impl ClientError {
 /// The shared pool of connections. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Http {
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<Connector, Sending>,
+    connector: Connector,
 }
 
 impl std::fmt::Debug for Http {
@@ -86,12 +95,24 @@ impl std::fmt::Debug for Http {
 impl Http {
     /// A pool of connections on which servers prove who they are, and this side too if it has an identity.
     pub fn new(identity: Option<&Identity>) -> Result<Self, Failure> {
+        let connector = Connector::new(identity)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .http1_max_buf_size(512 << 10)
-            .build(Connector::new(identity)?);
-        Ok(Self { client })
+            .build(connector.clone());
+        Ok(Self { client, connector })
+    }
+
+    /// A connection that is nobody else's.
+    pub(super) async fn connect(&self, server: &Server) -> Result<SecureStream, ClientError> {
+        let connected = self.connector.connect(server).await;
+        connected.map_err(|error| failed(&server.address, &error))
+    }
+
+    /// The shortest time that a connection to the server took to make: one round trip.
+    pub(super) fn round_trip(&self, server: &Server) -> Option<Duration> {
+        self.connector.round_trip(&server.address)
     }
 }
 
@@ -141,11 +162,19 @@ impl Http {
             bearer.set_sensitive(true);
             request = request.header(AUTHORIZATION, bearer);
         }
-        let request = request.body(Full::new(call.body)).map_err(|error| unreachable(error.to_string()))?;
-        let response = match tokio::time::timeout(call.timeout, self.client.request(request)).await {
-            Err(_) => return Err(unreachable("no answer in time".into())),
-            Ok(Err(error)) => return Err(failed(&call.server.address, &error)),
-            Ok(Ok(response)) => response,
+        let left_bytes = Arc::new(AtomicUsize::new(call.body.len()));
+        let body = Sending { left: call.body, left_bytes: Arc::clone(&left_bytes) };
+        let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
+        let mut answer = pin!(self.client.request(request));
+        let response = loop {
+            let before = left_bytes.load(Ordering::Relaxed);
+            match tokio::time::timeout(call.timeout, &mut answer).await {
+                Ok(Ok(response)) => break response,
+                Ok(Err(error)) => return Err(failed(&call.server.address, &error)),
+                // However slow the line is: as long as the body goes out, the answer may still come.
+                Err(_) if left_bytes.load(Ordering::Relaxed) < before => {}
+                Err(_) => return Err(unreachable("no answer in time".into())),
+            }
         };
         if response.status().is_success() {
             return Ok(response);
@@ -172,6 +201,35 @@ impl Http {
     }
 }
 
+/// The body of a request, handed over piece by piece, so that it shows whether it moves.
+struct Sending {
+    left: Bytes,
+    left_bytes: Arc<AtomicUsize>,
+}
+
+impl Body for Sending {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = self.left.len().min(SEND_BYTES);
+        let piece = self.left.split_to(bytes);
+        self.left_bytes.store(self.left.len(), Ordering::Relaxed);
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
 fn failed(server: &str, error: &(dyn std::error::Error + 'static)) -> ClientError {
     let server = server.to_owned();
     let mut cause = Some(error);
@@ -187,16 +245,21 @@ fn failed(server: &str, error: &(dyn std::error::Error + 'static)) -> ClientErro
 async fn refusal(server: &str, response: Response<Incoming>) -> ClientError {
     let status: StatusCode = response.status();
     let body = Limited::new(response.into_body(), JSON_BODY_BYTES_MAX).collect();
-    let body = tokio::time::timeout(REQUEST_TIMEOUT, body).await;
-    let problem: Option<Problem> = match body {
-        Ok(Ok(body)) => serde_json::from_slice(&body.to_bytes()).ok(),
-        _ => None,
+    let body = match tokio::time::timeout(REQUEST_TIMEOUT, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        _ => Bytes::new(),
     };
-    let problem = problem.map(printable_problem);
+    refused(server, status, &body)
+}
+
+/// What the body of a refusal says.
+pub(super) fn refused(server: &str, status: StatusCode, body: &[u8]) -> ClientError {
     let server = server.to_owned();
-    match problem {
-        Some(problem) => ClientError::Refused { server, problem },
-        None => ClientError::Protocol { server, what: format!("status {status} without a problem document") },
+    match serde_json::from_slice(body).map(printable_problem) {
+        Ok(problem) => ClientError::Refused { server, problem },
+        Err(_) => {
+            ClientError::Protocol { server, what: format!("status {status} without a problem document") }
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod connector;
 mod http;
+mod lane;
 mod peer;
 mod tracker;
 
 pub use http::{ClientError, Http};
-pub use peer::{ChunkAnswer, PeerClient};
+pub use lane::ChunkAnswer;
+pub use peer::PeerClient;
 pub use tracker::TrackerClient;

@@ -4,22 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
-use http_body_util::BodyExt;
+use http::Method;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
     CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse, OfferRequest, OfferResponse,
-    PeerAddress, ProblemKind,
+    PeerAddress,
 };
+use swarmdrop_core::distance;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{
-    BODY_IDLE_TIMEOUT, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX,
-};
+use swarmdrop_core::limits::{COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
 use swarmdrop_core::name::printable;
 
 use super::connector::Server;
-use super::http::{Call, ClientError, Http, innermost};
+use super::http::{Call, ClientError, Http};
+use super::lane::{ChunkAnswer, Lane, LaneError};
+use crate::buffers::Buffers;
 use crate::tls::Trust;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// One peer.
 #[derive(Debug, Clone)]
@@ -28,6 +30,10 @@ pub struct PeerClient {
     peer: Arc<Known>,
     /// Which of the addresses worked last.
     address: Arc<AtomicUsize>,
+    lanes: Arc<Mutex<Vec<Arc<Lane>>>>,
+    /// Leave to send a chunk, as often as there are lanes; `opened` tells how many there are by now.
+    sending: Arc<Semaphore>,
+    opened: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -37,17 +43,6 @@ struct Known {
     servers: Vec<Server>,
 }
 
-/// What a peer served for a chunk id.
-#[derive(Debug)]
-pub enum ChunkAnswer {
-    /// Bytes of the right length, not yet verified.
-    Sealed(Vec<u8>),
-    /// The peer does not have the chunk.
-    Missing,
-    /// Something of another length.
-    Wrong,
-}
-
 impl PeerClient {
     /// The peer at these addresses. Whoever answers there must have the key that makes the peer's id.
     pub fn new(http: Http, peer: PeerAddress) -> Self {
@@ -55,7 +50,14 @@ impl PeerClient {
         let servers = peer.addresses.into_iter().map(|address| Server { address, trust }).collect();
         // The tracker told the name, and it is shown to people.
         let known = Known { id: peer.id, name: printable(&peer.name), servers };
-        Self { http, peer: Arc::new(known), address: Arc::default() }
+        Self {
+            http,
+            peer: Arc::new(known),
+            address: Arc::default(),
+            lanes: Arc::default(),
+            sending: Arc::new(Semaphore::new(0)),
+            opened: Arc::default(),
+        }
     }
 
     /// The peer's id.
@@ -99,34 +101,54 @@ impl PeerClient {
         self.first_reachable(|server| self.http.send(call(server))).await.map(drop)
     }
 
-    /// Gets a chunk of `sealed_len` bytes. More is never read.
-    pub async fn get_chunk(&self, id: ChunkId, sealed_len: usize) -> Result<ChunkAnswer, ClientError> {
-        let call = |server| Call::new(Method::GET, server, format!("/v1/chunks/{id}"));
-        let response = match self.first_reachable(|server| self.http.send(call(server))).await {
-            Err(error) if error.problem() == Some(ProblemKind::ChunkNotFound) => {
-                return Ok(ChunkAnswer::Missing);
-            }
-            response => response?,
-        };
-        if response.status() != StatusCode::OK {
-            return Ok(ChunkAnswer::Wrong);
-        }
-        let mut body = response.into_body();
-        let mut sealed = Vec::with_capacity(sealed_len);
-        let unreachable = |why: String| ClientError::Unreachable { server: self.peer.name.clone(), why };
+    /// Gets a chunk of `sealed_len` bytes into one of the buffers. More is never read. Requests follow each other
+    /// on as many connections as the distance makes sensible, without waiting for each other's answers.
+    pub async fn get_chunk(
+        &self,
+        id: ChunkId,
+        sealed_len: usize,
+        buffers: &Arc<Buffers>,
+    ) -> Result<ChunkAnswer, ClientError> {
         loop {
-            let frame = match tokio::time::timeout(BODY_IDLE_TIMEOUT, body.frame()).await {
-                Err(_) => return Err(unreachable("the chunk stalled".into())),
-                Ok(None) => break,
-                Ok(Some(frame)) => frame.map_err(|error| unreachable(innermost(&error)))?,
-            };
-            let data = frame.into_data().unwrap_or_default();
-            if sealed.len() + data.len() > sealed_len {
-                return Ok(ChunkAnswer::Wrong);
+            let lane = self.least_loaded();
+            let connect = self.first_reachable(|server| async {
+                let stream = self.http.connect(server).await?;
+                Ok((server.address.clone(), stream))
+            });
+            match lane.enter().get(id, sealed_len, connect, buffers.take()).await {
+                Ok(answer) => return Ok(answer),
+                Err(LaneError::Failed(error)) => return Err(error),
+                // The first request on a connection always ends in one of the other ways.
+                Err(LaneError::NotBegun) => {}
             }
-            sealed.extend_from_slice(&data);
         }
-        Ok(if sealed.len() == sealed_len { ChunkAnswer::Sealed(sealed) } else { ChunkAnswer::Wrong })
+    }
+
+    /// How many connections chunks come over.
+    pub fn lanes(&self) -> usize {
+        let server = self.peer.servers.get(self.address.load(Ordering::Relaxed));
+        distance::lanes(server.and_then(|server| self.http.round_trip(server)))
+    }
+
+    /// Waits until less than [`PeerClient::lanes`] chunks are on their way to the peer.
+    pub async fn lane(&self) -> OwnedSemaphorePermit {
+        let missing = self.lanes().saturating_sub(self.opened.fetch_max(self.lanes(), Ordering::Relaxed));
+        self.sending.add_permits(missing);
+        Arc::clone(&self.sending).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    fn least_loaded(&self) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock();
+        lanes.retain(|lane| !lane.is_broken());
+        let least = lanes.iter().min_by_key(|lane| lane.load());
+        match least {
+            Some(lane) if lane.load() == 0 || lanes.len() >= self.lanes() => Arc::clone(lane),
+            _ => {
+                let lane = Arc::<Lane>::default();
+                lanes.push(Arc::clone(&lane));
+                lane
+            }
+        }
     }
 
     /// Which chunks of a share the peer holds.

@@ -3,19 +3,23 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use swarmdrop_core::api::{ComplaintRequest, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::distance;
 use swarmdrop_core::fetch::{Action, Bounds, Event, Fetch, Standing};
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret};
-use swarmdrop_core::limits::{COMPLAINTS_MAX, PER_SOURCE_MAX};
+use swarmdrop_core::limits::{COMPLAINTS_MAX, REQUESTS_MAX};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::ShareKeys;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::sink::Sink;
+use crate::buffers::{Buffer, Buffers};
 use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
@@ -36,6 +40,16 @@ pub(super) struct Download {
     /// Where to complain about peers that serve wrong bytes.
     pub(super) tracker: TrackerClient,
     pub(super) sink: Sink,
+    work: Workshop,
+}
+
+/// What chunks are opened with.
+struct Workshop {
+    buffers: Arc<Buffers>,
+    /// As many chunks are opened at once as there are processors: more would only take time from each other.
+    places: Semaphore,
+    /// Chunks that somebody puts where they belong, or has. One that comes twice is used once.
+    taken: Mutex<ChunkSet>,
 }
 
 /// What a piece of work came to.
@@ -48,6 +62,8 @@ enum Outcome {
 enum Fetched {
     /// It is right, and where it belongs.
     Placed,
+    /// It came a second time.
+    Again,
     Missing,
     /// The peer is at fault.
     Wrong,
@@ -63,6 +79,7 @@ struct Downloader<'a> {
     progress: &'a Progress,
     machine: Fetch,
     peers: HashMap<PeerId, PeerClient>,
+    started: Instant,
     stage: Stage,
     work: JoinSet<Outcome>,
     last_error: Option<String>,
@@ -90,10 +107,10 @@ pub(super) async fn fetch(
         machine.add_source(source.peer.id, holds);
         peers.insert(source.peer.id, PeerClient::new(http.clone(), source.peer));
     }
-    let work = JoinSet::new();
+    let (started, work) = (Instant::now(), JoinSet::new());
     let complaints = Vec::new();
     let mut downloader =
-        Downloader { download, progress, machine, peers, stage, work, last_error: None, complaints };
+        Downloader { download, progress, machine, peers, started, stage, work, last_error: None, complaints };
     let result = downloader.run().await;
     // A source may still owe an answer: whoever holds on to the result must have let go before it is finished.
     downloader.work.shutdown().await;
@@ -104,7 +121,7 @@ pub(super) async fn fetch(
 impl Downloader<'_> {
     async fn run(&mut self) -> Result<Vec<String>, Failure> {
         loop {
-            while let Some(action) = self.machine.next() {
+            while let Some(action) = self.machine.next(self.started.elapsed()) {
                 match action {
                     Action::Ask(peer) => self.ask(peer),
                     Action::Get(peer, index) => self.get(peer, index),
@@ -112,7 +129,14 @@ impl Downloader<'_> {
                     Action::GiveUp => return Err(self.stuck()),
                 }
             }
-            let Some(outcome) = self.work.join_next().await else {
+            let outcome = match self.machine.patience(self.started.elapsed()) {
+                None => self.work.join_next().await,
+                Some(patience) => match tokio::time::timeout(patience, self.work.join_next()).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => continue,
+                },
+            };
+            let Some(outcome) = outcome else {
                 return Err(Failure::new(Kind::Other, "the download came to a standstill"));
             };
             let outcome = outcome.map_err(|error| {
@@ -137,13 +161,13 @@ impl Downloader<'_> {
 
     fn take(&mut self, outcome: Outcome) -> Result<(), Failure> {
         match outcome {
-            Outcome::Asked(peer, Ok(chunks)) => self.machine.handle(Event::Holds(peer, chunks)),
+            Outcome::Asked(peer, Ok(chunks)) => self.handle(Event::Holds(peer, chunks)),
             Outcome::Asked(peer, Err(error)) => {
                 if matches!(error, ClientError::WrongKey { .. }) {
                     self.progress.warn(&format!("peer {} is not used: {error}", self.peers[&peer].name()));
                 }
                 self.last_error = Some(error.to_string());
-                self.machine.handle(Event::Lost(peer));
+                self.handle(Event::Lost(peer));
             }
             Outcome::Fetched(peer, index, fetched) => self.take_chunk(peer, index, fetched)?,
         }
@@ -155,9 +179,12 @@ impl Downloader<'_> {
         match fetched {
             Fetched::Placed => {
                 self.stage.advance(self.download.manifest.geometry().plain_len(index) as u64);
-                self.machine.handle(Event::Got(peer, index));
+                self.handle(Event::Got(peer, index));
+                let chunk_size = self.download.manifest.geometry().chunk_size();
+                self.machine.set_limit(peer, distance::requests(self.peers[&peer].lanes(), chunk_size));
             }
-            Fetched::Missing => self.machine.handle(Event::Missing(peer, index)),
+            Fetched::Again => self.handle(Event::Again(peer, index)),
+            Fetched::Missing => self.handle(Event::Missing(peer, index)),
             Fetched::Wrong => {
                 if self.standing(peer) == Some(Standing::Good) {
                     self.progress.warn(&format!(
@@ -167,20 +194,20 @@ impl Downloader<'_> {
                 if self.complaints.len() < COMPLAINTS_MAX {
                     self.complaints.push(ComplaintRequest { peer, chunk: index.get() });
                 }
-                self.machine.handle(Event::Wrong(peer, index));
+                self.handle(Event::Wrong(peer, index));
             }
             Fetched::Failed(error @ ClientError::WrongKey { .. }) => {
                 if self.standing(peer) == Some(Standing::Good) {
                     self.progress.warn(&format!("peer {name} is not used: {error}"));
                 }
                 self.last_error = Some(error.to_string());
-                self.machine.handle(Event::Failed(peer, index));
-                self.machine.handle(Event::Lost(peer));
+                self.handle(Event::Failed(peer, index));
+                self.handle(Event::Lost(peer));
             }
             Fetched::Failed(error) => {
                 self.last_error = Some(error.to_string());
                 let before = self.standing(peer);
-                self.machine.handle(Event::Failed(peer, index));
+                self.handle(Event::Failed(peer, index));
                 if before == Some(Standing::Good) && self.standing(peer) != before {
                     self.progress.warn(&format!("peer {name} does not answer: not used any more"));
                 }
@@ -200,6 +227,10 @@ impl Downloader<'_> {
             }
         }
         Ok(())
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.machine.handle(event, self.started.elapsed());
     }
 
     /// Tells the tracker who served wrong bytes: those peers are asked to look at their disks.
@@ -246,9 +277,28 @@ impl Downloader<'_> {
 }
 
 impl Download {
+    /// A download into `sink`.
+    pub(super) fn new(
+        manifest: Manifest,
+        keys: ShareKeys,
+        access: Secret,
+        tracker: TrackerClient,
+        sink: Sink,
+    ) -> Self {
+        let size = manifest.geometry().chunk_size();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let work = Workshop {
+            buffers: Buffers::for_chunks(size.window(), size),
+            places: Semaphore::new(processors),
+            taken: Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count())),
+        };
+        Self { manifest, keys, access, tracker, sink, work }
+    }
+
     async fn fetch(self: Arc<Self>, client: &PeerClient, index: ChunkIndex) -> Fetched {
         let sealed_len = self.manifest.geometry().sealed_len(index);
-        let sealed = match client.get_chunk(self.manifest.chunk(index), sealed_len).await {
+        let answer = client.get_chunk(self.manifest.chunk(index), sealed_len, &self.work.buffers).await;
+        let sealed = match answer {
             Ok(ChunkAnswer::Sealed(sealed)) => sealed,
             Ok(ChunkAnswer::Missing) => return Fetched::Missing,
             Ok(ChunkAnswer::Wrong) => return Fetched::Wrong,
@@ -258,34 +308,50 @@ impl Download {
                 return Fetched::Failed(error);
             }
         };
+        // The semaphore is never closed.
+        let place = self.work.places.acquire().await.ok();
         let download = Arc::clone(&self);
-        let plain = match blocking(move || download.open(index, sealed)).await {
-            Ok(plain) => plain,
-            Err(fetched) => return fetched,
-        };
-        match self.sink.put(index, plain).await {
-            Ok(()) => Fetched::Placed,
-            Err(error) => Fetched::Disk(error),
+        let opened = blocking(move || download.open(index, sealed)).await;
+        drop(place);
+        match opened {
+            Ok(None) => Fetched::Placed,
+            Ok(Some(plain)) => match self.sink.put_in_turn(index, plain).await {
+                Ok(()) => Fetched::Placed,
+                Err(error) => Fetched::Disk(error),
+            },
+            Err(fetched) => fetched,
         }
     }
 
     /// Verifies and opens a chunk: the hash says whether the peer is at fault, the key whether the sender is.
-    fn open(&self, index: ChunkIndex, mut sealed: Vec<u8>) -> Result<Vec<u8>, Fetched> {
-        if ChunkId::of(&sealed) != self.manifest.chunk(index) {
+    /// Puts it where it belongs, or returns it if it has to wait for its turn.
+    fn open(&self, index: ChunkIndex, mut bytes: Buffer) -> Result<Option<Buffer>, Fetched> {
+        if ChunkId::of(&bytes) != self.manifest.chunk(index) {
             return Err(Fetched::Wrong);
         }
-        let opened = self.keys.open_chunk(self.manifest.geometry(), index, &mut sealed);
-        opened.map(|()| sealed).map_err(|_| Fetched::Unopenable)
+        let opened = self.keys.open_chunk(self.manifest.geometry(), index, &mut bytes);
+        opened.map_err(|_| Fetched::Unopenable)?;
+        if !self.take(index) {
+            return Err(Fetched::Again);
+        }
+        let placed = self.sink.put(index, &bytes).map_err(Fetched::Disk)?;
+        Ok((!placed).then_some(bytes))
+    }
+
+    /// Whether the chunk is not being put where it belongs already.
+    fn take(&self, index: ChunkIndex) -> bool {
+        let mut taken = self.work.taken.lock();
+        let is_first = !taken.contains(index);
+        taken.insert(index);
+        is_first
     }
 }
 
-/// As many chunks in memory as the limit allows. Where chunks must be used in order, the first
-/// missing one always has a place among those under way, so that it cannot be crowded out.
+/// Nothing that has not arrived takes memory. Where chunks must be used in order, the first missing one always
+/// has a buffer among those that have arrived, so that it cannot be crowded out.
 fn bounds(download: &Download) -> Bounds {
-    let in_flight = download.manifest.geometry().chunk_size().window();
-    if download.sink.is_ordered() {
-        let ahead = Some(u32::try_from(in_flight).unwrap_or(1));
-        return Bounds { in_flight, per_source: in_flight, ahead };
-    }
-    Bounds { in_flight, per_source: PER_SOURCE_MAX, ahead: None }
+    let chunk_size = download.manifest.geometry().chunk_size();
+    let per_source = distance::requests(distance::lanes(None), chunk_size);
+    let ahead = download.sink.is_ordered().then(|| u32::try_from(chunk_size.window()).unwrap_or(1));
+    Bounds { in_flight: REQUESTS_MAX, per_source, ahead }
 }

@@ -7,6 +7,7 @@ use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use tokio::sync::watch;
 
 use super::output::Output;
+use crate::buffers::Buffer;
 use crate::crash::{self, Point};
 use crate::journal::DownloadJournal;
 use crate::task::blocking;
@@ -31,31 +32,27 @@ impl Sink {
         matches!(self, Self::Stdout { .. })
     }
 
-    /// Puts a chunk where it belongs.
-    pub(super) async fn put(&self, index: ChunkIndex, plain: Vec<u8>) -> io::Result<()> {
-        match self {
-            Self::File { geometry, output, journal } => {
-                let offset = geometry.plain_range(index).start;
-                let (output, journal) = (Arc::clone(output), Arc::clone(journal));
-                blocking(move || {
-                    output.write(offset, &plain)?;
-                    crash::at(Point::PlainWritten);
-                    journal.record(index)
-                })
-                .await
-            }
-            Self::Stdout { next } => {
-                let mut turn = next.subscribe();
-                turn.wait_for(|&next| next == index.get()).await.map_err(io::Error::other)?;
-                blocking(move || {
-                    let mut stdout = io::stdout().lock();
-                    stdout.write_all(&plain)?;
-                    stdout.flush()
-                })
-                .await?;
-                next.send_replace(index.get() + 1);
-                Ok(())
-            }
-        }
+    /// Puts a chunk where it belongs, if any time is the right one; whether it was. Blocks.
+    pub(super) fn put(&self, index: ChunkIndex, plain: &[u8]) -> io::Result<bool> {
+        let Self::File { geometry, output, journal } = self else { return Ok(false) };
+        output.write(geometry.plain_range(index).start, plain)?;
+        crash::at(Point::PlainWritten);
+        journal.record(index)?;
+        Ok(true)
+    }
+
+    /// Puts a chunk behind the one before it, as soon as that is there.
+    pub(super) async fn put_in_turn(&self, index: ChunkIndex, plain: Buffer) -> io::Result<()> {
+        let Self::Stdout { next } = self else { return Ok(()) };
+        let mut turn = next.subscribe();
+        turn.wait_for(|&next| next == index.get()).await.map_err(io::Error::other)?;
+        blocking(move || {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&plain)?;
+            stdout.flush()
+        })
+        .await?;
+        next.send_replace(index.get() + 1);
+        Ok(())
     }
 }

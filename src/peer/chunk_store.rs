@@ -12,12 +12,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use swarmdrop_core::id::ChunkId;
 use tempfile::NamedTempFile;
@@ -28,9 +29,6 @@ use crate::failure::{Failure, Kind};
 
 const MARKER: &str = "STORE";
 const MARKER_TEXT: &[u8] = b"swarmdrop chunk store, version 1\n";
-/// Pieces in which a chunk is read: below the size from which the allocator maps and unmaps memory for each.
-const READ_BYTES: usize = 112 << 10;
-
 /// The chunks of one peer.
 #[derive(Debug)]
 pub(super) struct ChunkStore {
@@ -328,6 +326,13 @@ impl ChunkStore {
         Ok(Arriving { file, hasher: Box::default(), bytes: 0 })
     }
 
+    /// Takes the next pieces of a chunk, or the first.
+    pub(super) fn go_on(&self, arriving: Option<Arriving>, pieces: &[Bytes]) -> io::Result<Arriving> {
+        let mut arriving = arriving.map_or_else(|| self.begin(), Ok)?;
+        arriving.write(pieces)?;
+        Ok(arriving)
+    }
+
     /// Takes a chunk that has arrived, if its bytes are the right ones.
     pub(super) fn finish(&self, id: ChunkId, arriving: Arriving) -> Result<(), PutError> {
         let hash = ChunkId::from_bytes(*arriving.hasher.finalize().as_bytes());
@@ -399,26 +404,37 @@ impl ChunkStore {
 }
 
 impl Arriving {
-    /// Takes the next bytes.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes)
+    /// Takes the next bytes, as they lie in memory: chunks are not put together before they are written.
+    pub(super) fn write(&mut self, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece.as_ref())).collect();
+        for slice in &slices {
+            self.hasher.update(slice);
+            self.bytes += slice.len() as u64;
+        }
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            match self.file.write_vectored(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
-/// Reads a piece of a chunk's file.
-pub(super) fn read_piece(file: &File, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
-    let mut piece = vec![0; bytes.min(READ_BYTES)];
+/// Reads a piece of a chunk's file: at most `bytes` bytes, and no more than the buffer has room for.
+pub(super) fn read_piece(file: &File, offset: u64, bytes: u64, piece: &mut Vec<u8>) -> io::Result<()> {
+    piece.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
     let mut filled = 0;
     while filled < piece.len() {
         match file.read_at(&mut piece[filled..], offset + filled as u64)? {
-            0 => break,
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             read => filled += read,
         }
     }
-    piece.truncate(filled);
-    Ok(piece)
+    Ok(())
 }
 
 /// Files with other names than chunk ids are left alone and never served.
@@ -459,7 +475,7 @@ mod tests {
 
     fn put(store: &ChunkStore, id: ChunkId, bytes: &[u8]) -> Result<(), PutError> {
         let mut arriving = store.begin()?;
-        arriving.write(bytes)?;
+        arriving.write(&[bytes])?;
         store.finish(id, arriving)
     }
 
@@ -477,7 +493,9 @@ mod tests {
         put(&store, id, b"bytes").unwrap();
         assert_eq!(store.used_bytes(), 5);
         let (file, len) = store.read(&id).unwrap();
-        assert_eq!((read_piece(&file, 0, 99).unwrap(), len), (b"bytes".to_vec(), 5));
+        let mut piece = vec![0; 99];
+        read_piece(&file, 0, len, &mut piece).unwrap();
+        assert_eq!((&piece[..], len), (&b"bytes"[..], 5));
         assert_eq!(fs::read_dir(store.root.join("tmp")).unwrap().count(), 0);
     }
 

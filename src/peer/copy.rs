@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::findings::Finding;
+use crate::buffers::{Buffer, Buffers};
 use crate::client::{ChunkAnswer, PeerClient};
 use crate::crash::{self, Point};
 use crate::server::Refusal;
@@ -71,6 +72,12 @@ struct Source {
     chunks: ChunkSet,
 }
 
+/// Where a copy comes from, and through what.
+struct Sources {
+    peers: Vec<Source>,
+    buffers: Arc<Buffers>,
+}
+
 /// What one attempt to have a chunk came to.
 struct Attempt {
     index: ChunkIndex,
@@ -110,12 +117,14 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     let known = Arc::clone(&manifest);
     let missing = blocking(move || storage.storage.begin_copy(&known, &asked)).await;
     let missing = missing.map_err(CopyError::Refused)?;
-    let sources = Arc::new(holdings(share, clients, &grant).await);
+    let sources = holdings(share, clients, &grant).await;
     let geometry = *manifest.geometry();
     let mut batch = chunks.minus(&missing);
     let mut batch_bytes = 0;
     let mut failed = 0;
     let at_once = COPY_CHUNKS_MAX.min(geometry.chunk_size().window());
+    let sources =
+        Arc::new(Sources { buffers: Buffers::for_chunks(at_once, geometry.chunk_size()), peers: sources });
     let mut attempts = stream::iter(missing.iter().collect::<Vec<_>>())
         .map(|index| fetch(Arc::clone(peer), Arc::clone(&manifest), Arc::clone(&sources), index))
         .buffer_unordered(at_once);
@@ -180,16 +189,16 @@ async fn holdings(share: ShareId, clients: Vec<PeerClient>, grant: &str) -> Vec<
 async fn fetch(
     peer: Arc<Peer>,
     manifest: Arc<Manifest>,
-    sources: Arc<Vec<Source>>,
+    sources: Arc<Sources>,
     index: ChunkIndex,
 ) -> Attempt {
     let (id, sealed_len) = (manifest.chunk(index), manifest.geometry().sealed_len(index));
     let mut attempt = Attempt { index, is_here: false, wrong: Vec::new() };
     peer.copy_rate.admit(sealed_len as u64).await;
-    let holders: Vec<&Source> = sources.iter().filter(|source| source.chunks.contains(index)).collect();
+    let holders: Vec<&Source> = sources.peers.iter().filter(|source| source.chunks.contains(index)).collect();
     for turn in 0..holders.len() {
         let source = &holders[(index.get() as usize + turn) % holders.len()].peer;
-        let sealed = match source.get_chunk(id, sealed_len).await {
+        let sealed = match source.get_chunk(id, sealed_len, &sources.buffers).await {
             Ok(ChunkAnswer::Sealed(sealed)) => sealed,
             Ok(ChunkAnswer::Wrong) => {
                 attempt.wrong.push(source.id());
@@ -214,7 +223,7 @@ async fn fetch(
 }
 
 /// Writes a chunk, which stays only if it hashes to its id.
-async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Vec<u8>) -> Result<(), Refusal> {
+async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Buffer) -> Result<(), Refusal> {
     let peer = Arc::clone(peer);
     blocking(move || peer.storage.put_whole(share, id, &sealed).map(drop)).await
 }

@@ -18,7 +18,9 @@ use swarmdrop_core::api::{
 };
 use swarmdrop_core::grant::Operation;
 use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::{CHUNK_LOG2_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, TAG_BYTES};
+use swarmdrop_core::limits::{
+    CHUNK_LOG2_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, PIECE_BYTES, TAG_BYTES,
+};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::access_matches;
 use utoipa::OpenApi;
@@ -35,9 +37,6 @@ use crate::server::{
     Client, Credential, Frames, Id, LargeJson, LargeJsonBody, Refusal, Turn, denied, described,
 };
 use crate::task::blocking;
-
-/// The bytes of an arriving chunk are written in pieces of this size.
-const WRITE_BYTES: usize = 256 << 10;
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -127,27 +126,23 @@ async fn receive(
     bytes: u64,
     body: Body,
 ) -> Result<bool, Refusal> {
-    let disk = |error: io::Error| disk_refusal(&error);
-    let store = Arc::clone(peer);
-    let mut arriving = blocking(move || store.storage.chunks.begin()).await.map_err(disk)?;
-    let mut piece = Vec::with_capacity(WRITE_BYTES);
+    let mut arriving = None;
+    let (mut piece, mut piece_bytes) = (Vec::new(), 0);
     let mut frames = Frames::of(body);
     while let Some(frame) = frames.next().await? {
-        piece.extend_from_slice(&frame);
-        if piece.len() >= WRITE_BYTES {
-            (arriving, piece) = blocking(move || {
-                let written = arriving.write(&piece);
-                piece.clear();
-                written.map(|()| (arriving, piece))
-            })
-            .await
-            .map_err(disk)?;
+        piece_bytes += frame.len();
+        piece.push(frame);
+        if piece_bytes >= PIECE_BYTES {
+            let store = Arc::clone(peer);
+            let begun = blocking(move || store.storage.chunks.go_on(arriving, &piece)).await;
+            arriving = Some(begun.map_err(|error| disk_refusal(&error))?);
+            (piece, piece_bytes) = (Vec::new(), 0);
         }
     }
     let store = Arc::clone(peer);
     blocking(move || {
-        arriving.write(&piece).map_err(disk)?;
-        store.storage.put(share, id, bytes, arriving)
+        let arrived = store.storage.chunks.go_on(arriving, &piece).map_err(|error| disk_refusal(&error))?;
+        store.storage.put(share, id, bytes, arrived)
     })
     .await
 }
@@ -177,18 +172,18 @@ async fn get_chunk(
     peer.metrics.bytes_served.inc_by(length);
     let file = Arc::new(file);
     let pieces = stream::try_unfold(wanted, move |left| {
-        let file = Arc::clone(&file);
+        let (file, mut piece) = (Arc::clone(&file), peer.pieces.take_now());
         async move {
-            let bytes = usize::try_from(left.end - left.start).unwrap_or(usize::MAX);
-            if bytes == 0 {
+            if left.is_empty() {
                 return Ok::<_, io::Error>(None);
             }
-            let piece = blocking(move || read_piece(&file, left.start, bytes)).await?;
-            if piece.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let rest = left.start + piece.len() as u64..left.end;
-            Ok(Some((Bytes::from(piece), rest)))
+            let (piece, left) = blocking(move || {
+                read_piece(&file, left.start, left.end - left.start, &mut piece)?;
+                let rest = left.start + piece.len() as u64..left.end;
+                Ok::<_, io::Error>((piece, rest))
+            })
+            .await?;
+            Ok(Some((Bytes::from_owner(piece), left)))
         }
     });
     let mut response = Body::from_stream(pieces).into_response();

@@ -24,11 +24,14 @@ use std::time::Duration;
 
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::{PeerId, TrackerId};
-use swarmdrop_core::limits::{COPY_BYTES_PER_SECOND, SCRUB_BYTES_PER_SECOND, SCRUB_EVERY, UPLOADS_MAX};
+use swarmdrop_core::limits::{
+    COPY_BYTES_PER_SECOND, PIECE_BYTES, PIECES_KEPT, SCRUB_BYTES_PER_SECOND, SCRUB_EVERY, UPLOADS_MAX,
+};
 use swarmdrop_core::link::Invite;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::buffers::Buffers;
 use crate::client::{ClientError, Http, TrackerClient};
 use crate::context::tracker_failure;
 use crate::durable;
@@ -122,6 +125,8 @@ struct Peer {
     scrub_rate: Throttle,
     clock: Agreement,
     uploads: Semaphore,
+    /// What chunks are served through, piece by piece.
+    pieces: Arc<Buffers>,
     metrics: metrics::Metrics,
 }
 
@@ -157,6 +162,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
         clock: Agreement::default(),
         uploads: Semaphore::new(UPLOADS_MAX),
+        pieces: Buffers::new(PIECES_KEPT, PIECE_BYTES),
         metrics: metrics::Metrics::default(),
     });
     let tasks = tasks.child();

@@ -30,8 +30,11 @@ use rustls::ServerConfig;
 use swarmdrop_core::address::canonical;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::PeerId;
-use swarmdrop_core::limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use swarmdrop_core::limits::{
+    DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX, READ_AHEAD_BYTES,
+    WRITE_BEHIND_BYTES,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -168,7 +171,9 @@ impl Connection {
         }
         if first[0] == TLS_HANDSHAKE {
             let acceptor = TlsAcceptor::from(Arc::clone(&self.front.tls));
-            let stream = in_time(acceptor.accept(Paced::new(stream))).await?;
+            let stream = Paced::new(BufReader::with_capacity(READ_AHEAD_BYTES, stream));
+            let mut stream = in_time(acceptor.accept(stream)).await?;
+            stream.get_mut().1.set_buffer_limit(Some(WRITE_BEHIND_BYTES));
             let peer = tls::shown_fingerprint(stream.get_ref().1.peer_certificates());
             return self.speak_http(stream, peer.map(PeerId::from_bytes)).await;
         }

@@ -9,15 +9,18 @@ use swarmdrop_core::api::{
     Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, ShareSize,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::distance;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{CopySet, Placement};
 use swarmdrop_core::push::{Action, Event, Push};
 use swarmdrop_core::terms::SignedTerms;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::upload::{Halt, Upload};
+use crate::buffers::Buffers;
 use crate::client::{ClientError, Http, PeerClient};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
@@ -55,6 +58,9 @@ struct Pusher<'a> {
     manifest: Option<Manifest>,
     stage: Stage,
     work: JoinSet<Outcome>,
+    buffers: Arc<Buffers>,
+    /// As many chunks are sealed at once as there are processors: more would only take time from each other.
+    places: Arc<Semaphore>,
     lost: Vec<(String, Option<ProblemKind>)>,
     skipped: u64,
     told: bool,
@@ -88,6 +94,8 @@ pub(super) async fn push(
         chunks_of: HashMap::new(),
         manifest: None,
         work: JoinSet::new(),
+        buffers: Buffers::for_chunks(geometry.chunk_size().window(), geometry.chunk_size()),
+        places: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         lost: Vec::new(),
         skipped: 0,
         told: false,
@@ -144,9 +152,14 @@ impl Pusher<'_> {
 
     fn seal(&mut self, index: ChunkIndex, to: Vec<PeerId>) {
         self.tell_what_is_skipped();
-        let upload = Arc::clone(self.upload);
-        self.work
-            .spawn(async move { Outcome::Sealed(index, to, blocking(move || upload.seal(index)).await) });
+        let (upload, buffers, places) =
+            (Arc::clone(self.upload), Arc::clone(&self.buffers), Arc::clone(&self.places));
+        self.work.spawn(async move {
+            let buffer = buffers.take().await;
+            // The semaphore is never closed.
+            let _place = places.acquire().await.ok();
+            Outcome::Sealed(index, to, blocking(move || upload.seal(index, buffer)).await)
+        });
     }
 
     fn put(&mut self, peer: PeerId, index: ChunkIndex, id: ChunkId, sealed: Bytes) {
@@ -156,6 +169,7 @@ impl Pusher<'_> {
         let grant = Arc::clone(&self.grant);
         self.work.spawn(async move {
             let bytes = sealed.len() as u64;
+            let _lane = client.lane().await;
             let mut result = with_retries(|| client.put_chunk(&grant, id, sealed.clone())).await;
             if result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict)) {
                 // The peer has restarted and forgotten the offer: make it again.
@@ -200,6 +214,7 @@ impl Pusher<'_> {
                 self.skipped += skipped;
                 self.stage.skip(skipped);
                 self.machine.handle(Event::Ready(peer, held));
+                self.widen();
             }
             Outcome::Sealed(index, to, sealed) => {
                 let (id, sealed) = sealed?;
@@ -235,6 +250,14 @@ impl Pusher<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Keeps as much in memory as the farthest peer needs.
+    fn widen(&mut self) {
+        let lanes =
+            self.chunks_of.keys().filter_map(|peer| self.peers.get(peer)).map(PeerClient::lanes).max();
+        let chunk_size = self.upload.geometry().chunk_size();
+        self.machine.set_window(distance::window(lanes.unwrap_or(1), chunk_size));
     }
 
     fn lose(&mut self, peer: PeerId, error: &ClientError) {

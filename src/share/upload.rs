@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 
 use super::ShareRequest;
 use super::collect::{Collected, fingerprint};
+use crate::buffers::Buffer;
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::durable;
@@ -171,18 +172,18 @@ impl Upload {
     }
 
     /// Reads and seals a chunk, and puts its id on stable storage before it may leave. Blocks.
-    pub(super) fn seal(&self, index: ChunkIndex) -> Result<(ChunkId, Bytes), Halt> {
-        let mut bytes = self.read(index)?;
+    pub(super) fn seal(&self, index: ChunkIndex, mut bytes: Buffer) -> Result<(ChunkId, Bytes), Halt> {
+        self.read(index, &mut bytes)?;
         self.keys.seal_chunk(&self.geometry, index, &mut bytes);
         let id = ChunkId::of(&bytes);
         match self.journal.id(index) {
             Some(before) if before != id => Err(self.changed_at(index)),
-            Some(_) => Ok((id, bytes.into())),
+            Some(_) => Ok((id, Bytes::from_owner(bytes))),
             None => {
                 let recorded = self.journal.record(index, id);
                 recorded.map_err(|error| journal_failure(&error))?;
                 crash::at(Point::ChunkNoted);
-                Ok((id, bytes.into()))
+                Ok((id, Bytes::from_owner(bytes)))
             }
         }
     }
@@ -225,10 +226,11 @@ impl Upload {
         }
     }
 
-    fn read(&self, index: ChunkIndex) -> Result<Vec<u8>, Halt> {
+    /// Fills the buffer with a chunk before it is sealed.
+    fn read(&self, index: ChunkIndex, bytes: &mut Buffer) -> Result<(), Halt> {
         let range = self.geometry.plain_range(index);
-        // Room for the tag, so that sealing does not move the bytes.
-        let mut bytes = Vec::with_capacity(self.geometry.sealed_len(index));
+        bytes.truncate(self.geometry.plain_len(index));
+        let mut filled = 0;
         let first = self.offsets.partition_point(|&offset| offset <= range.start).saturating_sub(1);
         for (file, &start) in self.header().files.iter().zip(&self.offsets).skip(first) {
             if start >= range.end {
@@ -237,20 +239,18 @@ impl Upload {
             let from = range.start.max(start) - start;
             let to = range.end.min(start + file.size).saturating_sub(start);
             if from < to {
-                self.read_file(file, from, to, &mut bytes)?;
+                let part = filled..filled + usize::try_from(to - from).expect("a chunk has at most 16 MiB");
+                filled = part.end;
+                self.read_file(file, from, &mut bytes[part])?;
             }
         }
-        Ok(bytes)
+        Ok(())
     }
 
-    fn read_file(&self, file: &SourceFile, from: u64, to: u64, bytes: &mut Vec<u8>) -> Result<(), Halt> {
-        let at = bytes.len();
-        bytes.resize(at + usize::try_from(to - from).expect("a chunk has at most 16 MiB"), 0);
+    fn read_file(&self, file: &SourceFile, from: u64, bytes: &mut [u8]) -> Result<(), Halt> {
         let read = match (&file.disk, &self.stdin) {
-            (Some(disk), _) => {
-                durable::open_read(disk).and_then(|file| file.read_exact_at(&mut bytes[at..], from))
-            }
-            (None, Some(stdin)) => stdin.read_exact_at(&mut bytes[at..], from),
+            (Some(disk), _) => durable::open_read(disk).and_then(|file| file.read_exact_at(bytes, from)),
+            (None, Some(stdin)) => stdin.read_exact_at(bytes, from),
             (None, None) => Err(io::ErrorKind::NotFound.into()),
         };
         read.map_err(|error| match error.kind() {

@@ -1,5 +1,7 @@
 //! How uploads and downloads of the simulation go on, one piece of work at a time.
 
+use std::time::Duration;
+
 use swarmdrop_core::api::{Blob, CommitRequest, Holding, OfferRequest, OpenRequest, PublishRequest};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::seal::access_token;
@@ -171,8 +173,9 @@ impl World {
     /// One piece of a receiver's work comes to its end.
     pub(super) fn step_download(&mut self, job: usize) {
         let Some(mut download) = self.downloads.remove(&job) else { return };
+        let now = Duration::from_millis(self.now_ms);
         loop {
-            match download.machine.next() {
+            match download.machine.next(now) {
                 None => break,
                 Some(fetch::Action::Ask(peer)) => download.work.push(Getting::Ask(peer)),
                 Some(fetch::Action::Get(peer, index)) => download.work.push(Getting::Get(peer, index)),
@@ -206,7 +209,7 @@ impl World {
             (_, Getting::Ask(_)) => fetch::Event::Lost(id),
             (_, Getting::Get(_, chunk)) => fetch::Event::Failed(id, chunk),
         };
-        download.machine.handle(event);
+        download.machine.handle(event, now);
         let delay = self.latency(Some(index));
         self.downloads.insert(job, download);
         self.after(delay, Event::Download(job));

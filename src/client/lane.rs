@@ -1,0 +1,319 @@
+//! A connection on which requests for chunks follow each other without waiting for the answers (pipelining, RFC
+//! 9112 §9.3.2): a server far away is never idle between two of them. An answer goes straight from the
+//! connection into the buffer that it is opened in, with no copy in between.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::limits::{
+    ANSWER_HEAD_BYTES_MAX, BODY_IDLE_TIMEOUT, JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{Mutex, OnceCell, watch};
+
+use super::connector::SecureStream;
+use super::http::{ClientError, refused};
+use crate::buffers::Buffer;
+
+/// The turn of a lane that can be used no more.
+const BROKEN: u64 = u64::MAX;
+/// Header fields that an answer may have.
+const FIELDS_MAX: usize = 32;
+
+/// What a peer served for a chunk id.
+#[derive(Debug)]
+pub enum ChunkAnswer {
+    /// Bytes of the right length, not yet verified.
+    Sealed(Buffer),
+    /// The peer does not have the chunk.
+    Missing,
+    /// Something of another length.
+    Wrong,
+}
+
+/// One connection, made when it is first used.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    connection: OnceCell<Connection>,
+    waiting: AtomicUsize,
+    /// Whose answer comes next.
+    turn: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    server: String,
+    writer: Mutex<Writer>,
+    reader: Mutex<Reader>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    half: WriteHalf<SecureStream>,
+    /// The number of the next request.
+    next: u64,
+}
+
+/// Reads answers; what was read beyond a head waits in `ahead`.
+#[derive(Debug)]
+struct Reader {
+    half: ReadHalf<SecureStream>,
+    ahead: Vec<u8>,
+}
+
+/// A request that is on a lane, or about to be.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    lane: &'a Lane,
+    /// What the lane's turn will be when the request is over. An end before its time leaves an answer in the
+    /// connection that nobody waits for.
+    turn_after: u64,
+}
+
+/// Why a lane gave no answer.
+#[derive(Debug)]
+pub(super) enum LaneError {
+    /// The connection ended before the answer began: another one may do, as the request changes nothing.
+    NotBegun,
+    /// The request failed.
+    Failed(ClientError),
+}
+
+impl From<ClientError> for LaneError {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Lane {
+    /// Requests that are on it.
+    pub(super) fn load(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether it can be used no more.
+    pub(super) fn is_broken(&self) -> bool {
+        *self.turn.borrow() == BROKEN
+    }
+
+    /// Begins a request.
+    pub(super) fn enter(&self) -> Request<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Request { lane: self, turn_after: BROKEN }
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.lane.waiting.fetch_sub(1, Ordering::Relaxed);
+        let turn_after = self.turn_after;
+        self.lane.turn.send_modify(|turn| *turn = turn_after.max(*turn));
+    }
+}
+
+impl Request<'_> {
+    /// Gets a chunk of `sealed_len` bytes over the connection that `connect` makes; more is never read. A buffer
+    /// is taken only when the answer is the next to come.
+    pub(super) async fn get(
+        mut self,
+        id: ChunkId,
+        sealed_len: usize,
+        connect: impl Future<Output = Result<(String, SecureStream), ClientError>> + Send,
+        buffer: impl Future<Output = Buffer> + Send,
+    ) -> Result<ChunkAnswer, LaneError> {
+        let connection = self.lane.connection.get_or_try_init(|| async {
+            let (server, stream) = connect.await?;
+            Ok::<_, ClientError>(Connection::over(server, stream))
+        });
+        let connection = connection.await?;
+        let number = connection.send(id).await?;
+        let mut turns = self.lane.turn.subscribe();
+        // The lane has the other end of the channel.
+        let turn = turns.wait_for(|&turn| turn >= number).await.map_or(BROKEN, |turn| *turn);
+        if turn == BROKEN {
+            return Err(LaneError::NotBegun);
+        }
+        let buffer = buffer.await;
+        let answer = connection.receive(sealed_len, buffer).await;
+        let (answer, keeps) = answer.map_err(|error| match error {
+            LaneError::NotBegun if number == 0 => connection.unreachable("it closed the connection").into(),
+            error => error,
+        })?;
+        if keeps {
+            self.turn_after = number + 1;
+        }
+        Ok(answer?)
+    }
+}
+
+impl Connection {
+    fn over(server: String, stream: SecureStream) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        let reader = Mutex::new(Reader { half: reader, ahead: Vec::new() });
+        Self { server, writer: Mutex::new(Writer { half: writer, next: 0 }), reader }
+    }
+
+    fn unreachable(&self, why: impl Into<String>) -> ClientError {
+        ClientError::Unreachable { server: self.server.clone(), why: why.into() }
+    }
+
+    /// Sends a request; its number.
+    async fn send(&self, id: ChunkId) -> Result<u64, LaneError> {
+        let request = format!("GET /v1/chunks/{id} HTTP/1.1\r\nhost: {}\r\n\r\n", self.server);
+        let mut writer = self.writer.lock().await;
+        let number = writer.next;
+        writer.next += 1;
+        let sending = async {
+            writer.half.write_all(request.as_bytes()).await?;
+            writer.half.flush().await
+        };
+        match in_time(REQUEST_TIMEOUT, sending).await {
+            Ok(()) => Ok(number),
+            Err(_) if number > 0 => Err(LaneError::NotBegun),
+            Err(error) => Err(self.unreachable(error.to_string()).into()),
+        }
+    }
+
+    /// Receives the next answer; what it is, and whether another one may follow.
+    async fn receive(
+        &self,
+        sealed_len: usize,
+        mut buffer: Buffer,
+    ) -> Result<(Result<ChunkAnswer, ClientError>, bool), LaneError> {
+        let mut reader = self.reader.lock().await;
+        let head = reader.head(&self.server).await?;
+        let broke_off = |error: io::Error| self.unreachable(error.to_string());
+        if head.status == StatusCode::OK {
+            if head.length != Some(sealed_len) {
+                return Ok((Ok(ChunkAnswer::Wrong), false));
+            }
+            buffer.resize(sealed_len, 0);
+            reader.body(&mut buffer).await.map_err(broke_off)?;
+            return Ok((Ok(ChunkAnswer::Sealed(buffer)), head.keeps));
+        }
+        let mut body = vec![0; head.length.unwrap_or(0).min(JSON_BODY_BYTES_MAX)];
+        reader.body(&mut body).await.map_err(broke_off)?;
+        let refused = refused(&self.server, head.status, &body);
+        let keeps = head.keeps && head.length == Some(body.len());
+        let is_missing = refused.problem() == Some(ProblemKind::ChunkNotFound);
+        Ok((if is_missing { Ok(ChunkAnswer::Missing) } else { Err(refused) }, keeps))
+    }
+}
+
+/// The head of an answer.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    /// Its own length.
+    bytes: usize,
+    status: StatusCode,
+    /// Bytes of the body, if the answer says so.
+    length: Option<usize>,
+    /// Whether another answer may follow on the connection.
+    keeps: bool,
+}
+
+impl Reader {
+    async fn head(&mut self, server: &str) -> Result<Head, LaneError> {
+        let protocol = |what: String| ClientError::Protocol { server: server.to_owned(), what };
+        loop {
+            if let Some(head) = parse_head(&self.ahead).map_err(|error| protocol(error.to_string()))? {
+                self.ahead.drain(..head.bytes);
+                return Ok(head);
+            }
+            if self.ahead.len() >= ANSWER_HEAD_BYTES_MAX {
+                return Err(protocol("a head that does not end".into()).into());
+            }
+            match in_time(REQUEST_TIMEOUT, self.half.read_buf(&mut self.ahead)).await {
+                Ok(0) | Err(_) if self.ahead.is_empty() => return Err(LaneError::NotBegun),
+                Ok(0) => return Err(protocol("half a head".into()).into()),
+                Ok(_) => {}
+                Err(error) => {
+                    let why = error.to_string();
+                    return Err(ClientError::Unreachable { server: server.to_owned(), why }.into());
+                }
+            }
+        }
+    }
+
+    /// Fills the buffer.
+    async fn body(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let here = self.ahead.len().min(buffer.len());
+        buffer[..here].copy_from_slice(&self.ahead[..here]);
+        self.ahead.drain(..here);
+        let mut filled = here;
+        while filled < buffer.len() {
+            match in_time(BODY_IDLE_TIMEOUT, self.half.read(&mut buffer[filled..])).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the head of an answer; `None` if it is not whole yet. One that is only preliminary is none of ours.
+fn parse_head(bytes: &[u8]) -> Result<Option<Head>, httparse::Error> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut response = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(bytes) = response.parse(bytes)? else { return Ok(None) };
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.filter(|status| !status.is_informational()).ok_or(httparse::Error::Status)?;
+    let (mut lengths, mut keeps) = (Vec::new(), response.version == Some(1));
+    for field in response.headers.iter() {
+        let value = str::from_utf8(field.value).unwrap_or_default().trim();
+        match field.name.to_ascii_lowercase().as_str() {
+            "content-length" => lengths.push(value.parse().ok()),
+            "transfer-encoding" => lengths.push(None),
+            "connection" if value.eq_ignore_ascii_case("close") => keeps = false,
+            _ => {}
+        }
+    }
+    // Two lengths are none: where one answer ends and the next begins must be beyond doubt.
+    let length = if let [length] = lengths[..] { length } else { None };
+    Ok(Some(Head { bytes, status, length, keeps: keeps && length.is_some() }))
+}
+
+async fn in_time<T>(limit: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(io::Error::other("no answer in time")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn head(text: &str) -> Option<Head> {
+        parse_head(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_head_says_how_long_the_body_is_and_whether_more_may_follow() {
+        let ok = |length, keeps| Some((StatusCode::OK, length, keeps));
+        for (fields, expected) in [
+            ("Content-Length: 7\r\n", ok(Some(7), true)),
+            ("content-length: 7\r\nConnection: Close\r\n", ok(Some(7), false)),
+            ("", ok(None, false)),
+            ("Content-Length: 7\r\nContent-Length: 8\r\n", ok(None, false)),
+            ("Content-Length: 7\r\nTransfer-Encoding: chunked\r\n", ok(None, false)),
+            ("Content-Length: -1\r\n", ok(None, false)),
+        ] {
+            let found = head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\nbody"));
+            assert_eq!(found.map(|head| (head.status, head.length, head.keeps)), expected, "{fields}");
+        }
+        assert_eq!(head("HTTP/1.1 200 OK\r\nContent-Len"), None);
+        assert!(parse_head(b"HTTP/1.1 100 Continue\r\n\r\n").is_err());
+        assert!(parse_head(b"SSH-2.0-OpenSSH\r\n").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = parse_head(&bytes);
+            let _ = parse_head(&[b"HTTP/1.1 200 OK\r\n", &bytes[..]].concat());
+        }
+    }
+}
