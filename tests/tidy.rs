@@ -14,6 +14,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// senders and receivers never see the server, the server never sees the client.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Layer 1: the ground.
+    ("buffers", &[]),
     ("cli", &[]),
     ("clock", &[]),
     ("config", &["failure"]),
@@ -28,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &["failure", "identity"]),
     ("words", &[]),
     // Layer 2: speaking, listening, remembering.
-    ("client", &["failure", "identity", "tls"]),
+    ("client", &["buffers", "failure", "identity", "tls"]),
     ("context", &["client", "failure", "progress"]),
     ("journal", &["clock", "durable", "failure"]),
     ("server", &["failure", "task", "tls"]),
@@ -38,26 +39,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "peer",
         &[
-            "client", "clock", "context", "crash", "durable", "failure", "identity", "server", "task", "tls",
-            "words",
+            "buffers", "client", "clock", "context", "crash", "durable", "failure", "identity", "server",
+            "task", "tls", "words",
         ],
     ),
     (
         "share",
         &[
-            "client", "clock", "context", "crash", "durable", "failure", "identity", "journal", "progress",
-            "task", "words",
+            "buffers", "client", "clock", "context", "crash", "durable", "failure", "identity", "journal",
+            "progress", "task", "words",
         ],
     ),
     (
         "get",
         &[
-            "client", "clock", "context", "crash", "durable", "failure", "folder", "journal", "progress",
-            "task", "words",
+            "buffers", "client", "clock", "context", "crash", "durable", "failure", "folder", "journal",
+            "progress", "task", "words",
         ],
     ),
     ("manage", &["client", "clock", "context", "failure", "get", "journal", "words"]),
-    ("verify", &["client", "context", "failure", "get", "progress", "task", "words"]),
+    ("verify", &["buffers", "client", "context", "failure", "get", "progress", "task", "words"]),
     // Layer 4: all together.
     ("local", &["failure", "peer", "task", "tracker"]),
     ("operate", &["client", "clock", "context", "failure", "tracker", "words"]),

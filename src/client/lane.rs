@@ -152,6 +152,7 @@ impl Request<'_> {
 
 impl Connection {
     fn over(server: String, stream: SecureStream) -> Self {
+        tracing::debug!(server, "opened a connection for chunks");
         let (reader, writer) = tokio::io::split(stream);
         let reader = Mutex::new(Reader { half: reader, ahead: Vec::new() });
         Self { server, writer: Mutex::new(Writer { half: writer, next: 0 }), reader }

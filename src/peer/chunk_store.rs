@@ -12,13 +12,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use swarmdrop_core::id::ChunkId;
 use tempfile::NamedTempFile;
@@ -326,10 +325,10 @@ impl ChunkStore {
         Ok(Arriving { file, hasher: Box::default(), bytes: 0 })
     }
 
-    /// Takes the next pieces of a chunk, or the first.
-    pub(super) fn go_on(&self, arriving: Option<Arriving>, pieces: &[Bytes]) -> io::Result<Arriving> {
+    /// Takes the next bytes of a chunk, or the first.
+    pub(super) fn go_on(&self, arriving: Option<Arriving>, bytes: &[u8]) -> io::Result<Arriving> {
         let mut arriving = arriving.map_or_else(|| self.begin(), Ok)?;
-        arriving.write(pieces)?;
+        arriving.write(bytes)?;
         Ok(arriving)
     }
 
@@ -404,23 +403,11 @@ impl ChunkStore {
 }
 
 impl Arriving {
-    /// Takes the next bytes, as they lie in memory: chunks are not put together before they are written.
-    pub(super) fn write(&mut self, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
-        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece.as_ref())).collect();
-        for slice in &slices {
-            self.hasher.update(slice);
-            self.bytes += slice.len() as u64;
-        }
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            match self.file.write_vectored(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    /// Takes the next bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes)
     }
 }
 
@@ -475,7 +462,7 @@ mod tests {
 
     fn put(store: &ChunkStore, id: ChunkId, bytes: &[u8]) -> Result<(), PutError> {
         let mut arriving = store.begin()?;
-        arriving.write(&[bytes])?;
+        arriving.write(bytes)?;
         store.finish(id, arriving)
     }
 

@@ -127,17 +127,22 @@ async fn receive(
     body: Body,
 ) -> Result<bool, Refusal> {
     let mut arriving = None;
-    let (mut piece, mut piece_bytes) = (Vec::new(), 0);
+    let mut piece = peer.pieces.take_now();
+    piece.clear();
     let mut frames = Frames::of(body);
-    while let Some(frame) = frames.next().await? {
-        piece_bytes += frame.len();
-        piece.push(frame);
-        if piece_bytes >= PIECE_BYTES {
+    while let Some(mut frame) = frames.next().await? {
+        while piece.len() + frame.len() >= PIECE_BYTES {
+            let part = frame.split_to(PIECE_BYTES - piece.len());
+            piece.extend_from_slice(&part);
             let store = Arc::clone(peer);
-            let begun = blocking(move || store.storage.chunks.go_on(arriving, &piece)).await;
-            arriving = Some(begun.map_err(|error| disk_refusal(&error))?);
-            (piece, piece_bytes) = (Vec::new(), 0);
+            let written = blocking(move || {
+                let begun = store.storage.chunks.go_on(arriving, &piece)?;
+                piece.clear();
+                Ok((Some(begun), piece))
+            });
+            (arriving, piece) = written.await.map_err(|error| disk_refusal(&error))?;
         }
+        piece.extend_from_slice(&frame);
     }
     let store = Arc::clone(peer);
     blocking(move || {

@@ -208,7 +208,7 @@ impl Storage {
     pub(super) fn put_whole(&self, share: ShareId, id: ChunkId, sealed: &[u8]) -> Result<bool, Refusal> {
         let disk = |error: io::Error| disk_refusal(&error);
         let mut arriving = self.chunks.begin().map_err(disk)?;
-        arriving.write(&[sealed]).map_err(disk)?;
+        arriving.write(sealed).map_err(disk)?;
         self.put(share, id, sealed.len() as u64, arriving)
     }
 
@@ -440,7 +440,7 @@ mod tests {
 
     fn put(storage: &Storage, bytes: &[u8]) -> ChunkId {
         let mut arriving = storage.chunks.begin().unwrap();
-        arriving.write(&[bytes]).unwrap();
+        arriving.write(bytes).unwrap();
         storage.chunks.finish(ChunkId::of(bytes), arriving).unwrap();
         ChunkId::of(bytes)
     }
