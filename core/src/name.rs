@@ -136,7 +136,8 @@ impl<'de> Deserialize<'de> for SafePath {
 
 /// The text in Unicode normalisation form C, which names must be in.
 pub fn normalise(name: &str) -> String {
-    name.nfc().collect()
+    // What is ASCII is in every normal form.
+    if name.is_ascii() { name.to_owned() } else { name.nfc().collect() }
 }
 
 /// The text with everything that could act on a terminal escaped.
@@ -154,8 +155,13 @@ pub fn check_together<'a>(
 ) -> Result<(), NameError> {
     let mut seen: HashMap<String, (&str, Role)> = HashMap::new();
     let tagged = files.map(|path| (path, Role::File)).chain(dirs.map(|path| (path, Role::EmptyDir)));
+    let mut above = "";
     for (path, role) in tagged {
-        let ends = path.0.match_indices('/').map(|(end, _)| (end, Role::Dir));
+        // Most paths stand in the same folder as the one before: it was looked at then.
+        let folder = path.0.rfind('/').map_or("", |end| &path.0[..end]);
+        let known = if folder == above { folder.len() } else { 0 };
+        above = folder;
+        let ends = path.0.match_indices('/').map(|(end, _)| (end, Role::Dir)).filter(|(end, _)| *end > known);
         for (end, role) in ends.chain([(path.0.len(), role)]) {
             let prefix = &path.0[..end];
             let refuse = |rule| Err(NameError { name: prefix.to_owned(), rule });
@@ -181,6 +187,9 @@ enum Role {
 }
 
 fn case_folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     normalise(&UniCase::unicode(text).to_folded_case())
 }
 
@@ -200,7 +209,7 @@ fn broken_rule(name: &str) -> Option<NameRule> {
     if name.contains('\\') {
         return Some(NameRule::Backslash);
     }
-    if !unicode_normalization::is_nfc(name) {
+    if !name.is_ascii() && !unicode_normalization::is_nfc(name) {
         return Some(NameRule::NotNormalised);
     }
     name.split('/').find_map(broken_component_rule)

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use swarmdrop_core::limits::FILES_MAX;
 use swarmdrop_core::name::{SafePath, normalise, printable};
 
@@ -35,7 +36,7 @@ pub(super) fn collect(
     let top = match paths {
         [path] => {
             let top = walk.top_name(name, &own_name(path)?)?;
-            walk.visit(path, &top)?;
+            walk.visit(&absolute(path)?, &top)?;
             top
         }
         _ => {
@@ -44,7 +45,7 @@ pub(super) fn collect(
             let top = walk.top_name(name, &several)?;
             for path in paths {
                 let below = format!("{top}/{}", normalise(&own_name(path)?));
-                walk.visit(path, &safe(&below)?)?;
+                walk.visit(&absolute(path)?, &safe(&below)?)?;
             }
             top
         }
@@ -116,10 +117,11 @@ impl Walk<'_> {
             return Err(Failure::new(Kind::Usage, format!("a share has at most {FILES_MAX} files"))
                 .next("Share parts of the folder, or pack it into an archive first."));
         }
-        File::open(disk).map_err(|error| Failure::io("read", disk, &error))?;
+        rustix::fs::access(disk, Access::READ_OK)
+            .map_err(|error| Failure::io("read", disk, &error.into()))?;
         let (size, modified_ns, inode) = fingerprint(&metadata);
         self.files.push(SourceFile {
-            disk: Some(std::path::absolute(disk).map_err(|error| Failure::io("find", disk, &error))?),
+            disk: Some(disk.to_owned()),
             path: path.clone(),
             size,
             modified_ns,
@@ -152,6 +154,10 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::io("find", path, &error))
 }
 
 /// The last component of a path, also for paths like `.` and `a/..`.
