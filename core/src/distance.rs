@@ -6,9 +6,9 @@ use crate::geometry::ChunkSize;
 
 /// Round trips from which on more connections are worth their cost, and how many.
 const LANES: [(Duration, usize); 3] =
-    [(Duration::from_millis(20), 8), (Duration::from_millis(3), 4), (Duration::ZERO, 2)];
+    [(Duration::from_millis(20), 12), (Duration::from_millis(3), 4), (Duration::ZERO, 2)];
 /// Bytes that wait on one connection to be served, so that it is never idle between two chunks: at a tenth of a
-/// second of distance, eight connections can carry a gigabit a second with half of it.
+/// second of distance, twelve connections can carry a gigabit a second with half of it.
 const WAITING_BYTES: u64 = 2 << 20;
 
 /// Connections over which to speak to a server. Close by, two are enough for one to work while the other waits.
@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn the_farther_the_more() {
         let lanes_at = |ms| lanes(Some(Duration::from_millis(ms)));
-        assert_eq!([lanes(None), lanes_at(0), lanes_at(5), lanes_at(100)], [2, 2, 4, 8]);
+        assert_eq!([lanes(None), lanes_at(0), lanes_at(5), lanes_at(100)], [2, 2, 4, 12]);
         let requests_of = |log2| requests(2, ChunkSize::from_log2(log2).unwrap());
         assert_eq!([requests_of(16), requests_of(20), requests_of(24)], [32, 4, 4]);
     }

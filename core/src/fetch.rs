@@ -1,7 +1,8 @@
 //! The receiver's state machine: what to ask of whom next.
 //!
 //! Events go in by [`Fetch::handle`], actions come out of [`Fetch::next`], both with the time that has passed
-//! since the download began. Chunks are asked for in order, the source with the fewest requests under way first.
+//! since the download began. Chunks are asked for in order, the source with the fewest failures and
+//! requests under way first.
 //! A source that has nothing left to do asks for what another one is late with, so that one slow source never
 //! holds up the end. A source that serves a wrong chunk is used last; one that keeps failing is dropped after a
 //! few attempts.
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crate::chunk_set::ChunkSet;
 use crate::geometry::ChunkIndex;
 use crate::id::PeerId;
-use crate::limits::{FAILURES_MAX, HEDGE_AFTER_MIN};
+use crate::limits::{FAILURES_MAX, HEDGE_AFTER_MIN, HEDGE_AFTER_UNKNOWN};
 
 /// What the shell is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,18 +248,23 @@ impl Fetch {
             .map(|(.., index, peer)| (peer, index))
     }
 
-    /// For each good source that has nothing else to do: the chunk that another one was asked for first, and
-    /// when that one counts as late.
+    /// For each good source that has nothing to do but for others: the chunk that another one was asked for first,
+    /// and when that one counts as late. In order, only what everybody waits for is worth asking for twice.
     fn late_chunks(&self) -> impl Iterator<Item = Late> + '_ {
         let limit = self.limit();
         let has_other_work = move |source: &Source| {
             let first = source.holds.as_ref().and_then(|holds| self.wanted.first_common(holds, self.base));
             first.is_some_and(|index| index.get() < limit)
         };
-        let idle = self.sources.iter().filter(move |(_, s)| s.is_good() && s.is_free() && !has_other_work(s));
+        let is_busy = |peer| self.in_flight.values().any(|requests| requests[0].source == peer);
+        let idle = self
+            .sources
+            .iter()
+            .filter(move |(peer, s)| s.is_good() && s.is_free() && !has_other_work(s) && !is_busy(**peer));
         idle.filter_map(|(&peer, source)| {
             let holds = |index: ChunkIndex| source.holds.as_ref().is_some_and(|holds| holds.contains(index));
-            let can_serve = |index| holds(index) && !self.done.contains(index);
+            let is_useful = |index: ChunkIndex| self.bounds.ahead.is_none() || index.get() == self.base;
+            let can_serve = |index| holds(index) && !self.done.contains(index) && is_useful(index);
             let elsewhere = self.in_flight.iter().filter_map(|(&index, requests)| match requests[..] {
                 [only] if only.source != peer && can_serve(index) => Some((only.since, index)),
                 _ => None,
@@ -345,7 +351,7 @@ impl Source {
 
     /// Another source is late when this one could have served the chunk twice meanwhile.
     fn patience(&self) -> Duration {
-        self.latency.map_or(HEDGE_AFTER_MIN * 10, |latency| (latency * 2).max(HEDGE_AFTER_MIN))
+        self.latency.map_or(HEDGE_AFTER_UNKNOWN, |latency| (latency * 2).max(HEDGE_AFTER_MIN))
     }
 }
 

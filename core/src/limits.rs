@@ -159,10 +159,12 @@ pub const ORPHAN_AGE: Duration = Duration::from_secs(GRANT_LIFE_MAX.as_secs() + 
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a small request and its answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time in which a chunk that is sent must move on, and for its end: half a megabyte may wait in buffers on its way.
+pub const PUT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time for a peer to sync and verify a whole share.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes that are read from a connection at once.
-pub const READ_AHEAD_BYTES: usize = 128 << 10;
+pub const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Bytes that are encrypted before they are written to a connection at once.
 pub const WRITE_BEHIND_BYTES: usize = 128 << 10;
 /// Bytes of the head of an answer.
@@ -176,15 +178,17 @@ pub const PROBLEM_CHARS_MAX: usize = 300;
 /// Attempts in a row that a peer may fail before it is given up.
 pub const FAILURES_MAX: u32 = 3;
 /// Bytes of chunks that a sender or receiver holds in memory at once.
-pub const WINDOW_BYTES: u64 = 16 << 20;
+pub const WINDOW_BYTES: u64 = 24 << 20;
 /// Chunks that a sender or receiver holds in memory at once, however small they are.
 pub const WINDOW_CHUNKS_MAX: usize = 32;
-/// Chunks that a receiver asks for at once; what has not arrived takes no memory.
+/// Chunks that a receiver asks for at once; those whose answer has not begun take no memory.
 pub const REQUESTS_MAX: usize = 256;
 /// Replicas that a check of a share reads of one peer at once.
 pub const VERIFIED_AT_ONCE: usize = 8;
 /// Time after which a source counts as late at the earliest, however fast the others are.
 pub const HEDGE_AFTER_MIN: Duration = Duration::from_millis(50);
+/// The same as long as it is not known how fast the others are.
+pub const HEDGE_AFTER_UNKNOWN: Duration = Duration::from_secs(4);
 
 const _: () = assert!(CHUNK_LOG2_MIN <= CHUNK_LOG2_DEFAULT && CHUNK_LOG2_DEFAULT <= CHUNK_LOG2_MAX);
 const _: () =

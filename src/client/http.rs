@@ -33,7 +33,7 @@ const POOL_IDLE: Duration = Duration::from_secs(8);
 const SEND_BYTES: usize = 128 << 10;
 
 /// Why a call did not do what it should; each variant is something else to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
     /// Nobody answers there, or not in time: another address, peer or moment may.
     #[error("{server} cannot be reached: {why}")]
@@ -99,7 +99,7 @@ impl Http {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            .http1_max_buf_size(512 << 10)
+            .http1_max_buf_size(SEND_BYTES)
             .build(connector.clone());
         Ok(Self { client, connector })
     }

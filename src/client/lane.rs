@@ -4,13 +4,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::ChunkId;
 use swarmdrop_core::limits::{
-    ANSWER_HEAD_BYTES_MAX, BODY_IDLE_TIMEOUT, JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT,
+    ANSWER_HEAD_BYTES_MAX, BODY_IDLE_TIMEOUT, JSON_BODY_BYTES_MAX, PACE_BYTES_PER_SECOND, PACE_WINDOW,
+    REQUEST_TIMEOUT,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, OnceCell, watch};
@@ -38,7 +39,7 @@ pub enum ChunkAnswer {
 /// One connection, made when it is first used.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    connection: OnceCell<Connection>,
+    connection: OnceCell<Result<Connection, ClientError>>,
     waiting: AtomicUsize,
     /// Whose answer comes next.
     turn: watch::Sender<u64>,
@@ -125,11 +126,11 @@ impl Request<'_> {
         connect: impl Future<Output = Result<(String, SecureStream), ClientError>> + Send,
         buffer: impl Future<Output = Buffer> + Send,
     ) -> Result<ChunkAnswer, LaneError> {
-        let connection = self.lane.connection.get_or_try_init(|| async {
+        let connection = self.lane.connection.get_or_init(|| async {
             let (server, stream) = connect.await?;
-            Ok::<_, ClientError>(Connection::over(server, stream))
+            Ok(Connection::over(server, stream))
         });
-        let connection = connection.await?;
+        let connection = connection.await.as_ref().map_err(Clone::clone)?;
         let number = connection.send(id).await?;
         let mut turns = self.lane.turn.subscribe();
         // The lane has the other end of the channel.
@@ -137,10 +138,16 @@ impl Request<'_> {
         if turn == BROKEN {
             return Err(LaneError::NotBegun);
         }
+        let asked = Instant::now();
         let buffer = buffer.await;
+        // A server gives up who takes nothing for long: then it is not the server's fault.
+        let was_kept_waiting = asked.elapsed() > PACE_WINDOW / 2;
         let answer = connection.receive(sealed_len, buffer).await;
         let (answer, keeps) = answer.map_err(|error| match error {
-            LaneError::NotBegun if number == 0 => connection.unreachable("it closed the connection").into(),
+            LaneError::Failed(ClientError::Unreachable { .. }) if was_kept_waiting => LaneError::NotBegun,
+            LaneError::NotBegun if number == 0 && !was_kept_waiting => {
+                connection.unreachable("it closed the connection").into()
+            }
             error => error,
         })?;
         if keeps {
@@ -174,7 +181,7 @@ impl Connection {
         };
         match in_time(REQUEST_TIMEOUT, sending).await {
             Ok(()) => Ok(number),
-            Err(_) if number > 0 => Err(LaneError::NotBegun),
+            Err(error) if number > 0 && error.kind() != io::ErrorKind::TimedOut => Err(LaneError::NotBegun),
             Err(error) => Err(self.unreachable(error.to_string()).into()),
         }
     }
@@ -195,6 +202,9 @@ impl Connection {
             buffer.resize(sealed_len, 0);
             reader.body(&mut buffer).await.map_err(broke_off)?;
             return Ok((Ok(ChunkAnswer::Sealed(buffer)), head.keeps));
+        }
+        if head.status.is_success() || head.status.is_redirection() {
+            return Ok((Ok(ChunkAnswer::Wrong), false));
         }
         let mut body = vec![0; head.length.unwrap_or(0).min(JSON_BODY_BYTES_MAX)];
         reader.body(&mut body).await.map_err(broke_off)?;
@@ -229,7 +239,10 @@ impl Reader {
                 return Err(protocol("a head that does not end".into()).into());
             }
             match in_time(REQUEST_TIMEOUT, self.half.read_buf(&mut self.ahead)).await {
-                Ok(0) | Err(_) if self.ahead.is_empty() => return Err(LaneError::NotBegun),
+                Ok(0) if self.ahead.is_empty() => return Err(LaneError::NotBegun),
+                Err(error) if self.ahead.is_empty() && error.kind() != io::ErrorKind::TimedOut => {
+                    return Err(LaneError::NotBegun);
+                }
                 Ok(0) => return Err(protocol("half a head".into()).into()),
                 Ok(_) => {}
                 Err(error) => {
@@ -246,10 +259,18 @@ impl Reader {
         buffer[..here].copy_from_slice(&self.ahead[..here]);
         self.ahead.drain(..here);
         let mut filled = here;
+        let (mut since, mut before) = (Instant::now(), filled);
         while filled < buffer.len() {
             match in_time(BODY_IDLE_TIMEOUT, self.half.read(&mut buffer[filled..])).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => filled += read,
+            }
+            if since.elapsed() >= PACE_WINDOW {
+                let enough = PACE_WINDOW.as_secs() * PACE_BYTES_PER_SECOND;
+                if ((filled - before) as u64) < enough {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the chunk came too slowly"));
+                }
+                (since, before) = (Instant::now(), filled);
             }
         }
         Ok(())
@@ -279,7 +300,8 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, httparse::Error> {
 }
 
 async fn in_time<T>(limit: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(io::Error::other("no answer in time")))
+    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+    tokio::time::timeout(limit, step).await.unwrap_or_else(late)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use swarmdrop_core::api::{
 };
 use swarmdrop_core::distance;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
+use swarmdrop_core::limits::{COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PUT_TIMEOUT};
 use swarmdrop_core::name::printable;
 
 use super::connector::Server;
@@ -31,6 +31,7 @@ pub struct PeerClient {
     /// Which of the addresses worked last.
     address: Arc<AtomicUsize>,
     lanes: Arc<Mutex<Vec<Arc<Lane>>>>,
+    lanes_max: usize,
     /// Leave to send a chunk, as often as there are lanes; `opened` tells how many there are by now.
     sending: Arc<Semaphore>,
     opened: Arc<AtomicUsize>,
@@ -55,9 +56,16 @@ impl PeerClient {
             peer: Arc::new(known),
             address: Arc::default(),
             lanes: Arc::default(),
+            lanes_max: usize::MAX,
             sending: Arc::new(Semaphore::new(0)),
             opened: Arc::default(),
         }
+    }
+
+    /// The same peer, spoken to over no more connections than this: each may need a buffer to itself.
+    #[must_use]
+    pub fn with_lanes_max(self, lanes_max: usize) -> Self {
+        Self { lanes_max: lanes_max.max(1), ..self }
     }
 
     /// The peer's id.
@@ -96,7 +104,7 @@ impl PeerClient {
         let path = format!("/v1/chunks/{id}");
         let call = |server| {
             let call = Call::new(Method::PUT, server, path.clone()).bearer(grant);
-            Call { body: sealed.clone(), ..call }
+            Call { body: sealed.clone(), timeout: PUT_TIMEOUT, ..call }
         };
         self.first_reachable(|server| self.http.send(call(server))).await.map(drop)
     }
@@ -127,12 +135,14 @@ impl PeerClient {
     /// How many connections chunks come over.
     pub fn lanes(&self) -> usize {
         let server = self.peer.servers.get(self.address.load(Ordering::Relaxed));
-        distance::lanes(server.and_then(|server| self.http.round_trip(server)))
+        let lanes = distance::lanes(server.and_then(|server| self.http.round_trip(server)));
+        lanes.min(self.lanes_max)
     }
 
     /// Waits until less than [`PeerClient::lanes`] chunks are on their way to the peer.
     pub async fn lane(&self) -> OwnedSemaphorePermit {
-        let missing = self.lanes().saturating_sub(self.opened.fetch_max(self.lanes(), Ordering::Relaxed));
+        let lanes = self.lanes();
+        let missing = lanes.saturating_sub(self.opened.fetch_max(lanes, Ordering::Relaxed));
         self.sending.add_permits(missing);
         Arc::clone(&self.sending).acquire_owned().await.expect("the semaphore is never closed")
     }

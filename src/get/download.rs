@@ -100,12 +100,15 @@ pub(super) async fn fetch(
     stage.skip(bytes_done);
     stage.note(format!("from {}", words::count(sources.len() as u64, "peer")));
     let mut machine = Fetch::new(done, bounds(&download));
+    // At most as many connections as there are buffers: none waits for another's.
+    let lanes_max = geometry.chunk_size().window() / sources.len().max(1);
     let mut peers = HashMap::new();
     for source in sources {
         // What the tracker knows may be partial: such a source is asked itself.
         let holds = Some(source.chunks).filter(ChunkSet::is_full);
         machine.add_source(source.peer.id, holds);
-        peers.insert(source.peer.id, PeerClient::new(http.clone(), source.peer));
+        let client = PeerClient::new(http.clone(), source.peer).with_lanes_max(lanes_max);
+        peers.insert(client.id(), client);
     }
     let (started, work) = (Instant::now(), JoinSet::new());
     let complaints = Vec::new();
@@ -288,7 +291,8 @@ impl Download {
         let size = manifest.geometry().chunk_size();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let work = Workshop {
-            buffers: Buffers::for_chunks(size.window(), size),
+            // Two at least: one source that does not go on leaves a way for another.
+            buffers: Buffers::for_chunks(size.window().max(2), size),
             places: Semaphore::new(processors),
             taken: Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count())),
         };
@@ -347,7 +351,7 @@ impl Download {
     }
 }
 
-/// Nothing that has not arrived takes memory. Where chunks must be used in order, the first missing one always
+/// An answer takes memory when it begins. Where chunks must be used in order, the first missing one always
 /// has a buffer among those that have arrived, so that it cannot be crowded out.
 fn bounds(download: &Download) -> Bounds {
     let chunk_size = download.manifest.geometry().chunk_size();

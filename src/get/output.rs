@@ -127,7 +127,7 @@ impl Output {
 
     /// Gives the temporary its modes, times and, last, its name. Everything is on stable storage
     /// before the name changes.
-    pub(super) fn finish(self, replace: bool) -> Result<(), Failure> {
+    pub(super) fn finish(&self, replace: bool) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let umask = umask();
         match &self.content {
@@ -174,18 +174,29 @@ impl Output {
     fn finish_tree(&self, tree: &Tree, umask: u32) -> io::Result<()> {
         let root = &tree.root;
         let mut folders: BTreeSet<&Path> = BTreeSet::new();
+        let mut last = Path::new("");
         let top = &self.metadata.original_filename;
         for (entry, finished) in self.metadata.files.iter().zip(&tree.finished) {
             let path = self.path(entry);
             // Where one call syncs them all, what is whole need not be opened again.
             if !finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
-                let file = root.open_or_create_file(path, mode(entry))?;
+                let file = match entry.size {
+                    0 => root.open_or_create_file(path, mode(entry))?,
+                    _ => root.open_file(path)?,
+                };
+                if file.metadata()?.len() != entry.size {
+                    return Err(io::Error::other("a file of the temporary was changed by somebody else"));
+                }
                 finish_file(&file, entry, umask)?;
                 if !cfg!(target_os = "linux") {
                     file.sync_all()?;
                 }
             }
-            folders.extend(path.ancestors().skip(1));
+            let folder = path.parent().unwrap_or(path);
+            if folder != last {
+                folders.extend(folder.ancestors());
+                last = folder;
+            }
         }
         let dirs = self.metadata.dirs.iter().map(|dir| Path::new(dir.below(top).unwrap_or_default()));
         folders.extend(dirs.flat_map(Path::ancestors));

@@ -110,7 +110,7 @@ impl DownloadJournal {
     }
 
     /// Forgets the download: it is complete.
-    pub fn forget(self) -> io::Result<()> {
+    pub fn forget(&self) -> io::Result<()> {
         fs::remove_dir_all(&self.folder)
     }
 }

@@ -177,11 +177,12 @@ async fn get_chunk(
     peer.metrics.bytes_served.inc_by(length);
     let file = Arc::new(file);
     let pieces = stream::try_unfold(wanted, move |left| {
-        let (file, mut piece) = (Arc::clone(&file), peer.pieces.take_now());
+        let (file, pieces) = (Arc::clone(&file), Arc::clone(&peer.pieces));
         async move {
             if left.is_empty() {
                 return Ok::<_, io::Error>(None);
             }
+            let mut piece = pieces.take_now();
             let (piece, left) = blocking(move || {
                 read_piece(&file, left.start, left.end - left.start, &mut piece)?;
                 let rest = left.start + piece.len() as u64..left.end;

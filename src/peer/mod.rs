@@ -125,7 +125,7 @@ struct Peer {
     scrub_rate: Throttle,
     clock: Agreement,
     uploads: Semaphore,
-    /// What chunks are served through, piece by piece.
+    /// What chunks come and go through, piece by piece.
     pieces: Arc<Buffers>,
     metrics: metrics::Metrics,
 }

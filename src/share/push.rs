@@ -214,7 +214,7 @@ impl Pusher<'_> {
                 self.skipped += skipped;
                 self.stage.skip(skipped);
                 self.machine.handle(Event::Ready(peer, held));
-                self.widen();
+                self.fit_window();
             }
             Outcome::Sealed(index, to, sealed) => {
                 let (id, sealed) = sealed?;
@@ -252,8 +252,8 @@ impl Pusher<'_> {
         Ok(())
     }
 
-    /// Keeps as much in memory as the farthest peer needs.
-    fn widen(&mut self) {
+    /// Keeps no more in memory than the farthest peer needs.
+    fn fit_window(&mut self) {
         let lanes =
             self.chunks_of.keys().filter_map(|peer| self.peers.get(peer)).map(PeerClient::lanes).max();
         let chunk_size = self.upload.geometry().chunk_size();

@@ -244,6 +244,7 @@ impl Upload {
                 self.read_file(file, from, &mut bytes[part])?;
             }
         }
+        assert_eq!(filled, bytes.len(), "a chunk is read whole before it is sealed");
         Ok(())
     }
 
