@@ -1,0 +1,181 @@
+"""The command line: which tools and cases, in which order, and where the results go."""
+
+import argparse
+import datetime
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from . import report
+from .install import Tools, Unavailable
+from .isolate import LOOPBACK_NETWORK, isolate
+from .measure import WRONG_BYTES, Measurement
+from .process import Failed, Stage
+from .rivals import Rival, all_rivals
+from .work import CASE_LIMIT_S, CASES, Plan, Worker
+
+RESULTS = Path("target/compare/results.json")
+PLOT = Path("docs/compare.svg")
+PAGE = Path("docs/performance.md")
+
+
+def main() -> int:
+    options = parse_options()
+    tools = Tools(Path("target/rivals").resolve(), options.install)
+    chosen = [rival for rival in all_rivals(tools) if not options.only or rival.name in options.only]
+    results = {
+        "machine": report.machine(),
+        "options": {"rounds": options.rounds, "mib": options.mib, "cases": options.cases},
+    }
+    results["tools"] = {rival.name: prepare(rival) for rival in chosen}
+    try:
+        tools.pip("matplotlib")
+    except Unavailable as reason:
+        say(f"no plot: {reason}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    results["network"] = isolate() or LOOPBACK_NETWORK
+    results["measurements"] = []
+    with tempfile.TemporaryDirectory(prefix="compare.", dir=options.folder) as folder:
+        for rival in chosen:
+            compare(rival, results, options, Path(folder))
+    finish(results, tools, options.docs)
+    return 1 if is_alarming(results["tools"]) else 0
+
+
+def is_alarming(tools: dict) -> bool:
+    """Other tools may be too slow; but swarmdrop may not fail, and nobody may hand over wrong bytes."""
+    reasons = [reason for tool in tools.values() for reason in tool.get("failed", {}).values()]
+    ours = tools.get("swarmdrop", {})
+    return bool(
+        ours.get("failed") or ours.get("unavailable") or any(reason.startswith(WRONG_BYTES) for reason in reasons)
+    )
+
+
+def parse_options() -> argparse.Namespace:
+    names = [rival.name for rival in all_rivals(Tools(Path(), False))]
+    parser = argparse.ArgumentParser(
+        "benches/compare.sh",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Does the same work with swarmdrop and with other tools on this machine, and compares.",
+        epilog="\n".join(
+            ["tools: " + ", ".join(names), "cases:", *(f"  {case:8}{text}" for case, text in CASES.items())]
+            + ["SWARMDROP_BIN names the binary to measure; without it, one is built."]
+        ),
+    )
+    parser.add_argument("--only", type=words(names), metavar="TOOL,…", help="only these tools")
+    parser.add_argument(
+        "--cases", type=words(list(CASES)), default=list(CASES), metavar="CASE,…", help="only these cases"
+    )
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often each is done (default: 5)")
+    parser.add_argument("--mib", type=int, default=1024, metavar="N", help="size of the big file (default: 1024)")
+    parser.add_argument(
+        "--folder",
+        default="/dev/shm",
+        metavar="PATH",
+        help="where everything happens: a RAM disk, else the disk is measured; takes 8 times the big file (default: /dev/shm)",
+    )
+    parser.add_argument(
+        "--limit", type=float, default=300, metavar="S", help="after how long a tool has failed (default: 300)"
+    )
+    parser.add_argument("--no-install", dest="install", action="store_false", help="use only what is installed already")
+    parser.add_argument(
+        "--no-docs", dest="docs", action="store_false", help=f"print the table, leave {PAGE} and {PLOT} alone"
+    )
+    return parser.parse_args()
+
+
+def words(known: list[str]):
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := [word for word in chosen if word not in known]:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+        return chosen
+
+    return parse
+
+
+def prepare(rival: Rival) -> dict:
+    """Installs a tool; what the report says about it, whether it is there or not."""
+    about = {key: getattr(rival, key) for key in ("title", "sources", "transport", "at_rest", "remark", "part")}
+    try:
+        rival.install()
+        return about | {"version": rival.version()}
+    except Unavailable as reason:
+        say(f"{rival.name}: not available: {reason}")
+        return about | {"unavailable": str(reason)}
+
+
+def compare(rival: Rival, results: dict, options: argparse.Namespace, folder: Path) -> None:
+    """Works through all cases with one tool. Whatever goes wrong with it is noted, and does not stop the others."""
+    about = results["tools"][rival.name]
+    if "unavailable" in about:
+        return
+
+    def record(measurement: Measurement) -> None:
+        results["measurements"].append(measurement.as_json())
+        if measurement.case == "tiny":
+            return  # too many to tell
+        say(
+            f"{rival.name}: {measurement.case} {measurement.action} {measurement.seconds:.3f} s, "
+            f"cp {measurement.cp_seconds:.3f} s, CPU {measurement.cpu_seconds:.2f} s"
+        )
+
+    sources = folder / "sources"
+    sources.mkdir(exist_ok=True)
+    about |= {"commands": [], "failed": {}}
+    for cases in case_groups(options.cases):
+        # Each begins with fresh nodes, so that one that fails leaves the others their chance.
+        limit_s = min(options.limit, CASE_LIMIT_S.get(cases[0], options.limit))
+        stage = Stage(folder / rival.name, limit_s, results["network"])
+        try:
+            rival.start(stage)
+            Worker(rival, stage, Plan(cases, options.rounds, options.mib, sources, record)).work()
+        except Exception as error:  # Whatever it is: it is told, and the others go on.
+            reason = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
+            about["failed"] |= {case: reason for case in cases}
+            say(f"{rival.name}: FAILED: {reason}")
+            if not isinstance(error, Failed):
+                traceback.print_exc()
+        finally:
+            stage.close()
+            if "get" in cases or "share" in cases or "folder" in cases:
+                about["commands"] += stage.commands
+            shutil.rmtree(stage.folder)
+
+
+def case_groups(cases: list[str]) -> list[list[str]]:
+    """`share` and `get` of the big file happen in the same rounds."""
+    big = [case for case in cases if case in ("share", "get")]
+    return ([big] if big else []) + [[case] for case in cases if case not in big]
+
+
+def finish(results: dict, tools: Tools, docs: bool) -> None:
+    results["ended"] = datetime.date.today().isoformat()
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    text = report.markdown(results)
+    print(text)
+    if docs:
+        report.write_into(PAGE, text)
+        draw(tools)
+        say(f"wrote {RESULTS}, {PAGE} and {PLOT}")
+
+
+def draw(tools: Tools) -> None:
+    """By a process of its own, for matplotlib is in the venv only."""
+    environment = os.environ | {"PYTHONPATH": "benches"}
+    subprocess.run([tools.python, "-B", "-m", "compare.plot", str(RESULTS), str(PLOT)], env=environment, check=False)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
