@@ -145,6 +145,12 @@ pub struct TrackerArgs {
     /// Address of a proxy that may speak plain HTTP to it for others; several with commas
     #[arg(long, env = "SWARMDROP_BEHIND_PROXY", value_name = "IP", value_delimiter = ',')]
     pub behind_proxy: Vec<IpAddr>,
+    /// Further name under which browsers reach it, beside the one of --public-url; several with commas
+    #[arg(long, env = "SWARMDROP_HOST_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub host_name: Vec<String>,
+    /// Bytes a second that pass through it for browsers; 0 serves none
+    #[arg(long, default_value = "64MiB", env = "SWARMDROP_GATEWAY_RATE")]
+    pub gateway_rate: ByteSize,
     /// When silence of a peer means what
     #[command(flatten)]
     pub liveness: LivenessArgs,

@@ -153,6 +153,8 @@ impl Runner {
             rules: rules(&args.liveness)?,
             certificate: certificate.map(|(chain, key)| WebCertificate { chain, key }),
             proxies: args.behind_proxy,
+            hosts: args.host_name,
+            gateway_bytes_per_second: args.gateway_rate.as_u64(),
         };
         let tracker = tracker::start(config, &self.tasks).await?;
         let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod progress;
 pub mod secrecy;
 pub mod task;
+pub mod throttle;
 pub mod tls;
 pub mod words;
 

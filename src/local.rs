@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use swarmdrop_core::limits::GATEWAY_BYTES_PER_SECOND;
 use swarmdrop_core::link::{Invite, TrackerUrl};
 use swarmdrop_core::registry::Rules;
 use swarmdrop_core::token::Role;
@@ -50,6 +51,8 @@ impl LocalSwarm {
             rules: config.rules,
             certificate: None,
             proxies: Vec::new(),
+            hosts: Vec::new(),
+            gateway_bytes_per_second: GATEWAY_BYTES_PER_SECOND,
         };
         let tracker = tracker::start(tracker_config, tasks).await?;
         let invite = tracker.gate.renew(Role::Sender, "this machine's user").await?;

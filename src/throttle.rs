@@ -1,4 +1,4 @@
-//! Keeps background work at a number of bytes a second, so that those who wait for an answer have the rest.
+//! Keeps work at a number of bytes a second, so that others have the rest.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use tokio::time::Instant;
 
 /// A rate that work keeps to. Work of a size is admitted when all before it would be done at that rate.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub struct Throttle {
     bytes_per_second: u64,
     free_at: Mutex<Instant>,
 }
 
 impl Throttle {
     /// At most this many bytes a second; at least one.
-    pub(super) fn new(bytes_per_second: u64) -> Self {
+    pub fn new(bytes_per_second: u64) -> Self {
         Self { bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(Instant::now()) }
     }
 
     /// Waits until work on so many bytes may begin.
-    pub(super) async fn admit(&self, bytes: u64) {
+    pub async fn admit(&self, bytes: u64) {
         let micros = u128::from(bytes) * 1_000_000 / u128::from(self.bytes_per_second);
         let takes = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         let begins = {

@@ -30,7 +30,7 @@ use crate::failure::{Failure, Kind};
 use crate::identity::Identity;
 
 /// The application protocol (RFC 7301) of clients that pin.
-const PINNED_PROTOCOL: &[u8] = b"swarmdrop/1";
+pub const PINNED_PROTOCOL: &[u8] = b"swarmdrop/1";
 /// The application protocol of all others.
 const WEB_PROTOCOL: &[u8] = b"http/1.1";
 /// What stands behind an id where TLS wants a server's name. It is never sent, and resolves nowhere.

@@ -129,6 +129,8 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
         "usage": usage, "zone": null, "version": "1" });
     let beat = json!({ "usage": usage, "applied": [], "lost": [] });
     let size = json!({ "total_bytes": 1, "chunk_bytes": 65536 });
+    let upload = json!({ "size": size, "replicas": 1 });
+    let finish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x" });
     let open = json!({ "share": share, "size": size, "replicas": 1, "preferred": [] });
     let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "placement": [] });
     let announce = json!({ "share": share, "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
@@ -145,6 +147,11 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
         tracker("PUT", format!("/v1/shares/{share}"), publish, &["grant"]),
         tracker("GET", format!("/v1/shares/{share}"), Value::Null, SECRETS),
         tracker("POST", format!("/v1/shares/{share}/complaints"), complaint, SECRETS),
+        tracker("GET", format!("/v1/shares/{share}/chunks/0"), Value::Null, SECRETS),
+        tracker("POST", format!("/v1/shares/{share}/upload"), upload, &["sender", "admin"]),
+        tracker("PUT", format!("/v1/shares/{share}/chunks/0"), Value::Null, &["grant"]),
+        tracker("PUT", format!("/v1/shares/{share}/upload"), finish, &["grant"]),
+        tracker("DELETE", format!("/v1/shares/{share}/upload"), Value::Null, &["grant"]),
         // Signed by the share's key: the body is the credential.
         tracker("PUT", format!("/v1/shares/{share}/terms"), json!({ "terms": "v4.public.x" }), CREDENTIALS),
         tracker("GET", "/metrics".into(), Value::Null, &["admin"]),

@@ -26,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("progress", &["failure", "words"]),
     ("secrecy", &[]),
     ("task", &["failure"]),
+    ("throttle", &[]),
     ("tls", &["failure", "identity"]),
     ("words", &[]),
     // Layer 2: speaking, listening, remembering.
@@ -35,12 +36,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("server", &["failure", "task", "tls"]),
     ("swarm", &["durable", "failure"]),
     // Layer 3: the roles.
-    ("tracker", &["client", "clock", "crash", "durable", "failure", "identity", "server", "task", "tls"]),
+    (
+        "tracker",
+        &[
+            "buffers", "client", "clock", "crash", "durable", "failure", "identity", "server", "task",
+            "throttle", "tls",
+        ],
+    ),
     (
         "peer",
         &[
             "buffers", "client", "clock", "context", "crash", "durable", "failure", "identity", "server",
-            "task", "tls", "words",
+            "task", "throttle", "tls", "words",
         ],
     ),
     (
@@ -257,10 +264,11 @@ fn the_map_names_every_file_and_only_files_that_exist() {
 #[test]
 fn the_protocol_description_was_read_at_the_last_change_of_the_api() {
     let read = |file: String| fs::read(root().join(file)).unwrap();
-    let api = ["api", "heartbeat", "problem"].map(|name| read(format!("core/src/{name}.rs"))).concat();
+    let api =
+        ["api", "gateway", "heartbeat", "problem"].map(|name| read(format!("core/src/{name}.rs"))).concat();
     let hash = &blake3::hash(&api).to_hex()[..16];
     let description = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
-    let line = format!("<!-- describes core/src/api.rs, heartbeat.rs and problem.rs {hash} -->");
+    let line = format!("<!-- describes core/src/api.rs, gateway.rs, heartbeat.rs and problem.rs {hash} -->");
     assert!(
         description.contains(&line),
         "read docs/protocol.md against core/src/api.rs, then put there: {line}"

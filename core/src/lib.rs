@@ -47,5 +47,6 @@ pub mod registry;
 pub mod repair;
 
 pub mod api;
+pub mod gateway;
 mod heartbeat;
 mod problem;

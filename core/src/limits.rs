@@ -155,6 +155,30 @@ pub const RESERVATION_IDLE: Duration = Duration::from_secs(3600);
 /// Age at which a chunk that no share holds is removed: its grant ended a day ago at the latest.
 pub const ORPHAN_AGE: Duration = Duration::from_secs(GRANT_LIFE_MAX.as_secs() + 24 * 3600);
 
+/// Chunks that browsers of one address get or send through a tracker's gateway at once: more than a page asks for.
+pub const GATEWAY_CALLS_PER_ADDRESS_MAX: usize = 8;
+/// Chunks of one size that a gateway holds in memory at once, as a multiple of what one receiver does.
+pub const GATEWAY_WINDOWS: usize = 4;
+/// Bytes that a gateway passes on in a second, unless the operator says otherwise: half a gigabit line.
+pub const GATEWAY_BYTES_PER_SECOND: u64 = 64 << 20;
+/// Time in which a browser must have taken or sent a chunk, and the slowest it may be beyond it: what holds a
+/// chunk in the gateway's memory makes others wait.
+pub const GATEWAY_CHUNK_TIME: Duration = Duration::from_secs(30);
+/// See [`GATEWAY_CHUNK_TIME`].
+pub const GATEWAY_PACE_BYTES_PER_SECOND: u64 = 32 << 10;
+/// Time in which a source must have served a chunk to the gateway before another one is asked.
+pub const GATEWAY_SOURCE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of the manifests that a gateway keeps at hand.
+pub const GATEWAY_MANIFESTS_BYTES_MAX: usize = 64 << 20;
+/// Age at which a gateway asks again who holds a share.
+pub const GATEWAY_SOURCES_AGE: Duration = Duration::from_secs(5);
+/// Uploads of browsers that are under way at once.
+pub const BROWSER_UPLOADS_MAX: usize = 64;
+/// Chunks of all these uploads: the gateway keeps 32 bytes for each.
+pub const BROWSER_UPLOADS_CHUNKS_MAX: u32 = 2 * CHUNKS_MAX;
+/// Life of an upload without any chunk arriving; the peers' reservations end then, too.
+pub const BROWSER_UPLOAD_IDLE: Duration = RESERVATION_IDLE;
+
 /// Time to reach a server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a small request and its answer.

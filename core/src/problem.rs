@@ -60,6 +60,8 @@ problems! {
     ShareNotFound = "urn:swarmdrop:problem:share-not-found", 404, "Share not found";
     /// The chunk is not held here.
     ChunkNotFound = "urn:swarmdrop:problem:chunk-not-found", 404, "Chunk not found";
+    /// No upload of the share is under way.
+    UploadNotFound = "urn:swarmdrop:problem:upload-not-found", 404, "There is no such upload";
     /// The peer is not registered.
     UnknownPeer = "urn:swarmdrop:problem:unknown-peer", 404, "Peer not registered";
     /// The route has no such method.
@@ -74,12 +76,16 @@ problems! {
     UnsupportedMediaType = "urn:swarmdrop:problem:unsupported-media-type", 415, "The body's type is not taken";
     /// The range lies outside the chunk.
     RangeNotSatisfiable = "urn:swarmdrop:problem:range-not-satisfiable", 416, "The range lies outside the chunk";
+    /// The request is for another host than this one.
+    WrongHost = "urn:swarmdrop:problem:wrong-host", 421, "The request is for another host";
     /// The body does not hash to the chunk's id.
     HashMismatch = "urn:swarmdrop:problem:hash-mismatch", 422, "The body does not hash to the chunk's id";
     /// The manifest or terms are not the share's.
     InvalidShare = "urn:swarmdrop:problem:invalid-share", 422, "The manifest or terms are not valid";
     /// The tracker could not reach the peer where it said that it serves.
     PeerUnreachable = "urn:swarmdrop:problem:peer-unreachable", 422, "The peer cannot be reached at its address";
+    /// The client asks too much at once, or too often.
+    TooManyRequests = "urn:swarmdrop:problem:too-many-requests", 429, "Too many requests";
     /// Something failed that the caller cannot mend.
     Internal = "urn:swarmdrop:problem:internal", 500, "Internal error";
     /// Fewer peers are alive than replicas were asked for.

@@ -4,9 +4,11 @@ mod connector;
 mod http;
 mod lane;
 mod peer;
+mod retry;
 mod tracker;
 
 pub use http::{ClientError, Http};
 pub use lane::ChunkAnswer;
 pub use peer::PeerClient;
+pub use retry::with_retries;
 pub use tracker::TrackerClient;

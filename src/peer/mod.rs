@@ -15,7 +15,6 @@ mod share_store;
 pub(crate) mod simulated;
 mod storage;
 mod tasks;
-mod throttle;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +38,7 @@ use crate::failure::{Failure, Kind};
 use crate::identity::{self, Identity};
 use crate::server::{self, Front};
 use crate::task::{Tasks, blocking};
+use crate::throttle::Throttle;
 use crate::tls;
 use agreement::Agreement;
 use chunk_store::ChunkStore;
@@ -46,7 +46,6 @@ use copy::Copies;
 use findings::Findings;
 use grants::Grants;
 use storage::{Bounds, Storage};
-use throttle::Throttle;
 
 pub use scrub::Scrub;
 
@@ -142,7 +141,8 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
     let storage = Storage::open(&store, bounds)?;
     let http = Http::new(Some(&identity))?;
-    let front = Front { tls: Arc::new(tls::server_config(&identity, None)?), proxies: Vec::new() };
+    let tls = Arc::new(tls::server_config(&identity, None)?);
+    let front = Front { tls, proxies: Vec::new(), hosts: Arc::default() };
     let (listener, address) = server::listen(config.listen).await?;
     let peer = Arc::new(Peer {
         id: identity.peer_id(),

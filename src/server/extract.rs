@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
@@ -29,11 +29,32 @@ where
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
-        let Path(text) =
-            Path::<String>::from_request_parts(parts, state).await.map_err(|e| refuse(e.body_text()))?;
-        text.parse().map(Self).map_err(|error: T::Err| refuse(error.to_string()))
+        path_part(parts, state, "id").await.map(Self)
     }
+}
+
+/// The `{index}` of the path.
+#[derive(Debug)]
+pub struct Index(pub u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for Index {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        path_part(parts, state, "index").await.map(Self)
+    }
+}
+
+async fn path_part<T, S>(parts: &mut Parts, state: &S, name: &str) -> Result<T, Refusal>
+where
+    T: FromStr<Err: std::fmt::Display>,
+    S: Send + Sync,
+{
+    let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
+    let params = RawPathParams::from_request_parts(parts, state).await;
+    let params = params.map_err(|error| refuse(error.body_text()))?;
+    let text = params.iter().find(|(key, _)| *key == name).map_or("", |(_, text)| text);
+    text.parse().map_err(|error: T::Err| refuse(error.to_string()))
 }
 
 /// The credential of the `Authorization: Bearer` header: a token, a grant, or an access token.

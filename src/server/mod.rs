@@ -2,6 +2,7 @@
 
 mod connections;
 mod extract;
+mod guard;
 mod memory;
 mod pace;
 mod problem;
@@ -19,7 +20,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, FORWARDED};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -44,7 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 use connections::{Busy, Connections, Place};
 use pace::Paced;
 
-pub use extract::{Access, Credential, Frames, Id, JsonBody, LargeJsonBody, denied};
+pub use extract::{Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, denied};
 pub use memory::{LargeJson, Turn};
 pub use problem::Refusal;
 
@@ -70,6 +71,8 @@ pub struct Client {
     pub peer: Option<PeerId>,
     /// Whether it came from this machine, and from nobody behind a proxy.
     pub is_local: bool,
+    /// Whether it goes by the server's key, as no browser does.
+    pub is_pinned: bool,
 }
 
 /// What stands between the network and the routes.
@@ -79,6 +82,8 @@ pub struct Front {
     pub tls: Arc<ServerConfig>,
     /// Machines that speak plain HTTP for others, whose addresses they name in `X-Forwarded-For`.
     pub proxies: Vec<IpAddr>,
+    /// Names by which browsers may call this server; its addresses need not be told.
+    pub hosts: Arc<[String]>,
 }
 
 /// Starts to listen; says in words what to do if it cannot.
@@ -169,30 +174,34 @@ impl Connection {
         if in_time(stream.peek(&mut first)).await? == 0 {
             return Ok(());
         }
+        let stranger = Client { ip: self.remote, peer: None, is_local: false, is_pinned: false };
         if first[0] == TLS_HANDSHAKE {
             let acceptor = TlsAcceptor::from(Arc::clone(&self.front.tls));
             let stream = Paced::new(BufReader::with_capacity(READ_AHEAD_BYTES, stream));
             let mut stream = in_time(acceptor.accept(stream)).await?;
             stream.get_mut().1.set_buffer_limit(Some(WRITE_BEHIND_BYTES));
-            let peer = tls::shown_fingerprint(stream.get_ref().1.peer_certificates());
-            return self.speak_http(stream, peer.map(PeerId::from_bytes)).await;
+            let session = stream.get_ref().1;
+            let peer = tls::shown_fingerprint(session.peer_certificates()).map(PeerId::from_bytes);
+            let is_pinned = session.alpn_protocol() == Some(tls::PINNED_PROTOCOL);
+            return self.speak_http(stream, Client { peer, is_pinned, ..stranger }).await;
         }
         if self.remote.is_loopback() || self.front.proxies.contains(&self.remote) {
-            return self.speak_http(Paced::new(stream), None).await;
+            return self.speak_http(Paced::new(stream), stranger).await;
         }
         let mut stream = stream;
         in_time(stream.write_all(SPEAK_TLS)).await
     }
 
-    async fn speak_http<S>(self, stream: S, peer: Option<PeerId>) -> io::Result<()>
+    async fn speak_http<S>(self, stream: S, client: Client) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (router, place, remote, proxies) = (self.router, self.place, self.remote, self.front.proxies);
+        let (router, place, front) = (self.router, self.place, self.front);
         let service = service_fn(move |request: Request<Incoming>| {
             let busy = place.busy();
-            let client = client(remote, &proxies, request.headers(), peer);
-            let router = router.clone();
+            let client = located(client, &front.proxies, request.headers());
+            let is_for_us = client.is_pinned || guard::is_for_us(request.headers(), &front.hosts);
+            let router = is_for_us.then(|| router.clone());
             async move { Ok::<Response, Infallible>(answer(router, client, request, busy).await) }
         });
         let connection = http1::Builder::new()
@@ -209,24 +218,34 @@ async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> 
     tokio::time::timeout(HANDSHAKE_TIMEOUT, step).await?
 }
 
-fn client(remote: IpAddr, proxies: &[IpAddr], headers: &HeaderMap, peer: Option<PeerId>) -> Client {
+/// Where a request on the client's connection comes from.
+fn located(client: Client, proxies: &[IpAddr], headers: &HeaderMap) -> Client {
     let forwarded = headers.get_all(X_FORWARDED_FOR).iter().next_back();
-    if proxies.contains(&remote) {
+    if proxies.contains(&client.ip) {
         // The last entry is the proxy's own; those before it are whatever its client claimed.
         let named = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-        return Client { ip: named.map_or(remote, canonical), peer, is_local: false };
+        return Client { ip: named.map_or(client.ip, canonical), is_local: false, ..client };
     }
     let relayed = forwarded.is_some() || headers.contains_key(FORWARDED);
-    Client { ip: remote, peer, is_local: remote.is_loopback() && !relayed }
+    Client { is_local: client.ip.is_loopback() && !relayed, ..client }
 }
 
-async fn answer(router: Router, client: Client, request: Request<Incoming>, busy: Busy) -> Response {
+/// The router's answer; without one, the request is for another host.
+async fn answer(router: Option<Router>, client: Client, request: Request<Incoming>, busy: Busy) -> Response {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(client);
-    match router.oneshot(request).await {
-        Ok(response) => response.map(|inner| Body::new(BusyBody { inner, _busy: busy })),
-        Err(never) => match never {},
-    }
+    let mut response = match router.map(|router| router.oneshot(request)) {
+        Some(answer) => match answer.await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        None => {
+            let what = "no site of this name is served here; the operator may add it";
+            Refusal::new(ProblemKind::WrongHost, what).into_response()
+        }
+    };
+    guard::protect(response.headers_mut());
+    response.map(|inner| Body::new(BusyBody { inner, _busy: busy }))
 }
 
 /// A response's body: until it is sent, its connection is at work.
@@ -266,7 +285,8 @@ mod tests {
         let forwarded = HeaderValue::from_static("1.1.1.1, 8.8.8.8");
         let headers = HeaderMap::from_iter([(X_FORWARDED_FOR.parse().unwrap(), forwarded)]);
         let seen = |remote, proxies: &[IpAddr], headers| {
-            let client = client(remote, proxies, headers, None);
+            let stranger = Client { ip: remote, peer: None, is_local: false, is_pinned: false };
+            let client = located(stranger, proxies, headers);
             (client.ip.to_string(), client.is_local)
         };
         let none = HeaderMap::new();

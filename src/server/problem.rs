@@ -4,19 +4,24 @@ use std::any::Any;
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use swarmdrop_core::api::{Problem, ProblemKind};
 
 /// A request that is refused, with the reason.
 #[derive(Debug, Clone)]
-pub struct Refusal(pub Problem);
+pub struct Refusal(pub Problem, Option<u32>);
 
 impl Refusal {
     /// A refusal of this kind, with what happened.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self(Problem::new(kind, detail))
+        Self(Problem::new(kind, detail), None)
+    }
+
+    /// A refusal that may be otherwise after so many seconds.
+    pub fn later(kind: ProblemKind, detail: impl Into<String>, seconds: u32) -> Self {
+        Self(Problem::new(kind, detail), Some(seconds))
     }
 
     /// A failure of ours: the log says what, the caller learns only that.
@@ -30,6 +35,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> axum::response::Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.0)).into_response();
+        if let Some(seconds) = self.1 {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }

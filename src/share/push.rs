@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use swarmdrop_core::api::{
@@ -21,14 +20,11 @@ use tokio::task::JoinSet;
 
 use super::upload::{Halt, Upload};
 use crate::buffers::Buffers;
-use crate::client::{ClientError, Http, PeerClient};
+use crate::client::{ClientError, Http, PeerClient, with_retries};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
 use crate::task::blocking;
 use crate::words;
-
-/// Pauses between attempts to reach a peer again before it counts as a failure.
-const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 
 /// A share that is on its peers' disks, ready to be published.
 pub(super) struct Pushed {
@@ -334,17 +330,4 @@ fn is_final(error: &ClientError) -> bool {
         ClientError::Refused { problem, .. } => problem.kind != ProblemKind::Unavailable,
         ClientError::Protocol { .. } | ClientError::WrongKey { .. } => true,
     }
-}
-
-async fn with_retries<T, F>(attempt: impl Fn() -> F) -> Result<T, ClientError>
-where
-    F: Future<Output = Result<T, ClientError>>,
-{
-    for pause in RETRY_AFTER {
-        match attempt().await {
-            Err(ClientError::Unreachable { .. }) => tokio::time::sleep(pause).await,
-            answer => return answer,
-        }
-    }
-    attempt().await
 }

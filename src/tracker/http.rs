@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use swarmdrop_core::api::{
     AnnounceRequest, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
     InventoryRequest, InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, Problem,
     PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
 };
+use swarmdrop_core::gateway::{FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse};
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
 use utoipa::OpenApi;
@@ -19,9 +20,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{Admin, Admitted, Granted, Joiner, Member, MemberOrAdmin, Observer, Sender};
-use super::{Tracker, metrics};
+use super::{Tracker, metrics, web};
 use crate::clock;
-use crate::server::{Access, Client, Id, JsonBody, LargeJson, LargeJsonBody, Refusal, described};
+use crate::server::{Access, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, Refusal, described};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -45,9 +46,11 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
         .routes(routes!(publish, look_up, take_down))
         .routes(routes!(put_terms))
         .routes(routes!(complain))
+        .routes(routes!(chunk_for_browser, take_chunk))
+        .routes(routes!(begin_upload, finish_upload, give_up_upload))
         .routes(routes!(health))
         .routes(routes!(show_metrics));
-    described(routes, tracker)
+    described(routes, tracker).merge(web::router())
 }
 
 /// Register a peer, or refresh its registration. Needs the peer's certificate and, the first time, a peer's
@@ -194,6 +197,71 @@ async fn complain(
     JsonBody(request): JsonBody<ComplaintRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<StatusCode, Refusal> {
     tracker.complain(share, &access, request).await.map(|()| StatusCode::ACCEPTED)
+}
+
+/// A sealed chunk of a share, fetched from a peer and verified, for browsers. Needs `Authorization: Bearer ACCESS`.
+#[utoipa::path(get, path = "/v1/shares/{id}/chunks/{index}",
+    params(("id" = String, Path, description = "share id"), ("index" = u32, Path, description = "chunk index")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = "default", body = Problem)))]
+async fn chunk_for_browser(
+    State(tracker): State<Arc<Tracker>>,
+    Id(share): Id<ShareId>,
+    Index(index): Index,
+    Access(access): Access,
+    Extension(client): Extension<Client>,
+) -> Result<Response, Refusal> {
+    let call = tracker.gateway.enter(client.ip)?;
+    tracker.chunk_for_browser(share, &access, index, call).await
+}
+
+/// Begin the upload of a share that a browser seals: answers when its peers are ready. Needs a sender's token.
+#[utoipa::path(post, path = "/v1/shares/{id}/upload", params(("id" = String, Path, description = "share id")),
+    request_body = UploadRequest, responses((status = 200, body = UploadResponse), (status = "default", body = Problem)))]
+async fn begin_upload(
+    State(tracker): State<Arc<Tracker>>,
+    Id(share): Id<ShareId>,
+    _: Sender,
+    Extension(client): Extension<Client>,
+    JsonBody(request): JsonBody<UploadRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<Json<UploadResponse>, Refusal> {
+    let _call = tracker.gateway.enter(client.ip)?;
+    tracker.begin_upload(share, request).await.map(Json)
+}
+
+/// Send a sealed chunk: answers with its id when it is at all of its peers. Needs the grant.
+#[utoipa::path(put, path = "/v1/shares/{id}/chunks/{index}",
+    params(("id" = String, Path, description = "share id"), ("index" = u32, Path, description = "chunk index")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = StoredChunk), (status = "default", body = Problem)))]
+async fn take_chunk(
+    State(tracker): State<Arc<Tracker>>,
+    granted: Granted,
+    Index(index): Index,
+    Extension(client): Extension<Client>,
+    request: Request,
+) -> Result<Json<StoredChunk>, Refusal> {
+    let call = tracker.gateway.enter(client.ip)?;
+    tracker.take_chunk(&granted, index, request.into_body(), call).await.map(Json)
+}
+
+/// Finish an upload: answers when the share is on stable storage at its peers, and published. Needs the grant.
+#[utoipa::path(put, path = "/v1/shares/{id}/upload", params(("id" = String, Path, description = "share id")),
+    request_body = FinishRequest, responses((status = 200, body = FinishResponse), (status = "default", body = Problem)))]
+async fn finish_upload(
+    State(tracker): State<Arc<Tracker>>,
+    granted: Granted,
+    LargeJsonBody(request, _turn): LargeJsonBody<FinishRequest, MANIFEST_BODY_BYTES_MAX>,
+) -> Result<Json<FinishResponse>, Refusal> {
+    tracker.finish_upload(&granted, request).await.map(Json)
+}
+
+/// Give an upload up. Needs the grant.
+#[utoipa::path(delete, path = "/v1/shares/{id}/upload", params(("id" = String, Path, description = "share id")),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn give_up_upload(State(tracker): State<Arc<Tracker>>, granted: Granted) -> StatusCode {
+    tracker.gateway.abandon(granted.share);
+    StatusCode::NO_CONTENT
 }
 
 /// Who answers here.

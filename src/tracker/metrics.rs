@@ -20,6 +20,8 @@ pub(super) struct Metrics {
     pub(super) published: Counter,
     /// Shares looked up.
     pub(super) look_ups: Counter,
+    /// Bytes of chunks that passed through the gateway for browsers.
+    pub(super) gateway_bytes: Counter,
     /// Times that copies of a share were ordered.
     pub(super) repairs: Counter,
     /// Chunks that peers copied because they were asked to.
@@ -38,7 +40,8 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     registry.register("uploads_opened", "Uploads opened", metrics.opened.clone());
     registry.register("shares_published", "Shares published", metrics.published.clone());
     registry.register("look_ups", "Shares looked up", metrics.look_ups.clone());
-
+    let gateway_help = "Bytes of chunks that passed through the gateway for browsers";
+    registry.register("gateway_bytes", gateway_help, metrics.gateway_bytes.clone());
     registry.register("repairs", "Times that copies of a share were ordered", metrics.repairs.clone());
     registry.register("chunks_copied", "Chunks that peers were asked to copy", metrics.chunks_copied.clone());
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod complaints;
+mod gateway;
 mod http;
 mod invites;
 mod metrics;
@@ -12,6 +13,7 @@ mod shares;
 pub(crate) mod simulated;
 mod store;
 mod tokens;
+mod web;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ use crate::server::{self, Front};
 use crate::task::Tasks;
 use crate::tls::{self, WebCertificate};
 use complaints::Complaints;
+use gateway::Gateway;
 use repair::Repairer;
 use store::{SqliteStore, Store, StoreError};
 use tokens::Tokens;
@@ -59,6 +62,10 @@ pub struct TrackerConfig {
     pub certificate: Option<WebCertificate>,
     /// Machines that speak plain HTTP to it for others.
     pub proxies: Vec<IpAddr>,
+    /// Names by which browsers may call it, beside the one of its address.
+    pub hosts: Vec<String>,
+    /// Bytes a second that pass through it for browsers; 0: it serves none.
+    pub gateway_bytes_per_second: u64,
 }
 
 /// A tracker that listens.
@@ -85,6 +92,7 @@ struct Tracker {
     complaints: Complaints,
     repairer: Repairer,
     clock: Watch,
+    gateway: Gateway,
     /// To dial registering peers back.
     dialer: Http,
     dials: Semaphore,
@@ -99,14 +107,15 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     let store = SqliteStore::open(&database).await.map_err(|error| store_failure(&config, &error))?;
     let remembered = remembered(&store, config.rules).await;
     let (registry, repairer) = remembered.map_err(|error| store_failure(&config, &error))?;
-    let front = Front {
-        tls: Arc::new(tls::server_config(&identity, config.certificate.as_ref())?),
-        proxies: config.proxies,
-    };
     let (listener, address) = server::listen(config.listen).await?;
     let url = match config.public_url {
         Some(url) => url,
         None => guessed_url(address)?,
+    };
+    let front = Front {
+        tls: Arc::new(tls::server_config(&identity, config.certificate.as_ref())?),
+        proxies: config.proxies,
+        hosts: config.hosts.into_iter().chain([url.host().to_owned()]).collect(),
     };
     let gate = Gate::open(&config.data, &identity, &url).await?;
     let first = gate.first_invites().await?;
@@ -119,6 +128,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         complaints: Complaints::default(),
         repairer,
         clock: Watch::default(),
+        gateway: Gateway::new(Http::new(None)?, config.gateway_bytes_per_second),
         dialer: Http::new(None)?,
         dials: Semaphore::new(DIALS_MAX),
         started_ms: clock::awake_ms(),
@@ -186,6 +196,7 @@ async fn keep_house(tracker: Arc<Tracker>, tasks: Tasks) {
             () = tasks.stop_token().cancelled() => return,
             _ = ticks.tick() => {}
         }
+        tracker.gateway.forget_idle();
         if let Err(error) = tracker.forget_ended().await {
             tracing::error!(%error, "cannot forget expired shares");
         }

@@ -166,7 +166,7 @@ impl Tracker {
 
     /// A share, for whoever shows its access token. A wrong token learns no more than a wrong id: that there
     /// is no such share.
-    async fn accessible(&self, share: ShareId, access: &Secret) -> Result<StoredShare, Refusal> {
+    pub(super) async fn accessible(&self, share: ShareId, access: &Secret) -> Result<StoredShare, Refusal> {
         let not_found = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token");
         let stored = self.store.share(share).await.map_err(|error| Refusal::internal(&error))?;
         let stored = stored.ok_or_else(not_found)?;

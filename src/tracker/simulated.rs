@@ -15,6 +15,7 @@ use swarmdrop_core::registry::{Registration, Rules, Usage};
 
 use super::auth::Granted;
 use super::complaints::Complaints;
+use super::gateway::Gateway;
 use super::store::SqliteStore;
 use super::tokens::Tokens;
 use super::{Tracker, metrics, remembered};
@@ -45,6 +46,7 @@ impl SimTracker {
             complaints: Complaints::default(),
             repairer,
             clock: Watch::default(),
+            gateway: Gateway::new(Http::new(None).unwrap(), 0),
             dialer: Http::new(None).unwrap(),
             dials: tokio::sync::Semaphore::new(1),
             started_ms: clock::awake_ms(),

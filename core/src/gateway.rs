@@ -1,0 +1,51 @@
+//! What a tracker's gateway takes from browsers, and answers: they cannot speak to peers themselves, whose keys
+//! no authority knows.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::{Blob, ShareSize};
+use crate::id::ChunkId;
+
+/// `POST /v1/shares/{id}/upload`: a browser wants to share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UploadRequest {
+    /// How large the share is.
+    pub size: ShareSize,
+    /// How many peers are to hold each chunk.
+    pub replicas: u8,
+}
+
+/// Answer to [`UploadRequest`]: the peers are ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UploadResponse {
+    /// What lets the browser send the chunks, and finish.
+    pub grant: String,
+    /// What the operators of the peers call them.
+    pub peers: Vec<String>,
+}
+
+/// Answer to `PUT /v1/shares/{id}/chunks/{index}`: the chunk is at its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoredChunk {
+    /// Its id, which a browser cannot make by itself.
+    pub id: ChunkId,
+}
+
+/// `PUT /v1/shares/{id}/upload`: every chunk was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FinishRequest {
+    /// The manifest.
+    pub manifest: Blob,
+    /// The signed terms.
+    pub terms: String,
+}
+
+/// Answer to [`FinishRequest`]: the share is on stable storage and published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FinishResponse {
+    /// What the operators of the peers that hold it call them.
+    pub peers: Vec<String>,
+}

@@ -1,0 +1,202 @@
+//! Chunks for browsers that get a share: fetched from a source, verified, passed on sealed.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use parking_lot::Mutex;
+use swarmdrop_core::api::{PeerAddress, ProblemKind};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
+use swarmdrop_core::limits::{
+    GATEWAY_MANIFESTS_BYTES_MAX, GATEWAY_SOURCE_TIMEOUT, GATEWAY_SOURCES_AGE, PIECE_BYTES,
+};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::registry::Liveness;
+use tokio::time::Instant;
+
+use super::{Call, patience, shared};
+use crate::buffers::Buffer;
+use crate::client::{ChunkAnswer, PeerClient};
+use crate::server::Refusal;
+use crate::task::blocking;
+use crate::tracker::Tracker;
+use crate::tracker::peers::address;
+use crate::tracker::store::StoreError;
+
+/// Shares that browsers get at the moment, the last one used at the end. A manifest never changes; who holds
+/// the share is asked again every few seconds.
+#[derive(Default)]
+pub(super) struct Shelf(Vec<Arc<Opened>>);
+
+/// A share of which browsers get chunks.
+pub(super) struct Opened {
+    manifest: Manifest,
+    sources: Mutex<Sources>,
+}
+
+struct Sources {
+    seen: Instant,
+    list: Arc<Vec<Source>>,
+}
+
+struct Source {
+    address: PeerAddress,
+    client: PeerClient,
+    state: Liveness,
+    chunks: ChunkSet,
+}
+
+impl Shelf {
+    fn find(&mut self, share: ShareId) -> Option<Arc<Opened>> {
+        let position = self.0.iter().position(|opened| opened.manifest.share() == share)?;
+        let opened = self.0.remove(position);
+        self.0.push(Arc::clone(&opened));
+        Some(opened)
+    }
+
+    /// Takes a share in; those that were not used for longest make room.
+    fn put(&mut self, opened: Arc<Opened>) {
+        self.0.retain(|other| other.manifest.share() != opened.manifest.share());
+        self.0.push(opened);
+        let bytes =
+            |shelf: &Self| shelf.0.iter().map(|opened| opened.manifest.encoded().len()).sum::<usize>();
+        while self.0.len() > 1 && bytes(self) > GATEWAY_MANIFESTS_BYTES_MAX {
+            self.0.remove(0);
+        }
+    }
+}
+
+impl Tracker {
+    /// A chunk of a share, for whoever shows the share's access token.
+    pub(in crate::tracker) async fn chunk_for_browser(
+        &self,
+        share: ShareId,
+        access: &Secret,
+        index: u32,
+        call: Call,
+    ) -> Result<Response, Refusal> {
+        self.accessible(share, access).await?;
+        let opened = self.opened(share).await.map_err(|error| Refusal::internal(&error))?;
+        let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
+        let index = opened.manifest.geometry().index(index).ok_or_else(none)?;
+        self.gateway.admit(opened.manifest.geometry().sealed_len(index)).await;
+        let sealed = self.fetch(&opened, index).await?;
+        self.metrics.gateway_bytes.inc_by(sealed.len() as u64);
+        let length = sealed.len();
+        let mut response = Body::from_stream(paced(shared(sealed), call)).into_response();
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        let kind = axum::http::HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(response)
+    }
+
+    async fn opened(&self, share: ShareId) -> Result<Arc<Opened>, StoreError> {
+        let found = self.gateway.shelf.lock().find(share);
+        let Some(opened) = found else { return self.open_anew(share).await };
+        let known = {
+            let sources = opened.sources.lock();
+            (sources.seen.elapsed() > GATEWAY_SOURCES_AGE).then(|| Arc::clone(&sources.list))
+        };
+        if let Some(known) = known {
+            let sources = self.sources(share, &known).await?;
+            *opened.sources.lock() = sources;
+        }
+        Ok(opened)
+    }
+
+    async fn open_anew(&self, share: ShareId) -> Result<Arc<Opened>, StoreError> {
+        let encoded = self.store.manifest(share).await?.ok_or(StoreError::Damaged("a share"))?;
+        let decoded = blocking(move || Manifest::decode(encoded, share)).await;
+        let manifest = decoded.map_err(|_| StoreError::Damaged("a share's manifest"))?;
+        let sources = self.sources(share, &[]).await?;
+        let opened = Arc::new(Opened { manifest, sources: Mutex::new(sources) });
+        self.gateway.shelf.lock().put(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// Who holds the share; the clients of those that are known already keep their connections.
+    async fn sources(&self, share: ShareId, known: &[Source]) -> Result<Sources, StoreError> {
+        let holders = self.store.holders(share).await?;
+        let registry = self.registry.lock();
+        let listed = registry.sources(holders, self.now_ms()).into_iter();
+        let source = |(peer, state, chunks): (&swarmdrop_core::registry::Peer, _, _)| {
+            let address = address(&peer.registration);
+            let before = known.iter().find(|source| source.address == address);
+            let client = before.map_or_else(
+                || PeerClient::new(self.gateway.http.clone(), address.clone()),
+                |source| source.client.clone(),
+            );
+            Source { address, client, state, chunks }
+        };
+        Ok(Sources { seen: Instant::now(), list: Arc::new(listed.map(source).collect()) })
+    }
+
+    /// The chunk from the first source that has it right.
+    async fn fetch(&self, opened: &Opened, index: ChunkIndex) -> Result<Buffer, Refusal> {
+        let sources = Arc::clone(&opened.sources.lock().list);
+        let (id, share) = (opened.manifest.chunk(index), opened.manifest.share());
+        let geometry = opened.manifest.geometry();
+        let stock = self.gateway.stock(geometry.chunk_size());
+        for source in in_turn(&sources, index) {
+            let get = source.client.get_chunk(id, geometry.sealed_len(index), stock);
+            let wrong = match tokio::time::timeout(GATEWAY_SOURCE_TIMEOUT, get).await {
+                Ok(Ok(ChunkAnswer::Sealed(sealed))) => {
+                    let (is_right, sealed) = blocking(move || (ChunkId::of(&sealed) == id, sealed)).await;
+                    if is_right {
+                        return Ok(sealed);
+                    }
+                    true
+                }
+                Ok(Ok(ChunkAnswer::Wrong)) => true,
+                Ok(Ok(ChunkAnswer::Missing)) | Err(_) => false,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, %index, "a source failed the gateway");
+                    false
+                }
+            };
+            if wrong {
+                self.note_wrong(source.address.id, share, geometry.chunk_count(), index).await;
+            }
+        }
+        let what = format!("no peer that is there has chunk {index}");
+        Err(Refusal::later(ProblemKind::Unavailable, what, 2))
+    }
+
+    async fn note_wrong(&self, peer: PeerId, share: ShareId, chunk_count: u32, index: ChunkIndex) {
+        let chunks = ChunkSet::of(chunk_count, [index]);
+        if let Err(error) = self.suspect(peer, share, &chunks).await {
+            tracing::error!(%error, "cannot note a wrong chunk");
+        }
+    }
+}
+
+/// Those that hold the chunk, the surest first; among equals each has its turn.
+fn in_turn(sources: &[Source], index: ChunkIndex) -> impl Iterator<Item = &Source> {
+    let mut holding: Vec<&Source> = sources.iter().filter(|source| source.chunks.contains(index)).collect();
+    let first = holding.first().map(|source| source.state);
+    let equals = holding.iter().take_while(|source| Some(source.state) == first).count();
+    if equals > 0 {
+        holding[..equals].rotate_left(index.get() as usize % equals);
+    }
+    holding.into_iter()
+}
+
+/// The bytes in pieces; whoever takes them too slowly gets no more.
+fn paced(bytes: Bytes, call: Call) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
+    let until = Instant::now() + patience(bytes.len());
+    stream::try_unfold((bytes, call), move |(mut left, call)| async move {
+        if left.is_empty() {
+            return Ok(None);
+        }
+        if Instant::now() > until {
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the chunk is taken too slowly"));
+        }
+        let piece = left.split_to(left.len().min(PIECE_BYTES));
+        Ok(Some((piece, (left, call))))
+    })
+}

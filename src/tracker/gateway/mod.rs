@@ -1,0 +1,166 @@
+//! The gateway: lets browsers get and share through the tracker. What passes through is sealed; it is held to a
+//! rate, a number of calls and a number of bytes, and goes nowhere but to chunks of the share that is named.
+
+mod download;
+mod upload;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use swarmdrop_core::address::counted_as;
+use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::geometry::ChunkSize;
+use swarmdrop_core::id::ShareId;
+use swarmdrop_core::limits::{
+    CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, GATEWAY_CALLS_PER_ADDRESS_MAX, GATEWAY_CHUNK_TIME,
+    GATEWAY_PACE_BYTES_PER_SECOND, GATEWAY_WINDOWS,
+};
+
+use crate::buffers::{Buffer, Buffers};
+use crate::client::Http;
+use crate::server::{Frames, Refusal};
+use crate::throttle::Throttle;
+use download::Shelf;
+use upload::Upload;
+
+/// What the gateway has under way.
+pub(super) struct Gateway {
+    http: Http,
+    /// `None`: the operator closed the gateway.
+    throttle: Option<Throttle>,
+    /// Buffers for chunks, by size.
+    stocks: Vec<Arc<Buffers>>,
+    calls: Arc<Calls>,
+    shelf: Mutex<Shelf>,
+    uploads: Mutex<HashMap<ShareId, Arc<Upload>>>,
+}
+
+/// How many calls each address has under way.
+type Calls = Mutex<HashMap<IpAddr, usize>>;
+
+/// A call of a browser that is under way.
+#[derive(Debug)]
+pub(super) struct Call {
+    from: IpAddr,
+    calls: Arc<Calls>,
+}
+
+impl Gateway {
+    /// A gateway that passes on so many bytes a second; with 0 it is closed.
+    pub(super) fn new(http: Http, bytes_per_second: u64) -> Self {
+        let sizes = (CHUNK_LOG2_MIN..=CHUNK_LOG2_MAX).filter_map(|log2| ChunkSize::from_log2(log2).ok());
+        let stocks = sizes.map(|size| Buffers::for_chunks(size.window() * GATEWAY_WINDOWS, size));
+        Self {
+            http,
+            throttle: (bytes_per_second > 0).then(|| Throttle::new(bytes_per_second)),
+            stocks: stocks.collect(),
+            calls: Arc::default(),
+            shelf: Mutex::default(),
+            uploads: Mutex::default(),
+        }
+    }
+
+    /// Lets a browser's call in, unless its address has enough under way.
+    pub(super) fn enter(&self, from: IpAddr) -> Result<Call, Refusal> {
+        if self.throttle.is_none() {
+            return Err(Refusal::new(ProblemKind::AccessDenied, "this tracker serves no browsers"));
+        }
+        let from = counted_as(from);
+        let mut calls = self.calls.lock();
+        let count = calls.entry(from).or_default();
+        if *count >= GATEWAY_CALLS_PER_ADDRESS_MAX {
+            let what = "too many chunks at once from one address";
+            return Err(Refusal::later(ProblemKind::TooManyRequests, what, 1));
+        }
+        *count += 1;
+        drop(calls);
+        Ok(Call { from, calls: Arc::clone(&self.calls) })
+    }
+
+    /// Waits until a chunk of so many bytes may pass.
+    async fn admit(&self, bytes: usize) {
+        if let Some(throttle) = &self.throttle {
+            throttle.admit(bytes as u64).await;
+        }
+    }
+
+    /// The buffers for chunks of this size.
+    fn stock(&self, size: ChunkSize) -> &Arc<Buffers> {
+        &self.stocks[usize::from(size.log2() - CHUNK_LOG2_MIN)]
+    }
+
+    /// Reads a body of exactly `sealed_len` bytes into a buffer.
+    async fn read(&self, size: ChunkSize, sealed_len: usize, body: Body) -> Result<Buffer, Refusal> {
+        let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
+        let wanted = || refuse(format!("this chunk has {sealed_len} bytes when it is sealed"));
+        if body.size_hint().exact() != Some(sealed_len as u64) {
+            return Err(wanted());
+        }
+        let reading = async {
+            let mut buffer = self.stock(size).take().await;
+            buffer.clear();
+            let mut frames = Frames::of(body);
+            while let Some(frame) = frames.next().await? {
+                if buffer.len() + frame.len() > sealed_len {
+                    return Err(wanted());
+                }
+                buffer.extend_from_slice(&frame);
+            }
+            if buffer.len() < sealed_len { Err(wanted()) } else { Ok(buffer) }
+        };
+        let slow = |_| refuse("the chunk came too slowly".into());
+        tokio::time::timeout(patience(sealed_len), reading).await.map_err(slow)?
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut calls = self.calls.lock();
+        if let Some(count) = calls.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                calls.remove(&self.from);
+            }
+        }
+    }
+}
+
+/// How long a chunk may take between a browser and here.
+fn patience(bytes: usize) -> Duration {
+    GATEWAY_CHUNK_TIME + Duration::from_secs(bytes as u64 / GATEWAY_PACE_BYTES_PER_SECOND)
+}
+
+/// A chunk as bytes that several may hold: its buffer returns to its stock after the last of them.
+fn shared(buffer: Buffer) -> Bytes {
+    Bytes::from_owner(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_has_a_bounded_number_of_calls_and_others_have_theirs() {
+        let gateway = Gateway::new(Http::new(None).unwrap(), 1);
+        let (one, other): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let mut calls: Vec<_> =
+            (0..GATEWAY_CALLS_PER_ADDRESS_MAX).map(|_| gateway.enter(one).unwrap()).collect();
+        assert_eq!(gateway.enter(one).unwrap_err().0.kind, ProblemKind::TooManyRequests);
+        gateway.enter(other).unwrap();
+        calls.pop();
+        calls.push(gateway.enter(one).unwrap());
+        calls.clear();
+        assert!(gateway.calls.lock().is_empty(), "nobody is remembered who has nothing under way");
+    }
+
+    #[test]
+    fn a_closed_gateway_lets_nobody_in() {
+        let gateway = Gateway::new(Http::new(None).unwrap(), 0);
+        assert_eq!(gateway.enter([10, 0, 0, 1].into()).unwrap_err().0.kind, ProblemKind::AccessDenied);
+    }
+}

@@ -1,0 +1,430 @@
+//! Shares that come from browsers: the gateway hashes each sealed chunk, puts it to the peers of its set, replaces
+//! peers that fail, and has all of it on stable storage before the share is published.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::{TryStreamExt, stream};
+use parking_lot::Mutex;
+use swarmdrop_core::api::{
+    Blob, CommitRequest, Holding, KnownChunks, OfferRequest, OpenRequest, OpenResponse, PeerAddress,
+    ProblemKind, PublishRequest, ShareSize,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::gateway::{FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse};
+use swarmdrop_core::geometry::{ChunkIndex, Geometry};
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::limits::{
+    BROWSER_UPLOAD_IDLE, BROWSER_UPLOADS_CHUNKS_MAX, BROWSER_UPLOADS_MAX, COPY_CHUNKS_MAX,
+};
+use swarmdrop_core::manifest::Manifest;
+use tokio::time::Instant;
+
+use super::{Call, Gateway, shared};
+use crate::buffers::Buffers;
+use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, with_retries};
+use crate::server::Refusal;
+use crate::task::blocking;
+use crate::tracker::Tracker;
+use crate::tracker::auth::Granted;
+
+/// How often the commit of a share is tried over after a peer turned out to lack chunks or failed.
+const COMMIT_ROUNDS: usize = 4;
+
+/// One upload of a browser.
+pub(super) struct Upload {
+    share: ShareId,
+    geometry: Geometry,
+    grant: String,
+    peers: HashMap<PeerId, PeerClient>,
+    /// For chunks that are copied from one peer of a set to another.
+    stock: Arc<Buffers>,
+    state: Mutex<State>,
+    /// Held while a peer is being replaced: one at a time, or two would take the same spare.
+    replacing: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    sets: Vec<Set>,
+    spares: VecDeque<PeerId>,
+    /// The chunks that came, by their index.
+    ids: Vec<Option<ChunkId>>,
+    /// What each peer has confirmed.
+    stored: HashMap<PeerId, ChunkSet>,
+    touched: Instant,
+}
+
+/// Peers that are each to hold the same run of chunks.
+struct Set {
+    run: Range<u32>,
+    members: Vec<PeerId>,
+}
+
+impl Gateway {
+    /// The upload of a share, if one is under way.
+    fn upload(&self, share: ShareId) -> Result<Arc<Upload>, Refusal> {
+        let upload = self.uploads.lock().get(&share).map(Arc::clone);
+        let upload = upload.ok_or_else(|| {
+            Refusal::new(ProblemKind::UploadNotFound, "no upload of this share is under way here")
+        })?;
+        upload.state.lock().touched = Instant::now();
+        Ok(upload)
+    }
+
+    /// Keeps an upload, in the place of an earlier one of the same share.
+    fn keep(&self, upload: Arc<Upload>) -> Result<(), Refusal> {
+        let mut uploads = self.uploads.lock();
+        uploads.remove(&upload.share);
+        let chunks = uploads.values().map(|upload| upload.geometry.chunk_count()).sum::<u32>();
+        let is_full = uploads.len() >= BROWSER_UPLOADS_MAX
+            || chunks + upload.geometry.chunk_count() > BROWSER_UPLOADS_CHUNKS_MAX;
+        if is_full {
+            let what = "too many browsers share at the moment";
+            return Err(Refusal::later(ProblemKind::Unavailable, what, 60));
+        }
+        uploads.insert(upload.share, upload);
+        Ok(())
+    }
+
+    /// Gives up the upload of a share.
+    pub(in crate::tracker) fn abandon(&self, share: ShareId) {
+        self.uploads.lock().remove(&share);
+    }
+
+    /// Gives up uploads from which nothing was heard for long.
+    pub(in crate::tracker) fn forget_idle(&self) {
+        let is_live = |upload: &Arc<Upload>| upload.state.lock().touched.elapsed() < BROWSER_UPLOAD_IDLE;
+        self.uploads.lock().retain(|_, upload| is_live(upload));
+    }
+}
+
+impl Tracker {
+    /// Chooses the peers for a browser's share, and sees that they are ready.
+    pub(in crate::tracker) async fn begin_upload(
+        &self,
+        share: ShareId,
+        request: UploadRequest,
+    ) -> Result<UploadResponse, Refusal> {
+        let UploadRequest { size, replicas } = request;
+        let opened = self.open(&OpenRequest { share, size, replicas, preferred: Vec::new() })?;
+        let grant = opened.grant.clone();
+        let geometry =
+            size.geometry().ok_or_else(|| Refusal::new(ProblemKind::BadRequest, "no such size"))?;
+        let stock = Arc::clone(self.gateway.stock(geometry.chunk_size()));
+        let upload = Arc::new(Upload::new(share, geometry, opened, &self.gateway.http, stock));
+        self.gateway.keep(Arc::clone(&upload))?;
+        if let Err(refusal) = upload.offer_to_all().await {
+            self.gateway.abandon(share);
+            return Err(refusal);
+        }
+        Ok(UploadResponse { grant, peers: upload.names() })
+    }
+
+    /// Takes a chunk of an upload; answers when it is at all of its peers.
+    pub(in crate::tracker) async fn take_chunk(
+        &self,
+        granted: &Granted,
+        index: u32,
+        body: Body,
+        _call: Call,
+    ) -> Result<StoredChunk, Refusal> {
+        let upload = self.gateway.upload(granted.share)?;
+        let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
+        let index = upload.geometry.index(index).ok_or_else(none)?;
+        let sealed_len = upload.geometry.sealed_len(index);
+        let sealed = self.gateway.read(upload.geometry.chunk_size(), sealed_len, body).await?;
+        self.gateway.admit(sealed_len).await;
+        self.metrics.gateway_bytes.inc_by(sealed_len as u64);
+        let (id, sealed) = blocking(move || (ChunkId::of(&sealed), sealed)).await;
+        upload.note(index, id)?;
+        upload.store(index, id, shared(sealed)).await?;
+        Ok(StoredChunk { id })
+    }
+
+    /// Has every peer keep its part on stable storage, then publishes.
+    pub(in crate::tracker) async fn finish_upload(
+        &self,
+        granted: &Granted,
+        request: FinishRequest,
+    ) -> Result<FinishResponse, Refusal> {
+        let upload = self.gateway.upload(granted.share)?;
+        let invalid = |what: String| Refusal::new(ProblemKind::InvalidShare, what);
+        let (encoded, share) = (request.manifest.0, granted.share);
+        let decoded = blocking(move || Manifest::decode(encoded, share)).await;
+        let manifest = decoded.map_err(|error| invalid(error.to_string()))?;
+        upload.check(&manifest).map_err(invalid)?;
+        upload.commit(&manifest, &request.terms).await?;
+        let placement = upload.placement();
+        let encoded = Blob(manifest.encoded().to_vec());
+        self.publish(granted, PublishRequest { manifest: encoded, terms: request.terms, placement }).await?;
+        self.gateway.abandon(share);
+        Ok(FinishResponse { peers: upload.names() })
+    }
+}
+
+impl Upload {
+    fn new(
+        share: ShareId,
+        geometry: Geometry,
+        opened: OpenResponse,
+        http: &Http,
+        stock: Arc<Buffers>,
+    ) -> Self {
+        let ids = |peers: &[PeerAddress]| peers.iter().map(|peer| peer.id).collect::<Vec<_>>();
+        let sets = opened.sets.iter().map(|set| Set {
+            run: set.first_chunk..set.first_chunk + set.chunk_count,
+            members: ids(&set.peers),
+        });
+        let state = State {
+            sets: sets.collect(),
+            spares: ids(&opened.spares).into(),
+            ids: vec![None; geometry.chunk_count() as usize],
+            stored: HashMap::new(),
+            touched: Instant::now(),
+        };
+        let addresses = opened.sets.into_iter().flat_map(|set| set.peers).chain(opened.spares);
+        Self {
+            share,
+            geometry,
+            grant: opened.grant,
+            peers: addresses.map(|peer| (peer.id, PeerClient::new(http.clone(), peer))).collect(),
+            stock,
+            state: Mutex::new(state),
+            replacing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What the peers in use are called.
+    fn names(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let members = state.sets.iter().flat_map(|set| &set.members);
+        members.map(|peer| self.peers[peer].name().to_owned()).collect()
+    }
+
+    fn members(&self) -> Vec<PeerId> {
+        self.state.lock().sets.iter().flat_map(|set| set.members.clone()).collect()
+    }
+
+    /// The chunks that a peer is to hold, while it is in use.
+    fn chunks_of(&self, peer: PeerId) -> Option<ChunkSet> {
+        let state = self.state.lock();
+        let set = state.sets.iter().find(|set| set.members.contains(&peer))?;
+        Some(ChunkSet::range(self.geometry.chunk_count(), set.run.clone()))
+    }
+
+    fn placement(&self) -> Vec<Holding> {
+        let holding = |peer| Some(Holding { peer, chunks: self.chunks_of(peer)? });
+        self.members().into_iter().filter_map(holding).collect()
+    }
+
+    async fn offer_to_all(&self) -> Result<(), Refusal> {
+        let members = self.members();
+        let answers = join_all(members.iter().map(|&peer| self.offer(peer))).await;
+        for (peer, answer) in members.into_iter().zip(answers) {
+            if let Err(error) = answer {
+                self.replace(peer, &error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a peer whether it is ready, and notes what it holds already.
+    async fn offer(&self, peer: PeerId) -> Result<(), ClientError> {
+        let Some(chunks) = self.chunks_of(peer) else { return Ok(()) };
+        let known = {
+            let state = self.state.lock();
+            let indices = self.geometry.indices();
+            KnownChunks::runs(indices.filter_map(|index| Some((index, state.ids[index.get() as usize]?))))
+        };
+        let request = OfferRequest { size: ShareSize::from(&self.geometry), chunks, known };
+        let client = &self.peers[&peer];
+        let answer = with_retries(|| client.offer(self.share, &self.grant, &request)).await?;
+        self.state.lock().stored.insert(peer, answer.held);
+        Ok(())
+    }
+
+    /// Notes which chunk this is. One index has one content.
+    fn note(&self, index: ChunkIndex, id: ChunkId) -> Result<(), Refusal> {
+        let mut state = self.state.lock();
+        let known = state.ids[index.get() as usize].get_or_insert(id);
+        if *known == id {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            ProblemKind::Conflict,
+            format!("chunk {index} was sent with another content before"),
+        ))
+    }
+
+    /// The peers that are to hold the chunk and do not.
+    fn lacking(&self, index: ChunkIndex) -> Vec<PeerId> {
+        let state = self.state.lock();
+        let has = |peer: &PeerId| state.stored.get(peer).is_some_and(|stored| stored.contains(index));
+        let set = state.sets.iter().find(|set| set.run.contains(&index.get()));
+        set.map_or_else(Vec::new, |set| set.members.iter().filter(|peer| !has(peer)).copied().collect())
+    }
+
+    /// Puts a chunk to every peer of its set.
+    async fn store(&self, index: ChunkIndex, id: ChunkId, sealed: Bytes) -> Result<(), Refusal> {
+        loop {
+            let lacking = self.lacking(index);
+            if lacking.is_empty() {
+                return Ok(());
+            }
+            let results =
+                join_all(lacking.iter().map(|&peer| self.put(peer, index, id, sealed.clone()))).await;
+            for (peer, result) in lacking.into_iter().zip(results) {
+                if let Err(error) = result {
+                    self.replace(peer, &error).await?;
+                }
+            }
+        }
+    }
+
+    async fn put(
+        &self,
+        peer: PeerId,
+        index: ChunkIndex,
+        id: ChunkId,
+        sealed: Bytes,
+    ) -> Result<(), ClientError> {
+        let client = &self.peers[&peer];
+        let lane = client.lane().await;
+        let mut result = with_retries(|| client.put_chunk(&self.grant, id, sealed.clone())).await;
+        if result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict)) {
+            // The peer has restarted and forgotten the offer: make it again.
+            self.offer(peer).await?;
+            result = client.put_chunk(&self.grant, id, sealed).await;
+        }
+        drop(lane);
+        result?;
+        if let Some(stored) = self.state.lock().stored.get_mut(&peer) {
+            stored.insert(index);
+        }
+        Ok(())
+    }
+
+    /// Puts a spare in the place of a peer that failed. What the others of the set hold is copied to it when the
+    /// share is committed.
+    async fn replace(&self, peer: PeerId, error: &ClientError) -> Result<(), Refusal> {
+        let _turn = self.replacing.lock().await;
+        let mut failed = peer;
+        let mut last = error.to_string();
+        loop {
+            if !self.members().contains(&failed) {
+                return Ok(());
+            }
+            tracing::info!(share = %self.share, peer = %failed, error = last, "a peer failed a browser's share");
+            let spare = {
+                let mut state = self.state.lock();
+                state.stored.remove(&failed);
+                state.spares.pop_front()
+            };
+            let Some(spare) = spare else {
+                let name = self.peers[&failed].name();
+                let what = format!("{name} failed ({last}), and no other peer is there to take its place");
+                return Err(Refusal::later(ProblemKind::NotEnoughPeers, what, 15));
+            };
+            for member in self.state.lock().sets.iter_mut().flat_map(|set| &mut set.members) {
+                if *member == failed {
+                    *member = spare;
+                }
+            }
+            match self.offer(spare).await {
+                Ok(()) => return Ok(()),
+                Err(error) => (failed, last) = (spare, error.to_string()),
+            }
+        }
+    }
+
+    /// Whether the manifest lists the chunks that came, each of them.
+    fn check(&self, manifest: &Manifest) -> Result<(), String> {
+        if manifest.geometry() != &self.geometry {
+            return Err("the manifest is that of a share of another size".into());
+        }
+        let state = self.state.lock();
+        for (index, id) in manifest.chunks() {
+            match state.ids[index.get() as usize] {
+                Some(known) if known == id => {}
+                Some(_) => {
+                    return Err(format!("the manifest has another chunk {index} than the one that came"));
+                }
+                None => return Err(format!("chunk {index} has not come yet")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when all peers have confirmed that their parts are on stable storage.
+    async fn commit(&self, manifest: &Manifest, terms: &str) -> Result<(), Refusal> {
+        for _ in 0..COMMIT_ROUNDS {
+            let members = self.members();
+            let commits = members.iter().map(|&peer| self.commit_at(peer, manifest, terms));
+            let mut is_safe = true;
+            for (peer, result) in members.iter().zip(join_all(commits).await) {
+                match result {
+                    Ok(missing) => is_safe &= missing.is_empty(),
+                    Err(error) => {
+                        self.replace(*peer, &error).await?;
+                        is_safe = false;
+                    }
+                }
+            }
+            if is_safe {
+                return Ok(());
+            }
+        }
+        // The peers of a set lost the same chunks: only the browser has them.
+        let what = "the peers lost chunks that they had taken: begin the upload again";
+        Err(Refusal::new(ProblemKind::UploadNotFound, what))
+    }
+
+    /// Completes a peer's part from the others of its set, and has the peer keep it; what is still missing.
+    async fn commit_at(
+        &self,
+        peer: PeerId,
+        manifest: &Manifest,
+        terms: &str,
+    ) -> Result<ChunkSet, ClientError> {
+        let Some(chunks) = self.chunks_of(peer) else {
+            return Ok(ChunkSet::empty(self.geometry.chunk_count()));
+        };
+        let stored = self.state.lock().stored.get(&peer).cloned();
+        let missing = stored.map_or_else(|| chunks.clone(), |stored| chunks.minus(&stored));
+        let copies = missing.iter().map(|index| Ok(self.copy_to(peer, index, manifest.chunk(index))));
+        stream::iter(copies).try_buffer_unordered(COPY_CHUNKS_MAX).try_for_each(async |()| Ok(())).await?;
+        let request =
+            CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms: terms.to_owned(), chunks };
+        let client = &self.peers[&peer];
+        let answer = with_retries(|| client.commit(self.share, &self.grant, &request)).await?;
+        if let Some(stored) = self.state.lock().stored.get_mut(&peer) {
+            *stored = stored.minus(&answer.missing);
+        }
+        Ok(answer.missing)
+    }
+
+    /// Copies a chunk to a peer from another one that has it; nothing happens if none does.
+    async fn copy_to(&self, peer: PeerId, index: ChunkIndex, id: ChunkId) -> Result<(), ClientError> {
+        let holders: Vec<PeerId> = {
+            let state = self.state.lock();
+            let holding = state.stored.iter().filter(|(_, stored)| stored.contains(index));
+            holding.map(|(&holder, _)| holder).filter(|&holder| holder != peer).collect()
+        };
+        for holder in holders {
+            let sealed_len = self.geometry.sealed_len(index);
+            let answer = self.peers[&holder].get_chunk(id, sealed_len, &self.stock).await;
+            if let Ok(ChunkAnswer::Sealed(sealed)) = answer {
+                // The peer checks the hash of what it is sent: what is wrong is refused.
+                match self.put(peer, index, id, shared(sealed)).await {
+                    Err(error) if error.problem() == Some(ProblemKind::HashMismatch) => {}
+                    result => return result,
+                }
+            }
+        }
+        Ok(())
+    }
+}

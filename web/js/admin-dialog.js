@@ -1,0 +1,41 @@
+/** Asks before something that cannot be taken back is done. */
+import { byId } from "./dom.js";
+import { texts } from "./texts-admin.js";
+import { reasonOf, setText } from "./admin-parts.js";
+
+/**
+ * Shows the question; on "yes" runs the work, and stays open with the reason if it fails.
+ * @param {{ title: string, text: string, action: string }} question
+ * @param {() => Promise<void>} work
+ */
+export function ask({ title, text, action }, work) {
+  const dialog = /** @type {HTMLDialogElement} */ (byId("confirm"));
+  const yes = /** @type {HTMLButtonElement} */ (byId("confirm-yes"));
+  const no = /** @type {HTMLButtonElement} */ (byId("confirm-no"));
+  const problem = byId("confirm-problem");
+  setText(byId("confirm-title"), title);
+  setText(byId("confirm-text"), text);
+  setText(problem, "");
+  setText(yes, action);
+  yes.disabled = false;
+  no.onclick = () => dialog.close();
+  yes.onclick = async () => {
+    yes.disabled = true;
+    try {
+      await work();
+      dialog.close();
+    } catch (error) {
+      setText(problem, texts.errors.failed(reasonOf(error)));
+      yes.disabled = false;
+    }
+  };
+  dialog.showModal();
+  // The harmless answer is the one that Enter gives.
+  no.focus();
+}
+
+/** Closes an open question, as when the session ends. */
+export function dismiss() {
+  const dialog = /** @type {HTMLDialogElement} */ (byId("confirm"));
+  if (dialog.open) dialog.close();
+}

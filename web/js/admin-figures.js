@@ -1,0 +1,52 @@
+/** The head of the page: connection, verdict and figures. */
+import { byId } from "./dom.js";
+import { bytes, rate } from "./words.js";
+import { texts } from "./texts-admin.js";
+import { setAttribute, setText } from "./admin-parts.js";
+import { countPeers } from "./admin-state.js";
+import { verdict } from "./admin-verdict.js";
+
+/** @typedef {import("./admin-parts.js").View} View */
+
+const ICONS = { good: "✓", wait: "…", warn: "!", bad: "✕" };
+const NEEDS = /** @type {const} */ (["weakened", "endangered", "unavailable", "lost"]);
+const STATES = /** @type {const} */ (["alive", "suspect", "dead"]);
+
+/** @returns {View} */
+export function figuresView() {
+  return {
+    update(state, before) {
+      const { connection, swarm, peers } = state;
+      byId("connection").hidden = connection !== "lost";
+      setText(byId("connection"), connection === "lost" ? texts.connection.lost : "");
+      const { level, headline, detail } = verdict(state);
+      setAttribute(byId("verdict"), "data-level", level);
+      setText(byId("verdict-icon"), ICONS[level]);
+      setText(byId("verdict-headline"), headline);
+      setText(byId("verdict-detail"), detail);
+      if (peers !== before.peers) {
+        const counts = countPeers(peers);
+        for (const name of STATES) figure(name, String(counts[name]), name !== "alive" && counts[name] > 0);
+      }
+      if (!swarm || swarm === before.swarm) return;
+      const { health } = swarm;
+      figure("shares", String(health.shares), false);
+      for (const need of NEEDS) figure(need, String(health[need]), health[need] > 0);
+      figure("space", texts.peers.space(bytes(swarm.used_bytes), bytes(swarm.capacity_bytes)), false);
+      figure("received", rate(swarm.received_bytes_per_s), false);
+      figure("served", rate(swarm.served_bytes_per_s), false);
+      figure("gateway", rate(swarm.gateway_bytes_per_s), false);
+    },
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {string} text
+ * @param {boolean} isNeed stands out
+ */
+function figure(name, text, isNeed) {
+  const node = byId(`figure-${name}`);
+  setText(node, text);
+  node.classList.toggle("need", isNeed);
+}

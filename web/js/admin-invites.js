@@ -1,0 +1,109 @@
+/** Invites: those that were made, a new one (shown once), and revoking. */
+import { byId, element } from "./dom.js";
+import { duration, when } from "./words.js";
+import { texts } from "./texts-admin.js";
+import { copyText, keyed, setAttribute, setText } from "./admin-parts.js";
+
+/** @typedef {import("./admin-parts.js").View} View */
+/** @typedef {import("./admin-state.js").Invite} Invite */
+/** @typedef {import("./admin-state.js").State} State */
+/** @typedef {import("./admin-actions.js").Actions} Actions */
+
+const DAY_MS = 86_400_000;
+
+/**
+ * @param {Actions} actions
+ * @returns {View}
+ */
+export function invitesView(actions) {
+  const role = /** @type {HTMLSelectElement} */ (byId("invite-role"));
+  const name = /** @type {HTMLInputElement} */ (byId("invite-name"));
+  const life = /** @type {HTMLSelectElement} */ (byId("invite-life"));
+  const text = /** @type {HTMLInputElement} */ (byId("invite-text"));
+  const make = /** @type {HTMLButtonElement} */ (byId("invite-make"));
+  /** @type {State|null} */
+  let last = null;
+  const now = () => Date.now() + (last?.clock_ms ?? 0);
+  const fill = keyed(byId("invite-rows"), (/** @type {Invite} */ { id }) => id, (invite) => inviteRow(invite, actions, now));
+
+  byId("invite-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    make.disabled = true;
+    const expires_ms = life.value === "" ? null : now() + Number(life.value) * DAY_MS;
+    await actions.makeInvite({ role: role.value, name: name.value.trim(), expires_ms }, (invite) => {
+      text.value = invite;
+      setText(byId("invite-copied"), "");
+      byId("invite-made").hidden = false;
+      name.value = "";
+      text.focus();
+      text.select();
+    });
+    make.disabled = false;
+  });
+  byId("invite-copy").addEventListener("click", async () => {
+    const done = await copyText(text.value);
+    if (!done) text.select();
+    setText(byId("invite-copied"), done ? texts.invites.copied : texts.invites.notCopied);
+  });
+  const hide = () => {
+    text.value = "";
+    byId("invite-made").hidden = true;
+  };
+  byId("invite-hide").addEventListener("click", () => {
+    hide();
+    make.focus();
+  });
+
+  return {
+    update(state, before) {
+      last = state;
+      if (state.invites === before.invites) return;
+      // The session ended: a secret does not stay in the page.
+      if (state.invites === null) hide();
+      fill([...(state.invites ?? [])].sort((a, b) => Number(a.revoked) - Number(b.revoked) || b.created_ms - a.created_ms));
+      setText(byId("invites-note"), state.invites?.length === 0 ? texts.invites.none : "");
+    },
+  };
+}
+
+/**
+ * @param {Invite} invite
+ * @param {Actions} actions
+ * @param {() => number} now
+ */
+function inviteRow({ id, name, role, created_ms }, actions, now) {
+  const expires = element("td");
+  const state = element("td");
+  /** @type {Invite|null} */
+  let drawn = null;
+  const revoke = element("button", {
+    class: "quiet danger",
+    text: texts.invites.revoke,
+    attributes: { type: "button", "data-action": "revoke", "aria-label": texts.peers.action(texts.invites.revoke, name) },
+    on: { click: () => drawn && actions.revoke(drawn) },
+  });
+  const node = element(
+    "tr",
+    { attributes: { "data-invite": id } },
+    element("th", { class: "name", text: name || texts.peers.unnamed, attributes: { scope: "row" } }),
+    element("td", { text: texts.invites.roles[role] ?? role }),
+    element("td", { text: when(created_ms) }),
+    expires,
+    state,
+    element("td", {}, revoke),
+  );
+  return {
+    node,
+    /** @param {Invite} invite */
+    update(invite) {
+      drawn = invite;
+      const left = invite.expires_ms === null ? Infinity : invite.expires_ms - now();
+      const isOver = left <= 0;
+      setText(expires, invite.expires_ms === null ? texts.invites.never : isOver ? texts.invites.over : texts.shares.in(duration(left)));
+      setText(state, invite.revoked ? texts.invites.revoked : isOver ? texts.invites.over : texts.invites.good);
+      setAttribute(node, "data-state", invite.revoked || isOver ? "over" : "good");
+      // The admin's own token is what this page was opened with: it is replaced beside the tracker, not here.
+      revoke.hidden = invite.revoked || invite.role === "admin";
+    },
+  };
+}

@@ -1,0 +1,13 @@
+// Why a share cannot be received, by a kind that the page has a text for.
+
+export class GetError extends Error {
+  /**
+   * @param {string} kind a key of texts.get.problems
+   * @param {unknown} [cause]
+   */
+  constructor(kind, cause) {
+    super(kind, { cause });
+    this.name = "GetError";
+    this.kind = kind;
+  }
+}

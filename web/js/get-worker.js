@@ -1,0 +1,80 @@
+// The worker of the page that receives: keys and plain bytes stay here, off the thread that draws the page. What it
+// is told and what it answers are the types below.
+
+import { GetError } from "./get-error.js";
+import { Share, problemOf } from "./get-share.js";
+
+/** @typedef {import("./get-share.js").Problem} Problem */
+/** @typedef {{to: "file", handle: FileSystemFileHandle} | {to: "folder", handle: FileSystemDirectoryHandle} | {to: "stream", port: MessagePort} | {to: "memory"}} Target */
+/**
+ * @typedef {{type: "look", id: string, secret: Uint8Array<ArrayBuffer>} | {type: "download", target: Target, isZip: boolean} |
+ *   {type: "again"} | {type: "cancel"} | {type: "lost"} | {type: "preview", request: number, start: number, end: number}} Order
+ */
+/**
+ * @typedef {{type: "looked", summary: import("./get-share.js").Summary} | {type: "look-failed", problem: Problem} |
+ *   {type: "progress", done: number, waiting: string | null} | {type: "done", blob?: Blob, name?: string} |
+ *   {type: "gave-up"} | {type: "failed", problem: Problem} | {type: "cancelled"} | {type: "alive"} |
+ *   {type: "previewed", request: number, bytes: Uint8Array<ArrayBuffer> | null}} Report
+ */
+
+const worker = /** @type {{onmessage: ((event: MessageEvent<Order>) => void) | null, postMessage(report: Report, transfer?: Transferable[]): void}} */ (
+  /** @type {unknown} */ (self)
+);
+/** @type {Share | null} */
+let share = null;
+/** @type {import("./get-transfer.js").Transfer | null} */
+let transfer = null;
+
+worker.onmessage = ({ data: order }) => {
+  if (order.type === "look") void look(order.id, order.secret);
+  else if (order.type === "preview") void preview(order.request, order.start, order.end);
+  else if (order.type === "download") void begin(order.target, order.isZip);
+  else if (order.type === "again") void transfer?.run();
+  else if (order.type === "cancel") void transfer?.cancel();
+  else if (order.type === "lost") transfer?.lose();
+};
+
+/**
+ * @param {string} id
+ * @param {Uint8Array<ArrayBuffer>} secret
+ */
+async function look(id, secret) {
+  try {
+    share = await Share.look(id, secret);
+    worker.postMessage({ type: "looked", summary: share.summary });
+  } catch (error) {
+    if (problemOf(error).kind === "unexpected") console.error(error);
+    worker.postMessage({ type: "look-failed", problem: problemOf(error) });
+  }
+}
+
+/**
+ * @param {number} request
+ * @param {number} start
+ * @param {number} end
+ */
+async function preview(request, start, end) {
+  let bytes = null;
+  try {
+    const { readRange } = await import("./get-transfer.js");
+    if (share) bytes = await readRange(share, start, end, new AbortController().signal);
+  } catch {
+    // The page says that there is no preview.
+  }
+  worker.postMessage({ type: "previewed", request, bytes }, bytes ? [bytes.buffer] : []);
+}
+
+/**
+ * @param {Target} target
+ * @param {boolean} isZip
+ */
+async function begin(target, isZip) {
+  try {
+    if (!share) throw new GetError("unexpected");
+    const { openTransfer } = await import("./get-transfer.js");
+    transfer = await openTransfer(share, target, isZip, (report) => worker.postMessage(report));
+  } catch (error) {
+    return worker.postMessage({ type: "failed", problem: problemOf(error) });
+  }
+  await transfer.run();
+}

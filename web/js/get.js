@@ -1,0 +1,234 @@
+// The page that receives, at /s/{share id}. The link's secret comes in the fragment; it is taken out of the address
+// bar, and kept in memory and in this tab's session storage only. Keys and bytes are in the worker (get-worker.js).
+//
+// Ids for tests: looking, problem, problem-title, problem-text, problem-detail, problem-again; share, share-kind,
+// share-name-text, share-size, share-count, share-expiry, share-available, share-health; download, download-zip,
+// preview-open; transfer, transfer-progress, transfer-text, transfer-waiting, cancel; outcome (data-level),
+// outcome-title, outcome-text, again, give-up; file-list, files-shown, files-more; command-text, command-copy;
+// preview, preview-title, preview-body, preview-close. Without the browser's file pickers the service worker is
+// used, and without service workers memory.
+
+import { byId, scriptUrl } from "./dom.js";
+import { cryptographySupport } from "./ed25519.js";
+import { ProgressView } from "./get-progress.js";
+import { problemTexts, showCommand, showMessage, showProblem, showShare } from "./get-view.js";
+import { LinkError, formatLink, isId, parseFragment } from "./link.js";
+import { canSaveFolders, chooseTarget } from "./sink-choice.js";
+import { texts } from "./texts.js";
+
+/** @typedef {import("./get-worker.js").Order} Order */
+/** @typedef {import("./get-worker.js").Report} Report */
+/** @typedef {import("./get-share.js").Summary} Summary */
+/** @typedef {import("./sink-choice.js").Choice} Choice */
+
+const { get: t, common } = texts;
+
+/**
+ * The fragment, which is no longer in the address bar after this; a reload finds it in the session storage.
+ * @param {string} shareId
+ */
+function takeFragment(shareId) {
+  const key = `swarmdrop:${shareId}`;
+  const fragment = location.hash.slice(1);
+  if (fragment) {
+    history.replaceState(null, "", location.pathname);
+    rememberInTab((store) => store.setItem(key, fragment));
+    return fragment;
+  }
+  return rememberInTab((store) => store.getItem(key)) ?? "";
+}
+
+/**
+ * Session storage may be switched off: then a reload needs the whole link again.
+ * @template T
+ * @param {(store: Storage) => T} action
+ * @returns {T | null}
+ */
+function rememberInTab(action) {
+  try {
+    return action(sessionStorage);
+  } catch {
+    return null;
+  }
+}
+
+/** One share, from its summary to the end of its downloads. */
+class Page {
+  /** @type {Choice | null} */
+  #choice = null;
+  #isBusy = false;
+  #isZip = false;
+  /** @type {Map<number, (bytes: Uint8Array<ArrayBuffer> | null) => void>} */
+  #previews = new Map();
+
+  /**
+   * @param {Worker} worker
+   * @param {Summary} summary
+   */
+  constructor(worker, summary) {
+    this.worker = worker;
+    this.summary = summary;
+    this.view = new ProgressView(summary.metadata.size);
+    worker.onmessage = ({ data }) => this.#take(data);
+    worker.onerror = () => this.#end(() => this.view.end(problemTexts({ kind: "unexpected" }), "bad"));
+    const canSaveInPlace = !summary.isSingle && canSaveFolders();
+    byId("download").onclick = () => this.#start(!summary.isSingle && !canSaveInPlace);
+    byId("download-zip").onclick = () => this.#start(true);
+    byId("cancel").onclick = byId("give-up").onclick = () => this.#order({ type: "cancel" });
+    byId("again").onclick = () => {
+      this.view.resume();
+      this.#order({ type: "again" });
+    };
+    addEventListener("beforeunload", (event) => this.#isBusy && event.preventDefault());
+    addEventListener("pagehide", () => this.#leave());
+    showShare(summary, (file) => void this.#preview(file));
+  }
+
+  /** @param {boolean} isZip */
+  async #start(isZip) {
+    if (this.#isBusy || this.#choice) return;
+    const { metadata, isSingle } = this.summary;
+    const name = isZip ? `${metadata.original_filename}.zip` : metadata.original_filename;
+    const length = async () => (isZip ? (await import("./zip.js")).zipLength(metadata.files, metadata.dirs) : metadata.size);
+    this.#setDisabled(true);
+    const choice = await chooseTarget({ name, length, isFolder: !isSingle && !isZip });
+    this.#setDisabled(false);
+    if (choice === "dismissed") return;
+    if (choice === "too-large") return this.view.end(problemTexts({ kind: "too-large-for-memory" }), "warn");
+    // A folder was to be saved in place, but the browser took it as one file after all.
+    this.#isZip = !isSingle && choice.target.to !== "folder";
+    this.#choice = choice;
+    this.#isBusy = true;
+    choice.onLost(() => this.#order({ type: "lost" }));
+    this.view.begin();
+    this.#order({ type: "download", target: choice.target, isZip: this.#isZip }, choice.transfer);
+  }
+
+  /** @param {Report} report */
+  #take(report) {
+    if (report.type === "progress") this.view.show(report.done, report.waiting);
+    else if (report.type === "alive") this.#choice?.alive();
+    else if (report.type === "previewed") this.#previewed(report.request, report.bytes);
+    else if (report.type === "gave-up") this.view.end(t.gaveUp, "warn", true);
+    else if (report.type === "cancelled") this.#end(() => this.view.end(t.cancelled, "warn"));
+    else if (report.type === "failed") this.#end(() => this.view.end(problemTexts(report.problem), "bad"));
+    else if (report.type === "done") this.#end((choice) => this.#done(report, choice));
+  }
+
+  /** @param {(choice: Choice | null) => void} show */
+  #end(show) {
+    const choice = this.#choice;
+    this.#choice = null;
+    this.#isBusy = false;
+    show(choice);
+  }
+
+  /**
+   * @param {{blob?: Blob, name?: string}} report
+   * @param {Choice | null} choice
+   */
+  #done({ blob, name }, choice) {
+    const { original_filename: original } = this.summary.metadata;
+    const saved = name ?? (this.#isZip ? `${original}.zip` : original);
+    if (blob) void import("./sink-browser.js").then(({ saveBlob }) => saveBlob(blob, saved));
+    const to = choice?.target.to;
+    const text = to === "folder" ? t.done.folder(saved) : to === "file" ? t.done.file(saved) : t.done.stream(saved);
+    this.view.end({ title: t.done.title, text }, "good");
+  }
+
+  /** The page is going away: what was begun must not look complete. */
+  #leave() {
+    if (!this.#choice) return;
+    this.#choice.abort();
+    this.worker.terminate();
+    this.#end(() => this.view.end(problemTexts({ kind: "interrupted" }), "bad"));
+    // A page that the browser keeps and shows again has no worker any more.
+    addEventListener("pageshow", () => location.reload());
+  }
+
+  /** @param {import("./metadata.js").FileEntry} file */
+  async #preview(file) {
+    const { showPreview } = await import("./preview.js");
+    await showPreview(file, (start, end) => this.#read(start, end));
+  }
+
+  /**
+   * @param {number} start
+   * @param {number} end
+   * @returns {Promise<Uint8Array<ArrayBuffer> | null>}
+   */
+  #read(start, end) {
+    const request = this.#previews.size;
+    return new Promise((resolve) => {
+      this.#previews.set(request, resolve);
+      this.#order({ type: "preview", request, start, end });
+    });
+  }
+
+  /**
+   * @param {number} request
+   * @param {Uint8Array<ArrayBuffer> | null} bytes
+   */
+  #previewed(request, bytes) {
+    this.#previews.get(request)?.(bytes);
+    this.#previews.set(request, () => {}); // Keeps the number taken, not the bytes.
+  }
+
+  /**
+   * @param {Order} order
+   * @param {Transferable[]} [transfer]
+   */
+  #order(order, transfer = []) {
+    this.worker.postMessage(order, transfer);
+  }
+
+  /** @param {boolean} isDisabled */
+  #setDisabled(isDisabled) {
+    for (const id of ["download", "download-zip"]) /** @type {HTMLButtonElement} */ (byId(id)).disabled = isDisabled;
+  }
+}
+
+/**
+ * @param {string} id
+ * @param {Uint8Array<ArrayBuffer>} secret
+ */
+function look(id, secret) {
+  byId("problem").hidden = true;
+  byId("looking-text").textContent = t.looking;
+  byId("looking").hidden = false;
+  const worker = new Worker(scriptUrl("/web/js/get-worker.js"), { type: "module" });
+  const fail = (/** @type {import("./get-share.js").Problem} */ problem) => {
+    worker.terminate();
+    const canChange = ["network", "no-peer", "unexpected"].includes(problem.kind);
+    showProblem(problem, canChange ? () => look(id, secret) : undefined);
+  };
+  worker.onerror = () => fail({ kind: "unexpected" });
+  worker.onmessage = (/** @type {MessageEvent<Report>} */ { data }) => {
+    if (data.type === "look-failed") fail(data.problem);
+    if (data.type !== "looked") return;
+    byId("looking").hidden = true;
+    new Page(worker, data.summary);
+  };
+  worker.postMessage({ type: "look", id, secret });
+}
+
+async function main() {
+  const id = location.pathname.replace(/^\/s\//, "");
+  const fragment = takeFragment(id);
+  // The same page opened with another fragment is not loaded again by the browser.
+  addEventListener("hashchange", () => location.hash.length > 1 && (takeFragment(id), location.reload()));
+  const support = await cryptographySupport();
+  if (support !== "ok") return showMessage(support === "insecure" ? common.insecure : common.oldBrowser);
+  if (!fragment) return showProblem({ kind: "no-secret" });
+  if (!isId(id)) return showProblem({ kind: "damaged-link" });
+  try {
+    const { secret, trackerId } = parseFragment(fragment);
+    showCommand(`swarmdrop get '${formatLink({ origin: location.origin, share: id, secret, trackerId })}'`);
+    look(id, secret);
+  } catch (error) {
+    const kind = error instanceof LinkError ? error.kind : "";
+    showProblem({ kind: kind === "version" ? "newer" : kind === "no-fragment" ? "no-secret" : "damaged-link" });
+  }
+}
+
+void main();

@@ -1,0 +1,97 @@
+/**
+ * The two fields of the home page that take something pasted: an invite, and a link that somebody sent.
+ */
+
+import { byId } from "./dom.js";
+import { LinkError, parseInviteFragment, parseLink } from "./link.js";
+import { ElsewhereError, forgetSender, keepSender, keptSender, maySend, readInvite } from "./share-token.js";
+import { texts } from "./texts-share.js";
+
+/** @typedef {import("./share-token.js").Sender} Sender */
+
+/** Takes the invite of the address bar, and those that are pasted. */
+export function startTokenForm() {
+  byId("token-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const input = /** @type {HTMLInputElement} */ (byId("token-input"));
+    const text = input.value.trim();
+    if (text) void takeSender(() => readInvite(text, location.host)).then((taken) => { if (taken) input.value = ""; });
+    else refuseSender(texts.token.empty);
+  });
+  byId("token-forget").addEventListener("click", () => {
+    forgetSender();
+    showSender();
+    byId("token-input").focus();
+  });
+  const fragment = location.hash.slice(1);
+  // The invite leaves the address bar before anything else is done with it.
+  if (location.pathname === "/join") history.replaceState(null, "", "/");
+  showSender();
+  if (fragment && !keptSenderIs(fragment)) void takeSender(() => parseInviteFragment(fragment));
+}
+
+/** Shows why there is no sender, where one can be given. @param {string} reason */
+export function refuseSender(reason) {
+  showSender();
+  byId("token-problem").textContent = reason;
+  byId("token-input").focus();
+}
+
+/** Opens a pasted link if it leads here. */
+export function startLinkForm() {
+  byId("link-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = /** @type {HTMLInputElement} */ (byId("link-input")).value.trim();
+    const problem = text ? openLink(text) : texts.link.empty;
+    byId("link-problem").textContent = problem ?? "";
+  });
+}
+
+/** Null if it leads here, and is opened. @param {string} text */
+function openLink(text) {
+  try {
+    const { host, share } = parseLink(text);
+    if (host !== location.host) return texts.link.elsewhere(host);
+    location.assign(`/s/${share}${text.slice(text.indexOf("#"))}`);
+    return null;
+  } catch (error) {
+    if (error instanceof LinkError) return texts.link.malformed;
+    throw error;
+  }
+}
+
+/** @param {() => Sender} read @returns {Promise<boolean>} */
+async function takeSender(read) {
+  const button = /** @type {HTMLButtonElement} */ (byId("token-save"));
+  byId("token-problem").textContent = "";
+  button.disabled = true;
+  try {
+    const sender = read();
+    const isTaken = await maySend(sender.token);
+    if (isTaken) keepSender(sender);
+    else forgetSender();
+    showSender();
+    byId("token-problem").textContent = isTaken ? "" : texts.token.denied;
+    return isTaken;
+  } catch (error) {
+    byId("token-problem").textContent = error instanceof ElsewhereError ? texts.token.elsewhere(error.host)
+      : error instanceof LinkError ? texts.token.malformed
+        : texts.failed.network;
+    return false;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** @param {string} fragment */
+function keptSenderIs(fragment) {
+  return fragment.endsWith(`.${keptSender()?.token}`);
+}
+
+/** Shows the field, or that there is an invite. */
+function showSender() {
+  const isKept = keptSender() !== null;
+  byId("token-form").hidden = isKept;
+  byId("token-kept").hidden = !isKept;
+  byId("token-status").textContent = isKept ? texts.token.kept : "";
+}

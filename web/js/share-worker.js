@@ -1,0 +1,153 @@
+/**
+ * The worker that seals and sends one share, so that the page stays quick. The page sends one `ShareJob`, then the
+ * parts of the stream that are asked for, perhaps "cancel", and hears a `ShareNews` whenever there is some; the last one
+ * is `done` or `failed`.
+ */
+
+import { ApiError, call, withRetries } from "./api.js";
+import { encodeBase64url } from "./base64url.js";
+import { Geometry } from "./geometry.js";
+import { deriveAccess } from "./keys.js";
+import { Sealing, ownersTerms } from "./share-sealing.js";
+import { UnreadableFileError } from "./share-stream.js";
+import { GatewayError, NotEnoughPeersError, upload } from "./upload.js";
+
+/** @typedef {import("./share-sealing.js").Owner} Owner */
+/** @typedef {import("./share-stream.js").Part} Part */
+
+/**
+ * @typedef {object} ShareJob
+ * @property {Owner} owner
+ * @property {string} token
+ * @property {number} totalBytes
+ * @property {Uint8Array<ArrayBuffer>} metadata JSON
+ * @property {number} replicas
+ * @property {number} lifeMs
+ * @property {number} clockAheadMs how far the tracker's clock is ahead of this machine's: the swarm's time counts
+ *
+ * @typedef {{kind: "access-denied" | "not-enough-peers" | "no-space" | "conflict" | "share-gone" | "unreadable" |
+ *   "gateway" | "memory" | "other", detail: string}} ShareFailure `detail` is a path for `unreadable`
+ *
+ * @typedef {{kind: "read", start: number, end: number}
+ *   | {kind: "progress", storedBytes: number}
+ *   | {kind: "finishing"}
+ *   | {kind: "waiting", pauseMs: number, isNetwork: boolean}
+ *   | {kind: "going-on"}
+ *   | {kind: "done", peers: string[], expiresMs: number}
+ *   | {kind: "failed", failure: ShareFailure}} ShareNews
+ *
+ * @typedef {{kind: "job", job: ShareJob} | {kind: "cancel"} | ReadPart} ShareOrder
+ *
+ * @typedef {object} ReadPart an answer to `read`
+ * @property {"part"} kind
+ * @property {number} start
+ * @property {Part | null} part null if a file cannot be read
+ * @property {string} unreadable its path
+ */
+
+const API_FAILURES = ["access-denied", "not-enough-peers", "no-space", "conflict", "share-gone"];
+const stop = new AbortController();
+/** Who waits for a part of the stream, by where it starts. @type {Map<number, (answer: ReadPart) => void>} */
+const readers = new Map();
+
+addEventListener("message", (event) => {
+  /** @type {ShareOrder} */
+  const order = event.data;
+  if (order.kind === "cancel") stop.abort();
+  else if (order.kind === "part") readers.get(order.start)?.(order);
+  else void run(order.job);
+});
+
+/** @param {ShareNews} news */
+function tell(news) {
+  postMessage(news);
+}
+
+/** @param {ShareJob} job */
+async function run(job) {
+  try {
+    const geometry = Geometry.fitting(job.totalBytes);
+    if (!geometry) throw new RangeError("too large");
+    tell({ kind: "done", ...(await share(job, geometry)) });
+  } catch (error) {
+    tell({ kind: "failed", failure: failureOf(error) });
+  }
+}
+
+/** @param {ShareJob} job @param {Geometry} geometry */
+async function share(job, geometry) {
+  const { owner, replicas } = job;
+  const sealing = new Sealing(owner, geometry, read);
+  let expiresMs = 0;
+  let manifest = "";
+  const { total: totalBytes, chunkBytes, chunkCount } = geometry;
+  const plan = { share: owner.share, token: job.token, totalBytes, chunkBytes, chunkCount, replicas };
+  const peers = await upload(plan, {
+    call,
+    retry,
+    seal: (index) => sealing.seal(index),
+    progress: (storedBytes) => tell({ kind: "progress", storedBytes }),
+    finish: async (chunkIds) => {
+      tell({ kind: "finishing" });
+      const issuedMs = Date.now() + job.clockAheadMs;
+      expiresMs = issuedMs + job.lifeMs;
+      manifest = encodeBase64url(await sealing.manifest(chunkIds, job.metadata));
+      return { manifest, terms: await ownersTerms(owner, { issuedMs, expiresMs, replicas }) };
+    },
+    published: () => published(owner, manifest),
+  }, stop.signal);
+  return { peers, expiresMs };
+}
+
+/**
+ * Has the page read a part of the stream. No two that start at the same place are asked for at once.
+ * @param {number} start @param {number} end
+ * @returns {Promise<Part>}
+ */
+async function read(start, end) {
+  tell({ kind: "read", start, end });
+  /** @type {ReadPart} */
+  const { part, unreadable } = await new Promise((resolve) => { readers.set(start, resolve); });
+  readers.delete(start);
+  if (!part) throw new UnreadableFileError(unreadable);
+  return part;
+}
+
+/**
+ * The names of the peers that hold the share, if it is published with this manifest.
+ * @param {Owner} owner @param {string} manifest
+ */
+async function published({ share, secret }, manifest) {
+  const bearer = encodeBase64url(await deriveAccess(secret));
+  const ask = () => call("GET", `/v1/shares/${share}`, { bearer, signal: stop.signal });
+  try {
+    const found = await retry(ask, stop.signal);
+    if (found.manifest !== manifest) return null;
+    return found.sources.map((/** @type {{peer: {name: string}}} */ source) => source.peer.name);
+  } catch (error) {
+    if (error instanceof ApiError && error.kind === "share-not-found") return null;
+    throw error;
+  }
+}
+
+/** For as long as the page is open. @param {() => Promise<any>} attempt @param {AbortSignal} signal */
+function retry(attempt, signal) {
+  return withRetries(attempt, {
+    signal,
+    giveUpMs: Infinity,
+    onWait: (waiting) => tell(waiting
+      ? { kind: "waiting", pauseMs: waiting.pauseMs, isNetwork: waiting.error.kind === "network" }
+      : { kind: "going-on" }),
+  });
+}
+
+/** @param {unknown} error @returns {ShareFailure} */
+function failureOf(error) {
+  if (error instanceof UnreadableFileError) return { kind: "unreadable", detail: error.path };
+  if (error instanceof NotEnoughPeersError) return { kind: "not-enough-peers", detail: "" };
+  if (error instanceof GatewayError) return { kind: "gateway", detail: error.message };
+  if (error instanceof RangeError) return { kind: "memory", detail: error.message };
+  if (!(error instanceof ApiError)) return { kind: "other", detail: String(error) };
+  const kind = /** @type {ShareFailure["kind"]} */ (API_FAILURES.includes(error.kind) ? error.kind : "other");
+  return { kind, detail: error.detail || error.kind };
+}

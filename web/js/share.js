@@ -1,0 +1,235 @@
+/**
+ * The home page: share from the browser, top to bottom.
+ *
+ * Ids that tests may use (index.html): support; token-form, token-input, token-save, token-problem, token-kept,
+ * token-forget; drop-zone, choose-files, choose-folder, file-input, folder-input, looking; share-form, file-list,
+ * file-total, name-field, name-input, renamed, expiry, advanced, replicas, share-start, share-problem; sending, stage,
+ * progress, progress-done, progress-speed, trouble, cancel; done, done-safe, done-live, done-link, done-copy, done-copied,
+ * done-expires, done-qr, done-command, done-again, done-take-back, done-problem; link-form, link-input, link-open,
+ * link-problem. A step is shown when its section (compose, sending, done) is not hidden.
+ */
+
+import { call, withRetries } from "./api.js";
+import { announce, byId } from "./dom.js";
+import { cryptographySupport } from "./ed25519.js";
+import { Geometry } from "./geometry.js";
+import { formatLink } from "./link.js";
+import { NameError, buildMetadata, encodeMetadata } from "./metadata.js";
+import { clearDone, showDone, takeBack } from "./share-done.js";
+import { TooManyFilesError, UnreadableEntryError, chosenFiles, droppedFiles } from "./share-files.js";
+import { refuseSender, startLinkForm, startTokenForm } from "./share-forms.js";
+import { showList } from "./share-list.js";
+import { ProgressView } from "./share-progress.js";
+import { startRun } from "./share-run.js";
+import { makeOwner } from "./share-sealing.js";
+import { Selection } from "./share-selection.js";
+import { FileStream } from "./share-stream.js";
+import { forgetSender, keptSender } from "./share-token.js";
+import { texts as allTexts } from "./texts.js";
+import { texts } from "./texts-share.js";
+import { printable } from "./words.js";
+
+/** @typedef {import("./share-files.js").Found} Found */
+/** @typedef {import("./share-worker.js").ShareFailure} ShareFailure */
+
+const HOUR_MS = 3_600_000;
+const selection = new Selection();
+const nameInput = /** @type {HTMLInputElement} */ (byId("name-input"));
+/** Whether the name in the field is the user's own. */
+let isNameEdited = false;
+
+await start();
+
+async function start() {
+  startLinkForm();
+  startTokenForm();
+  startChoosing();
+  nameInput.addEventListener("input", () => {
+    isNameEdited = nameInput.value !== "";
+    showRenamed();
+  });
+  byId("share-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void share();
+  });
+  byId("done-again").addEventListener("click", () => {
+    clearDone();
+    selection.clear();
+    isNameEdited = false;
+    showSelection();
+    showStep("compose");
+    byId("choose-files").focus();
+  });
+  const support = await cryptographySupport();
+  if (support !== "ok") {
+    byId("support").textContent = texts.support[support];
+    byId("support").hidden = false;
+    byId("compose").hidden = true;
+  }
+}
+
+// ---- Choosing
+
+function startChoosing() {
+  for (const [button, id] of [["choose-files", "file-input"], ["choose-folder", "folder-input"]]) {
+    const input = /** @type {HTMLInputElement} */ (byId(id));
+    byId(button).addEventListener("click", () => input.click());
+    input.addEventListener("change", () => {
+      const files = Array.from(input.files ?? []);
+      input.value = ""; // The same choice again is a change again.
+      void take(() => chosenFiles(files, showLooking));
+    });
+  }
+  const zone = byId("drop-zone");
+  // Beside the zone a drop does nothing: the browser would leave the page and open the file.
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    const isOver = zone.contains(/** @type {Node} */ (event.target));
+    zone.toggleAttribute("data-over", isOver);
+    if (event.dataTransfer) event.dataTransfer.dropEffect = isOver ? "copy" : "none";
+  });
+  addEventListener("dragleave", () => zone.removeAttribute("data-over"));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.removeAttribute("data-over");
+    const { dataTransfer } = event;
+    if (!dataTransfer || !zone.contains(/** @type {Node} */ (event.target))) return;
+    const found = droppedFiles(dataTransfer, showLooking);
+    void take(() => found);
+  });
+}
+
+/** @param {number} files */
+function showLooking(files) {
+  byId("looking").textContent = texts.list.looking(files);
+}
+
+/** Adds what was found to the list. @param {() => Promise<Found[]>} find */
+async function take(find) {
+  const looking = byId("looking");
+  byId("share-problem").textContent = "";
+  showLooking(0);
+  looking.hidden = false;
+  try {
+    const found = await find();
+    if (found.length === 0) return tellProblem(texts.list.nothing);
+    selection.add(found);
+    showSelection();
+    announce(texts.list.added(selection.files, selection.bytes));
+  } catch (error) {
+    if (error instanceof TooManyFilesError) tellProblem(texts.list.tooMany);
+    else if (error instanceof UnreadableEntryError) tellProblem(texts.list.unreadable(printable(error.path)));
+    else throw error;
+  } finally {
+    looking.hidden = true;
+  }
+}
+
+function showSelection() {
+  showList(selection, (id) => {
+    selection.remove(id);
+    byId("share-problem").textContent = "";
+    showSelection();
+    // The button that had the focus is gone.
+    byId(selection.isEmpty ? "choose-files" : "file-list").focus();
+    announce(texts.list.added(selection.files, selection.bytes));
+  });
+  byId("share-form").hidden = selection.isEmpty;
+  byId("name-field").hidden = !selection.isFolder;
+  if (!isNameEdited) nameInput.value = selection.suggestedName;
+  showRenamed();
+}
+
+/** Says so if the receiver will see another name. */
+function showRenamed() {
+  const naming = selection.isEmpty ? null : selection.naming(nameInput.value);
+  byId("renamed").hidden = !naming?.isChanged;
+  byId("renamed").textContent = naming?.isChanged ? texts.list.renamed(printable(naming.name)) : "";
+}
+
+// ---- Sharing
+
+async function share() {
+  byId("share-problem").textContent = "";
+  const sender = keptSender();
+  if (!sender) return refuseSender(texts.check.noToken);
+  const checked = checkPlan();
+  if (!checked) return;
+  const { files, totalBytes, metadata } = checked;
+  const replicas = Number(/** @type {HTMLSelectElement} */ (byId("replicas")).value);
+  const lifeMs = Number(/** @type {HTMLSelectElement} */ (byId("expiry")).value) * HOUR_MS;
+
+  const view = new ProgressView(totalBytes);
+  showStep("sending");
+  byId("stage").focus();
+  try {
+    const owner = await makeOwner();
+    const tracker = await lookAtTracker();
+    const { clockAheadMs } = tracker;
+    const job = { owner, token: sender.token, totalBytes, metadata, replicas, lifeMs, clockAheadMs };
+    const run = startRun(job, new FileStream(files), (news) => view.show(news), (expiresMs) => {
+      void takeBack({ owner, expiresMs, replicas, clockAheadMs }).catch(() => {});
+    });
+    byId("cancel").onclick = run.cancel;
+    const outcome = await run.outcome;
+    if (outcome.kind === "failed") return backToCompose(sentence(outcome.failure, replicas));
+    if (outcome.kind === "cancelled") return backToCompose(texts.progress.cancelled);
+    const trackerId = sender.trackerId ?? tracker.id;
+    const link = formatLink({ origin: location.origin, share: owner.share, secret: owner.secret, trackerId });
+    showDone({ owner, link, peers: outcome.peers, expiresMs: outcome.expiresMs, replicas, clockAheadMs });
+    showStep("done");
+    byId("done-title").focus();
+  } catch (error) {
+    backToCompose(sentence({ kind: "other", detail: String(error) }, replicas));
+    throw error;
+  }
+}
+
+/** The share's content with every rule checked, before a byte is sent; null if there is a problem, which is told. */
+function checkPlan() {
+  const { name, files, dirs } = selection.plan(nameInput.value);
+  const totalBytes = selection.bytes;
+  const geometry = Geometry.fitting(totalBytes);
+  if (!geometry) return tellProblem(texts.check.tooLarge);
+  try {
+    const metadata = buildMetadata({ name, files, dirs, createdMs: Date.now() }, geometry);
+    return { files, totalBytes, metadata: encodeMetadata(metadata) };
+  } catch (error) {
+    if (!(error instanceof NameError)) return tellProblem(texts.failed.other(String(error)));
+    return tellProblem(texts.check.name(allTexts.common.nameRefused(error.path, error.rule)));
+  }
+}
+
+/** Who it is, for the link, and what time it is there: the swarm's clock ends a share. */
+async function lookAtTracker() {
+  const health = await withRetries(() => call("GET", "/healthz"), { giveUpMs: 5000 });
+  return { id: String(health.id), clockAheadMs: Number(health.now_ms) - Date.now() };
+}
+
+/** @param {ShareFailure} failure @param {number} replicas */
+function sentence({ kind, detail }, replicas) {
+  if (kind === "access-denied") forgetSender();
+  if (kind === "not-enough-peers") return texts.failed[kind](replicas);
+  if (kind === "unreadable") return texts.failed[kind](printable(detail));
+  if (kind === "other") return texts.failed.other(detail);
+  return texts.failed[kind];
+}
+
+/** @param {string} problem */
+function backToCompose(problem) {
+  showStep("compose");
+  if (!keptSender()) return refuseSender(problem);
+  tellProblem(problem);
+  byId("share-start").focus();
+}
+
+/** @param {string} text @returns {null} */
+function tellProblem(text) {
+  byId("share-problem").textContent = text;
+  return null;
+}
+
+/** @param {"compose" | "sending" | "done"} step */
+function showStep(step) {
+  for (const id of ["compose", "sending", "done"]) byId(id).hidden = id !== step;
+}

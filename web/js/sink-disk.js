@@ -1,0 +1,183 @@
+// Saves through the File System Access API: a file, or a folder with all its files in place. A file gets its content
+// when it is closed, which is when all its chunks were verified.
+
+import { SinkError } from "./sink.js";
+
+/** @typedef {import("./sink.js").FileSink} FileSink */
+/** @typedef {import("./sink.js").ByteSink} ByteSink */
+/** @typedef {FileSystemFileHandle & {remove?: () => Promise<void>}} RemovableHandle */
+
+const NAMES_TRIED_MAX = 100;
+
+/**
+ * @param {FileSystemFileHandle} handle
+ * @returns {Promise<ByteSink>}
+ */
+export async function fileSink(handle) {
+  const writable = await saving(() => handle.createWritable());
+  return {
+    write: (bytes) => saving(() => writable.write(bytes)),
+    close: () => saving(() => writable.close()),
+    abort: async () => {
+      await writable.abort().catch(() => {});
+      await removeIfEmpty(handle).catch(() => {});
+    },
+  };
+}
+
+/**
+ * A folder that the user chose, and in it a new one under `name`, or `name (2)` and so on if that is taken.
+ * @param {FileSystemDirectoryHandle} parent
+ * @param {string} name
+ * @param {string[]} emptyDirs paths of folders that hold nothing
+ * @returns {Promise<FileSink & {name: string}>}
+ */
+export async function folderSink(parent, name, emptyDirs) {
+  const top = await saving(() => makeFresh(parent, name));
+  /** @type {string[]} */
+  const made = [];
+  /** @type {FileSystemWritableFileStream | null} */
+  let writable = null;
+  const folders = new Folders(top);
+  return {
+    name: top.name,
+    begin: (file) =>
+      saving(async () => {
+        const folder = await folders.of(file.path);
+        made.push(file.path);
+        const handle = await naming(() => folder.getFileHandle(lastOf(file.path), { create: true }));
+        writable = await handle.createWritable();
+      }),
+    write: (bytes) => saving(async () => writable?.write(bytes)),
+    end: () =>
+      saving(async () => {
+        await writable?.close();
+        writable = null;
+      }),
+    close: () =>
+      saving(async () => {
+        for (const dir of emptyDirs) await folders.of(`${dir}/`);
+      }),
+    abort: async () => {
+      await writable?.abort().catch(() => {});
+      await removeAll(parent, top, folders, made);
+    },
+  };
+}
+
+/** The folders of a share, made when the first file in them is. */
+class Folders {
+  #latest = "";
+  /** @type {FileSystemDirectoryHandle} */
+  #handle;
+
+  /** @param {FileSystemDirectoryHandle} top */
+  constructor(top) {
+    this.top = top;
+    /** @type {Set<string>} */
+    this.made = new Set();
+    this.#handle = top;
+  }
+
+  /**
+   * The folder that a path lies in.
+   * @param {string} path
+   */
+  async of(path) {
+    // The first component is the share's own name, whose place `top` takes.
+    const folders = path.split("/").slice(1, -1);
+    const key = folders.join("/");
+    if (key === this.#latest) return this.#handle;
+    let handle = this.top;
+    for (const [depth, folder] of folders.entries()) {
+      handle = await naming(() => handle.getDirectoryHandle(folder, { create: true }));
+      this.made.add(folders.slice(0, depth + 1).join("/"));
+    }
+    [this.#latest, this.#handle] = [key, handle];
+    return handle;
+  }
+}
+
+/**
+ * @param {FileSystemDirectoryHandle} parent
+ * @param {string} name
+ */
+async function makeFresh(parent, name) {
+  for (let tried = 1; tried <= NAMES_TRIED_MAX; tried++) {
+    const candidate = tried === 1 ? name : `${name} (${tried})`;
+    if (await isFree(parent, candidate)) return naming(() => parent.getDirectoryHandle(candidate, { create: true }));
+  }
+  throw new SinkError("save-failed", "every name is taken");
+}
+
+/**
+ * @param {FileSystemDirectoryHandle} parent
+ * @param {string} name
+ */
+async function isFree(parent, name) {
+  try {
+    await naming(() => parent.getDirectoryHandle(name));
+    return false;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "NotFoundError") return true;
+    if (error instanceof DOMException && error.name === "TypeMismatchError") return false;
+    throw error;
+  }
+}
+
+/**
+ * Takes back what was made, and nothing else: a folder goes only if it is empty then.
+ * @param {FileSystemDirectoryHandle} parent
+ * @param {FileSystemDirectoryHandle} top
+ * @param {Folders} folders
+ * @param {string[]} files
+ */
+async function removeAll(parent, top, folders, files) {
+  const quietly = (/** @type {() => Promise<unknown>} */ action) => action().catch(() => {});
+  for (const path of files) await quietly(async () => (await folders.of(path)).removeEntry(lastOf(path)));
+  const deepestFirst = [...folders.made].sort((a, b) => b.split("/").length - a.split("/").length);
+  for (const path of deepestFirst) await quietly(async () => (await folders.of(`./${path}`)).removeEntry(lastOf(path)));
+  await quietly(() => parent.removeEntry(top.name));
+}
+
+/**
+ * The picker makes an empty file; one that was there before keeps its content.
+ * @param {RemovableHandle} handle
+ */
+async function removeIfEmpty(handle) {
+  if ((await handle.getFile()).size === 0) await handle.remove?.();
+}
+
+/** @param {string} path */
+function lastOf(path) {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/**
+ * @template T
+ * @param {() => Promise<T>} action
+ * @returns {Promise<T>}
+ */
+async function naming(action) {
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof TypeError) throw new SinkError("name-not-allowed", error);
+    throw error;
+  }
+}
+
+/**
+ * @template T
+ * @param {() => Promise<T>} action
+ * @returns {Promise<T>}
+ */
+async function saving(action) {
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof SinkError) throw error;
+    const isFull = error instanceof DOMException && error.name === "QuotaExceededError";
+    throw new SinkError(isFull ? "no-space" : "save-failed", error);
+  }
+}

@@ -1,0 +1,137 @@
+// Every English text of the pages that receive; `common` is for all pages. Texts that stand still are in the HTML.
+
+import { printable } from "./words.js";
+
+/** @typedef {import("./names.js").NameRule} NameRule */
+
+/** @type {Record<NameRule, string>} */
+const nameRules = {
+  empty: "is empty or has an empty part",
+  "too-long": "is longer than 4096 bytes",
+  "component-too-long": "has a part longer than 255 bytes",
+  "dot-component": "has a part “.” or “..”",
+  absolute: "starts with “/”, or has one where only one part may be",
+  backslash: "has a backslash",
+  control: "has a control character",
+  bidi: "has a character that reverses the direction of text",
+  "not-normalised": "is not in Unicode normalisation form C",
+  "not-unicode": "is not valid Unicode",
+  "windows-device": "is the name of a device on Windows",
+  "windows-end": "has a part that ends in a dot or a space",
+  "drive-prefix": "has a part that starts like a drive",
+  hidden: "would be hidden where it is saved, as it starts with a dot",
+  "case-clash": "differs from another name only in upper and lower case",
+  "file-and-folder": "is both a file and a folder",
+  twice: "stands there twice",
+};
+
+export const texts = {
+  common: {
+    copy: "Copy",
+    copied: "Copied",
+    copyFailed: "Copying did not work: select the text and copy it",
+    cancel: "Cancel",
+    close: "Close",
+    tryAgain: "Try again",
+    insecure: {
+      title: "This page needs a secure connection",
+      text: "The browser lends its cryptography to pages over https only. Open this address with https://. On the tracker's own machine, http://localhost works, too.",
+    },
+    oldBrowser: {
+      title: "This browser is too old",
+      text: "It lacks the signatures (Ed25519) that this page needs. Use a current Firefox, Chrome, Edge or Safari, or the command line.",
+    },
+    /** @type {(path: string, rule: NameRule) => string} */
+    nameRefused: (path, rule) => `The name “${printable(path)}” ${nameRules[rule]}.`,
+    connectionLost: "connection lost, trying again",
+    busy: "the tracker is busy, trying again",
+    noPeer: "no peer can be reached now, trying again",
+  },
+  get: {
+    title: (/** @type {string} */ name) => `${name} · swarmdrop`,
+    looking: "Looking the share up …",
+    file: "File",
+    folder: "Folder",
+    available: "available now",
+    notAvailable: "not available now",
+    health: (/** @type {string} */ peers, /** @type {number} */ fewest, /** @type {number} */ wanted) =>
+      `${peers}, each part on at least ${fewest} of ${wanted} wanted`,
+    suspect: (/** @type {string} */ peers) => `${peers} silent for a moment`,
+    emptyFolder: "empty folder",
+    preview: "Preview",
+    previewOf: (/** @type {string} */ name) => `Preview of ${name}`,
+    previewLoading: "Loading …",
+    previewFailed: "There is no preview: the file is not what its name says, or the browser cannot show it.",
+    previewImage: (/** @type {string} */ name, /** @type {number} */ width, /** @type {number} */ height) =>
+      `Picture ${name}, ${width} × ${height} pixels`,
+    previewCut: (/** @type {string} */ size) => `Only the first ${size} are shown.`,
+    shown: (/** @type {string} */ shown, /** @type {string} */ all) => `${shown} of ${all} shown`,
+    downloading: "Downloading",
+    choosing: "Choose where to save",
+    progress: (/** @type {string} */ done, /** @type {string} */ all) => `${done} of ${all}`,
+    percent: (/** @type {number} */ n) => `${n} percent`,
+    left: (/** @type {string} */ time) => `${time} left`,
+    finishing: "Finishing …",
+    done: {
+      title: "Done",
+      file: (/** @type {string} */ name) => `“${name}” is saved. Every byte was checked.`,
+      folder: (/** @type {string} */ name) => `The folder “${name}” is saved. Every byte was checked.`,
+      stream: (/** @type {string} */ name) => `“${name}” is in the browser's downloads. Every byte was checked.`,
+    },
+    cancelled: { title: "Cancelled", text: "Nothing was kept." },
+    gaveUp: {
+      title: "The connection did not come back",
+      text: "There was no progress for ten minutes. What has arrived is kept as long as this page stays open: try again to go on from there.",
+    },
+    /** Problems by kind, from the look-up to the last byte. @type {Record<string, {title: string, text: string}>} */
+    problems: {
+      "no-secret": {
+        title: "The second part of the link is missing",
+        text: "What follows “#” opens the share, and it is not here. Open the whole link again, as you were given it.",
+      },
+      "damaged-link": {
+        title: "The link is damaged",
+        text: "Its secret does not fit this share: a character is missing or was changed. Copy the whole link again.",
+      },
+      "not-found": {
+        title: "There is no such share",
+        text: "This tracker knows no share that this link opens. Perhaps a character of the link is missing or was changed, or the share was forgotten after its end.",
+      },
+      gone: { title: "The share is over", text: "It has expired, or its owner took it back. Ask for a new link." },
+      newer: {
+        title: "Made by a newer swarmdrop",
+        text: "This page cannot read this share. The tracker's operator has to update it, or use a newer command line.",
+      },
+      "damaged-share": {
+        title: "The share is damaged",
+        text: "What the tracker gave is not what the sender signed, or the sender made it wrong. Nothing was saved. Tell whoever gave you the link.",
+      },
+      "damaged-chunk": {
+        title: "The share is damaged",
+        text: "A part does not open: the sender made it wrong, or the tracker changed it. The download was stopped, and nothing that was not checked has been kept. The command line tells which.",
+      },
+      "bad-name": {
+        title: "The share has a name that is refused",
+        text: "It could do harm where it is saved. Nothing was saved. Tell whoever gave you the link.",
+      },
+      "no-peer": {
+        title: "No peer can be reached",
+        text: "No peer that holds this share is there now. Try again later: peers come back.",
+      },
+      network: { title: "The tracker cannot be reached", text: "Check your connection and try again." },
+      "too-large-for-memory": {
+        title: "Too large for this browser",
+        text: "This browser cannot save while it downloads, and this is more than fits into memory. Use the command line below, or a browser that can, as Chrome or Edge.",
+      },
+      "name-not-allowed": {
+        title: "The browser does not allow a name",
+        text: "It refuses to save a file under one of the names in this share. Use the command line below, or download it as ZIP.",
+      },
+      "no-space": { title: "No space left", text: "The disk is full. Nothing unfinished was kept." },
+      "save-failed": { title: "Saving did not work", text: "The browser could not write the file. Nothing unfinished was kept." },
+      "stopped-by-browser": { title: "Stopped", text: "The download was cancelled in the browser. Nothing was kept." },
+      interrupted: { title: "Interrupted", text: "The page was left during the download. Nothing was kept." },
+      unexpected: { title: "Something went wrong", text: "The page met something that it did not expect." },
+    },
+  },
+};
