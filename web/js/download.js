@@ -8,6 +8,9 @@ const WINDOW_BYTES = 16 * 2 ** 20;
 /** The gateway serves 8 requests of one address at once: leave some to a preview or another tab. */
 const REQUESTS_MAX = 6;
 const WINDOW_CHUNKS_MAX = 64;
+/** After how many bytes the collector is reminded, and by how many that are never touched. */
+const REMIND_EVERY_BYTES = 2 ** 20;
+const REMINDER_BYTES = 16 * 2 ** 20;
 
 /**
  * @typedef {object} Work
@@ -28,6 +31,7 @@ export class Download {
   /** @type {(() => void)[]} */
   #queued = [];
   #lastProgressMs = 0;
+  #sinceReminder = 0;
 
   /** @param {Work} work */
   constructor(work) {
@@ -58,10 +62,10 @@ export class Download {
         const { length } = plain; // The sink may take the buffer away.
         signal.throwIfAborted();
         await this.work.write(plain, this.position);
-        release(plain);
         this.position++;
         this.#lastProgressMs = this.now();
         this.work.onProgress?.(length);
+        this.#remind(length);
       }
     } finally {
       stop.abort();
@@ -73,11 +77,7 @@ export class Download {
    * @param {AbortSignal} signal
    */
   #get(index, signal) {
-    const opened = this.#fetch(index, signal).then(async (sealed) => {
-      const plain = await this.work.open(index, sealed);
-      if (plain.buffer !== sealed.buffer) release(sealed);
-      return plain;
-    });
+    const opened = this.#fetch(index, signal).then((sealed) => this.work.open(index, sealed));
     // Its turn may never come, when an earlier one fails.
     opened.catch(() => {});
     return opened;
@@ -106,20 +106,23 @@ export class Download {
     }
   }
 
+  /**
+   * What an answer leaves behind lies outside the script's heap, where the collector does not see it, and would
+   * gather to hundreds of MiB. A buffer that is not touched takes no memory, but makes the collector look.
+   * @param {number} bytes
+   */
+  #remind(bytes) {
+    this.#sinceReminder += bytes;
+    if (this.#sinceReminder < REMIND_EVERY_BYTES) return;
+    this.#sinceReminder = 0;
+    new ArrayBuffer(REMINDER_BYTES);
+  }
+
   /** Waits until a request may begin; those that came first go first. */
   async #slot() {
     while (this.#running >= REQUESTS_MAX) await new Promise((resolve) => this.#queued.push(() => resolve(null)));
     this.#running++;
   }
-}
-
-/**
- * Gives a buffer's memory back now: the collector sees only small objects and would let hundreds of MiB gather.
- * @param {Uint8Array<ArrayBuffer>} bytes
- */
-function release({ buffer }) {
-  const own = /** @type {ArrayBuffer & {transfer?: (length: number) => ArrayBuffer, detached?: boolean}} */ (buffer);
-  if (own.transfer && !own.detached) own.transfer(0);
 }
 
 /**

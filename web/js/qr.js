@@ -252,7 +252,7 @@ function totalWords(version) {
   return canvas.fixed.reduce((free, fixed) => free + 1 - fixed, 0) >> 3;
 }
 
-/** Centres of the alignment patterns in a row: even steps from the right, the first is always 6. @param {number} version */
+/** Centres of alignment patterns in a row: even steps from the right, the first is always 6. @param {number} version */
 function alignmentOf(version) {
   if (version === 1) return [];
   const count = Math.floor(version / 7) + 2;

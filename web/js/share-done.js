@@ -38,11 +38,12 @@ export function showDone(shared) {
   link.value = shared.link;
   byId("done-copy").onclick = () => copy(link);
   byId("done-take-back").onclick = () => takeBackAndTell(shared);
+  byId("done-again").onclick = clearDone;
   announce(texts.done.safe(shared.peers));
 }
 
 /** Nothing of the share stays in the page. */
-export function clearDone() {
+function clearDone() {
   /** @type {HTMLInputElement} */ (byId("done-link")).value = "";
   byId("done-command").textContent = "";
   byId("done-qr").replaceChildren();

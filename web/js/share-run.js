@@ -59,7 +59,10 @@ export function startRun(job, stream, onNews, onTooLate) {
   return { outcome, cancel };
 }
 
-/** Reads a part of the stream for the worker. @param {Worker} worker @param {FileStream} stream @param {number} start @param {number} end */
+/**
+ * Reads a part of the stream for the worker.
+ * @param {Worker} worker @param {FileStream} stream @param {number} start @param {number} end
+ */
 async function read(worker, stream, start, end) {
   /** @type {ShareOrder} */
   const answer = { kind: "part", start, part: null, unreadable: "" };

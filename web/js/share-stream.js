@@ -59,7 +59,10 @@ export class FileStream {
     return { bytes, path: this.#files[first]?.path ?? "" };
   }
 
-  /** What one file has of a part that begins at `start`. @param {number} at @param {number} start @param {Uint8Array} part */
+  /**
+   * Copies what one file has of a part that begins at `start`.
+   * @param {number} at @param {number} start @param {Uint8Array} part
+   */
   async #readFile(at, start, part) {
     const { path, file, size } = this.#files[at];
     const offset = this.#starts[at];

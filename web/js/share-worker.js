@@ -1,7 +1,7 @@
 /**
  * The worker that seals and sends one share, so that the page stays quick. The page sends one `ShareJob`, then the
- * parts of the stream that are asked for, perhaps "cancel", and hears a `ShareNews` whenever there is some; the last one
- * is `done` or `failed`.
+ * parts of the stream that are asked for, perhaps "cancel", and hears a `ShareNews` whenever there is some; the last
+ * one is `done` or `failed`.
  */
 
 import { ApiError, call, withRetries } from "./api.js";

@@ -4,33 +4,26 @@
  * Ids that tests may use (index.html): support; token-form, token-input, token-save, token-problem, token-kept,
  * token-forget; drop-zone, choose-files, choose-folder, file-input, folder-input, looking; share-form, file-list,
  * file-total, name-field, name-input, renamed, expiry, advanced, replicas, share-start, share-problem; sending, stage,
- * progress, progress-done, progress-speed, trouble, cancel; done, done-safe, done-live, done-link, done-copy, done-copied,
- * done-expires, done-qr, done-command, done-again, done-take-back, done-problem; link-form, link-input, link-open,
- * link-problem. A step is shown when its section (compose, sending, done) is not hidden.
+ * progress, progress-done, progress-speed, trouble, cancel; done, done-safe, done-live, done-link, done-copy,
+ * done-copied, done-expires, done-qr, done-command, done-again, done-take-back, done-problem; link-form, link-input,
+ * link-open, link-problem. A step is shown when its section (compose, sending, done) is not hidden.
  */
 
-import { call, withRetries } from "./api.js";
 import { announce, byId } from "./dom.js";
 import { cryptographySupport } from "./ed25519.js";
 import { Geometry } from "./geometry.js";
-import { formatLink } from "./link.js";
 import { NameError, buildMetadata, encodeMetadata } from "./metadata.js";
-import { clearDone, showDone, takeBack } from "./share-done.js";
 import { TooManyFilesError, UnreadableEntryError, chosenFiles, droppedFiles } from "./share-files.js";
 import { refuseSender, startLinkForm, startTokenForm } from "./share-forms.js";
 import { showList } from "./share-list.js";
-import { ProgressView } from "./share-progress.js";
-import { startRun } from "./share-run.js";
-import { makeOwner } from "./share-sealing.js";
 import { Selection } from "./share-selection.js";
-import { FileStream } from "./share-stream.js";
-import { forgetSender, keptSender } from "./share-token.js";
+import { showStep } from "./share-step.js";
+import { keptSender } from "./share-token.js";
 import { texts as allTexts } from "./texts.js";
 import { texts } from "./texts-share.js";
 import { printable } from "./words.js";
 
 /** @typedef {import("./share-files.js").Found} Found */
-/** @typedef {import("./share-worker.js").ShareFailure} ShareFailure */
 
 const HOUR_MS = 3_600_000;
 const selection = new Selection();
@@ -53,7 +46,6 @@ async function start() {
     void share();
   });
   byId("done-again").addEventListener("click", () => {
-    clearDone();
     selection.clear();
     isNameEdited = false;
     showSelection();
@@ -155,32 +147,18 @@ async function share() {
   if (!sender) return refuseSender(texts.check.noToken);
   const checked = checkPlan();
   if (!checked) return;
-  const { files, totalBytes, metadata } = checked;
   const replicas = Number(/** @type {HTMLSelectElement} */ (byId("replicas")).value);
   const lifeMs = Number(/** @type {HTMLSelectElement} */ (byId("expiry")).value) * HOUR_MS;
-
-  const view = new ProgressView(totalBytes);
-  showStep("sending");
-  byId("stage").focus();
+  const button = /** @type {HTMLButtonElement} */ (byId("share-start"));
+  button.disabled = true;
+  const loaded = await import("./share-send.js").catch(() => null);
+  button.disabled = false;
+  if (!loaded) return tellProblem(texts.failed.network);
   try {
-    const owner = await makeOwner();
-    const tracker = await lookAtTracker();
-    const { clockAheadMs } = tracker;
-    const job = { owner, token: sender.token, totalBytes, metadata, replicas, lifeMs, clockAheadMs };
-    const run = startRun(job, new FileStream(files), (news) => view.show(news), (expiresMs) => {
-      void takeBack({ owner, expiresMs, replicas, clockAheadMs }).catch(() => {});
-    });
-    byId("cancel").onclick = run.cancel;
-    const outcome = await run.outcome;
-    if (outcome.kind === "failed") return backToCompose(sentence(outcome.failure, replicas));
-    if (outcome.kind === "cancelled") return backToCompose(texts.progress.cancelled);
-    const trackerId = sender.trackerId ?? tracker.id;
-    const link = formatLink({ origin: location.origin, share: owner.share, secret: owner.secret, trackerId });
-    showDone({ owner, link, peers: outcome.peers, expiresMs: outcome.expiresMs, replicas, clockAheadMs });
-    showStep("done");
-    byId("done-title").focus();
+    const problem = await loaded.send({ sender, ...checked, replicas, lifeMs });
+    if (problem !== null) backToCompose(problem);
   } catch (error) {
-    backToCompose(sentence({ kind: "other", detail: String(error) }, replicas));
+    backToCompose(texts.failed.other(String(error)));
     throw error;
   }
 }
@@ -188,31 +166,15 @@ async function share() {
 /** The share's content with every rule checked, before a byte is sent; null if there is a problem, which is told. */
 function checkPlan() {
   const { name, files, dirs } = selection.plan(nameInput.value);
-  const totalBytes = selection.bytes;
-  const geometry = Geometry.fitting(totalBytes);
+  const geometry = Geometry.fitting(selection.bytes);
   if (!geometry) return tellProblem(texts.check.tooLarge);
   try {
     const metadata = buildMetadata({ name, files, dirs, createdMs: Date.now() }, geometry);
-    return { files, totalBytes, metadata: encodeMetadata(metadata) };
+    return { files, metadata: encodeMetadata(metadata) };
   } catch (error) {
     if (!(error instanceof NameError)) return tellProblem(texts.failed.other(String(error)));
     return tellProblem(texts.check.name(allTexts.common.nameRefused(error.path, error.rule)));
   }
-}
-
-/** Who it is, for the link, and what time it is there: the swarm's clock ends a share. */
-async function lookAtTracker() {
-  const health = await withRetries(() => call("GET", "/healthz"), { giveUpMs: 5000 });
-  return { id: String(health.id), clockAheadMs: Number(health.now_ms) - Date.now() };
-}
-
-/** @param {ShareFailure} failure @param {number} replicas */
-function sentence({ kind, detail }, replicas) {
-  if (kind === "access-denied") forgetSender();
-  if (kind === "not-enough-peers") return texts.failed[kind](replicas);
-  if (kind === "unreadable") return texts.failed[kind](printable(detail));
-  if (kind === "other") return texts.failed.other(detail);
-  return texts.failed[kind];
 }
 
 /** @param {string} problem */
@@ -227,9 +189,4 @@ function backToCompose(problem) {
 function tellProblem(text) {
   byId("share-problem").textContent = text;
   return null;
-}
-
-/** @param {"compose" | "sending" | "done"} step */
-function showStep(step) {
-  for (const id of ["compose", "sending", "done"]) byId(id).hidden = id !== step;
 }

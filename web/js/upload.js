@@ -32,9 +32,10 @@ import { decodeHex } from "./hex.js";
  *
  * @typedef {object} UploadPorts
  * @property {(method: string, path: string, request: Request) => Promise<any>} call throws errors that have a `kind`
- * @property {(attempt: () => Promise<any>, signal: AbortSignal) => Promise<any>} retry attempts again, after a pause, as
- *   long as the swarm may answer better in a while
- * @property {(index: number) => Promise<Uint8Array<ArrayBuffer>>} seal reads and seals a chunk; the same bytes for the same index
+ * @property {(attempt: () => Promise<any>, signal: AbortSignal) => Promise<any>} retry attempts again, after a pause,
+ *   as long as the swarm may answer better in a while
+ * @property {(index: number) => Promise<Uint8Array<ArrayBuffer>>} seal reads and seals a chunk; the same bytes for
+ *   the same index
  * @property {(ids: Uint8Array) => Promise<Finish>} finish makes what completes the share; called once
  * @property {() => Promise<string[] | null>} published the peers' names if the share is published as it should be
  * @property {(storedBytes: number) => void} progress

@@ -8,9 +8,12 @@ import { timeOf } from "./metadata.js";
 /** @typedef {import("./sink.js").FileHead} FileHead */
 /** @typedef {{path: Uint8Array, size: number, crc: number, at: number, mode: number, modifiedMs: number, isDir: boolean}} Entry */
 
+const UTF8 = new TextEncoder();
 const MAX_16 = 0xffff;
 const MAX_32 = 0xffffffff;
 const BLOCK_BYTES = 1 << 20;
+const LOCAL_BYTES = 30;
+const CENTRAL_BYTES = 46;
 const UTF8_FLAG = 1 << 11;
 const SUM_FOLLOWS_FLAG = 1 << 3;
 const MADE_BY_UNIX = (3 << 8) | 45;
@@ -67,16 +70,18 @@ export function zipSink(sink, dirs, sum = crc32) {
 export function zipLength(files, dirs) {
   let at = 0;
   let directory = 0;
+  const count = (/** @type {Entry} */ entry) => {
+    const named = entry.path.length + timeExtra(entry).length;
+    const wide = (isLarge(entry) ? 16 : 0) + (isFar(entry) ? 8 : 0);
+    directory += CENTRAL_BYTES + named + (wide ? 4 + wide : 0);
+    at += LOCAL_BYTES + named + (isLarge(entry) ? 20 : 0) + entry.size;
+  };
   for (const file of files) {
     const entry = entryOf(file, at);
-    directory += centralHeader(entry).length;
-    at += localHeader(entry).length + entry.size + sumOf(entry).length;
+    count(entry);
+    at += isLarge(entry) ? 24 : 16;
   }
-  for (const dir of dirs) {
-    const entry = dirEntryOf(dir, at);
-    directory += centralHeader(entry).length;
-    at += localHeader(entry).length;
-  }
+  for (const dir of dirs) count(dirEntryOf(dir, at));
   return at + directory + ending(files.length + dirs.length, at, directory).length;
 }
 
@@ -137,7 +142,7 @@ class Gathered {
  */
 function entryOf({ path, size, executable, modified }, at) {
   const mode = executable ? PROGRAM_MODE : FILE_MODE;
-  return { path: new TextEncoder().encode(path), size, crc: 0, at, mode, modifiedMs: timeOf(modified), isDir: false };
+  return { path: UTF8.encode(path), size, crc: 0, at, mode, modifiedMs: timeOf(modified), isDir: false };
 }
 
 /**
@@ -146,7 +151,7 @@ function entryOf({ path, size, executable, modified }, at) {
  * @returns {Entry}
  */
 function dirEntryOf(path, at) {
-  const name = new TextEncoder().encode(`${path}/`);
+  const name = UTF8.encode(`${path}/`);
   return { path: name, size: 0, crc: 0, at, mode: DIR_MODE, modifiedMs: NaN, isDir: true };
 }
 
@@ -156,12 +161,18 @@ function isLarge({ size }) {
 }
 
 /** @param {Entry} entry */
+function isFar({ at }) {
+  return at >= MAX_32;
+}
+
+/** @param {Entry} entry */
 function localHeader(entry) {
   const large = isLarge(entry);
-  const extra = [...timeExtra(entry), ...(large ? pack([2, 1], [2, 16], [8, 0], [8, 0]) : [])];
+  const time = timeExtra(entry);
+  const extra = large ? join(time, pack([2, 1], [2, 16], [8, 0], [8, 0])) : time;
   const size = large ? MAX_32 : 0; // It follows with the check sum.
   const fields = pack([4, 0x04034b50], ...commonFields(entry, size), [2, entry.path.length], [2, extra.length]);
-  return join(fields, entry.path, Uint8Array.from(extra));
+  return join(fields, entry.path, extra);
 }
 
 /** @param {Entry} entry */
@@ -173,10 +184,11 @@ function sumOf(entry) {
 /** @param {Entry} entry */
 function centralHeader(entry) {
   const large = isLarge(entry);
-  const far = entry.at >= MAX_32;
+  const far = isFar(entry);
   const numbers = [...(large ? [entry.size, entry.size] : []), ...(far ? [entry.at] : [])];
   const wide = numbers.map((n) => /** @type {[number, number]} */ ([8, n]));
-  const extra = [...timeExtra(entry), ...(wide.length ? pack([2, 1], [2, 8 * wide.length], ...wide) : [])];
+  const time = timeExtra(entry);
+  const extra = wide.length ? join(time, pack([2, 1], [2, 8 * wide.length], ...wide)) : time;
   const fields = pack(
     [4, 0x02014b50],
     [2, MADE_BY_UNIX],
@@ -189,7 +201,7 @@ function centralHeader(entry) {
     [4, entry.mode * 0x10000 + (entry.isDir ? 0x10 : 0)],
     [4, far ? MAX_32 : entry.at],
   );
-  return join(fields, entry.path, Uint8Array.from(extra));
+  return join(fields, entry.path, extra);
 }
 
 /**
@@ -251,18 +263,27 @@ function dosTime(ms) {
  * @param {...[width: number, value: number]} fields
  */
 function pack(...fields) {
-  const bytes = new Uint8Array(fields.reduce((sum, [width]) => sum + width, 0));
+  let length = 0;
+  for (const field of fields) length += field[0];
+  const bytes = new Uint8Array(length);
   let at = 0;
   for (const [width, value] of fields) {
-    let left = value;
-    for (let i = 0; i < width; i++, left = Math.floor(left / 256)) bytes[at++] = left % 256;
+    const low = value % 2 ** 32;
+    for (let i = 0; i < width && i < 4; i++) bytes[at + i] = low >>> (8 * i);
+    if (width === 8) {
+      const high = Math.floor(value / 2 ** 32);
+      for (let i = 0; i < 4; i++) bytes[at + 4 + i] = high >>> (8 * i);
+    }
+    at += width;
   }
   return bytes;
 }
 
 /** @param {...Uint8Array} parts */
 function join(...parts) {
-  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const all = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {
     all.set(part, at);

@@ -1,0 +1,155 @@
+// Names and metadata: one case for every rule of the formats, and what is taken.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Geometry } from "../../../web/js/geometry.js";
+import {
+  brokenRule, brokenTopRule, buildMetadata, checkMetadata, checkTogether, encodeMetadata, extensionOf, parseMetadata, senderTopName,
+} from "../../../web/js/metadata.js";
+import { texts } from "../../../web/js/texts.js";
+import { printable } from "../../../web/js/words.js";
+
+const long = "x".repeat(256);
+const deep = `${"d/".repeat(2100)}f`;
+
+test("hostile names are refused by rule", () => {
+  const cases = {
+    empty: ["", "a//b", "a/", "a///b"],
+    absolute: ["/", "/etc/passwd", "//etc/passwd", "/../x"],
+    "dot-component": ["..", ".", "../x", "a/../../b", "a/..", "./a", "a/./b"],
+    backslash: ["a\\b", "..\\x", "\\\\server\\x"],
+    control: ["a\0b", "a\nb", "a\u001b[2Jb", "a\u007fb", "a\u0085b", "a\u009bb", "a\tb"],
+    bidi: ["a\u202eb", "a\u2066b", "a\u2069b", "a\u200fb", "a\u200eb", "a\u061cb", "a\u202ab"],
+    "not-normalised": ["e\u0301", "\u212b", "\u1100\u1161"],
+    "not-unicode": ["a\ud800b", "\udc00"],
+    "windows-device": ["CON", "con", "nul.txt", "a/AUX.c", "COM1", "COM0", "lpt9.log", "COM¹", "LPT³.x", "CONIN$", "conout$", "a/com9.txt/b", "con .txt", "PRN.tar.gz"],
+    "windows-end": ["a.", "a ", "a /b", "...", "NUL."],
+    "drive-prefix": ["C:x", "c:", "a/Z:b"],
+    "component-too-long": [long, "é".repeat(128)],
+    "too-long": [deep],
+  };
+  for (const [rule, names] of Object.entries(cases)) {
+    for (const name of names) assert.equal(brokenRule(name), rule, JSON.stringify(name));
+  }
+});
+
+test("ordinary names of all kinds are taken", () => {
+  for (const name of ["a", "-rf", "a b.txt", "Ünïcödé.pdf", "日本語.txt", "🦀", "a/.git/config", "console", "COM10", "2026-01-01T10:00:00.log",
+    "What?.mkv", "a..b", "..a", "~", "$HOME", "nullable.rs", "<img src=x onerror=alert(1)>", "é".repeat(127)]) {
+    assert.equal(brokenRule(name), null, name);
+  }
+});
+
+test("a top name is one visible component", () => {
+  assert.equal(brokenTopRule("report.pdf"), null);
+  for (const name of [".ssh", ".bashrc", "a/b", "..", ".", ""]) assert.notEqual(brokenTopRule(name), null, name);
+  assert.equal(brokenTopRule(".ssh"), "hidden");
+});
+
+test("clashes are found", () => {
+  const rule = (files, dirs = []) => {
+    try {
+      checkTogether(files, dirs);
+      return null;
+    } catch (error) {
+      return error.rule;
+    }
+  };
+  assert.equal(rule(["s/a", "s/b/c"], ["s/d"]), null);
+  assert.equal(rule(["s/A", "s/a"]), "case-clash");
+  assert.equal(rule(["s/straße", "s/STRASSE"]), "case-clash");
+  assert.equal(rule(["s/ẞ", "s/ss"]), "case-clash");
+  assert.equal(rule(["s/Σ", "s/ς"]), "case-clash");
+  assert.equal(rule(["s/ΑΣ", "s/ας"]), "case-clash");
+  assert.equal(rule(["s/K", "s/\u017f"]), null);
+  assert.equal(rule(["s/S", "s/\u017f"]), "case-clash");
+  assert.equal(rule(["s/ﬁ", "s/FI"]), "case-clash");
+  assert.equal(rule(["s/ı", "s/i"]), null);
+  assert.equal(rule(["s/É", "s/é"]), "case-clash");
+  assert.equal(rule(["s/X/a", "s/x/b"]), "case-clash");
+  assert.equal(rule(["s/a", "s/a/b"]), "file-and-folder");
+  assert.equal(rule(["s/a/b", "s/a"]), "file-and-folder");
+  assert.equal(rule(["s/a"], ["s/a"]), "file-and-folder");
+  assert.equal(rule(["s/a", "s/a"]), "twice");
+  assert.equal(rule([], ["s/a", "s/a"]), "twice");
+  assert.equal(rule(["s/a/b"], ["s/a"]), null);
+});
+
+const geometry = Geometry.of(7, 16);
+const sound = () => buildMetadata(
+  { name: "s", files: [{ path: "s/a", size: 3, modifiedMs: 0 }, { path: "s/b/c", size: 4, executable: true, modifiedMs: 1 }], dirs: ["s/d"], createdMs: 0 },
+  geometry,
+);
+const refusal = (change) => {
+  const metadata = sound();
+  try {
+    checkMetadata(change(metadata) ?? metadata, geometry);
+    return "none";
+  } catch (error) {
+    return error.rule ?? error.message;
+  }
+};
+
+test("sound metadata round trips", () => {
+  assert.deepEqual(parseMetadata(encodeMetadata(sound()), geometry), sound());
+  const single = buildMetadata({ name: "a.tar.gz", files: [{ path: "a.tar.gz", size: 7, modifiedMs: 0 }], dirs: [], createdMs: 0 }, geometry);
+  assert.equal(single.extension, ".gz");
+  assert.equal(parseMetadata(encodeMetadata(single), geometry).original_filename, "a.tar.gz");
+});
+
+test("contradictions are refused", () => {
+  assert.equal(refusal(() => {}), "none");
+  assert.match(refusal((m) => void (m.files[1].offset = 4)), /do not follow/);
+  assert.match(refusal((m) => void (m.files[1].size = 5)), /add up/);
+  assert.match(refusal((m) => void (m.size = 8)), /not the manifest's/);
+  assert.match(refusal((m) => void (m.chunk_count = 2)), /not the manifest's/);
+  assert.match(refusal((m) => void (m.extension = ".exe")), /extension/);
+  assert.match(refusal((m) => void (m.files[0].path = "t/a")), /outside/);
+  assert.match(refusal((m) => void (m.files[0].path = "sa")), /outside/);
+  assert.match(refusal((m) => void (m.dirs = ["t"])), /outside/);
+  assert.match(refusal((m) => void (m.files = Array.from({ length: 100_001 }, () => m.files[0]))), /too many/);
+  assert.match(refusal((m) => void (m.dirs = Array.from({ length: 100_001 }, () => "s/d"))), /too many/);
+  assert.equal(refusal((m) => void (m.files[0].path = "s/../a")), "dot-component");
+  assert.equal(refusal((m) => void (m.original_filename = ".s")), "hidden");
+  assert.equal(refusal((m) => void (m.files[1].path = "s/A")), "case-clash");
+  assert.equal(refusal((m) => void (m.dirs = ["s"])), "none");
+});
+
+test("JSON with other fields, types, numbers or bytes is refused", () => {
+  const json = new TextDecoder().decode(encodeMetadata(sound()));
+  const isRefused = (text) => {
+    try {
+      parseMetadata(typeof text === "string" ? new TextEncoder().encode(text) : text, geometry);
+      return false;
+    } catch (error) {
+      return error.name === "MetadataError" || error.name === "NameError";
+    }
+  };
+  assert.equal(isRefused(json), false);
+  for (const [from, to] of [
+    ['"size":7', '"setuid":true,"size":7'], ['"executable":false', '"mode":4095,"executable":false'], ['"size":7', '"size":18446744073709551615'],
+    ['"size":7', '"size":-7'], ['"size":7', '"size":7.5'], ['"size":7', '"size":"7"'], ['"offset":0', '"offset":null'], ['"dirs":["s/d"]', '"dirs":{}'],
+    ['"dirs":["s/d"]', '"dirs":[1]'], ['"path":"s/a"', '"path":["s/a"]'], ['"path":"s/a"', '"path":"s/\\ud800"'], ['"executable":false', '"executable":0'],
+    ['"executable":false', '"blake3":"xyz","executable":false'], ['1970-01-01T00:00:00.000Z', "yesterday"], ['"extension":"",', ""], ["{", "\ufeff{"],
+  ]) {
+    assert.ok(json.includes(from), from);
+    assert.ok(isRefused(json.replace(from, to)), to);
+  }
+  for (const text of ["", "null", "[]", "7", "[".repeat(1 << 20), Uint8Array.of(0xff), new Uint8Array(33 << 20).fill(32)]) assert.ok(isRefused(text));
+});
+
+test("what a sender does to names, and what a reader is shown of refused ones", () => {
+  assert.equal(senderTopName("..e\u0301"), "é");
+  assert.equal(extensionOf(".rc"), "");
+  assert.equal(printable("a\u202eb\n\ud800"), "a\\u{202e}b\\u{a}\\u{d800}");
+  assert.equal(texts.common.nameRefused("a\u202eb", "bidi").includes("\u202e"), false);
+});
+
+test("a hundred thousand names are checked in little time", () => {
+  const files = Array.from({ length: 100_000 }, (_, at) => ({ path: `s/ordner-ü${at % 300}/datei ${at}`, size: 0, modifiedMs: 0 }));
+  const started = process.cpuUsage();
+  const empty = Geometry.of(0, 20);
+  parseMetadata(encodeMetadata(buildMetadata({ name: "s", files, dirs: [], createdMs: 0 }, empty)), empty);
+  assert.ok(process.cpuUsage(started).user < 10e6);
+});

@@ -1,0 +1,80 @@
+/**
+ * One share from the press of the button to its link. Loaded then, with all that it needs, so the page itself is light.
+ */
+
+import { call, withRetries } from "./api.js";
+import { byId } from "./dom.js";
+import { formatLink } from "./link.js";
+import { showDone, takeBack } from "./share-done.js";
+import { ProgressView } from "./share-progress.js";
+import { startRun } from "./share-run.js";
+import { makeOwner } from "./share-sealing.js";
+import { showStep } from "./share-step.js";
+import { FileStream } from "./share-stream.js";
+import { forgetSender } from "./share-token.js";
+import { texts } from "./texts-share.js";
+import { printable } from "./words.js";
+
+/** @typedef {import("./share-worker.js").ShareFailure} ShareFailure */
+
+/**
+ * @typedef {object} SendRequest
+ * @property {import("./share-token.js").Sender} sender
+ * @property {import("./share-stream.js").StreamFile[]} files
+ * @property {Uint8Array<ArrayBuffer>} metadata JSON, checked
+ * @property {number} replicas
+ * @property {number} lifeMs
+ */
+
+/**
+ * Sends the share and shows its link.
+ * @param {SendRequest} request
+ * @returns {Promise<string | null>} null if it is shared, or what to tell people
+ */
+export async function send({ sender, files, metadata, replicas, lifeMs }) {
+  const stream = new FileStream(files);
+  const { totalBytes } = stream;
+  const view = new ProgressView(totalBytes);
+  const cancelled = new Promise((resolve) => { byId("cancel").onclick = resolve; });
+  showStep("sending");
+  byId("stage").focus();
+
+  const owner = await makeOwner();
+  const tracker = await lookAtTracker();
+  if (!tracker) return texts.failed.network;
+  const { clockAheadMs } = tracker;
+  const job = { owner, token: sender.token, totalBytes, metadata, replicas, lifeMs, clockAheadMs };
+  const run = startRun(job, stream, (news) => view.show(news), (expiresMs) => {
+    void takeBack({ owner, expiresMs, replicas, clockAheadMs }).catch(() => {});
+  });
+  void cancelled.then(run.cancel);
+  const outcome = await run.outcome;
+  if (outcome.kind === "failed") return sentence(outcome.failure, replicas);
+  if (outcome.kind === "cancelled") return texts.progress.cancelled;
+
+  const trackerId = sender.trackerId ?? tracker.id;
+  const link = formatLink({ origin: location.origin, share: owner.share, secret: owner.secret, trackerId });
+  showDone({ owner, link, peers: outcome.peers, expiresMs: outcome.expiresMs, replicas, clockAheadMs });
+  showStep("done");
+  byId("done-title").focus();
+  return null;
+}
+
+/** Who it is, for the link, and what time it is there: the swarm's clock ends a share. */
+async function lookAtTracker() {
+  try {
+    const health = await withRetries(() => call("GET", "/healthz"), { giveUpMs: 5000 });
+    return { id: String(health.id), clockAheadMs: Number(health.now_ms) - Date.now() };
+  } catch {
+    return null;
+  }
+}
+
+/** @param {ShareFailure} failure @param {number} replicas */
+function sentence({ kind, detail }, replicas) {
+  if (kind === "access-denied") forgetSender();
+  if (kind === "not-enough-peers") return texts.failed[kind](replicas);
+  if (kind === "unreadable") return texts.failed[kind](printable(detail));
+  if (kind === "other") return texts.failed.other(detail);
+  return texts.failed[kind];
+}
