@@ -7,6 +7,9 @@
 
 const SILENCE_MAX_MS = 30_000;
 const WATCH_EVERY_MS = 5000;
+/** As in web/js/download.js: what was handed on lies outside the script's heap, so the collector is reminded of it. */
+const REMIND_EVERY_BYTES = 2 ** 20;
+const REMINDER_BYTES = 16 * 2 ** 20;
 /** Longer than the page's pause between signs of life, so that the browser does not end this worker between them. */
 const STAY_MS = 15_000;
 const HEADERS = {
@@ -39,6 +42,7 @@ const downloads = new Map(); // that were offered and have not ended
 const ended = new Set(); // for signs of life that were still on their way
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let watching;
+let sinceReminder = 0;
 
 worker.addEventListener("install", () => void worker.skipWaiting());
 
@@ -116,7 +120,12 @@ function take(download, data) {
   if (data instanceof Uint8Array) {
     download.sent += data.byteLength;
     if (download.sent > download.length) return fail(download);
+    sinceReminder += data.byteLength;
     controller.enqueue(data);
+    if (sinceReminder >= REMIND_EVERY_BYTES) {
+      sinceReminder = 0;
+      new ArrayBuffer(REMINDER_BYTES);
+    }
   } else if (data === "end" && download.sent === download.length) {
     controller.close();
     port.postMessage("ended");

@@ -122,6 +122,7 @@ const API_PROBLEMS = {
   "bad-request": "damaged-link",
   "share-gone": "gone",
   "chunk-not-found": "damaged-share",
+  "hash-mismatch": "no-good-copy",
   unavailable: "no-peer",
   network: "network",
 };

@@ -45,7 +45,7 @@ export const texts = {
     nameRefused: (path, rule) => `The name “${printable(path)}” ${nameRules[rule]}.`,
     connectionLost: "connection lost, trying again",
     busy: "the tracker is busy, trying again",
-    noPeer: "no peer can be reached now, trying again",
+    noPeer: "no peer has the next part now, trying again",
   },
   get: {
     title: (/** @type {string} */ name) => `${name} · swarmdrop`,
@@ -109,6 +109,10 @@ export const texts = {
       "damaged-chunk": {
         title: "The share is damaged",
         text: "A part does not open: the sender made it wrong, or the tracker changed it. The download was stopped, and nothing that was not checked has been kept. The command line tells which.",
+      },
+      "no-good-copy": {
+        title: "No good copy is left",
+        text: "Every peer that is there serves wrong bytes for a part of it. Nothing that was not checked has been kept. Try again later: the peers look for themselves, and others may come back.",
       },
       "bad-name": {
         title: "The share has a name that is refused",

@@ -1,22 +1,23 @@
 // What people read: sizes, rates, durations, dates, counts; and names that were refused, made harmless.
 
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+/** Powers of ten, as the command line has them. */
+const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 /**
- * "0 B", "1023 B", "1.5 KiB", "12 MiB".
+ * "0 B", "999 B", "1.5 kB", "12 MB".
  * @param {number} n
  * @returns {string}
  */
 export function bytes(n) {
   let unit = 0;
   let value = n;
-  // 1023.95 would be shown as 1024.0.
-  while (value >= (unit ? 1023.95 : 1024) && unit < UNITS.length - 1) {
-    value /= 1024;
+  // 999.95 would be shown as 1000.0.
+  while (value >= (unit ? 999.95 : 1000) && unit < UNITS.length - 1) {
+    value /= 1000;
     unit++;
   }
   const digits = unit > 0 && value < 99.95 ? value.toFixed(1).replace(/\.0$/, "") : value.toFixed(0);
@@ -24,7 +25,7 @@ export function bytes(n) {
 }
 
 /**
- * "1.5 MiB/s".
+ * "1.5 MB/s".
  * @param {number} n bytes per second
  * @returns {string}
  */

@@ -142,6 +142,7 @@ impl Tracker {
         let (id, share) = (opened.manifest.chunk(index), opened.manifest.share());
         let geometry = opened.manifest.geometry();
         let stock = self.gateway.stock(geometry.chunk_size());
+        let mut was_wrong = false;
         for source in in_turn(&sources, index) {
             let get = source.client.get_chunk(id, geometry.sealed_len(index), stock);
             let wrong = match tokio::time::timeout(GATEWAY_SOURCE_TIMEOUT, get).await {
@@ -160,8 +161,13 @@ impl Tracker {
                 }
             };
             if wrong {
+                was_wrong = true;
                 self.note_wrong(source.address.id, share, geometry.chunk_count(), index).await;
             }
+        }
+        if was_wrong {
+            let what = format!("no good copy of chunk {index} is left at the peers that are there");
+            return Err(Refusal::new(ProblemKind::HashMismatch, what));
         }
         let what = format!("no peer that is there has chunk {index}");
         Err(Refusal::later(ProblemKind::Unavailable, what, 2))

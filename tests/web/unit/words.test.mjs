@@ -6,9 +6,9 @@ import { test } from "node:test";
 import { bytes, count, duration, rate } from "../../../web/js/words.js";
 
 test("sizes have a unit, and three digits at most", () => {
-  for (const [n, text] of [[0, "0 B"], [1023, "1023 B"], [1024, "1 KiB"], [1536, "1.5 KiB"], [5_400_000, "5.1 MiB"], [104_857_600, "100 MiB"],
-    [2 ** 20 - 1, "1 MiB"], [2 ** 30, "1 GiB"], [2 ** 44, "16 TiB"]]) assert.equal(bytes(n), text);
-  assert.equal(rate(2048), "2 KiB/s");
+  for (const [n, text] of [[0, "0 B"], [999, "999 B"], [1000, "1 kB"], [1536, "1.5 kB"], [5_400_000, "5.4 MB"], [104_857_600, "105 MB"],
+    [999_999, "1 MB"], [2 ** 30, "1.1 GB"], [2 ** 44, "17.6 TB"]]) assert.equal(bytes(n), text);
+  assert.equal(rate(2048), "2 kB/s");
 });
 
 test("durations have two parts at most", () => {
