@@ -4,16 +4,14 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use common::http::{Answer, bearer, get, send};
 use common::swarm::Swarm;
-use common::{samples, tls, wait_for};
+use common::{tls, wait_for};
 use serde_json::{Value, json};
 use swarmdrop::identity::Identity;
 use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::grant::{Grant, Operation, TrackerKey};
+use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::seal::access_token;
@@ -51,7 +49,12 @@ const CREDENTIALS: &[&str] = &[
     "access of another share",
     "own certificate",
     "another certificate",
+    "session",
+    "session of another site",
 ];
+
+/// Credentials that open what only the admin may look at: a cookie that another site sends along changes nothing.
+const LOOKS: &[&str] = &["admin", "session", "session of another site"];
 
 /// The credentials of the form that an access token has: one that does not fit learns what fits no share.
 const SECRETS: &[&str] = &["access", "access of another share", "sender", "peer", "admin", "revoked", "over"];
@@ -65,13 +68,16 @@ impl Matrix {
         let own = Identity::read(&swarm.peer_data(0)).unwrap().unwrap();
         let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
         let other_key = tls::identity(99).tracker_key();
-        let grant = grant(&swarm, link.share);
+        let grant = swarm.sound_grant(link.share);
         let other_share = Grant { share: ShareId::from_bytes([1; 32]), ..grant.clone() };
         // It belongs to a peer: without that peer's certificate it opens nothing.
         let bearer_id = Some(tls::identity(98).peer_id());
         let copy = Grant { operation: Operation::Copy, bearer: bearer_id, ..grant.clone() };
+        let cookie = common::http::sign_in(&swarm);
         let mut credentials = BTreeMap::new();
         for (name, headers, certificate) in [
+            ("session", format!("{cookie}Sec-Fetch-Site: same-origin\r\n"), None),
+            ("session of another site", format!("{cookie}Sec-Fetch-Site: cross-site\r\n"), None),
             ("none", String::new(), None),
             ("nonsense", bearer("nonsense"), None),
             ("sender", swarm.bearer("sender"), None),
@@ -96,11 +102,18 @@ impl Matrix {
     fn calls(&self) -> Vec<Call> {
         let (peer, share) = (PeerId::from_bytes(self.swarm.peer_pin(0)), self.link.share);
         let mut calls = tracker_calls(peer, share);
+        calls.extend(admin_calls(self.swarm.token("admin")));
         calls.extend(peer_calls(share));
         // Last: they remove what the others need.
         calls.extend([
-            tracker("DELETE", format!("/v1/shares/{share}"), Value::Null, &["admin"]),
-            tracker("DELETE", format!("/v1/peers/{peer}"), Value::Null, &["admin", "own certificate"]),
+            tracker("DELETE", format!("/v1/shares/{share}"), Value::Null, &["admin", "session"]),
+            tracker(
+                "DELETE",
+                format!("/v1/peers/{peer}"),
+                Value::Null,
+                &["admin", "session", "own certificate"],
+            ),
+            tracker("DELETE", "/v1/session".into(), Value::Null, &["session"]),
         ]);
         calls
     }
@@ -115,7 +128,10 @@ impl Matrix {
             (self.swarm.peers[0].address(), self.swarm.peer_pin(0))
         };
         let body = call.body.to_string();
-        tls::send(&address, &pin, certificate.as_ref(), (call.method, &call.path), &headers, body.as_bytes())
+        // A stream has no end: its head tells enough.
+        let is_stream = call.path == "/v1/events" && call.allowed.contains(&credential);
+        let method = if is_stream { "HEAD" } else { call.method };
+        tls::send(&address, &pin, certificate.as_ref(), (method, &call.path), &headers, body.as_bytes())
     }
 }
 
@@ -138,10 +154,20 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
     let nothing = json!({ "shares": [], "after": null, "last": false });
     vec![
         tracker("POST", "/v1/peers".into(), register, &["own certificate"]),
-        tracker("GET", "/v1/peers".into(), Value::Null, &["sender", "peer", "admin"]),
+        tracker(
+            "GET",
+            "/v1/peers".into(),
+            Value::Null,
+            &["sender", "peer", "admin", "session", "session of another site"],
+        ),
         tracker("POST", format!("/v1/peers/{peer}/heartbeat"), beat, &["own certificate"]),
         tracker("POST", format!("/v1/peers/{peer}/inventory"), nothing, &["own certificate"]),
-        tracker("PUT", format!("/v1/peers/{peer}/drain"), json!({ "draining": false }), &["admin"]),
+        tracker(
+            "PUT",
+            format!("/v1/peers/{peer}/drain"),
+            json!({ "draining": false }),
+            &["admin", "session"],
+        ),
         tracker("POST", format!("/v1/peers/{peer}/shares"), announce, &["own certificate"]),
         tracker("POST", "/v1/shares".into(), open, &["sender", "admin"]),
         tracker("PUT", format!("/v1/shares/{share}"), publish, &["grant"]),
@@ -154,9 +180,24 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
         tracker("DELETE", format!("/v1/shares/{share}/upload"), Value::Null, &["grant"]),
         // Signed by the share's key: the body is the credential.
         tracker("PUT", format!("/v1/shares/{share}/terms"), json!({ "terms": "v4.public.x" }), CREDENTIALS),
-        tracker("GET", "/metrics".into(), Value::Null, &["admin"]),
+        tracker("GET", "/metrics".into(), Value::Null, LOOKS),
         tracker("GET", "/healthz".into(), Value::Null, CREDENTIALS),
         tracker("GET", "/openapi.json".into(), Value::Null, CREDENTIALS),
+    ]
+}
+
+/// The calls of the operator's page.
+fn admin_calls(token: String) -> Vec<Call> {
+    let invite = json!({ "role": "admin", "name": "x", "expires_ms": null });
+    vec![
+        // The body is the credential.
+        tracker("POST", "/v1/session".into(), json!({ "token": token }), CREDENTIALS),
+        tracker("GET", "/v1/session".into(), Value::Null, &["session", "session of another site"]),
+        tracker("GET", "/v1/invites".into(), Value::Null, LOOKS),
+        tracker("POST", "/v1/invites".into(), invite, &["admin", "session"]),
+        tracker("DELETE", "/v1/invites/0011223344556677".into(), Value::Null, &["admin", "session"]),
+        tracker("GET", "/v1/shares".into(), Value::Null, LOOKS),
+        tracker("GET", "/v1/events".into(), Value::Null, LOOKS),
     ]
 }
 
@@ -178,18 +219,6 @@ fn peer_calls(share: ShareId) -> Vec<Call> {
         call("GET", "/healthz".into(), Value::Null, CREDENTIALS),
         call("GET", "/openapi.json".into(), Value::Null, CREDENTIALS),
     ]
-}
-
-fn grant(swarm: &Swarm, share: ShareId) -> Grant {
-    Grant {
-        share,
-        operation: Operation::Push,
-        peers: vec![PeerId::from_bytes(swarm.peer_pin(0))],
-        bearer: None,
-        budget_bytes: 1000,
-        issued_ms: swarmdrop::clock::now_ms(),
-        expires_ms: swarmdrop::clock::now_ms() + 600_000,
-    }
 }
 
 fn token_of(invite: &str) -> String {
@@ -286,133 +315,6 @@ fn a_grant_to_copy_opens_manifest_and_list_for_the_peer_that_it_belongs_to() {
             assert_eq!(answer.status, status, "{}", answer.text());
         }
     }
-}
-
-/// A chunk that was offered to a peer, and a grant with room for it and no more.
-struct Pushing {
-    swarm: Swarm,
-    key: TrackerKey,
-    good: Grant,
-    chunk: Vec<u8>,
-    path: String,
-}
-
-impl Pushing {
-    fn new() -> Self {
-        let swarm = Swarm::start(1);
-        let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
-        let chunk = samples::bytes("p1", 1016);
-        let path = format!("/v1/chunks/{}", ChunkId::of(&chunk));
-        let good = Grant { budget_bytes: 1016, ..grant(&swarm, ShareId::from_bytes([1; 32])) };
-        let size = json!({ "total_bytes": 1000, "chunk_bytes": 65536 });
-        let body = json!({ "size": size, "chunks": "1.gA", "known": [] });
-        let (peer, offer) = (swarm.peers[0].address(), format!("/v1/shares/{}/offer", good.share));
-        assert_eq!(common::http::json(&peer, "POST", &offer, &bearer(&key.sign(&good)), &body).status, 200);
-        Self { swarm, key, good, chunk, path }
-    }
-
-    fn put(&self, token: &str, body: &[u8]) -> Answer {
-        send(&self.swarm.peers[0].address(), "PUT", &self.path, &bearer(token), body)
-    }
-
-    /// Sends a head with this length, then these bytes, then hangs up; what was answered until then.
-    fn break_off(&self, length: usize, bytes: &[u8]) -> String {
-        let credential = bearer(&self.key.sign(&self.good));
-        let head =
-            format!("PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{credential}", self.path);
-        let mut stream = TcpStream::connect(self.swarm.peers[0].address()).unwrap();
-        stream.write_all(&[head.as_bytes(), b"Connection: close\r\n\r\n", bytes].concat()).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        answer
-    }
-}
-
-/// Grants that differ from a good one in one thing each.
-#[test]
-fn p1_a_chunk_is_taken_under_a_sound_grant_only() {
-    let pushing = Pushing::new();
-    let Pushing { swarm, key, good, chunk, .. } = &pushing;
-    let now = swarmdrop::clock::now_ms();
-    for (wrong, kind) in [
-        (Grant { peers: vec![tls::identity(9).peer_id()], ..good.clone() }, ProblemKind::AccessDenied),
-        (Grant { operation: Operation::Copy, ..good.clone() }, ProblemKind::AccessDenied),
-        (Grant { expires_ms: now - 1, ..good.clone() }, ProblemKind::ClockSkew),
-        (Grant { issued_ms: now + 3_600_000, ..good.clone() }, ProblemKind::ClockSkew),
-        (Grant { budget_bytes: 1015, ..good.clone() }, ProblemKind::NoSpace),
-        (Grant { share: ShareId::from_bytes([2; 32]), ..good.clone() }, ProblemKind::Conflict),
-    ] {
-        let answer = pushing.put(&key.sign(&wrong), chunk);
-        assert_eq!(answer.problem(), kind.urn(), "{wrong:?}");
-    }
-    let skewed = pushing.put(&key.sign(&Grant { expires_ms: now - 1, ..good.clone() }), chunk).text();
-    assert!(skewed.contains("the time at this peer"), "{skewed}");
-    let signed = key.sign(good);
-    for token in [
-        signed.replace("v4.public.", "v3.public."),
-        signed.replace("v4.public.", "v4.local."),
-        format!("{signed}.Zm9v"),
-        signed[..signed.len() - 4].to_owned(),
-        format!("{}AAAA", &signed[..signed.len() - 4]),
-        tls::identity(9).tracker_key().sign(good),
-    ] {
-        assert_eq!(pushing.put(&token, chunk).status, 403);
-    }
-    assert!(swarm.chunk_files(0).is_empty());
-    assert_eq!(pushing.put(&signed, chunk).status, 204, "what was refused above was refused for its fault");
-}
-
-#[test]
-fn p1_other_bytes_lying_lengths_and_uploads_that_break_off_leave_nothing_and_cost_nothing() {
-    let pushing = Pushing::new();
-    let Pushing { swarm, key, good, chunk, .. } = &pushing;
-    let token = key.sign(good);
-    let other = pushing.put(&token, &samples::bytes("another body", 1016));
-    assert_eq!(other.problem(), ProblemKind::HashMismatch.urn());
-    for (length, bytes) in
-        [(5, &chunk[..]), (5000, chunk), (1016, &chunk[..500]), (1016, b""), (1016, &chunk[..1015])]
-    {
-        let answer = pushing.break_off(length, bytes);
-        assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
-    }
-    assert!(swarm.chunk_files(0).is_empty());
-    wait_for("no temporary", || common::person::names_in(&swarm.peer_data(0).join("store/tmp")).is_empty());
-    wait_for("the budget to be whole again", || pushing.put(&token, chunk).status == 204);
-    for _ in 0..100 {
-        assert_eq!(pushing.put(&token, chunk).status, 204, "playing it again changes nothing");
-    }
-    assert_eq!(swarm.chunk_files(0).len(), 1);
-}
-
-#[test]
-fn p6_a_share_cannot_claim_chunks_that_another_one_sent_and_its_end_takes_nothing_from_the_other() {
-    let swarm = Swarm::start(2);
-    let (alice, mallory) = (swarm.person(), swarm.person());
-    alice.write("file", b"of Alice");
-    let link: ShareLink = alice.share(&["file"]).parse().unwrap();
-    let id = swarm.chunk_files(0)[0].file_name().unwrap().to_str().unwrap().to_owned();
-    // Mallory knows the id, as everybody with the link does, and names it as his own.
-    let share = ShareId::from_bytes([9; 32]).to_string();
-    let bytes = data_encoding::BASE64URL_NOPAD.encode(id.parse::<ChunkId>().unwrap().as_bytes());
-    let body = json!({ "size": { "total_bytes": 8, "chunk_bytes": 65536 }, "chunks": "1.gA",
-        "known": [{ "first_chunk": 0, "ids": bytes }] });
-    for peer in &swarm.peers {
-        let path = format!("/v1/shares/{share}/offer");
-        let grant = {
-            let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
-            let peers = vec![PeerId::from_bytes(swarm.peer_pin(0)), PeerId::from_bytes(swarm.peer_pin(1))];
-            bearer(&key.sign(&Grant { peers, ..grant(&swarm, share.parse().unwrap()) }))
-        };
-        let answer = common::http::json(&peer.address(), "POST", &path, &grant, &body);
-        assert_eq!(answer.json()["held"], "1.AA", "{}", answer.text());
-    }
-    mallory.write("file", b"of Mallory");
-    let own = mallory.share(&["file"]);
-    assert_eq!(mallory.run(&["rm", &own]).code, 0);
-    assert_eq!(mallory.run(&["rm", &link.expose_text()]).code, 10, "only the owner's key deletes");
-    wait_for("Mallory's share to be dropped", || swarm.chunk_files(0).len() == 1);
-    swarm.person().get(&link.expose_text());
 }
 
 #[test]

@@ -264,11 +264,13 @@ fn the_map_names_every_file_and_only_files_that_exist() {
 #[test]
 fn the_protocol_description_was_read_at_the_last_change_of_the_api() {
     let read = |file: String| fs::read(root().join(file)).unwrap();
-    let api =
-        ["api", "gateway", "heartbeat", "problem"].map(|name| read(format!("core/src/{name}.rs"))).concat();
+    let files = ["api", "dashboard", "gateway", "heartbeat", "problem"];
+    let api = files.map(|name| read(format!("core/src/{name}.rs"))).concat();
     let hash = &blake3::hash(&api).to_hex()[..16];
     let description = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
-    let line = format!("<!-- describes core/src/api.rs, gateway.rs, heartbeat.rs and problem.rs {hash} -->");
+    let line = format!(
+        "<!-- describes core/src/api.rs, dashboard.rs, gateway.rs, heartbeat.rs and problem.rs {hash} -->"
+    );
     assert!(
         description.contains(&line),
         "read docs/protocol.md against core/src/api.rs, then put there: {line}"

@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 use crate::api::PeerAddress;
 use crate::chunk_set::ChunkSet;
 use crate::id::{PeerId, ShareId};
-use crate::registry::Usage;
+use crate::registry::{ScrubProgress, Usage};
+use crate::traffic::Traffic;
 
 /// `POST /v1/peers/{id}/heartbeat`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -30,6 +31,12 @@ pub struct HeartbeatRequest {
     /// Wrong chunks that other peers served while it copied.
     #[serde(default)]
     pub wrong: Vec<WrongChunks>,
+    /// Bytes that it has moved since it started.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// How far it is with reading everything again.
+    #[serde(default)]
+    pub scrub: Option<ScrubProgress>,
 }
 
 /// Chunks of a share that a peer served with wrong bytes.

@@ -18,7 +18,8 @@
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`grant`], [`link`]), then the decisions ([`placement`], [`push`],
-//! [`fetch`], [`distance`], [`registry`], [`health`], [`repair`]), and last the types that travel over HTTP ([`api`]).
+//! [`fetch`], [`distance`], [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel
+//! over HTTP ([`api`], [`dashboard`]).
 
 pub mod duration;
 pub mod limits;
@@ -45,8 +46,10 @@ pub mod placement;
 pub mod push;
 pub mod registry;
 pub mod repair;
+pub mod traffic;
 
 pub mod api;
+pub mod dashboard;
 pub mod gateway;
 mod heartbeat;
 mod problem;

@@ -133,6 +133,31 @@ pub const LARGE_VALUES_BYTES_MAX: u64 = 512 << 20;
 pub const COMPLAINTS_MAX: usize = 256;
 /// Time in which a chunk that a peer was asked to check is not asked about again: lies cost one read an hour.
 pub const COMPLAINT_AGAIN: Duration = Duration::from_secs(3600);
+/// Time for which the admin stays signed in: a working day.
+pub const SIGN_IN_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Browsers that are signed in at once; a further one takes the place of the oldest.
+pub const SIGN_INS_MAX: usize = 64;
+/// Failed sign-ins of one address, as a burst and in a minute. The token cannot be guessed: it is to keep the log
+/// and the database quiet.
+pub const SIGN_IN_FAILURES_PER_MINUTE: u32 = 5;
+/// Streams of events that a tracker serves at once: as many pages as operators open.
+pub const EVENT_STREAMS_MAX: usize = 16;
+/// Time after which a stream that has nothing to tell says that it is there.
+pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Time between two looks at the swarm for the operator's page.
+pub const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+/// Looks at the swarm that are remembered: ten minutes.
+pub const SAMPLES_MAX: usize = 300;
+/// Rows of peers in one event: some 100 KB.
+pub const PEER_ROWS_MAX: usize = 256;
+/// Copies that are listed one by one.
+pub const COPIES_LISTED_MAX: usize = 100;
+/// What happened lately, that is remembered for the operator's page.
+pub const LOG_ENTRIES_MAX: usize = 200;
+/// Shares in one page of the operator's list.
+pub const SHARE_PAGE_MAX: usize = 200;
+/// The same if the page does not say how many it wants.
+pub const SHARE_PAGE_DEFAULT: usize = 100;
 /// Registering peers that a tracker dials back at once; further ones wait.
 pub const DIALS_MAX: usize = 16;
 /// Time for which a share stays known after its end, so that late readers learn that it ended.

@@ -14,6 +14,7 @@ use crate::health::{Holder, Standing};
 use crate::id::PeerId;
 use crate::limits::PATIENCE_WINDOWS;
 use crate::placement::Candidate;
+use crate::traffic::{Meter, Traffic};
 
 /// Heartbeats that a peer may miss before it is suspect.
 const MISSED_BEATS: u32 = 3;
@@ -42,6 +43,16 @@ pub struct Usage {
     pub used_bytes: u64,
     /// Bytes that it can still take.
     pub free_bytes: u64,
+}
+
+/// How far a peer is with reading everything that it holds again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScrubProgress {
+    /// Bytes that the pass has read.
+    pub done_bytes: u64,
+    /// Bytes that it has to read in all.
+    pub total_bytes: u64,
 }
 
 /// How sure the tracker is that a peer is there.
@@ -76,6 +87,16 @@ pub struct Peer {
     pub seen_ms: u64,
     /// Whether it was heard of since this tracker started.
     pub confirmed: bool,
+    /// How fast it takes and serves chunks.
+    pub traffic: Meter,
+    /// How far its scrub is, if it said so.
+    pub scrub: Option<ScrubProgress>,
+}
+
+impl Peer {
+    fn new(registration: Registration, usage: Usage, seen_ms: u64, confirmed: bool) -> Self {
+        Self { registration, usage, seen_ms, confirmed, traffic: Meter::default(), scrub: None }
+    }
 }
 
 /// A peer that beats without being registered: it must register first.
@@ -106,13 +127,13 @@ impl Registry {
 
     /// Takes in a peer that was registered before this tracker started. It is suspect until it beats.
     pub fn load(&mut self, registration: Registration, now_ms: u64) {
-        let peer = Peer { usage: Usage::default(), seen_ms: now_ms, confirmed: false, registration };
+        let peer = Peer::new(registration, Usage::default(), now_ms, false);
         self.peers.entry(peer.registration.id).or_insert(peer);
     }
 
     /// Registers a peer or refreshes what is known of it.
     pub fn register(&mut self, registration: Registration, usage: Usage, now_ms: u64) {
-        let peer = Peer { usage, seen_ms: now_ms, confirmed: true, registration };
+        let peer = Peer::new(registration, usage, now_ms, true);
         self.left_ms.remove(&peer.registration.id);
         self.peers.insert(peer.registration.id, peer);
     }
@@ -124,6 +145,14 @@ impl Registry {
         peer.seen_ms = now_ms;
         peer.confirmed = true;
         Ok(())
+    }
+
+    /// Notes what a peer that has just beaten told about its work.
+    pub fn note_work(&mut self, id: PeerId, traffic: Traffic, scrub: Option<ScrubProgress>, now_ms: u64) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.traffic.read(traffic, now_ms);
+            peer.scrub = scrub;
+        }
     }
 
     /// Takes a peer off the list; whether it was there. Its replicas have the grace that they had.

@@ -175,6 +175,11 @@ impl Repairs {
         self.running.range((target, first)..=(target, last)).map(|(_, running)| running)
     }
 
+    /// Every order under way.
+    pub fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.running.values().map(|running| &running.order)
+    }
+
     /// Number of orders under way.
     pub fn len(&self) -> usize {
         self.running.len()

@@ -194,7 +194,8 @@ async fn fetch(
 ) -> Attempt {
     let (id, sealed_len) = (manifest.chunk(index), manifest.geometry().sealed_len(index));
     let mut attempt = Attempt { index, is_here: false, wrong: Vec::new() };
-    peer.copy_rate.admit(sealed_len as u64).await;
+    let bytes = sealed_len as u64;
+    peer.copy_rate.admit(bytes).await;
     let holders: Vec<&Source> = sources.peers.iter().filter(|source| source.chunks.contains(index)).collect();
     for turn in 0..holders.len() {
         let source = &holders[(index.get() as usize + turn) % holders.len()].peer;
@@ -209,6 +210,7 @@ async fn fetch(
         match store(&peer, manifest.share(), id, sealed).await {
             Ok(()) => {
                 peer.metrics.chunks_copied.inc();
+                peer.metrics.bytes_copied.inc_by(bytes);
                 attempt.is_here = true;
                 break;
             }

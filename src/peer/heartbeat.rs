@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::{ProblemKind, RegisterRequest};
+use swarmdrop_core::api::{HeartbeatRequest, ProblemKind, RegisterRequest};
 use swarmdrop_core::grant::GrantKey;
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +77,8 @@ async fn beat(peer: &Arc<Peer>) -> Result<(), ClientError> {
     let storage = Arc::clone(peer);
     let usage = blocking(move || storage.storage.usage_now()).await;
     let (request, told) = peer.findings.next(usage);
+    let (traffic, scrub) = (peer.metrics.traffic(), Some(peer.scrub_at.progress(usage.used_bytes)));
+    let request = HeartbeatRequest { traffic, scrub, ..request };
     let response = peer.tracker.heartbeat(peer.id, &request).await?;
     peer.findings.heard(told);
     peer.clock.compare(response.now_ms);

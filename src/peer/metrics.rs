@@ -4,6 +4,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use swarmdrop_core::traffic::Traffic;
 
 use super::Peer;
 
@@ -22,10 +23,20 @@ pub(super) struct Metrics {
     pub(super) bytes_served: Counter,
     /// Chunks copied from other peers.
     pub(super) chunks_copied: Counter,
+    /// Bytes of chunks copied from other peers.
+    pub(super) bytes_copied: Counter,
     /// Chunks read again by scrubs.
     pub(super) chunks_scrubbed: Counter,
     /// Chunks of them that were damaged.
     pub(super) chunks_damaged: Counter,
+}
+
+impl Metrics {
+    /// What the tracker is told with every heartbeat.
+    pub(super) fn traffic(&self) -> Traffic {
+        let received_bytes = self.bytes_stored.get() + self.bytes_copied.get();
+        Traffic { received_bytes, served_bytes: self.bytes_served.get() }
+    }
 }
 
 /// The peer's metrics as text.
@@ -37,6 +48,8 @@ pub(super) fn render(peer: &Peer) -> String {
     let stored = metrics.bytes_stored.clone();
     registry.register_with_unit("stored", "Bytes of chunks taken", Unit::Bytes, stored);
     registry.register("chunks_served", "Requests for chunks answered", metrics.chunks_served.clone());
+    let copied = metrics.bytes_copied.clone();
+    registry.register_with_unit("copied", "Bytes of chunks copied from other peers", Unit::Bytes, copied);
     let served = metrics.bytes_served.clone();
     registry.register_with_unit("served", "Bytes of chunks served", Unit::Bytes, served);
     for (name, help, counter) in [

@@ -122,6 +122,7 @@ struct Peer {
     copies: Copies,
     copy_rate: Throttle,
     scrub_rate: Throttle,
+    scrub_at: scrub::At,
     clock: Agreement,
     uploads: Semaphore,
     /// What chunks come and go through, piece by piece.
@@ -160,6 +161,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         copies: Copies::default(),
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
+        scrub_at: scrub::At::default(),
         clock: Agreement::default(),
         uploads: Semaphore::new(UPLOADS_MAX),
         pieces: Buffers::new(PIECES_KEPT, PIECE_BYTES),

@@ -7,10 +7,12 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::registry::ScrubProgress;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
@@ -54,11 +56,29 @@ impl Position {
     }
 }
 
+/// The step that is being done, for those who ask how far the pass is.
+#[derive(Debug, Default)]
+pub(super) struct At(AtomicU8);
+
+impl At {
+    fn set(&self, step: u8) {
+        self.0.store(step, Ordering::Relaxed);
+    }
+
+    /// How far the pass is through so many bytes. Ids are hashes, so every step has about as much to read.
+    pub(super) fn progress(&self, total_bytes: u64) -> ScrubProgress {
+        let step = u128::from(self.0.load(Ordering::Relaxed));
+        let done_bytes = u128::from(total_bytes) * step / u128::from(STEPS);
+        ScrubProgress { done_bytes: u64::try_from(done_bytes).unwrap_or(total_bytes), total_bytes }
+    }
+}
+
 /// Scrubs in passes that take `every`, until told to stop.
 pub(super) async fn keep_scrubbing(peer: Arc<Peer>, every: Duration, path: PathBuf, stop: CancellationToken) {
     let scrubbing = async {
         loop {
             let position = Position::read(&path);
+            peer.scrub_at.set(position.step);
             tokio::time::sleep(position.wait(every)).await;
             match pass(&peer, position.step..=position.step).await {
                 Ok(scrub) if scrub.damaged > 0 => tracing::warn!(?scrub, "scrub found damaged chunks"),
@@ -99,6 +119,7 @@ async fn pass(peer: &Arc<Peer>, steps: RangeInclusive<u8>) -> io::Result<Scrub> 
         if id.as_bytes()[0] > *steps.end() {
             break;
         }
+        peer.scrub_at.set(id.as_bytes()[0]);
         peer.scrub_rate.admit(bytes).await;
         let storage = Arc::clone(peer);
         let lost = blocking(move || storage.storage.scrub(id, bytes)).await?;
@@ -134,5 +155,15 @@ mod tests {
         assert_eq!(Position::read(&path), later);
         assert_eq!(later.wait(every), Duration::from_secs(60), "the clock was set back");
         assert_eq!(Position { step: 7, due_ms: 0 }.wait(every), Duration::ZERO);
+    }
+
+    #[test]
+    fn progress_is_told_in_bytes() {
+        let at = At::default();
+        assert_eq!(at.progress(1000), ScrubProgress { done_bytes: 0, total_bytes: 1000 });
+        at.set(128);
+        assert_eq!(at.progress(1000).done_bytes, 500);
+        at.set(255);
+        assert_eq!(at.progress(u64::MAX).done_bytes, u64::MAX / 256 * 255 + 254);
     }
 }

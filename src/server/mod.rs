@@ -73,6 +73,8 @@ pub struct Client {
     pub is_local: bool,
     /// Whether it goes by the server's key, as no browser does.
     pub is_pinned: bool,
+    /// Whether it came over TLS, or from a declared proxy, which speaks TLS to the client.
+    pub is_secure: bool,
 }
 
 /// What stands between the network and the routes.
@@ -174,7 +176,8 @@ impl Connection {
         if in_time(stream.peek(&mut first)).await? == 0 {
             return Ok(());
         }
-        let stranger = Client { ip: self.remote, peer: None, is_local: false, is_pinned: false };
+        let stranger =
+            Client { ip: self.remote, peer: None, is_local: false, is_pinned: false, is_secure: false };
         if first[0] == TLS_HANDSHAKE {
             let acceptor = TlsAcceptor::from(Arc::clone(&self.front.tls));
             let stream = Paced::new(BufReader::with_capacity(READ_AHEAD_BYTES, stream));
@@ -183,7 +186,7 @@ impl Connection {
             let session = stream.get_ref().1;
             let peer = tls::shown_fingerprint(session.peer_certificates()).map(PeerId::from_bytes);
             let is_pinned = session.alpn_protocol() == Some(tls::PINNED_PROTOCOL);
-            return self.speak_http(stream, Client { peer, is_pinned, ..stranger }).await;
+            return self.speak_http(stream, Client { peer, is_pinned, is_secure: true, ..stranger }).await;
         }
         if self.remote.is_loopback() || self.front.proxies.contains(&self.remote) {
             return self.speak_http(Paced::new(stream), stranger).await;
@@ -224,7 +227,7 @@ fn located(client: Client, proxies: &[IpAddr], headers: &HeaderMap) -> Client {
     if proxies.contains(&client.ip) {
         // The last entry is the proxy's own; those before it are whatever its client claimed.
         let named = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-        return Client { ip: named.map_or(client.ip, canonical), is_local: false, ..client };
+        return Client { ip: named.map_or(client.ip, canonical), is_local: false, is_secure: true, ..client };
     }
     let relayed = forwarded.is_some() || headers.contains_key(FORWARDED);
     Client { is_local: client.ip.is_loopback() && !relayed, ..client }
@@ -285,15 +288,16 @@ mod tests {
         let forwarded = HeaderValue::from_static("1.1.1.1, 8.8.8.8");
         let headers = HeaderMap::from_iter([(X_FORWARDED_FOR.parse().unwrap(), forwarded)]);
         let seen = |remote, proxies: &[IpAddr], headers| {
-            let stranger = Client { ip: remote, peer: None, is_local: false, is_pinned: false };
+            let stranger =
+                Client { ip: remote, peer: None, is_local: false, is_pinned: false, is_secure: false };
             let client = located(stranger, proxies, headers);
-            (client.ip.to_string(), client.is_local)
+            (client.ip.to_string(), client.is_local, client.is_secure)
         };
         let none = HeaderMap::new();
-        assert_eq!(seen(proxy, &[proxy], &headers), ("8.8.8.8".into(), false));
-        assert_eq!(seen(proxy, &[], &headers), ("10.0.0.1".into(), false));
-        assert_eq!(seen(home, &[home], &none), ("127.0.0.1".into(), false));
-        assert_eq!(seen(home, &[], &headers), ("127.0.0.1".into(), false));
-        assert_eq!(seen(home, &[], &none), ("127.0.0.1".into(), true));
+        assert_eq!(seen(proxy, &[proxy], &headers), ("8.8.8.8".into(), false, true));
+        assert_eq!(seen(proxy, &[], &headers), ("10.0.0.1".into(), false, false));
+        assert_eq!(seen(home, &[home], &none), ("127.0.0.1".into(), false, true));
+        assert_eq!(seen(home, &[], &headers), ("127.0.0.1".into(), false, false));
+        assert_eq!(seen(home, &[], &none), ("127.0.0.1".into(), true, false));
     }
 }

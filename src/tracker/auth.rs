@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::grant::{Grant, GrantError, Operation, Use};
@@ -11,17 +12,25 @@ use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::token::{Role, TokenId};
 
 use super::Tracker;
+use super::sessions::{Session, SessionId, is_own};
 use crate::clock;
 use crate::server::{Client, Credential, Id, Refusal, denied};
 
-/// Somebody with a token of any role.
+/// Somebody with a token of any role, or the admin's cookie.
 pub(super) struct Admitted;
 
 /// Somebody with a sender's token, or the admin.
 pub(super) struct Sender;
 
-/// The admin.
-pub(super) struct Admin;
+/// The admin, by the token, or by the cookie of who has signed in with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Admin {
+    token: TokenId,
+    session: Option<SessionId>,
+}
+
+/// Who has signed in, by the cookie.
+pub(super) struct SignedIn(pub(super) SessionId);
 
 /// Who may see figures: the admin, or somebody on this machine.
 pub(super) struct Observer;
@@ -47,12 +56,32 @@ pub(super) struct Granted {
 impl Tracker {
     async fn token(&self, parts: &mut Parts, roles: &[Role]) -> Result<TokenId, Refusal> {
         let token = Credential::from_request_parts(parts, &()).await?.secret()?;
-        let record = self.tokens.active(&token).await.map_err(|error| Refusal::internal(&error))?;
+        let record = self.gate.tokens.active(&token).await.map_err(|error| Refusal::internal(&error))?;
         record.filter(|record| roles.contains(&record.role)).map(|record| record.id).ok_or_else(denied)
     }
 
     async fn is_member(&self, peer: PeerId) -> Result<bool, Refusal> {
-        self.tokens.is_member(peer).await.map_err(|error| Refusal::internal(&error))
+        self.gate.tokens.is_member(peer).await.map_err(|error| Refusal::internal(&error))
+    }
+
+    /// The session of a request whose cookie may do what the request is to do.
+    async fn session(&self, parts: &Parts) -> Result<Session, Refusal> {
+        let session = self.sessions.of_request(&parts.headers).ok_or_else(denied)?;
+        let admin = Admin { token: session.token, session: Some(session.id) };
+        if is_own(&parts.method, &parts.headers) && self.is_still(admin).await? {
+            Ok(session)
+        } else {
+            Err(denied())
+        }
+    }
+
+    /// Whether who was the admin still is: neither signed out, nor is the token revoked.
+    pub(super) async fn is_still(&self, admin: Admin) -> Result<bool, Refusal> {
+        if admin.session.is_some_and(|session| self.sessions.find(session).is_none()) {
+            return Ok(false);
+        }
+        let record = self.gate.tokens.record(admin.token).await.map_err(|error| Refusal::internal(&error))?;
+        Ok(record.is_some_and(|record| record.role == Role::Admin && record.is_active(clock::now_ms())))
     }
 }
 
@@ -64,6 +93,9 @@ impl FromRequestParts<Arc<Tracker>> for Admitted {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            return tracker.session(parts).await.map(|_| Self);
+        }
         tracker.token(parts, &[Role::Admin, Role::Peer, Role::Sender]).await.map(|_| Self)
     }
 }
@@ -80,7 +112,20 @@ impl FromRequestParts<Arc<Tracker>> for Admin {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
-        tracker.token(parts, &[Role::Admin]).await.map(|_| Self)
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            let session = tracker.session(parts).await?;
+            return Ok(Self { token: session.token, session: Some(session.id) });
+        }
+        let token = tracker.token(parts, &[Role::Admin]).await?;
+        Ok(Self { token, session: None })
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for SignedIn {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        tracker.session(parts).await.map(|session| Self(session.id))
     }
 }
 

@@ -20,7 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{Admin, Admitted, Granted, Joiner, Member, MemberOrAdmin, Observer, Sender};
-use super::{Tracker, metrics, web};
+use super::{Tracker, admin, metrics, web};
 use crate::clock;
 use crate::server::{Access, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, Refusal, described};
 
@@ -48,6 +48,7 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
         .routes(routes!(complain))
         .routes(routes!(chunk_for_browser, take_chunk))
         .routes(routes!(begin_upload, finish_upload, give_up_upload))
+        .merge(admin::routes())
         .routes(routes!(health))
         .routes(routes!(show_metrics));
     described(routes, tracker).merge(web::router())

@@ -5,15 +5,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::dashboard::{InviteInfo, InviteList, InviteRequest, InviteResponse, LogKind};
 use swarmdrop_core::id::{Secret, TrackerId};
+use swarmdrop_core::limits::TOKEN_NAME_BYTES_MAX;
 use swarmdrop_core::link::{Invite, TrackerUrl};
+use swarmdrop_core::name::printable;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
+use super::Tracker;
 use super::tokens::Tokens;
 use crate::clock;
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{Identity, random_secret};
+use crate::server::Refusal;
 
 /// Holds the admin's token, for the operator to read.
 const ADMIN_FILE: &str = "admin.token";
@@ -25,7 +31,7 @@ const PEER_INVITE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The gate of a swarm: whoever has the tracker's data folder decides who comes in.
 #[derive(Debug)]
 pub struct Gate {
-    tokens: Tokens,
+    pub(super) tokens: Tokens,
     tracker: TrackerUrl,
     tracker_id: TrackerId,
     data: PathBuf,
@@ -66,8 +72,12 @@ impl Gate {
     /// Makes an invite. Without a time, one for a peer admits new peers for seven days, and one for a sender
     /// lasts until it is revoked.
     pub async fn invite(&self, role: Role, name: &str, life: Option<Duration>) -> Result<Invite, Failure> {
-        let life = life.or((role == Role::Peer).then_some(PEER_INVITE));
-        let token = self.tokens.issue(role, name, life.map(clock::ms_from_now)).await?;
+        self.invite_until(role, name, life.map(clock::ms_from_now)).await
+    }
+
+    async fn invite_until(&self, role: Role, name: &str, expires_ms: Option<u64>) -> Result<Invite, Failure> {
+        let usual = || (role == Role::Peer).then(|| clock::ms_from_now(PEER_INVITE));
+        let token = self.tokens.issue(role, name, expires_ms.or_else(usual)).await?;
         Ok(Invite { tracker: self.tracker.clone(), tracker_id: self.tracker_id, token })
     }
 
@@ -124,5 +134,51 @@ impl Gate {
         let peer = self.invite(Role::Peer, "first peers", None).await?;
         let sender = self.invite(Role::Sender, "first sender", None).await?;
         Ok(Some(FirstInvites { peer, sender }))
+    }
+}
+
+impl Tracker {
+    /// All invites, for the operator's page.
+    pub(super) async fn list_invites(&self) -> Result<InviteList, Refusal> {
+        let tokens = self.gate.tokens.list().await.map_err(|error| Refusal::internal(&error))?;
+        Ok(InviteList { invites: tokens.into_iter().map(InviteInfo::from).collect() })
+    }
+
+    /// Makes an invite for the operator's page.
+    pub(super) async fn make_invite(&self, request: InviteRequest) -> Result<InviteResponse, Refusal> {
+        let InviteRequest { role, name, expires_ms } = request;
+        let bad = |what: &str| Err(Refusal::new(ProblemKind::BadRequest, what));
+        if role == Role::Admin {
+            return bad("an invite is for a peer or a sender");
+        }
+        if name.is_empty() || name.len() > TOKEN_NAME_BYTES_MAX || printable(&name) != name {
+            return bad("a name has 1 to 64 bytes and no control characters");
+        }
+        if expires_ms.is_some_and(|expires_ms| expires_ms <= clock::now_ms()) {
+            return bad("the invite would be over already");
+        }
+        let invite = self.gate.invite_until(role, &name, expires_ms).await;
+        let invite = invite.map_err(|failure| Refusal::internal(&failure.what))?.expose_text();
+        tracing::info!(%role, name, "invite made");
+        self.dashboard.note(LogKind::InviteMade, |entry| entry.detail = Some(name));
+        Ok(InviteResponse { invite })
+    }
+
+    /// Revokes an invite for the operator's page. The admin's own token is revoked at the tracker's machine only:
+    /// whoever got at it must not lock the operator out.
+    pub(super) async fn revoke_invite(&self, id: TokenId) -> Result<(), Refusal> {
+        let tokens = &self.gate.tokens;
+        let record = tokens.record(id).await.map_err(|error| Refusal::internal(&error))?;
+        let Some(record) = record else {
+            return Err(Refusal::new(ProblemKind::NoRoute, "there is no invite with this id"));
+        };
+        if record.role == Role::Admin {
+            let what = "the admin's own token is revoked on the tracker's machine only";
+            return Err(Refusal::new(ProblemKind::Conflict, what));
+        }
+        tokens.revoke(id).await.map_err(|error| Refusal::internal(&error))?;
+        tracing::info!(%id, name = record.name, "invite revoked");
+        self.dashboard.note(LogKind::InviteRevoked, |entry| entry.detail = Some(record.name));
+        Ok(())
     }
 }

@@ -1,13 +1,19 @@
 //! The tracker: who is alive, who holds what. It never sees a key, a file name or a byte of content.
 
+mod admin;
 mod auth;
 mod complaints;
+mod dashboard;
+mod events;
 mod gateway;
 mod http;
 mod invites;
+mod listing;
 mod metrics;
 mod peers;
 mod repair;
+mod sampler;
+mod sessions;
 mod shares;
 #[cfg(test)]
 pub(crate) mod simulated;
@@ -21,10 +27,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use swarmdrop_core::dashboard::LogKind;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::grant::TrackerKey;
 use swarmdrop_core::id::TrackerId;
-use swarmdrop_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, TOMBSTONE};
+use swarmdrop_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, LOG_ENTRIES_MAX, TOMBSTONE};
 use swarmdrop_core::link::TrackerUrl;
 use swarmdrop_core::registry::{Registry, Rules};
 use tokio::net::TcpListener;
@@ -38,10 +45,11 @@ use crate::server::{self, Front};
 use crate::task::Tasks;
 use crate::tls::{self, WebCertificate};
 use complaints::Complaints;
+use dashboard::Dashboard;
 use gateway::Gateway;
 use repair::Repairer;
+use sessions::Sessions;
 use store::{SqliteStore, Store, StoreError};
-use tokens::Tokens;
 
 pub use invites::{FirstInvites, Gate};
 
@@ -76,7 +84,7 @@ pub struct RunningTracker {
     /// Where peers, senders and receivers reach it.
     pub url: TrackerUrl,
     /// Makes invites.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// What the first peers and senders need to join; made at the first start only.
     pub first: Option<FirstInvites>,
     tasks: Tasks,
@@ -87,7 +95,9 @@ struct Tracker {
     id: TrackerId,
     registry: Mutex<Registry>,
     store: Box<dyn Store>,
-    tokens: Tokens,
+    gate: Arc<Gate>,
+    sessions: Sessions,
+    dashboard: Dashboard,
     key: TrackerKey,
     complaints: Complaints,
     repairer: Repairer,
@@ -117,13 +127,16 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         proxies: config.proxies,
         hosts: config.hosts.into_iter().chain([url.host().to_owned()]).collect(),
     };
-    let gate = Gate::open(&config.data, &identity, &url).await?;
+    let gate = Arc::new(Gate::open(&config.data, &identity, &url).await?);
     let first = gate.first_invites().await?;
+    let tasks = tasks.child();
     let tracker = Arc::new(Tracker {
         id: identity.tracker_id(),
         registry: Mutex::new(registry),
         store: Box::new(store),
-        tokens: Tokens::open(&config.data).await?,
+        gate: Arc::clone(&gate),
+        sessions: Sessions::default(),
+        dashboard: Dashboard::new(tasks.stop_token().clone()),
         key: identity.tracker_key(),
         complaints: Complaints::default(),
         repairer,
@@ -134,11 +147,12 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         started_ms: clock::awake_ms(),
         metrics: metrics::Metrics::default(),
     });
-    let tasks = tasks.child();
     tasks.spawn("tracker", run(Arc::clone(&tracker), listener, front, lock, tasks.clone()));
     let repairing =
         repair::keep_repairing(Arc::clone(&tracker), config.rules.heartbeat, tasks.stop_token().clone());
     tasks.spawn("repair", repairing);
+    let sampling = sampler::keep_sampling(Arc::clone(&tracker), tasks.stop_token().clone());
+    tasks.spawn("sampler", sampling);
     tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));
     Ok(RunningTracker { address, url, gate, first, tasks })
 }
@@ -180,6 +194,16 @@ impl Tracker {
         }
         Ok(())
     }
+
+    /// Tells the operator's page which shares' time was over between two moments.
+    async fn note_expired(&self, from_ms: u64, to_ms: u64) -> Result<(), StoreError> {
+        for share in self.store.expired_between(from_ms, to_ms, LOG_ENTRIES_MAX).await? {
+            if self.known(share).await?.is_some_and(|(_, terms)| !terms.deleted) {
+                self.dashboard.note(LogKind::ShareExpired, |entry| entry.share = Some(share));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Holds the lock on the data folder for as long as it serves.
@@ -191,6 +215,7 @@ async fn run(tracker: Arc<Tracker>, listener: TcpListener, front: Front, lock: F
 
 async fn keep_house(tracker: Arc<Tracker>, tasks: Tasks) {
     let mut ticks = tokio::time::interval(Duration::from_secs(60));
+    let mut looked_ms = clock::now_ms();
     loop {
         tokio::select! {
             () = tasks.stop_token().cancelled() => return,
@@ -200,6 +225,12 @@ async fn keep_house(tracker: Arc<Tracker>, tasks: Tasks) {
         if let Err(error) = tracker.forget_ended().await {
             tracing::error!(%error, "cannot forget expired shares");
         }
+        let now_ms = clock::now_ms();
+        if let Err(error) = tracker.note_expired(looked_ms, now_ms).await {
+            tracing::error!(%error, "cannot tell which shares expired");
+        }
+        looked_ms = now_ms;
+        tracker.sessions.tidy();
     }
 }
 

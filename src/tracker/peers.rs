@@ -8,6 +8,7 @@ use swarmdrop_core::api::{
     HeartbeatRequest, HeartbeatResponse, PeerAddress, PeerInfo, PeerList, ProblemKind, RegisterRequest,
     RegisterResponse, Role, Task, WrongChunks,
 };
+use swarmdrop_core::dashboard::LogKind;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::id::PeerId;
 use swarmdrop_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX};
@@ -42,7 +43,7 @@ impl Tracker {
         };
         let addresses = self.dial_back(request.id, checked(&addresses, remote)?).await?;
         if let Some(token) = joiner.token {
-            let admitted = self.tokens.admit(joiner.peer, token).await;
+            let admitted = self.gate.tokens.admit(joiner.peer, token).await;
             admitted.map_err(|error| Refusal::internal(&error))?;
         }
         let registration = Registration {
@@ -67,6 +68,11 @@ impl Tracker {
         crash::at(Point::PeerKept);
         tracing::info!(peer = %registration.id, name = %registration.name, ?addresses, "peer registered");
         let mut registry = self.registry.lock();
+        if registry.get(registration.id, self.now_ms()).is_none() {
+            self.dashboard.note(LogKind::PeerRegistered, |entry| {
+                (entry.peer, entry.peer_name) = (Some(registration.id), Some(registration.name.clone()));
+            });
+        }
         registry.register(registration, usage, self.now_ms());
         self.metrics.registrations.inc();
         let grant_key = self.key.public().to_string();
@@ -79,8 +85,12 @@ impl Tracker {
         id: PeerId,
         request: HeartbeatRequest,
     ) -> Result<HeartbeatResponse, Refusal> {
-        let beat = self.registry.lock().beat(id, request.usage, self.now_ms());
-        beat.map_err(|unknown| Refusal::new(ProblemKind::UnknownPeer, unknown.to_string()))?;
+        {
+            let (mut registry, now_ms) = (self.registry.lock(), self.now_ms());
+            let beat = registry.beat(id, request.usage, now_ms);
+            beat.map_err(|unknown| Refusal::new(ProblemKind::UnknownPeer, unknown.to_string()))?;
+            registry.note_work(id, request.traffic, request.scrub, now_ms);
+        }
         self.metrics.heartbeats.inc();
         let internal = |error| Refusal::internal(&error);
         for applied in request.applied.iter().take(TASKS_MAX) {
@@ -104,6 +114,11 @@ impl Tracker {
             tracing::warn!(peer = %id, share = %lost.share, chunks = lost.chunks.len(), "a peer lost chunks");
             self.store.remove_chunks(id, lost.share, &lost.chunks, false).await?;
             self.repairer.changed([lost.share]);
+            let name = self.name_of(id);
+            self.dashboard.note(LogKind::ChunksLost, |entry| {
+                (entry.peer, entry.peer_name, entry.share) = (Some(id), name, Some(lost.share));
+                entry.detail = Some(lost.chunks.len().to_string());
+            });
         }
         for copied in request.copied.iter().take(TASKS_MAX) {
             let Some(stored) = self.store.share(copied.share).await? else { continue };
@@ -135,16 +150,21 @@ impl Tracker {
         self.store.set_draining(id, draining).await.map_err(|error| Refusal::internal(&error))?;
         self.registry.lock().drain(id, draining);
         tracing::info!(peer = %id, draining, "drain");
+        let (name, kind) =
+            (self.name_of(id), if draining { LogKind::PeerDraining } else { LogKind::PeerFilling });
+        self.dashboard.note(kind, |entry| (entry.peer, entry.peer_name) = (Some(id), name));
         self.repairer.changed([]);
         Ok(())
     }
 
     /// Forgets a peer's registration.
     pub(super) async fn leave(&self, id: PeerId) -> Result<(), Refusal> {
+        let name = self.name_of(id);
         if !self.registry.lock().leave(id) {
             return Err(Refusal::new(ProblemKind::UnknownPeer, "the peer is not registered"));
         }
         tracing::info!(peer = %id, "peer left");
+        self.dashboard.note(LogKind::PeerLeft, |entry| (entry.peer, entry.peer_name) = (Some(id), name));
         self.store.delete_peer(id).await.map_err(|error| Refusal::internal(&error))
     }
 
@@ -162,6 +182,12 @@ impl Tracker {
             peers: registry.peers(now_ms).map(info).collect(),
             health: self.repairer.health(shares),
         })
+    }
+
+    /// What the peer is called, if it is registered.
+    fn name_of(&self, id: PeerId) -> Option<String> {
+        let registry = self.registry.lock();
+        registry.get(id, self.now_ms()).map(|(peer, _)| peer.registration.name.clone())
     }
 
     fn heartbeat_ms(&self, registry: &Registry) -> u64 {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use swarmdrop_core::api::{CopyTask, ShareChunks, SwarmHealth, Task};
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::dashboard::{CopyNow, LogKind, Work};
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::health::{Condition, Health, ShareView, Standing, assess};
@@ -17,12 +18,12 @@ use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARE
 use swarmdrop_core::placement::Candidate;
 use swarmdrop_core::registry::Rules;
 use swarmdrop_core::repair::{Order, Patience, Repairs};
-use swarmdrop_core::terms::SignedTerms;
+use swarmdrop_core::terms::{SignedTerms, Terms};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
-use super::store::StoreError;
+use super::store::{StoreError, StoredShare};
 use crate::clock;
 
 /// Rounds do not follow each other faster than this part of a heartbeat.
@@ -139,6 +140,18 @@ impl Repairer {
         }
     }
 
+    /// The copies under way, at most `limit` of them one by one.
+    pub(super) fn work(&self, limit: usize) -> Work {
+        let state = self.state.lock();
+        let copy = |order: &Order| CopyNow {
+            share: order.share,
+            target: order.target,
+            chunks_left: order.chunks.len(),
+        };
+        let copies = state.repairs.orders().take(limit).map(copy).collect();
+        Work { copies, more: state.repairs.len().saturating_sub(limit) }
+    }
+
     /// How many shares still need what a peer holds that is being emptied. What was not looked at yet counts.
     pub(super) fn still_needed(&self, peer: PeerId) -> u64 {
         let state = self.state.lock();
@@ -204,11 +217,17 @@ impl Tracker {
     fn note_suspicion(&self, suspicion: bool) {
         let mut state = self.repairer.state.lock();
         match (state.paused, suspicion) {
-            (false, true) => tracing::warn!(
-                "more than a third of the peers vanished at once: nothing is copied until they are back, or \
-                 stay away for long"
-            ),
-            (true, false) => tracing::info!("repair goes on"),
+            (false, true) => {
+                tracing::warn!(
+                    "more than a third of the peers vanished at once: nothing is copied until they are back, or \
+                     stay away for long"
+                );
+                self.dashboard.note(LogKind::RepairPaused, |_| {});
+            }
+            (true, false) => {
+                tracing::info!("repair goes on");
+                self.dashboard.note(LogKind::RepairResumed, |_| {});
+            }
             _ => {}
         }
         state.paused = suspicion;
@@ -300,19 +319,39 @@ impl Tracker {
 
     /// The share with its holders; `None` if it is over.
     async fn view(&self, share: ShareId, now_ms: u64) -> Result<Option<ShareView>, StoreError> {
+        let Some((stored, terms)) = self.current(share).await? else { return Ok(None) };
+        self.view_of(&stored, &terms, now_ms).await.map(Some)
+    }
+
+    /// The share with its terms, over or not.
+    pub(super) async fn known(&self, share: ShareId) -> Result<Option<(StoredShare, Terms)>, StoreError> {
         let Some(stored) = self.store.share(share).await? else { return Ok(None) };
         let terms = SignedTerms::verify(&stored.terms, share);
         let terms = terms.map_err(|_| StoreError::Damaged("a share's terms"))?.terms;
-        if stored.taken_down || terms.is_over(clock::now_ms()) {
-            return Ok(None);
-        }
+        Ok(Some((stored, terms)))
+    }
+
+    /// The share with its terms; `None` if it is over.
+    pub(super) async fn current(&self, share: ShareId) -> Result<Option<(StoredShare, Terms)>, StoreError> {
+        let is_over =
+            |stored: &StoredShare, terms: &Terms| stored.taken_down || terms.is_over(clock::now_ms());
+        Ok(self.known(share).await?.filter(|(stored, terms)| !is_over(stored, terms)))
+    }
+
+    /// A share that is not over, with its holders.
+    pub(super) async fn view_of(
+        &self,
+        stored: &StoredShare,
+        terms: &Terms,
+        now_ms: u64,
+    ) -> Result<ShareView, StoreError> {
         let geometry = stored.geometry()?;
-        let holders = self.store.holders(share).await?;
+        let holders = self.store.holders(terms.share).await?;
         let registry = self.registry.lock();
         let fitting =
             holders.into_iter().filter(|(_, chunks)| chunks.chunk_count() == geometry.chunk_count());
         let holders = fitting.map(|(peer, chunks)| registry.holder(peer, chunks, now_ms)).collect();
-        Ok(Some(ShareView { share, wanted: terms.replicas, geometry, holders }))
+        Ok(ShareView { share: terms.share, wanted: terms.replicas, geometry, holders })
     }
 
     fn plan(&self, view: &ShareView, candidates: &[Candidate], now_ms: u64) {

@@ -5,6 +5,7 @@ use swarmdrop_core::api::{
     OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SourceInfo,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::dashboard::LogKind;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
@@ -101,6 +102,7 @@ impl Tracker {
                 crash::at(Point::SharePublished);
                 self.metrics.published.inc();
                 tracing::info!(%share, chunk_count, peers = placement.len(), "share published");
+                self.dashboard.note(LogKind::SharePublished, |entry| entry.share = Some(share));
                 Ok(())
             }
             Published::OtherManifest => {
@@ -242,6 +244,7 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::ShareNotFound, "no share has this id"));
         }
         tracing::info!(%share, "share taken down");
+        self.dashboard.note(LogKind::ShareTakenDown, |entry| entry.share = Some(share));
         Ok(())
     }
 
@@ -261,6 +264,9 @@ impl Tracker {
         let newer = self.store.put_terms(&terms).await.map_err(internal)?;
         crash::at(Point::TermsReplaced);
         self.repairer.changed([share]);
+        if newer && terms.terms.deleted {
+            self.dashboard.note(LogKind::ShareDeleted, |entry| entry.share = Some(share));
+        }
         if newer || before == terms {
             return Ok(());
         }

@@ -15,12 +15,15 @@ use swarmdrop_core::registry::{Registration, Rules, Usage};
 
 use super::auth::Granted;
 use super::complaints::Complaints;
+use super::dashboard::Dashboard;
 use super::gateway::Gateway;
+use super::invites::Gate;
+use super::sessions::Sessions;
 use super::store::SqliteStore;
-use super::tokens::Tokens;
 use super::{Tracker, metrics, remembered};
 use crate::client::Http;
 use crate::clock::{self, Watch};
+use crate::identity::Identity;
 use crate::server::Refusal;
 
 /// A tracker that is called directly.
@@ -37,11 +40,15 @@ impl SimTracker {
     pub(crate) async fn start(data: &Path, rules: Rules) -> Self {
         let store = SqliteStore::open(&data.join("tracker.db")).await.unwrap();
         let (registry, repairer) = remembered(&store, rules).await.unwrap();
+        let identity = Identity::from_seed(Secret::from_bytes([1; 32]));
+        let gate = Gate::open(data, &identity, &"https://127.0.0.1:9090".parse().unwrap()).await.unwrap();
         Self(Tracker {
             id: TrackerId::from_bytes([1; 32]),
             registry: parking_lot::Mutex::new(registry),
             store: Box::new(store),
-            tokens: Tokens::open(data).await.unwrap(),
+            gate: gate.into(),
+            sessions: Sessions::default(),
+            dashboard: Dashboard::new(tokio_util::sync::CancellationToken::new()),
             key: TrackerKey::from_seed(&Secret::from_bytes([1; 32])),
             complaints: Complaints::default(),
             repairer,

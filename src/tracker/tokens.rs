@@ -72,11 +72,14 @@ impl Tokens {
 
     /// The record of a token, if it admits anybody now.
     pub(super) async fn active(&self, token: &Secret) -> Result<Option<TokenRecord>, StoreError> {
-        let select = sqlx::query("SELECT * FROM tokens WHERE id = $1");
-        let row =
-            select.bind(TokenId::of_token(token).as_bytes().to_vec()).fetch_optional(&self.pool).await?;
-        let record = row.as_ref().map(record).transpose()?;
+        let record = self.record(TokenId::of_token(token)).await?;
         Ok(record.filter(|record| record.matches(token) && record.is_active(clock::now_ms())))
+    }
+
+    /// The record of the token with this id, whether it admits anybody or not.
+    pub(super) async fn record(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        let select = sqlx::query("SELECT * FROM tokens WHERE id = $1").bind(id.as_bytes().to_vec());
+        select.fetch_optional(&self.pool).await?.as_ref().map(record).transpose()
     }
 
     /// All tokens, the oldest first.

@@ -25,6 +25,13 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// The value of a header field.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        let mut values = lines.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        values.next().map(|(_, value)| value.trim().to_owned())
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
     }
@@ -79,4 +86,14 @@ pub fn bearer(credential: &str) -> String {
 pub fn json(address: &str, method: &str, path: &str, headers: &str, body: &serde_json::Value) -> Answer {
     let headers = format!("Content-Type: application/json\r\n{headers}");
     send(address, method, path, &headers, body.to_string().as_bytes())
+}
+
+/// Signs in as the admin; the header line with the cookie that a browser would keep.
+#[track_caller]
+pub fn sign_in(swarm: &super::swarm::Swarm) -> String {
+    let body = serde_json::json!({ "token": swarm.token("admin") });
+    let answer = json(&swarm.tracker.address(), "POST", "/v1/session", "", &body);
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let cookie = answer.header("set-cookie").unwrap();
+    format!("Cookie: {}\r\n", cookie.split(';').next().unwrap())
 }

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use swarmdrop::crash::{self, Point};
 use swarmdrop::identity::Identity;
+use swarmdrop_core::grant::{Grant, Operation};
+use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::link::Invite;
 
 use super::person::{Person, Ran, bare_command};
@@ -148,6 +150,11 @@ impl Swarm {
 
     /// The header line with the token of a sender, of peers, or of the admin.
     pub fn bearer(&self, role: &str) -> String {
+        http::bearer(&self.token(role))
+    }
+
+    /// The token of a sender, of peers, or of the admin.
+    pub fn token(&self, role: &str) -> String {
         let invite = |text: &str| text.parse::<Invite>().unwrap().token.expose_text();
         let token = match role {
             "sender" => invite(&self.sender_invite),
@@ -155,7 +162,7 @@ impl Swarm {
             "admin" => fs::read_to_string(self.folder.path().join("tracker/admin.token")).unwrap(),
             other => panic!("no role {other}"),
         };
-        http::bearer(token.trim())
+        token.trim().to_owned()
     }
 
     /// Runs a command of the operator beside the tracker.
@@ -177,6 +184,19 @@ impl Swarm {
         let body = json!({ "share": share, "size": size, "replicas": 1, "preferred": [] });
         let answer = http::json(&self.tracker.address(), "POST", "/v1/shares", &self.bearer("sender"), &body);
         http::bearer(answer.json()["grant"].as_str().unwrap_or_else(|| panic!("{}", answer.text())))
+    }
+
+    /// A grant to push some bytes of a share to the first peer, for the test to sign.
+    pub fn sound_grant(&self, share: ShareId) -> Grant {
+        Grant {
+            share,
+            operation: Operation::Push,
+            peers: vec![PeerId::from_bytes(self.peer_pin(0))],
+            bearer: None,
+            budget_bytes: 1000,
+            issued_ms: swarmdrop::clock::now_ms(),
+            expires_ms: swarmdrop::clock::now_ms() + 600_000,
+        }
     }
 
     pub fn person(&self) -> Person {

@@ -104,6 +104,9 @@ async fn expired_shares_are_forgotten_with_their_replicas(store: &dyn Store) {
     let before = store.share_count().await.unwrap();
     store.publish(b"manifest", &terms(13, 1, 500), &[(peer(5), ChunkSet::full(1))]).await.unwrap();
     assert_eq!(store.share_count().await.unwrap(), before + 1);
+    assert_eq!(store.expired_between(500, 501, 9).await.unwrap(), [share]);
+    assert_eq!(store.expired_between(499, 500, 9).await.unwrap(), []);
+    assert_eq!(store.expired_between(500, 501, 0).await.unwrap(), []);
     assert_eq!(store.forget_expired(500).await.unwrap(), 0);
     assert_eq!(store.forget_expired(501).await.unwrap(), 1);
     assert_eq!(store.share(share).await.unwrap(), None);

@@ -144,6 +144,14 @@ pub(super) trait Store: Send + Sync {
     /// Forgets the shares that ended before `now_ms`; how many there were.
     async fn forget_expired(&self, now_ms: u64) -> Result<u64, StoreError>;
 
+    /// Shares that end by their terms from one moment to another, but for those that were taken down; at most `limit`.
+    async fn expired_between(
+        &self,
+        from_ms: u64,
+        to_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<ShareId>, StoreError>;
+
     /// The first shares after this one, in the order of their ids; at most `limit`.
     async fn shares_after(&self, after: Option<ShareId>, limit: usize) -> Result<Vec<ShareId>, StoreError>;
 

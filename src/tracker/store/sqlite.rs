@@ -275,6 +275,19 @@ impl Store for SqliteStore {
         Ok(delete.execute(&self.pool).await?.rows_affected())
     }
 
+    async fn expired_between(
+        &self,
+        from_ms: u64,
+        to_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<ShareId>, StoreError> {
+        let select = "SELECT id FROM shares
+             WHERE expires_ms >= $1 AND expires_ms < $2 AND taken_down = 0 ORDER BY expires_ms, id LIMIT $3";
+        let select = sqlx::query(select).bind(number(from_ms)).bind(number(to_ms));
+        let rows = select.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| id(row, "id").map(ShareId::from_bytes)).collect()
+    }
+
     async fn shares_after(&self, after: Option<ShareId>, limit: usize) -> Result<Vec<ShareId>, StoreError> {
         let after = after.map_or(vec![], |share| bytes(share.as_bytes()));
         let select = sqlx::query("SELECT id FROM shares WHERE id > $1 ORDER BY id LIMIT $2").bind(after);
