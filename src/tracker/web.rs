@@ -3,6 +3,7 @@
 
 use axum::Router;
 use axum::extract::Path;
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -30,6 +31,8 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/admin", get(|| file("admin.html")))
         // A service worker answers for paths below its own: it lies at the top.
         .route("/sw.js", get(|| file("sw.js")))
+        // The service worker answers here. If the browser has just ended it, the page stays as it is.
+        .route("/download/{id}", get(|| async { StatusCode::NO_CONTENT }))
         .route("/web/{*path}", get(|Path(path): Path<String>| async move { file(&path).await }))
 }
 

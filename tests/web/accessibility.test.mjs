@@ -46,7 +46,7 @@ for (const look of looks) {
   });
 
   check(`nothing bars anybody from operating (${title})`, async (stage) => {
-    const swarm = await stage.swarm({ names: ["nas", "attic", hostileNames[0]], zones: ["home", "home"] });
+    const swarm = await stage.swarm({ peers: [{ name: "nas", zone: "home" }, { name: "attic", zone: "home" }, { name: hostileNames[0] }] });
     const alice = await swarm.person();
     await alice.share(await alice.write("a.txt", "hello"));
     const dashboard = await Dashboard.open(swarm, await visit(stage));

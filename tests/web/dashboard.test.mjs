@@ -24,7 +24,7 @@ check("a killed peer is shown as suspect, then dead, and as alive when it is bac
   context.diagnostic(`shown as dead after ${(performance.now() - start).toFixed(0)} ms`);
   await dashboard.waitForFigures({ alive: 2, suspect: 0, dead: 1 });
   await dashboard.log.getByText("p1 is taken for dead").waitFor();
-  await swarm.addPeer(1, "p1");
+  await swarm.addPeer(1);
   await dashboard.peer("p1").getByText("alive").waitFor();
   await dashboard.waitForFigures({ alive: 3, dead: 0 });
 });
@@ -43,7 +43,7 @@ check("a peer is drained, and let fill again", async (stage) => {
   const alice = await swarm.person();
   await alice.share(await alice.write("a.bin", randomBytes(300_000)), "--replicas", "3");
   await dashboard.peer("p0").getByRole("button", { name: /^drain/i }).click();
-  await dashboard.peer("p0").getByText("draining").waitFor();
+  await dashboard.peer("p0").getByText("draining", { exact: true }).waitFor();
   const listed = async () => (await (await swarm.ask("GET", "/v1/peers", { bearer: swarm.adminToken })).json()).peers;
   assert.ok((await listed()).find((peer) => peer.name === "p0").draining !== null);
   await dashboard.peer("p0").getByRole("button", { name: /stop draining/i }).click();

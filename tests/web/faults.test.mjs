@@ -54,14 +54,22 @@ check("an expired share is told to be over", async (stage) => {
   assert.match(await page.error(), /share is over/i);
 });
 
-check("a chunk that is damaged everywhere holds the download up, and nothing looks complete", async (stage) => {
+check("a chunk that is damaged everywhere stops the download, and nothing looks complete", async (stage) => {
   const { swarm, link, visitor } = await shared(stage);
   const page = await GetPage.open(swarm, visitor, link);
   const [chunk] = await swarm.chunkFiles(0);
   await swarm.damage(chunk.split("/").at(-1));
   await page.download();
-  await page.waitUntilItWaits(/no peer/);
+  assert.match(await page.error(), /no good copy is left/i);
   assert.equal(await page.savedSize("sample.bin"), 0);
+});
+
+check("a download that is cancelled keeps nothing", async (stage) => {
+  const { swarm, link, visitor } = await shared(stage);
+  const page = await GetPage.open(swarm, visitor, link);
+  await Promise.all(swarm.peers.map((peer) => peer.kill()));
+  await page.download();
+  await page.waitUntilItWaits(/no peer/);
   await page.at("cancel").click();
   assert.match(await page.error(), /cancelled.*nothing was kept/is);
   assert.equal(await page.savedSize("sample.bin"), 0);
@@ -74,7 +82,7 @@ check("when every peer is away the page says so, and goes on when one is back", 
   await page.download();
   await page.waitUntilItWaits(/no peer/);
   assert.equal(await page.savedSize("sample.bin"), 0);
-  await swarm.addPeer(0, "p0");
+  await swarm.addPeer(0);
   await page.waitUntilDone(60_000);
   assert.equal(await page.savedSize("sample.bin"), 3_000_000);
 });

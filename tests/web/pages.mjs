@@ -149,12 +149,14 @@ export class SharePage extends Page {
     await this.at("token-save").click();
   }
 
-  choose(paths) {
-    return this.at("file-input").setInputFiles(paths);
+  async choose(paths) {
+    await this.at("file-input").setInputFiles(paths);
+    await this.at("share-form").waitFor();
   }
 
-  chooseFolder(path) {
-    return this.at("folder-input").setInputFiles(path);
+  async chooseFolder(path) {
+    await this.at("folder-input").setInputFiles(path);
+    await this.at("share-form").waitFor();
   }
 
   share() {
@@ -220,6 +222,12 @@ export class Dashboard extends Page {
     for (const [name, number] of Object.entries(figures)) {
       await until(`${number} peers ${name}`, async () => (await this.at(`figure-${name}`).innerText()) === String(number));
     }
+  }
+
+  /** Until there is something to see in the plot of throughput. */
+  async waitForPlots() {
+    const isDrawn = (node) => [...node.querySelectorAll("path.line")].some((line) => (line.getAttribute("d") ?? "").length > 100);
+    await until("the plots show something", () => this.at("plot-rates").evaluate(isDrawn));
   }
 
   get log() {

@@ -7,11 +7,17 @@ import { writeRandom } from "./samples.mjs";
 import { Swarm } from "./swarm.mjs";
 
 const folder = process.argv[2];
-const names = ["nas", "attic", "office", "garage", "lab", "cellar"];
-const zones = ["home", "home", "work", "work", "lab", "home"];
+const peers = [
+  { name: "nas", zone: "home", capacity: "2GB" },
+  { name: "attic", zone: "home", capacity: "1GB" },
+  { name: "cellar", zone: "home", capacity: "500MB" },
+  { name: "office", zone: "work", capacity: "2GB" },
+  { name: "archive", zone: "work", capacity: "4GB" },
+  { name: "lab", zone: "lab", capacity: "1GB" },
+];
 const photos = { "Iceland/fjord.jpg": 4_100_000, "Iceland/glacier.jpg": 5_400_000, "Iceland/notes.txt": 2_300, "Iceland/raw/fjord.dng": 22_000_000 };
 
-const swarm = await Swarm.start({ names, zones });
+const swarm = await Swarm.start({ peers });
 try {
   const alice = await swarm.person();
   for (const [path, bytes] of Object.entries(photos)) {
@@ -48,7 +54,7 @@ async function shoot(scheme, { alice, link }) {
     const page = await GetPage.open(swarm, visitor, link);
     await picture(page.page, "get");
   });
-  await visit(760, async (visitor) => {
+  await visit(660, async (visitor) => {
     const page = await SharePage.open(swarm, visitor);
     await page.chooseFolder(alice.path("Iceland"));
     await page.share();
@@ -58,7 +64,7 @@ async function shoot(scheme, { alice, link }) {
   await visit(1100, async (visitor) => {
     const dashboard = await Dashboard.open(swarm, visitor);
     await dashboard.signIn(swarm.adminToken);
-    await dashboard.waitForFigures({ alive: names.length });
+    await dashboard.waitForFigures({ alive: peers.length });
     // Something for the plots to show.
     const bob = await swarm.person();
     for (const name of ["a", "b", "c"]) await bob.get(link, "-o", name);

@@ -96,8 +96,8 @@ class Person {
 }
 
 export class Swarm {
-  /** A tracker and peers, named p0, p1, … unless `names` says otherwise. */
-  static async start({ peers = 2, names, zones = [], flags = ["--heartbeat", "200ms", "--dead-after", "3s"] } = {}) {
+  /** A tracker, and so many peers, named p0, p1, …, or a list of peers with `name`, `zone`, `capacity`. */
+  static async start({ peers = 2, flags = ["--heartbeat", "200ms", "--dead-after", "3s"] } = {}) {
     const swarm = new Swarm();
     swarm.folder = await mkdtemp(join(tmpdir(), "swarmdrop-web-"));
     swarm.peers = [];
@@ -107,8 +107,8 @@ export class Swarm {
       swarm.tracker = await Server.start(swarm.folder, ["tracker", "--listen", "127.0.0.1:0", "--data", data, ...flags]);
       swarm.origin = `http://${swarm.tracker.address}`;
       swarm.adminToken = (await readFile(join(data, "admin.token"), "utf8")).trim();
-      const all = names ?? Array.from({ length: peers }, (_, number) => `p${number}`);
-      await Promise.all(all.map((name, number) => swarm.addPeer(number, name, zones[number])));
+      const all = Array.isArray(peers) ? peers : Array.from({ length: peers }, () => ({}));
+      await Promise.all(all.map((peer, number) => swarm.addPeer(number, peer)));
     } catch (error) {
       await swarm.end();
       throw error;
@@ -116,10 +116,10 @@ export class Swarm {
     return swarm;
   }
 
-  async addPeer(number, name, zone) {
+  async addPeer(number, { name = `p${number}`, zone, capacity = "8GB" } = {}) {
     const flags = zone ? ["--zone", zone] : [];
     this.peers[number] = await Server.start(this.folder, [
-      "peer", "--listen", "127.0.0.1:0", "--keep-free", "0B", "--capacity", "8GB", "--name", name,
+      "peer", "--listen", "127.0.0.1:0", "--keep-free", "0B", "--capacity", capacity, "--name", name,
       "--invite", this.tracker.ready.peer_invite, "--data", this.peerData(number), ...flags,
     ]);
   }

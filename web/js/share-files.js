@@ -2,8 +2,6 @@
  * What was dropped or chosen, as files with their paths and sizes: folders are walked. Nothing is read yet.
  */
 
-import { FILES_MAX } from "./metadata.js";
-
 /**
  * @typedef {object} Found
  * @property {string} path relative, with `/`; its first part is the name of what was dropped
@@ -25,6 +23,8 @@ export class UnreadableEntryError extends Error {
 /** More files than a share may have. */
 export class TooManyFilesError extends Error {}
 
+/** As metadata.js has it, which is not loaded with the page: the worker checks again. */
+export const FILES_MAX = 100_000;
 /** How long the page may be busy without a pause. */
 const BUSY_MS = 12;
 

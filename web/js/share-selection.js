@@ -3,8 +3,8 @@
  * No document and no network here.
  */
 
-import { FILES_MAX, senderTopName } from "./metadata.js";
-import { TooManyFilesError } from "./share-files.js";
+import { senderTopName } from "./names.js";
+import { FILES_MAX, TooManyFilesError } from "./share-files.js";
 
 /** @typedef {import("./share-files.js").Found} Found */
 

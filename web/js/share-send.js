@@ -12,6 +12,7 @@ import { makeOwner } from "./share-sealing.js";
 import { showStep } from "./share-step.js";
 import { FileStream } from "./share-stream.js";
 import { forgetSender } from "./share-token.js";
+import { texts as allTexts } from "./texts.js";
 import { texts } from "./texts-share.js";
 import { printable } from "./words.js";
 
@@ -20,8 +21,7 @@ import { printable } from "./words.js";
 /**
  * @typedef {object} SendRequest
  * @property {import("./share-token.js").Sender} sender
- * @property {import("./share-stream.js").StreamFile[]} files
- * @property {Uint8Array<ArrayBuffer>} metadata JSON, checked
+ * @property {import("./share-selection.js").SharePlan} plan
  * @property {number} replicas
  * @property {number} lifeMs
  */
@@ -31,10 +31,11 @@ import { printable } from "./words.js";
  * @param {SendRequest} request
  * @returns {Promise<string | null>} null if it is shared, or what to tell people
  */
-export async function send({ sender, files, metadata, replicas, lifeMs }) {
+export async function send({ sender, plan: { name, files, dirs }, replicas, lifeMs }) {
   const stream = new FileStream(files);
-  const { totalBytes } = stream;
-  const view = new ProgressView(totalBytes);
+  const entries = files.map(({ path, size, modifiedMs }) => ({ path, size, modifiedMs }));
+  const content = { name, files: entries, dirs, createdMs: Date.now() };
+  const view = new ProgressView(stream.totalBytes);
   const cancelled = new Promise((resolve) => { byId("cancel").onclick = resolve; });
   showStep("sending");
   byId("stage").focus();
@@ -43,7 +44,7 @@ export async function send({ sender, files, metadata, replicas, lifeMs }) {
   const tracker = await lookAtTracker();
   if (!tracker) return texts.failed.network;
   const { clockAheadMs } = tracker;
-  const job = { owner, token: sender.token, totalBytes, metadata, replicas, lifeMs, clockAheadMs };
+  const job = { owner, token: sender.token, content, replicas, lifeMs, clockAheadMs };
   const run = startRun(job, stream, (news) => view.show(news), (expiresMs) => {
     void takeBack({ owner, expiresMs, replicas, clockAheadMs }).catch(() => {});
   });
@@ -71,10 +72,12 @@ async function lookAtTracker() {
 }
 
 /** @param {ShareFailure} failure @param {number} replicas */
-function sentence({ kind, detail }, replicas) {
+function sentence(failure, replicas) {
+  const { kind } = failure;
   if (kind === "access-denied") forgetSender();
   if (kind === "not-enough-peers") return texts.failed[kind](replicas);
-  if (kind === "unreadable") return texts.failed[kind](printable(detail));
-  if (kind === "other") return texts.failed.other(detail);
+  if (kind === "unreadable") return texts.failed[kind](printable(failure.path));
+  if (kind === "name") return texts.failed[kind](allTexts.common.nameRefused(failure.path, failure.rule));
+  if (kind === "other") return texts.failed[kind](failure.detail);
   return texts.failed[kind];
 }

@@ -8,6 +8,7 @@ import { ApiError, call, withRetries } from "./api.js";
 import { encodeBase64url } from "./base64url.js";
 import { Geometry } from "./geometry.js";
 import { deriveAccess } from "./keys.js";
+import { MetadataError, NameError, buildMetadata, encodeMetadata } from "./metadata.js";
 import { Sealing, ownersTerms } from "./share-sealing.js";
 import { UnreadableFileError } from "./share-stream.js";
 import { GatewayError, NotEnoughPeersError, upload } from "./upload.js";
@@ -16,17 +17,20 @@ import { GatewayError, NotEnoughPeersError, upload } from "./upload.js";
 /** @typedef {import("./share-stream.js").Part} Part */
 
 /**
+ * @typedef {Parameters<typeof buildMetadata>[0]} ShareContent names and sizes; their rules are checked here
+ *
  * @typedef {object} ShareJob
  * @property {Owner} owner
  * @property {string} token
- * @property {number} totalBytes
- * @property {Uint8Array<ArrayBuffer>} metadata JSON
+ * @property {ShareContent} content
  * @property {number} replicas
  * @property {number} lifeMs
  * @property {number} clockAheadMs how far the tracker's clock is ahead of this machine's: the swarm's time counts
  *
- * @typedef {{kind: "access-denied" | "not-enough-peers" | "no-space" | "conflict" | "share-gone" | "unreadable" |
- *   "gateway" | "memory" | "other", detail: string}} ShareFailure `detail` is a path for `unreadable`
+ * @typedef {{kind: "access-denied" | "not-enough-peers" | "no-space" | "conflict" | "share-gone" | "too-large" |
+ *   "gateway" | "memory" | "other", detail: string}
+ *   | {kind: "unreadable", path: string}
+ *   | {kind: "name", path: string, rule: import("./names.js").NameRule}} ShareFailure
  *
  * @typedef {{kind: "read", start: number, end: number}
  *   | {kind: "progress", storedBytes: number}
@@ -45,7 +49,7 @@ import { GatewayError, NotEnoughPeersError, upload } from "./upload.js";
  * @property {string} unreadable its path
  */
 
-const API_FAILURES = ["access-denied", "not-enough-peers", "no-space", "conflict", "share-gone"];
+const API_FAILURES = /** @type {const} */ (["access-denied", "not-enough-peers", "no-space", "conflict", "share-gone"]);
 const stop = new AbortController();
 /** Who waits for a part of the stream, by where it starts. @type {Map<number, (answer: ReadPart) => void>} */
 const readers = new Map();
@@ -66,17 +70,19 @@ function tell(news) {
 /** @param {ShareJob} job */
 async function run(job) {
   try {
-    const geometry = Geometry.fitting(job.totalBytes);
-    if (!geometry) throw new RangeError("too large");
-    tell({ kind: "done", ...(await share(job, geometry)) });
+    tell({ kind: "done", ...(await share(job)) });
   } catch (error) {
     tell({ kind: "failed", failure: failureOf(error) });
   }
 }
 
-/** @param {ShareJob} job @param {Geometry} geometry */
-async function share(job, geometry) {
+/** @param {ShareJob} job */
+async function share(job) {
   const { owner, replicas } = job;
+  const geometry = Geometry.fitting(job.content.files.reduce((sum, { size }) => sum + size, 0));
+  if (!geometry) throw new MetadataError("the files are larger than a share can be");
+  // Every rule is checked before the first byte leaves.
+  const metadata = encodeMetadata(buildMetadata(job.content, geometry));
   const sealing = new Sealing(owner, geometry, read);
   let expiresMs = 0;
   let manifest = "";
@@ -91,7 +97,7 @@ async function share(job, geometry) {
       tell({ kind: "finishing" });
       const issuedMs = Date.now() + job.clockAheadMs;
       expiresMs = issuedMs + job.lifeMs;
-      manifest = encodeBase64url(await sealing.manifest(chunkIds, job.metadata));
+      manifest = encodeBase64url(await sealing.manifest(chunkIds, metadata));
       return { manifest, terms: await ownersTerms(owner, { issuedMs, expiresMs, replicas }) };
     },
     published: () => published(owner, manifest),
@@ -143,11 +149,13 @@ function retry(attempt, signal) {
 
 /** @param {unknown} error @returns {ShareFailure} */
 function failureOf(error) {
-  if (error instanceof UnreadableFileError) return { kind: "unreadable", detail: error.path };
+  if (error instanceof UnreadableFileError) return { kind: "unreadable", path: error.path };
+  if (error instanceof NameError) return { kind: "name", path: error.path, rule: error.rule };
+  if (error instanceof MetadataError) return { kind: "too-large", detail: error.message };
   if (error instanceof NotEnoughPeersError) return { kind: "not-enough-peers", detail: "" };
   if (error instanceof GatewayError) return { kind: "gateway", detail: error.message };
   if (error instanceof RangeError) return { kind: "memory", detail: error.message };
   if (!(error instanceof ApiError)) return { kind: "other", detail: String(error) };
-  const kind = /** @type {ShareFailure["kind"]} */ (API_FAILURES.includes(error.kind) ? error.kind : "other");
+  const kind = API_FAILURES.find((known) => known === error.kind) ?? "other";
   return { kind, detail: error.detail || error.kind };
 }

@@ -11,15 +11,12 @@
 
 import { announce, byId } from "./dom.js";
 import { cryptographySupport } from "./ed25519.js";
-import { Geometry } from "./geometry.js";
-import { NameError, buildMetadata, encodeMetadata } from "./metadata.js";
 import { TooManyFilesError, UnreadableEntryError, chosenFiles, droppedFiles } from "./share-files.js";
 import { refuseSender, startLinkForm, startTokenForm } from "./share-forms.js";
 import { showList } from "./share-list.js";
 import { Selection } from "./share-selection.js";
 import { showStep } from "./share-step.js";
 import { keptSender } from "./share-token.js";
-import { texts as allTexts } from "./texts.js";
 import { texts } from "./texts-share.js";
 import { printable } from "./words.js";
 
@@ -145,8 +142,6 @@ async function share() {
   byId("share-problem").textContent = "";
   const sender = keptSender();
   if (!sender) return refuseSender(texts.check.noToken);
-  const checked = checkPlan();
-  if (!checked) return;
   const replicas = Number(/** @type {HTMLSelectElement} */ (byId("replicas")).value);
   const lifeMs = Number(/** @type {HTMLSelectElement} */ (byId("expiry")).value) * HOUR_MS;
   const button = /** @type {HTMLButtonElement} */ (byId("share-start"));
@@ -155,25 +150,11 @@ async function share() {
   button.disabled = false;
   if (!loaded) return tellProblem(texts.failed.network);
   try {
-    const problem = await loaded.send({ sender, ...checked, replicas, lifeMs });
+    const problem = await loaded.send({ sender, plan: selection.plan(nameInput.value), replicas, lifeMs });
     if (problem !== null) backToCompose(problem);
   } catch (error) {
     backToCompose(texts.failed.other(String(error)));
     throw error;
-  }
-}
-
-/** The share's content with every rule checked, before a byte is sent; null if there is a problem, which is told. */
-function checkPlan() {
-  const { name, files, dirs } = selection.plan(nameInput.value);
-  const geometry = Geometry.fitting(selection.bytes);
-  if (!geometry) return tellProblem(texts.check.tooLarge);
-  try {
-    const metadata = buildMetadata({ name, files, dirs, createdMs: Date.now() }, geometry);
-    return { files, metadata: encodeMetadata(metadata) };
-  } catch (error) {
-    if (!(error instanceof NameError)) return tellProblem(texts.failed.other(String(error)));
-    return tellProblem(texts.check.name(allTexts.common.nameRefused(error.path, error.rule)));
   }
 }
 

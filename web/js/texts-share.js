@@ -38,8 +38,6 @@ export const texts = {
   },
   check: {
     noToken: "Paste an invite link or a token first: it lets you share.",
-    name: (/** @type {string} */ reason) => `${reason} Names must work on every receiver's system. Rename it, then choose it again.`,
-    tooLarge: "This is more than a share can hold (16 TiB).",
   },
   progress: {
     opening: "Asking for peers…",
@@ -66,6 +64,8 @@ export const texts = {
     "access-denied": "The invite does not allow sharing here: it is over or was revoked. Forget it and ask the operator for another.",
     "not-enough-peers": (/** @type {number} */ replicas) => `Fewer than ${count(replicas, "peer")} with room can be reached now. Try again later, or ask for fewer replicas.`,
     "no-space": "The peers have no space for a share of this size. Ask the operator, or share less.",
+    name: (/** @type {string} */ sentence) => `${sentence} Names must work on every receiver's system. Rename it, then choose it again.`,
+    "too-large": "This is more than one share can hold: 16 TiB, and 32 MiB of names. Share a part of it.",
     conflict: "The swarm already has other bytes for this share. Share again from the start.",
     "share-gone": "The share is over.",
     unreadable: (/** @type {string} */ path) => `Cannot read ${path}: it was changed, moved or removed since you chose it. Nothing was shared. Choose it again and share it anew.`,
