@@ -196,6 +196,7 @@ fn a_killed_peer_turns_suspect_and_dead_and_comes_back_on_the_page() {
     let mut swarm = Swarm::start_with(2, &["--heartbeat", "200ms", "--dead-after", "5s"]);
     let mut events = Events::open(&swarm.tracker.address(), &sign_in(&swarm));
     assert!(events.answer.header("content-type").unwrap().starts_with("text/event-stream"));
+    assert_eq!(events.answer.header("cache-control").as_deref(), Some("no-store"));
     let (first, swarm_now) = events.next().unwrap();
     assert_eq!((first.as_str(), &swarm_now["health"]["shares"]), ("swarm", &json!(0)));
     let (second, rows) = events.next().unwrap();

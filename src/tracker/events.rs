@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
@@ -52,7 +53,9 @@ pub(super) fn stream(tracker: Arc<Tracker>, admin: Admin) -> Result<impl IntoRes
         let Message { event, json } = stream.next().await?;
         Some((Ok::<_, Infallible>(Event::default().event(event).data(json)), stream))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(EVENT_KEEP_ALIVE)))
+    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(EVENT_KEEP_ALIVE));
+    // Sse itself says no-cache, which lets a browser store them.
+    Ok(([(CACHE_CONTROL, "no-store")], events))
 }
 
 impl Stream {
