@@ -1,7 +1,7 @@
 /**
  * Several files as one stream of bytes, in the order of the file table, read chunk by chunk. Any part can be
  * read again, which a second attempt needs; only the part that is asked for is in memory. Files are read where they
- * were chosen, in the page: browsers fail when 100,000 of them are handed to a worker.
+ * were chosen, in the page, so that 100,000 of them need not be copied to a worker.
  */
 
 /**
@@ -12,7 +12,7 @@
  * @property {string} path of the file in which the part begins
  */
 
-/** Files that are read at once: each costs the browser a handle. */
+/** Files that are read at once, however many small ones a chunk holds. */
 const AT_ONCE = 32;
 
 /** A file that cannot be read, or is no longer what it was when it was chosen. */
