@@ -7,14 +7,15 @@
 export const GAP_MS = 10_000;
 
 /**
- * Values from zero to at least `most` for the axis, in steps that are powers of two: round in KiB, MiB and so on.
+ * Values from zero to at least `most` for the axis, in steps of 1, 2 or 5 times a power of ten.
  * @param {number} most
  * @param {number} [parts] at most so many steps
  * @returns {number[]}
  */
 export function ticks(most, parts = 4) {
   if (!(most > 0) || !Number.isFinite(most)) return [0, 1];
-  const step = Math.max(1, 2 ** Math.ceil(Math.log2(most / parts)));
+  const power = 10 ** Math.floor(Math.log10(most / parts));
+  const step = Math.max(1, power * ([1, 2, 5, 10].find((times) => power * times * parts >= most) ?? 10));
   return Array.from({ length: Math.ceil(most / step) + 1 }, (_, index) => index * step);
 }
 

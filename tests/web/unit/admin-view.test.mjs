@@ -124,10 +124,10 @@ test("arrow keys reach every peer and stop at the ends", () => {
   assert.equal(neighbour(layout, first, "ArrowUp"), null);
 });
 
-test("ticks are round in binary units and reach the largest value", () => {
+test("ticks are round and reach the largest value", () => {
   assert.deepEqual(ticks(0), [0, 1]);
   assert.deepEqual(ticks(NaN), [0, 1]);
-  assert.deepEqual(ticks(100 * 1024), [0, 32768, 65536, 98304, 131072]);
+  assert.deepEqual(ticks(110_000), [0, 50_000, 100_000, 150_000]);
   for (const most of [1, 3, 1000, 1e6, 123456789, 4e12]) {
     const steps = ticks(most);
     assert.ok(steps.at(-1) >= most && steps.length >= 2 && steps.length <= 6, `${most}`);
