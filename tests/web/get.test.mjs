@@ -23,10 +23,11 @@ for (const [title, bytes, kinds] of [
 }
 
 const large = process.env.WEB_TEST_LARGE === "1" ? 1024 * MIB : 300_000_000;
+// In chunks that are larger than the answers that the tools of development keep in the page's process.
 for (const kind of ["file system", "service worker"]) {
   check(`a file of ${large} bytes arrives in bounded memory, by ${kind}`, async (stage, context) => {
     const profile = await stage.folder();
-    const { page, visitor, source } = await opened(stage, { kind, profile, bytes: large, shareFlags: ["--replicas", "1"] });
+    const { page, visitor, source } = await opened(stage, { kind, profile, bytes: large, shareFlags: ["--replicas", "1", "--chunk-size", "16MiB"] });
     const meter = await Meter.start(visitor);
     const arriving = kind === "service worker" ? page.nextDownload() : undefined;
     const saved = async () => (arriving ? sha256OfFile(await (await arriving).path()) : page.savedFile("sample.bin"));
