@@ -41,7 +41,7 @@ fn raise_own_limit() {
 
 fn attack(address: &str, kind: Attack, credential: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
-    let head = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let head = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let _ = match kind {
         Attack::Nothing => Ok(()),
         Attack::HalfARequestHead => stream.write_all(b"GET / HTTP/1.1\r\nX: "),
@@ -49,7 +49,7 @@ fn attack(address: &str, kind: Attack, credential: &str) -> TcpStream {
         Attack::IdleAfterARequest => stream.write_all(head("/healthz").as_bytes()),
         Attack::HalfABody => {
             let json = "Content-Type: application/json\r\nContent-Length: 100000";
-            write!(stream, "POST /v1/shares HTTP/1.1\r\nHost: x\r\n{json}\r\n{credential}\r\n{{")
+            write!(stream, "POST /v1/shares HTTP/1.1\r\nHost: localhost\r\n{json}\r\n{credential}\r\n{{")
         }
         Attack::NeverReading => stream.write_all(head("/openapi.json").repeat(400).as_bytes()),
     };
@@ -147,7 +147,7 @@ fn huge_heads_and_many_header_fields_are_refused() {
         for padding in [format!("X: {}\r\n", "a".repeat(1 << 20)), "X: a\r\n".repeat(100)] {
             let mut stream = TcpStream::connect(&address).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            let _ = write!(stream, "GET /healthz HTTP/1.1\r\nHost: x\r\n{padding}\r\n");
+            let _ = write!(stream, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n{padding}\r\n");
             let mut answer = String::new();
             let _ = stream.read_to_string(&mut answer);
             assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
@@ -160,7 +160,7 @@ fn huge_heads_and_many_header_fields_are_refused() {
 fn t7_two_lengths_in_one_request_never_make_two_requests() {
     let swarm = Swarm::start(1);
     let address = swarm.tracker.address();
-    let second = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    let second = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for head in [
         format!(
             "Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{second}",
@@ -172,7 +172,7 @@ fn t7_two_lengths_in_one_request_never_make_two_requests() {
         format!("Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{second}"),
         format!("X:\r\n folded\r\nContent-Length : 5\r\n\r\n{second}"),
     ] {
-        let request = format!("POST /v1/shares HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}");
+        let request = format!("POST /v1/shares HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}");
         let answer = common::http::raw(&address, request.as_bytes());
         assert!((400..500).contains(&answer.status), "{head:?}: {} {}", answer.status, answer.text());
         assert!(!answer.text().contains("\"openapi\""), "{head:?}");

@@ -118,10 +118,10 @@ fn a_chunk_needs_an_offer_the_right_hash_and_no_more_than_was_offered() {
     assert_eq!(put(&bytes).status, 204, "the same again is no error");
     assert_eq!(swarm.chunk_files(0).len(), 1);
     assert_eq!(common::person::names_in(&swarm.peer_data(0).join("store/tmp")), [""; 0]);
-    let huge = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n{grant}\r\n");
+    let huge = format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n{grant}\r\n");
     refused(&raw(&peer, huge.as_bytes()), ProblemKind::TooLarge);
     let unknown_length = format!(
-        "PUT {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{grant}\r\n0\r\n\r\n"
+        "PUT {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{grant}\r\n0\r\n\r\n"
     );
     refused(&raw(&peer, unknown_length.as_bytes()), ProblemKind::BadRequest);
 }

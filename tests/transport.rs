@@ -291,7 +291,7 @@ fn sessions_are_resumed_so_that_many_short_connections_stay_cheap() {
         let socket = TcpStream::connect(swarm.tracker.address()).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut stream = rustls::StreamOwned::new(connection, socket);
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
         kinds.push(stream.conn.handshake_kind().unwrap());
     }
