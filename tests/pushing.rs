@@ -46,8 +46,10 @@ impl Pushing {
     /// Sends a head with this length, then these bytes, then hangs up; what was answered until then.
     fn break_off(&self, length: usize, bytes: &[u8]) -> String {
         let credential = bearer(&self.key.sign(&self.good));
-        let head =
-            format!("PUT {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{credential}", self.path);
+        let head = format!(
+            "PUT {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{credential}",
+            self.path
+        );
         let mut stream = TcpStream::connect(self.swarm.peers[0].address()).unwrap();
         stream.write_all(&[head.as_bytes(), b"Connection: close\r\n\r\n", bytes].concat()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -153,7 +153,7 @@ impl Storage {
         terms: SignedTerms,
         chunks: &ChunkSet,
     ) -> Result<ChunkSet, Refusal> {
-        self.keep(manifest, terms, |held| held.plus(chunks))
+        self.keep(manifest, terms, chunks, |held| held.plus(chunks))
     }
 
     /// Ends a copy, whatever came of it: its reservation is over.
@@ -222,7 +222,8 @@ impl Storage {
         if request.chunks.chunk_count() != manifest.geometry().chunk_count() {
             return Err(invalid(&"the chunks are those of another number of chunks"));
         }
-        let missing = self.keep(&manifest, terms, |_| request.chunks)?;
+        let chunks = request.chunks;
+        let missing = self.keep(&manifest, terms, &chunks, |_| chunks.clone())?;
         crash::at(Point::ShareKept);
         if missing.is_empty() {
             self.uploads.lock().remove(&share);
@@ -230,11 +231,13 @@ impl Storage {
         Ok(missing)
     }
 
-    /// Keeps of a share what `wanted` makes of what is held already.
+    /// Keeps of a share what `wanted` makes of what is held already, if all of `arrived` is here. What was held
+    /// before is for the scrub to check: it reports what it finds, and must not stand in a new chunk's way.
     fn keep(
         &self,
         manifest: &Manifest,
         terms: SignedTerms,
+        arrived: &ChunkSet,
         wanted: impl FnOnce(&ChunkSet) -> ChunkSet,
     ) -> Result<ChunkSet, Refusal> {
         let (share, geometry) = (manifest.share(), *manifest.geometry());
@@ -253,11 +256,10 @@ impl Storage {
         let chunks = wanted(&before);
         let mut missing = ChunkSet::empty(geometry.chunk_count());
         let mut present = Vec::new();
-        let arrived =
-            self.uploads.lock().get(&share).map(|upload| upload.arrived.clone()).unwrap_or_default();
-        for index in chunks.iter() {
+        let shown = self.uploads.lock().get(&share).map(|upload| upload.arrived.clone()).unwrap_or_default();
+        for index in arrived.iter() {
             let id = manifest.chunk(index);
-            if !arrived.contains(&id) && !self.may_claim_unseen(share, &id) {
+            if !shown.contains(&id) && !self.may_claim_unseen(share, &id) {
                 missing.insert(index);
                 continue;
             }
@@ -445,23 +447,55 @@ mod tests {
         ChunkId::of(bytes)
     }
 
-    /// Commits a share of one chunk.
-    fn commit(storage: &Storage, id: ChunkId, bytes: usize) {
+    /// Manifest and terms of a share of these chunks.
+    fn share_of(ids: &[ChunkId], total: u64) -> (Manifest, SignedTerms) {
         let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
         let chunk_size = ChunkSize::from_log2(16).unwrap();
-        let geometry = Geometry::new(bytes as u64 - 16, chunk_size).unwrap();
+        let geometry = Geometry::new(total, chunk_size).unwrap();
         let keys = ShareKeys::derive(&Secret::from_bytes([2; 32]), &[3; 32], Header { chunk_size });
-        let manifest = Draft::new(&key, &keys, &[3; 32], geometry, &[id]).finish(&key, &keys, b"{}");
+        let manifest = Draft::new(&key, &keys, &[3; 32], geometry, ids).finish(&key, &keys, b"{}");
         let share = key.share_id();
         let expires_ms = clock::now_ms() + 3_600_000;
         let terms =
             Terms { share, issued_ms: 1, expires_ms, replicas: 1, access_sha256: [0; 32], deleted: false };
+        (manifest, SignedTerms::sign(&key, terms))
+    }
+
+    /// Commits chunks of a share, which must all be here.
+    fn commit(storage: &Storage, (manifest, terms): &(Manifest, SignedTerms), chunks: ChunkSet) {
         let request = CommitRequest {
             manifest: swarmdrop_core::api::Blob(manifest.encoded().to_vec()),
-            terms: SignedTerms::sign(&key, terms).token,
-            chunks: ChunkSet::full(1),
+            terms: terms.token.clone(),
+            chunks,
         };
-        assert!(storage.commit(share, request).unwrap().is_empty());
+        assert!(storage.commit(manifest.share(), request).unwrap().is_empty());
+    }
+
+    /// A chunk that is set aside as damaged, by a scrub or a check, is off the share only a moment later.
+    #[test]
+    fn a_copy_is_kept_although_another_chunk_of_the_share_has_just_been_found_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
+        ChunkStore::create(folder.path()).unwrap();
+        let storage = Storage::open(folder.path(), bounds).unwrap();
+        let sealed = [1, 2, 3].map(|byte| vec![byte; (1 << 16) + 16]);
+        let ids = [&sealed[0], &sealed[1], &sealed[2]].map(|bytes| ChunkId::of(bytes));
+        let share = share_of(&ids, 3 << 16);
+        let set =
+            |numbers: &[u32]| ChunkSet::of(3, numbers.iter().map(|&n| share.0.geometry().index(n).unwrap()));
+        put(&storage, &sealed[0]);
+        put(&storage, &sealed[1]);
+        commit(&storage, &share, set(&[0, 1]));
+
+        let name = ids[1].to_string();
+        std::fs::write(folder.path().join("chunks").join(&name[..2]).join(&name), b"rot").unwrap();
+        assert!(!storage.chunks.check_again(&ids[1], (1 << 16) + 16).unwrap());
+        put(&storage, &sealed[2]);
+        assert!(storage.keep_copied(&share.0, share.1.clone(), &set(&[2])).unwrap().is_empty());
+
+        let lost = storage.lose(&HashSet::from([ids[1]])).unwrap();
+        assert_eq!(lost, [ShareChunks { share: share.0.share(), chunks: set(&[1]) }], "and it is reported");
+        assert_eq!(storage.shares.get(share.0.share()).unwrap().chunks, set(&[0, 2]));
     }
 
     #[test]
@@ -473,7 +507,7 @@ mod tests {
         let [held, sent, orphan, young] =
             [b"a chunk of a share", b"one that is coming", b"one of nobody left", b"one that just came"]
                 .map(|bytes| put(&storage, bytes));
-        commit(&storage, held, 18);
+        commit(&storage, &share_of(&[held], 2), ChunkSet::full(1));
         let upload =
             Upload { reserved_bytes: 0, arrived: HashSet::from([sent]), touched_ms: clock::awake_ms() };
         storage.uploads.lock().insert(ShareId::from_bytes([9; 32]), upload);
