@@ -213,7 +213,7 @@ function centralHeader(entry) {
 function commonFields(entry, size) {
   const flags = UTF8_FLAG | (entry.isDir ? 0 : SUM_FOLLOWS_FLAG);
   const { date, time } = dosTime(entry.modifiedMs);
-  return [[2, isLarge(entry) ? 45 : 20], [2, flags], [2, 0], [2, time], [2, date], [4, entry.crc], [4, size], [4, size]];
+  return [[2, isLarge(entry) || isFar(entry) ? 45 : 20], [2, flags], [2, 0], [2, time], [2, date], [4, entry.crc], [4, size], [4, size]];
 }
 
 /**

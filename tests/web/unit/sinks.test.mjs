@@ -109,7 +109,7 @@ class Sparse(io.RawIOBase):
         return n
 given = json.load(sys.stdin)
 z = zipfile.ZipFile(Sparse([(at, bytes.fromhex(data)) for at, data in given["parts"]], given["size"]))
-print(json.dumps([[i.filename, i.file_size, i.header_offset, z.open(i).read(5).hex()] for i in z.infolist()]))
+print(json.dumps([[i.filename, i.file_size, i.header_offset, z.open(i).read(5).hex(), i.extract_version] for i in z.infolist()]))
 `;
 
 test("sizes and places beyond 4 GiB are told in ZIP64", async () => {
@@ -140,6 +140,7 @@ test("sizes and places beyond 4 GiB are told in ZIP64", async () => {
   assert.deepEqual(said.map((entry) => entry.slice(0, 2)), [["s/large", large], ["s/after", 5]]);
   assert.ok(said[1][2] > large);
   assert.deepEqual(said.map((entry) => entry[3]), ["0000000000", "0102030405"]);
+  assert.deepEqual(said.map((entry) => entry[4]), [45, 45], "the version that reads it");
 });
 
 test("more than 65,535 files are told in ZIP64", async () => {
