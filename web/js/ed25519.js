@@ -1,6 +1,8 @@
 // Ed25519 by the browser, with the strictness that formats.md asks for: no small-order keys, canonical encodings
 // only. Browsers differ in what they refuse, so the encodings that must not pass are refused here.
 
+import { decodeHex, encodeHex } from "./hex.js";
+
 /** The y coordinates of the points of small order, canonical, without the sign bit; little-endian. */
 const SMALL_ORDER = [
   `01${"00".repeat(31)}`,
@@ -19,8 +21,7 @@ export function isSoundPoint(point) {
   const y = Uint8Array.from(point);
   y[31] &= 0x7f;
   const abovePrime = y[0] >= 0xed && y.subarray(1, 31).every((byte) => byte === 0xff) && y[31] === 0x7f;
-  const hex = Array.from(y, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return !abovePrime && !SMALL_ORDER.includes(hex);
+  return !abovePrime && !SMALL_ORDER.includes(encodeHex(y));
 }
 
 /**
@@ -60,9 +61,8 @@ export async function cryptographySupport() {
   if (!globalThis.crypto?.subtle) return globalThis.isSecureContext === false ? "insecure" : "old";
   try {
     // The public key of RFC 8032's first test.
-    const key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
-    const bytes = Uint8Array.from(key.match(/../g) ?? [], (pair) => parseInt(pair, 16));
-    await crypto.subtle.importKey("raw", bytes, "Ed25519", false, ["verify"]);
+    const key = decodeHex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+    await crypto.subtle.importKey("raw", key, "Ed25519", false, ["verify"]);
     return "ok";
   } catch {
     return "old";
