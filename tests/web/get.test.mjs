@@ -136,6 +136,16 @@ check("the keyboard alone is enough to download", async (stage) => {
   assert.equal(await page.savedFile("sample.bin"), await sha256OfFile(source));
 });
 
+check("who skips to the content keeps the link's secret", async (stage) => {
+  const { page, visitor } = await opened(stage, { bytes: 1000 });
+  await page.tabTo(page.at("skip"));
+  await visitor.page.keyboard.press("Enter");
+  assert.equal(await visitor.page.evaluate(() => document.activeElement.id), "main");
+  assert.ok(!visitor.page.url().includes("#"));
+  await visitor.page.reload();
+  await page.waitUntilReady();
+});
+
 check("a text is shown in the preview as it is, and nothing of it runs", async (stage) => {
   const swarm = await stage.swarm();
   const alice = await swarm.person();

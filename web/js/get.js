@@ -1,7 +1,7 @@
 // The page that receives, at /s/{share id}. The link's secret comes in the fragment; it is taken out of the address
 // bar, and kept in memory and in this tab's session storage only. Keys and bytes are in the worker (get-worker.js).
 //
-// Ids for tests: looking, problem, problem-title, problem-text, problem-detail, problem-again; share, share-kind,
+// Ids for tests: skip; looking, problem, problem-title, problem-text, problem-detail, problem-again; share, share-kind,
 // share-name-text, share-size, share-count, share-expiry, share-available, share-health; download, download-zip,
 // preview-open; transfer, transfer-progress, transfer-text, transfer-waiting, cancel; outcome (data-level),
 // outcome-title, outcome-text, again, give-up; file-list, files-shown, files-more; command-text, command-copy;
@@ -215,6 +215,11 @@ function look(id, secret) {
 async function main() {
   const id = location.pathname.replace(/^\/s\//, "");
   const fragment = takeFragment(id);
+  // Its own fragment would take the place of the link's.
+  byId("skip").onclick = (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  };
   // The same page opened with another fragment is not loaded again by the browser.
   addEventListener("hashchange", () => location.hash.length > 1 && (takeFragment(id), location.reload()));
   const support = await cryptographySupport();
