@@ -36,6 +36,11 @@ const kinds = {
       return folder.getDirectoryHandle("chosen", { create: true });
     };
   },
+  "refused pickers": () => {
+    window.showSaveFilePicker = window.showDirectoryPicker = async () => {
+      throw new DOMException("not here", "SecurityError");
+    };
+  },
   "service worker": () => {
     delete window.showSaveFilePicker;
     delete window.showDirectoryPicker;

@@ -48,7 +48,7 @@ check("a folder arrives with all its files, into a folder that was chosen", asyn
   assert.deepEqual(await page.savedTree(), hashes(tree));
 });
 
-for (const kind of ["service worker", "memory"]) {
+for (const kind of ["service worker", "memory", "refused pickers"]) {
   check(`a folder arrives as a ZIP that others can read, by ${kind}`, async (stage) => {
     const { page } = await openedTree(stage, kind);
     const [download] = await Promise.all([page.nextDownload(), page.download()]);

@@ -71,9 +71,8 @@ class Page {
     this.view = new ProgressView(summary.metadata.size);
     worker.onmessage = ({ data }) => this.#take(data);
     worker.onerror = () => this.#end(() => this.view.end(problemTexts({ kind: "unexpected" }), "bad"));
-    const canSaveInPlace = !summary.isSingle && canSaveFolders();
-    byId("download").onclick = () => this.#start(!summary.isSingle && !canSaveInPlace);
-    byId("download-zip").onclick = () => this.#start(true);
+    byId("download").onclick = () => this.#start(!summary.isSingle && canSaveFolders());
+    byId("download-zip").onclick = () => this.#start(false);
     byId("cancel").onclick = byId("give-up").onclick = () => this.#order({ type: "cancel" });
     byId("again").onclick = () => {
       this.view.resume();
@@ -84,18 +83,18 @@ class Page {
     showShare(summary, (file) => void this.#preview(file));
   }
 
-  /** @param {boolean} isZip */
-  async #start(isZip) {
+  /** @param {boolean} isFolder whether to save a folder in place */
+  async #start(isFolder) {
     if (this.#isBusy || this.#choice) return;
     const { metadata, isSingle } = this.summary;
-    const name = isZip ? `${metadata.original_filename}.zip` : metadata.original_filename;
-    const length = async () => (isZip ? (await import("./zip.js")).zipLength(metadata.files, metadata.dirs) : metadata.size);
+    const name = isSingle ? metadata.original_filename : `${metadata.original_filename}.zip`;
+    const length = async () => (isSingle ? metadata.size : (await import("./zip.js")).zipLength(metadata.files, metadata.dirs));
     this.#setDisabled(true);
-    const choice = await chooseTarget({ name, length, isFolder: !isSingle && !isZip });
+    const choice = await chooseTarget({ name, length, isFolder });
     this.#setDisabled(false);
     if (choice === "dismissed") return;
     if (choice === "too-large") return this.view.end(problemTexts({ kind: "too-large-for-memory" }), "warn");
-    // A folder was to be saved in place, but the browser took it as one file after all.
+    // A folder that was to be saved in place may have become one file after all.
     this.#isZip = !isSingle && choice.target.to !== "folder";
     this.#choice = choice;
     this.#isBusy = true;

@@ -26,7 +26,8 @@ export function canSaveFolders() {
 
 /**
  * To be called in the click itself, since browsers open their pickers only then.
- * @param {{name: string, length: () => Promise<number>, isFolder: boolean}} what `isFolder`: as a folder in place
+ * @param {{name: string, length: () => Promise<number>, isFolder: boolean}} what `isFolder`: as a folder in place if that
+ *   can be, else as one file of this name and length
  * @returns {Promise<Choice | "dismissed" | "too-large">}
  */
 export async function chooseTarget({ name, length, isFolder }) {
