@@ -68,6 +68,8 @@ export class Transfer {
 
   async cancel() {
     this.#stop.abort(new SinkError("stopped-by-browser"));
+    // Nobody takes the next bytes while the browser's own download is paused: only this ends that wait.
+    this.lose();
     // A run that is under way ends by itself; one that gave up has to be ended here.
     if (!this.#isRunning && !this.#isOver) await this.#fail(this.#stop.signal.reason);
   }

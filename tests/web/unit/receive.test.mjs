@@ -94,12 +94,12 @@ test("a wrong secret that the tracker let pass is a damaged link", async () => {
   assert.equal(problemOf(error).kind, "damaged-link");
 });
 
-async function transferred(options) {
+async function transferred(options, target = { to: "memory" }) {
   const share = await look(options);
   const told = [];
   const ended = Promise.withResolvers ? Promise.withResolvers() : {};
   if (!ended.promise) ended.promise = new Promise((resolve) => (ended.resolve = resolve));
-  const transfer = await openTransfer(share, { to: "memory" }, false, (report) => {
+  const transfer = await openTransfer(share, target, false, (report) => {
     told.push(report);
     if (report.type !== "progress") ended.resolve(report);
   });
@@ -144,6 +144,21 @@ test("a cancelled transfer says so, and keeps nothing", async () => {
   await transfer.cancel();
   await run;
   assert.equal((await ended).type, "cancelled");
+});
+
+test("a transfer is cancelled even while the browser takes no bytes", async () => {
+  const { port1, port2 } = new MessageChannel();
+  const { transfer, ended } = await transferred({}, { to: "stream", port: port1 });
+  const { write } = transfer.sink;
+  const writing = new Promise((resolve) => {
+    transfer.sink.write = (bytes) => (resolve(), write(bytes));
+  });
+  const run = transfer.run();
+  await writing;
+  await transfer.cancel();
+  await run;
+  assert.equal((await ended).type, "cancelled");
+  port2.close();
 });
 
 test("a preview asks for the chunks that it needs, and for no others", async () => {
