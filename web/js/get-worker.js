@@ -24,13 +24,15 @@ const worker = /** @type {{onmessage: ((event: MessageEvent<Order>) => void) | n
 let share = null;
 /** @type {import("./get-transfer.js").Transfer | null} */
 let transfer = null;
+/** Whether the last download that was begun was cancelled; its transfer may not be open yet. */
+let isCancelled = false;
 
 worker.onmessage = ({ data: order }) => {
   if (order.type === "look") void look(order.id, order.secret);
   else if (order.type === "preview") void preview(order.request, order.start, order.end);
   else if (order.type === "download") void begin(order.target, order.isZip);
   else if (order.type === "again") void transfer?.run();
-  else if (order.type === "cancel") void transfer?.cancel();
+  else if (order.type === "cancel") cancel();
   else if (order.type === "lost") transfer?.lose();
 };
 
@@ -69,6 +71,7 @@ async function preview(request, start, end) {
  * @param {boolean} isZip
  */
 async function begin(target, isZip) {
+  isCancelled = false;
   try {
     if (!share) throw new GetError("unexpected");
     const { openTransfer } = await import("./get-transfer.js");
@@ -76,5 +79,10 @@ async function begin(target, isZip) {
   } catch (error) {
     return worker.postMessage({ type: "failed", problem: problemOf(error) });
   }
-  await transfer.run();
+  await (isCancelled ? transfer.cancel() : transfer.run());
+}
+
+function cancel() {
+  isCancelled = true;
+  void transfer?.cancel();
 }

@@ -18,6 +18,7 @@ import { texts } from "./texts.js";
 
 /** @typedef {import("./get-worker.js").Order} Order */
 /** @typedef {import("./get-worker.js").Report} Report */
+/** @typedef {import("./get-share.js").Problem} Problem */
 /** @typedef {import("./get-share.js").Summary} Summary */
 /** @typedef {import("./sink-choice.js").Choice} Choice */
 
@@ -70,7 +71,7 @@ class Page {
     this.summary = summary;
     this.view = new ProgressView(summary.metadata.size);
     worker.onmessage = ({ data }) => this.#take(data);
-    worker.onerror = () => this.#end(() => this.view.end(problemTexts({ kind: "unexpected" }), "bad"));
+    worker.onerror = () => this.#fail({ kind: "unexpected" });
     byId("download").onclick = () => this.#start(!summary.isSingle && canSaveFolders());
     byId("download-zip").onclick = () => this.#start(false);
     byId("cancel").onclick = byId("give-up").onclick = () => this.#order({ type: "cancel" });
@@ -110,8 +111,15 @@ class Page {
     else if (report.type === "previewed") this.#previewed(report.request, report.bytes);
     else if (report.type === "gave-up") this.view.end(t.gaveUp, "warn", true);
     else if (report.type === "cancelled") this.#end(() => this.view.end(t.cancelled, "warn"));
-    else if (report.type === "failed") this.#end(() => this.view.end(problemTexts(report.problem), "bad"));
+    else if (report.type === "failed") this.#fail(report.problem);
     else if (report.type === "done") this.#end((choice) => this.#done(report, choice));
+  }
+
+  /** @param {Problem} problem */
+  #fail(problem) {
+    // The worker may not have got as far as to end it.
+    this.#choice?.abort();
+    this.#end(() => this.view.end(problemTexts(problem), "bad"));
   }
 
   /** @param {(choice: Choice | null) => void} show */
@@ -138,9 +146,8 @@ class Page {
   /** The page is going away: what was begun must not look complete. */
   #leave() {
     if (!this.#choice) return;
-    this.#choice.abort();
     this.worker.terminate();
-    this.#end(() => this.view.end(problemTexts({ kind: "interrupted" }), "bad"));
+    this.#fail({ kind: "interrupted" });
     // A page that the browser keeps and shows again has no worker any more.
     addEventListener("pageshow", () => location.reload());
   }
@@ -196,7 +203,7 @@ function look(id, secret) {
   byId("looking-text").textContent = t.looking;
   byId("looking").hidden = false;
   const worker = new Worker(scriptUrl("/web/js/get-worker.js"), { type: "module" });
-  const fail = (/** @type {import("./get-share.js").Problem} */ problem) => {
+  const fail = (/** @type {Problem} */ problem) => {
     worker.terminate();
     const canChange = ["network", "no-peer", "unexpected"].includes(problem.kind);
     showProblem(problem, canChange ? () => look(id, secret) : undefined);

@@ -161,6 +161,34 @@ test("a transfer is cancelled even while the browser takes no bytes", async () =
   port2.close();
 });
 
+/** The worker of the page, which has looked the share up, and what it reports. */
+async function worker(context, options) {
+  const { callTracker, asked } = await tracker({ ...options, terms: { expires_ms: Date.now() + 3_600_000 } });
+  context.mock.method(globalThis, "fetch", async (path, { method, headers }) => {
+    const answer = await callTracker(method, path, { bearer: headers.Authorization.slice("Bearer ".length) });
+    if (!(answer instanceof Uint8Array)) return Response.json(answer);
+    return new Response(answer, { headers: { "Content-Type": "application/octet-stream" } });
+  });
+  const waiting = new Map();
+  globalThis.self = { postMessage: (report) => waiting.get(report.type)?.(report) };
+  await import(`../../../web/js/get-worker.js?${context.name}`);
+  const order = (data) => self.onmessage({ data });
+  const reported = (type) => new Promise((resolve) => waiting.set(type, resolve));
+  order({ type: "look", id, secret });
+  await reported("looked");
+  return { order, reported, asked };
+}
+
+test("a download is cancelled even before it has begun", async (context) => {
+  const { order, reported, asked } = await worker(context);
+  order({ type: "download", target: { to: "memory" }, isZip: false });
+  order({ type: "cancel" });
+  await reported("cancelled");
+  assert.ok(!asked.some((path) => path.includes("/chunks/")), "no chunk was asked for");
+  order({ type: "download", target: { to: "memory" }, isZip: false });
+  await reported("done");
+});
+
 test("a preview asks for the chunks that it needs, and for no others", async () => {
   const { callTracker, asked } = await tracker();
   const share = await Share.look(id, secret, { callTracker, nowMs: NOW });
