@@ -42,6 +42,7 @@ const downloads = new Map(); // that were offered and have not ended
 const ended = new Set(); // for signs of life that were still on their way
 /** @type {ReturnType<typeof setInterval> | undefined} */
 let watching;
+let watchedAt = 0;
 let sinceReminder = 0;
 
 worker.addEventListener("install", () => void worker.skipWaiting());
@@ -70,7 +71,10 @@ function offer({ id, name, length }, [port, control]) {
   /** @type {Download} */
   const download = { id, name, length, port, control, heardAt: Date.now(), sent: 0, controller: null, pulled: null };
   downloads.set(id, download);
-  watching ||= setInterval(watch, WATCH_EVERY_MS);
+  if (!watching) {
+    watchedAt = Date.now();
+    watching = setInterval(watch, WATCH_EVERY_MS);
+  }
   control.postMessage("ready");
 }
 
@@ -117,6 +121,8 @@ function sourceOf(download) {
 function take(download, data) {
   const { controller, port } = download;
   if (!controller || !downloads.has(download.id)) return;
+  // The page's own signs of life stop while it asks its user something.
+  download.heardAt = Date.now();
   if (data instanceof Uint8Array) {
     download.sent += data.byteLength;
     if (download.sent > download.length) return fail(download);
@@ -141,7 +147,7 @@ function take(download, data) {
 function fail(download) {
   download.controller?.error(new TypeError("the page that made this download has stopped"));
   download.pulled?.();
-  download.port.postMessage("cancelled");
+  download.port.postMessage("failed");
   forget(download);
 }
 
@@ -152,8 +158,13 @@ function forget(download) {
 }
 
 function watch() {
+  const now = Date.now();
+  // A round that is late itself, as after the machine has slept, says nothing about the pages.
+  const isLate = now - watchedAt > 2 * WATCH_EVERY_MS;
+  watchedAt = now;
   for (const download of downloads.values()) {
-    if (Date.now() - download.heardAt > SILENCE_MAX_MS) fail(download);
+    if (isLate) download.heardAt = now;
+    else if (now - download.heardAt > SILENCE_MAX_MS) fail(download);
   }
   if (downloads.size === 0) {
     clearInterval(watching);

@@ -1,7 +1,7 @@
 // Saves through the browser's own downloads: the service worker answers a request of the browser with what this end
 // of a message channel sends. It pulls, so no more is on its way than the browser takes.
 //
-// From the service worker: "pull", "ended", "cancelled". To it: a Uint8Array, "end", "abort".
+// From the service worker: "pull", "ended", "cancelled" by the user, "failed". To it: a Uint8Array, "end", "abort".
 
 import { SinkError } from "./sink.js";
 
@@ -11,21 +11,23 @@ import { SinkError } from "./sink.js";
  */
 export function streamSink(port) {
   let pulls = 0;
-  let isCancelled = false;
+  /** @type {import("./sink.js").SinkProblem | null} */
+  let problem = null;
   let isEnded = false;
   /** @type {(() => void) | null} */
   let wake = null;
   const note = (/** @type {string} */ what) => {
     if (what === "pull") pulls++;
     else if (what === "ended") isEnded = true;
-    else if (what === "cancelled") isCancelled = true;
+    else if (what === "cancelled") problem = "stopped-by-browser";
+    else if (what === "failed") problem = "stream-broken";
     wake?.();
   };
   port.onmessage = ({ data }) => note(data);
   /** @param {() => boolean} condition */
   const until = async (condition) => {
     while (!condition()) {
-      if (isCancelled) throw new SinkError("stopped-by-browser");
+      if (problem) throw new SinkError(problem);
       await new Promise((resolve) => (wake = () => resolve(null)));
     }
   };
@@ -48,6 +50,6 @@ export function streamSink(port) {
       port.postMessage("abort");
       port.close();
     },
-    lose: () => note("cancelled"),
+    lose: () => note("failed"),
   };
 }

@@ -18,7 +18,7 @@ import { GetError } from "./get-error.js";
  * @property {() => Promise<Blob | void>} close
  * @property {() => Promise<void>} abort
  */
-/** @typedef {"no-space" | "save-failed" | "stopped-by-browser" | "name-not-allowed" | "too-large-for-memory"} SinkProblem */
+/** @typedef {"no-space" | "save-failed" | "stopped-by-browser" | "stream-broken" | "name-not-allowed" | "too-large-for-memory"} SinkProblem */
 
 /** Bytes that cannot be saved. */
 export class SinkError extends GetError {

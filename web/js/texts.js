@@ -134,6 +134,10 @@ export const texts = {
       "no-space": { title: "No space left", text: "The disk is full. Nothing unfinished was kept." },
       "save-failed": { title: "Saving did not work", text: "The browser could not write the file. Nothing unfinished was kept." },
       "stopped-by-browser": { title: "Stopped", text: "The download was cancelled in the browser. Nothing was kept." },
+      "stream-broken": {
+        title: "The download broke off",
+        text: "The browser lost touch with this page, as it can when the computer sleeps. Nothing was kept: download it again.",
+      },
       interrupted: { title: "Interrupted", text: "The page was left during the download. Nothing was kept." },
       unexpected: { title: "Something went wrong", text: "The page met something that it did not expect." },
     },

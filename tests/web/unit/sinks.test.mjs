@@ -10,6 +10,7 @@ import { test } from "node:test";
 import { FileCutter, memorySink, singleFile } from "../../../web/js/sink.js";
 import { folderSink, fileSink } from "../../../web/js/sink-disk.js";
 import { streamSink } from "../../../web/js/sink-stream.js";
+import { texts } from "../../../web/js/texts.js";
 import { crc32, zipLength, zipSink } from "../../../web/js/zip.js";
 
 const file = (path, size, more = {}) => ({ path, size, executable: false, modified: "2026-01-02T03:04:06Z", ...more });
@@ -294,12 +295,17 @@ test("the stream sends only what is pulled, and hands buffers over", async () =>
 });
 
 test("a download that was cancelled in the browser, or lost its service worker, is no success", async () => {
-  for (const cancel of [(sink, port) => port.postMessage("cancelled"), (sink) => sink.lose()]) {
+  for (const [kind, end] of [
+    ["stopped-by-browser", (sink, port) => port.postMessage("cancelled")],
+    ["stream-broken", (sink, port) => port.postMessage("failed")],
+    ["stream-broken", (sink) => sink.lose()],
+  ]) {
     const { port1, port2 } = new MessageChannel();
     const sink = streamSink(port1);
     const written = sink.write(pattern(8, 0));
-    cancel(sink, port2);
-    await assert.rejects(written, { kind: "stopped-by-browser" });
+    end(sink, port2);
+    await assert.rejects(written, { kind });
+    assert.ok(texts.get.problems[kind]);
     port1.close();
   }
 });
