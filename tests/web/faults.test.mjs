@@ -5,8 +5,8 @@ import { check } from "./harness.mjs";
 import { GetPage } from "./pages.mjs";
 import { accessOf, secretOf, shareOf, until } from "./swarm.mjs";
 
-async function shared(stage, { bytes = 3_000_000, flags = [] } = {}) {
-  const swarm = await stage.swarm();
+async function shared(stage, { bytes = 3_000_000, flags = [], swarm: options } = {}) {
+  const swarm = await stage.swarm(options);
   const alice = await swarm.person();
   const link = await alice.share(await alice.write("sample.bin", randomBytes(bytes)), ...flags);
   return { swarm, alice, link, visitor: await stage.visitor() };
@@ -61,6 +61,14 @@ check("a chunk that is damaged everywhere stops the download, and nothing looks 
   await swarm.damage(chunk.split("/").at(-1));
   await page.download();
   assert.match(await page.error(), /no good copy is left/i);
+  assert.equal(await page.savedSize("sample.bin"), 0);
+});
+
+check("a tracker whose gateway is closed is told to serve no browsers", async (stage) => {
+  const { swarm, link, visitor } = await shared(stage, { swarm: { flags: ["--gateway-rate", "0"] } });
+  const page = await GetPage.open(swarm, visitor, link);
+  await page.download();
+  assert.match(await page.error(), /serves no browsers.*command line/is);
   assert.equal(await page.savedSize("sample.bin"), 0);
 });
 

@@ -122,6 +122,10 @@ export const texts = {
         title: "No peer can be reached",
         text: "No peer that holds this share is there now. Try again later: peers come back.",
       },
+      "gateway-closed": {
+        title: "This tracker serves no browsers",
+        text: "Its operator has closed the way for browsers. Use the command line below: it gets the share from the peers themselves.",
+      },
       network: { title: "The tracker cannot be reached", text: "Check your connection and try again." },
       "too-large-for-memory": {
         title: "Too large for this browser",
