@@ -115,6 +115,20 @@ check("sharing without a sender's token is refused with a clear word", async (st
   assert.ok(!visitor.wire.requests.some((request) => request.method === "PUT"));
 });
 
+check("a share that is cancelled while the peers store it is taken back", async (stage) => {
+  const { alice, page, visitor } = await opened(stage);
+  visitor.wire.refuses = ({ method, url }) => method === "PUT" && url.endsWith("/upload");
+  await page.choose([await alice.write("a.txt", "hello")]);
+  await page.share();
+  await page.waitUntilItWaits();
+  await page.at("cancel").click();
+  await page.at("share-problem").getByText(/taken back/).waitFor();
+  visitor.wire.refuses = undefined;
+  const isAnswered = ({ method, url, status }) => method === "PUT" && url.endsWith("/terms") && status;
+  const taken = await until("it is taken back", () => visitor.wire.requests.find(isAnswered));
+  assert.equal(Math.floor(taken.status / 100), 2);
+});
+
 async function opened(stage) {
   const swarm = await stage.swarm();
   const visitor = await stage.visitor();

@@ -11,7 +11,8 @@ import { UnreadableFileError } from "./share-stream.js";
 /** @typedef {import("./share-stream.js").FileStream} FileStream */
 
 /**
- * @typedef {Extract<ShareNews, {kind: "done" | "failed"}> | {kind: "cancelled"}} Outcome
+ * @typedef {Extract<ShareNews, {kind: "done" | "failed"}> | {kind: "cancelled", isLate: boolean}} Outcome if it is late,
+ *   the peers may have the share already
  *
  * @typedef {object} Run
  * @property {Promise<Outcome>} outcome
@@ -23,38 +24,40 @@ import { UnreadableFileError } from "./share-stream.js";
  * @param {ShareJob} job
  * @param {FileStream} stream
  * @param {(news: ShareNews) => void} onNews not told of the outcome
- * @param {(expiresMs: number) => void} onTooLate the share was published though it was cancelled
+ * @param {(expiresMs: number) => Promise<void>} onTooLate takes back a share that was published though it was cancelled
  * @returns {Run}
  */
 export function startRun(job, stream, onNews, onTooLate) {
   const worker = new Worker(scriptUrl("/web/js/share-worker.js"), { type: "module" });
   const letGo = stayAwake();
   let isCancelled = false;
+  let isFinishing = false;
   /** @type {(outcome: Outcome) => void} */
   let end;
   /** @type {Promise<Outcome>} */
   const outcome = new Promise((resolve) => { end = resolve; });
-  const finish = (/** @type {Outcome} */ how) => {
+  const finish = async (/** @type {Outcome} */ how) => {
     worker.terminate();
+    if (isCancelled && how.kind === "done") await onTooLate(how.expiresMs);
     letGo();
-    if (isCancelled && how.kind === "done") onTooLate(how.expiresMs);
     end(how);
   };
   worker.addEventListener("message", (/** @type {MessageEvent<ShareNews>} */ { data }) => {
-    if (data.kind === "done" || data.kind === "failed") finish(data);
+    isFinishing ||= data.kind === "finishing";
+    if (data.kind === "done" || data.kind === "failed") void finish(data);
     else if (data.kind === "read") void read(worker, stream, data.start, data.end);
     else if (!isCancelled) onNews(data);
   });
   worker.addEventListener("error", (event) => {
-    finish({ kind: "failed", failure: { kind: "other", detail: event.message ?? "the worker did not start" } });
+    void finish({ kind: "failed", failure: { kind: "other", detail: event.message ?? "the worker did not start" } });
   });
   worker.postMessage(/** @type {ShareOrder} */ ({ kind: "job", job }));
   const cancel = () => {
     isCancelled = true;
-    // The worker tells the gateway, then ends; nobody has to wait for it.
+    // The worker tells the gateway, then ends; nobody has to wait for it unless there may be something to take back.
     worker.postMessage(/** @type {ShareOrder} */ ({ kind: "cancel" }));
-    letGo();
-    end({ kind: "cancelled" });
+    if (!isFinishing) letGo();
+    end({ kind: "cancelled", isLate: isFinishing });
   };
   return { outcome, cancel };
 }

@@ -46,12 +46,12 @@ export async function send({ sender, plan: { name, files, dirs }, replicas, life
   const { clockAheadMs } = tracker;
   const job = { owner, token: sender.token, content, replicas, lifeMs, clockAheadMs };
   const run = startRun(job, stream, (news) => view.show(news), (expiresMs) => {
-    void takeBack({ owner, expiresMs, replicas, clockAheadMs }).catch(() => {});
+    return withRetries(() => takeBack({ owner, expiresMs, replicas, clockAheadMs })).catch(() => {});
   });
   void cancelled.then(run.cancel);
   const outcome = await run.outcome;
   if (outcome.kind === "failed") return sentence(outcome.failure, replicas);
-  if (outcome.kind === "cancelled") return texts.progress.cancelled;
+  if (outcome.kind === "cancelled") return outcome.isLate ? texts.progress.cancelledLate : texts.progress.cancelled;
 
   const trackerId = sender.trackerId ?? tracker.id;
   const link = formatLink({ origin: location.origin, share: owner.share, secret: owner.secret, trackerId });

@@ -125,9 +125,9 @@ async function read(start, end) {
  */
 async function published({ share, secret }, manifest) {
   const bearer = encodeBase64url(await deriveAccess(secret));
-  const ask = () => call("GET", `/v1/shares/${share}`, { bearer, signal: stop.signal });
   try {
-    const found = await retry(ask, stop.signal);
+    // Not ended by `stop`: what is published though it was cancelled has to be taken back.
+    const found = await retry(() => call("GET", `/v1/shares/${share}`, { bearer }));
     if (found.manifest !== manifest) return null;
     return found.sources.map((/** @type {{peer: {name: string}}} */ source) => source.peer.name);
   } catch (error) {
@@ -136,7 +136,7 @@ async function published({ share, secret }, manifest) {
   }
 }
 
-/** For as long as the page is open. @param {() => Promise<any>} attempt @param {AbortSignal} signal */
+/** For as long as the page is open. @param {() => Promise<any>} attempt @param {AbortSignal} [signal] */
 function retry(attempt, signal) {
   return withRetries(attempt, {
     signal,

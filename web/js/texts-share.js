@@ -44,6 +44,7 @@ export const texts = {
     sending: "Sealing and sending",
     finishing: "Waiting until the peers have it on stable storage…",
     cancelled: "Cancelled. Nothing was shared.",
+    cancelledLate: "Cancelled. The peers may have the share already, then it is taken back: keep this page open for a moment.",
     details: (/** @type {number} */ done, /** @type {number} */ total) => `${bytes(done)} of ${bytes(total)}`,
     speed: (/** @type {number} */ perSecond, /** @type {number} */ leftMs) => `${rate(perSecond)}, ${duration(leftMs)} left`,
     percent: (/** @type {number} */ percent) => `${percent} % sent`,

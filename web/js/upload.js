@@ -107,7 +107,8 @@ class Run {
         await this.#sendAll();
         // Made once: the metadata in it must not be sealed with two contents.
         finish ??= await this.#ports.finish(this.#ids);
-        return (await this.#call("PUT", "upload", this.#grant, { json: finish })).peers;
+        this.#signal.throwIfAborted();
+        return (await this.#finish(finish)).peers;
       } catch (error) {
         if (!isLost(error)) throw error;
         // If only the answer to an earlier attempt was lost, all is well.
@@ -159,10 +160,20 @@ class Run {
     stop.signal.throwIfAborted();
   }
 
+  /**
+   * Not ended by the signal: peers keep what they have by then, so whoever cancels must hear whether to take it back.
+   * @param {Finish} finish
+   */
+  #finish(finish) {
+    const { signal } = new AbortController();
+    return this.#ports.retry(() => this.#once("PUT", "upload", this.#grant, { json: finish, signal }), signal);
+  }
+
   /** Returns how many bytes of the stream are safe now. @param {number} index @param {AbortSignal} signal */
   async #send(index, signal) {
     const sealed = await this.#ports.seal(index);
-    const { id } = await this.#call("PUT", `chunks/${index}`, this.#grant, { bytes: sealed, signal });
+    const put = () => this.#once("PUT", `chunks/${index}`, this.#grant, { bytes: sealed, signal });
+    const { id } = await this.#ports.retry(put, signal);
     this.#note(index, id);
     return Math.min(this.#plan.chunkBytes, this.#plan.totalBytes - index * this.#plan.chunkBytes);
   }
@@ -177,11 +188,6 @@ class Run {
     }
     kept.set(id);
     this.#known[index] = 1;
-  }
-
-  /** @param {string} method @param {string} what @param {string} bearer @param {Request} request */
-  #call(method, what, bearer, request) {
-    return this.#ports.retry(() => this.#once(method, what, bearer, request), request.signal ?? this.#signal);
   }
 
   /** @param {string} method @param {string} what @param {string} bearer @param {Request} request */

@@ -166,10 +166,44 @@ test("cancelling ends it at once and gives the upload up", async () => {
   assert.equal(gateway.count("PUT upload"), 0);
 });
 
+test("cancelling while the peers store the share does not end that: who cancelled hears that it is published", async () => {
+  const stop = new AbortController();
+  const answer = ({ what }) => { if (what === "PUT upload") stop.abort(); };
+  const { gateway, run } = share({ chunks: 3, answer });
+  assert.deepEqual(await run(stop.signal), ["nas", "attic"]);
+  assert.equal(gateway.count("DELETE upload"), 0);
+});
+
+test("an upload that was cancelled is not begun over", async () => {
+  for (const published of [null, ["nas"]]) {
+    const stop = new AbortController();
+    const answer = ({ what }) => {
+      if (what !== "PUT upload") return;
+      stop.abort();
+      throw problem("upload-not-found", 404);
+    };
+    const { gateway, run } = share({ chunks: 3, answer, published });
+    if (published) assert.deepEqual(await run(stop.signal), published);
+    else await assert.rejects(run(stop.signal), { name: "AbortError" });
+    assert.equal(gateway.count("POST upload"), 1);
+  }
+});
+
+test("nothing is published once it was cancelled", async () => {
+  const stop = new AbortController();
+  const { gateway, run } = share({ chunks: 3, finishing: () => stop.abort() });
+  await assert.rejects(run(stop.signal), { name: "AbortError" });
+  assert.equal(gateway.count("PUT upload"), 0);
+  assert.equal(gateway.log.at(-1), "DELETE upload");
+});
+
 const sealed = (index) => Uint8Array.of(index, 1, 2, 3);
 
 /** A share of so many chunks, and the gateway that it is sent to; `answer` may throw in the place of an answer. */
-function share({ chunks, last = CHUNK, answer = () => {}, seal = () => {}, id = hash, published = null, pauseMs = 0 }) {
+function share({
+  chunks, last = CHUNK, answer = () => {}, seal = () => {}, finishing = () => {}, id = hash, published = null,
+  pauseMs = 0,
+}) {
   const gateway = {
     log: [], chunks: new Map(), pauses: [], progress: [], sealed: 0, finishesMade: 0,
     count: (what) => gateway.log.filter((entry) => entry === what).length,
@@ -183,6 +217,7 @@ function share({ chunks, last = CHUNK, answer = () => {}, seal = () => {}, id = 
     gateway.log.push(what);
     assert.equal(bearer, what === "POST upload" ? "token" : "grant");
     await answer({ what, index: Number(index), gateway });
+    signal.throwIfAborted();
     if (what === "POST upload") gateway.opened = json;
     if (what === "PUT chunk") gateway.chunks.set(Number(index), bytes);
     return { grant: "grant", peers: ["nas", "attic"], id: bytes && id(bytes) };
@@ -204,6 +239,7 @@ function share({ chunks, last = CHUNK, answer = () => {}, seal = () => {}, id = 
     },
     finish: async (ids) => {
       gateway.finishesMade++;
+      finishing();
       gateway.finishIds = Array.from({ length: chunks }, (_, at) => Buffer.from(ids.subarray(32 * at, 32 * at + 32)).toString("hex"));
       return { manifest: "m", terms: "t" };
     },
