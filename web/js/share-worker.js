@@ -93,6 +93,7 @@ async function share(job) {
     retry,
     seal: (index) => sealing.seal(index),
     progress: (storedBytes) => tell({ kind: "progress", storedBytes }),
+    now: () => performance.now(),
     finish: async (chunkIds) => {
       tell({ kind: "finishing" });
       const issuedMs = Date.now() + job.clockAheadMs;

@@ -4,7 +4,8 @@
  * Everything that it works with comes in: how to call the gateway, how to seal a chunk, how to wait. So it runs in a
  * worker as in a test. What each answer means is decided here:
  *
- * - no answer, "later", "too many": the same sealed bytes again after a pause, for as long as it takes
+ * - no answer, "later", "too many": the same sealed bytes again after a pause, for as long as it takes; if that was
+ *   because the line is slow, with fewer chunks under way at once
  * - the upload is unknown, or the grant is over: open it again, send everything again (same keys, same content)
  * - anything else: stop
  */
@@ -39,6 +40,7 @@ import { decodeHex } from "./hex.js";
  * @property {(ids: Uint8Array) => Promise<Finish>} finish makes what completes the share; called once
  * @property {() => Promise<string[] | null>} published the peers' names if the share is published as it should be
  * @property {(storedBytes: number) => void} progress
+ * @property {() => number} now milliseconds, from anywhere
  */
 
 /** The gateway does not keep to what it said. */
@@ -50,6 +52,8 @@ export class NotEnoughPeersError extends Error {}
 /** Bytes of chunks that are under way at once, and their number. */
 const WINDOW_BYTES = 16 << 20;
 const WINDOW_CHUNKS_MAX = 4;
+/** A chunk that failed after this time was too slow: the gateway waits for 30 s at least, a proxy may for less. */
+const SLOW_MS = 20_000;
 const ID_BYTES = 32;
 const GIVE_UP_MS = 5000;
 /** How often an upload is begun over before the gateway is given up. */
@@ -83,6 +87,7 @@ class Run {
   #plan;
   #ports;
   #signal;
+  #lanes;
   #grant = "";
   /** @type {Uint8Array} */
   #ids;
@@ -94,6 +99,7 @@ class Run {
     this.#plan = plan;
     this.#ports = ports;
     this.#signal = signal;
+    this.#lanes = new Lanes(windowOf(plan.chunkBytes), ports.now);
     this.#ids = new Uint8Array(ID_BYTES * plan.chunkCount);
     this.#known = new Uint8Array(plan.chunkCount);
   }
@@ -173,7 +179,7 @@ class Run {
   async #send(index, signal) {
     const sealed = await this.#ports.seal(index);
     const put = () => this.#once("PUT", `chunks/${index}`, this.#grant, { bytes: sealed, signal });
-    const { id } = await this.#ports.retry(put, signal);
+    const { id } = await this.#ports.retry(() => this.#lanes.run(put), signal);
     this.#note(index, id);
     return Math.min(this.#plan.chunkBytes, this.#plan.totalBytes - index * this.#plan.chunkBytes);
   }
@@ -198,6 +204,39 @@ class Run {
   /** @param {string} what */
   #path(what) {
     return `/v1/shares/${this.#plan.share}/${what}`;
+  }
+}
+
+/** Lets so many chunks be under way at once, and half as many whenever one was too slow: one fills a slow line, too. */
+class Lanes {
+  #most;
+  #now;
+  #busy = 0;
+  /** @type {(() => void)[]} */
+  #waiting = [];
+
+  /** @param {number} most @param {() => number} now */
+  constructor(most, now) {
+    this.#most = most;
+    this.#now = now;
+  }
+
+  /** @template T @param {() => Promise<T>} send @returns {Promise<T>} */
+  async run(send) {
+    while (this.#busy >= this.#most) {
+      await /** @type {Promise<void>} */ (new Promise((resolve) => { this.#waiting.push(resolve); }));
+    }
+    this.#busy += 1;
+    const startedMs = this.#now();
+    try {
+      return await send();
+    } catch (error) {
+      if (this.#now() - startedMs >= SLOW_MS) this.#most = Math.max(this.#most >> 1, 1);
+      throw error;
+    } finally {
+      this.#busy -= 1;
+      this.#waiting.shift()?.();
+    }
   }
 }
 

@@ -197,12 +197,48 @@ test("nothing is published once it was cancelled", async () => {
   assert.equal(gateway.log.at(-1), "DELETE upload");
 });
 
+test("on a line that is too slow for several chunks, one at a time is sent, after the pause that was asked for", async () => {
+  let nowMs = 0;
+  const underWay = new Set();
+  const late = new Set();
+  const answer = async ({ what, index, gateway }) => {
+    if (what !== "PUT chunk") return;
+    assert.ok(gateway.pauses.length <= 7, "it finds out soon");
+    underWay.add(index);
+    if (underWay.size > 1) for (const one of underWay) late.add(one);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    underWay.delete(index);
+    nowMs += 35_000;
+    if (late.delete(index)) throw new ApiError("unavailable", 503, "the chunk came too slowly", 7000);
+  };
+  const { gateway, run } = share({ chunks: 12, answer, now: () => nowMs });
+  await run();
+  assert.equal(gateway.chunks.size, 12);
+  assert.ok(gateway.pauses.length > 0 && gateway.pauses.every((ms) => ms >= 7000));
+});
+
+test("a connection that is cut does not make a fast line send one at a time", async () => {
+  let isCut = true;
+  let now = 0;
+  let most = 0;
+  const answer = async ({ what, index }) => {
+    if (what !== "PUT chunk") return;
+    if (isCut) throw network();
+    most = Math.max(most, ++now);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    now--;
+  };
+  const { run } = share({ chunks: 20, answer, paused: () => { isCut = false; } });
+  await run();
+  assert.equal(most, 4);
+});
+
 const sealed = (index) => Uint8Array.of(index, 1, 2, 3);
 
 /** A share of so many chunks, and the gateway that it is sent to; `answer` may throw in the place of an answer. */
 function share({
   chunks, last = CHUNK, answer = () => {}, seal = () => {}, finishing = () => {}, id = hash, published = null,
-  pauseMs = 0,
+  pauseMs = 0, paused = () => {}, now = () => 0,
 }) {
   const gateway = {
     log: [], chunks: new Map(), pauses: [], progress: [], sealed: 0, finishesMade: 0,
@@ -229,6 +265,7 @@ function share({
       giveUpMs: Infinity,
       pause: (ms, stop) => {
         gateway.pauses.push(ms);
+        paused();
         return sleep(pauseMs, stop);
       },
     }),
@@ -245,6 +282,7 @@ function share({
     },
     published: async () => published,
     progress: (bytes) => gateway.progress.push(bytes),
+    now,
   };
   return { gateway, run: (signal = new AbortController().signal) => upload(plan, ports, signal) };
 }
