@@ -65,7 +65,7 @@ check("a chunk that is damaged everywhere stops the download, and nothing looks 
 });
 
 check("a tracker whose gateway is closed is told to serve no browsers", async (stage) => {
-  const { swarm, link, visitor } = await shared(stage, { swarm: { flags: ["--gateway-rate", "0"] } });
+  const { swarm, link, visitor } = await shared(stage, { swarm: { flags: ["--gateway-rate", "0B"] } });
   const page = await GetPage.open(swarm, visitor, link);
   await page.download();
   assert.match(await page.error(), /serves no browsers.*command line/is);

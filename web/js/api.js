@@ -36,6 +36,7 @@ export class ApiError extends Error {
  * @property {unknown} [json]
  * @property {Uint8Array<ArrayBuffer>} [bytes]
  * @property {AbortSignal} [signal]
+ * @property {() => void} [onBytes] told whenever some of a good answer has come
  */
 
 /**
@@ -45,7 +46,7 @@ export class ApiError extends Error {
  * @param {CallOptions} [options]
  * @returns {Promise<any>} Rejects with an ApiError, or the signal's reason.
  */
-export async function call(method, path, { bearer, json, bytes, signal } = {}) {
+export async function call(method, path, { bearer, json, bytes, signal, onBytes } = {}) {
   /** @type {Record<string, string>} */
   const headers = {};
   if (bearer !== undefined) headers.Authorization = `Bearer ${bearer}`;
@@ -66,7 +67,7 @@ export async function call(method, path, { bearer, json, bytes, signal } = {}) {
       redirect: "error",
       referrerPolicy: "no-referrer",
     });
-    if (response.ok) return await bodyOf(response);
+    if (response.ok) return await bodyOf(onBytes ? heard(response, onBytes) : response);
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
     throw new ApiError("network", 0, String(error));
@@ -144,6 +145,21 @@ export function sleep(ms, signal) {
     }, ms);
     signal?.addEventListener("abort", stop, { once: true });
   });
+}
+
+/**
+ * @param {Response} response
+ * @param {() => void} onBytes
+ */
+function heard(response, onBytes) {
+  onBytes();
+  const parts = new TransformStream({
+    transform(part, controller) {
+      onBytes();
+      controller.enqueue(part);
+    },
+  });
+  return new Response(response.body?.pipeThrough(parts), response);
 }
 
 /** @param {Response} response */

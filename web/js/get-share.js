@@ -13,6 +13,8 @@ import { OpenError, openChunk } from "./seal.js";
 import { isOver, verifyTerms } from "./terms.js";
 
 const LOOK_GIVE_UP_MS = 15_000;
+/** A look-up may answer with 90 MiB: it is given up when nothing more comes, not when it takes long. */
+const LOOK_SILENCE_MS = 30_000;
 /** A request that hangs is given up after a minute and the time that its bytes take on a very slow line. */
 const REQUEST_MS = 60_000;
 const SLOWEST_BYTES_PER_MS = 8;
@@ -48,11 +50,13 @@ export class Share {
    * Looks a share up, and checks all that can be checked before its chunks are there.
    * @param {string} id
    * @param {Uint8Array<ArrayBuffer>} secret
-   * @param {{callTracker?: typeof call, nowMs?: number}} [options]
+   * @param {{callTracker?: typeof call, nowMs?: number, silenceMs?: number, giveUpMs?: number}} [options]
    */
-  static async look(id, secret, { callTracker = call, nowMs = Date.now() } = {}) {
+  static async look(id, secret, options = {}) {
+    const { callTracker = call, nowMs = Date.now(), silenceMs = LOOK_SILENCE_MS, giveUpMs = LOOK_GIVE_UP_MS } = options;
     const bearer = encodeBase64url(await deriveAccess(secret));
-    const found = await withRetries(() => callTracker("GET", `/v1/shares/${id}`, { bearer }), { giveUpMs: LOOK_GIVE_UP_MS });
+    const ask = () => unlessSilent(silenceMs, (more) => callTracker("GET", `/v1/shares/${id}`, { bearer, ...more }));
+    const found = await withRetries(ask, { giveUpMs });
     const { geometry, keys, metadata } = await openManifest(found.manifest, id, secret);
     const terms = await verifyTerms(found.terms, id);
     if (isOver(terms, nowMs)) throw new GetError("gone");
@@ -95,6 +99,28 @@ export class Share {
    */
   open(index, sealed) {
     return openChunk(this.keys.chunk, this.geometry, index, sealed);
+  }
+}
+
+/**
+ * Gives a call up as soon as nothing of its answer has come for so long.
+ * @template T
+ * @param {number} ms
+ * @param {(options: {signal: AbortSignal, onBytes: () => void}) => Promise<T>} begin
+ */
+async function unlessSilent(ms, begin) {
+  const silent = new AbortController();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const onBytes = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silent.abort(new ApiError("network", 0, "no answer")), ms);
+  };
+  onBytes();
+  try {
+    return await begin({ signal: silent.signal, onBytes });
+  } finally {
+    clearTimeout(timer);
   }
 }
 

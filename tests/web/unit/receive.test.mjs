@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError, call } from "../../../web/js/api.js";
+import { ApiError, call, sleep } from "../../../web/js/api.js";
 import { decodeBase64url, encodeBase64url } from "../../../web/js/base64url.js";
 import { Geometry } from "../../../web/js/geometry.js";
 import { healthOf, parseChunkSet } from "../../../web/js/get-health.js";
@@ -94,6 +94,20 @@ test("a wrong secret that the tracker let pass is a damaged link", async () => {
   const any = async (method, path) => callTracker(method, path, { bearer: Buffer.from(vector.access, "hex").toString("base64url") });
   const error = await Share.look(id, wrong, { callTracker: any, nowMs: NOW }).catch((e) => e);
   assert.equal(problemOf(error).kind, "damaged-link");
+});
+
+test("a look-up is given up when the tracker is silent, not when its answer is long", async () => {
+  const silent = (_, __, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  await assert.rejects(Share.look(id, secret, { callTracker: silent, silenceMs: 20, giveUpMs: 0 }), { kind: "network" });
+  const { callTracker } = await tracker();
+  const slow = async (method, path, options) => {
+    for (let part = 0; part < 15; part++) {
+      await sleep(20, options.signal);
+      options.onBytes();
+    }
+    return callTracker(method, path, options);
+  };
+  await Share.look(id, secret, { callTracker: slow, nowMs: NOW, silenceMs: 200, giveUpMs: 0 });
 });
 
 async function transferred(options, target = { to: "memory" }) {
@@ -229,6 +243,11 @@ test("an answer of the tracker becomes bytes, JSON, nothing, or an error that sa
   assert.deepEqual(await call("GET", "/x"), Uint8Array.of(1, 2));
   answers('{"a":1}', type("application/json"));
   assert.deepEqual(await call("GET", "/x"), { a: 1 });
+  const parts = ['{"a"', ":", "1}"].map((part) => new TextEncoder().encode(part));
+  let told = 0;
+  answers(ReadableStream.from(parts), type("application/json"));
+  assert.deepEqual(await call("GET", "/x", { onBytes: () => told++ }), { a: 1 });
+  assert.ok(told >= parts.length, "each part is told");
   answers(null, { status: 204 });
   assert.equal(await call("DELETE", "/x"), null);
   answers('{"type":"urn:swarmdrop:problem:unavailable","detail":"no"}', { status: 503, headers: { "Retry-After": "7" } });
