@@ -5,11 +5,11 @@ import { check } from "./harness.mjs";
 import { GetPage } from "./pages.mjs";
 import { accessOf, secretOf, shareOf, until } from "./swarm.mjs";
 
-async function shared(stage, { bytes = 3_000_000, flags = [], swarm: options } = {}) {
+async function shared(stage, { bytes = 3_000_000, flags = [], swarm: options, visitor } = {}) {
   const swarm = await stage.swarm(options);
   const alice = await swarm.person();
   const link = await alice.share(await alice.write("sample.bin", randomBytes(bytes)), ...flags);
-  return { swarm, alice, link, visitor: await stage.visitor() };
+  return { swarm, alice, link, visitor: await stage.visitor(visitor) };
 }
 
 check("a link with another secret opens nothing", async (stage) => {
@@ -71,6 +71,20 @@ check("a tracker whose gateway is closed is told to serve no browsers", async (s
   assert.match(await page.error(), /serves no browsers.*command line/is);
   assert.equal(await page.savedSize("sample.bin"), 0);
 });
+
+for (const kind of ["file system", "service worker"]) {
+  check(`who has lost the network before the click is told so, by ${kind}`, async (stage) => {
+    const { swarm, link, visitor } = await shared(stage, { visitor: { kind } });
+    const page = await GetPage.open(swarm, visitor, link);
+    visitor.wire.cut();
+    await page.download();
+    assert.match(await page.error(), /could not be loaded.*load the page again/is);
+    assert.ok(await page.downloadButton.isEnabled());
+    visitor.wire.mend();
+    await page.page.reload();
+    await page.waitUntilReady();
+  });
+}
 
 check("a download that is cancelled keeps nothing", async (stage) => {
   const { swarm, link, visitor } = await shared(stage);

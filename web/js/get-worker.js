@@ -58,7 +58,7 @@ async function look(id, secret) {
 async function preview(request, start, end) {
   let bytes = null;
   try {
-    const { readRange } = await import("./get-transfer.js");
+    const { readRange } = await transfers();
     if (share) bytes = await readRange(share, start, end, new AbortController().signal);
   } catch {
     // The page says that there is no preview.
@@ -74,7 +74,7 @@ async function begin(target, isZip) {
   isCancelled = false;
   try {
     if (!share) throw new GetError("unexpected");
-    const { openTransfer } = await import("./get-transfer.js");
+    const { openTransfer } = await transfers();
     transfer = await openTransfer(share, target, isZip, (report) => worker.postMessage(report));
   } catch (error) {
     return worker.postMessage({ type: "failed", problem: problemOf(error) });
@@ -85,4 +85,10 @@ async function begin(target, isZip) {
 function cancel() {
   isCancelled = true;
   void transfer?.cancel();
+}
+
+function transfers() {
+  return import("./get-transfer.js").catch((error) => {
+    throw new GetError("not-loaded", error);
+  });
 }

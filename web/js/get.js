@@ -13,6 +13,7 @@ import { cryptographySupport } from "./ed25519.js";
 import { ProgressView } from "./get-progress.js";
 import { problemTexts, showCommand, showMessage, showProblem, showShare } from "./get-view.js";
 import { LinkError, formatLink, isId, parseFragment } from "./link.js";
+import { showPreview } from "./preview.js";
 import { canSaveFolders, chooseTarget } from "./sink-choice.js";
 import { texts } from "./texts.js";
 
@@ -81,7 +82,7 @@ class Page {
     };
     addEventListener("beforeunload", (event) => this.#isBusy && event.preventDefault());
     addEventListener("pagehide", () => this.#leave());
-    showShare(summary, (file) => void this.#preview(file));
+    showShare(summary, (file) => void showPreview(file, (start, end) => this.#read(start, end)));
   }
 
   /** @param {boolean} isFolder whether to save a folder in place */
@@ -91,10 +92,10 @@ class Page {
     const name = isSingle ? metadata.original_filename : `${metadata.original_filename}.zip`;
     const length = async () => (isSingle ? metadata.size : (await import("./zip.js")).zipLength(metadata.files, metadata.dirs));
     this.#setDisabled(true);
-    const choice = await chooseTarget({ name, length, isFolder });
+    const choice = await chooseTarget({ name, length, isFolder }).catch(() => /** @type {const} */ ("not-loaded"));
     this.#setDisabled(false);
     if (choice === "dismissed") return;
-    if (choice === "too-large") return this.view.end(problemTexts({ kind: "too-large-for-memory" }), "warn");
+    if (typeof choice === "string") return this.view.end(problemTexts({ kind: choice }), "warn");
     // A folder that was to be saved in place may have become one file after all.
     this.#isZip = !isSingle && choice.target.to !== "folder";
     this.#choice = choice;
@@ -150,12 +151,6 @@ class Page {
     this.#fail({ kind: "interrupted" });
     // A page that the browser keeps and shows again has no worker any more.
     addEventListener("pageshow", () => location.reload());
-  }
-
-  /** @param {import("./metadata.js").FileEntry} file */
-  async #preview(file) {
-    const { showPreview } = await import("./preview.js");
-    await showPreview(file, (start, end) => this.#read(start, end));
   }
 
   /**

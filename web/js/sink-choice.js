@@ -28,7 +28,7 @@ export function canSaveFolders() {
  * To be called in the click itself, since browsers open their pickers only then.
  * @param {{name: string, length: () => Promise<number>, isFolder: boolean}} what `isFolder`: as a folder in place if that
  *   can be, else as one file of this name and length
- * @returns {Promise<Choice | "dismissed" | "too-large">}
+ * @returns {Promise<Choice | "dismissed" | "too-large-for-memory">} Rejects if a part of the page cannot be loaded.
  */
 export async function chooseTarget({ name, length, isFolder }) {
   const { showSaveFilePicker, showDirectoryPicker } = pickers();
@@ -47,7 +47,7 @@ export async function chooseTarget({ name, length, isFolder }) {
   const { openStream } = await import("./sink-browser.js");
   const stream = await openStream(name, bytes).catch(() => null);
   if (stream) return stream;
-  return bytes <= MEMORY_BYTES_MAX ? simple({ to: "memory" }) : "too-large";
+  return bytes <= MEMORY_BYTES_MAX ? simple({ to: "memory" }) : "too-large-for-memory";
 }
 
 /**

@@ -127,6 +127,10 @@ export const texts = {
         text: "Its operator has closed the way for browsers. Use the command line below: it gets the share from the peers themselves.",
       },
       network: { title: "The tracker cannot be reached", text: "Check your connection and try again." },
+      "not-loaded": {
+        title: "A part of this page could not be loaded",
+        text: "The tracker cannot be reached. Check your connection, then load the page again.",
+      },
       "too-large-for-memory": {
         title: "Too large for this browser",
         text: "This browser cannot save while it downloads, and this is more than fits into memory. Use the command line below, or a browser that can, as Chrome or Edge.",
