@@ -52,13 +52,18 @@ function clearDone() {
 }
 
 /**
- * Ends the share for good.
+ * Ends the share for good, if it is not over already.
  * @param {Pick<Shared, "owner" | "expiresMs" | "replicas" | "clockAheadMs">} shared
  */
 export async function takeBack({ owner, expiresMs, replicas, clockAheadMs }) {
   const issuedMs = Date.now() + clockAheadMs;
   const terms = await ownersTerms(owner, { issuedMs, expiresMs, replicas, isDeleted: true });
-  await call("PUT", `/v1/shares/${owner.share}/terms`, { json: { terms } });
+  try {
+    await call("PUT", `/v1/shares/${owner.share}/terms`, { json: { terms } });
+  } catch (error) {
+    // As when it was taken back before, and the answer was lost.
+    if (!(error instanceof ApiError) || error.kind !== "share-gone") throw error;
+  }
 }
 
 /** @param {Shared} shared */
