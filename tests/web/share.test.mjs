@@ -129,6 +129,20 @@ check("a share that is cancelled while the peers store it is taken back", async 
   assert.equal(Math.floor(taken.status / 100), 2);
 });
 
+check("a tracker that serves no browsers says so, and the invite is kept", async (stage) => {
+  const swarm = await stage.swarm({ flags: ["--heartbeat", "200ms", "--dead-after", "3s", "--gateway-rate", "0B"] });
+  const alice = await swarm.person();
+  const visitor = await stage.visitor();
+  const page = new SharePage(await visitor.open(swarm, "/"));
+  const sender = JSON.stringify({ token: swarm.senderToken, trackerId: null });
+  await page.page.evaluate((sender) => sessionStorage.setItem("swarmdrop.sender", sender), sender);
+  await page.page.reload();
+  await page.choose([await alice.write("a.txt", "hello")]);
+  await page.share();
+  await page.at("share-problem").getByText("takes no shares from browsers").waitFor();
+  await page.at("token-kept").waitFor();
+});
+
 async function opened(stage) {
   const swarm = await stage.swarm();
   const visitor = await stage.visitor();

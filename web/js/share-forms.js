@@ -2,6 +2,7 @@
  * The two fields of the home page that take something pasted: an invite, and a link that somebody sent.
  */
 
+import { ApiError } from "./api.js";
 import { byId } from "./dom.js";
 import { LinkError, parseInviteFragment, parseLink } from "./link.js";
 import { ElsewhereError, forgetSender, keepSender, keptSender, maySend, readInvite } from "./share-token.js";
@@ -76,7 +77,8 @@ async function takeSender(read) {
   } catch (error) {
     byId("token-problem").textContent = error instanceof ElsewhereError ? texts.token.elsewhere(error.host)
       : error instanceof LinkError ? texts.token.malformed
-        : texts.failed.network;
+        : error instanceof ApiError && error.kind === "gateway-closed" ? texts.failed[error.kind]
+          : texts.failed.network;
     return false;
   } finally {
     button.disabled = false;

@@ -70,7 +70,7 @@ export function readInvite(text, host) {
  * Whether the tracker lets the token share. Only a sender's call tells: this one is refused by the token, or, once that
  * is accepted, by its empty body; so it never begins an upload.
  * @param {string} token
- * @returns {Promise<boolean>} Rejects with an ApiError if there was no answer.
+ * @returns {Promise<boolean>} Rejects with an ApiError if there was no answer, or if no browser may share.
  */
 export async function maySend(token) {
   const nobody = encodeBase64url(crypto.getRandomValues(new Uint8Array(32)));
@@ -78,7 +78,7 @@ export async function maySend(token) {
     await call("POST", `/v1/shares/${nobody}/upload`, { bearer: token, json: {} });
     return true;
   } catch (error) {
-    if (!(error instanceof ApiError) || error.kind === "network") throw error;
+    if (!(error instanceof ApiError) || ["network", "gateway-closed"].includes(error.kind)) throw error;
     return error.status !== 403;
   }
 }

@@ -27,8 +27,7 @@ import { GatewayError, NotEnoughPeersError, upload } from "./upload.js";
  * @property {number} lifeMs
  * @property {number} clockAheadMs how far the tracker's clock is ahead of this machine's: the swarm's time counts
  *
- * @typedef {{kind: "access-denied" | "not-enough-peers" | "no-space" | "conflict" | "share-gone" | "too-large" |
- *   "gateway" | "memory" | "other", detail: string}
+ * @typedef {{kind: typeof API_FAILURES[number] | "too-large" | "gateway" | "memory" | "other", detail: string}
  *   | {kind: "unreadable", path: string}
  *   | {kind: "name", path: string, rule: import("./names.js").NameRule}} ShareFailure
  *
@@ -49,7 +48,9 @@ import { GatewayError, NotEnoughPeersError, upload } from "./upload.js";
  * @property {string} unreadable its path
  */
 
-const API_FAILURES = /** @type {const} */ (["access-denied", "not-enough-peers", "no-space", "conflict", "share-gone"]);
+const API_FAILURES = /** @type {const} */ ([
+  "access-denied", "gateway-closed", "not-enough-peers", "no-space", "conflict", "share-gone",
+]);
 const stop = new AbortController();
 /** Who waits for a part of the stream, by where it starts. @type {Map<number, (answer: ReadPart) => void>} */
 const readers = new Map();

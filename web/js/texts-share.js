@@ -63,6 +63,7 @@ export const texts = {
   },
   failed: {
     "access-denied": "The invite does not allow sharing here: it is over or was revoked. Forget it and ask the operator for another.",
+    "gateway-closed": "This tracker takes no shares from browsers. Use the command line: swarmdrop share.",
     "not-enough-peers": (/** @type {number} */ replicas) => `Fewer than ${count(replicas, "peer")} with room can be reached now. Try again later, or ask for fewer replicas.`,
     "no-space": "The peers have no space for a share of this size. Ask the operator, or share less.",
     name: (/** @type {string} */ sentence) => `${sentence} Names must work on every receiver's system. Rename it, then choose it again.`,
