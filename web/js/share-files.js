@@ -78,7 +78,8 @@ async function walk(top, found, progress) {
     if (isFolder(entry)) {
       const children = await childrenOf(entry, path);
       if (children.length === 0) found.push({ path, file: null, size: 0, modifiedMs: 0 });
-      waiting.push(...byName(children).reverse());
+      // One by one: engines bound the arguments of a call, some at 65,536.
+      for (const child of byName(children).reverse()) waiting.push(child);
     } else {
       found.push(foundFile(path, await fileOf(/** @type {FileSystemFileEntry} */ (entry), path)));
     }
