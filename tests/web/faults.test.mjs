@@ -86,6 +86,13 @@ for (const kind of ["file system", "service worker"]) {
   });
 }
 
+check("a preview without the network does not blame the file", async (stage) => {
+  const { swarm, alice, visitor } = await shared(stage);
+  const page = await GetPage.open(swarm, visitor, await alice.share(await alice.write("note.txt", "hello")));
+  visitor.wire.cut();
+  await (await page.preview()).getByText(/could not be loaded/).waitFor();
+});
+
 check("a download that is cancelled keeps nothing", async (stage) => {
   const { swarm, link, visitor } = await shared(stage);
   const page = await GetPage.open(swarm, visitor, link);

@@ -10,11 +10,12 @@ import { Share, problemOf } from "./get-share.js";
  * @typedef {{type: "look", id: string, secret: Uint8Array<ArrayBuffer>} | {type: "download", target: Target, isZip: boolean} |
  *   {type: "again"} | {type: "cancel"} | {type: "lost"} | {type: "preview", request: number, start: number, end: number}} Order
  */
+/** @typedef {{bytes: Uint8Array<ArrayBuffer>} | {problem: Problem}} Content what a preview asked for */
 /**
  * @typedef {{type: "looked", summary: import("./get-share.js").Summary} | {type: "look-failed", problem: Problem} |
  *   {type: "progress", done: number, waiting: string | null} | {type: "done", blob?: Blob, name?: string} |
  *   {type: "gave-up"} | {type: "failed", problem: Problem} | {type: "cancelled"} | {type: "alive"} |
- *   {type: "previewed", request: number, bytes: Uint8Array<ArrayBuffer> | null}} Report
+ *   ({type: "previewed", request: number} & Content)} Report
  */
 
 const worker = /** @type {{onmessage: ((event: MessageEvent<Order>) => void) | null, postMessage(report: Report, transfer?: Transferable[]): void}} */ (
@@ -56,14 +57,14 @@ async function look(id, secret) {
  * @param {number} end
  */
 async function preview(request, start, end) {
-  let bytes = null;
   try {
+    if (!share) throw new GetError("unexpected");
     const { readRange } = await transfers();
-    if (share) bytes = await readRange(share, start, end, new AbortController().signal);
-  } catch {
-    // The page says that there is no preview.
+    const bytes = await readRange(share, start, end, new AbortController().signal);
+    worker.postMessage({ type: "previewed", request, bytes }, [bytes.buffer]);
+  } catch (error) {
+    worker.postMessage({ type: "previewed", request, problem: problemOf(error) });
   }
-  worker.postMessage({ type: "previewed", request, bytes }, bytes ? [bytes.buffer] : []);
 }
 
 /**

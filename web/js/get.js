@@ -17,6 +17,7 @@ import { showPreview } from "./preview.js";
 import { canSaveFolders, chooseTarget } from "./sink-choice.js";
 import { texts } from "./texts.js";
 
+/** @typedef {import("./get-worker.js").Content} Content */
 /** @typedef {import("./get-worker.js").Order} Order */
 /** @typedef {import("./get-worker.js").Report} Report */
 /** @typedef {import("./get-share.js").Problem} Problem */
@@ -60,7 +61,7 @@ class Page {
   #choice = null;
   #isBusy = false;
   #isZip = false;
-  /** @type {Map<number, (bytes: Uint8Array<ArrayBuffer> | null) => void>} */
+  /** @type {Map<number, (content: Content) => void>} */
   #previews = new Map();
 
   /**
@@ -109,7 +110,7 @@ class Page {
   #take(report) {
     if (report.type === "progress") this.view.show(report.done, report.waiting);
     else if (report.type === "alive") this.#choice?.alive();
-    else if (report.type === "previewed") this.#previewed(report.request, report.bytes);
+    else if (report.type === "previewed") this.#previewed(report.request, report);
     else if (report.type === "gave-up") this.view.end(t.gaveUp, "warn", true);
     else if (report.type === "cancelled") this.#end(() => this.view.end(t.cancelled, "warn"));
     else if (report.type === "failed") this.#fail(report.problem);
@@ -156,7 +157,7 @@ class Page {
   /**
    * @param {number} start
    * @param {number} end
-   * @returns {Promise<Uint8Array<ArrayBuffer> | null>}
+   * @returns {Promise<Content>}
    */
   #read(start, end) {
     const request = this.#previews.size;
@@ -168,10 +169,10 @@ class Page {
 
   /**
    * @param {number} request
-   * @param {Uint8Array<ArrayBuffer> | null} bytes
+   * @param {Content} content
    */
-  #previewed(request, bytes) {
-    this.#previews.get(request)?.(bytes);
+  #previewed(request, content) {
+    this.#previews.get(request)?.(content);
     this.#previews.set(request, () => {}); // Keeps the number taken, not the bytes.
   }
 

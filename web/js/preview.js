@@ -3,6 +3,7 @@
 
 import { byId, element } from "./dom.js";
 import { baseName, imageType, previewKind } from "./get-preview.js";
+import { problemTexts } from "./get-view.js";
 import { texts } from "./texts.js";
 import { bytes as sizeText } from "./words.js";
 
@@ -13,7 +14,7 @@ const PIXELS_MAX = 1600;
 
 /**
  * @param {FileEntry} file
- * @param {(start: number, end: number) => Promise<Uint8Array<ArrayBuffer> | null>} read bytes of the share's stream
+ * @param {(start: number, end: number) => Promise<import("./get-worker.js").Content>} read bytes of the share's stream
  */
 export async function showPreview(file, read) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("preview"));
@@ -27,11 +28,17 @@ export async function showPreview(file, read) {
   const isImage = previewKind(file) === "image";
   const wanted = isImage ? file.size : Math.min(file.size, TEXT_BYTES_MAX);
   const content = await read(file.offset, file.offset + wanted);
-  const shown = content && (await (isImage ? picture(content, name) : text(content)));
+  const shown = "bytes" in content ? await (isImage ? picture(content.bytes, name) : text(content.bytes)) : null;
   // Closed meanwhile, or another file was opened.
   if (!dialog.open || loading.parentNode !== body) return;
-  body.replaceChildren(shown ?? note(texts.get.previewFailed));
+  body.replaceChildren(shown ?? note("problem" in content ? whyNot(content.problem) : texts.get.previewFailed));
   if (shown && wanted < file.size) body.append(note(texts.get.previewCut(sizeText(wanted))));
+}
+
+/** @param {import("./get-share.js").Problem} problem */
+function whyNot(problem) {
+  const { title, text } = problemTexts(problem);
+  return `${title}. ${text}`;
 }
 
 /**

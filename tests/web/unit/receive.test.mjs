@@ -181,7 +181,8 @@ test("a transfer is cancelled even while the browser takes no bytes", async () =
 async function worker(context, options) {
   const { callTracker, asked } = await tracker({ ...options, terms: { expires_ms: Date.now() + 3_600_000 } });
   context.mock.method(globalThis, "fetch", async (path, { method, headers }) => {
-    const answer = await callTracker(method, path, { bearer: headers.Authorization.slice("Bearer ".length) });
+    const answer = await callTracker(method, path, { bearer: headers.Authorization.slice("Bearer ".length) }).catch((error) => error);
+    if (answer instanceof ApiError) return Response.json({ type: `urn:swarmdrop:problem:${answer.kind}` }, { status: answer.status });
     if (!(answer instanceof Uint8Array)) return Response.json(answer);
     return new Response(answer, { headers: { "Content-Type": "application/octet-stream" } });
   });
@@ -214,6 +215,18 @@ test("a preview asks for the chunks that it needs, and for no others", async () 
     assert.ok(Buffer.from(bytes).equals(stream.subarray(start, end)));
     assert.deepEqual(asked.splice(0).map((path) => Number(path.split("/").at(-1))).sort(), chunks);
   }
+});
+
+test("a preview gives its bytes, or says why there are none", async (context) => {
+  const chunk = (sealed, index) => {
+    if (index === 0) return sealed;
+    throw new ApiError("hash-mismatch", 422, "");
+  };
+  const { order, reported } = await worker(context, { chunk });
+  order({ type: "preview", request: 0, start: 0, end: 5 });
+  assert.deepEqual((await reported("previewed")).bytes, new Uint8Array(stream.subarray(0, 5)));
+  order({ type: "preview", request: 1, start: 65536, end: 65540 });
+  assert.deepEqual(await reported("previewed"), { type: "previewed", request: 1, problem: { kind: "no-good-copy" } });
 });
 
 test("sets of chunks are canonical, and tell the health", () => {
