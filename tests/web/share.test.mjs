@@ -115,6 +115,32 @@ check("sharing without a sender's token is refused with a clear word", async (st
   assert.ok(!visitor.wire.requests.some((request) => request.method === "PUT"));
 });
 
+check("an invite is taken from the address bar, before and after the page is there", async (stage) => {
+  const swarm = await stage.swarm();
+  const fragment = swarm.senderInvite.split("#")[1];
+  for (const path of [`/join#${fragment}`, `/#${fragment}`, "/"]) {
+    const visitor = await stage.visitor();
+    const page = new SharePage(await visitor.open(swarm, path));
+    if (path === "/") await page.page.evaluate((fragment) => { location.hash = fragment; }, fragment);
+    await page.at("token-kept").waitFor();
+    assert.equal(page.page.url(), `${swarm.origin}/`);
+  }
+});
+
+check("skipping to the content is not taken for an invite", async (stage) => {
+  const swarm = await stage.swarm();
+  const page = new SharePage(await (await stage.visitor()).open(swarm, "/"));
+  await page.at("token-form").waitFor();
+  await page.at("skip").focus();
+  await page.page.keyboard.press("Enter");
+  assert.equal(await page.page.evaluate(() => document.activeElement.id), "main");
+  assert.equal(page.page.url(), `${swarm.origin}/`);
+  await page.page.goto(`${swarm.origin}/#main`);
+  await page.page.reload();
+  await page.at("token-form").waitFor();
+  assert.equal(await page.at("token-problem").innerText(), "");
+});
+
 check("a share that is cancelled while the peers store it is taken back", async (stage) => {
   const { alice, page, visitor } = await opened(stage);
   visitor.wire.refuses = ({ method, url }) => method === "PUT" && url.endsWith("/upload");

@@ -106,5 +106,9 @@ async function start() {
   else askForToken("");
 }
 
+byId("skip").onclick = (event) => {
+  event.preventDefault();
+  byId("main").focus();
+};
 wireSession(begin, () => end(""));
 void start();

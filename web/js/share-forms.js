@@ -24,11 +24,10 @@ export function startTokenForm() {
     showSender();
     byId("token-input").focus();
   });
-  const fragment = location.hash.slice(1);
-  // The invite leaves the address bar before anything else is done with it.
-  if (location.pathname === "/join") history.replaceState(null, "", "/");
   showSender();
-  if (fragment && !keptSenderIs(fragment)) void takeSender(() => parseInviteFragment(fragment));
+  takeInvite();
+  // One that is put into the address bar of this page does not load it again.
+  addEventListener("hashchange", takeInvite);
 }
 
 /** Shows why there is no sender, where one can be given. @param {string} reason */
@@ -59,6 +58,15 @@ function openLink(text) {
     if (error instanceof LinkError) return texts.link.malformed;
     throw error;
   }
+}
+
+/** Takes the invite of the address bar, if there is one: here, other fragments are none of ours. */
+function takeInvite() {
+  const fragment = location.hash.slice(1);
+  if (location.pathname !== "/join" && !fragment.startsWith("1.")) return;
+  // It leaves the address bar before anything else is done with it.
+  history.replaceState(null, "", "/");
+  if (fragment && !keptSenderIs(fragment)) void takeSender(() => parseInviteFragment(fragment));
 }
 
 /** @param {() => Sender} read @returns {Promise<boolean>} */

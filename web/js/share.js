@@ -1,7 +1,7 @@
 /**
  * The home page: share from the browser, top to bottom.
  *
- * Ids that tests may use (index.html): support; token-form, token-input, token-save, token-problem, token-kept,
+ * Ids that tests may use (index.html): skip, support; token-form, token-input, token-save, token-problem, token-kept,
  * token-forget; drop-zone, choose-files, choose-folder, file-input, folder-input, looking; share-form, file-list,
  * file-total, name-field, name-input, renamed, expiry, advanced, replicas, share-start, share-problem; sending, stage,
  * progress, progress-done, progress-speed, trouble, cancel; done, done-safe, done-live, done-link, done-copy,
@@ -31,6 +31,11 @@ let isNameEdited = false;
 await start();
 
 async function start() {
+  // The address stays as it is: its fragment is for invites.
+  byId("skip").onclick = (event) => {
+    event.preventDefault();
+    byId("main").focus();
+  };
   startLinkForm();
   startTokenForm();
   startChoosing();
