@@ -41,6 +41,16 @@ for (const kind of ["file system", "service worker"]) {
   }, { timeoutMs: 300_000 });
 }
 
+check("the name that is told is the one that the file was saved under", async (stage) => {
+  const { page, visitor, source } = await opened(stage);
+  await visitor.page.evaluate(() => {
+    const pick = window.showSaveFilePicker;
+    window.showSaveFilePicker = () => pick({ suggestedName: "mine.bin" });
+  });
+  assert.equal(await page.saveFile("mine.bin"), await sha256OfFile(source));
+  assert.match(await page.at("outcome").innerText(), /“mine\.bin” is saved/);
+});
+
 check("a folder arrives with all its files, into a folder that was chosen", async (stage) => {
   const { page } = await openedTree(stage, "file system");
   await page.download();

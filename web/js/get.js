@@ -138,10 +138,12 @@ class Page {
    */
   #done({ blob, name }, choice) {
     const { original_filename: original } = this.summary.metadata;
-    const saved = name ?? (this.#isZip ? `${original}.zip` : original);
+    const target = choice?.target;
+    // The user may have chosen another name, and a folder's may have been taken.
+    const chosen = target?.to === "file" ? target.handle.name : name;
+    const saved = chosen ?? (this.#isZip ? `${original}.zip` : original);
     if (blob) void import("./sink-browser.js").then(({ saveBlob }) => saveBlob(blob, saved));
-    const to = choice?.target.to;
-    const text = to === "folder" ? t.done.folder(saved) : to === "file" ? t.done.file(saved) : t.done.stream(saved);
+    const text = target?.to === "folder" ? t.done.folder(saved) : target?.to === "file" ? t.done.file(saved) : t.done.stream(saved);
     this.view.end({ title: t.done.title, text }, "good");
   }
 
