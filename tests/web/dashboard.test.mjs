@@ -107,6 +107,17 @@ check("signing out ends the session", async (stage) => {
   await visitor.page.locator("#token").waitFor();
 });
 
+check("whoever could not sign out is told so, and stays signed in", async (stage) => {
+  const { visitor, dashboard } = await signedIn(stage);
+  visitor.wire.refuses = ({ method }) => method === "DELETE";
+  await dashboard.at("sign-out").click();
+  await dashboard.at("sign-out-problem").getByText("you are still signed in").waitFor();
+  assert.ok(await dashboard.at("dashboard").isVisible());
+  visitor.wire.refuses = undefined;
+  await dashboard.signOut();
+  assert.ok(!(await dashboard.at("sign-out-problem").isVisible()));
+});
+
 check("the admin's token stays out of the page's memory and storage", async (stage) => {
   const { swarm, visitor } = await signedIn(stage);
   const kept = await visitor.page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href]));

@@ -107,6 +107,14 @@ export function ratio(part, whole) {
 }
 
 /**
+ * Whether a call failed because nobody is signed in.
+ * @param {unknown} error
+ */
+export function isRefusal(error) {
+  return error instanceof ApiError && (error.status === 401 || error.status === 403);
+}
+
+/**
  * Why a call failed, for people.
  * @param {unknown} error
  */

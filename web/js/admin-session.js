@@ -3,7 +3,7 @@ import { ApiError, call } from "./api.js";
 import { byId } from "./dom.js";
 import { duration } from "./words.js";
 import { texts } from "./texts-admin.js";
-import { setText } from "./admin-parts.js";
+import { isRefusal, setText } from "./admin-parts.js";
 
 /** What a tracker that does not say how long to wait is given. */
 const WAIT_MS = 10_000;
@@ -34,11 +34,12 @@ export function wireSession(begun, over) {
     button.disabled = false;
   });
   byId("sign-out").addEventListener("click", async () => {
+    signOutProblem("");
     try {
       await call("DELETE", "/v1/session");
     } catch (error) {
-      // A session that is over already, or a tracker that is away: here, it ends in any case.
-      console.warn(error);
+      // As long as the tracker knows the session, the cookie opens it to whoever uses this browser next.
+      if (!isRefusal(error)) return signOutProblem(texts.session.stillOpen);
     }
     over();
   });
@@ -63,6 +64,7 @@ export async function isSignedIn() {
  */
 export function askForToken(text) {
   byId("sign-in").hidden = false;
+  signOutProblem("");
   problem(text);
   byId("token").focus();
 }
@@ -70,6 +72,11 @@ export function askForToken(text) {
 /** @param {string} text */
 function problem(text) {
   setText(byId("sign-in-problem"), text);
+}
+
+/** @param {string} text */
+function signOutProblem(text) {
+  setText(byId("sign-out-problem"), text);
 }
 
 /** @param {unknown} error */

@@ -2,7 +2,8 @@
  * The tracker's events, for as long as somebody is signed in. A connection that fails or falls silent is made again,
  * each time after a longer pause; one that is refused because the session ended is not.
  */
-import { ApiError, call } from "./api.js";
+import { call } from "./api.js";
+import { isRefusal } from "./admin-parts.js";
 import { printable } from "./admin-state.js";
 
 /** @typedef {import("./admin-state.js").Event} Event */
@@ -61,7 +62,7 @@ export function listen(tell, ended) {
       await call("GET", "/v1/session");
     } catch (error) {
       if (stopped) return;
-      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return ended();
+      if (isRefusal(error)) return ended();
       timer = setTimeout(again, pause);
       pause = Math.min(2 * pause, PAUSE_MAX_MS);
       return;

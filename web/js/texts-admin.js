@@ -12,6 +12,7 @@ export const texts = {
     wait: (/** @type {string} */ time) => `Too many attempts. Wait ${time}, then try again.`,
     ended: "Your session has ended. Sign in again.",
     unreachable: "The tracker does not answer. Try again.",
+    stillOpen: "The tracker did not end your session: you are still signed in. Try again.",
   },
   connection: {
     lost: "Connection to the tracker lost. Trying again.",
