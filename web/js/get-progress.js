@@ -71,7 +71,7 @@ export class ProgressView {
     if (this.total > 0 && done === this.total) words.push(t.finishing);
     else if (!waiting && speed > 0) words.push(rate(speed), t.left(duration(((this.total - done) / speed) * 1000)));
     byId("transfer-text").textContent = words.join(" · ");
-    const why = waiting ? waitingText(waiting) : "";
+    const why = waiting ? common[causeOf(waiting)] : "";
     byId("transfer-waiting").textContent = why;
     byId("transfer-waiting").hidden = !why;
     // A screen reader is told every tenth, and when the connection goes or comes back.
@@ -79,6 +79,11 @@ export class ProgressView {
     const news = why || t.percent(tenth);
     if (news !== this.#announced) announce(news);
     this.#announced = news;
+  }
+
+  /** @param {string} why a kind of ApiError */
+  giveUp(why) {
+    this.end({ title: t.gaveUp.titles[causeOf(why)], text: t.gaveUp.text }, "warn", true);
   }
 
   /**
@@ -100,8 +105,12 @@ export class ProgressView {
   }
 }
 
-/** @param {string} kind */
-function waitingText(kind) {
-  if (kind === "unavailable") return common.noPeer;
-  return kind === "network" ? common.connectionLost : common.busy;
+/**
+ * What is behind an error that may pass.
+ * @param {string} kind of ApiError
+ * @returns {"noPeer" | "connectionLost" | "busy"}
+ */
+export function causeOf(kind) {
+  if (kind === "unavailable") return "noPeer";
+  return kind === "network" ? "connectionLost" : "busy";
 }

@@ -83,7 +83,7 @@ export class Transfer {
   async #fail(error) {
     const isCancelled = this.#stop.signal.aborted;
     const isPatient = error instanceof ApiError && error.isTransient;
-    if (isPatient && !isCancelled) return this.tell({ type: "gave-up" }); // The sink stays open.
+    if (isPatient && !isCancelled) return this.tell({ type: "gave-up", why: error.kind }); // The sink stays open.
     await this.sink.abort();
     if (problemOf(error).kind === "unexpected") console.error(error);
     this.#end(isCancelled ? { type: "cancelled" } : { type: "failed", problem: problemOf(error) });

@@ -14,7 +14,7 @@ import { Share, problemOf } from "./get-share.js";
 /**
  * @typedef {{type: "looked", summary: import("./get-share.js").Summary} | {type: "look-failed", problem: Problem} |
  *   {type: "progress", done: number, waiting: string | null} | {type: "done", blob?: Blob, name?: string} |
- *   {type: "gave-up"} | {type: "failed", problem: Problem} | {type: "cancelled"} | {type: "alive"} |
+ *   {type: "gave-up", why: string} | {type: "failed", problem: Problem} | {type: "cancelled"} | {type: "alive"} |
  *   ({type: "previewed", request: number} & Content)} Report
  */
 

@@ -111,7 +111,7 @@ class Page {
     if (report.type === "progress") this.view.show(report.done, report.waiting);
     else if (report.type === "alive") this.#choice?.alive();
     else if (report.type === "previewed") this.#previewed(report.request, report);
-    else if (report.type === "gave-up") this.view.end(t.gaveUp, "warn", true);
+    else if (report.type === "gave-up") this.view.giveUp(report.why);
     else if (report.type === "cancelled") this.#end(() => this.view.end(t.cancelled, "warn"));
     else if (report.type === "failed") this.#fail(report.problem);
     else if (report.type === "done") this.#end((choice) => this.#done(report, choice));

@@ -80,7 +80,11 @@ export const texts = {
     },
     cancelled: { title: "Cancelled", text: "Nothing was kept." },
     gaveUp: {
-      title: "The connection did not come back",
+      titles: {
+        connectionLost: "The connection did not come back",
+        busy: "The tracker stayed busy",
+        noPeer: "No peer with the next part came back",
+      },
       text: "There was no progress for ten minutes. What has arrived is kept as long as this page stays open: try again to go on from there.",
     },
     /** Problems by kind, from the look-up to the last byte. @type {Record<string, {title: string, text: string}>} */

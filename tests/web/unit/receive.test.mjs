@@ -8,6 +8,7 @@ import { decodeBase64url, encodeBase64url } from "../../../web/js/base64url.js";
 import { Geometry } from "../../../web/js/geometry.js";
 import { healthOf, parseChunkSet } from "../../../web/js/get-health.js";
 import { imageType, previewKind } from "../../../web/js/get-preview.js";
+import { causeOf } from "../../../web/js/get-progress.js";
 import { Share, problemOf } from "../../../web/js/get-share.js";
 import { openTransfer, readRange } from "../../../web/js/get-transfer.js";
 import { decodeHex } from "../../../web/js/hex.js";
@@ -227,6 +228,21 @@ test("a preview gives its bytes, or says why there are none", async (context) =>
   assert.deepEqual((await reported("previewed")).bytes, new Uint8Array(stream.subarray(0, 5)));
   order({ type: "preview", request: 1, start: 65536, end: 65540 });
   assert.deepEqual(await reported("previewed"), { type: "previewed", request: 1, problem: { kind: "no-good-copy" } });
+});
+
+test("a download that gives up says for what it waited", async () => {
+  for (const [status, kind, cause] of [[0, "network", "connectionLost"], [503, "unavailable", "noPeer"], [429, "too-many-requests", "busy"]]) {
+    const chunk = () => {
+      throw new ApiError(kind, status, "");
+    };
+    const { transfer, ended } = await transferred({ chunk });
+    transfer.download.work.retry = { giveUpMs: 0 };
+    await transfer.run();
+    assert.deepEqual(await ended, { type: "gave-up", why: kind });
+    assert.ok(texts.get.gaveUp.titles[causeOf(kind)] && texts.common[causeOf(kind)]);
+    assert.equal(causeOf(kind), cause);
+    await transfer.cancel();
+  }
 });
 
 test("sets of chunks are canonical, and tell the health", () => {
