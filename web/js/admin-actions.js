@@ -1,8 +1,8 @@
 /** What the operator can have done: each action as one call, its outcome as an event or a message. */
-import { ApiError, call } from "./api.js";
+import { call } from "./api.js";
 import { byId } from "./dom.js";
 import { texts } from "./texts-admin.js";
-import { reasonOf, setText, short } from "./admin-parts.js";
+import { isRefusal, reasonOf, setText, short } from "./admin-parts.js";
 import { ask } from "./admin-dialog.js";
 import { printable } from "./admin-state.js";
 
@@ -21,6 +21,11 @@ const PAGE = 100;
  * @param {() => void} ended the session is over
  */
 export function makeActions(tell, stateNow, ended) {
+  /** Counts sign-outs: an answer to somebody who has left is thrown away. */
+  let session = 0;
+  /** Shares are loaded one load after another: two at once would list some twice, or lose some. */
+  let loads = Promise.resolve();
+
   /**
    * A call by cookie. A refusal means that the session ended.
    * @param {string} method
@@ -29,12 +34,15 @@ export function makeActions(tell, stateNow, ended) {
    * @returns {Promise<any>}
    */
   async function admin(method, path, json) {
+    const asked = session;
     try {
-      return await call(method, path, json === undefined ? {} : { json });
+      const answer = await call(method, path, json === undefined ? {} : { json });
+      if (asked === session) return answer;
     } catch (error) {
-      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) ended();
+      if (asked === session && isRefusal(error)) ended();
       throw error;
     }
+    throw new Error("signed out");
   }
 
   /**
@@ -43,13 +51,21 @@ export function makeActions(tell, stateNow, ended) {
    * @param {() => Promise<void>} work
    */
   async function shown(problem, work) {
-    const node = byId(problem);
+    const asked = session;
+    let text = "";
     try {
       await work();
-      setText(node, "");
     } catch (error) {
-      setText(node, texts.errors.failed(reasonOf(error)));
+      text = texts.errors.failed(reasonOf(error));
     }
+    if (asked === session) setText(byId(problem), text);
+  }
+
+  /** @param {() => Promise<void>} work */
+  function inTurn(work) {
+    const asked = session;
+    loads = loads.then(() => (asked === session ? shown("shares-problem", work) : undefined));
+    return loads;
   }
 
   /** @param {string|null} after */
@@ -61,6 +77,12 @@ export function makeActions(tell, stateNow, ended) {
   };
 
   return {
+    /** What is under way is of no interest any more. */
+    leave() {
+      session += 1;
+      loads = Promise.resolve();
+    },
+
     /**
      * The one thing that can be done with this peer now.
      * @param {Peer} peer
@@ -78,7 +100,7 @@ export function makeActions(tell, stateNow, ended) {
 
     /** The first page, or as many as were loaded before. */
     loadShares: () =>
-      shown("shares-problem", async () => {
+      inTurn(async () => {
         const wanted = stateNow().shares?.rows.length ?? 0;
         let data = await page(null);
         const rows = [...data.shares];
@@ -90,7 +112,7 @@ export function makeActions(tell, stateNow, ended) {
       }),
 
     loadMoreShares: () =>
-      shown("shares-problem", async () => {
+      inTurn(async () => {
         const next = stateNow().shares?.next ?? null;
         if (next !== null) tell({ type: "shares", data: await page(next), more: true });
       }),

@@ -19,16 +19,21 @@ export function ask({ title, text, action }, work) {
   setText(yes, action);
   yes.disabled = false;
   no.onclick = () => dialog.close();
-  yes.onclick = async () => {
+  const answer = async () => {
     yes.disabled = true;
+    let failure = "";
     try {
       await work();
-      dialog.close();
     } catch (error) {
-      setText(problem, texts.errors.failed(reasonOf(error)));
-      yes.disabled = false;
+      failure = texts.errors.failed(reasonOf(error));
     }
+    // By now, another question may stand here.
+    if (yes.onclick !== answer) return;
+    if (failure === "") return dialog.close();
+    setText(problem, failure);
+    yes.disabled = false;
   };
+  yes.onclick = answer;
   dialog.showModal();
   // The harmless answer is the one that Enter gives.
   no.focus();

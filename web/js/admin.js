@@ -90,6 +90,7 @@ function end(reason) {
   if (stop === null) return;
   stop();
   stop = null;
+  actions.leave();
   dismiss();
   byId("dashboard").hidden = true;
   byId("sign-out").hidden = true;
