@@ -118,6 +118,18 @@ for (const kind of ["file system", "service worker"]) {
   });
 }
 
+check("a folder whose download is left on the way says that it is incomplete", async (stage) => {
+  const { swarm, page, visitor } = await openedTree(stage, "file system");
+  visitor.wire.refuses = (request) => chunkIndex(request.url) >= 1;
+  await page.download();
+  await until("the rest was asked for in vain", () => visitor.wire.requests.filter((request) => chunkIndex(request.url) >= 1).length >= 3);
+  const other = await visitor.context.newPage();
+  await page.page.close();
+  await other.goto(`${swarm.origin}/`);
+  const saved = Object.keys(await new GetPage(other).savedTree());
+  assert.ok(saved.includes("album/INCOMPLETE - swarmdrop.txt"), saved.join());
+});
+
 check("the fragment leaves the address bar, and a reload still works", async (stage) => {
   const { page, visitor, link } = await opened(stage, { bytes: 1000 });
   assert.ok(!(await visitor.page.evaluate(() => location.href)).includes("#"));

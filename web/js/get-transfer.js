@@ -157,7 +157,7 @@ function workOf(share) {
  * @returns {Promise<import("./sink.js").FileSink & {name?: string, lose?: () => void}>}
  */
 async function sinkFor({ summary: { metadata } }, target, isZip) {
-  if (target.to === "folder") return folderSink(target.handle, metadata.original_filename, metadata.dirs);
+  if (target.to === "folder") return folderSink(target.handle, metadata);
   const stream = target.to === "stream" ? streamSink(target.port) : null;
   const bytes = stream ?? (target.to === "file" ? await fileSink(target.handle) : memorySink());
   const sink = isZip ? zipSink(bytes, metadata.dirs) : singleFile(bytes);

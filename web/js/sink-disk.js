@@ -2,6 +2,7 @@
 // when it is closed, which is when all its chunks were verified.
 
 import { SinkError } from "./sink.js";
+import { texts } from "./texts.js";
 
 /** @typedef {import("./sink.js").FileSink} FileSink */
 /** @typedef {import("./sink.js").ByteSink} ByteSink */
@@ -26,19 +27,28 @@ export async function fileSink(handle) {
 }
 
 /**
- * A folder that the user chose, and in it a new one under `name`, or `name (2)` and so on if that is taken.
+ * A folder that the user chose, and in it a new one under the share's name, or `NAME (2)` and so on if that is taken.
+ * As long as it is not complete, a file in it says so: a page that is closed cannot take anything back.
  * @param {FileSystemDirectoryHandle} parent
- * @param {string} name
- * @param {string[]} emptyDirs paths of folders that hold nothing
+ * @param {Pick<import("./metadata.js").Metadata, "original_filename" | "files" | "dirs">} metadata
  * @returns {Promise<FileSink & {name: string}>}
  */
-export async function folderSink(parent, name, emptyDirs) {
+export async function folderSink(parent, { original_filename: name, files, dirs }) {
   const top = await saving(() => makeFresh(parent, name));
+  const marker = freeName(texts.get.incomplete.name, [...files.map(({ path }) => path), ...dirs]);
   /** @type {string[]} */
   const made = [];
   /** @type {FileSystemWritableFileStream | null} */
   let writable = null;
   const folders = new Folders(top);
+  const abort = async () => {
+    await writable?.abort().catch(() => {});
+    await removeAll(parent, top, folders, made, marker);
+  };
+  await saving(() => mark(top, marker)).catch(async (error) => {
+    await abort();
+    throw error;
+  });
   return {
     name: top.name,
     begin: (file) =>
@@ -56,13 +66,34 @@ export async function folderSink(parent, name, emptyDirs) {
       }),
     close: () =>
       saving(async () => {
-        for (const dir of emptyDirs) await folders.of(`${dir}/`);
+        for (const dir of dirs) await folders.of(`${dir}/`);
+        // Should it stay, that is no reason to throw whole files away.
+        await top.removeEntry(marker).catch(() => {});
       }),
-    abort: async () => {
-      await writable?.abort().catch(() => {});
-      await removeAll(parent, top, folders, made);
-    },
+    abort,
   };
+}
+
+/**
+ * A name that nothing at the top of the share has, in whatever case.
+ * @param {string} wanted
+ * @param {string[]} paths of the share
+ */
+function freeName(wanted, paths) {
+  const taken = new Set(paths.map((path) => path.split("/", 2)[1]?.toUpperCase()));
+  let name = wanted;
+  while (taken.has(name.toUpperCase())) name = `_${name}`;
+  return name;
+}
+
+/**
+ * @param {FileSystemDirectoryHandle} top
+ * @param {string} marker
+ */
+async function mark(top, marker) {
+  const writable = await (await top.getFileHandle(marker, { create: true })).createWritable();
+  await writable.write(texts.get.incomplete.text);
+  await writable.close();
 }
 
 /** The folders of a share, made when the first file in them is. */
@@ -131,12 +162,14 @@ async function isFree(parent, name) {
  * @param {FileSystemDirectoryHandle} top
  * @param {Folders} folders
  * @param {string[]} files
+ * @param {string} marker goes last
  */
-async function removeAll(parent, top, folders, files) {
+async function removeAll(parent, top, folders, files, marker) {
   const quietly = (/** @type {() => Promise<unknown>} */ action) => action().catch(() => {});
   for (const path of files) await quietly(async () => (await folders.of(path)).removeEntry(lastOf(path)));
   const deepestFirst = [...folders.made].sort((a, b) => b.split("/").length - a.split("/").length);
   for (const path of deepestFirst) await quietly(async () => (await folders.of(`./${path}`)).removeEntry(lastOf(path)));
+  await quietly(() => top.removeEntry(marker));
   await quietly(() => parent.removeEntry(top.name));
 }
 

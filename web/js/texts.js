@@ -72,6 +72,11 @@ export const texts = {
     percent: (/** @type {number} */ n) => `${n} percent`,
     left: (/** @type {string} */ time) => `${time} left`,
     finishing: "Finishing …",
+    /** A file that lies in a folder for as long as the folder is being saved. */
+    incomplete: {
+      name: "INCOMPLETE - swarmdrop.txt",
+      text: "The download of this folder is not finished: files are missing. If it does not go on, delete the folder and download it again.\n",
+    },
     done: {
       title: "Done",
       file: (/** @type {string} */ name) => `“${name}” is saved. Every byte was checked.`,
@@ -150,7 +155,10 @@ export const texts = {
         title: "The download broke off",
         text: "The browser lost touch with this page, as it can when the computer sleeps. Nothing was kept: download it again.",
       },
-      interrupted: { title: "Interrupted", text: "The page was left during the download. Nothing was kept." },
+      interrupted: {
+        title: "Interrupted",
+        text: "The page was left during the download. Of a file nothing was kept; in a folder a file says that it is incomplete.",
+      },
       unexpected: { title: "Something went wrong", text: "The page met something that it did not expect." },
     },
   },

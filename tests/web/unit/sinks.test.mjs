@@ -199,7 +199,7 @@ class FakeFile {
     return {
       write: async (bytes) => {
         if (this.name === "full") throw new DOMException("", "QuotaExceededError");
-        written.push(...bytes);
+        written.push(...(typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes));
       },
       close: async () => void (this.content = Uint8Array.from(written)),
       abort: async () => {},
@@ -213,13 +213,31 @@ class FakeFile {
   }
 }
 
+const folder = (files, dirs = []) => ({ original_filename: "s", files, dirs });
+const incomplete = texts.get.incomplete.name;
+
+test("a folder is marked as incomplete from before its first file until it is whole", async () => {
+  const parent = new FakeFolder("");
+  // Another system may take these for the marker's own name.
+  const files = [file(`s/${incomplete.toLowerCase()}`, 1), file(`s/_${incomplete}`, 1), file("s/b/c", 1)];
+  const sink = await folderSink(parent, folder(files));
+  const marker = `__${incomplete}`;
+  assert.deepEqual(Object.keys(parent.listing().s), [marker]);
+  assert.equal(new TextDecoder().decode(Uint8Array.from(parent.listing().s[marker])), texts.get.incomplete.text);
+  const cutter = new FileCutter(files, sink);
+  await cutter.write(pattern(3, 0));
+  assert.ok(marker in parent.listing().s);
+  await cutter.close();
+  assert.deepEqual(Object.keys(parent.listing().s), [incomplete.toLowerCase(), `_${incomplete}`, "b"]);
+});
+
 test("a folder is saved in place, under a new name if its own is taken", async () => {
   const parent = new FakeFolder("");
   const mine = await parent.getDirectoryHandle("s", { create: true });
   await mine.getFileHandle("mine", { create: true });
   await parent.getFileHandle("s (2)", { create: true });
   const files = [file("s/a", 2), file("s/x/y/b", 3), file("s/x/c", 0)];
-  const sink = await folderSink(parent, "s", ["s/leer", "s/x/tief/leer"]);
+  const sink = await folderSink(parent, folder(files, ["s/leer", "s/x/tief/leer"]));
   await feed(files, sink, 4);
   assert.equal(sink.name, "s (3)");
   assert.deepEqual(parent.listing(), {
@@ -230,14 +248,15 @@ test("a folder is saved in place, under a new name if its own is taken", async (
 
 test("a folder that fails on the way is taken back, but nothing that somebody else put there", async () => {
   const parent = new FakeFolder("");
-  const sink = await folderSink(parent, "s", []);
-  const cutter = new FileCutter([file("s/x/a", 2), file("s/x/y/b", 3), file("s/c", 2)], sink);
+  const files = [file("s/x/a", 2), file("s/x/y/b", 3), file("s/c", 2)];
+  const sink = await folderSink(parent, folder(files));
+  const cutter = new FileCutter(files, sink);
   await cutter.write(pattern(4, 0));
   const x = await (await parent.getDirectoryHandle("s")).getDirectoryHandle("x");
   assert.equal((await (await (await x.getDirectoryHandle("y")).getFileHandle("b")).getFile()).size, 0, "not before all of it is there");
   await sink.abort();
   assert.deepEqual(parent.listing(), {});
-  const again = await folderSink(parent, "s", []);
+  const again = await folderSink(parent, folder([file("s/a", 2)]));
   await new FileCutter([file("s/a", 2)], again).write(pattern(2, 0));
   await (await parent.getDirectoryHandle("s")).getFileHandle("foreign", { create: true });
   await again.abort();
@@ -246,10 +265,10 @@ test("a folder that fails on the way is taken back, but nothing that somebody el
 
 test("what the file system refuses is told by kind", async () => {
   const parent = new FakeFolder("");
-  const write = async (path) => new FileCutter([file(path, 2)], await folderSink(parent, "s", [])).write(pattern(2, 0));
+  const write = async (path) => new FileCutter([file(path, 2)], await folderSink(parent, folder([file(path, 2)]))).write(pattern(2, 0));
   await assert.rejects(write("s/refused"), { kind: "name-not-allowed" });
   await assert.rejects(write("s/full"), { kind: "no-space" });
-  await assert.rejects(folderSink(parent, "refused", []), { kind: "name-not-allowed" });
+  await assert.rejects(folderSink(parent, { ...folder([]), original_filename: "refused" }), { kind: "name-not-allowed" });
 });
 
 test("a single file gets its content at the end, and is taken away if it fails", async () => {
