@@ -79,6 +79,29 @@ check("an invite is made, works, and is revoked", async (stage) => {
   assert.equal((await alice.run("share", await alice.write("b.txt", "hello"))).code, 10);
 });
 
+check("an invite without an end is offered for senders only", async (stage) => {
+  const { dashboard } = await signedIn(stage);
+  const never = dashboard.at("invite-life").locator("option", { hasText: "never" });
+  assert.ok(await never.isDisabled());
+  await dashboard.at("invite-role").selectOption("sender");
+  await dashboard.at("invite-life").selectOption("");
+  await dashboard.makeInvite("sender", "alice");
+  await dashboard.invite("alice").getByText("never").waitFor();
+  await dashboard.at("invite-role").selectOption("peer");
+  assert.ok(await never.isDisabled());
+  assert.equal(await dashboard.at("invite-life").inputValue(), "7");
+});
+
+check("an invite that ends while it is shown is told to be over", async (stage) => {
+  const swarm = await stage.swarm();
+  const dashboard = await Dashboard.open(swarm, await stage.visitor());
+  const json = { role: "sender", name: "alice", expires_ms: Date.now() + 12_000 };
+  assert.equal((await swarm.ask("POST", "/v1/invites", { bearer: swarm.adminToken, json })).status, 200);
+  await dashboard.signIn(swarm.adminToken);
+  await dashboard.invite("alice").getByText("good").waitFor();
+  await dashboard.invite("alice").getByText("over").first().waitFor();
+});
+
 check("a wrong token is refused", async (stage) => {
   const swarm = await stage.swarm();
   const visitor = await stage.visitor();

@@ -10,6 +10,8 @@ import { copyText, keyed, setAttribute, setText } from "./admin-parts.js";
 /** @typedef {import("./admin-actions.js").Actions} Actions */
 
 const DAY_MS = 86_400_000;
+/** Days that a peer's invite gets in the place of "never": the tracker makes none without an end. */
+const PEER_DAYS = "7";
 
 /**
  * @param {Actions} actions
@@ -25,6 +27,14 @@ export function invitesView(actions) {
   let last = null;
   const now = () => Date.now() + (last?.clock_ms ?? 0);
   const fill = keyed(byId("invite-rows"), (/** @type {Invite} */ { id }) => id, (invite) => inviteRow(invite, actions, now));
+
+  const never = /** @type {HTMLOptionElement} */ (life.querySelector("[value='']"));
+  const offer = () => {
+    never.disabled = role.value === "peer";
+    if (never.disabled && never.selected) life.value = PEER_DAYS;
+  };
+  role.addEventListener("change", offer);
+  offer();
 
   byId("invite-form").addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -54,15 +64,22 @@ export function invitesView(actions) {
     make.focus();
   });
 
+  function draw() {
+    const all = [...(last?.invites ?? [])];
+    fill(all.sort((a, b) => Number(a.revoked) - Number(b.revoked) || b.created_ms - a.created_ms));
+  }
+
   return {
     update(state, before) {
       last = state;
       if (state.invites === before.invites) return;
       // The session ended: a secret does not stay in the page.
       if (state.invites === null) hide();
-      fill([...(state.invites ?? [])].sort((a, b) => Number(a.revoked) - Number(b.revoked) || b.created_ms - a.created_ms));
+      draw();
       setText(byId("invites-note"), state.invites?.length === 0 ? texts.invites.none : "");
     },
+    // Their time runs out while the page is open.
+    tick: draw,
   };
 }
 
