@@ -160,7 +160,7 @@ const API_PROBLEMS = {
  * @returns {Problem}
  */
 export function problemOf(error) {
-  if (error instanceof GetError) return { kind: error.kind };
+  if (error instanceof GetError) return { kind: error.kind, path: error.path };
   if (error instanceof OpenError) return { kind: "damaged-chunk" };
   if (error instanceof TokenError) return { kind: "damaged-share" };
   if (error instanceof ManifestError) return problemOfManifest(error);

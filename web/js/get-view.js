@@ -128,7 +128,8 @@ export function showMessage({ title, text, detail }) {
  */
 export function problemTexts({ kind, path, rule }) {
   const found = t.problems[kind] ?? t.problems.unexpected;
-  return path !== undefined && rule ? { ...found, detail: common.nameRefused(path, rule) } : found;
+  if (path === undefined) return found;
+  return { ...found, detail: rule ? common.nameRefused(path, rule) : t.theName(path) };
 }
 
 /**

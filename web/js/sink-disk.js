@@ -9,6 +9,7 @@ import { texts } from "./texts.js";
 /** @typedef {FileSystemFileHandle & {remove?: () => Promise<void>}} RemovableHandle */
 
 const NAMES_TRIED_MAX = 100;
+const NAMES_ASKED_AT_ONCE = 100;
 
 /**
  * @param {FileSystemFileHandle} handle
@@ -34,8 +35,10 @@ export async function fileSink(handle) {
  * @returns {Promise<FileSink & {name: string}>}
  */
 export async function folderSink(parent, { original_filename: name, files, dirs }) {
+  const paths = [name, ...files.map(({ path }) => path), ...dirs];
+  await checkNames(parent, paths);
   const top = await saving(() => makeFresh(parent, name));
-  const marker = freeName(texts.get.incomplete.name, [...files.map(({ path }) => path), ...dirs]);
+  const marker = freeName(texts.get.incomplete.name, paths);
   /** @type {string[]} */
   const made = [];
   /** @type {FileSystemWritableFileStream | null} */
@@ -55,7 +58,7 @@ export async function folderSink(parent, { original_filename: name, files, dirs 
       saving(async () => {
         const folder = await folders.of(file.path);
         made.push(file.path);
-        const handle = await naming(() => folder.getFileHandle(lastOf(file.path), { create: true }));
+        const handle = await naming(file.path, () => folder.getFileHandle(lastOf(file.path), { create: true }));
         writable = await handle.createWritable();
       }),
     write: (bytes) => saving(async () => writable?.write(bytes)),
@@ -72,6 +75,41 @@ export async function folderSink(parent, { original_filename: name, files, dirs 
       }),
     abort,
   };
+}
+
+/**
+ * Browsers refuse names that others allow, as those of shortcuts (`a.lnk`): better told before the first byte than at
+ * the file. They judge a name by itself, so each is asked for once, wherever in the share it is.
+ * @param {FileSystemDirectoryHandle} parent
+ * @param {string[]} paths
+ */
+async function checkNames(parent, paths) {
+  /** @type {Map<string, string>} */
+  const places = new Map();
+  for (const path of paths) {
+    const parts = path.split("/");
+    for (const [depth, name] of parts.entries()) {
+      if (!places.has(name)) places.set(name, parts.slice(0, depth + 1).join("/"));
+    }
+  }
+  const all = [...places];
+  for (let at = 0; at < all.length; at += NAMES_ASKED_AT_ONCE) {
+    await Promise.all(all.slice(at, at + NAMES_ASKED_AT_ONCE).map(([name, path]) => checkName(parent, name, path)));
+  }
+}
+
+/**
+ * @param {FileSystemDirectoryHandle} parent
+ * @param {string} name
+ * @param {string} path
+ */
+async function checkName(parent, name, path) {
+  try {
+    await naming(path, () => parent.getFileHandle(name));
+  } catch (error) {
+    if (error instanceof SinkError) throw error;
+    // Mostly, that there is nothing of this name: it can be used.
+  }
 }
 
 /**
@@ -121,7 +159,7 @@ class Folders {
     if (key === this.#latest) return this.#handle;
     let handle = this.top;
     for (const [depth, folder] of folders.entries()) {
-      handle = await naming(() => handle.getDirectoryHandle(folder, { create: true }));
+      handle = await naming(path, () => handle.getDirectoryHandle(folder, { create: true }));
       this.made.add(folders.slice(0, depth + 1).join("/"));
     }
     [this.#latest, this.#handle] = [key, handle];
@@ -136,7 +174,7 @@ class Folders {
 async function makeFresh(parent, name) {
   for (let tried = 1; tried <= NAMES_TRIED_MAX; tried++) {
     const candidate = tried === 1 ? name : `${name} (${tried})`;
-    if (await isFree(parent, candidate)) return naming(() => parent.getDirectoryHandle(candidate, { create: true }));
+    if (await isFree(parent, candidate)) return naming(candidate, () => parent.getDirectoryHandle(candidate, { create: true }));
   }
   throw new SinkError("save-failed", "every name is taken");
 }
@@ -147,7 +185,7 @@ async function makeFresh(parent, name) {
  */
 async function isFree(parent, name) {
   try {
-    await naming(() => parent.getDirectoryHandle(name));
+    await naming(name, () => parent.getDirectoryHandle(name));
     return false;
   } catch (error) {
     if (error instanceof DOMException && error.name === "NotFoundError") return true;
@@ -188,14 +226,15 @@ function lastOf(path) {
 
 /**
  * @template T
+ * @param {string} path
  * @param {() => Promise<T>} action
  * @returns {Promise<T>}
  */
-async function naming(action) {
+async function naming(path, action) {
   try {
     return await action();
   } catch (error) {
-    if (error instanceof TypeError) throw new SinkError("name-not-allowed", error);
+    if (error instanceof TypeError) throw new SinkError("name-not-allowed", error, path);
     throw error;
   }
 }

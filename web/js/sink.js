@@ -25,9 +25,10 @@ export class SinkError extends GetError {
   /**
    * @param {SinkProblem} kind
    * @param {unknown} [cause]
+   * @param {string} [path]
    */
-  constructor(kind, cause) {
-    super(kind, cause);
+  constructor(kind, cause, path) {
+    super(kind, cause, path);
     this.name = "SinkError";
   }
 }

@@ -92,6 +92,7 @@ export const texts = {
       },
       text: "There was no progress for ten minutes. What has arrived is kept as long as this page stays open: try again to go on from there.",
     },
+    theName: (/** @type {string} */ path) => `The name is “${printable(path)}”.`,
     /** Problems by kind, from the look-up to the last byte. @type {Record<string, {title: string, text: string}>} */
     problems: {
       "no-secret": {
@@ -146,7 +147,7 @@ export const texts = {
       },
       "name-not-allowed": {
         title: "The browser does not allow a name",
-        text: "It refuses to save a file under one of the names in this share. Use the command line below, or download it as ZIP.",
+        text: "It refuses one of the names in this share, and nothing was saved. Download it as ZIP, or use the command line below.",
       },
       "no-space": { title: "No space left", text: "The disk is full. Nothing unfinished was kept." },
       "save-failed": { title: "Saving did not work", text: "The browser could not write the file. Nothing unfinished was kept." },

@@ -7,6 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
+import { problemOf } from "../../../web/js/get-share.js";
+import { problemTexts } from "../../../web/js/get-view.js";
 import { FileCutter, memorySink, singleFile } from "../../../web/js/sink.js";
 import { folderSink, fileSink } from "../../../web/js/sink-disk.js";
 import { streamSink } from "../../../web/js/sink-stream.js";
@@ -269,6 +271,20 @@ test("what the file system refuses is told by kind", async () => {
   await assert.rejects(write("s/refused"), { kind: "name-not-allowed" });
   await assert.rejects(write("s/full"), { kind: "no-space" });
   await assert.rejects(folderSink(parent, { ...folder([]), original_filename: "refused" }), { kind: "name-not-allowed" });
+});
+
+test("a name that the browser refuses is told before anything is made, and each name is asked for once", async (context) => {
+  const parent = new FakeFolder("");
+  const asked = context.mock.method(parent, "getFileHandle");
+  const files = Array.from({ length: 1000 }, (_, at) => file(`s/${at % 10}/${at % 100}`, 1));
+  await folderSink(parent, folder(files));
+  assert.equal(asked.mock.callCount(), 101);
+  const before = parent.listing();
+  const error = await folderSink(parent, folder([...files, file("s/x/refused/b", 1)])).catch((error) => error);
+  assert.deepEqual(parent.listing(), before);
+  const said = problemTexts(problemOf(error));
+  assert.equal(said.title, texts.get.problems["name-not-allowed"].title);
+  assert.match(said.detail, /“s\/x\/refused”/);
 });
 
 test("a single file gets its content at the end, and is taken away if it fails", async () => {
