@@ -58,6 +58,10 @@ check("a share is listed with its size, and deleted", async (stage) => {
   const row = dashboard.share(shareOf(link));
   await row.getByText("healthy").waitFor();
   await row.getByText("2 of 2").waitFor();
+  await row.getByRole("button", { name: /copy/i }).click();
+  // A browser may refuse to copy: then the id stands there.
+  const said = () => dashboard.at("announcer").textContent();
+  await until("it is told", async () => ["Copied", shareOf(link)].includes(await said()));
   await row.getByRole("button", { name: /delete/i }).click();
   await dashboard.confirm();
   await row.waitFor({ state: "detached" });

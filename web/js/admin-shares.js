@@ -1,5 +1,5 @@
 /** The list of shares, page by page. It is loaded again, seldom, when the swarm says that something changed. */
-import { byId, element } from "./dom.js";
+import { announce, byId, element } from "./dom.js";
 import { bytes, duration } from "./words.js";
 import { texts } from "./texts-admin.js";
 import { copyText, keyed, setAttribute, setText, short } from "./admin-parts.js";
@@ -93,7 +93,15 @@ function shareRow(id, actions, known) {
     class: "quiet",
     text: texts.shares.copy,
     attributes: { type: "button", "aria-label": texts.shares.copyLabel(short(id)), title: id },
-    on: { click: async () => setText(copy, (await copyText(id)) ? texts.shares.copied : id) },
+    on: {
+      click: async () => {
+        const said = (await copyText(id)) ? texts.shares.copied : id;
+        setText(copy, said);
+        // The label would hide it.
+        setAttribute(copy, "aria-label", null);
+        announce(said);
+      },
+    },
   });
   const remove = element("button", {
     class: "quiet danger",
