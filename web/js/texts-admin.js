@@ -34,7 +34,6 @@ export const texts = {
     lost: (/** @type {number} */ shares) => are(shares, "lost: a chunk is at no known peer"),
     unavailable: (/** @type {number} */ shares) => are(shares, "unavailable: a chunk is only at peers that are away"),
   },
-  levels: { good: "Good", wait: "Wait", warn: "Attention", bad: "Trouble" },
   states: { alive: "alive", suspect: "suspect", dead: "dead", draining: "draining" },
   peers: {
     noZone: "No zone",
@@ -46,7 +45,6 @@ export const texts = {
       `${name}, ${state}, ${space} used, ${zone}`,
     ago: (/** @type {string} */ time) => `${time} ago`,
     now: "just now",
-    noScrub: "not now",
     needed: (/** @type {number} */ shares) =>
       shares === 0 ? "Empty of all that is needed: it may leave" : `${count(shares, "share")} still on it`,
     shown: (/** @type {number} */ shown, /** @type {number} */ all) => `${shown} of ${count(all, "peer")} shown`,
@@ -122,7 +120,6 @@ export const texts = {
     used: "Used",
     current: (/** @type {string} */ name, /** @type {string} */ now, /** @type {string} */ peak) => `${name}: ${now} now, ${peak} at most`,
     ago: (/** @type {number} */ minutes) => (minutes === 0 ? "now" : `${minutes} min ago`),
-    capacity: (/** @type {string} */ capacity) => `of ${capacity}`,
   },
   invites: {
     none: "No invites yet.",

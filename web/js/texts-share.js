@@ -13,9 +13,7 @@ export const texts = {
     malformed: "This is neither an invite link nor a token. Copy all of it.",
     elsewhere: (/** @type {string} */ host) => `This invite is for another swarm, at ${host}. Open it there.`,
     denied: "This invite is not valid here: it is over, was revoked, or does not allow sharing. Ask the operator for a sender's invite.",
-    checking: "Checking the invite…",
     kept: "You may share with this swarm.",
-    forgotten: "The invite is forgotten.",
   },
   link: {
     empty: "Paste a link first.",

@@ -7,6 +7,7 @@ import { area, line, peak, ticks } from "../../../web/js/admin-scale.js";
 import { initial } from "../../../web/js/admin-state.js";
 import { texts } from "../../../web/js/texts-admin.js";
 import { verdict } from "../../../web/js/admin-verdict.js";
+import { sentence } from "../../../web/js/admin-work.js";
 
 const HEALTHY = { shares: 9, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
 
@@ -182,4 +183,8 @@ test("every kind of event has its words, whoever is named", () => {
     assert.equal(typeof said, "string");
     assert.ok(said.length > 5 && !said.includes("undefined"));
   }
+});
+
+test("the log tells an event's detail, as whose invite it was", () => {
+  assert.equal(sentence({ at_ms: 1, kind: "invite-made", detail: "alice" }), "An invite was made (alice)");
 });
