@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// A rate that work keeps to. Work of a size is admitted when all before it would be done at that rate.
@@ -18,17 +18,13 @@ impl Throttle {
         Self { bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(Instant::now()) }
     }
 
-    /// Waits until work on so many bytes may begin.
+    /// Waits until work on so many bytes may begin. Whoever does not wait to the end takes nothing of the rate.
     pub async fn admit(&self, bytes: u64) {
         let micros = u128::from(bytes) * 1_000_000 / u128::from(self.bytes_per_second);
         let takes = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        let begins = {
-            let mut free_at = self.free_at.lock();
-            let begins = (*free_at).max(Instant::now());
-            *free_at = begins + takes;
-            begins
-        };
-        tokio::time::sleep_until(begins).await;
+        let mut free_at = self.free_at.lock().await;
+        tokio::time::sleep_until(*free_at).await;
+        *free_at = Instant::now().max(*free_at) + takes;
     }
 }
 
@@ -49,5 +45,17 @@ mod tests {
         assert_eq!(later.elapsed().as_millis(), 0, "what was not used is not owed");
         throttle.admit(1).await;
         assert_eq!(later.elapsed().as_millis(), 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_leaves_the_queue_takes_nothing() {
+        let (throttle, start) = (Throttle::new(1000), Instant::now());
+        throttle.admit(500).await;
+        for _ in 0..10 {
+            let leaves = tokio::time::timeout(Duration::from_millis(1), throttle.admit(100_000));
+            assert!(leaves.await.is_err());
+        }
+        throttle.admit(1).await;
+        assert_eq!(start.elapsed().as_millis(), 500);
     }
 }

@@ -362,7 +362,7 @@ fn one_address_has_a_bounded_number_of_chunks_at_once_and_others_are_served() {
 fn a_closed_gateway_serves_no_browser_and_the_command_all_the_same() {
     let swarm = Swarm::start_with(2, &["--heartbeat", "200ms", "--dead-after", "3s", "--gateway-rate", "0B"]);
     let (link, _) = shared(&swarm, b"for the command line only");
-    assert_problem(&get_chunk(&swarm, &link, 0), 403, "access-denied");
+    assert_problem(&get_chunk(&swarm, &link, 0), 403, "gateway-closed");
     swarm.person().get(&link.expose_text());
 }
 

@@ -191,10 +191,17 @@ pub const GATEWAY_BYTES_PER_SECOND: u64 = 64 << 20;
 pub const GATEWAY_CHUNK_TIME: Duration = Duration::from_secs(30);
 /// See [`GATEWAY_CHUNK_TIME`].
 pub const GATEWAY_PACE_BYTES_PER_SECOND: u64 = 32 << 10;
-/// Time in which a source must have served a chunk to the gateway before another one is asked.
+/// Bytes of a chunk that a gateway hands to a browser's connection at once: how slowly it takes them shows between.
+pub const GATEWAY_PIECE_BYTES: usize = 64 << 10;
+/// Time in which a source must begin to serve a chunk to the gateway before another one is asked, and the slowest
+/// it may be.
 pub const GATEWAY_SOURCE_TIMEOUT: Duration = Duration::from_secs(15);
+/// See [`GATEWAY_SOURCE_TIMEOUT`]: the largest chunks take as long over an uplink of two megabits a second.
+pub const GATEWAY_SOURCE_PACE_BYTES_PER_SECOND: u64 = 256 << 10;
 /// Bytes of the manifests that a gateway keeps at hand.
 pub const GATEWAY_MANIFESTS_BYTES_MAX: usize = 64 << 20;
+/// Time without a request after which a gateway lets go of a share's manifest and of the connections to its sources.
+pub const GATEWAY_SHARE_IDLE: Duration = Duration::from_secs(60);
 /// Age at which a gateway asks again who holds a share.
 pub const GATEWAY_SOURCES_AGE: Duration = Duration::from_secs(5);
 /// Uploads of browsers that are under way at once.
@@ -232,6 +239,8 @@ pub const WINDOW_BYTES: u64 = 24 << 20;
 pub const WINDOW_CHUNKS_MAX: usize = 32;
 /// Chunks that a receiver asks for at once; those whose answer has not begun take no memory.
 pub const REQUESTS_MAX: usize = 256;
+/// Connections over which a receiver gets chunks at once, over all sources.
+pub const RECEIVER_CONNECTIONS_MAX: usize = 24;
 /// Replicas that a check of a share reads of one peer at once.
 pub const VERIFIED_AT_ONCE: usize = 8;
 /// Time after which a source counts as late at the earliest, however fast the others are.

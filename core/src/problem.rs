@@ -52,6 +52,8 @@ problems! {
     BadRequest = "urn:swarmdrop:problem:bad-request", 400, "The request is malformed";
     /// The credential is missing, wrong, revoked, expired or for something else.
     AccessDenied = "urn:swarmdrop:problem:access-denied", 403, "Access denied";
+    /// The tracker's operator lets no browsers get or share.
+    GatewayClosed = "urn:swarmdrop:problem:gateway-closed", 403, "The gateway is closed";
     /// The grant is not valid at this moment by the server's clock.
     ClockSkew = "urn:swarmdrop:problem:clock-skew", 403, "The grant is not valid at this moment";
     /// There is no such route.
@@ -90,7 +92,7 @@ problems! {
     Internal = "urn:swarmdrop:problem:internal", 500, "Internal error";
     /// Fewer peers are alive than replicas were asked for.
     NotEnoughPeers = "urn:swarmdrop:problem:not-enough-peers", 503, "Not enough peers are alive";
-    /// The server is stopping.
+    /// The server stops, has too much to do, or waited for the client for too long.
     Unavailable = "urn:swarmdrop:problem:unavailable", 503, "Unavailable for the moment";
     /// There is no space for the share.
     NoSpace = "urn:swarmdrop:problem:no-space", 507, "Not enough free space";

@@ -184,18 +184,20 @@ impl Frames {
 
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
-        let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
         loop {
             let asked = Instant::now();
             let frame = tokio::time::timeout(self.pace.patience(), self.body.frame()).await;
             let data = match frame {
                 Err(_) => Bytes::new(),
                 Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => return Err(refuse(format!("the body broke off: {error}"))),
+                Ok(Some(Err(error))) => {
+                    let what = format!("the body broke off: {error}");
+                    return Err(Refusal::new(ProblemKind::BadRequest, what));
+                }
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             };
             if !self.pace.note(asked.elapsed(), data.len() as u64) {
-                return Err(refuse("the body came too slowly".into()));
+                return Err(Refusal::later(ProblemKind::Unavailable, "the body came too slowly", 1));
             }
             if !data.is_empty() {
                 return Ok(Some(data));

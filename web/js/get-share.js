@@ -144,7 +144,6 @@ async function openManifest(text, id, secret) {
 /** @type {Record<string, string>} */
 const API_PROBLEMS = {
   "share-not-found": "not-found",
-  "access-denied": "gateway-closed", // of a chunk; a wrong secret finds no share
   "gateway-closed": "gateway-closed",
   "bad-request": "damaged-link",
   "share-gone": "gone",

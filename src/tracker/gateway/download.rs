@@ -1,6 +1,7 @@
 //! Chunks for browsers that get a share: fetched from a source, verified, passed on sealed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -13,7 +14,8 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{
-    GATEWAY_MANIFESTS_BYTES_MAX, GATEWAY_SOURCE_TIMEOUT, GATEWAY_SOURCES_AGE, PIECE_BYTES,
+    GATEWAY_MANIFESTS_BYTES_MAX, GATEWAY_PIECE_BYTES, GATEWAY_SHARE_IDLE,
+    GATEWAY_SOURCE_PACE_BYTES_PER_SECOND, GATEWAY_SOURCE_TIMEOUT, GATEWAY_SOURCES_AGE,
 };
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::registry::Liveness;
@@ -22,7 +24,7 @@ use tokio::time::Instant;
 use super::{Call, patience, shared};
 use crate::buffers::Buffer;
 use crate::client::{ChunkAnswer, PeerClient};
-use crate::server::Refusal;
+use crate::server::{Refusal, Turn};
 use crate::task::blocking;
 use crate::tracker::Tracker;
 use crate::tracker::peers::address;
@@ -69,6 +71,11 @@ impl Shelf {
             self.0.remove(0);
         }
     }
+
+    /// Lets go of shares of which nobody gets anything, and of the connections to their sources.
+    pub(super) fn forget_idle(&mut self) {
+        self.0.retain(|opened| opened.sources.lock().seen.elapsed() < GATEWAY_SHARE_IDLE);
+    }
 }
 
 impl Tracker {
@@ -78,12 +85,14 @@ impl Tracker {
         share: ShareId,
         access: &Secret,
         index: u32,
-        call: Call,
+        mut call: Call,
     ) -> Result<Response, Refusal> {
-        self.accessible(share, access).await?;
-        let opened = self.opened(share).await.map_err(|error| Refusal::internal(&error))?;
+        let stored = self.accessible(share, access).await?;
+        let opened = self.opened(share, stored.manifest_bytes).await;
+        let opened = opened.map_err(|error| Refusal::internal(&error))?;
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
         let index = opened.manifest.geometry().index(index).ok_or_else(none)?;
+        call.wait_for_place(opened.manifest.geometry().chunk_size()).await;
         self.gateway.admit(opened.manifest.geometry().sealed_len(index)).await;
         let sealed = self.fetch(&opened, index).await?;
         self.metrics.gateway_bytes.inc_by(sealed.len() as u64);
@@ -95,9 +104,13 @@ impl Tracker {
         Ok(response)
     }
 
-    async fn opened(&self, share: ShareId) -> Result<Arc<Opened>, StoreError> {
-        let found = self.gateway.shelf.lock().find(share);
-        let Some(opened) = found else { return self.open_anew(share).await };
+    async fn opened(&self, share: ShareId, manifest_bytes: u64) -> Result<Arc<Opened>, StoreError> {
+        let find = || self.gateway.shelf.lock().find(share);
+        let Some(opened) = find() else {
+            let _turn = Turn::wait(manifest_bytes).await;
+            // Whoever had the turn before may have opened it.
+            return if let Some(opened) = find() { Ok(opened) } else { self.open_anew(share).await };
+        };
         let known = {
             let sources = opened.sources.lock();
             (sources.seen.elapsed() > GATEWAY_SOURCES_AGE).then(|| Arc::clone(&sources.list))
@@ -144,8 +157,10 @@ impl Tracker {
         let stock = self.gateway.stock(geometry.chunk_size());
         let mut was_wrong = false;
         for source in in_turn(&sources, index) {
-            let get = source.client.get_chunk(id, geometry.sealed_len(index), stock);
-            let wrong = match tokio::time::timeout(GATEWAY_SOURCE_TIMEOUT, get).await {
+            let sealed_len = geometry.sealed_len(index);
+            let get = source.client.get_chunk(id, sealed_len, stock);
+            let patience = Duration::from_secs(sealed_len as u64 / GATEWAY_SOURCE_PACE_BYTES_PER_SECOND);
+            let wrong = match tokio::time::timeout(GATEWAY_SOURCE_TIMEOUT + patience, get).await {
                 Ok(Ok(ChunkAnswer::Sealed(sealed))) => {
                     let (is_right, sealed) = blocking(move || (ChunkId::of(&sealed) == id, sealed)).await;
                     if is_right {
@@ -202,7 +217,7 @@ fn paced(bytes: Bytes, call: Call) -> impl futures_util::Stream<Item = std::io::
         if Instant::now() > until {
             return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the chunk is taken too slowly"));
         }
-        let piece = left.split_to(left.len().min(PIECE_BYTES));
+        let piece = left.split_to(left.len().min(GATEWAY_PIECE_BYTES));
         Ok(Some((piece, (left, call))))
     })
 }

@@ -26,6 +26,7 @@ use crate::client::Http;
 use crate::server::{Frames, Refusal};
 use crate::throttle::Throttle;
 use download::Shelf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use upload::Upload;
 
 /// What the gateway has under way.
@@ -40,14 +41,23 @@ pub(super) struct Gateway {
     uploads: Mutex<HashMap<ShareId, Arc<Upload>>>,
 }
 
-/// How many calls each address has under way.
-type Calls = Mutex<HashMap<IpAddr, usize>>;
+/// What each address has under way.
+type Calls = Mutex<HashMap<IpAddr, Caller>>;
+
+#[derive(Debug)]
+struct Caller {
+    calls: usize,
+    /// As many places as there may be calls; one for a large chunk takes several.
+    places: Arc<Semaphore>,
+}
 
 /// A call of a browser that is under way.
 #[derive(Debug)]
 pub(super) struct Call {
     from: IpAddr,
     calls: Arc<Calls>,
+    places: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Gateway {
@@ -68,18 +78,19 @@ impl Gateway {
     /// Lets a browser's call in, unless its address has enough under way.
     pub(super) fn enter(&self, from: IpAddr) -> Result<Call, Refusal> {
         if self.throttle.is_none() {
-            return Err(Refusal::new(ProblemKind::AccessDenied, "this tracker serves no browsers"));
+            return Err(Refusal::new(ProblemKind::GatewayClosed, "this tracker serves no browsers"));
         }
         let from = counted_as(from);
         let mut calls = self.calls.lock();
-        let count = calls.entry(from).or_default();
-        if *count >= GATEWAY_CALLS_PER_ADDRESS_MAX {
+        let caller = calls.entry(from).or_insert_with(Caller::new);
+        if caller.calls >= GATEWAY_CALLS_PER_ADDRESS_MAX {
             let what = "too many chunks at once from one address";
             return Err(Refusal::later(ProblemKind::TooManyRequests, what, 1));
         }
-        *count += 1;
+        caller.calls += 1;
+        let places = Arc::clone(&caller.places);
         drop(calls);
-        Ok(Call { from, calls: Arc::clone(&self.calls) })
+        Ok(Call { from, calls: Arc::clone(&self.calls), places, taken: None })
     }
 
     /// Waits until a chunk of so many bytes may pass.
@@ -101,9 +112,9 @@ impl Gateway {
         if body.size_hint().exact() != Some(sealed_len as u64) {
             return Err(wanted());
         }
+        let mut buffer = self.stock(size).take().await;
+        buffer.clear();
         let reading = async {
-            let mut buffer = self.stock(size).take().await;
-            buffer.clear();
             let mut frames = Frames::of(body);
             while let Some(frame) = frames.next().await? {
                 if buffer.len() + frame.len() > sealed_len {
@@ -113,17 +124,34 @@ impl Gateway {
             }
             if buffer.len() < sealed_len { Err(wanted()) } else { Ok(buffer) }
         };
-        let slow = |_| refuse("the chunk came too slowly".into());
+        let slow = |_| Refusal::later(ProblemKind::Unavailable, "the chunk came too slowly", 1);
         tokio::time::timeout(patience(sealed_len), reading).await.map_err(slow)?
+    }
+}
+
+impl Caller {
+    fn new() -> Self {
+        Self { calls: 0, places: Arc::new(Semaphore::new(GATEWAY_CALLS_PER_ADDRESS_MAX)) }
+    }
+}
+
+impl Call {
+    /// Waits until its address holds fewer chunks of this size than one receiver may: the gateway has room for
+    /// several of them.
+    async fn wait_for_place(&mut self, size: ChunkSize) {
+        let at_once = size.window().min(GATEWAY_CALLS_PER_ADDRESS_MAX);
+        let places = u32::try_from(GATEWAY_CALLS_PER_ADDRESS_MAX / at_once).unwrap_or(1);
+        // The semaphore is never closed.
+        self.taken = Arc::clone(&self.places).acquire_many_owned(places).await.ok();
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         let mut calls = self.calls.lock();
-        if let Some(count) = calls.get_mut(&self.from) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(caller) = calls.get_mut(&self.from) {
+            caller.calls -= 1;
+            if caller.calls == 0 {
                 calls.remove(&self.from);
             }
         }
@@ -158,9 +186,30 @@ mod tests {
         assert!(gateway.calls.lock().is_empty(), "nobody is remembered who has nothing under way");
     }
 
+    #[tokio::test]
+    async fn one_address_holds_no_more_large_chunks_than_one_receiver() {
+        let gateway = Gateway::new(Http::new(None).unwrap(), 1);
+        let size = |log2| ChunkSize::from_log2(log2).unwrap();
+        let one: IpAddr = [10, 0, 0, 1].into();
+        let mut calls = Vec::new();
+        for _ in 0..GATEWAY_CALLS_PER_ADDRESS_MAX {
+            let mut call = gateway.enter(one).unwrap();
+            call.wait_for_place(size(20)).await;
+            calls.push(call);
+        }
+        calls.clear();
+        let (mut first, mut second) = (gateway.enter(one).unwrap(), gateway.enter(one).unwrap());
+        first.wait_for_place(size(CHUNK_LOG2_MAX)).await;
+        let moment = Duration::from_millis(20);
+        assert!(tokio::time::timeout(moment, second.wait_for_place(size(CHUNK_LOG2_MAX))).await.is_err());
+        gateway.enter([10, 0, 0, 2].into()).unwrap().wait_for_place(size(CHUNK_LOG2_MAX)).await;
+        drop(first);
+        second.wait_for_place(size(CHUNK_LOG2_MAX)).await;
+    }
+
     #[test]
     fn a_closed_gateway_lets_nobody_in() {
         let gateway = Gateway::new(Http::new(None).unwrap(), 0);
-        assert_eq!(gateway.enter([10, 0, 0, 1].into()).unwrap_err().0.kind, ProblemKind::AccessDenied);
+        assert_eq!(gateway.enter([10, 0, 0, 1].into()).unwrap_err().0.kind, ProblemKind::GatewayClosed);
     }
 }

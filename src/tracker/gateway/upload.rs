@@ -22,6 +22,7 @@ use swarmdrop_core::limits::{
     BROWSER_UPLOAD_IDLE, BROWSER_UPLOADS_CHUNKS_MAX, BROWSER_UPLOADS_MAX, COPY_CHUNKS_MAX,
 };
 use swarmdrop_core::manifest::Manifest;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::{Call, Gateway, shared};
@@ -34,6 +35,8 @@ use crate::tracker::auth::Granted;
 
 /// How often the commit of a share is tried over after a peer turned out to lack chunks or failed.
 const COMMIT_ROUNDS: usize = 4;
+/// Peers that commit a share at once.
+const COMMITS_AT_ONCE: usize = 2;
 
 /// One upload of a browser.
 pub(super) struct Upload {
@@ -46,6 +49,8 @@ pub(super) struct Upload {
     state: Mutex<State>,
     /// Held while a peer is being replaced: one at a time, or two would take the same spare.
     replacing: tokio::sync::Mutex<()>,
+    /// Held while a peer that forgot the offer is asked again: once is enough for all chunks on their way.
+    offering: tokio::sync::Mutex<()>,
 }
 
 struct State {
@@ -95,8 +100,9 @@ impl Gateway {
         self.uploads.lock().remove(&share);
     }
 
-    /// Gives up uploads from which nothing was heard for long.
+    /// Gives up uploads from which nothing was heard for long, and lets go of shares that nobody gets.
     pub(in crate::tracker) fn forget_idle(&self) {
+        self.shelf.lock().forget_idle();
         let is_live = |upload: &Arc<Upload>| upload.state.lock().touched.elapsed() < BROWSER_UPLOAD_IDLE;
         self.uploads.lock().retain(|_, upload| is_live(upload));
     }
@@ -130,12 +136,13 @@ impl Tracker {
         granted: &Granted,
         index: u32,
         body: Body,
-        _call: Call,
+        mut call: Call,
     ) -> Result<StoredChunk, Refusal> {
         let upload = self.gateway.upload(granted.share)?;
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
         let index = upload.geometry.index(index).ok_or_else(none)?;
         let sealed_len = upload.geometry.sealed_len(index);
+        call.wait_for_place(upload.geometry.chunk_size()).await;
         let sealed = self.gateway.read(upload.geometry.chunk_size(), sealed_len, body).await?;
         self.gateway.admit(sealed_len).await;
         self.metrics.gateway_bytes.inc_by(sealed_len as u64);
@@ -157,8 +164,7 @@ impl Tracker {
         let decoded = blocking(move || Manifest::decode(encoded, share)).await;
         let manifest = decoded.map_err(|error| invalid(error.to_string()))?;
         upload.check(&manifest).map_err(invalid)?;
-        upload.commit(&manifest, &request.terms).await?;
-        let placement = upload.placement();
+        let placement = upload.commit(self, &manifest, &request.terms).await?;
         let encoded = Blob(manifest.encoded().to_vec());
         self.publish(granted, PublishRequest { manifest: encoded, terms: request.terms, placement }).await?;
         self.gateway.abandon(share);
@@ -195,6 +201,7 @@ impl Upload {
             stock,
             state: Mutex::new(state),
             replacing: tokio::sync::Mutex::default(),
+            offering: tokio::sync::Mutex::default(),
         }
     }
 
@@ -217,8 +224,12 @@ impl Upload {
     }
 
     fn placement(&self) -> Vec<Holding> {
-        let holding = |peer| Some(Holding { peer, chunks: self.chunks_of(peer)? });
-        self.members().into_iter().filter_map(holding).collect()
+        let state = self.state.lock();
+        let holding = |set: &Set, peer: &PeerId| Holding {
+            peer: *peer,
+            chunks: ChunkSet::range(self.geometry.chunk_count(), set.run.clone()),
+        };
+        state.sets.iter().flat_map(|set| set.members.iter().map(move |peer| holding(set, peer))).collect()
     }
 
     async fn offer_to_all(&self) -> Result<(), Refusal> {
@@ -294,11 +305,19 @@ impl Upload {
     ) -> Result<(), ClientError> {
         let client = &self.peers[&peer];
         let lane = client.lane().await;
-        let mut result = with_retries(|| client.put_chunk(&self.grant, id, sealed.clone())).await;
-        if result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict)) {
-            // The peer has restarted and forgotten the offer: make it again.
-            self.offer(peer).await?;
-            result = client.put_chunk(&self.grant, id, sealed).await;
+        let put = || client.put_chunk(&self.grant, id, sealed.clone());
+        let is_conflict = |result: &Result<(), ClientError>| {
+            result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict))
+        };
+        let mut result = with_retries(put).await;
+        if is_conflict(&result) {
+            let _turn = self.offering.lock().await;
+            result = put().await;
+            if is_conflict(&result) {
+                // The peer has restarted and forgotten the offer: make it again.
+                self.offer(peer).await?;
+                result = put().await;
+            }
         }
         drop(lane);
         result?;
@@ -359,23 +378,35 @@ impl Upload {
         Ok(())
     }
 
-    /// Returns when all peers have confirmed that their parts are on stable storage.
-    async fn commit(&self, manifest: &Manifest, terms: &str) -> Result<(), Refusal> {
+    /// Returns when all peers have confirmed that their parts are on stable storage: who they are, with their parts.
+    async fn commit(
+        &self,
+        tracker: &Tracker,
+        manifest: &Manifest,
+        terms: &str,
+    ) -> Result<Vec<Holding>, Refusal> {
         for _ in 0..COMMIT_ROUNDS {
-            let members = self.members();
-            let commits = members.iter().map(|&peer| self.commit_at(peer, manifest, terms));
+            let placement = self.placement();
+            // Each holds a copy of the manifest, which may be large.
+            let places = Semaphore::new(COMMITS_AT_ONCE);
+            let commit = async |holding| {
+                let _place = places.acquire().await.ok();
+                self.commit_at(tracker, holding, manifest, terms).await
+            };
+            let results = join_all(placement.iter().map(commit)).await;
             let mut is_safe = true;
-            for (peer, result) in members.iter().zip(join_all(commits).await) {
+            for (holding, result) in placement.iter().zip(results) {
                 match result {
                     Ok(missing) => is_safe &= missing.is_empty(),
                     Err(error) => {
-                        self.replace(*peer, &error).await?;
+                        self.replace(holding.peer, &error).await?;
                         is_safe = false;
                     }
                 }
             }
-            if is_safe {
-                return Ok(());
+            // The browser may have asked twice, and the other request may have replaced a peer.
+            if is_safe && self.placement() == placement {
+                return Ok(placement);
             }
         }
         // The peers of a set lost the same chunks: only the browser has them.
@@ -386,16 +417,16 @@ impl Upload {
     /// Completes a peer's part from the others of its set, and has the peer keep it; what is still missing.
     async fn commit_at(
         &self,
-        peer: PeerId,
+        tracker: &Tracker,
+        holding: &Holding,
         manifest: &Manifest,
         terms: &str,
     ) -> Result<ChunkSet, ClientError> {
-        let Some(chunks) = self.chunks_of(peer) else {
-            return Ok(ChunkSet::empty(self.geometry.chunk_count()));
-        };
+        let (peer, chunks) = (holding.peer, holding.chunks.clone());
         let stored = self.state.lock().stored.get(&peer).cloned();
         let missing = stored.map_or_else(|| chunks.clone(), |stored| chunks.minus(&stored));
-        let copies = missing.iter().map(|index| Ok(self.copy_to(peer, index, manifest.chunk(index))));
+        let copies =
+            missing.iter().map(|index| Ok(self.copy_to(tracker, peer, index, manifest.chunk(index))));
         stream::iter(copies).try_buffer_unordered(COPY_CHUNKS_MAX).try_for_each(async |()| Ok(())).await?;
         let request =
             CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms: terms.to_owned(), chunks };
@@ -408,7 +439,13 @@ impl Upload {
     }
 
     /// Copies a chunk to a peer from another one that has it; nothing happens if none does.
-    async fn copy_to(&self, peer: PeerId, index: ChunkIndex, id: ChunkId) -> Result<(), ClientError> {
+    async fn copy_to(
+        &self,
+        tracker: &Tracker,
+        peer: PeerId,
+        index: ChunkIndex,
+        id: ChunkId,
+    ) -> Result<(), ClientError> {
         let holders: Vec<PeerId> = {
             let state = self.state.lock();
             let holding = state.stored.iter().filter(|(_, stored)| stored.contains(index));
@@ -416,6 +453,8 @@ impl Upload {
         };
         for holder in holders {
             let sealed_len = self.geometry.sealed_len(index);
+            tracker.gateway.admit(sealed_len).await;
+            tracker.metrics.gateway_bytes.inc_by(sealed_len as u64);
             let answer = self.peers[&holder].get_chunk(id, sealed_len, &self.stock).await;
             if let Ok(ChunkAnswer::Sealed(sealed)) = answer {
                 // The peer checks the hash of what it is sent: what is wrong is refused.
