@@ -113,8 +113,9 @@ impl Storage {
         known: impl Iterator<Item = (ChunkIndex, ChunkId)>,
     ) -> Result<ChunkSet, Refusal> {
         let mut held = ChunkSet::empty(geometry.chunk_count());
-        let before = self.uploads.lock().remove(&share);
-        let mut arrived = before.map_or_else(HashSet::new, |upload| upload.arrived);
+        // Meanwhile the share's chunks are taken as before.
+        let before = self.uploads.lock().get(&share).map(|now| (now.arrived.clone(), now.reserved_bytes));
+        let (mut arrived, reserved_before) = before.unwrap_or_default();
         for (index, id) in known {
             let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
             let here = || self.chunks.verify(&id, geometry.sealed_len(index));
@@ -126,12 +127,17 @@ impl Storage {
         let missing = chunks.minus(&held);
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
         let free = self.usage().map_err(|error| Refusal::internal(&error))?.free_bytes;
-        if needed > free {
+        if needed > free.saturating_add(reserved_before) {
             let detail = format!("{needed} bytes are needed, {free} are free");
             return Err(Refusal::new(ProblemKind::NoSpace, detail));
         }
+        let mut uploads = self.uploads.lock();
+        if let Some(now) = uploads.remove(&share) {
+            arrived.extend(now.arrived);
+        }
         let upload = Upload { reserved_bytes: needed, arrived, touched_ms: clock::awake_ms() };
-        self.uploads.lock().insert(share, upload);
+        uploads.insert(share, upload);
+        drop(uploads);
         Ok(held)
     }
 
@@ -496,6 +502,28 @@ mod tests {
         let lost = storage.lose(&HashSet::from([ids[1]])).unwrap();
         assert_eq!(lost, [ShareChunks { share: share.0.share(), chunks: set(&[1]) }], "and it is reported");
         assert_eq!(storage.shares.get(share.0.share()).unwrap().chunks, set(&[0, 2]));
+    }
+
+    #[test]
+    fn an_offer_that_is_made_again_keeps_what_arrives_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        ChunkStore::create(folder.path()).unwrap();
+        let storage =
+            Storage::open(folder.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
+        let (share, ids) = (ShareId::from_bytes([9; 32]), [b"one", b"two"].map(|bytes| ChunkId::of(bytes)));
+        let geometry = Geometry::new(2 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
+        let full = ChunkSet::full(2);
+        storage.reserve(share, &geometry, &full, std::iter::empty()).unwrap();
+        let arrives = || {
+            assert!(
+                storage.admit(share, ids[0], (1 << 16) + 16).unwrap(),
+                "it is taken while others are read"
+            );
+            storage.uploads.lock().get_mut(&share).unwrap().arrived.insert(ids[0]);
+            (geometry.index(1).unwrap(), ids[1])
+        };
+        storage.reserve(share, &geometry, &full, std::iter::once_with(arrives)).unwrap();
+        assert!(!storage.admit(share, ids[0], (1 << 16) + 16).unwrap(), "it has arrived");
     }
 
     #[test]
