@@ -42,7 +42,7 @@ for (const kind of ["file system", "service worker"]) {
 }
 
 check("the name that is told is the one that the file was saved under", async (stage) => {
-  const { page, visitor, source } = await opened(stage);
+  const { page, visitor, source } = await opened(stage, { kind: "file system" });
   await visitor.page.evaluate(() => {
     const pick = window.showSaveFilePicker;
     window.showSaveFilePicker = () => pick({ suggestedName: "mine.bin" });
