@@ -46,6 +46,13 @@ impl Buffers {
         self.hand_out(place)
     }
 
+    /// The same, with the length that is given.
+    pub async fn take_of(self: &Arc<Self>, len: usize) -> Buffer {
+        let mut buffer = self.take().await;
+        buffer.resize(len, 0);
+        buffer
+    }
+
     /// A buffer at once, however many are in use; those beyond the stock's number do not return to it.
     pub fn take_now(self: &Arc<Self>) -> Buffer {
         self.hand_out(None)
@@ -78,6 +85,12 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 }

@@ -4,21 +4,34 @@ use std::time::Duration;
 
 use crate::geometry::ChunkSize;
 
+/// Connections to a server close by: enough for one to work while the other waits.
+const LANES_NEAR: usize = 2;
 /// Round trips from which on more connections are worth their cost, and how many.
-const LANES: [(Duration, usize); 3] =
-    [(Duration::from_millis(20), 12), (Duration::from_millis(3), 4), (Duration::ZERO, 2)];
-/// Bytes that wait on one connection to be served, so that it is never idle between two chunks: at a tenth of a
-/// second of distance, twelve connections can carry a gigabit a second with half of it.
+const LANES_FAR: [(Duration, usize); 2] = [(Duration::from_millis(20), 12), (Duration::from_millis(3), 4)];
+/// Bytes that wait on one connection to be served, so that it is never idle between two chunks.
 const WAITING_BYTES: u64 = 2 << 20;
+/// Bytes below which a chunk is not cut any further: a piece costs a request.
+const PIECE_BYTES_MIN: usize = 32 << 10;
 
-/// Connections over which to speak to a server. Close by, two are enough for one to work while the other waits.
-/// Far away, each takes long to reach its speed and to recover from a loss, and the more share the damage.
+/// Connections over which to speak to a server. Far away, each takes long to reach its speed and to recover from a
+/// loss, and the more share the damage.
 pub fn lanes(round_trip: Option<Duration>) -> usize {
-    let found = LANES.iter().find(|(from, _)| round_trip.unwrap_or_default() >= *from);
-    found.map_or(2, |&(_, lanes)| lanes)
+    let found = LANES_FAR.iter().find(|(from, _)| round_trip.unwrap_or_default() >= *from);
+    found.map_or(LANES_NEAR, |&(_, lanes)| lanes)
 }
 
-/// Requests for chunks that may be under way on `lanes` connections.
+/// Whether a server with so many connections is spoken to as one close by: each chunk comes over one connection.
+/// From farther away each comes in pieces over all of them, so that the last ones leave none idle.
+pub const fn is_near(lanes: usize) -> bool {
+    lanes <= LANES_NEAR
+}
+
+/// Bytes of the pieces in which a chunk of `sealed_len` bytes comes over `lanes` connections.
+pub fn piece_len(lanes: usize, sealed_len: usize) -> usize {
+    sealed_len.div_ceil(lanes.max(1)).max(PIECE_BYTES_MIN)
+}
+
+/// Requests for whole chunks that may be under way on `lanes` connections.
 pub fn requests(lanes: usize, chunk_size: ChunkSize) -> usize {
     let waiting = WAITING_BYTES.div_ceil(chunk_size.bytes());
     lanes * usize::try_from(waiting).unwrap_or(usize::MAX).clamp(2, 16)
@@ -40,5 +53,13 @@ mod tests {
         assert_eq!([lanes(None), lanes_at(0), lanes_at(5), lanes_at(100)], [2, 2, 4, 12]);
         let requests_of = |log2| requests(2, ChunkSize::from_log2(log2).unwrap());
         assert_eq!([requests_of(16), requests_of(20), requests_of(24)], [32, 4, 4]);
+    }
+
+    #[test]
+    fn pieces_make_up_the_chunk_and_are_worth_a_request() {
+        let sealed_len = (1 << 20) + 16;
+        let piece_len = super::piece_len(12, sealed_len);
+        assert!(piece_len * 11 < sealed_len && sealed_len <= piece_len * 12, "{piece_len}");
+        assert_eq!(super::piece_len(12, 1000), PIECE_BYTES_MIN);
     }
 }

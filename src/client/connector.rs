@@ -28,6 +28,10 @@ use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::tls::{self, Trust};
 
+/// The environment variable with the milliseconds by which a test has this process take servers for farther away
+/// than they are.
+const DISTANCE_VARIABLE: &str = "SWARMDROP_DISTANCE";
+
 /// A server and how it is to be known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Server {
@@ -105,10 +109,20 @@ impl Connector {
     }
 
     fn took(&self, address: &str, time: Duration) {
+        let time = time + pretended_distance();
         let mut round_trips = self.round_trips.lock();
         let shortest = round_trips.entry(address.to_owned()).or_insert(time);
         *shortest = time.min(*shortest);
     }
+}
+
+/// How much farther away than they are this process is to take servers for; never in a release build.
+fn pretended_distance() -> Duration {
+    if !cfg!(debug_assertions) {
+        return Duration::ZERO;
+    }
+    let told = std::env::var(DISTANCE_VARIABLE).ok().and_then(|text| text.parse().ok());
+    Duration::from_millis(told.unwrap_or(0))
 }
 
 impl Server {

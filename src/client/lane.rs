@@ -3,6 +3,7 @@
 //! connection into the buffer that it is opened in, with no copy in between.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,9 +28,9 @@ const FIELDS_MAX: usize = 32;
 
 /// What a peer served for a chunk id.
 #[derive(Debug)]
-pub enum ChunkAnswer {
+pub enum ChunkAnswer<B = Buffer> {
     /// Bytes of the right length, not yet verified.
-    Sealed(Buffer),
+    Sealed(B),
     /// The peer does not have the chunk.
     Missing,
     /// Something of another length.
@@ -46,7 +47,7 @@ pub(super) struct Lane {
 }
 
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     server: String,
     writer: Mutex<Writer>,
     reader: Mutex<Reader>,
@@ -64,6 +65,14 @@ struct Writer {
 struct Reader {
     half: ReadHalf<SecureStream>,
     ahead: Vec<u8>,
+}
+
+/// What a request is for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) id: ChunkId,
+    /// The bytes of the chunk that are wanted; `None`: all.
+    pub(super) range: Option<Range<usize>>,
 }
 
 /// A request that is on a lane, or about to be.
@@ -101,6 +110,18 @@ impl Lane {
         *self.turn.borrow() == BROKEN
     }
 
+    /// Its connection, which `connect` makes if there is none yet.
+    pub(super) async fn connect(
+        &self,
+        connect: impl Future<Output = Result<(String, SecureStream), ClientError>> + Send,
+    ) -> Result<&Connection, ClientError> {
+        let connection = self.connection.get_or_init(|| async {
+            let (server, stream) = connect.await?;
+            Ok(Connection::over(server, stream))
+        });
+        connection.await.as_ref().map_err(Clone::clone)
+    }
+
     /// Begins a request.
     pub(super) fn enter(&self) -> Request<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -117,21 +138,16 @@ impl Drop for Request<'_> {
 }
 
 impl Request<'_> {
-    /// Gets a chunk of `sealed_len` bytes over the connection that `connect` makes; more is never read. A buffer
-    /// is taken only when the answer is the next to come.
-    pub(super) async fn get(
+    /// Gets what is wanted over the connection that `connect` makes. The buffer, as long as the answer has to be, is
+    /// taken only when the answer is the next to come.
+    pub(super) async fn get<B: AsMut<[u8]> + Send>(
         mut self,
-        id: ChunkId,
-        sealed_len: usize,
+        wanted: &Wanted,
         connect: impl Future<Output = Result<(String, SecureStream), ClientError>> + Send,
-        buffer: impl Future<Output = Buffer> + Send,
-    ) -> Result<ChunkAnswer, LaneError> {
-        let connection = self.lane.connection.get_or_init(|| async {
-            let (server, stream) = connect.await?;
-            Ok(Connection::over(server, stream))
-        });
-        let connection = connection.await.as_ref().map_err(Clone::clone)?;
-        let number = connection.send(id).await?;
+        buffer: impl Future<Output = B> + Send,
+    ) -> Result<ChunkAnswer<B>, LaneError> {
+        let connection = self.lane.connect(connect).await?;
+        let number = connection.send(wanted).await?;
         let mut turns = self.lane.turn.subscribe();
         // The lane has the other end of the channel.
         let turn = turns.wait_for(|&turn| turn >= number).await.map_or(BROKEN, |turn| *turn);
@@ -142,7 +158,7 @@ impl Request<'_> {
         let buffer = buffer.await;
         // A server gives up who takes nothing for long: then it is not the server's fault.
         let was_kept_waiting = asked.elapsed() > PACE_WINDOW / 2;
-        let answer = connection.receive(sealed_len, buffer).await;
+        let answer = connection.receive(wanted, buffer).await;
         let (answer, keeps) = answer.map_err(|error| match error {
             LaneError::Failed(ClientError::Unreachable { .. }) if was_kept_waiting => LaneError::NotBegun,
             LaneError::NotBegun if number == 0 && !was_kept_waiting => {
@@ -170,8 +186,11 @@ impl Connection {
     }
 
     /// Sends a request; its number.
-    async fn send(&self, id: ChunkId) -> Result<u64, LaneError> {
-        let request = format!("GET /v1/chunks/{id} HTTP/1.1\r\nhost: {}\r\n\r\n", self.server);
+    async fn send(&self, wanted: &Wanted) -> Result<u64, LaneError> {
+        let Wanted { id, range } = wanted;
+        let range = range.as_ref().map(|range| format!("range: bytes={}-{}\r\n", range.start, range.end - 1));
+        let range = range.unwrap_or_default();
+        let request = format!("GET /v1/chunks/{id} HTTP/1.1\r\nhost: {}\r\n{range}\r\n", self.server);
         let mut writer = self.writer.lock().await;
         let number = writer.next;
         writer.next += 1;
@@ -187,20 +206,17 @@ impl Connection {
     }
 
     /// Receives the next answer; what it is, and whether another one may follow.
-    async fn receive(
+    async fn receive<B: AsMut<[u8]>>(
         &self,
-        sealed_len: usize,
-        mut buffer: Buffer,
-    ) -> Result<(Result<ChunkAnswer, ClientError>, bool), LaneError> {
+        wanted: &Wanted,
+        mut buffer: B,
+    ) -> Result<(Result<ChunkAnswer<B>, ClientError>, bool), LaneError> {
         let mut reader = self.reader.lock().await;
         let head = reader.head(&self.server).await?;
         let broke_off = |error: io::Error| self.unreachable(error.to_string());
-        if head.status == StatusCode::OK {
-            if head.length != Some(sealed_len) {
-                return Ok((Ok(ChunkAnswer::Wrong), false));
-            }
-            buffer.resize(sealed_len, 0);
-            reader.body(&mut buffer).await.map_err(broke_off)?;
+        let status = if wanted.range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+        if head.status == status && head.length == Some(buffer.as_mut().len()) {
+            reader.body(buffer.as_mut()).await.map_err(broke_off)?;
             return Ok((Ok(ChunkAnswer::Sealed(buffer)), head.keeps));
         }
         if head.status.is_success() || head.status.is_redirection() {
@@ -210,8 +226,12 @@ impl Connection {
         reader.body(&mut body).await.map_err(broke_off)?;
         let refused = refused(&self.server, head.status, &body);
         let keeps = head.keeps && head.length == Some(body.len());
-        let is_missing = refused.problem() == Some(ProblemKind::ChunkNotFound);
-        Ok((if is_missing { Ok(ChunkAnswer::Missing) } else { Err(refused) }, keeps))
+        let answer = match refused.problem() {
+            Some(ProblemKind::ChunkNotFound) => Ok(ChunkAnswer::Missing),
+            Some(ProblemKind::RangeNotSatisfiable) => Ok(ChunkAnswer::Wrong),
+            _ => Err(refused),
+        };
+        Ok((answer, keeps))
     }
 }
 

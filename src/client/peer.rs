@@ -1,9 +1,11 @@
 //! The peer's API as typed calls.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::Method;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -12,13 +14,16 @@ use swarmdrop_core::api::{
     PeerAddress,
 };
 use swarmdrop_core::distance;
+use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PUT_TIMEOUT};
+use swarmdrop_core::limits::{
+    COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PUT_TIMEOUT, RECEIVER_CONNECTIONS_MAX,
+};
 use swarmdrop_core::name::printable;
 
-use super::connector::Server;
+use super::connector::{SecureStream, Server};
 use super::http::{Call, ClientError, Http};
-use super::lane::{ChunkAnswer, Lane, LaneError};
+use super::lane::{ChunkAnswer, Lane, LaneError, Wanted};
 use crate::buffers::Buffers;
 use crate::tls::Trust;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,10 +36,19 @@ pub struct PeerClient {
     /// Which of the addresses worked last.
     address: Arc<AtomicUsize>,
     lanes: Arc<Mutex<Vec<Arc<Lane>>>>,
-    lanes_max: usize,
+    bounds: Bounds,
     /// Leave to send a chunk, as often as there are lanes; `opened` tells how many there are by now.
     sending: Arc<Semaphore>,
     opened: Arc<AtomicUsize>,
+}
+
+/// What one of several sources may take of what they share.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Connections.
+    lanes: usize,
+    /// Buffers for chunks.
+    buffers: usize,
 }
 
 #[derive(Debug)]
@@ -56,16 +70,17 @@ impl PeerClient {
             peer: Arc::new(known),
             address: Arc::default(),
             lanes: Arc::default(),
-            lanes_max: usize::MAX,
+            bounds: Bounds { lanes: usize::MAX, buffers: usize::MAX },
             sending: Arc::new(Semaphore::new(0)),
             opened: Arc::default(),
         }
     }
 
-    /// The same peer, spoken to over no more connections than this: each may need a buffer to itself.
+    /// The same peer, as one of so many sources that receive into the same buffers.
     #[must_use]
-    pub fn with_lanes_max(self, lanes_max: usize) -> Self {
-        Self { lanes_max: lanes_max.max(1), ..self }
+    pub fn as_one_of(self, sources: usize, buffers: usize) -> Self {
+        let each = |all: usize| (all / sources.max(1)).max(1);
+        Self { bounds: Bounds { lanes: each(RECEIVER_CONNECTIONS_MAX), buffers: each(buffers) }, ..self }
     }
 
     /// The peer's id.
@@ -117,26 +132,98 @@ impl PeerClient {
         sealed_len: usize,
         buffers: &Arc<Buffers>,
     ) -> Result<ChunkAnswer, ClientError> {
+        // How far the peer is shows when there is a connection.
+        self.least_loaded().connect(self.connect()).await?;
+        if distance::is_near(self.lanes()) {
+            self.get_whole(id, sealed_len, buffers).await
+        } else {
+            self.get_in_pieces(id, sealed_len, buffers).await
+        }
+    }
+
+    /// Gets a chunk over one connection. The buffer is taken only when the answer begins.
+    async fn get_whole(
+        &self,
+        id: ChunkId,
+        sealed_len: usize,
+        buffers: &Arc<Buffers>,
+    ) -> Result<ChunkAnswer, ClientError> {
+        let wanted = Wanted { id, range: None };
         loop {
-            let lane = self.least_loaded();
-            let connect = self.first_reachable(|server| async {
-                let stream = self.http.connect(server).await?;
-                Ok((server.address.clone(), stream))
-            });
-            match lane.enter().get(id, sealed_len, connect, buffers.take()).await {
-                Ok(answer) => return Ok(answer),
-                Err(LaneError::Failed(error)) => return Err(error),
-                // The first request on a connection always ends in one of the other ways.
+            let buffer = buffers.take_of(sealed_len);
+            match self.least_loaded().enter().get(&wanted, self.connect(), buffer).await {
                 Err(LaneError::NotBegun) => {}
+                Err(LaneError::Failed(error)) => return Err(error),
+                Ok(answer) => return Ok(answer),
             }
         }
+    }
+
+    /// Gets a chunk over all connections. The buffer is taken first: were it taken when the first piece arrives,
+    /// chunks that arrive on the fast connections could keep all buffers from one that the slow ones still owe.
+    async fn get_in_pieces(
+        &self,
+        id: ChunkId,
+        sealed_len: usize,
+        buffers: &Arc<Buffers>,
+    ) -> Result<ChunkAnswer, ClientError> {
+        let mut buffer = buffers.take_of(sealed_len).await;
+        let piece_len = distance::piece_len(self.lanes(), sealed_len);
+        let starts = (0..sealed_len).step_by(piece_len);
+        let pieces = starts.zip(buffer.chunks_mut(piece_len));
+        let gets = pieces.map(|(start, piece)| self.get_piece(id, start, piece));
+        // All of them are waited for: a connection whose answer nobody takes is of no more use.
+        for answer in join_all(gets).await {
+            match answer? {
+                ChunkAnswer::Sealed(()) => {}
+                ChunkAnswer::Missing => return Ok(ChunkAnswer::Missing),
+                ChunkAnswer::Wrong => return Ok(ChunkAnswer::Wrong),
+            }
+        }
+        Ok(ChunkAnswer::Sealed(buffer))
+    }
+
+    /// Gets the bytes of a chunk from `start` on that fit the piece.
+    async fn get_piece(
+        &self,
+        id: ChunkId,
+        start: usize,
+        piece: &mut [u8],
+    ) -> Result<ChunkAnswer<()>, ClientError> {
+        let wanted = Wanted { id, range: Some(start..start + piece.len()) };
+        loop {
+            let into = ready(&mut *piece);
+            match self.least_loaded().enter().get(&wanted, self.connect(), into).await {
+                Err(LaneError::NotBegun) => {}
+                Err(LaneError::Failed(error)) => return Err(error),
+                Ok(ChunkAnswer::Sealed(_)) => return Ok(ChunkAnswer::Sealed(())),
+                Ok(ChunkAnswer::Missing) => return Ok(ChunkAnswer::Missing),
+                Ok(ChunkAnswer::Wrong) => return Ok(ChunkAnswer::Wrong),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(String, SecureStream), ClientError> {
+        self.first_reachable(|server| async {
+            let stream = self.http.connect(server).await?;
+            Ok((server.address.clone(), stream))
+        })
+        .await
     }
 
     /// How many connections chunks come over.
     pub fn lanes(&self) -> usize {
         let server = self.peer.servers.get(self.address.load(Ordering::Relaxed));
         let lanes = distance::lanes(server.and_then(|server| self.http.round_trip(server)));
-        lanes.min(self.lanes_max)
+        let lanes = lanes.min(self.bounds.lanes);
+        // A connection over which whole chunks come may need a buffer to itself.
+        if distance::is_near(lanes) { lanes.min(self.bounds.buffers) } else { lanes }
+    }
+
+    /// How many chunks to ask the peer for at once.
+    pub fn requests(&self, chunk_size: ChunkSize) -> usize {
+        let lanes = self.lanes();
+        if distance::is_near(lanes) { distance::requests(lanes, chunk_size) } else { self.bounds.buffers }
     }
 
     /// Waits until less than [`PeerClient::lanes`] chunks are on their way to the peer.

@@ -10,7 +10,7 @@ use swarmdrop_core::api::{ComplaintRequest, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::distance;
 use swarmdrop_core::fetch::{Action, Bounds, Event, Fetch, Standing};
-use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::geometry::{ChunkIndex, ChunkSize};
 use swarmdrop_core::id::{ChunkId, PeerId, Secret};
 use swarmdrop_core::limits::{COMPLAINTS_MAX, REQUESTS_MAX};
 use swarmdrop_core::manifest::Manifest;
@@ -100,14 +100,13 @@ pub(super) async fn fetch(
     stage.skip(bytes_done);
     stage.note(format!("from {}", words::count(sources.len() as u64, "peer")));
     let mut machine = Fetch::new(done, bounds(&download));
-    // At most as many connections as there are buffers: none waits for another's.
-    let lanes_max = geometry.chunk_size().window() / sources.len().max(1);
+    let (source_count, buffer_count) = (sources.len(), buffer_count(geometry.chunk_size()));
     let mut peers = HashMap::new();
     for source in sources {
         // What the tracker knows may be partial: such a source is asked itself.
         let holds = Some(source.chunks).filter(ChunkSet::is_full);
         machine.add_source(source.peer.id, holds);
-        let client = PeerClient::new(http.clone(), source.peer).with_lanes_max(lanes_max);
+        let client = PeerClient::new(http.clone(), source.peer).as_one_of(source_count, buffer_count);
         peers.insert(client.id(), client);
     }
     let (started, work) = (Instant::now(), JoinSet::new());
@@ -184,7 +183,7 @@ impl Downloader<'_> {
                 self.stage.advance(self.download.manifest.geometry().plain_len(index) as u64);
                 self.handle(Event::Got(peer, index));
                 let chunk_size = self.download.manifest.geometry().chunk_size();
-                self.machine.set_limit(peer, distance::requests(self.peers[&peer].lanes(), chunk_size));
+                self.machine.set_limit(peer, self.peers[&peer].requests(chunk_size));
             }
             Fetched::Again => self.handle(Event::Again(peer, index)),
             Fetched::Missing => self.handle(Event::Missing(peer, index)),
@@ -291,8 +290,7 @@ impl Download {
         let size = manifest.geometry().chunk_size();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let work = Workshop {
-            // Two at least: one source that does not go on leaves a way for another.
-            buffers: Buffers::for_chunks(size.window().max(2), size),
+            buffers: Buffers::for_chunks(buffer_count(size), size),
             places: Semaphore::new(processors),
             taken: Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count())),
         };
@@ -351,11 +349,17 @@ impl Download {
     }
 }
 
-/// An answer takes memory when it begins. Where chunks must be used in order, the first missing one always
-/// has a buffer among those that have arrived, so that it cannot be crowded out.
+/// Chunks of this size that are in memory at once. Two at least: one source that does not go on leaves a way for
+/// another.
+fn buffer_count(size: ChunkSize) -> usize {
+    size.window().max(2)
+}
+
+/// Where chunks must be used in order, the first missing one always has a buffer, even if it is asked for twice.
 fn bounds(download: &Download) -> Bounds {
     let chunk_size = download.manifest.geometry().chunk_size();
     let per_source = distance::requests(distance::lanes(None), chunk_size);
-    let ahead = download.sink.is_ordered().then(|| u32::try_from(chunk_size.window()).unwrap_or(1));
+    let ahead = buffer_count(chunk_size) - 1;
+    let ahead = download.sink.is_ordered().then(|| u32::try_from(ahead).unwrap_or(1));
     Bounds { in_flight: REQUESTS_MAX, per_source, ahead }
 }
