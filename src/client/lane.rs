@@ -11,8 +11,8 @@ use http::StatusCode;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::ChunkId;
 use swarmdrop_core::limits::{
-    ANSWER_HEAD_BYTES_MAX, BODY_IDLE_TIMEOUT, JSON_BODY_BYTES_MAX, PACE_BYTES_PER_SECOND, PACE_WINDOW,
-    REQUEST_TIMEOUT,
+    ANSWER_HEAD_BYTES_MAX, BODY_IDLE_TIMEOUT, HEADER_TIMEOUT, JSON_BODY_BYTES_MAX, PACE_BYTES_PER_SECOND,
+    PACE_WINDOW, REQUEST_TIMEOUT,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, OnceCell, watch};
@@ -51,6 +51,7 @@ pub(super) struct Connection {
     server: String,
     writer: Mutex<Writer>,
     reader: Mutex<Reader>,
+    opened: Instant,
 }
 
 #[derive(Debug)]
@@ -89,6 +90,8 @@ pub(super) struct Request<'a> {
 pub(super) enum LaneError {
     /// The connection ended before the answer began: another one may do, as the request changes nothing.
     NotBegun,
+    /// No connection came about: one that is there already may do.
+    NotConnected(ClientError),
     /// The request failed.
     Failed(ClientError),
 }
@@ -110,7 +113,7 @@ impl Lane {
         *self.turn.borrow() == BROKEN
     }
 
-    /// Its connection, which `connect` makes if there is none yet.
+    /// Its connection, which `connect` makes if there is none yet. Without one, the lane can be used no more.
     pub(super) async fn connect(
         &self,
         connect: impl Future<Output = Result<(String, SecureStream), ClientError>> + Send,
@@ -119,7 +122,15 @@ impl Lane {
             let (server, stream) = connect.await?;
             Ok(Connection::over(server, stream))
         });
-        connection.await.as_ref().map_err(Clone::clone)
+        connection.await.as_ref().map_err(|error| {
+            self.turn.send_replace(BROKEN);
+            error.clone()
+        })
+    }
+
+    /// Whether it has a connection that can be used.
+    pub(super) fn is_open(&self) -> bool {
+        !self.is_broken() && self.connection.get().is_some_and(Result::is_ok)
     }
 
     /// Begins a request.
@@ -146,7 +157,8 @@ impl Request<'_> {
         connect: impl Future<Output = Result<(String, SecureStream), ClientError>> + Send,
         buffer: impl Future<Output = B> + Send,
     ) -> Result<ChunkAnswer<B>, LaneError> {
-        let connection = self.lane.connect(connect).await?;
+        let connection = self.lane.connect(connect).await.map_err(LaneError::NotConnected)?;
+        let was_idle = connection.is_idle_for_long();
         let number = connection.send(wanted).await?;
         let mut turns = self.lane.turn.subscribe();
         // The lane has the other end of the channel.
@@ -161,7 +173,7 @@ impl Request<'_> {
         let answer = connection.receive(wanted, buffer).await;
         let (answer, keeps) = answer.map_err(|error| match error {
             LaneError::Failed(ClientError::Unreachable { .. }) if was_kept_waiting => LaneError::NotBegun,
-            LaneError::NotBegun if number == 0 && !was_kept_waiting => {
+            LaneError::NotBegun if number == 0 && !was_kept_waiting && !was_idle => {
                 connection.unreachable("it closed the connection").into()
             }
             error => error,
@@ -178,7 +190,12 @@ impl Connection {
         tracing::debug!(server, "opened a connection for chunks");
         let (reader, writer) = tokio::io::split(stream);
         let reader = Mutex::new(Reader { half: reader, ahead: Vec::new() });
-        Self { server, writer: Mutex::new(Writer { half: writer, next: 0 }), reader }
+        Self { server, writer: Mutex::new(Writer { half: writer, next: 0 }), reader, opened: Instant::now() }
+    }
+
+    /// Whether a server that was sent nothing may have closed it for that.
+    fn is_idle_for_long(&self) -> bool {
+        self.opened.elapsed() > HEADER_TIMEOUT / 2
     }
 
     fn unreachable(&self, why: impl Into<String>) -> ClientError {
@@ -200,7 +217,11 @@ impl Connection {
         };
         match in_time(REQUEST_TIMEOUT, sending).await {
             Ok(()) => Ok(number),
-            Err(error) if number > 0 && error.kind() != io::ErrorKind::TimedOut => Err(LaneError::NotBegun),
+            Err(error)
+                if (number > 0 || self.is_idle_for_long()) && error.kind() != io::ErrorKind::TimedOut =>
+            {
+                Err(LaneError::NotBegun)
+            }
             Err(error) => Err(self.unreachable(error.to_string()).into()),
         }
     }
@@ -350,6 +371,16 @@ mod tests {
         assert_eq!(head("HTTP/1.1 200 OK\r\nContent-Len"), None);
         assert!(parse_head(b"HTTP/1.1 100 Continue\r\n\r\n").is_err());
         assert!(parse_head(b"SSH-2.0-OpenSSH\r\n").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_could_not_be_reached_is_tried_again_on_another_lane() {
+        let lane = Lane::default();
+        let server = "peer.example:9091".to_owned();
+        let why = "connection refused".to_owned();
+        let refused = async || Err(ClientError::Unreachable { server: server.clone(), why: why.clone() });
+        assert!(lane.connect(refused()).await.is_err());
+        assert!(lane.is_broken());
     }
 
     proptest! {

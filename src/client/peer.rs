@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use http::Method;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -28,6 +28,9 @@ use crate::buffers::Buffers;
 use crate::tls::Trust;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Connections on which a request for a chunk is tried.
+const ATTEMPTS_MAX: u32 = 4;
+
 /// One peer.
 #[derive(Debug, Clone)]
 pub struct PeerClient {
@@ -37,6 +40,8 @@ pub struct PeerClient {
     address: Arc<AtomicUsize>,
     lanes: Arc<Mutex<Vec<Arc<Lane>>>>,
     bounds: Bounds,
+    /// Lanes that came about, where further ones did not.
+    lanes_max: Arc<AtomicUsize>,
     /// Leave to send a chunk, as often as there are lanes; `opened` tells how many there are by now.
     sending: Arc<Semaphore>,
     opened: Arc<AtomicUsize>,
@@ -71,6 +76,7 @@ impl PeerClient {
             address: Arc::default(),
             lanes: Arc::default(),
             bounds: Bounds { lanes: usize::MAX, buffers: usize::MAX },
+            lanes_max: Arc::new(AtomicUsize::new(usize::MAX)),
             sending: Arc::new(Semaphore::new(0)),
             opened: Arc::default(),
         }
@@ -133,7 +139,9 @@ impl PeerClient {
         buffers: &Arc<Buffers>,
     ) -> Result<ChunkAnswer, ClientError> {
         // How far the peer is shows when there is a connection.
-        self.least_loaded().connect(self.connect()).await?;
+        if let Err(error) = self.least_loaded().connect(self.connect()).await {
+            self.go_on_after(LaneError::NotConnected(error), &mut 0)?;
+        }
         if distance::is_near(self.lanes()) {
             self.get_whole(id, sealed_len, buffers).await
         } else {
@@ -148,13 +156,12 @@ impl PeerClient {
         sealed_len: usize,
         buffers: &Arc<Buffers>,
     ) -> Result<ChunkAnswer, ClientError> {
-        let wanted = Wanted { id, range: None };
+        let (wanted, mut attempts) = (Wanted { id, range: None }, 0);
         loop {
             let buffer = buffers.take_of(sealed_len);
             match self.least_loaded().enter().get(&wanted, self.connect(), buffer).await {
-                Err(LaneError::NotBegun) => {}
-                Err(LaneError::Failed(error)) => return Err(error),
                 Ok(answer) => return Ok(answer),
+                Err(error) => self.go_on_after(error, &mut attempts)?,
             }
         }
     }
@@ -172,9 +179,9 @@ impl PeerClient {
         let starts = (0..sealed_len).step_by(piece_len);
         let pieces = starts.zip(buffer.chunks_mut(piece_len));
         let gets = pieces.map(|(start, piece)| self.get_piece(id, start, piece));
-        // All of them are waited for: a connection whose answer nobody takes is of no more use.
-        for answer in join_all(gets).await {
-            match answer? {
+        // One that fails ends the others, with their connections: it is the peer that does not answer.
+        for answer in try_join_all(gets).await? {
+            match answer {
                 ChunkAnswer::Sealed(()) => {}
                 ChunkAnswer::Missing => return Ok(ChunkAnswer::Missing),
                 ChunkAnswer::Wrong => return Ok(ChunkAnswer::Wrong),
@@ -190,17 +197,39 @@ impl PeerClient {
         start: usize,
         piece: &mut [u8],
     ) -> Result<ChunkAnswer<()>, ClientError> {
-        let wanted = Wanted { id, range: Some(start..start + piece.len()) };
+        let (wanted, mut attempts) = (Wanted { id, range: Some(start..start + piece.len()) }, 0);
         loop {
             let into = ready(&mut *piece);
             match self.least_loaded().enter().get(&wanted, self.connect(), into).await {
-                Err(LaneError::NotBegun) => {}
-                Err(LaneError::Failed(error)) => return Err(error),
+                Err(error) => self.go_on_after(error, &mut attempts)?,
                 Ok(ChunkAnswer::Sealed(_)) => return Ok(ChunkAnswer::Sealed(())),
                 Ok(ChunkAnswer::Missing) => return Ok(ChunkAnswer::Missing),
                 Ok(ChunkAnswer::Wrong) => return Ok(ChunkAnswer::Wrong),
             }
         }
+    }
+
+    /// Whether a request that came to nothing is worth another attempt; otherwise what it came to. Where no further
+    /// connection comes about, those that are there have to do.
+    fn go_on_after(&self, error: LaneError, attempts: &mut u32) -> Result<(), ClientError> {
+        *attempts += 1;
+        let error = match error {
+            LaneError::Failed(error) => return Err(error),
+            LaneError::NotConnected(error @ ClientError::Unreachable { .. }) => {
+                let open = self.lanes.lock().iter().filter(|lane| lane.is_open()).count();
+                if open == 0 {
+                    return Err(error);
+                }
+                self.lanes_max.fetch_min(open, Ordering::Relaxed);
+                error
+            }
+            LaneError::NotConnected(error) => return Err(error),
+            LaneError::NotBegun => {
+                let why = "it keeps closing connections".to_owned();
+                ClientError::Unreachable { server: self.peer.name.clone(), why }
+            }
+        };
+        if *attempts < ATTEMPTS_MAX { Ok(()) } else { Err(error) }
     }
 
     async fn connect(&self) -> Result<(String, SecureStream), ClientError> {
@@ -215,7 +244,7 @@ impl PeerClient {
     pub fn lanes(&self) -> usize {
         let server = self.peer.servers.get(self.address.load(Ordering::Relaxed));
         let lanes = distance::lanes(server.and_then(|server| self.http.round_trip(server)));
-        let lanes = lanes.min(self.bounds.lanes);
+        let lanes = lanes.min(self.bounds.lanes).min(self.lanes_max.load(Ordering::Relaxed));
         // A connection over which whole chunks come may need a buffer to itself.
         if distance::is_near(lanes) { lanes.min(self.bounds.buffers) } else { lanes }
     }

@@ -99,7 +99,7 @@ pub(super) async fn fetch(
     let stage = progress.stage("Getting", geometry.total());
     stage.skip(bytes_done);
     stage.note(format!("from {}", words::count(sources.len() as u64, "peer")));
-    let mut machine = Fetch::new(done, bounds(&download));
+    let mut machine = Fetch::new(done, bounds(&download, sources.len()));
     let (source_count, buffer_count) = (sources.len(), buffer_count(geometry.chunk_size()));
     let mut peers = HashMap::new();
     for source in sources {
@@ -356,9 +356,11 @@ fn buffer_count(size: ChunkSize) -> usize {
 }
 
 /// Where chunks must be used in order, the first missing one always has a buffer, even if it is asked for twice.
-fn bounds(download: &Download) -> Bounds {
+/// No source has more than its part of the buffers before it has shown that it serves.
+fn bounds(download: &Download, sources: usize) -> Bounds {
     let chunk_size = download.manifest.geometry().chunk_size();
     let per_source = distance::requests(distance::lanes(None), chunk_size);
+    let per_source = per_source.min((buffer_count(chunk_size) / sources.max(1)).max(1));
     let ahead = buffer_count(chunk_size) - 1;
     let ahead = download.sink.is_ordered().then(|| u32::try_from(ahead).unwrap_or(1));
     Bounds { in_flight: REQUESTS_MAX, per_source, ahead }
