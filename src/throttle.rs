@@ -23,8 +23,9 @@ impl Throttle {
         let micros = u128::from(bytes) * 1_000_000 / u128::from(self.bytes_per_second);
         let takes = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         let mut free_at = self.free_at.lock().await;
-        tokio::time::sleep_until(*free_at).await;
-        *free_at = Instant::now().max(*free_at) + takes;
+        let begins = (*free_at).max(Instant::now());
+        tokio::time::sleep_until(begins).await;
+        *free_at = begins + takes;
     }
 }
 

@@ -70,11 +70,18 @@ impl Storage {
 
     /// Bytes used, and bytes that may still be promised.
     pub(super) fn usage(&self) -> io::Result<Usage> {
+        self.usage_beside(None)
+    }
+
+    /// The same without what is promised to one share.
+    fn usage_beside(&self, beside: Option<ShareId>) -> io::Result<Usage> {
         let used_bytes = self.chunks.used_bytes() + self.chunks.aside_bytes();
         let on_disk = self.chunks.disk_free_bytes()?.saturating_sub(self.bounds.keep_free_bytes);
         let in_capacity =
             self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
-        let promised: u64 = self.uploads.lock().values().map(|upload| upload.reserved_bytes).sum();
+        let promised = self.uploads.lock();
+        let others = promised.iter().filter(|(share, _)| Some(**share) != beside);
+        let promised: u64 = others.map(|(_, upload)| upload.reserved_bytes).sum();
         Ok(Usage { used_bytes, free_bytes: on_disk.min(in_capacity).saturating_sub(promised) })
     }
 
@@ -114,8 +121,8 @@ impl Storage {
     ) -> Result<ChunkSet, Refusal> {
         let mut held = ChunkSet::empty(geometry.chunk_count());
         // Meanwhile the share's chunks are taken as before.
-        let before = self.uploads.lock().get(&share).map(|now| (now.arrived.clone(), now.reserved_bytes));
-        let (mut arrived, reserved_before) = before.unwrap_or_default();
+        let before = self.uploads.lock().get(&share).map(|now| now.arrived.clone());
+        let mut arrived = before.unwrap_or_default();
         for (index, id) in known {
             let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
             let here = || self.chunks.verify(&id, geometry.sealed_len(index));
@@ -126,8 +133,8 @@ impl Storage {
         }
         let missing = chunks.minus(&held);
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
-        let free = self.usage().map_err(|error| Refusal::internal(&error))?.free_bytes;
-        if needed > free.saturating_add(reserved_before) {
+        let free = self.usage_beside(Some(share)).map_err(|error| Refusal::internal(&error))?.free_bytes;
+        if needed > free {
             let detail = format!("{needed} bytes are needed, {free} are free");
             return Err(Refusal::new(ProblemKind::NoSpace, detail));
         }
