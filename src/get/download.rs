@@ -23,7 +23,7 @@ use crate::buffers::{Buffer, Buffers};
 use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
-use crate::task::blocking;
+use crate::task::{blocking, places_to_compute};
 use crate::words;
 
 /// Pause before a failed request counts, so that a source that restarts is not given up at once.
@@ -46,7 +46,7 @@ pub(super) struct Download {
 /// What chunks are opened with.
 struct Workshop {
     buffers: Arc<Buffers>,
-    /// As many chunks are opened at once as there are processors: more would only take time from each other.
+    /// For chunks that are being opened.
     places: Semaphore,
     /// Chunks that somebody puts where they belong, or has. One that comes twice is used once.
     taken: Mutex<ChunkSet>,
@@ -288,10 +288,9 @@ impl Download {
         sink: Sink,
     ) -> Self {
         let size = manifest.geometry().chunk_size();
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let work = Workshop {
             buffers: Buffers::for_chunks(buffer_count(size), size),
-            places: Semaphore::new(processors),
+            places: places_to_compute(),
             taken: Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count())),
         };
         Self { manifest, keys, access, tracker, sink, work }

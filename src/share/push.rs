@@ -23,7 +23,7 @@ use crate::buffers::Buffers;
 use crate::client::{ClientError, Http, PeerClient, with_retries};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
-use crate::task::blocking;
+use crate::task::{blocking, places_to_compute};
 use crate::words;
 
 /// A share that is on its peers' disks, ready to be published.
@@ -55,7 +55,7 @@ struct Pusher<'a> {
     stage: Stage,
     work: JoinSet<Outcome>,
     buffers: Arc<Buffers>,
-    /// As many chunks are sealed at once as there are processors: more would only take time from each other.
+    /// For chunks that are being sealed.
     places: Arc<Semaphore>,
     lost: Vec<(String, Option<ProblemKind>)>,
     skipped: u64,
@@ -91,7 +91,7 @@ pub(super) async fn push(
         manifest: None,
         work: JoinSet::new(),
         buffers: Buffers::for_chunks(geometry.chunk_size().window(), geometry.chunk_size()),
-        places: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        places: Arc::new(places_to_compute()),
         lost: Vec::new(),
         skipped: 0,
         told: false,
