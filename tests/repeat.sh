@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 times=${1:-20}; shift || true
 files=("$@")
-[ ${#files[@]} -gt 0 ] || files=(share_get faults resume cli protocol hostile_share hostile_peer hostile_tracker durability crashes surroundings security transport exhaustion local_user gateway dashboard pushing)
+[ ${#files[@]} -gt 0 ] || files=(share_get faults resume cli protocol hostile_share hostile_peer hostile_tracker durability crashes surroundings security transport exhaustion local_user gateway dashboard pushing distance)
 targets=(); for file in "${files[@]}"; do targets+=(--test "$file"); done
 cargo test --locked --no-run "${targets[@]}"
 for round in $(seq "$times"); do
