@@ -237,7 +237,7 @@ pub const FAILURES_MAX: u32 = 3;
 pub const WINDOW_BYTES: u64 = 24 << 20;
 /// Chunks that a sender or receiver holds in memory at once, however small they are.
 pub const WINDOW_CHUNKS_MAX: usize = 32;
-/// Chunks that a receiver asks for at once; those whose answer has not begun take no memory.
+/// Chunks that a receiver asks for at once. What they take in memory is bounded by buffers.
 pub const REQUESTS_MAX: usize = 256;
 /// Connections over which a receiver gets chunks at once, over all sources.
 pub const RECEIVER_CONNECTIONS_MAX: usize = 24;

@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -11,25 +12,24 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
     CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse, OfferRequest, OfferResponse,
-    PeerAddress,
+    PeerAddress, ProblemKind,
 };
 use swarmdrop_core::distance;
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{
     COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PUT_TIMEOUT, RECEIVER_CONNECTIONS_MAX,
+    REQUEST_TIMEOUT,
 };
 use swarmdrop_core::name::printable;
 
 use super::connector::{SecureStream, Server};
 use super::http::{Call, ClientError, Http};
 use super::lane::{ChunkAnswer, Lane, LaneError, Wanted};
+use super::retry::with_retries;
 use crate::buffers::Buffers;
 use crate::tls::Trust;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// Connections on which a request for a chunk is tried.
-const ATTEMPTS_MAX: u32 = 4;
 
 /// One peer.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct PeerClient {
     /// Leave to send a chunk, as often as there are lanes; `opened` tells how many there are by now.
     sending: Arc<Semaphore>,
     opened: Arc<AtomicUsize>,
+    /// Held while a share is offered again.
+    offering: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What one of several sources may take of what they share.
@@ -79,6 +81,7 @@ impl PeerClient {
             lanes_max: Arc::new(AtomicUsize::new(usize::MAX)),
             sending: Arc::new(Semaphore::new(0)),
             opened: Arc::default(),
+            offering: Arc::default(),
         }
     }
 
@@ -130,6 +133,31 @@ impl PeerClient {
         self.first_reachable(|server| self.http.send(call(server))).await.map(drop)
     }
 
+    /// Puts a chunk like [`PeerClient::put_chunk`], on one of the peer's lanes. A peer that has restarted has forgotten
+    /// the share: it is offered again, once for all chunks that are on their way.
+    pub async fn put_offered(
+        &self,
+        grant: &str,
+        id: ChunkId,
+        sealed: Bytes,
+        offer: impl Future<Output = Result<(), ClientError>> + Send,
+    ) -> Result<(), ClientError> {
+        let is_forgotten = |result: &Result<(), ClientError>| {
+            result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict))
+        };
+        let _lane = self.lane().await;
+        let mut result = with_retries(|| self.put_chunk(grant, id, sealed.clone())).await;
+        if is_forgotten(&result) {
+            let _turn = self.offering.lock().await;
+            result = self.put_chunk(grant, id, sealed.clone()).await;
+            if is_forgotten(&result) {
+                offer.await?;
+                result = self.put_chunk(grant, id, sealed).await;
+            }
+        }
+        result
+    }
+
     /// Gets a chunk of `sealed_len` bytes into one of the buffers. More is never read. Requests follow each other
     /// on as many connections as the distance makes sensible, without waiting for each other's answers.
     pub async fn get_chunk(
@@ -140,7 +168,7 @@ impl PeerClient {
     ) -> Result<ChunkAnswer, ClientError> {
         // How far the peer is shows when there is a connection.
         if let Err(error) = self.least_loaded().connect(self.connect()).await {
-            self.go_on_after(LaneError::NotConnected(error), &mut 0)?;
+            self.go_on_after(LaneError::NotConnected(error), Instant::now())?;
         }
         if distance::is_near(self.lanes()) {
             self.get_whole(id, sealed_len, buffers).await
@@ -156,12 +184,12 @@ impl PeerClient {
         sealed_len: usize,
         buffers: &Arc<Buffers>,
     ) -> Result<ChunkAnswer, ClientError> {
-        let (wanted, mut attempts) = (Wanted { id, range: None }, 0);
+        let (wanted, begun) = (Wanted { id, range: None }, Instant::now());
         loop {
             let buffer = buffers.take_of(sealed_len);
             match self.least_loaded().enter().get(&wanted, self.connect(), buffer).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => self.go_on_after(error, &mut attempts)?,
+                Err(error) => self.go_on_after(error, begun)?,
             }
         }
     }
@@ -197,11 +225,11 @@ impl PeerClient {
         start: usize,
         piece: &mut [u8],
     ) -> Result<ChunkAnswer<()>, ClientError> {
-        let (wanted, mut attempts) = (Wanted { id, range: Some(start..start + piece.len()) }, 0);
+        let (wanted, begun) = (Wanted { id, range: Some(start..start + piece.len()) }, Instant::now());
         loop {
             let into = ready(&mut *piece);
             match self.least_loaded().enter().get(&wanted, self.connect(), into).await {
-                Err(error) => self.go_on_after(error, &mut attempts)?,
+                Err(error) => self.go_on_after(error, begun)?,
                 Ok(ChunkAnswer::Sealed(_)) => return Ok(ChunkAnswer::Sealed(())),
                 Ok(ChunkAnswer::Missing) => return Ok(ChunkAnswer::Missing),
                 Ok(ChunkAnswer::Wrong) => return Ok(ChunkAnswer::Wrong),
@@ -211,8 +239,7 @@ impl PeerClient {
 
     /// Whether a request that came to nothing is worth another attempt; otherwise what it came to. Where no further
     /// connection comes about, those that are there have to do.
-    fn go_on_after(&self, error: LaneError, attempts: &mut u32) -> Result<(), ClientError> {
-        *attempts += 1;
+    fn go_on_after(&self, error: LaneError, begun: Instant) -> Result<(), ClientError> {
         let error = match error {
             LaneError::Failed(error) => return Err(error),
             LaneError::NotConnected(error @ ClientError::Unreachable { .. }) => {
@@ -229,7 +256,8 @@ impl PeerClient {
                 ClientError::Unreachable { server: self.peer.name.clone(), why }
             }
         };
-        if *attempts < ATTEMPTS_MAX { Ok(()) } else { Err(error) }
+        // Lanes that end because others got wrong answers do so at once; those of a peer that hangs take their time.
+        if begun.elapsed() < 2 * REQUEST_TIMEOUT { Ok(()) } else { Err(error) }
     }
 
     async fn connect(&self) -> Result<(String, SecureStream), ClientError> {

@@ -165,18 +165,12 @@ impl Pusher<'_> {
         let grant = Arc::clone(&self.grant);
         self.work.spawn(async move {
             let bytes = sealed.len() as u64;
-            let _lane = client.lane().await;
-            let mut result = with_retries(|| client.put_chunk(&grant, id, sealed.clone())).await;
-            if result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict)) {
-                // The peer has restarted and forgotten the offer: make it again.
+            let offer = async {
                 let size = ShareSize::from(upload.geometry());
                 let request = OfferRequest { size, chunks, known: upload.known() };
-                result = match client.offer(upload.share(), &grant, &request).await {
-                    Ok(_) => client.put_chunk(&grant, id, sealed).await,
-                    Err(error) => Err(error),
-                };
-            }
-            Outcome::Put(peer, index, bytes, result)
+                client.offer(upload.share(), &grant, &request).await.map(drop)
+            };
+            Outcome::Put(peer, index, bytes, client.put_offered(&grant, id, sealed, offer).await)
         });
     }
 

@@ -49,8 +49,6 @@ pub(super) struct Upload {
     state: Mutex<State>,
     /// Held while a peer is being replaced: one at a time, or two would take the same spare.
     replacing: tokio::sync::Mutex<()>,
-    /// Held while a peer that forgot the offer is asked again: once is enough for all chunks on their way.
-    offering: tokio::sync::Mutex<()>,
 }
 
 struct State {
@@ -67,6 +65,12 @@ struct State {
 struct Set {
     run: Range<u32>,
     members: Vec<PeerId>,
+}
+
+impl Set {
+    fn chunks(&self, geometry: &Geometry) -> ChunkSet {
+        ChunkSet::range(geometry.chunk_count(), self.run.clone())
+    }
 }
 
 impl Gateway {
@@ -201,7 +205,6 @@ impl Upload {
             stock,
             state: Mutex::new(state),
             replacing: tokio::sync::Mutex::default(),
-            offering: tokio::sync::Mutex::default(),
         }
     }
 
@@ -220,15 +223,12 @@ impl Upload {
     fn chunks_of(&self, peer: PeerId) -> Option<ChunkSet> {
         let state = self.state.lock();
         let set = state.sets.iter().find(|set| set.members.contains(&peer))?;
-        Some(ChunkSet::range(self.geometry.chunk_count(), set.run.clone()))
+        Some(set.chunks(&self.geometry))
     }
 
     fn placement(&self) -> Vec<Holding> {
         let state = self.state.lock();
-        let holding = |set: &Set, peer: &PeerId| Holding {
-            peer: *peer,
-            chunks: ChunkSet::range(self.geometry.chunk_count(), set.run.clone()),
-        };
+        let holding = |set: &Set, peer: &PeerId| Holding { peer: *peer, chunks: set.chunks(&self.geometry) };
         state.sets.iter().flat_map(|set| set.members.iter().map(move |peer| holding(set, peer))).collect()
     }
 
@@ -303,24 +303,7 @@ impl Upload {
         id: ChunkId,
         sealed: Bytes,
     ) -> Result<(), ClientError> {
-        let client = &self.peers[&peer];
-        let lane = client.lane().await;
-        let put = || client.put_chunk(&self.grant, id, sealed.clone());
-        let is_conflict = |result: &Result<(), ClientError>| {
-            result.as_ref().is_err_and(|error| error.problem() == Some(ProblemKind::Conflict))
-        };
-        let mut result = with_retries(put).await;
-        if is_conflict(&result) {
-            let _turn = self.offering.lock().await;
-            result = put().await;
-            if is_conflict(&result) {
-                // The peer has restarted and forgotten the offer: make it again.
-                self.offer(peer).await?;
-                result = put().await;
-            }
-        }
-        drop(lane);
-        result?;
+        self.peers[&peer].put_offered(&self.grant, id, sealed, self.offer(peer)).await?;
         if let Some(stored) = self.state.lock().stored.get_mut(&peer) {
             stored.insert(index);
         }
