@@ -59,7 +59,8 @@ fn a_get_killed_at_half_fetches_at_most_one_window_twice() {
     alice.write("file.bin", &bytes);
     let link = alice.share(&["file.bin"]);
     let bob = swarm.person();
-    let served = || swarm.total("swarmdrop_peer_chunks_served_total");
+    // Bytes, as a receiver on a busy machine may take its peers for far away and ask for chunks in pieces.
+    let served = || swarm.total("swarmdrop_peer_served_bytes_total") / MIB as u64;
     let get = bob.start(&["get", &link]);
     wait_for("half of it", || served() >= 150);
     kill_9(get);
@@ -68,7 +69,7 @@ fn a_get_killed_at_half_fetches_at_most_one_window_twice() {
 
     let said = bob.get(&link);
     assert!(said.contains("Resuming: "), "{said}");
-    assert!(served() <= 300 + WINDOW, "{} chunks were served for 300", served());
+    assert!(served() <= 300 + WINDOW, "{} MiB were served for 300", served());
     assert!(bob.read("file.bin") == bytes);
     assert_eq!(bob.names(), ["file.bin"]);
 }
