@@ -192,7 +192,8 @@ fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failu
     let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
     let target = std::path::absolute(target).map_err(|error| Failure::io("find", target, &error))?;
     let (mut journal, before) = DownloadJournal::open(state, share, &target, geometry)?;
-    let temporary = target.with_file_name(format!(".swarmdrop-{:.16}.part", share.to_string()));
+    // Not by the share alone: it may be on its way to another name in the same folder.
+    let temporary = target.with_file_name(format!(".swarmdrop-{:.16}.part", journal.key()));
     if let Some(before) = before {
         let metadata = found.metadata.clone();
         if let Some(output) = Output::reopen(&before.header.temporary, &target, metadata, before.header.inode)

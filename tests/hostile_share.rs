@@ -6,6 +6,7 @@ mod common;
 use common::samples;
 use common::swarm::Swarm;
 use swarmdrop::client::{Http, PeerClient, TrackerClient};
+use swarmdrop::crash::{self, Point};
 use swarmdrop_core::api::{
     Blob, CommitRequest, Holding, OfferRequest, OpenRequest, PublishRequest, ShareSize,
 };
@@ -163,8 +164,10 @@ fn a_symlink_in_the_place_of_the_result_or_its_temporary_is_not_followed() {
     std::fs::write(&outside, b"untouched").unwrap();
     std::os::unix::fs::symlink(&outside, bob.path("file.txt")).unwrap();
     assert_eq!(bob.run(&["get", &link]).code, 9);
-    let share: ShareLink = link.parse().unwrap();
-    let temporary = format!(".swarmdrop-{:.16}.part", share.share.to_string());
+    let mut dies = bob.command(&["get", &link, "--force"]);
+    dies.env(crash::VARIABLE, format!("{:?}", Point::TemporaryMade)).output().unwrap();
+    let temporary = bob.names().into_iter().find(|name| name.ends_with(".part")).unwrap();
+    std::fs::remove_file(bob.path(&temporary)).unwrap();
     std::os::unix::fs::symlink(&outside, bob.path(&temporary)).unwrap();
     assert_eq!(bob.run(&["get", &link, "--force"]).code, 0);
     assert_eq!(std::fs::read(&outside).unwrap(), b"untouched");

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
-use common::person::{Person, names_in};
+use common::person::{Person, Ran, names_in};
 use common::samples;
 use common::swarm::Swarm;
 
@@ -227,4 +227,21 @@ fn for_each_file(folder: &std::path::Path, act: &mut dyn FnMut(&std::path::Path)
         let path = entry.unwrap().path();
         if path.is_dir() { for_each_file(&path, act) } else { act(&path) }
     }
+}
+
+#[test]
+fn one_share_comes_under_two_names_at_once() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    let bytes = samples::bytes("two names", 40 << 20);
+    alice.write("file.bin", &bytes);
+    let link = alice.share(&["file.bin"]);
+    let bob = swarm.person();
+    let both = ["a.bin", "b.bin"].map(|name| bob.start(&["get", &link, "-o", name]));
+    for get in both {
+        let ran = Ran::of(get.wait_with_output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    assert!(bob.read("a.bin") == bytes && bob.read("b.bin") == bytes);
+    assert_eq!(bob.names(), ["a.bin", "b.bin"]);
 }

@@ -46,6 +46,7 @@ impl DownloadHeader {
 /// The journal of one download, locked against a second process.
 #[derive(Debug)]
 pub struct DownloadJournal {
+    key: String,
     folder: PathBuf,
     records: Records<4>,
     _lock: File,
@@ -71,7 +72,8 @@ impl DownloadJournal {
         geometry: &Geometry,
     ) -> Result<(Self, Option<Resumed>), Failure> {
         let target_bytes = target.as_os_str().as_encoded_bytes();
-        let folder = state.join("downloads").join(key(&[share.as_bytes(), target_bytes]));
+        let key = key(&[share.as_bytes(), target_bytes]);
+        let folder = state.join("downloads").join(&key);
         let failed = |error| Failure::io("open the journal in", &folder, &error);
         durable::create_private_folder(&folder).map_err(failed)?;
         let lock = durable::open_private(&folder.join("lock")).map_err(failed)?;
@@ -93,7 +95,12 @@ impl DownloadJournal {
             let trusted = header.boot_id.is_some() && header.boot_id == boot_id();
             Resumed { header, done, trusted }
         });
-        Ok((Self { folder, records, _lock: lock }, resumed))
+        Ok((Self { key, folder, records, _lock: lock }, resumed))
+    }
+
+    /// Tells this share's download to this target apart from all others of this user.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Begins anew with this temporary: what was recorded before is forgotten.
