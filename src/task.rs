@@ -64,11 +64,9 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-/// Places for work that computes on bytes that also come in or go out: one for every two processors, as the others
-/// are busy with the connections. More would only take time, and the cache, from each other.
+/// As many places for work that computes as there are processors: more would only take time from each other.
 pub fn places_to_compute() -> Semaphore {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    Semaphore::new((processors / 2).max(1))
+    Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The wishes of the user or the system that the process end. One that comes while nobody waits is kept: from

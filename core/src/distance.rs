@@ -13,12 +13,11 @@ const WAITING_BYTES: u64 = 2 << 20;
 /// Bytes below which a chunk is not cut any further: a piece costs a request.
 const PIECE_BYTES_MIN: usize = 32 << 10;
 
-/// Connections over which to speak to one of so many `servers` in use. Far away, each takes long to reach its speed and
-/// to recover from a loss, and the more share the damage. Close by, several servers keep each other's pauses busy: what
-/// more connections would have under way only leaves the processor's cache before its turn comes.
-pub fn lanes(round_trip: Option<Duration>, servers: usize) -> usize {
+/// Connections over which to speak to a server. Far away, each takes long to reach its speed and to recover from a
+/// loss, and the more share the damage.
+pub fn lanes(round_trip: Option<Duration>) -> usize {
     let found = LANES_FAR.iter().find(|(from, _)| round_trip.unwrap_or_default() >= *from);
-    found.map_or((LANES_NEAR / servers.max(1)).max(1), |&(_, lanes)| lanes)
+    found.map_or(LANES_NEAR, |&(_, lanes)| lanes)
 }
 
 /// Whether a server with so many connections is spoken to as one close by: each chunk comes over one connection.
@@ -50,16 +49,10 @@ mod tests {
 
     #[test]
     fn the_farther_the_more() {
-        let lanes_at = |ms| lanes(Some(Duration::from_millis(ms)), 1);
-        assert_eq!([lanes(None, 1), lanes_at(0), lanes_at(5), lanes_at(100)], [2, 2, 4, 12]);
+        let lanes_at = |ms| lanes(Some(Duration::from_millis(ms)));
+        assert_eq!([lanes(None), lanes_at(0), lanes_at(5), lanes_at(100)], [2, 2, 4, 12]);
         let requests_of = |log2| requests(2, ChunkSize::from_log2(log2).unwrap());
         assert_eq!([requests_of(16), requests_of(20), requests_of(24)], [32, 4, 4]);
-    }
-
-    #[test]
-    fn of_several_servers_close_by_each_needs_one_connection() {
-        assert_eq!([0, 1, 2, 9].map(|servers| lanes(None, servers)), [2, 2, 1, 1]);
-        assert_eq!(lanes(Some(Duration::from_millis(100)), 2), 12);
     }
 
     #[test]

@@ -52,8 +52,6 @@ pub struct PeerClient {
 /// What one of several sources may take of what they share.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
-    /// How many sources there are.
-    sources: usize,
     /// Connections.
     lanes: usize,
     /// Buffers for chunks.
@@ -79,7 +77,7 @@ impl PeerClient {
             peer: Arc::new(known),
             address: Arc::default(),
             lanes: Arc::default(),
-            bounds: Bounds { sources: 1, lanes: usize::MAX, buffers: usize::MAX },
+            bounds: Bounds { lanes: usize::MAX, buffers: usize::MAX },
             lanes_max: Arc::new(AtomicUsize::new(usize::MAX)),
             sending: Arc::new(Semaphore::new(0)),
             opened: Arc::default(),
@@ -91,8 +89,7 @@ impl PeerClient {
     #[must_use]
     pub fn as_one_of(self, sources: usize, buffers: usize) -> Self {
         let each = |all: usize| (all / sources.max(1)).max(1);
-        let bounds = Bounds { sources, lanes: each(RECEIVER_CONNECTIONS_MAX), buffers: each(buffers) };
-        Self { bounds, ..self }
+        Self { bounds: Bounds { lanes: each(RECEIVER_CONNECTIONS_MAX), buffers: each(buffers) }, ..self }
     }
 
     /// The peer's id.
@@ -274,8 +271,7 @@ impl PeerClient {
     /// How many connections chunks come over.
     pub fn lanes(&self) -> usize {
         let server = self.peer.servers.get(self.address.load(Ordering::Relaxed));
-        let round_trip = server.and_then(|server| self.http.round_trip(server));
-        let lanes = distance::lanes(round_trip, self.bounds.sources);
+        let lanes = distance::lanes(server.and_then(|server| self.http.round_trip(server)));
         let lanes = lanes.min(self.bounds.lanes).min(self.lanes_max.load(Ordering::Relaxed));
         // A connection over which whole chunks come may need a buffer to itself.
         if distance::is_near(lanes) { lanes.min(self.bounds.buffers) } else { lanes }
