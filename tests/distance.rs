@@ -46,10 +46,7 @@ fn chunks_come_in_pieces_to_a_file_and_to_standard_output() {
 fn spoiled_chunks_are_noticed(is_wrong: bool, spoil: impl Fn(&Path, &Path)) {
     let swarm = Swarm::start(2);
     let (bytes, link) = shared(&swarm, "spoiled", 40 << 20, &[]);
-    let files = swarm.chunk_files(0);
-    for (number, file) in files.iter().enumerate() {
-        spoil(file, files.get(number + 1).unwrap_or(&files[0]));
-    }
+    swarm.spoil_chunks(0, spoil);
     let bob = swarm.person();
     let ran = Ran::of(from_afar(&bob, &["get", &link]).output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);

@@ -76,10 +76,7 @@ fn one_of_three_peers_killed_during_the_get() {
 fn spoiled_chunk_is_noticed(spoil: impl Fn(&Path, &Path)) {
     let swarm = Swarm::start(2);
     let (bytes, link) = share_ten_chunks(&swarm);
-    let files = swarm.chunk_files(0);
-    for (number, file) in files.iter().enumerate() {
-        spoil(file, files.get(number + 1).unwrap_or(&files[0]));
-    }
+    swarm.spoil_chunks(0, &spoil);
     let bob = swarm.person();
     let said = bob.get(&link);
     assert!(bob.read("file.bin") == bytes);

@@ -31,6 +31,11 @@ pub fn piece_len(lanes: usize, sealed_len: usize) -> usize {
     sealed_len.div_ceil(lanes.max(1)).max(PIECE_BYTES_MIN)
 }
 
+/// What each of so many `sources` may have of `all` that they share: one at least.
+pub fn part(all: usize, sources: usize) -> usize {
+    (all / sources.max(1)).max(1)
+}
+
 /// Requests for whole chunks that may be under way on `lanes` connections.
 pub fn requests(lanes: usize, chunk_size: ChunkSize) -> usize {
     let waiting = WAITING_BYTES.div_ceil(chunk_size.bytes());

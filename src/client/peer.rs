@@ -88,8 +88,8 @@ impl PeerClient {
     /// The same peer, as one of so many sources that receive into the same buffers.
     #[must_use]
     pub fn as_one_of(self, sources: usize, buffers: usize) -> Self {
-        let each = |all: usize| (all / sources.max(1)).max(1);
-        Self { bounds: Bounds { lanes: each(RECEIVER_CONNECTIONS_MAX), buffers: each(buffers) }, ..self }
+        let lanes = distance::part(RECEIVER_CONNECTIONS_MAX, sources);
+        Self { bounds: Bounds { lanes, buffers: distance::part(buffers, sources) }, ..self }
     }
 
     /// The peer's id.

@@ -359,7 +359,7 @@ fn buffer_count(size: ChunkSize) -> usize {
 fn bounds(download: &Download, sources: usize) -> Bounds {
     let chunk_size = download.manifest.geometry().chunk_size();
     let per_source = distance::requests(distance::lanes(None), chunk_size);
-    let per_source = per_source.min((buffer_count(chunk_size) / sources.max(1)).max(1));
+    let per_source = per_source.min(distance::part(buffer_count(chunk_size), sources));
     let ahead = buffer_count(chunk_size) - 1;
     let ahead = download.sink.is_ordered().then(|| u32::try_from(ahead).unwrap_or(1));
     Bounds { in_flight: REQUESTS_MAX, per_source, ahead }

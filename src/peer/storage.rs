@@ -121,8 +121,7 @@ impl Storage {
     ) -> Result<ChunkSet, Refusal> {
         let mut held = ChunkSet::empty(geometry.chunk_count());
         // Meanwhile the share's chunks are taken as before.
-        let before = self.uploads.lock().get(&share).map(|now| now.arrived.clone());
-        let mut arrived = before.unwrap_or_default();
+        let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
         for (index, id) in known {
             let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
             let here = || self.chunks.verify(&id, geometry.sealed_len(index));

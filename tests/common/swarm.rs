@@ -306,6 +306,14 @@ impl Swarm {
         files
     }
 
+    /// Spoils every chunk file of a peer; `spoil` is given another one beside each.
+    pub fn spoil_chunks(&self, number: usize, spoil: impl Fn(&Path, &Path)) {
+        let files = self.chunk_files(number);
+        for (at, file) in files.iter().enumerate() {
+            spoil(file, &files[(at + 1) % files.len()]);
+        }
+    }
+
     /// The numbers of the peers that hold chunks.
     pub fn holders(&self) -> Vec<usize> {
         (0..self.peers.len()).filter(|&number| !self.chunk_files(number).is_empty()).collect()
