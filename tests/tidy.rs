@@ -109,6 +109,9 @@ const IMPURE: &[&str] = &[
     "OsRng",
 ];
 
+/// Lines of the pure crate that may name the above, for they touch bytes in memory only.
+const IN_MEMORY: &[(&str, &str)] = &[("core/src/proof.rs", "use std::io::{Cursor, Read as _};")];
+
 struct Source {
     path: String,
     /// The text up to the unit tests.
@@ -193,7 +196,8 @@ fn the_core_is_pure() {
     let mut problems = Vec::new();
     for source in sources(&["core/src"]) {
         for line in source.code.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+            let in_memory = IN_MEMORY.contains(&(source.path.as_str(), line));
+            for word in IMPURE.iter().filter(|word| line.contains(**word) && !in_memory) {
                 problems.push(format!("{}: {word} in: {}", source.path, line.trim()));
             }
         }

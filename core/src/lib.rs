@@ -9,6 +9,8 @@
 //! * **manifest**: the signed list of a share's chunks, with the sealed metadata inside.
 //! * **terms**: the signed, replaceable conditions of a share: expiry, replicas, deletion.
 //! * **replica**: one peer's copy of one chunk.
+//! * **sample**: a byte of a chunk or manifest that somebody is asked to prove; **proof**: the piece of it in which the
+//!   byte lies, with the hashes that lead up to the chunk's id; **audit**: asking a peer for proofs.
 //! * **placement**: which peers are to hold which chunks.
 //! * **grant**: a short-lived token signed by the tracker that lets its bearer push one share to named peers.
 //! * **token**: what an invite admits its bearer by; **role**: what the token lets the bearer do.
@@ -17,7 +19,7 @@
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
-//! [`metadata`], [`manifest`], [`terms`], [`grant`], [`link`]), then the decisions ([`placement`], [`push`],
+//! [`metadata`], [`manifest`], [`terms`], [`proof`], [`grant`], [`link`]), then the decisions ([`placement`], [`push`],
 //! [`fetch`], [`distance`], [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel
 //! over HTTP ([`api`], [`dashboard`]).
 
@@ -35,6 +37,7 @@ pub mod manifest;
 pub mod metadata;
 pub mod name;
 mod paseto;
+pub mod proof;
 pub mod seal;
 pub mod terms;
 pub mod token;

@@ -42,6 +42,9 @@ pub const TOKEN_NAME_BYTES_MAX: usize = 64;
 /// Bytes of a link or an invite: a host name, two ids and a secret.
 pub const LINK_BYTES_MAX: usize = 1024;
 
+/// Bytes of the piece of a blob that a proof shows: the leaf of BLAKE3's tree.
+pub const PROOF_PIECE_BYTES: usize = 1024;
+
 /// Replicas that may be asked for: more would only multiply the sender's upload.
 pub const REPLICAS_MAX: u8 = 16;
 /// Longest life of a share, so that forgotten ones end by themselves.
