@@ -132,10 +132,10 @@ impl Runner {
         let swarms = KnownSwarms::new(&self.context.state);
         swarms.note_up(&swarm.invite)?;
         let peers = words::count(u64::from(args.peers), "peer");
-        let head = format!(
-            "A tracker on {} and {peers} are up.\nShare a file from here:       swarmdrop share FILE",
-            swarm.tracker.address
-        );
+        let head = [
+            format!("A tracker on {} and {peers} are up.", swarm.tracker.address),
+            "Share a file from here:       swarmdrop share FILE".to_owned(),
+        ];
         self.ready(&head, &swarm.tracker, &data.join("tracker"), json!({ "peers": args.peers }));
         self.until_asked_to_end(&mut ends).await;
         swarms.note_down();
@@ -158,7 +158,7 @@ impl Runner {
         };
         let tracker = tracker::start(config, &self.tasks).await?;
         let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);
-        self.ready(&head, &tracker, &data, json!({}));
+        self.ready(&[head], &tracker, &data, json!({}));
         self.until_asked_to_end(&mut ends).await;
         stop_with(tracker.stop(), &mut ends).await
     }
@@ -271,30 +271,32 @@ impl Runner {
 
     /// Tells that a tracker is ready, and how others come in: words on stderr, at the first start the invites
     /// on stdout, the one for peers first.
-    fn ready(&self, head: &str, tracker: &RunningTracker, data: &Path, mut fields: serde_json::Value) {
+    fn ready(&self, head: &[String], tracker: &RunningTracker, data: &Path, mut fields: serde_json::Value) {
+        let progress = &self.context.progress;
         fields["address"] = tracker.address.to_string().into();
-        let Some(FirstInvites { peer, sender }) = &tracker.first else {
+        let first = tracker.first.as_ref().map(|FirstInvites { peer, sender }| {
+            let (peer, sender) = (peer.expose_text(), sender.expose_text());
+            fields["peer_invite"] = peer.as_str().into();
+            fields["sender_invite"] = sender.as_str().into();
+            (peer, sender)
+        });
+        progress.summary(&head[0], fields);
+        head[1..].iter().for_each(|line| progress.explain(line));
+        let Some((peer, sender)) = first else {
             let data = data.display();
-            let text = format!(
-                "{head}\n\
-                 Invite another peer:          swarmdrop invite --role peer --data '{data}'\n\
-                 Invite another sender:        swarmdrop invite --role sender --data '{data}'"
-            );
-            self.context.progress.summary(&text, fields);
+            let invite =
+                format!("Invite another peer:          swarmdrop invite --role peer --data '{data}'");
+            progress.explain(&invite);
+            let invite =
+                format!("Invite another sender:        swarmdrop invite --role sender --data '{data}'");
+            progress.explain(&invite);
             return;
         };
-        let (peer, sender) = (peer.expose_text(), sender.expose_text());
-        let text = format!(
-            "{head}\n\
-             Add a peer (two are needed):  swarmdrop peer --invite '{peer}'\n\
-             Join as a sender:             swarmdrop join '{sender}'\n\
-             The two invites are the lines below. More of them: swarmdrop invite --help"
-        );
-        fields["peer_invite"] = peer.as_str().into();
-        fields["sender_invite"] = sender.as_str().into();
-        self.context.progress.summary(&text, fields);
-        self.context.progress.result(&peer);
-        self.context.progress.result(&sender);
+        progress.explain(&format!("Add a peer (two are needed):  swarmdrop peer --invite '{peer}'"));
+        progress.explain(&format!("Join as a sender:             swarmdrop join '{sender}'"));
+        progress.explain("The two invites are the lines below. More of them: swarmdrop invite --help");
+        progress.result(&peer);
+        progress.result(&sender);
     }
 
     /// The folder of the tracker that runs here: the one that was named, else that of `swarmdrop tracker`, else
@@ -307,7 +309,7 @@ impl Runner {
 
     fn print(&self, text: &[u8]) -> Result<(), Failure> {
         let text = std::str::from_utf8(text).map_err(|error| Failure::new(Kind::Other, error.to_string()))?;
-        self.context.progress.result(text.trim_end());
+        text.trim_end().lines().for_each(|line| self.context.progress.result(line));
         Ok(())
     }
 

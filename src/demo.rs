@@ -49,19 +49,23 @@ async fn tell(
         Some(path) => path,
         None => sample(folder).await?,
     };
-    progress.say(&format!("\n2. Alice shares {}. Every chunk goes to two peers, encrypted.", path.display()));
+    progress.explain("");
+    progress.say(&format!("2. Alice shares {}. Every chunk goes to two peers, encrypted.", path.display()));
     let shared = alice(&path, &folder.join("alice"), &swarm, progress).await?;
     progress.say("   Alice switches her machine off.");
 
     let holder = swarm.peers.iter().position(|peer| shared.peers.contains(&peer.name));
     let gone = swarm.peers.remove(holder.unwrap_or(0));
-    progress.say(&format!("\n3. Peer {}, which holds one of the two copies, goes away, too.", gone.name));
+    progress.explain("");
+    progress.say(&format!("3. Peer {}, which holds one of the two copies, goes away, too.", gone.name));
     gone.stop().await;
 
-    progress.say("\n4. Bob has the link, and gets the file from the peers that are left.");
+    progress.explain("");
+    progress.say("4. Bob has the link, and gets the file from the peers that are left.");
     let saved = bob(&shared.link, &folder.join("bob"), progress).await?;
 
-    progress.say("\n5. Are the two the same?");
+    progress.explain("");
+    progress.say("5. Are the two the same?");
     let (original, copy) = (path.clone(), saved.clone());
     let compared = blocking(move || compare(&original, &copy)).await;
     swarm.stop().await;

@@ -16,7 +16,6 @@ use swarmdrop_core::id::ChunkId;
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::manifest::{Manifest, ManifestError};
 use swarmdrop_core::metadata::Metadata;
-use swarmdrop_core::name::printable;
 use swarmdrop_core::seal::{ShareKeys, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
@@ -68,7 +67,7 @@ impl Got {
             n => format!(" from {}", words::count(n as u64, "peer")),
         };
         let saved_as = self.target.as_ref().and_then(|target| target.file_name());
-        let name = saved_as.map_or_else(|| self.name.clone(), |name| printable(&name.to_string_lossy()));
+        let name = saved_as.map_or_else(|| self.name.clone(), |name| name.to_string_lossy().into_owned());
         let (size, took) = (words::bytes(self.size_bytes), words::duration(self.took));
         format!("Saved {name} ({size}){from} in {took}, verified.")
     }

@@ -7,19 +7,15 @@ use clap::{CommandFactory, FromArgMatches};
 use swarmdrop::cli::{Cli, Command, OutputArgs};
 use swarmdrop::config::{self, Folders};
 use swarmdrop::failure::{Failure, Kind};
-use swarmdrop::progress::{Progress, Style};
+use swarmdrop::progress::{self, Progress, Style};
 use swarmdrop::secrecy;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let arguments = secrecy::arguments();
     secrecy::forbid_core_dumps();
     let (cli, folders) = match parse(arguments) {
         Ok(parsed) => parsed,
-        Err(failure) => {
-            Progress::new(Style::Text).fail(&failure);
-            return ExitCode::from(failure.kind as u8);
-        }
+        Err(code) => return code,
     };
     log(&cli);
     let progress = Progress::new(style(&cli.output));
@@ -42,12 +38,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(arguments: Vec<OsString>) -> Result<(Cli, Folders), Failure> {
-    let folders = Folders::find()?;
-    let matches = config::with_file(Cli::command(), &folders.config)?.get_matches_from(arguments);
-    let cli =
-        Cli::from_arg_matches(&matches).map_err(|error| Failure::new(Kind::Usage, error.to_string()))?;
-    Ok((cli, folders))
+/// Reads the command line; what is wrong with it was reported when this ends with an exit code.
+fn parse(arguments: Vec<OsString>) -> Result<(Cli, Folders), ExitCode> {
+    let progress = Progress::new(Style::Text);
+    let failed = |failure: Failure| {
+        progress.fail(&failure);
+        ExitCode::from(failure.kind as u8)
+    };
+    let refused = |error: clap::Error| match error.use_stderr() {
+        // It may quote an argument, which may be the name of a file that somebody else made.
+        true => {
+            progress.usage(&error.render().to_string());
+            ExitCode::from(Kind::Usage as u8)
+        }
+        // The help or the version was asked for.
+        false => error.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+    };
+    let folders = Folders::find().map_err(failed)?;
+    let command = config::with_file(Cli::command(), &folders.config).map_err(failed)?;
+    let matches = command.try_get_matches_from(arguments).map_err(refused)?;
+    Ok((Cli::from_arg_matches(&matches).map_err(refused)?, folders))
 }
 
 const fn style(output: &OutputArgs) -> Style {
@@ -72,6 +82,5 @@ fn log(cli: &Cli) {
         (_, 1) => "swarmdrop=info,warn",
         _ => "swarmdrop=debug,info",
     };
-    let filter = EnvFilter::try_from_env("SWARMDROP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    progress::start_log(level);
 }

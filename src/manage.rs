@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use swarmdrop_core::api::{PeerInfo, ProblemKind, SwarmHealth};
 use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::seal::access_token;
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -33,7 +32,7 @@ pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure>
             *copies.entry(index.get()).or_default() += 1;
         }
         let chunks = held.map(|held| held.len());
-        holders.push((printable(&source.peer.name), source.state, chunks));
+        holders.push((source.peer.name.clone(), source.state, chunks));
     }
     let least = copies.values().min().copied().unwrap_or_else(|| u32::try_from(holders.len()).unwrap_or(0));
     let wanted = u32::from(found.terms.replicas);
@@ -101,7 +100,8 @@ pub fn list(context: &Context) -> Result<(), Failure> {
             Some(left) if left > 0 => format!("expires in {}", words::until(expires_ms, now_ms)),
             _ => "expired".into(),
         };
-        context.progress.result(&format!("{name}  {}  {left}\n  {link}", words::bytes(size_bytes)));
+        context.progress.result(&format!("{name}  {}  {left}", words::bytes(size_bytes)));
+        context.progress.result(&format!("  {link}"));
     }
     Ok(())
 }
@@ -180,8 +180,7 @@ fn health_lines(health: &SwarmHealth) -> Vec<String> {
 
 fn peer_line(peer: &PeerInfo) -> String {
     let (used, free) = (words::bytes(peer.usage.used_bytes), words::bytes(peer.usage.free_bytes));
-    // A tracker could have put anything into names and addresses.
-    let zone = peer.zone.as_ref().map(|zone| format!(" in {}", printable(zone))).unwrap_or_default();
+    let zone = peer.zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
     let silent = match peer.state {
         Liveness::Alive => String::new(),
         _ => format!(", silent for {}", words::duration(Duration::from_millis(peer.silent_ms))),
@@ -191,10 +190,10 @@ fn peer_line(peer: &PeerInfo) -> String {
         Some(needed) => format!(", being emptied: {} still on it", words::count(needed, "share")),
         None => String::new(),
     };
-    let addresses = printable(&peer.addresses.join(", "));
+    let addresses = peer.addresses.join(", ");
     format!(
         "  {}{zone}: {}{silent}{draining}, {used} used, {free} free, at {addresses}",
-        printable(&peer.name),
+        peer.name,
         state_word(peer.state)
     )
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use swarmdrop_core::api::PeerInfo;
-use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
@@ -78,13 +77,13 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
     let is_meant = |known: &&PeerInfo| known.name == peer || known.id.to_string() == peer;
     let mut meant = list.peers.iter().filter(is_meant);
     let (id, name, state) = match (meant.next(), meant.next()) {
-        (Some(known), None) => (known.id, printable(&known.name), known.state),
+        (Some(known), None) => (known.id, known.name.clone(), known.state),
         (None, _) => {
-            return Err(Failure::new(Kind::NotFound, format!("there is no peer {}", printable(peer)))
+            return Err(Failure::new(Kind::NotFound, format!("there is no peer {peer}"))
                 .next("`swarmdrop status` shows the peers; give a name or an id."));
         }
         _ => {
-            let what = format!("there are several peers named {}", printable(peer));
+            let what = format!("there are several peers named {peer}");
             return Err(
                 Failure::new(Kind::Usage, what).next("Give the id: `swarmdrop status --json` shows it.")
             );

@@ -2,7 +2,12 @@
 //!
 //! The result of a command is the only thing on stdout; all else goes to stderr. With `--json`, stdout
 //! carries events (one JSON object a line) or one document, and nothing else.
+//!
+//! Names, addresses and errors come from other parties and from file systems, so what could act on a terminal is
+//! escaped here, where everything passes. One call prints one line: a line break within a text is escaped, too,
+//! lest it forges a line of its own.
 
+use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +15,11 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use swarmdrop_core::limits::LINE_CHARS_MAX;
+use swarmdrop_core::name::{acts_on_terminal, printable};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use crate::failure::Failure;
 use crate::words;
@@ -121,13 +131,18 @@ impl Progress {
     /// Prints the result: the one thing on stdout.
     pub fn result(&self, text: &str) {
         if self.style != Style::Json {
-            self.suspended(|| write_line(&mut std::io::stdout(), text));
+            self.suspended(|| write_line(&mut std::io::stdout(), &printable(text)));
         }
+    }
+
+    /// Tells people what is wrong with the command line: the lines of a text, whatever the style.
+    pub fn usage(&self, text: &str) {
+        text.lines().for_each(|line| self.line(line));
     }
 
     /// Prints one JSON document, the whole answer of a short command with `--json`.
     pub fn document(&self, document: &Value) {
-        write_line(&mut std::io::stdout(), &format!("{document:#}"));
+        write_line(&mut std::io::stdout(), &plain_json(&format!("{document:#}")));
     }
 
     /// Ends a long command: a sentence for people, the fields for programs.
@@ -139,6 +154,13 @@ impl Progress {
         }
     }
 
+    /// Adds a line for people to a summary.
+    pub fn explain(&self, text: &str) {
+        if self.style == Style::Text {
+            self.line(text);
+        }
+    }
+
     /// Emits an event; only with `--json`.
     pub fn event(&self, kind: &str, fields: Value) {
         if self.style == Style::Json {
@@ -146,7 +168,7 @@ impl Progress {
             if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
                 event.extend(fields);
             }
-            write_line(&mut std::io::stdout(), &event.to_string());
+            write_line(&mut std::io::stdout(), &plain_json(&event.to_string()));
         }
     }
 
@@ -162,7 +184,12 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
-        self.suspended(|| write_line(&mut std::io::stderr(), text));
+        let mut shown = printable(text);
+        if let Some((end, _)) = shown.char_indices().nth(LINE_CHARS_MAX) {
+            shown.truncate(end);
+            shown.push('…');
+        }
+        self.suspended(|| write_line(&mut std::io::stderr(), &shown));
     }
 
     fn suspended(&self, print: impl FnOnce()) {
@@ -203,7 +230,7 @@ impl Stage {
     /// Shows a note at the end of the bar or line, as in `2 peers`.
     pub fn note(&self, note: String) {
         if let Some(bar) = &self.bar {
-            bar.set_message(note.clone());
+            bar.set_message(printable(&note));
         }
         self.state.lock().note = note;
     }
@@ -263,7 +290,68 @@ impl Drop for Stage {
     }
 }
 
+/// Sends what is logged to stderr: of this level, unless the environment variable `SWARMDROP_LOG` asks for another.
+pub fn start_log(level: &str) {
+    let stderr = std::io::stderr();
+    let filter = EnvFilter::try_from_env("SWARMDROP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let coloured = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .fmt_fields(debug_fn(|out, field, value| write_field(out, field.name(), value)).delimited(" "))
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(coloured)
+        .with_target(false)
+        .init();
+}
+
+/// Writes a field of a log entry: its message as it is, others with their names.
+fn write_field(out: &mut Writer<'_>, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = printable(&format!("{value:?}"));
+    if name == "message" { write!(out, "{value}") } else { write!(out, "{name}={value}") }
+}
+
+/// JSON whose strings hold nothing that could act on a terminal. All such characters that stand in JSON as they
+/// are stand within its strings, but for the breaks between its lines.
+fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && acts_on_terminal(c) {
+            // None of them is beyond the first 65,536.
+            plain.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
 /// A closed pipe at the other end is no reason to panic.
 fn write_line(out: &mut impl Write, text: &str) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s12_json_stays_what_it_is_and_has_nothing_that_acts_on_a_terminal() {
+        let hostile = "\u{1b}]0;x\u{7}\u{7f}\u{9b}31m\u{9d}\u{202e}\u{2066}\u{2028}\n Ü 日本 🦀";
+        let document = json!({ "name": hostile, hostile: [hostile] });
+        for text in [document.to_string(), format!("{document:#}")] {
+            let plain = plain_json(&text);
+            assert!(!plain.contains(|c| c != '\n' && acts_on_terminal(c)), "{plain:?}");
+            assert!(plain.contains("Ü 日本 🦀"), "{plain}");
+            assert_eq!(serde_json::from_str::<Value>(&plain).unwrap(), document);
+        }
+    }
+
+    #[test]
+    fn s12_what_is_logged_is_escaped_and_stays_one_line() {
+        let mut text = String::new();
+        let mut out = Writer::new(&mut text);
+        write_field(&mut out, "message", &format_args!("from \u{1b}[2J\u{202e}\nforged")).unwrap();
+        write_field(&mut out, "name", &"Ü\u{9b}").unwrap();
+        assert_eq!(text, "from \\u{1b}[2J\\u{202e}\\nforgedname=\"Ü\\u{9b}\"");
+    }
 }

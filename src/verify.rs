@@ -13,7 +13,6 @@ use swarmdrop_core::id::ChunkId;
 use swarmdrop_core::limits::VERIFIED_AT_ONCE;
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::name::printable;
 use swarmdrop_core::seal::access_token;
 
 use crate::buffers::Buffers;
@@ -98,7 +97,7 @@ fn bytes_of(manifest: &Manifest, chunks: &ChunkSet) -> u64 {
 async fn read_all(context: &Context, manifest: &Manifest, source: SourceInfo, stage: &Stage) -> Report {
     let chunk_count = manifest.geometry().chunk_count();
     let none = || ChunkSet::empty(chunk_count);
-    let name = printable(&source.peer.name);
+    let name = source.peer.name.clone();
     let mut report = Report { name, good: none(), wrong: none(), failed: None };
     if source.chunks.chunk_count() != chunk_count {
         report.failed = Some("it is said to hold chunks of another share".into());
@@ -171,8 +170,7 @@ fn tell(context: &Context, manifest: &Manifest, peers: &[Report], least: u32, sh
             0 => String::new(),
             n => format!(", {} damaged", words::count(u64::from(n), "chunk")),
         };
-        let failed =
-            peer.failed.as_ref().map(|why| format!(", then: {}", printable(why))).unwrap_or_default();
+        let failed = peer.failed.as_ref().map(|why| format!(", then: {why}")).unwrap_or_default();
         let line = format!("{}: {} of {chunk_count} good{wrong}{failed}", peer.name, peer.good.len());
         context.progress.result(&line);
     }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::between::spoil;
 use common::samples;
 use common::swarm::Swarm;
 use swarmdrop::client::{Http, PeerClient, TrackerClient};
@@ -15,6 +16,7 @@ use swarmdrop_core::geometry::{ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, Secret};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, ShareKey};
+use swarmdrop_core::name::acts_on_terminal;
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
@@ -111,6 +113,33 @@ fn hostile_names_are_refused_and_nothing_is_saved() {
         }
     }
     assert_eq!(common::person::names_in(bob.home.path()), ["work"], "and nothing beside the folder, either");
+}
+
+#[test]
+fn s12_no_name_or_value_in_the_metadata_acts_on_the_terminal() {
+    let swarm = Swarm::start(1);
+    let bob = swarm.person();
+    let sound: serde_json::Value = serde_json::from_str(
+        &metadata("folder", "", "folder/file", 4).replace("\"dirs\":[]", "\"dirs\":[\"folder/d\"]"),
+    )
+    .unwrap();
+    let mut places = 0;
+    loop {
+        let (mut changed, mut left) = (sound.clone(), places);
+        if !spoil(&mut changed, &mut left) {
+            break;
+        }
+        let link = publish(&swarm, b"evil", &changed.to_string(), |_| {});
+        for args in [vec!["get", &link], vec!["inspect", &link], vec!["get", &link, "--json"]] {
+            let ran = bob.run(&args);
+            assert_eq!(ran.code, 7, "{changed} {}", ran.stderr);
+            let printed = ran.stdout + &ran.stderr;
+            assert!(!printed.contains(|c| c != '\n' && acts_on_terminal(c)), "{printed:?}");
+            assert!(!printed.lines().any(|line| line.starts_with("error: forged")), "{printed:?}");
+        }
+        places += 1;
+    }
+    assert!(places > 20, "{places}");
 }
 
 #[test]

@@ -234,6 +234,9 @@ pub const SESSIONS_MAX: usize = 256;
 pub const PEER_LIST_BYTES_MAX: usize = 16 << 20;
 /// Characters of a server's explanation that a client shows.
 pub const PROBLEM_CHARS_MAX: usize = 300;
+/// Characters of a line that is printed for people: room for the two longest paths, and no more of a text that another
+/// party made up.
+pub const LINE_CHARS_MAX: usize = 10_000;
 /// Attempts in a row that a peer may fail before it is given up.
 pub const FAILURES_MAX: u32 = 3;
 /// Bytes of chunks that a sender or receiver holds in memory at once.

@@ -14,9 +14,9 @@ use crate::limits::{COMPONENT_BYTES_MAX, PATH_BYTES_MAX};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SafePath(String);
 
-/// Why a name is refused. The name is shown escaped, so that printing the error is safe.
+/// Why a name is refused. What could act on a terminal is shown escaped, whoever prints the error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the name \"{}\" {rule}", .name.escape_default())]
+#[error("the name \"{}\" {rule}", printable(.name))]
 pub struct NameError {
     /// The name as it was given.
     pub name: String,
@@ -140,11 +140,19 @@ pub fn normalise(name: &str) -> String {
     if name.is_ascii() { name.to_owned() } else { name.nfc().collect() }
 }
 
-/// The text with everything that could act on a terminal escaped.
+/// The text with everything that could act on a terminal escaped; letters of all scripts stay as they are.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if is_control(c) || is_bidi(c) { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts_on_terminal(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// Whether the character does something to a terminal or to the order of a line in the place of being shown: a
+/// control character, a break of the line, or one that reverses the direction of text.
+pub fn acts_on_terminal(c: char) -> bool {
+    is_control(c) || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Checks that the paths can stand side by side on any file system: no file is a folder too, and no
@@ -375,6 +383,18 @@ mod tests {
         for name in [".ssh", ".bashrc", "a/b", "..", ".", ""] {
             assert!(SafePath::parse_top(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn s12_what_acts_on_a_terminal_is_escaped_and_other_scripts_stay_readable() {
+        let hostile = "a\u{1b}]52;c;x\u{7}\u{9b}31m\u{202e}\r\n\u{2028}b";
+        let shown = "a\\u{1b}]52;c;x\\u{7}\\u{9b}31m\\u{202e}\\r\\n\\u{2028}b";
+        assert_eq!(printable(hostile), shown);
+        for name in ["Übergröße", "Привет", "日本語", "🦀 \\ \"it's\""] {
+            assert_eq!(printable(name), name);
+        }
+        let error = SafePath::parse("Ü\u{1b}[2J").unwrap_err().to_string();
+        assert_eq!(error, "the name \"Ü\\u{1b}[2J\" has a control character");
     }
 
     #[test]

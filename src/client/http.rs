@@ -20,7 +20,6 @@ use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{Problem, ProblemKind};
 use swarmdrop_core::id::Secret;
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT};
-use swarmdrop_core::name::printable;
 
 use super::connector::{ConnectError, Connector, SecureStream, Server};
 use crate::failure::Failure;
@@ -255,7 +254,7 @@ async fn refusal(server: &str, response: Response<Incoming>) -> ClientError {
 /// What the body of a refusal says.
 pub(super) fn refused(server: &str, status: StatusCode, body: &[u8]) -> ClientError {
     let server = server.to_owned();
-    match serde_json::from_slice(body).map(printable_problem) {
+    match serde_json::from_slice(body).map(shortened) {
         Ok(problem) => ClientError::Refused { server, problem },
         Err(_) => {
             ClientError::Protocol { server, what: format!("status {status} without a problem document") }
@@ -263,9 +262,9 @@ pub(super) fn refused(server: &str, status: StatusCode, body: &[u8]) -> ClientEr
     }
 }
 
-/// What a server says ends up on a terminal.
-fn printable_problem(problem: Problem) -> Problem {
-    let short = |text: &str| printable(text).chars().take(PROBLEM_CHARS_MAX).collect();
+/// What a server says ends up in one line.
+fn shortened(problem: Problem) -> Problem {
+    let short = |text: &str| text.chars().take(PROBLEM_CHARS_MAX).collect();
     Problem { title: short(&problem.title), detail: short(&problem.detail), ..problem }
 }
 

@@ -21,7 +21,6 @@ use swarmdrop_core::limits::{
     COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PUT_TIMEOUT, RECEIVER_CONNECTIONS_MAX,
     REQUEST_TIMEOUT,
 };
-use swarmdrop_core::name::printable;
 
 use super::connector::{SecureStream, Server};
 use super::http::{Call, ClientError, Http};
@@ -70,8 +69,7 @@ impl PeerClient {
     pub fn new(http: Http, peer: PeerAddress) -> Self {
         let trust = Trust::Key(*peer.id.as_bytes());
         let servers = peer.addresses.into_iter().map(|address| Server { address, trust }).collect();
-        // The tracker told the name, and it is shown to people.
-        let known = Known { id: peer.id, name: printable(&peer.name), servers };
+        let known = Known { id: peer.id, name: peer.name, servers };
         Self {
             http,
             peer: Arc::new(known),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use swarmdrop_core::limits::FILES_MAX;
-use swarmdrop_core::name::{SafePath, normalise, printable};
+use swarmdrop_core::name::{SafePath, normalise};
 
 use crate::failure::{Failure, Kind};
 use crate::journal::SourceFile;
@@ -96,7 +96,6 @@ impl Walk<'_> {
         let wanted = asked.unwrap_or(own);
         let name = normalise(wanted.trim_start_matches('.'));
         if name != wanted {
-            let (name, wanted) = (printable(&name), printable(wanted));
             self.progress.say(&format!("The receiver will see \"{name}\" instead of \"{wanted}\"."));
         }
         SafePath::parse_top(&name).map_err(|error| name_failure(&error))
@@ -110,7 +109,7 @@ impl Walk<'_> {
         }
         if !kind.is_file() {
             let what = if kind.is_symlink() { "a symlink" } else { "a special file" };
-            self.progress.warn(&format!("left out {}: it is {what}", printable(&disk.to_string_lossy())));
+            self.progress.warn(&format!("left out {}: it is {what}", disk.display()));
             return Ok(());
         }
         if self.files.len() >= FILES_MAX {
@@ -147,8 +146,7 @@ impl Walk<'_> {
             let name = name.to_str().ok_or_else(|| not_unicode(&below))?;
             let normal = normalise(name);
             if normal != name {
-                let message = format!("\"{}\" is shared in Unicode normal form", printable(name));
-                self.progress.say(&message);
+                self.progress.say(&format!("\"{name}\" is shared in Unicode normal form"));
             }
             self.visit(&below, &safe(&format!("{path}/{normal}"))?)?;
         }
@@ -183,8 +181,7 @@ fn name_failure(error: &swarmdrop_core::name::NameError) -> Failure {
 }
 
 fn not_unicode(path: &Path) -> Failure {
-    let path = printable(&path.to_string_lossy());
-    Failure::new(Kind::Usage, format!("cannot share {path}: its name is not Unicode"))
+    Failure::new(Kind::Usage, format!("cannot share {}: its name is not Unicode", path.display()))
         .next("Rename it first.")
 }
 

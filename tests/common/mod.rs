@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a swarm of real processes, people with homes of their own, samples.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
+pub mod between;
 pub mod events;
 pub mod fake;
 pub mod http;

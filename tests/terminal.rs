@@ -1,0 +1,174 @@
+//! What other parties say reaches the terminal as text only: whatever tracker, peers and senders put into their
+//! answers and names.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::Mutex;
+
+use common::between::{Between, Change, HOSTILE, places};
+use common::person::Person;
+use common::swarm::Swarm;
+use swarmdrop::identity::Identity;
+use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::name::acts_on_terminal;
+
+/// A swarm's servers with somebody between them and whoever calls.
+struct Route {
+    tracker: Between,
+    peers: Vec<Between>,
+    link: String,
+    invite: String,
+}
+
+impl Route {
+    fn to(swarm: &Swarm, link: &ShareLink) -> Self {
+        let peer = |number: usize| {
+            let identity = Identity::read(&swarm.peer_data(number)).unwrap().unwrap();
+            Between::start("peer", identity, swarm.peers[number].address(), Vec::new())
+        };
+        let peers: Vec<Between> = (0..swarm.peers.len()).map(peer).collect();
+        let addresses = swarm.peers.iter().zip(&peers).map(|(real, fake)| (real.address(), fake.address()));
+        let identity = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap();
+        let tracker = Between::start("tracker", identity, swarm.tracker.address(), addresses.collect());
+        let url: swarmdrop_core::link::TrackerUrl = format!("https://{}", tracker.address()).parse().unwrap();
+        let invite = Invite { tracker: url.clone(), ..swarm.invite().parse().unwrap() }.expose_text();
+        let link = ShareLink { tracker: url, ..link.clone() }.expose_text();
+        Self { tracker, peers, link, invite }
+    }
+
+    fn set(&self, change: Option<&Change>) {
+        [&self.tracker].into_iter().chain(&self.peers).for_each(|server| server.set(change.cloned()));
+    }
+
+    /// Every place of every answer that the command gets.
+    fn changes(&self, command: &str) -> Vec<Change> {
+        let ran = self.run(command, &[]);
+        assert!(ran.contains("code 0"), "{command}, with nothing changed: {ran}");
+        let calls = self.tracker.take_calls().into_iter().chain(self.peers[0].take_calls());
+        let of_call =
+            |(call, told)| (0..places(&told)).map(move |place| Change { call: String::clone(&call), place });
+        calls.flat_map(of_call).collect()
+    }
+
+    /// Runs a command in a home of its own; all that it printed.
+    fn run(&self, command: &str, flags: &[&str]) -> String {
+        let (person, args) = self.prepare(command);
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        let ran = person.run(&args);
+        let shares = person.run(&["ls"]);
+        format!("{}{}{}{}code {}\n", ran.stdout, ran.stderr, shares.stdout, shares.stderr, ran.code)
+    }
+
+    /// Runs a command on a terminal; what the terminal got.
+    fn run_on_terminal(&self, command: &str) -> String {
+        let (person, args) = self.prepare(command);
+        let (mut screen, terminal) = terminal();
+        let out = || Stdio::from(terminal.try_clone().unwrap());
+        let mut command = person.command(&args);
+        let mut child = command.stdin(Stdio::null()).stdout(out()).stderr(out()).spawn().unwrap();
+        drop((command, terminal));
+        let mut shown = Vec::new();
+        // A terminal without a process is an error to read, in the place of an end.
+        let _ = screen.read_to_end(&mut shown);
+        child.wait().unwrap();
+        String::from_utf8(shown).unwrap()
+    }
+
+    fn prepare(&self, command: &str) -> (Person, Vec<String>) {
+        let person = Person::new(&self.invite);
+        person.write("file", b"content");
+        let args: &[&str] = match command {
+            "share" => &["share", "file", "--wait", "0s"],
+            "get" => &["get", &self.link, "-o", "got"],
+            "status" => &["status"],
+            command => &[command, &self.link],
+        };
+        (person, args.iter().map(|&arg| arg.to_owned()).collect())
+    }
+}
+
+/// A terminal: what it shows, and what a process writes to.
+fn terminal() -> (std::fs::File, OwnedFd) {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let name = ptsname(&screen, Vec::new()).unwrap();
+    let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    (screen.into(), terminal)
+}
+
+/// What bars do to a terminal: back to the start of the line, clear it, go up or down.
+const OWN: &[&str] = &["\r", "\u{1b}[2K", "\u{1b}[1A", "\u{1b}[1B", "\u{1b}[0m"];
+
+#[track_caller]
+fn check(printed: &str, what: &dyn std::fmt::Debug) {
+    assert!(!printed.contains(|c| c != '\n' && acts_on_terminal(c)), "{what:?}: {printed:?}");
+    assert!(!printed.lines().any(|line| line.starts_with("error: forged")), "{what:?}: {printed:?}");
+}
+
+#[test]
+fn s12_nothing_that_tracker_or_peers_say_acts_on_the_terminal() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"content");
+    let link: ShareLink = alice.share(&["file"]).parse().unwrap();
+    let routes: Vec<Route> = (0..4).map(|_| Route::to(&swarm, &link)).collect();
+    for command in ["share", "get", "inspect", "verify", "status"] {
+        let changes = routes[0].changes(command);
+        assert!(changes.len() > 10, "{command}: {changes:?}");
+        let (left, seen) = (Mutex::new(changes), Mutex::new(0));
+        std::thread::scope(|scope| {
+            for route in &routes {
+                scope.spawn(|| {
+                    loop {
+                        let Some(change) = left.lock().unwrap().pop() else { return };
+                        route.set(Some(&change));
+                        let flags: &[&str] = if change.place % 2 == 0 { &[] } else { &["--json"] };
+                        let printed = route.run(command, flags);
+                        check(&printed, &(command, &change));
+                        *seen.lock().unwrap() += usize::from(printed.contains("52;c;"));
+                        route.set(None);
+                    }
+                });
+            }
+        });
+        assert!(seen.into_inner().unwrap() > 0, "{command} printed none of it, escaped or not");
+    }
+}
+
+#[test]
+fn s12_on_a_terminal_there_is_nothing_but_what_bars_need() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"content");
+    let link: ShareLink = alice.share(&["file"]).parse().unwrap();
+    let route = Route::to(&swarm, &link);
+    for command in ["get", "verify"] {
+        for change in route.changes(command).iter().filter(|change| change.call.starts_with("tracker")) {
+            route.set(Some(change));
+            let mut shown = route.run_on_terminal(command);
+            OWN.iter().for_each(|own| shown = shown.replace(own, ""));
+            assert!(!shown.contains(|c| c != '\n' && acts_on_terminal(c)), "{change:?}: {shown:?}");
+            route.set(None);
+        }
+    }
+}
+
+#[test]
+fn s12_names_of_files_and_arguments_are_escaped_and_other_scripts_are_shown() {
+    let swarm = Swarm::start(0);
+    let person = swarm.person();
+    for args in [vec![HOSTILE], vec!["get", "x", HOSTILE], vec!["share", HOSTILE], vec!["get", HOSTILE]] {
+        let ran = person.run(&args);
+        assert_ne!(ran.code, 0);
+        assert!(!ran.stderr.contains(|c| c != '\n' && acts_on_terminal(c)), "{:?}", ran.stderr);
+    }
+    let ran = person.run(&["share", "Größe-Привет-日本語"]);
+    assert!(ran.stderr.contains("Größe-Привет-日本語"), "{}", ran.stderr);
+}
