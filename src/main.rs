@@ -11,7 +11,13 @@ use swarmdrop::progress::{self, Progress, Style};
 use swarmdrop::secrecy;
 
 fn main() -> ExitCode {
-    let arguments = secrecy::arguments();
+    let arguments = match secrecy::arguments() {
+        Ok(arguments) => arguments,
+        Err(failure) => {
+            Progress::new(Style::Text).fail(&failure);
+            return ExitCode::from(failure.kind as u8);
+        }
+    };
     secrecy::forbid_core_dumps();
     let (cli, folders) = match parse(arguments) {
         Ok(parsed) => parsed,

@@ -1,38 +1,94 @@
 //! Keeps what this process knows from other users of the machine: its arguments, which `ps` shows to
 //! everybody, and its memory, which a crash would write to a file.
 
+use std::convert::Infallible;
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-/// Carries the arguments as they were typed to the process that has them hidden. Only this user can read
-/// a process's environment.
+use crate::failure::{Failure, Kind};
+
+/// Tells the process that has its arguments hidden in which open file they are, as they were typed. A single
+/// variable or argument could not hold them: Linux takes 128 KiB for one.
 const VARIABLE: &str = "SWARMDROP_HIDDEN_ARGUMENTS";
-/// Stands between arguments; no shell lets a user type it by accident.
-const SEPARATOR: u8 = 0x1f;
+/// Ends an argument; none can contain it.
+const END: u8 = 0;
 /// What others see in the place of a secret.
 const HIDDEN: &[u8] = b"hidden";
 
 /// The arguments of the command as they were typed. If one holds a link or an invite, the process starts
-/// itself once more, under the same id, with the secret part hidden from the list that others see.
-pub fn arguments() -> Vec<OsString> {
+/// itself once more, under the same id, with the secret part hidden from the list that others see; it does
+/// not go on if that fails.
+pub fn arguments() -> Result<Vec<OsString>, Failure> {
+    let passed = env::var_os(VARIABLE).and_then(|passed| passed_file(&passed, process::id()));
+    if let Some(file) = passed {
+        return take(&file).map_err(|error| cannot_hide(&error));
+    }
     let typed: Vec<OsString> = env::args_os().collect();
-    if let Some(passed) = env::var_os(VARIABLE)
-        && let Some(arguments) = unpack(&passed, process::id())
-    {
-        return arguments;
-    }
     let shown: Vec<OsString> = typed.iter().map(|argument| without_secret(argument)).collect();
-    if shown != typed
-        && let Ok(program) = env::current_exe()
-        && let Some((name, rest)) = shown.split_first()
-    {
-        // Returns only if it fails; then the arguments stay as they were typed.
-        let _ = Command::new(program).arg0(name).args(rest).env(VARIABLE, pack(&typed, process::id())).exec();
+    if shown != typed {
+        match start_again(&typed, &shown) {
+            Err(error) => return Err(cannot_hide(&error)),
+            Ok(never) => match never {},
+        }
     }
-    typed
+    Ok(typed)
+}
+
+fn cannot_hide(error: &io::Error) -> Failure {
+    let what = format!("cannot hide the link or invite from other users of this machine: {error}");
+    Failure::new(Kind::Usage, what)
+        .next("Give it on standard input (-), in a file, or an invite in SWARMDROP_INVITE.")
+}
+
+/// Has this process begin anew, with what is shown as its arguments and what was typed in a file that only it
+/// can open. Returns only if that fails.
+fn start_again(typed: &[OsString], shown: &[OsString]) -> io::Result<Infallible> {
+    let (name, rest) = shown.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut file = inherited_file()?;
+    file.write_all(&pack(typed))?;
+    let descriptor = file.as_raw_fd();
+    // Where it cannot be opened, without /proc say, the process would lack its arguments when it is too late.
+    File::open(path_of(descriptor))?;
+    let passed = format!("{}:{descriptor}", process::id());
+    Err(Command::new(env::current_exe()?).arg0(name).args(rest).env(VARIABLE, passed).exec())
+}
+
+/// A file without a name, which this process still has open when it begins anew.
+#[cfg(target_os = "linux")]
+fn inherited_file() -> io::Result<File> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    // Kernels before 6.3 do not know the flag; later ones may insist on it.
+    let file = memfd_create("arguments", MemfdFlags::NOEXEC_SEAL);
+    Ok(file.or_else(|_| memfd_create("arguments", MemfdFlags::empty()))?.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn inherited_file() -> io::Result<File> {
+    let file = tempfile::tempfile()?;
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
+    Ok(file)
+}
+
+/// Where a process finds a file that it has open.
+fn path_of(descriptor: i32) -> PathBuf {
+    Path::new("/dev/fd").join(descriptor.to_string())
+}
+
+/// Reads the arguments, and empties the file: it stays open as long as the process is there.
+fn take(path: &Path) -> io::Result<Vec<OsString>> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    file.rewind()?;
+    let mut packed = Vec::new();
+    file.read_to_end(&mut packed)?;
+    file.set_len(0)?;
+    Ok(unpack(&packed))
 }
 
 /// Sees to it that a crash leaves no copy of the memory, and that no other process of this user can look in.
@@ -54,21 +110,24 @@ fn without_secret(argument: &OsStr) -> OsString {
 }
 
 /// The process id tells that the variable was set for this very process, and not left by another.
-fn pack(arguments: &[OsString], process_id: u32) -> OsString {
-    let mut packed = process_id.to_string().into_bytes();
-    for argument in arguments {
-        packed.push(SEPARATOR);
-        packed.extend_from_slice(argument.as_bytes());
-    }
-    OsString::from_vec(packed)
+fn passed_file(passed: &OsStr, process_id: u32) -> Option<PathBuf> {
+    let (owner, descriptor) = passed.to_str()?.split_once(':')?;
+    let descriptor = descriptor.parse().ok()?;
+    (owner == process_id.to_string()).then(|| path_of(descriptor))
 }
 
-fn unpack(packed: &OsStr, process_id: u32) -> Option<Vec<OsString>> {
-    let mut parts = packed.as_bytes().split(|&byte| byte == SEPARATOR);
-    if parts.next() != Some(process_id.to_string().as_bytes()) {
-        return None;
+fn pack(arguments: &[OsString]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for argument in arguments {
+        packed.extend_from_slice(argument.as_bytes());
+        packed.push(END);
     }
-    Some(parts.map(|part| OsString::from_vec(part.to_owned())).collect())
+    packed
+}
+
+fn unpack(packed: &[u8]) -> Vec<OsString> {
+    let ended = packed.split_inclusive(|&byte| byte == END);
+    ended.map(|argument| OsString::from_vec(argument[..argument.len() - 1].to_vec())).collect()
 }
 
 #[cfg(test)]
@@ -89,11 +148,21 @@ mod tests {
     }
 
     #[test]
-    fn arguments_reach_only_the_process_that_they_were_packed_for() {
-        let arguments: Vec<OsString> = ["swarmdrop", "get", "", "a b"].map(OsString::from).to_vec();
-        let packed = pack(&arguments, 7);
-        assert_eq!(unpack(&packed, 7), Some(arguments));
-        assert_eq!(unpack(&packed, 77), None);
-        assert_eq!(unpack(OsStr::new(""), 7), None);
+    fn the_file_is_taken_only_by_the_process_that_it_was_meant_for() {
+        assert_eq!(passed_file(OsStr::new("7:3"), 7), Some(PathBuf::from("/dev/fd/3")));
+        for passed in ["7:3", "", "7", ":", "77", "77:", "77:x", "77:../../etc/passwd"] {
+            assert_eq!(passed_file(OsStr::new(passed), 77), None, "{passed}");
+        }
+    }
+
+    #[test]
+    fn s14_arguments_come_back_as_they_were_whatever_is_in_them() {
+        let odd = ["swarmdrop", "get", "", "a b", "a\u{1f}b\nc", "--\u{1b}", ""].map(OsString::from);
+        for arguments in [&odd[..], &[][..], &[OsString::from_vec(vec![0xff, 1])]] {
+            let mut file = inherited_file().unwrap();
+            file.write_all(&pack(arguments)).unwrap();
+            assert_eq!(take(&path_of(file.as_raw_fd())).unwrap(), arguments);
+            assert_eq!(file.metadata().unwrap().len(), 0, "it is emptied");
+        }
     }
 }

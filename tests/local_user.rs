@@ -60,6 +60,65 @@ fn l2_a_link_or_invite_that_was_typed_is_not_in_the_list_of_processes() {
 }
 
 #[test]
+fn s14_an_invite_beside_thousands_of_names_is_hidden_too_and_every_name_arrives() {
+    let swarm = Swarm::start(0);
+    let (person, invite) = (Person::new(""), swarm.invite());
+    let secret = swarm.token("sender");
+    let names: Vec<String> = (0..3000).map(|number| format!("{number:0>80}")).collect();
+    for name in &names {
+        person.write(name, b"");
+    }
+    let mut args = vec!["share", "--invite", &invite, "--wait", "60s", "--"];
+    args.extend(names.iter().map(String::as_str));
+    let mut child = person.start(&args);
+    let of_child = |file: &str| {
+        let bytes = fs::read(format!("/proc/{}/{file}", child.id())).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    wait_for("the process that has its arguments hidden", || of_child("cmdline").contains("#hidden"));
+    assert!(!of_child("cmdline").contains(&secret));
+    let environment = of_child("environ");
+    if environment.is_empty() {
+        println!("skipped: this user may not read the environment");
+    }
+    assert!(!environment.contains(&secret), "{environment}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    args.push("the last of them");
+    let ran = person.run(&args);
+    assert!(ran.code != 0 && ran.stderr.contains("the last of them"), "{} {}", ran.code, ran.stderr);
+}
+
+#[test]
+fn s14_a_name_with_a_separator_in_it_is_one_argument() {
+    let swarm = Swarm::start(0);
+    let (person, invite) = (Person::new(""), swarm.invite());
+    for name in ["public.txt\u{1f}secret.txt", "public.txt\nsecret.txt"] {
+        person.write("secret.txt", b"secret");
+        person.write("public.txt", b"public");
+        person.write(name, b"odd");
+        let ran = person.run(&["share", "--invite", &invite, "--", name]);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("has a control character"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn s14_a_secret_that_cannot_be_hidden_is_not_used() {
+    let (fake, link) = stalling_link();
+    let person = Person::new("");
+    let typed = person.command(&["get", &link.expose_text()]);
+    let mut command = Command::new("sh");
+    command.env_clear().env("HOME", person.home.path());
+    // So few open files that there is none for the arguments.
+    command.args(["-c", "ulimit -n 4 && exec \"$0\" \"$@\""]).arg(typed.get_program()).args(typed.get_args());
+    let ran = Ran::of(command.output().unwrap());
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot hide") && ran.stderr.contains("SWARMDROP_INVITE"), "{}", ran.stderr);
+    assert!(fake.requests().is_empty());
+}
+
+#[test]
 fn l2_no_secret_is_logged_or_reported_however_much_is() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());

@@ -24,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("failure", &[]),
     ("identity", &["durable", "failure"]),
     ("progress", &["failure", "words"]),
-    ("secrecy", &[]),
+    ("secrecy", &["failure"]),
     ("task", &["failure"]),
     ("throttle", &[]),
     ("tls", &["failure", "identity"]),
