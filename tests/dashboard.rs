@@ -40,15 +40,17 @@ fn shares(swarm: &Swarm) -> Vec<Value> {
 }
 
 #[test]
-fn the_admin_signs_in_with_the_token_and_goes_on_with_a_cookie() {
+fn the_admin_signs_in_with_the_token_and_goes_on_with_a_cookie_and_a_secret() {
     let swarm = Swarm::start(0);
     let answer = try_token(&swarm, &swarm.token("admin"));
     let set = answer.header("set-cookie").unwrap();
     let (pair, attributes) = set.split_once(';').unwrap();
-    assert_eq!((answer.status, answer.body.len()), (204, 0));
+    assert_eq!(answer.status, 200);
     assert!(pair.starts_with("swarmdrop_session=") && pair.len() == "swarmdrop_session=".len() + 43);
     assert_eq!(attributes, " Path=/; HttpOnly; SameSite=Strict; Max-Age=43200", "plain HTTP on this machine");
-    let cookie = format!("Cookie: {pair}\r\n");
+    let secret = answer.json()["secret"].as_str().unwrap().to_owned();
+    assert!(secret.len() == 43 && !pair.contains(&secret), "{secret}");
+    let cookie = format!("Cookie: {pair}\r\nSession-Secret: {secret}\r\n");
     for path in ["/v1/session", "/v1/peers", "/v1/invites", "/v1/shares"] {
         assert!(matches!(look(&swarm, path, &cookie).status, 200 | 204), "{path}");
         assert_eq!(look(&swarm, path, "").status, 403, "{path}");
@@ -77,7 +79,7 @@ fn over_tls_the_cookie_is_for_tls_only() {
 fn w8_other_tokens_are_refused_and_after_some_of_them_one_has_to_wait() {
     let swarm = Swarm::start(0);
     for _ in 0..10 {
-        assert_eq!(try_token(&swarm, &swarm.token("admin")).status, 204, "what succeeds does not count");
+        assert_eq!(try_token(&swarm, &swarm.token("admin")).status, 200, "what succeeds does not count");
     }
     let unknown = "A".repeat(43);
     for token in [&swarm.token("sender"), &swarm.token("peer"), &unknown, "", "x"] {
@@ -101,14 +103,16 @@ fn w8_a_cookie_that_the_client_chose_is_never_taken() {
     let body = json!({ "token": swarm.token("admin") });
     let answer = json(&swarm.tracker.address(), "POST", "/v1/session", &chosen, &body);
     let set = answer.header("set-cookie").unwrap();
-    assert!(answer.status == 204 && !set.contains("BBBB"), "{set}");
+    assert!(answer.status == 200 && !set.contains("BBBB"), "{set}");
+    let secret = format!("Session-Secret: {}\r\n", answer.json()["secret"].as_str().unwrap());
     for cookie in
         [&chosen[..], "Cookie: swarmdrop_session=\r\n", "Cookie: swarmdrop_session\r\n", "Cookie: ;\r\n"]
     {
-        assert_eq!(look(&swarm, "/v1/session", cookie).status, 403);
+        assert_eq!(look(&swarm, "/v1/session", &format!("{cookie}{secret}")).status, 403);
     }
     let token = swarm.token("admin");
-    assert_eq!(look(&swarm, "/v1/session", &format!("Cookie: swarmdrop_session={token}\r\n")).status, 403);
+    let headers = format!("Cookie: swarmdrop_session={token}\r\n{secret}");
+    assert_eq!(look(&swarm, "/v1/session", &headers).status, 403);
 }
 
 /// What the calls would change, if one of them did.
@@ -117,8 +121,41 @@ fn state(swarm: &Swarm) -> (Vec<Value>, Vec<Value>, usize) {
     (peers, invites(swarm), shares(swarm).len())
 }
 
+/// A browser sends the cookie to every port of the host, and whoever listens there is no browser and writes what it
+/// likes into the other headers.
 #[test]
-fn w2_a_cookie_alone_changes_nothing() {
+fn s15_the_cookie_alone_opens_nothing_whatever_else_a_client_says() {
+    let swarm = Swarm::start(1);
+    let tracker = swarm.tracker.address();
+    let signed_in = sign_in(&swarm);
+    let (cookie, secret) = signed_in.split_once("\r\n").unwrap();
+    let invite = json!({ "role": "sender", "name": "mallory", "expires_ms": null });
+    for said in [
+        "",
+        OWN,
+        "Sec-Fetch-Site: none\r\n",
+        "Sec-Fetch-Site: same-site\r\n",
+        "Sec-Fetch-Site: cross-site\r\n",
+        &format!("Origin: http://{tracker}\r\n{OWN}"),
+        &format!("{OWN}Session-Secret: \r\n"),
+        &format!("{OWN}Session-Secret: {}\r\n", "A".repeat(43)),
+        &format!("{OWN}Session-Secret: {}\r\n", cookie.split_once('=').unwrap().1),
+    ] {
+        let headers = format!("{cookie}\r\n{said}");
+        for path in ["/v1/session", "/v1/peers", "/v1/invites", "/v1/shares", "/v1/events"] {
+            assert_eq!(look(&swarm, path, &headers).status, 403, "{path} with {said:?}");
+        }
+        assert_eq!(make_invite(&swarm, &headers, &invite).status, 403, "{said:?}");
+        assert_eq!(sign_out(&swarm, &headers).status, 403, "{said:?}");
+        assert_eq!(look(&swarm, "/v1/session", &format!("{secret}{said}")).status, 403, "the secret alone");
+    }
+    assert_eq!(look(&swarm, "/v1/session", &signed_in).status, 204);
+    assert_eq!(Events::open(&tracker, &signed_in).answer.status, 200);
+    assert_eq!(make_invite(&swarm, &format!("{signed_in}{OWN}"), &invite).status, 200);
+}
+
+#[test]
+fn w2_another_sites_request_changes_nothing_even_with_the_secret() {
     let swarm = Swarm::start(1);
     let alice = swarm.person();
     alice.write("file", b"x");

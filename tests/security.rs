@@ -51,9 +51,10 @@ const CREDENTIALS: &[&str] = &[
     "another certificate",
     "session",
     "session of another site",
+    "cookie",
 ];
 
-/// Credentials that open what only the admin may look at: a cookie that another site sends along changes nothing.
+/// Credentials that open what only the admin may look at: what another site sends along changes nothing.
 const LOOKS: &[&str] = &["admin", "session", "session of another site"];
 
 /// The credentials of the form that an access token has: one that does not fit learns what fits no share.
@@ -78,6 +79,11 @@ impl Matrix {
         for (name, headers, certificate) in [
             ("session", format!("{cookie}Sec-Fetch-Site: same-origin\r\n"), None),
             ("session of another site", format!("{cookie}Sec-Fetch-Site: cross-site\r\n"), None),
+            (
+                "cookie",
+                format!("{}\r\nSec-Fetch-Site: same-origin\r\n", cookie.lines().next().unwrap()),
+                None,
+            ),
             ("none", String::new(), None),
             ("nonsense", bearer("nonsense"), None),
             ("sender", swarm.bearer("sender"), None),

@@ -19,6 +19,13 @@ pub struct SignInRequest {
     pub token: String,
 }
 
+/// The answer to a sign-in. It does not print: it holds a secret.
+#[derive(Serialize, ToSchema)]
+pub struct SignInResponse {
+    /// What goes with every further call in the header `Session-Secret`, beside the cookie; base64url.
+    pub secret: String,
+}
+
 /// `POST /v1/invites`: an invite to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

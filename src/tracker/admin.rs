@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use swarmdrop_core::api::{Problem, ProblemKind};
 use swarmdrop_core::dashboard::{
-    InviteList, InviteRequest, InviteResponse, ShareList, SharePage, SignInRequest,
+    InviteList, InviteRequest, InviteResponse, ShareList, SharePage, SignInRequest, SignInResponse,
 };
 use swarmdrop_core::limits::JSON_BODY_BYTES_MAX;
 use swarmdrop_core::token::TokenId;
@@ -32,25 +32,26 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Tracker>> {
         .routes(routes!(stream_events))
 }
 
-/// Sign in from a browser with the admin's token: it goes on with a cookie, for twelve hours at most.
+/// Sign in from a browser with the admin's token: it goes on with a cookie and a secret, for twelve hours at most.
 #[utoipa::path(post, path = "/v1/session", request_body = SignInRequest,
-    responses((status = 204), (status = "default", body = Problem)))]
+    responses((status = 200, body = SignInResponse), (status = "default", body = Problem)))]
 async fn sign_in(
     State(tracker): State<Arc<Tracker>>,
     Extension(client): Extension<Client>,
     JsonBody(request): JsonBody<SignInRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let secret = tracker.sign_in(&request.token, client.ip).await?;
-    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie(&secret, client.is_secure))]))
+    let opened = tracker.sign_in(&request.token, client.ip).await?;
+    let response = SignInResponse { secret: opened.page.expose_text() };
+    Ok(([(SET_COOKIE, cookie(&opened.browser, client.is_secure))], Json(response)))
 }
 
-/// Is this browser signed in? Needs the cookie.
+/// Is this page signed in? Needs the cookie and the secret.
 #[utoipa::path(get, path = "/v1/session", responses((status = 204), (status = "default", body = Problem)))]
 async fn signed_in(_: SignedIn) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Sign out. Needs the cookie.
+/// Sign out. Needs the cookie and the secret.
 #[utoipa::path(delete, path = "/v1/session", responses((status = 204), (status = "default", body = Problem)))]
 async fn sign_out(
     State(tracker): State<Arc<Tracker>>,

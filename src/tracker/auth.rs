@@ -16,20 +16,20 @@ use super::sessions::{Session, SessionId, is_own};
 use crate::clock;
 use crate::server::{Client, Credential, Id, Refusal, denied};
 
-/// Somebody with a token of any role, or the admin's cookie.
+/// Somebody with a token of any role, or the admin who has signed in.
 pub(super) struct Admitted;
 
 /// Somebody with a sender's token, or the admin.
 pub(super) struct Sender;
 
-/// The admin, by the token, or by the cookie of who has signed in with it.
+/// The admin, by the token, or by the two secrets of who has signed in with it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Admin {
     token: TokenId,
     session: Option<SessionId>,
 }
 
-/// Who has signed in, by the cookie.
+/// Who has signed in, by the cookie and the page's secret.
 pub(super) struct SignedIn(pub(super) SessionId);
 
 /// Who may see figures: the admin, or somebody on this machine.
@@ -64,7 +64,7 @@ impl Tracker {
         self.gate.tokens.is_member(peer).await.map_err(|error| Refusal::internal(&error))
     }
 
-    /// The session of a request whose cookie may do what the request is to do.
+    /// The session of a request that shows its secrets, if it may do what the request is to do.
     async fn session(&self, parts: &Parts) -> Result<Session, Refusal> {
         let session = self.sessions.of_request(&parts.headers).ok_or_else(denied)?;
         let admin = Admin { token: session.token, session: Some(session.id) };

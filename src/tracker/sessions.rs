@@ -1,5 +1,6 @@
 //! Sign-in sessions of the admin, for browsers: who has shown the token once goes on with a cookie that no script
-//! can read and no other site can use. They end with the tracker's process.
+//! can read, and with a second secret that only pages of the tracker's origin have: browsers send a cookie to every
+//! port of its host, and whoever listens there could use it. They end with the tracker's process.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -32,10 +33,19 @@ use crate::server::{Refusal, denied};
 
 const COOKIE_NAME: &str = "swarmdrop_session";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
+const SESSION_SECRET: &str = "session-secret";
 
-/// Names a session here: the hash of its secret.
+/// Names a session here: the hash of the secret in its cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SessionId([u8; 32]);
+
+/// A session that was just opened: the secrets that are kept nowhere here.
+pub(super) struct Opened {
+    /// What the browser keeps in the cookie.
+    pub(super) browser: Secret,
+    /// What the page keeps.
+    pub(super) page: Secret,
+}
 
 /// Somebody who has signed in.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +53,8 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     /// The token that was shown: the session ends with it.
     pub(super) token: TokenId,
+    /// The hash of the page's secret.
+    page: [u8; 32],
     ends_ms: u64,
 }
 
@@ -74,22 +86,26 @@ impl Sessions {
         })
     }
 
-    /// Opens a session for the bearer of a token; its secret, which is kept nowhere.
-    pub(super) fn open(&self, token: TokenId, ip: IpAddr) -> Result<Secret, Failure> {
-        let secret = random_secret()?;
+    /// Opens a session for the bearer of a token.
+    pub(super) fn open(&self, token: TokenId, ip: IpAddr) -> Result<Opened, Failure> {
+        let opened = Opened { browser: random_secret()?, page: random_secret()? };
         self.failures.0.lock().remove(&counted_as(ip));
         let ends_ms = clock::uptime_ms().saturating_add(millis(SIGN_IN_LIFE));
         let mut open = self.open.lock();
         if open.len() >= SIGN_INS_MAX {
             open.pop_front();
         }
-        open.push_back(Session { id: SessionId::of(&secret), token, ends_ms });
-        Ok(secret)
+        let page = sha256(opened.page.expose());
+        open.push_back(Session { id: SessionId::of(&opened.browser), token, page, ends_ms });
+        Ok(opened)
     }
 
-    /// The session whose secret a request shows.
+    /// The session of which a request shows both secrets.
     pub(super) fn of_request(&self, headers: &HeaderMap) -> Option<Session> {
-        secrets(headers).find_map(|secret| self.find(SessionId::of(&secret)))
+        let page = Secret::parse(headers.get(SESSION_SECRET)?.to_str().ok()?).ok()?;
+        let page = sha256(page.expose());
+        let mut named = secrets(headers).filter_map(|secret| self.find(SessionId::of(&secret)));
+        named.find(|session| session.page == page)
     }
 
     /// The session, if it is still open.
@@ -118,8 +134,8 @@ impl SessionId {
 }
 
 impl Tracker {
-    /// Signs the admin in who shows the token; the secret of the session.
-    pub(super) async fn sign_in(&self, token: &str, ip: IpAddr) -> Result<Secret, Refusal> {
+    /// Signs the admin in who shows the token.
+    pub(super) async fn sign_in(&self, token: &str, ip: IpAddr) -> Result<Opened, Refusal> {
         self.sessions.admit(ip)?;
         let token = Secret::parse(token).map_err(|_| denied())?;
         let record = self.gate.tokens.active(&token).await.map_err(|error| Refusal::internal(&error))?;
@@ -127,10 +143,10 @@ impl Tracker {
             tracing::warn!(%ip, "a sign-in failed");
             denied()
         })?;
-        let secret = self.sessions.open(record.id, ip).map_err(|failure| Refusal::internal(&failure))?;
+        let opened = self.sessions.open(record.id, ip).map_err(|failure| Refusal::internal(&failure))?;
         tracing::info!(%ip, "signed in");
         self.dashboard.note(LogKind::SignedIn, |entry| entry.detail = Some(ip.to_string()));
-        Ok(secret)
+        Ok(opened)
     }
 }
 
@@ -241,12 +257,16 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_found_by_its_cookie_until_it_is_over() {
+    fn a_session_is_found_by_its_two_secrets_until_it_is_over() {
         tell_seconds(1000);
         let sessions = Sessions::default();
-        let secret = sessions.open(TOKEN, ip("10.0.0.1")).unwrap();
-        let line = format!("a=b; swarmdrop_session={}; c=d", secret.expose_text());
-        let request = headers(&[("cookie", "swarmdrop_session=x"), ("cookie", &line)]);
+        let open = || sessions.open(TOKEN, ip("10.0.0.1")).unwrap();
+        let (stale, opened) = (open(), open());
+        let cookie = |opened: &Opened| format!("{COOKIE_NAME}={}", opened.browser.expose_text());
+        let line = format!("a=b; {}; {}; c=d", cookie(&stale), cookie(&opened));
+        let page = opened.page.expose_text();
+        let cookies = [("cookie", "swarmdrop_session=x"), ("cookie", line.as_str())];
+        let request = headers(&[cookies[0], cookies[1], (SESSION_SECRET, &page)]);
         let session = sessions.of_request(&request).unwrap();
         assert_eq!(session.token, TOKEN);
         tell_seconds(1000 + 12 * 3600 - 1);
@@ -258,16 +278,36 @@ mod tests {
     }
 
     #[test]
+    fn s15_the_cookie_alone_opens_nothing_nor_does_the_pages_secret() {
+        let sessions = Sessions::default();
+        let open = || sessions.open(TOKEN, ip("10.0.0.1")).unwrap();
+        let (opened, other) = (open(), open());
+        let cookie = format!("{COOKIE_NAME}={}", opened.browser.expose_text());
+        let (page, foreign) = (opened.page.expose_text(), other.page.expose_text());
+        let browser = opened.browser.expose_text();
+        assert!(sessions.of_request(&headers(&[("cookie", &cookie), (SESSION_SECRET, &page)])).is_some());
+        for pairs in [
+            &[("cookie", cookie.as_str())][..],
+            &[(SESSION_SECRET, page.as_str())],
+            &[("cookie", &cookie), (SESSION_SECRET, "")],
+            &[("cookie", &cookie), (SESSION_SECRET, &browser)],
+            &[("cookie", &cookie), (SESSION_SECRET, &foreign)],
+            &[("cookie", &cookie), ("sec-fetch-site", "same-origin")],
+        ] {
+            assert!(sessions.of_request(&headers(pairs)).is_none(), "{pairs:?}");
+        }
+    }
+
+    #[test]
     fn w8_no_secret_but_one_that_was_made_here_opens_anything() {
         let sessions = Sessions::default();
-        let first = sessions.open(TOKEN, ip("10.0.0.1")).unwrap();
-        let second = sessions.open(TOKEN, ip("10.0.0.1")).unwrap();
+        let Opened { browser: first, page } = sessions.open(TOKEN, ip("10.0.0.1")).unwrap();
+        let Opened { browser: second, .. } = sessions.open(TOKEN, ip("10.0.0.1")).unwrap();
         assert_ne!(first, second, "a new one with every sign-in");
-        let chosen = Secret::from_bytes([7; 32]).expose_text();
-        for value in [&chosen, "", "x", &TOKEN.to_string()] {
-            assert!(
-                sessions.of_request(&headers(&[("cookie", &format!("{COOKIE_NAME}={value}"))])).is_none()
-            );
+        let (chosen, page) = (Secret::from_bytes([7; 32]).expose_text(), page.expose_text());
+        for value in [&chosen, "", "x", &TOKEN.to_string(), &page] {
+            let cookie = format!("{COOKIE_NAME}={value}");
+            assert!(sessions.of_request(&headers(&[("cookie", &cookie), (SESSION_SECRET, &page)])).is_none());
         }
         sessions.close(SessionId::of(&first));
         assert!(
@@ -278,7 +318,7 @@ mod tests {
     #[test]
     fn the_oldest_session_goes_when_there_are_too_many() {
         let sessions = Sessions::default();
-        let open = || SessionId::of(&sessions.open(TOKEN, ip("10.0.0.1")).unwrap());
+        let open = || SessionId::of(&sessions.open(TOKEN, ip("10.0.0.1")).unwrap().browser);
         let ids: Vec<SessionId> = (0..=SIGN_INS_MAX).map(|_| open()).collect();
         assert!(sessions.find(ids[0]).is_none() && sessions.find(ids[1]).is_some());
         assert_eq!(sessions.open.lock().len(), SIGN_INS_MAX);

@@ -88,12 +88,13 @@ pub fn json(address: &str, method: &str, path: &str, headers: &str, body: &serde
     send(address, method, path, &headers, body.to_string().as_bytes())
 }
 
-/// Signs in as the admin; the header line with the cookie that a browser would keep.
+/// Signs in as the admin; the header lines with the cookie that a browser would keep, and the secret that the page would.
 #[track_caller]
 pub fn sign_in(swarm: &super::swarm::Swarm) -> String {
     let body = serde_json::json!({ "token": swarm.token("admin") });
     let answer = json(&swarm.tracker.address(), "POST", "/v1/session", "", &body);
-    assert_eq!(answer.status, 204, "{}", answer.text());
+    assert_eq!(answer.status, 200, "{}", answer.text());
     let cookie = answer.header("set-cookie").unwrap();
-    format!("Cookie: {}\r\n", cookie.split(';').next().unwrap())
+    let (told, cookie) = (answer.json(), cookie.split(';').next().unwrap());
+    format!("Cookie: {cookie}\r\nSession-Secret: {}\r\n", told["secret"].as_str().unwrap())
 }

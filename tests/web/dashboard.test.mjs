@@ -124,7 +124,8 @@ check("signing out ends the session", async (stage) => {
   assert.equal(cookie.name, "swarmdrop_session");
   assert.equal(cookie.httpOnly, true);
   assert.equal(cookie.sameSite, "Strict");
-  const headers = { cookie: `${cookie.name}=${cookie.value}` };
+  const secret = await visitor.page.evaluate(() => sessionStorage.getItem("swarmdrop.session"));
+  const headers = { cookie: `${cookie.name}=${cookie.value}`, "session-secret": secret };
   assert.equal((await swarm.ask("GET", "/v1/session", { headers })).status, 204);
   await visitor.page.reload();
   await dashboard.waitUntilShown();
@@ -132,6 +133,13 @@ check("signing out ends the session", async (stage) => {
   assert.equal((await swarm.ask("GET", "/v1/session", { headers })).status, 403, "the old cookie opens nothing");
   await visitor.page.reload();
   await visitor.page.locator("#token").waitFor();
+});
+
+check("another tab of the page is signed in, too", async (stage) => {
+  const { swarm, visitor } = await signedIn(stage);
+  const page = await visitor.context.newPage();
+  await page.goto(`${swarm.origin}/admin`);
+  await new Dashboard(page).waitUntilShown();
 });
 
 check("whoever could not sign out is told so, and stays signed in", async (stage) => {

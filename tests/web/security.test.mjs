@@ -72,7 +72,9 @@ check("w2 a foreign site cannot use the operator's session", async (stage) => {
   const [cookie] = await visitor.context.cookies();
   const peers = await (await swarm.ask("GET", "/v1/peers", { bearer: swarm.adminToken })).json();
   const id = peers.peers[0].id;
+  const secret = await visitor.page.evaluate(() => sessionStorage.getItem("swarmdrop.session"));
   const as = (method, path, headers, json) => swarm.ask(method, path, { json, headers: { cookie: `${cookie.name}=${cookie.value}`, ...headers } });
+  const whole = { "session-secret": secret };
   const changes = [
     ["PUT", `/v1/peers/${id}/drain`, { draining: true }],
     ["DELETE", `/v1/peers/${id}`],
@@ -81,7 +83,9 @@ check("w2 a foreign site cannot use the operator's session", async (stage) => {
     ["DELETE", "/v1/invites/1"],
     ["DELETE", "/v1/session"],
   ];
-  for (const headers of [{ "sec-fetch-site": "cross-site" }, { "sec-fetch-site": "same-site" }, { origin: "https://evil.example" }, { origin: "null" }, {}]) {
+  const elsewhere = [{ "sec-fetch-site": "cross-site" }, { "sec-fetch-site": "same-site" }, { origin: "https://evil.example" }, { origin: "null" }, {}];
+  // With the secret it is still another site; without it, not even our own page.
+  for (const headers of [...elsewhere.map((one) => ({ ...one, ...whole })), ...elsewhere, { "sec-fetch-site": "same-origin" }]) {
     for (const [method, path, json] of changes) {
       const { status } = await as(method, path, { ...headers }, json);
       assert.equal(status, 403, `${method} ${path} ${JSON.stringify(headers)}`);

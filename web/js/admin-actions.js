@@ -1,5 +1,5 @@
 /** What the operator can have done: each action as one call, its outcome as an event or a message. */
-import { call } from "./api.js";
+import { adminCall } from "./admin-secret.js";
 import { byId } from "./dom.js";
 import { texts } from "./texts-admin.js";
 import { isRefusal, reasonOf, setText, short } from "./admin-parts.js";
@@ -27,7 +27,7 @@ export function makeActions(tell, stateNow, ended) {
   let loads = Promise.resolve();
 
   /**
-   * A call by cookie. A refusal means that the session ended.
+   * A call of the admin. A refusal means that the session ended.
    * @param {string} method
    * @param {string} path
    * @param {unknown} [json]
@@ -36,7 +36,7 @@ export function makeActions(tell, stateNow, ended) {
   async function admin(method, path, json) {
     const asked = session;
     try {
-      const answer = await call(method, path, json === undefined ? {} : { json });
+      const answer = await adminCall(method, path, json === undefined ? {} : { json });
       if (asked === session) return answer;
     } catch (error) {
       if (asked === session && isRefusal(error)) ended();

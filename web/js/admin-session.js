@@ -1,5 +1,9 @@
-/** Signing in and out. The token goes to the tracker, which answers with a cookie that scripts cannot read. */
-import { ApiError, call } from "./api.js";
+/**
+ * Signing in and out. The token goes to the tracker, which answers with a cookie that scripts cannot read, and with a
+ * secret that no other site can.
+ */
+import { ApiError } from "./api.js";
+import { adminCall, askOtherTabs, keepSecret, sessionSecret } from "./admin-secret.js";
 import { byId } from "./dom.js";
 import { duration } from "./words.js";
 import { texts } from "./texts-admin.js";
@@ -24,7 +28,8 @@ export function wireSession(begun, over) {
     button.disabled = true;
     problem("");
     try {
-      await call("POST", "/v1/session", { json: { token: value } });
+      const { secret } = await adminCall("POST", "/v1/session", { json: { token: value } });
+      keepSecret(secret);
       token.value = "";
       begun();
     } catch (error) {
@@ -36,11 +41,12 @@ export function wireSession(begun, over) {
   byId("sign-out").addEventListener("click", async () => {
     signOutProblem("");
     try {
-      await call("DELETE", "/v1/session");
+      await adminCall("DELETE", "/v1/session");
     } catch (error) {
       // As long as the tracker knows the session, the cookie opens it to whoever uses this browser next.
       if (!isRefusal(error)) return signOutProblem(texts.session.stillOpen);
     }
+    keepSecret("");
     over();
   });
 }
@@ -50,8 +56,10 @@ export function wireSession(begun, over) {
  * @returns {Promise<boolean|null>}
  */
 export async function isSignedIn() {
+  await askOtherTabs();
+  if (sessionSecret() === "") return false;
   try {
-    await call("GET", "/v1/session");
+    await adminCall("GET", "/v1/session");
     return true;
   } catch (error) {
     return error instanceof ApiError && error.status > 0 && error.status < 500 && error.status !== 429 ? false : null;

@@ -2,13 +2,15 @@
  * The tracker's events, for as long as somebody is signed in. A connection that fails or falls silent is made again,
  * each time after a longer pause; one that is refused because the session ended is not.
  */
-import { call } from "./api.js";
+import { answerOf } from "./api.js";
 import { isRefusal } from "./admin-parts.js";
+import { sessionSecret } from "./admin-secret.js";
 import { printable } from "./admin-state.js";
+import { eventsOf } from "./event-stream.js";
 
 /** @typedef {import("./admin-state.js").Event} Event */
 
-const NAMES = /** @type {const} */ (["swarm", "peers", "history", "work", "log"]);
+const NAMES = ["swarm", "peers", "history", "work", "log"];
 /** The tracker speaks every two seconds. */
 const SILENCE_MS = 15_000;
 const PAUSE_MS = 1_000;
@@ -20,69 +22,61 @@ const PAUSE_MAX_MS = 30_000;
  * @returns {() => void} stops
  */
 export function listen(tell, ended) {
-  /** @type {EventSource|null} */
-  let source = null;
+  /** @type {AbortController|null} the connection, while there is one */
+  let current = null;
   let heard = 0;
   let pause = PAUSE_MS;
   let stopped = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   let timer;
 
-  const open = () => {
-    source = new EventSource("/v1/events");
+  const open = async () => {
+    clearTimeout(timer);
+    const mine = new AbortController();
+    current = mine;
     heard = performance.now();
-    source.addEventListener("open", () => {
-      heard = performance.now();
-      tell({ type: "opened" });
-    });
-    source.addEventListener("error", fail);
-    for (const name of NAMES) {
-      source.addEventListener(name, (message) => {
+    try {
+      const answer = await answerOf("GET", "/v1/events", { session: sessionSecret(), signal: mine.signal });
+      if (current === mine) tell({ type: "opened" });
+      if (answer.body) for await (const { name, data } of eventsOf(answer.body)) {
+        if (current !== mine) return;
         heard = performance.now();
         pause = PAUSE_MS;
-        const data = JSON.parse(/** @type {MessageEvent<string>} */ (message).data, printable);
-        tell(/** @type {Event} */ ({ type: name, data, received_ms: Date.now() }));
-      });
+        if (!NAMES.includes(name)) continue;
+        tell(/** @type {Event} */ ({ type: name, data: JSON.parse(data, printable), received_ms: Date.now() }));
+      }
+    } catch (error) {
+      if (current === mine && isRefusal(error)) {
+        current = null;
+        return ended();
+      }
     }
+    if (current === mine) fail();
   };
 
   const fail = () => {
-    if (!source || stopped) return;
-    source.close();
-    source = null;
+    current?.abort();
+    current = null;
+    if (stopped) return;
     tell({ type: "lost" });
-    timer = setTimeout(again, pause);
+    timer = setTimeout(open, pause);
     pause = Math.min(2 * pause, PAUSE_MAX_MS);
   };
 
-  // An EventSource does not tell why it was refused; this call does.
-  const again = async () => {
-    clearTimeout(timer);
-    try {
-      await call("GET", "/v1/session");
-    } catch (error) {
-      if (stopped) return;
-      if (isRefusal(error)) return ended();
-      timer = setTimeout(again, pause);
-      pause = Math.min(2 * pause, PAUSE_MAX_MS);
-      return;
-    }
-    if (!stopped && !source) open();
-  };
-
   const watch = setInterval(() => {
-    if (source && performance.now() - heard > SILENCE_MS) fail();
+    if (current && performance.now() - heard > SILENCE_MS) fail();
   }, 2_000);
   const online = () => {
-    if (!source && !stopped) void again();
+    if (!current && !stopped) void open();
   };
   window.addEventListener("online", online);
-  open();
+  void open();
   return () => {
     stopped = true;
     clearTimeout(timer);
     clearInterval(watch);
     window.removeEventListener("online", online);
-    source?.close();
+    current?.abort();
+    current = null;
   };
 }

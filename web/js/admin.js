@@ -16,6 +16,7 @@ import { texts } from "./texts-admin.js";
 import { initial, reduce } from "./admin-state.js";
 import { listen } from "./admin-stream.js";
 import { makeActions } from "./admin-actions.js";
+import { answerOtherTabs } from "./admin-secret.js";
 import { askForToken, isSignedIn, wireSession } from "./admin-session.js";
 import { dismiss } from "./admin-dialog.js";
 import { figuresView } from "./admin-figures.js";
@@ -113,4 +114,5 @@ byId("skip").onclick = (event) => {
   byId("main").focus();
 };
 wireSession(begin, () => end(""));
+answerOtherTabs();
 void start();

@@ -33,6 +33,7 @@ export class ApiError extends Error {
 /**
  * @typedef {object} CallOptions
  * @property {string} [bearer]
+ * @property {string} [session] the page's part of the admin's session; without it no cookie goes along either
  * @property {unknown} [json]
  * @property {Uint8Array<ArrayBuffer>} [bytes]
  * @property {AbortSignal} [signal]
@@ -46,10 +47,29 @@ export class ApiError extends Error {
  * @param {CallOptions} [options]
  * @returns {Promise<any>} Rejects with an ApiError, or the signal's reason.
  */
-export async function call(method, path, { bearer, json, bytes, signal, onBytes } = {}) {
+export async function call(method, path, options = {}) {
+  const { signal, onBytes } = options;
+  const response = await answerOf(method, path, options);
+  try {
+    return await bodyOf(onBytes ? heard(response, onBytes) : response);
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    throw new ApiError("network", 0, String(error));
+  }
+}
+
+/**
+ * One call, of whose answer only the head is there.
+ * @param {string} method
+ * @param {string} path
+ * @param {CallOptions} [options]
+ * @returns {Promise<Response>} Rejects with an ApiError, or the signal's reason.
+ */
+export async function answerOf(method, path, { bearer, session, json, bytes, signal } = {}) {
   /** @type {Record<string, string>} */
   const headers = {};
   if (bearer !== undefined) headers.Authorization = `Bearer ${bearer}`;
+  if (session) headers["Session-Secret"] = session;
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (bytes !== undefined) headers["Content-Type"] = "application/octet-stream";
   const body = json !== undefined ? JSON.stringify(json) : bytes;
@@ -61,17 +81,16 @@ export async function call(method, path, { bearer, json, bytes, signal, onBytes 
       body,
       signal,
       cache: "no-store",
-      // A call that shows its own credential has no use for the admin's cookie.
-      credentials: bearer === undefined ? "same-origin" : "omit",
+      credentials: session === undefined ? "omit" : "same-origin",
       mode: "same-origin",
       redirect: "error",
       referrerPolicy: "no-referrer",
     });
-    if (response.ok) return await bodyOf(onBytes ? heard(response, onBytes) : response);
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
     throw new ApiError("network", 0, String(error));
   }
+  if (response.ok) return response;
   throw await problemOf(response);
 }
 
