@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use swarmdrop_core::api::{Blob, Holding, OpenRequest, OpenResponse, ProblemKind, PublishRequest, ShareSize};
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::owner::Act;
 use swarmdrop_core::terms::SignedTerms;
 
-use crate::client::TrackerClient;
+use crate::client::{Authority, TrackerClient};
 use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::crash::{self, Point};
@@ -77,17 +78,16 @@ impl Shared {
 /// Shares files through the swarm: returns once every chunk is on stable storage at `replicas` peers.
 pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> Result<Shared, Failure> {
     let started = Instant::now();
-    let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
     let collected = collect_files(context, &request).await?;
     let upload = Arc::new(Upload::prepare(&context.state, swarm, &request, collected)?);
     crash::at(Point::KeysKept);
     let terms = upload.terms(&request);
 
     let result = async {
-        let open = wait_for_peers(context, &tracker, &upload, &request).await?;
+        let open = wait_for_peers(context, swarm, &upload, &request).await?;
         let pushed = push::push(&upload, &terms, open, &context.http, &context.progress).await?;
         crash::at(Point::ShareConfirmed);
-        publish(&tracker, &upload, &terms, &pushed).await?;
+        publish(context, swarm, &upload, &terms, &pushed).await?;
         crash::at(Point::PublishAnswered);
         Ok(pushed)
     };
@@ -128,17 +128,19 @@ async fn collect_files(context: &Context, request: &ShareRequest) -> Result<Coll
 /// Asks the tracker where to push; while too few peers are alive, asks again.
 async fn wait_for_peers(
     context: &Context,
-    tracker: &TrackerClient,
+    swarm: &Invite,
     upload: &Upload,
     request: &ShareRequest,
 ) -> Result<OpenResponse, Halt> {
+    let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
+    let owner = upload.owner_token(Act::Open, swarm.tracker_id, &swarm.token.expose_text());
     let size = ShareSize::from(upload.geometry());
     let preferred = upload.peers();
     let open = OpenRequest { share: upload.share(), size, replicas: request.replicas, preferred };
     let deadline = Instant::now() + request.wait;
     let mut told = false;
     loop {
-        match tracker.open(&open).await {
+        match tracker.open(&open, &owner).await {
             Ok(response) => {
                 let peers = response.sets.iter().flat_map(|set| &set.peers).map(|peer| peer.id);
                 upload.set_peers(&peers.collect::<Vec<_>>())?;
@@ -162,7 +164,8 @@ async fn wait_for_peers(
 
 /// The commit point: from here on the link works.
 async fn publish(
-    tracker: &TrackerClient,
+    context: &Context,
+    swarm: &Invite,
     upload: &Upload,
     terms: &SignedTerms,
     pushed: &Pushed,
@@ -172,8 +175,10 @@ async fn publish(
         placement.map(|(peer, chunks)| Holding { peer: peer.id(), chunks: chunks.clone() }).collect();
     let manifest = Blob(pushed.manifest.encoded().to_vec());
     let request = PublishRequest { manifest, terms: terms.token.clone(), placement };
-    tracker
-        .publish(upload.share(), &pushed.grant, &request)
+    let owner = upload.owner_token(Act::Publish, swarm.tracker_id, &pushed.grant);
+    let authority = Authority { grant: &pushed.grant, owner: &owner };
+    TrackerClient::of_invite(context.http.clone(), swarm)
+        .publish(upload.share(), authority, &request)
         .await
         .map_err(|error| tracker_failure(&error).into())
 }

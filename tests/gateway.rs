@@ -6,7 +6,7 @@ mod common;
 use std::io::Write;
 use std::net::TcpStream;
 
-use common::http::{Answer, bearer, get, json, send};
+use common::http::{Answer, bearer, get, json, owned, send, share_key};
 use common::swarm::Swarm;
 use common::{flip_a_bit, samples, wait_for};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use swarmdrop_core::link::{ShareLink, TrackerUrl};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 use swarmdrop_core::name::SafePath;
+use swarmdrop_core::owner::Act;
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
@@ -62,11 +63,19 @@ impl Page {
     fn begin(&mut self, replicas: u8) -> Answer {
         let size = json!({ "total_bytes": self.plain.len(), "chunk_bytes": CHUNK });
         let body = json!({ "size": size, "replicas": replicas });
-        let answer = json(&self.address, "POST", &self.path("upload"), &self.token, &body);
-        if answer.status == 200 {
-            self.grant = bearer(answer.json()["grant"].as_str().unwrap());
+        let headers = owned(&self.key, Act::Open, *self.tracker.as_bytes(), &self.token);
+        let answer = json(&self.address, "POST", &self.path("upload"), &headers, &body);
+        if answer.status != 200 {
+            return answer;
         }
-        answer
+        let from = self.token.split("Authorization").next().unwrap();
+        self.grant = format!("{from}{}", bearer(answer.json()["grant"].as_str().unwrap()));
+        send(&self.address, "PUT", &self.path("delegation"), &self.delegation(&self.grant), b"")
+    }
+
+    /// Leaves the share to the tracker, as far as this grant goes.
+    fn delegation(&self, grant: &str) -> String {
+        owned(&self.key, Act::Delegate, *self.tracker.as_bytes(), grant)
     }
 
     fn sealed(&self, index: ChunkIndex) -> Vec<u8> {
@@ -296,6 +305,58 @@ fn an_upload_that_is_not_sound_is_refused() {
     assert_problem(&page.finish_with(&page.manifest()), 404, "upload-not-found");
     let bob = swarm.person();
     assert_ne!(bob.run(&["get", &page.link()]).code, 0);
+}
+
+#[test]
+fn without_the_owners_delegation_the_gateway_takes_nothing_and_peers_refuse_it() {
+    let swarm = Swarm::start(2);
+    let page = Page::new(&swarm, 1, samples::bytes("delegated", CHUNK));
+    let (size, tracker) = (json!({ "total_bytes": CHUNK, "chunk_bytes": CHUNK }), *page.tracker.as_bytes());
+    let upload = json!({ "size": size, "replicas": 2 });
+    let open = |key: &ShareKey| {
+        let headers = owned(key, Act::Open, tracker, &page.token);
+        json(&page.address, "POST", &page.path("upload"), &headers, &upload)
+    };
+    assert_problem(&open(&share_key(2)), 403, "access-denied");
+    let answer = open(&page.key);
+    let grant = bearer(answer.json()["grant"].as_str().unwrap());
+    let put = || send(&page.address, "PUT", &page.path("chunks/0"), &grant, &page.sealed(index_of(&page, 0)));
+    assert_problem(&put(), 409, "conflict");
+    let delegate = |headers: &str| send(&page.address, "PUT", &page.path("delegation"), headers, b"");
+    let other_grant = page.delegation(&bearer("v4.public.another"));
+    let word_for_another = other_grant.lines().find(|line| line.starts_with("Owner-Token")).unwrap();
+    for (key, act, at) in [
+        (&share_key(2), Act::Delegate, tracker),
+        (&page.key, Act::Publish, tracker),
+        (&page.key, Act::Delegate, [1; 32]),
+    ] {
+        assert_problem(&delegate(&owned(key, act, at, &grant)), 403, "access-denied");
+    }
+    assert_problem(&delegate(&format!("{grant}{word_for_another}\r\n")), 403, "access-denied");
+    assert_eq!(delegate(&page.delegation(&grant)).status, 200);
+    assert_eq!(put().status, 200);
+
+    // Whoever else has the delegation, as a peer has it, is not the tracker.
+    let peer = swarm.peers[0].address();
+    let body = json!({ "size": size, "chunks": "1.gA", "known": [] });
+    let stolen = page.delegation(&grant);
+    assert_problem(&json(&peer, "POST", &page.path("offer"), &stolen, &body), 403, "access-denied");
+    let identity = common::tls::identity(9);
+    let headers = format!("Content-Type: application/json\r\n{stolen}");
+    let call = ("POST", page.path("offer"));
+    let answer = common::tls::send(
+        &peer,
+        &swarm.peer_pin(0),
+        Some(&identity),
+        (call.0, &call.1),
+        &headers,
+        body.to_string().as_bytes(),
+    );
+    assert_problem(&answer, 403, "access-denied");
+}
+
+fn index_of(page: &Page, index: u32) -> ChunkIndex {
+    page.geometry.index(index).unwrap()
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use common::between::spoil;
 use common::samples;
 use common::swarm::Swarm;
-use swarmdrop::client::{Http, PeerClient, TrackerClient};
+use swarmdrop::client::{Authority, Http, PeerClient, TrackerClient};
 use swarmdrop::crash::{self, Point};
 use swarmdrop_core::api::{
     Blob, CommitRequest, Holding, OfferRequest, OpenRequest, PublishRequest, ShareSize,
@@ -17,6 +17,7 @@ use swarmdrop_core::id::{ChunkId, Secret};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, ShareKey};
 use swarmdrop_core::name::acts_on_terminal;
+use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
@@ -49,19 +50,25 @@ fn publish(swarm: &Swarm, content: &[u8], metadata: &str, spoil: impl Fn(&mut Ve
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let http = Http::new(None).unwrap();
         let tracker = TrackerClient::of_invite(http.clone(), &invite);
-        let open =
-            tracker.open(&OpenRequest { share, size, replicas: 1, preferred: Vec::new() }).await.unwrap();
+        let word = owner::sign(&key, Act::Open, invite.tracker_id, &invite.token.expose_text());
+        let request = OpenRequest { share, size, replicas: 1, preferred: Vec::new() };
+        let open = tracker.open(&request, &word).await.unwrap();
         let peer = PeerClient::new(http, open.sets[0].peers[0].clone());
+        let grant = open.grant.as_str();
         let offer = OfferRequest { size, chunks: chunks.clone(), known: Vec::new() };
-        peer.offer(share, &open.grant, &offer).await.unwrap();
+        let word = owner::sign(&key, Act::Offer, peer.id(), grant);
+        peer.offer(share, Authority { grant, owner: &word }, &offer).await.unwrap();
         peer.put_chunk(&open.grant, id, sealed.into()).await.unwrap();
         let manifest = Blob(manifest.encoded().to_vec());
         let commit =
             CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: chunks.clone() };
-        assert!(peer.commit(share, &open.grant, &commit).await.unwrap().missing.is_empty());
+        let word = owner::sign(&key, Act::Commit, peer.id(), grant);
+        let committed = peer.commit(share, Authority { grant, owner: &word }, &commit).await.unwrap();
+        assert!(committed.missing.is_empty());
         let placement = vec![Holding { peer: peer.id(), chunks }];
         let publish = PublishRequest { manifest, terms, placement };
-        tracker.publish(share, &open.grant, &publish).await.unwrap();
+        let word = owner::sign(&key, Act::Publish, invite.tracker_id, grant);
+        tracker.publish(share, Authority { grant, owner: &word }, &publish).await.unwrap();
     });
     ShareLink { tracker: invite.tracker, share, secret, tracker_id: Some(invite.tracker_id) }.expose_text()
 }

@@ -101,7 +101,7 @@ fn share_through(swarm: &Swarm, reply: Value) -> common::person::Ran {
 #[test]
 fn a_tracker_that_names_too_few_peers_cannot_have_a_share_called_safe() {
     let swarm = Swarm::start(2);
-    let grant = swarm.grant("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 7);
+    let grant = swarm.grant(&http::share_key(1), 7);
     let peer = |number: usize| {
         let id = swarmdrop_core::id::PeerId::from_bytes(swarm.peer_pin(number)).to_string();
         json!({ "id": id, "name": "p", "addresses": [swarm.peers[number].address()] })
@@ -120,9 +120,10 @@ fn a_tracker_that_names_too_few_peers_cannot_have_a_share_called_safe() {
 fn m3_a_grant_of_another_tracker_or_beyond_the_peers_own_bounds_fills_nothing() {
     let mut swarm = Swarm::start(0);
     swarm.add_peer(0, &["--capacity", "100kB"]);
-    let share = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let own_key = http::share_key(1);
+    let share = own_key.share_id();
     let grant = swarmdrop_core::grant::Grant {
-        share: share.parse().unwrap(),
+        share,
         operation: swarmdrop_core::grant::Operation::Push,
         peers: vec![swarmdrop_core::id::PeerId::from_bytes(swarm.peer_pin(0))],
         bearer: None,
@@ -134,7 +135,9 @@ fn m3_a_grant_of_another_tracker_or_beyond_the_peers_own_bounds_fills_nothing() 
     let chunks = swarmdrop_core::chunk_set::ChunkSet::full(655_360).to_string();
     let body = json!({ "size": size, "chunks": chunks, "known": [] });
     let offer = |key: &swarmdrop_core::grant::TrackerKey| {
-        let headers = http::bearer(&key.sign(&grant));
+        let grant = http::bearer(&key.sign(&grant));
+        let act = swarmdrop_core::owner::Act::Offer;
+        let headers = http::owned(&own_key, act, swarm.peer_pin(0), &grant);
         http::json(&swarm.peers[0].address(), "POST", &format!("/v1/shares/{share}/offer"), &headers, &body)
     };
     assert_eq!(offer(&common::tls::identity(70).tracker_key()).status, 403);

@@ -3,13 +3,15 @@
 
 mod common;
 
-use common::http::{self, Answer, get, raw, send};
+use common::http::{self, Answer, get, owned, raw, send, share_key};
 use common::samples;
 use common::swarm::Swarm;
 use serde_json::json;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::ChunkId;
 use swarmdrop_core::link::ShareLink;
+use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::owner::Act;
 use swarmdrop_core::seal::access_token;
 
 const SHARE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -20,12 +22,13 @@ fn refused(answer: &Answer, kind: ProblemKind) {
     assert_eq!(answer.problem(), kind.urn(), "{}", answer.text());
 }
 
-/// Offers a share of one chunk to the first peer.
-fn offer(swarm: &Swarm, share: &str, total: u64) -> Answer {
+/// Offers the share with this key, of one chunk, to the first peer.
+fn offer(swarm: &Swarm, key: &ShareKey, total: u64) -> Answer {
     let body =
         json!({ "size": { "total_bytes": total, "chunk_bytes": 65536 }, "chunks": "1.gA", "known": [] });
-    let grant = swarm.grant(share, total);
-    http::json(&swarm.peers[0].address(), "POST", &format!("/v1/shares/{share}/offer"), &grant, &body)
+    let (path, grant) = (format!("/v1/shares/{}/offer", key.share_id()), swarm.grant(key, total));
+    let headers = owned(key, Act::Offer, swarm.peer_pin(0), &grant);
+    http::json(&swarm.peers[0].address(), "POST", &path, &headers, &body)
 }
 
 #[test]
@@ -107,10 +110,10 @@ fn a_chunk_needs_an_offer_the_right_hash_and_no_more_than_was_offered() {
     let swarm = Swarm::start(1);
     let peer = swarm.peers[0].address();
     let bytes = samples::bytes("chunk", 1016);
-    let (path, grant) = (format!("/v1/chunks/{}", ChunkId::of(&bytes)), swarm.grant(SHARE, 1000));
+    let (path, grant) = (format!("/v1/chunks/{}", ChunkId::of(&bytes)), swarm.grant(&share_key(1), 1000));
     let put = |body: &[u8]| send(&peer, "PUT", &path, &grant, body);
     refused(&put(&bytes), ProblemKind::Conflict);
-    assert_eq!(offer(&swarm, SHARE, 1000).status, 200);
+    assert_eq!(offer(&swarm, &share_key(1), 1000).status, 200);
     refused(&put(&samples::bytes("other", 1016)), ProblemKind::HashMismatch);
     refused(&put(&samples::bytes("longer", 1017)), ProblemKind::NoSpace);
     assert!(swarm.holders().is_empty());
@@ -131,7 +134,7 @@ fn the_refusal_of_a_large_chunk_reaches_a_sender_that_is_still_sending() {
     let swarm = Swarm::start(1);
     let peer = swarm.peers[0].address();
     let bytes = samples::bytes("large", 16 << 20);
-    let (path, grant) = (format!("/v1/chunks/{}", ChunkId::of(&bytes)), swarm.grant(SHARE, 16 << 20));
+    let (path, grant) = (format!("/v1/chunks/{}", ChunkId::of(&bytes)), swarm.grant(&share_key(1), 16 << 20));
     for _ in 0..5 {
         refused(&send(&peer, "PUT", &path, &grant, &bytes), ProblemKind::Conflict);
     }
@@ -143,9 +146,9 @@ fn chunks_are_served_whole_or_in_ranges() {
     let peer = swarm.peers[0].address();
     let bytes = samples::bytes("range", 1016);
     let id = ChunkId::of(&bytes);
-    offer(&swarm, SHARE, 1000);
+    offer(&swarm, &share_key(1), 1000);
     let path = format!("/v1/chunks/{id}");
-    send(&peer, "PUT", &path, &swarm.grant(SHARE, 1000), &bytes);
+    send(&peer, "PUT", &path, &swarm.grant(&share_key(1), 1000), &bytes);
     assert_eq!(get(&peer, &path).body, bytes);
     let part = send(&peer, "GET", &path, "Range: bytes=10-19\r\n", b"");
     assert_eq!((part.status, part.body.as_slice()), (206, &bytes[10..20]));
@@ -163,26 +166,27 @@ fn an_offer_beyond_the_capacity_is_refused() {
     let peer = swarm.peers[0].address();
     let full =
         json!({ "size": { "total_bytes": 131072, "chunk_bytes": 65536 }, "chunks": "2.wA", "known": [] });
-    let grant = swarm.grant(SHARE, 60_000);
-    let path = format!("/v1/shares/{SHARE}/offer");
+    let key = share_key(1);
+    let grant = owned(&key, Act::Offer, swarm.peer_pin(0), &swarm.grant(&key, 60_000));
+    let path = format!("/v1/shares/{}/offer", key.share_id());
     refused(&http::json(&peer, "POST", &path, &grant, &full), ProblemKind::NoSpace);
-    assert_eq!(offer(&swarm, SHARE, 60_000).status, 200);
+    assert_eq!(offer(&swarm, &key, 60_000).status, 200);
 }
 
 #[test]
 fn what_is_promised_to_one_share_is_not_promised_to_another() {
     let mut swarm = Swarm::start(0);
     swarm.add_peer(0, &["--capacity", "100kB"]);
-    let share = |byte: u8| swarmdrop_core::id::ShareId::from_bytes([byte; 32]).to_string();
-    let (first, second) = (share(1), share(2));
+    let (first, second) = (share_key(1), share_key(2));
     // The tracker learns of the space with the next heartbeat: ask for both grants before.
     let later = swarm.grant(&second, 60_000);
     assert_eq!(offer(&swarm, &first, 60_000).status, 200);
     let body =
         json!({ "size": { "total_bytes": 60_000, "chunk_bytes": 65536 }, "chunks": "1.gA", "known": [] });
     let peer = swarm.peers[0].address();
-    let path = format!("/v1/shares/{second}/offer");
-    refused(&http::json(&peer, "POST", &path, &later, &body), ProblemKind::NoSpace);
+    let path = format!("/v1/shares/{}/offer", second.share_id());
+    let headers = owned(&second, Act::Offer, swarm.peer_pin(0), &later);
+    refused(&http::json(&peer, "POST", &path, &headers, &body), ProblemKind::NoSpace);
 }
 
 #[test]
@@ -214,14 +218,17 @@ fn a_share_is_read_with_its_access_token_only() {
 fn manifests_and_terms_need_the_share_keys_signature() {
     let swarm = Swarm::start(1);
     let (tracker, peer) = (swarm.tracker.address(), swarm.peers[0].address());
-    let grant = swarm.grant(SHARE, 1000);
+    let key = share_key(1);
+    let (share, grant) = (key.share_id(), swarm.grant(&key, 1000));
     let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "placement": [] });
-    let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{SHARE}"), &grant, &publish);
+    let owner = owned(&key, Act::Publish, swarm.tracker_pin(), &grant);
+    let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{share}"), &owner, &publish);
     refused(&answer, ProblemKind::InvalidShare);
     let commit = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
-    let answer = http::json(&peer, "PUT", &format!("/v1/shares/{SHARE}/manifest"), &grant, &commit);
+    let owner = owned(&key, Act::Commit, swarm.peer_pin(0), &grant);
+    let answer = http::json(&peer, "PUT", &format!("/v1/shares/{share}/manifest"), &owner, &commit);
     refused(&answer, ProblemKind::InvalidShare);
     let terms = json!({ "terms": "v4.public.x" });
-    let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{SHARE}/terms"), "", &terms);
+    let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{share}/terms"), "", &terms);
     refused(&answer, ProblemKind::InvalidShare);
 }

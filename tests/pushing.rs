@@ -6,7 +6,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use common::http::{Answer, bearer, send};
+use common::http::{Answer, bearer, owned, send, share_key};
 use common::swarm::Swarm;
 use common::{samples, tls, wait_for};
 use serde_json::json;
@@ -15,6 +15,7 @@ use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::grant::{Grant, Operation, TrackerKey};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::link::ShareLink;
+use swarmdrop_core::owner::Act;
 
 /// A chunk that was offered to a peer, and a grant with room for it and no more.
 struct Pushing {
@@ -31,11 +32,12 @@ impl Pushing {
         let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
         let chunk = samples::bytes("p1", 1016);
         let path = format!("/v1/chunks/{}", ChunkId::of(&chunk));
-        let good = Grant { budget_bytes: 1016, ..swarm.sound_grant(ShareId::from_bytes([1; 32])) };
+        let good = Grant { budget_bytes: 1016, ..swarm.sound_grant(share_key(1).share_id()) };
         let size = json!({ "total_bytes": 1000, "chunk_bytes": 65536 });
         let body = json!({ "size": size, "chunks": "1.gA", "known": [] });
         let (peer, offer) = (swarm.peers[0].address(), format!("/v1/shares/{}/offer", good.share));
-        assert_eq!(common::http::json(&peer, "POST", &offer, &bearer(&key.sign(&good)), &body).status, 200);
+        let headers = owned(&share_key(1), Act::Offer, swarm.peer_pin(0), &bearer(&key.sign(&good)));
+        assert_eq!(common::http::json(&peer, "POST", &offer, &headers, &body).status, 200);
         Self { swarm, key, good, chunk, path }
     }
 
@@ -123,18 +125,19 @@ fn p6_a_share_cannot_claim_chunks_that_another_one_sent_and_its_end_takes_nothin
     let link: ShareLink = alice.share(&["file"]).parse().unwrap();
     let id = swarm.chunk_files(0)[0].file_name().unwrap().to_str().unwrap().to_owned();
     // Mallory knows the id, as everybody with the link does, and names it as his own.
-    let share = ShareId::from_bytes([9; 32]).to_string();
+    let own = share_key(9);
     let bytes = data_encoding::BASE64URL_NOPAD.encode(id.parse::<ChunkId>().unwrap().as_bytes());
     let body = json!({ "size": { "total_bytes": 8, "chunk_bytes": 65536 }, "chunks": "1.gA",
         "known": [{ "first_chunk": 0, "ids": bytes }] });
-    for peer in &swarm.peers {
-        let path = format!("/v1/shares/{share}/offer");
+    for (number, peer) in swarm.peers.iter().enumerate() {
+        let path = format!("/v1/shares/{}/offer", own.share_id());
         let grant = {
             let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
             let peers = vec![PeerId::from_bytes(swarm.peer_pin(0)), PeerId::from_bytes(swarm.peer_pin(1))];
-            bearer(&key.sign(&Grant { peers, ..swarm.sound_grant(share.parse().unwrap()) }))
+            bearer(&key.sign(&Grant { peers, ..swarm.sound_grant(own.share_id()) }))
         };
-        let answer = common::http::json(&peer.address(), "POST", &path, &grant, &body);
+        let headers = owned(&own, Act::Offer, swarm.peer_pin(number), &grant);
+        let answer = common::http::json(&peer.address(), "POST", &path, &headers, &body);
         assert_eq!(answer.json()["held"], "1.AA", "{}", answer.text());
     }
     mallory.write("file", b"of Mallory");

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::http::{Answer, bearer, get, send};
+use common::http::{Answer, bearer, get, owned, send, share_key};
 use common::swarm::Swarm;
 use common::{tls, wait_for};
 use serde_json::{Value, json};
@@ -14,6 +14,8 @@ use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::owner::Act;
 use swarmdrop_core::seal::access_token;
 
 /// A call as the matrix makes it: where, method, path, body.
@@ -24,12 +26,16 @@ struct Call {
     body: Value,
     /// The credentials with which it is not refused.
     allowed: &'static [&'static str],
+    /// What the share's owner has to want, beside the credential.
+    act: Option<Act>,
 }
 
 /// A swarm with a share, and one of each credential: header lines and certificate.
 struct Matrix {
     swarm: Swarm,
     link: ShareLink,
+    /// The key of the share's owner.
+    key: ShareKey,
     credentials: BTreeMap<&'static str, (String, Option<Identity>)>,
 }
 
@@ -47,6 +53,11 @@ const CREDENTIALS: &[&str] = &[
     "grant to copy",
     "access",
     "access of another share",
+    "owner",
+    "owner of another share",
+    "owner, for another act",
+    "owner, for another server",
+    "owner, with another grant",
     "own certificate",
     "another certificate",
     "session",
@@ -60,7 +71,48 @@ const LOOKS: &[&str] = &["admin", "session", "session of another site"];
 /// The credentials of the form that an access token has: one that does not fit learns what fits no share.
 const SECRETS: &[&str] = &["access", "access of another share", "sender", "peer", "admin", "revoked", "over"];
 
+/// Everything that comes with a sound grant for the share, whatever its owner says.
+const GRANTS: &[&str] = &[
+    "grant",
+    "owner",
+    "owner of another share",
+    "owner, for another act",
+    "owner, for another server",
+    "owner, with another grant",
+];
+const ANY_GRANT: &[&str] = &[
+    "grant for another share",
+    "grant",
+    "owner",
+    "owner of another share",
+    "owner, for another act",
+    "owner, for another server",
+    "owner, with another grant",
+];
+
 impl Matrix {
+    /// A sound credential for the call, with the word of an owner that fits or differs in one thing.
+    fn owners_word(&self, call: &Call, credential: &str, at: [u8; 32]) -> String {
+        let act = call.act.unwrap_or(Act::Commit);
+        let shown = if act == Act::Open { "sender" } else { "grant" };
+        let sound = &self.credentials[shown].0;
+        match credential {
+            "owner" => owned(&self.key, act, at, sound),
+            "owner of another share" => owned(&share_key(1), act, at, sound),
+            "owner, for another act" => {
+                let other = if act == Act::Commit { Act::Offer } else { Act::Commit };
+                owned(&self.key, other, at, sound)
+            }
+            "owner, for another server" => owned(&self.key, act, [1; 32], sound),
+            // The owner's word for one credential, beside another one.
+            _ => {
+                let other = if act == Act::Open { "admin" } else { "grant for another share" };
+                let word = owned(&self.key, act, at, &self.credentials[other].0);
+                format!("{sound}{}\r\n", word.lines().nth(1).unwrap())
+            }
+        }
+    }
+
     fn new() -> Self {
         let swarm = Swarm::start(1);
         let alice = swarm.person();
@@ -102,7 +154,8 @@ impl Matrix {
         ] {
             credentials.insert(name, (headers, certificate));
         }
-        Self { swarm, link, credentials }
+        let key = alice.owner_key(link.share);
+        Self { swarm, link, key, credentials }
     }
 
     fn calls(&self) -> Vec<Call> {
@@ -126,23 +179,34 @@ impl Matrix {
 
     /// Makes the call as somebody on another machine would.
     fn make(&self, call: &Call, credential: &str) -> Answer {
-        let (headers, certificate) = &self.credentials[credential];
-        let headers = format!("X-Forwarded-For: 8.8.8.8\r\nContent-Type: application/json\r\n{headers}");
         let (address, pin) = if call.at_tracker {
             (self.swarm.tracker.address(), self.swarm.tracker_pin())
         } else {
             (self.swarm.peers[0].address(), self.swarm.peer_pin(0))
         };
+        let (headers, certificate) = match credential.starts_with("owner") {
+            true => (self.owners_word(call, credential, pin), None),
+            false => {
+                let (headers, certificate) = &self.credentials[credential];
+                (headers.clone(), certificate.as_ref())
+            }
+        };
+        let headers = format!("X-Forwarded-For: 8.8.8.8\r\nContent-Type: application/json\r\n{headers}");
         let body = call.body.to_string();
         // A stream has no end: its head tells enough.
         let is_stream = call.path == "/v1/events" && call.allowed.contains(&credential);
         let method = if is_stream { "HEAD" } else { call.method };
-        tls::send(&address, &pin, certificate.as_ref(), (method, &call.path), &headers, body.as_bytes())
+        tls::send(&address, &pin, certificate, (method, &call.path), &headers, body.as_bytes())
     }
 }
 
 fn tracker(method: &'static str, path: String, body: Value, allowed: &'static [&'static str]) -> Call {
-    Call { at_tracker: true, method, path, body, allowed }
+    Call { at_tracker: true, method, path, body, allowed, act: None }
+}
+
+/// A call that the share's owner alone may make, with a credential of his.
+fn owned_by(act: Act, call: Call) -> Call {
+    Call { allowed: &["owner"], act: Some(act), ..call }
 }
 
 fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
@@ -175,15 +239,16 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
             &["admin", "session"],
         ),
         tracker("POST", format!("/v1/peers/{peer}/shares"), announce, &["own certificate"]),
-        tracker("POST", "/v1/shares".into(), open, &["sender", "admin"]),
-        tracker("PUT", format!("/v1/shares/{share}"), publish, &["grant"]),
+        owned_by(Act::Open, tracker("POST", "/v1/shares".into(), open, &[])),
+        owned_by(Act::Publish, tracker("PUT", format!("/v1/shares/{share}"), publish, &[])),
         tracker("GET", format!("/v1/shares/{share}"), Value::Null, SECRETS),
         tracker("POST", format!("/v1/shares/{share}/complaints"), complaint, SECRETS),
         tracker("GET", format!("/v1/shares/{share}/chunks/0"), Value::Null, SECRETS),
-        tracker("POST", format!("/v1/shares/{share}/upload"), upload, &["sender", "admin"]),
-        tracker("PUT", format!("/v1/shares/{share}/chunks/0"), Value::Null, &["grant"]),
-        tracker("PUT", format!("/v1/shares/{share}/upload"), finish, &["grant"]),
-        tracker("DELETE", format!("/v1/shares/{share}/upload"), Value::Null, &["grant"]),
+        owned_by(Act::Open, tracker("POST", format!("/v1/shares/{share}/upload"), upload, &[])),
+        owned_by(Act::Delegate, tracker("PUT", format!("/v1/shares/{share}/delegation"), Value::Null, &[])),
+        tracker("PUT", format!("/v1/shares/{share}/chunks/0"), Value::Null, GRANTS),
+        tracker("PUT", format!("/v1/shares/{share}/upload"), finish, GRANTS),
+        tracker("DELETE", format!("/v1/shares/{share}/upload"), Value::Null, GRANTS),
         // Signed by the share's key: the body is the credential.
         tracker("PUT", format!("/v1/shares/{share}/terms"), json!({ "terms": "v4.public.x" }), CREDENTIALS),
         tracker("GET", "/metrics".into(), Value::Null, LOOKS),
@@ -208,16 +273,17 @@ fn admin_calls(token: String) -> Vec<Call> {
 }
 
 fn peer_calls(share: ShareId) -> Vec<Call> {
-    let call = |method, path, body, allowed| Call { at_tracker: false, method, path, body, allowed };
+    let call =
+        |method, path, body, allowed| Call { at_tracker: false, method, path, body, allowed, act: None };
     let size = json!({ "total_bytes": 1, "chunk_bytes": 65536 });
     let offer = json!({ "size": size, "chunks": "1.gA", "known": [] });
     let commit = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
     let (stored, unknown) = (ChunkId::of(b"null"), ChunkId::of(b"unknown"));
     vec![
-        call("POST", format!("/v1/shares/{share}/offer"), offer, &["grant"]),
+        owned_by(Act::Offer, call("POST", format!("/v1/shares/{share}/offer"), offer, &[])),
         // The grant says for which share the chunk is.
-        call("PUT", format!("/v1/chunks/{stored}"), Value::Null, &["grant", "grant for another share"]),
-        call("PUT", format!("/v1/shares/{share}/manifest"), commit, &["grant"]),
+        call("PUT", format!("/v1/chunks/{stored}"), Value::Null, ANY_GRANT),
+        owned_by(Act::Commit, call("PUT", format!("/v1/shares/{share}/manifest"), commit, &[])),
         call("GET", format!("/v1/shares/{share}/manifest"), Value::Null, SECRETS),
         call("GET", format!("/v1/shares/{share}/chunks"), Value::Null, SECRETS),
         call("GET", format!("/v1/chunks/{unknown}"), Value::Null, CREDENTIALS),

@@ -69,7 +69,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Layer 4: all together.
     ("local", &["failure", "peer", "task", "tracker"]),
     ("operate", &["client", "clock", "context", "failure", "tracker", "words"]),
-    ("simulation", &["clock", "peer", "tracker"]),
+    ("simulation", &["client", "clock", "peer", "tracker"]),
     ("demo", &["client", "context", "failure", "get", "local", "progress", "share", "task", "words"]),
 ];
 

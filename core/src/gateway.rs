@@ -17,11 +17,16 @@ pub struct UploadRequest {
     pub replicas: u8,
 }
 
-/// Answer to [`UploadRequest`]: the peers are ready.
+/// Answer to [`UploadRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UploadResponse {
-    /// What lets the browser send the chunks, and finish.
+    /// What lets the browser send the chunks, and finish. A delegation names it.
     pub grant: String,
+}
+
+/// Answer to `PUT /v1/shares/{id}/delegation`: the peers are ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DelegationResponse {
     /// What the operators of the peers call them.
     pub peers: Vec<String>,
 }

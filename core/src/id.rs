@@ -91,6 +91,10 @@ id! {
     /// A tracker: the SHA-256 of its key's SubjectPublicKeyInfo (RFC 5280).
     TrackerId, "tracker id", BASE64URL_NOPAD, "43 characters of base64url"
 }
+id! {
+    /// A server, peer or tracker, where it does not matter which: the id of either.
+    ServerId, "server id", BASE64URL_NOPAD, "43 characters of base64url"
+}
 
 impl ChunkId {
     /// The id of a chunk with these sealed bytes.

@@ -13,13 +13,16 @@
 //!   byte lies, with the hashes that lead up to the chunk's id; **audit**: asking a peer for proofs.
 //! * **placement**: which peers are to hold which chunks.
 //! * **grant**: a short-lived token signed by the tracker that lets its bearer push one share to named peers.
+//! * **owner**: whoever holds a share's key.
+//! * **owner's token**: the owner's word for one act (open, offer, commit, publish) at one server; it goes with a
+//!   credential and ends with it. **delegation**: one by which a tracker acts for the owner, as for browsers.
 //! * **token**: what an invite admits its bearer by; **role**: what the token lets the bearer do.
 //! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
 //!
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
-//! [`metadata`], [`manifest`], [`terms`], [`proof`], [`grant`], [`link`]), then the decisions ([`placement`], [`push`],
+//! [`metadata`], [`manifest`], [`terms`], [`proof`], [`grant`], [`owner`], [`link`]), then the decisions ([`placement`], [`push`],
 //! [`fetch`], [`distance`], [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel
 //! over HTTP ([`api`], [`dashboard`]).
 
@@ -36,9 +39,11 @@ pub mod link;
 pub mod manifest;
 pub mod metadata;
 pub mod name;
+pub mod owner;
 mod paseto;
 pub mod proof;
 pub mod seal;
+mod sha256_text;
 pub mod terms;
 pub mod token;
 

@@ -27,6 +27,8 @@ pub const METADATA_BYTES_MAX: usize = 32 << 20;
 pub const MANIFEST_BYTES_MAX: usize = 256 + 32 * CHUNKS_MAX as usize + METADATA_BYTES_MAX;
 /// Bytes of a terms token: a few hundred are used.
 pub const TERMS_BYTES_MAX: usize = 2048;
+/// Bytes of an owner's token: some three hundred are used.
+pub const OWNER_TOKEN_BYTES_MAX: usize = 1024;
 /// Bytes of a grant token: a placement of the largest kind names 136 peers of 45 bytes each, base64 adds a third.
 pub const GRANT_BYTES_MAX: usize = 10 << 10;
 /// Shortest life of a grant: room for a share that has to wait for its peers.

@@ -3,13 +3,13 @@
 //! A PASETO v4.public token signed by the share's key. Of two terms of one share the later issued
 //! wins, so playing back old ones has no effect.
 
-use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ShareId;
 use crate::limits::{REPLICAS_MAX, TERMS_BYTES_MAX};
 use crate::manifest::ShareKey;
 use crate::paseto::{self, TokenError};
+use crate::sha256_text;
 
 /// Binds the token to its purpose (PASETO implicit assertion).
 const PURPOSE: &[u8] = b"swarmdrop/1 terms";
@@ -27,7 +27,7 @@ pub struct Terms {
     /// How many peers are to hold each chunk.
     pub replicas: u8,
     /// SHA-256 of the access token, which readers must show.
-    #[serde(with = "hash_text")]
+    #[serde(with = "sha256_text")]
     pub access_sha256: [u8; 32],
     /// Whether the owner took the share back.
     pub deleted: bool,
@@ -88,21 +88,6 @@ impl Terms {
     /// Whether the share is over at `now_ms`, by its time or by its owner.
     pub const fn is_over(&self, now_ms: u64) -> bool {
         self.deleted || self.expires_ms <= now_ms
-    }
-}
-
-mod hash_text {
-    use super::BASE64URL_NOPAD;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64URL_NOPAD.encode(hash))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(D::Error::custom)?;
-        bytes.try_into().map_err(|_| D::Error::custom("a SHA-256 has 32 bytes"))
     }
 }
 

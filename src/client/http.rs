@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{Problem, ProblemKind};
 use swarmdrop_core::id::Secret;
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT};
+use swarmdrop_core::owner::OWNER_TOKEN_FIELD;
 
 use super::connector::{ConnectError, Connector, SecureStream, Server};
 use crate::failure::Failure;
@@ -115,12 +116,22 @@ impl Http {
     }
 }
 
+/// What a sender shows at a peer or tracker: the right to use its resources, and the word of the share's owner.
+#[derive(Debug, Clone, Copy)]
+pub struct Authority<'a> {
+    /// The grant.
+    pub grant: &'a str,
+    /// The owner's token that goes with it.
+    pub owner: &'a str,
+}
+
 /// A request before it is sent.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     pub(super) server: &'a Server,
     pub(super) path: String,
     pub(super) bearer: Option<String>,
+    pub(super) owner: Option<String>,
     pub(super) body: Bytes,
     pub(super) timeout: Duration,
 }
@@ -128,7 +139,7 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     pub(super) fn new(method: Method, server: &'a Server, path: impl Into<String>) -> Self {
         let timeout = REQUEST_TIMEOUT;
-        Self { method, server, path: path.into(), bearer: None, body: Bytes::new(), timeout }
+        Self { method, server, path: path.into(), bearer: None, owner: None, body: Bytes::new(), timeout }
     }
 
     pub(super) fn json(mut self, body: &impl Serialize) -> Self {
@@ -146,6 +157,17 @@ impl<'a> Call<'a> {
         self.bearer = Some(format!("Bearer {credential}"));
         self
     }
+
+    /// Shows the word of a share's owner.
+    pub(super) fn owner(mut self, token: &str) -> Self {
+        self.owner = Some(token.to_owned());
+        self
+    }
+
+    /// Shows a grant, and the word of a share's owner.
+    pub(super) fn authority(self, authority: &Authority<'_>) -> Self {
+        self.bearer(authority.grant).owner(authority.owner)
+    }
 }
 
 impl Http {
@@ -160,6 +182,9 @@ impl Http {
             let mut bearer = HeaderValue::try_from(bearer).map_err(|error| unreachable(error.to_string()))?;
             bearer.set_sensitive(true);
             request = request.header(AUTHORIZATION, bearer);
+        }
+        if let Some(owner) = call.owner {
+            request = request.header(OWNER_TOKEN_FIELD, owner);
         }
         let left_bytes = Arc::new(AtomicUsize::new(call.body.len()));
         let body = Sending { left: call.body, left_bytes: Arc::clone(&left_bytes) };

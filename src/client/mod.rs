@@ -7,7 +7,7 @@ mod peer;
 mod retry;
 mod tracker;
 
-pub use http::{ClientError, Http};
+pub use http::{Authority, ClientError, Http};
 pub use lane::ChunkAnswer;
 pub use peer::PeerClient;
 pub use retry::with_retries;

@@ -23,7 +23,7 @@ use swarmdrop_core::limits::{
 };
 
 use super::connector::{SecureStream, Server};
-use super::http::{Call, ClientError, Http};
+use super::http::{Authority, Call, ClientError, Http};
 use super::lane::{ChunkAnswer, Lane, LaneError, Wanted};
 use super::retry::with_retries;
 use crate::buffers::Buffers;
@@ -109,13 +109,13 @@ impl PeerClient {
     pub async fn offer(
         &self,
         share: ShareId,
-        grant: &str,
+        authority: Authority<'_>,
         request: &OfferRequest,
     ) -> Result<OfferResponse, ClientError> {
         let path = format!("/v1/shares/{share}/offer");
         let body = Bytes::from(serde_json::to_vec(request).expect("requests have string keys"));
         let call = |server| {
-            let call = Call::new(Method::POST, server, path.clone()).bearer(grant);
+            let call = Call::new(Method::POST, server, path.clone()).authority(&authority);
             Call { body: body.clone(), ..call }
         };
         self.json(call).await
@@ -334,7 +334,7 @@ impl PeerClient {
     pub async fn commit(
         &self,
         share: ShareId,
-        grant: &str,
+        authority: Authority<'_>,
         request: &CommitRequest,
     ) -> Result<CommitResponse, ClientError> {
         let path = format!("/v1/shares/{share}/manifest");
@@ -342,7 +342,7 @@ impl PeerClient {
         let call = |server| Call {
             body: body.clone(),
             timeout: COMMIT_TIMEOUT,
-            ..Call::new(Method::PUT, server, path.clone()).bearer(grant)
+            ..Call::new(Method::PUT, server, path.clone()).authority(&authority)
         };
         self.json(call).await
     }

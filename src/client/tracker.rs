@@ -14,7 +14,7 @@ use swarmdrop_core::limits::{
 use swarmdrop_core::link::{Invite, ShareLink, TrackerUrl};
 
 use super::connector::Server;
-use super::http::{Call, ClientError, Http};
+use super::http::{Authority, Call, ClientError, Http};
 use crate::tls::Trust;
 
 /// One tracker.
@@ -90,19 +90,20 @@ impl TrackerClient {
         self.http.json(self.admitted(Method::GET, "/v1/peers"), PEER_LIST_BYTES_MAX).await
     }
 
-    /// Asks where to push a share.
-    pub async fn open(&self, request: &OpenRequest) -> Result<OpenResponse, ClientError> {
-        self.call(self.admitted(Method::POST, "/v1/shares").json(request)).await
+    /// Asks where to push a share, with the word of its owner.
+    pub async fn open(&self, request: &OpenRequest, owner: &str) -> Result<OpenResponse, ClientError> {
+        self.call(self.admitted(Method::POST, "/v1/shares").owner(owner).json(request)).await
     }
 
     /// Publishes a share.
     pub async fn publish(
         &self,
         share: ShareId,
-        grant: &str,
+        authority: Authority<'_>,
         request: &PublishRequest,
     ) -> Result<(), ClientError> {
-        let call = self.request(Method::PUT, format!("/v1/shares/{share}")).bearer(grant).json(request);
+        let call = self.request(Method::PUT, format!("/v1/shares/{share}")).authority(&authority);
+        let call = call.json(request);
         self.http.send(call).await.map(drop)
     }
 

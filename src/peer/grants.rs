@@ -11,10 +11,11 @@ use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::grant::{Grant, GrantError, GrantKey, Operation, Use};
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::GRANTS_REMEMBERED_MAX;
+use swarmdrop_core::owner::Act;
 
 use super::Peer;
 use crate::clock;
-use crate::server::{Credential, Id, Refusal, denied};
+use crate::server::{Credential, Id, OwnersWord, Refusal, denied};
 
 /// The grants that one peer has met.
 #[derive(Debug, Default)]
@@ -120,20 +121,35 @@ impl Drop for Charge {
     }
 }
 
-/// A sender with a grant to push the share that the path names.
-pub(super) struct Pusher {
-    pub(super) share: ShareId,
-}
+/// Whoever may have a share offered here: its owner, with a grant to push it.
+pub(super) struct Offering(pub(super) ShareId);
 
-impl FromRequestParts<Arc<Peer>> for Pusher {
+/// Whoever may have a share kept here: the same.
+pub(super) struct Committing(pub(super) ShareId);
+
+impl FromRequestParts<Arc<Peer>> for Offering {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, peer: &Arc<Peer>) -> Result<Self, Refusal> {
-        let Id(share) = Id::<ShareId>::from_request_parts(parts, peer).await?;
-        let credential = Credential::from_request_parts(parts, &()).await?;
-        peer.grants.find(credential.expose())?.check(share, Operation::Push, peer.id, None)?;
-        Ok(Self { share })
+        pushed_share(parts, peer, Act::Offer).await.map(Self)
     }
+}
+
+impl FromRequestParts<Arc<Peer>> for Committing {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, peer: &Arc<Peer>) -> Result<Self, Refusal> {
+        pushed_share(parts, peer, Act::Commit).await.map(Self)
+    }
+}
+
+/// The share that the path names, if the grant allows to push it here and its owner wants this act of this peer.
+async fn pushed_share(parts: &mut Parts, peer: &Arc<Peer>, act: Act) -> Result<ShareId, Refusal> {
+    let Id(share) = Id::<ShareId>::from_request_parts(parts, peer).await?;
+    let credential = Credential::from_request_parts(parts, &()).await?;
+    peer.grants.find(credential.expose())?.check(share, Operation::Push, peer.id, None)?;
+    OwnersWord::from_request_parts(parts, &()).await?.check(share, act, peer.id, peer.tracker_id)?;
+    Ok(share)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::chunk_store::read_piece;
-use super::grants::{Charge, KnownGrant, Pusher};
+use super::grants::{Charge, Committing, KnownGrant, Offering};
 use super::share_store::Held;
 use super::storage::disk_refusal;
 use super::{Peer, metrics};
@@ -59,12 +59,13 @@ pub(super) fn router(peer: Arc<Peer>) -> Router {
     described(routes, peer)
 }
 
-/// Is the peer ready for a share? It reserves space, and says which chunks it holds already. Needs the grant.
+/// Is the peer ready for a share? It reserves space, and says which chunks it holds already. Needs the grant, and
+/// the owner's token for the offer.
 #[utoipa::path(post, path = "/v1/shares/{id}/offer", params(("id" = String, Path, description = "share id")),
     request_body = OfferRequest, responses((status = 200, body = OfferResponse), (status = "default", body = Problem)))]
 async fn offer(
     State(peer): State<Arc<Peer>>,
-    Pusher { share }: Pusher,
+    Offering(share): Offering,
     LargeJsonBody(request, _turn): LargeJsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
 ) -> Result<Json<OfferResponse>, Refusal> {
     let held = blocking(move || peer.storage.offer(share, &request)).await?;
@@ -226,12 +227,12 @@ fn requested_range(headers: &HeaderMap, bytes: u64) -> Result<Option<Range<u64>>
 }
 
 /// Keep a share: answers with nothing missing only when its chunks are verified and on stable storage.
-/// Needs the grant.
+/// Needs the grant, and the owner's token for the commit.
 #[utoipa::path(put, path = "/v1/shares/{id}/manifest", params(("id" = String, Path, description = "share id")),
     request_body = CommitRequest, responses((status = 200, body = CommitResponse), (status = "default", body = Problem)))]
 async fn commit(
     State(peer): State<Arc<Peer>>,
-    Pusher { share }: Pusher,
+    Committing(share): Committing,
     LargeJsonBody(request, _turn): LargeJsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<Json<CommitResponse>, Refusal> {
     let missing = blocking(move || peer.storage.commit(share, request)).await?;

@@ -10,8 +10,9 @@ use swarmdrop_core::api::{
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId, TrackerId};
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::owner::{Act, Asked};
 use swarmdrop_core::registry::Usage;
 use swarmdrop_core::terms::SignedTerms;
 
@@ -20,10 +21,13 @@ use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
 use super::storage::{Bounds, Storage};
 use super::tasks::carry_out;
+use crate::client::Authority;
 use crate::server::Refusal;
 
 /// A peer that is called directly.
 pub(crate) struct SimPeer {
+    id: PeerId,
+    tracker: TrackerId,
     storage: Storage,
     findings: Findings,
     agreement: Agreement,
@@ -38,12 +42,12 @@ fn kind(refusal: Refusal) -> ProblemKind {
 
 impl SimPeer {
     /// Starts a peer on what is in the folder.
-    pub(crate) fn start(root: &Path, capacity_bytes: u64) -> Self {
+    pub(crate) fn start(root: &Path, id: PeerId, tracker: TrackerId, capacity_bytes: u64) -> Self {
         ChunkStore::create(root).unwrap();
         let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
         let storage = Storage::open(root, bounds).unwrap();
         let (findings, agreement) = (Findings::default(), Agreement::default());
-        Self { storage, findings, agreement, copies: Vec::new(), scrubbed: None }
+        Self { id, tracker, storage, findings, agreement, copies: Vec::new(), scrubbed: None }
     }
 
     /// The files that a crash may tear.
@@ -55,7 +59,13 @@ impl SimPeer {
         self.storage.usage_now()
     }
 
-    pub(crate) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, ProblemKind> {
+    pub(crate) fn offer(
+        &self,
+        share: ShareId,
+        shown: Authority<'_>,
+        request: &OfferRequest,
+    ) -> Result<ChunkSet, ProblemKind> {
+        self.check_owner(share, Act::Offer, shown)?;
         self.storage.offer(share, request).map_err(kind)
     }
 
@@ -66,8 +76,20 @@ impl SimPeer {
         Ok(())
     }
 
-    pub(crate) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, ProblemKind> {
+    pub(crate) fn commit(
+        &self,
+        share: ShareId,
+        shown: Authority<'_>,
+        request: CommitRequest,
+    ) -> Result<ChunkSet, ProblemKind> {
+        self.check_owner(share, Act::Commit, shown)?;
         self.storage.commit(share, request).map_err(kind)
+    }
+
+    fn check_owner(&self, share: ShareId, act: Act, shown: Authority<'_>) -> Result<(), ProblemKind> {
+        let (at, tracker) = (self.id.into(), self.tracker);
+        let asked = Asked { share, act, at, credential: shown.grant, by: None, tracker };
+        asked.check(shown.owner).map_err(|_| ProblemKind::AccessDenied)
     }
 
     /// What the peer would serve for a chunk, right or wrong.

@@ -9,13 +9,14 @@ use axum::http::request::Parts;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::Secret;
+use swarmdrop_core::id::{Secret, ServerId, ShareId, TrackerId};
+use swarmdrop_core::owner::{Act, Asked, OWNER_TOKEN_FIELD};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::Refusal;
 use super::memory::Turn;
 use super::pace::Pace;
+use super::{Client, Refusal};
 
 /// The `{id}` of the path.
 #[derive(Debug)]
@@ -85,6 +86,46 @@ impl<S: Send + Sync> FromRequestParts<S> for Credential {
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let credential = header.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(denied)?;
         Ok(Self(Zeroizing::new(credential.to_owned())))
+    }
+}
+
+/// An owner's token, with the credential that it goes with. Whose it is, and for what, [`OwnersWord::check`] tells.
+#[derive(Debug)]
+pub struct OwnersWord {
+    token: String,
+    credential: Credential,
+    by: Option<ServerId>,
+}
+
+impl OwnersWord {
+    /// Checks that the share's owner wants this act of the server `at`, a tracker or peer of the swarm of `tracker`.
+    pub fn check(
+        &self,
+        share: ShareId,
+        act: Act,
+        at: impl Into<ServerId>,
+        tracker: TrackerId,
+    ) -> Result<(), Refusal> {
+        let asked =
+            Asked { share, act, at: at.into(), credential: self.credential.expose(), by: self.by, tracker };
+        asked.check(&self.token).map_err(|_| denied())
+    }
+
+    /// The token itself, to be shown on.
+    pub fn into_token(self) -> String {
+        self.token
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OwnersWord {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let credential = Credential::from_request_parts(parts, state).await?;
+        let token = parts.headers.get(OWNER_TOKEN_FIELD).and_then(|value| value.to_str().ok());
+        let token = token.ok_or_else(denied)?.to_owned();
+        let by = parts.extensions.get::<Client>().and_then(|client| client.peer).map(ServerId::from);
+        Ok(Self { token, credential, by })
     }
 }
 

@@ -45,7 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 use connections::{Busy, Connections, Place};
 use pace::Paced;
 
-pub use extract::{Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, denied};
+pub use extract::{Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OwnersWord, denied};
 pub use memory::{LargeJson, Turn};
 pub use problem::Refusal;
 

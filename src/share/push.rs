@@ -12,6 +12,7 @@ use swarmdrop_core::distance;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId};
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::owner::Act;
 use swarmdrop_core::placement::{CopySet, Placement};
 use swarmdrop_core::push::{Action, Event, Push};
 use swarmdrop_core::terms::SignedTerms;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 
 use super::upload::{Halt, Upload};
 use crate::buffers::Buffers;
-use crate::client::{ClientError, Http, PeerClient, with_retries};
+use crate::client::{Authority, ClientError, Http, PeerClient, with_retries};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
 use crate::task::{blocking, places_to_compute};
@@ -129,8 +130,10 @@ impl Pusher<'_> {
         let client = self.peers[&peer].clone();
         let (share, request) = (self.upload.share(), self.offer_request(peer));
         let grant = Arc::clone(&self.grant);
+        let owner = self.upload.owner_token(Act::Offer, peer, &grant);
         self.work.spawn(async move {
-            let answer = with_retries(|| client.offer(share, &grant, &request)).await;
+            let authority = Authority { grant: &grant, owner: &owner };
+            let answer = with_retries(|| client.offer(share, authority, &request)).await;
             Outcome::Offered(
                 peer,
                 answer.and_then(|response| of_share(response.held, &request.chunks, &client)),
@@ -168,7 +171,9 @@ impl Pusher<'_> {
             let offer = async {
                 let size = ShareSize::from(upload.geometry());
                 let request = OfferRequest { size, chunks, known: upload.known() };
-                client.offer(upload.share(), &grant, &request).await.map(drop)
+                let owner = upload.owner_token(Act::Offer, peer, &grant);
+                let authority = Authority { grant: &grant, owner: &owner };
+                client.offer(upload.share(), authority, &request).await.map(drop)
             };
             Outcome::Put(peer, index, bytes, client.put_offered(&grant, id, sealed, offer).await)
         });
@@ -188,9 +193,11 @@ impl Pusher<'_> {
         let share = self.upload.share();
         let terms = self.terms.token.clone();
         let grant = Arc::clone(&self.grant);
+        let owner = self.upload.owner_token(Act::Commit, peer, &grant);
         self.work.spawn(async move {
+            let authority = Authority { grant: &grant, owner: &owner };
             let request = CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms, chunks };
-            let answer = with_retries(|| client.commit(share, &grant, &request)).await;
+            let answer = with_retries(|| client.commit(share, authority, &request)).await;
             let missing = answer.and_then(|response| of_share(response.missing, &request.chunks, &client));
             Outcome::Committed(peer, missing)
         });

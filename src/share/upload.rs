@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use swarmdrop_core::api::KnownChunks;
 use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::id::{ChunkId, PeerId, ServerId, ShareId};
 use swarmdrop_core::limits::PREFERRED_MAX;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::metadata::{FileEntry, Metadata};
+use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 use time::OffsetDateTime;
@@ -141,6 +142,11 @@ impl Upload {
     /// Keys and files.
     pub(super) const fn header(&self) -> &UploadHeader {
         self.journal.header()
+    }
+
+    /// The owner's word for an act at one server, to go with this credential.
+    pub(super) fn owner_token(&self, act: Act, at: impl Into<ServerId>, credential: &str) -> String {
+        owner::sign(&self.key, act, at, credential)
     }
 
     /// The link under which receivers get it.

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use swarmdrop_core::api::{Blob, CommitRequest, Holding, OfferRequest, OpenRequest, PublishRequest};
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::owner::Act;
 use swarmdrop_core::seal::access_token;
 use swarmdrop_core::{fetch, push};
 
 use super::people::{Download, Getting, Sending, Shared, Upload};
-use super::world::{Event, SECOND, WALL, World, travel};
+use super::world::{Event, INVITE, SECOND, TRACKER, WALL, World, travel};
+use crate::client::Authority;
 use crate::peer::simulated::SimPeer;
 
 impl World {
@@ -22,7 +24,9 @@ impl World {
         };
         self.tell_clock(self.tracker_skew_ms);
         let Some(tracker) = &self.tracker else { return };
-        let Ok(response) = tracker.open(&travel(&request)) else { return };
+        let owner = shared.word(Act::Open, TRACKER, INVITE);
+        let shown = Authority { grant: INVITE, owner: &owner };
+        let Ok(response) = tracker.open(&travel(&request), shown) else { return };
         let upload = Upload::new(self.shares.len(), &shared, travel(&response));
         self.shares.push(shared);
         self.next_job += 1;
@@ -98,7 +102,9 @@ impl World {
             Sending::Offer(_) => {
                 let chunks = ChunkSet::full(shared.chunk_count());
                 let request = OfferRequest { size: shared.size(), chunks, known: shared.known(&upload.sent) };
-                peer.offer(shared.id(), &travel(&request)).map(|held| push::Event::Ready(id, held))
+                let owner = shared.word(Act::Offer, id, &upload.grant);
+                let shown = Authority { grant: &upload.grant, owner: &owner };
+                peer.offer(shared.id(), shown, &travel(&request)).map(|held| push::Event::Ready(id, held))
             }
             Sending::Put(_, chunk) => {
                 let sealed = &shared.sealed[chunk.get() as usize];
@@ -109,7 +115,9 @@ impl World {
                 let manifest = Blob(shared.manifest.encoded().to_vec());
                 let terms = shared.terms.token.clone();
                 let request = CommitRequest { manifest, terms, chunks: chunks.clone() };
-                peer.commit(shared.id(), travel(&request)).map(|missing| {
+                let owner = shared.word(Act::Commit, id, &upload.grant);
+                let shown = Authority { grant: &upload.grant, owner: &owner };
+                peer.commit(shared.id(), shown, travel(&request)).map(|missing| {
                     if missing.is_empty() {
                         check_confirmed(peer, shared, &chunks);
                         upload.confirmed.insert(id, chunks);
@@ -137,7 +145,9 @@ impl World {
         };
         self.tell_clock(self.tracker_skew_ms);
         let Some(tracker) = self.tracker.as_ref().filter(|_| there) else { return false };
-        let answer = self.runtime.block_on(tracker.publish(shared.id(), &upload.grant, travel(&request)));
+        let owner = shared.word(Act::Publish, TRACKER, &upload.grant);
+        let shown = Authority { grant: &upload.grant, owner: &owner };
+        let answer = self.runtime.block_on(tracker.publish(shared.id(), shown, travel(&request)));
         if !back {
             return false;
         }

@@ -7,14 +7,14 @@ use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 
-use super::world::{BEAT, CAPACITY, Event, MINUTE, Node, RULES, SECOND, World, travel};
+use super::world::{BEAT, CAPACITY, Event, MINUTE, Node, RULES, SECOND, TRACKER, World, travel};
 use crate::peer::simulated::SimPeer;
 use crate::tracker::simulated::SimTracker;
 
 impl World {
     pub(super) fn start_tracker(&mut self) {
         self.tell_clock(self.tracker_skew_ms);
-        self.tracker = Some(self.runtime.block_on(SimTracker::start(self.folder.path(), RULES)));
+        self.tracker = Some(self.runtime.block_on(SimTracker::start(self.folder.path(), TRACKER, RULES)));
     }
 
     pub(super) fn add_peer(&mut self) {
@@ -41,7 +41,7 @@ impl World {
         self.tell_clock(self.peers[index].skew_ms);
         let node = &mut self.peers[index];
         if node.running.is_none() && !node.disk_lost {
-            node.running = Some(SimPeer::start(&node.root, capacity));
+            node.running = Some(SimPeer::start(&node.root, node.id, TRACKER, capacity));
             node.registered = false;
         }
     }

@@ -6,9 +6,10 @@ use swarmdrop_core::api::{KnownChunks, LookUpResponse, OpenResponse, ShareSize};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::fetch::{self, Bounds, Fetch};
 use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
+use swarmdrop_core::id::{ChunkId, PeerId, Secret, ServerId, ShareId};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::metadata::Metadata;
+use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::placement::{CopySet, Placement};
 use swarmdrop_core::push::Push;
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
@@ -78,6 +79,11 @@ impl Shared {
 
     pub(super) fn id(&self) -> ShareId {
         self.manifest.share()
+    }
+
+    /// Its owner's word for an act, to go with this credential.
+    pub(super) fn word(&self, act: Act, at: impl Into<ServerId>, credential: &str) -> String {
+        owner::sign(&self.key, act, at, credential)
     }
 
     pub(super) fn size(&self) -> ShareSize {

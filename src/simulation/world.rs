@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use swarmdrop_core::id::PeerId;
+use swarmdrop_core::id::{PeerId, TrackerId};
 use swarmdrop_core::registry::Rules;
 use tempfile::TempDir;
 
@@ -23,6 +23,10 @@ pub(super) const HOUR: u64 = 60 * MINUTE;
 /// Heartbeats are as in a real swarm, deaths sooner, so that more happens in the same time.
 pub(super) const RULES: Rules =
     Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(60) };
+/// What admits senders.
+pub(super) const INVITE: &str = "invite";
+/// The tracker, whatever database it has.
+pub(super) const TRACKER: TrackerId = TrackerId::from_bytes([1; 32]);
 pub(super) const BEAT: u64 = 10 * SECOND;
 /// How long faults go on, and how long the swarm has to recover.
 const TROUBLE: u64 = 25 * MINUTE;

@@ -9,12 +9,13 @@ use axum::http::request::Parts;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::grant::{Grant, GrantError, Operation, Use};
 use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::owner::Act;
 use swarmdrop_core::token::{Role, TokenId};
 
 use super::Tracker;
 use super::sessions::{Session, SessionId, is_own};
 use crate::clock;
-use crate::server::{Client, Credential, Id, Refusal, denied};
+use crate::server::{Client, Credential, Id, OwnersWord, Refusal, denied};
 
 /// Somebody with a token of any role, or the admin who has signed in.
 pub(super) struct Admitted;
@@ -47,10 +48,21 @@ pub(super) struct Joiner {
     pub(super) token: Option<TokenId>,
 }
 
+/// The owner of the share that the path names, with a grant for it, who wants it published here.
+pub(super) struct Publisher(pub(super) Granted);
+
+/// The same, who wants this tracker to act in his place.
+pub(super) struct Delegator {
+    pub(super) granted: Granted,
+    pub(super) delegation: String,
+}
+
 /// A sender with a grant for the share that the path names.
 pub(super) struct Granted {
     pub(super) share: ShareId,
     pub(super) grant: Grant,
+    /// The grant as it was shown.
+    pub(super) credential: String,
 }
 
 impl Tracker {
@@ -176,6 +188,28 @@ impl FromRequestParts<Arc<Tracker>> for Joiner {
     }
 }
 
+impl FromRequestParts<Arc<Tracker>> for Publisher {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        let granted = Granted::from_request_parts(parts, tracker).await?;
+        let word = OwnersWord::from_request_parts(parts, &()).await?;
+        word.check(granted.share, Act::Publish, tracker.id, tracker.id)?;
+        Ok(Self(granted))
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for Delegator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        let granted = Granted::from_request_parts(parts, tracker).await?;
+        let word = OwnersWord::from_request_parts(parts, &()).await?;
+        word.check(granted.share, Act::Delegate, tracker.id, tracker.id)?;
+        Ok(Self { granted, delegation: word.into_token() })
+    }
+}
+
 impl FromRequestParts<Arc<Tracker>> for Granted {
     type Rejection = Refusal;
 
@@ -188,6 +222,6 @@ impl FromRequestParts<Arc<Tracker>> for Granted {
             GrantError::Time => Refusal::new(ProblemKind::ClockSkew, "the grant is over: ask for another"),
             _ => denied(),
         })?;
-        Ok(Self { share, grant })
+        Ok(Self { share, grant, credential: credential.expose().to_owned() })
     }
 }

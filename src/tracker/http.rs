@@ -12,17 +12,24 @@ use swarmdrop_core::api::{
     InventoryRequest, InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, Problem,
     PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
 };
-use swarmdrop_core::gateway::{FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse};
+use swarmdrop_core::gateway::{
+    DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
+};
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
+use swarmdrop_core::owner::Act;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Admin, Admitted, Granted, Joiner, Member, MemberOrAdmin, Observer, Sender};
+use super::auth::{
+    Admin, Admitted, Delegator, Granted, Joiner, Member, MemberOrAdmin, Observer, Publisher, Sender,
+};
 use super::{Tracker, admin, metrics, web};
 use crate::clock;
-use crate::server::{Access, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, Refusal, described};
+use crate::server::{
+    Access, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, OwnersWord, Refusal, described,
+};
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -48,6 +55,7 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
         .routes(routes!(complain))
         .routes(routes!(chunk_for_browser, take_chunk))
         .routes(routes!(begin_upload, finish_upload, give_up_upload))
+        .routes(routes!(delegate))
         .merge(admin::routes())
         .routes(routes!(health))
         .routes(routes!(show_metrics));
@@ -133,23 +141,26 @@ async fn drain(
 }
 
 /// Ask where to push a new share, and for the grant to do it. Nothing is kept: asking again gives the peers
-/// of that moment. Needs a sender's token.
+/// of that moment. Needs a sender's token, and the owner's token to open.
 #[utoipa::path(post, path = "/v1/shares", request_body = OpenRequest,
     responses((status = 200, body = OpenResponse), (status = "default", body = Problem)))]
 async fn open_share(
     State(tracker): State<Arc<Tracker>>,
     _: Sender,
+    word: OwnersWord,
     JsonBody(request): JsonBody<OpenRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<OpenResponse>, Refusal> {
+    word.check(request.share, Act::Open, tracker.id, tracker.id)?;
     tracker.open(&request).map(Json)
 }
 
-/// Publish a share that is on its peers' disks. The first manifest of a share is final. Needs the grant.
+/// Publish a share that is on its peers' disks. The first manifest of a share is final. Needs the grant,
+/// and the owner's token to publish.
 #[utoipa::path(put, path = "/v1/shares/{id}", params(("id" = String, Path, description = "share id")),
     request_body = PublishRequest, responses((status = 204), (status = "default", body = Problem)))]
 async fn publish(
     State(tracker): State<Arc<Tracker>>,
-    granted: Granted,
+    Publisher(granted): Publisher,
     LargeJsonBody(request, _turn): LargeJsonBody<PublishRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<StatusCode, Refusal> {
     tracker.publish(&granted, request).await.map(|()| StatusCode::NO_CONTENT)
@@ -216,18 +227,34 @@ async fn chunk_for_browser(
     tracker.chunk_for_browser(share, &access, index, call).await
 }
 
-/// Begin the upload of a share that a browser seals: answers when its peers are ready. Needs a sender's token.
+/// Begin the upload of a share that a browser seals: answers with the grant that a delegation is to name. Needs a
+/// sender's token, and the owner's token to open.
 #[utoipa::path(post, path = "/v1/shares/{id}/upload", params(("id" = String, Path, description = "share id")),
     request_body = UploadRequest, responses((status = 200, body = UploadResponse), (status = "default", body = Problem)))]
 async fn begin_upload(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
     _: Sender,
+    word: OwnersWord,
     Extension(client): Extension<Client>,
     JsonBody(request): JsonBody<UploadRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<UploadResponse>, Refusal> {
+    word.check(share, Act::Open, tracker.id, tracker.id)?;
     let _call = tracker.gateway.enter(client.ip)?;
-    tracker.begin_upload(share, request).await.map(Json)
+    tracker.begin_upload(share, request).map(Json)
+}
+
+/// Leave offering, committing and publishing a share to this tracker: answers when its peers are ready. Needs the
+/// grant, and the owner's token to delegate.
+#[utoipa::path(put, path = "/v1/shares/{id}/delegation", params(("id" = String, Path, description = "share id")),
+    responses((status = 200, body = DelegationResponse), (status = "default", body = Problem)))]
+async fn delegate(
+    State(tracker): State<Arc<Tracker>>,
+    Delegator { granted, delegation }: Delegator,
+    Extension(client): Extension<Client>,
+) -> Result<Json<DelegationResponse>, Refusal> {
+    let _call = tracker.gateway.enter(client.ip)?;
+    tracker.delegate(&granted, delegation).await.map(Json)
 }
 
 /// Send a sealed chunk: answers with its id when it is at all of its peers. Needs the grant.

@@ -11,6 +11,7 @@ use swarmdrop_core::api::{
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::grant::{Operation, TrackerKey, Use};
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
+use swarmdrop_core::owner::{Act, Asked};
 use swarmdrop_core::registry::{Registration, Rules, Usage};
 
 use super::auth::Granted;
@@ -21,7 +22,7 @@ use super::invites::Gate;
 use super::sessions::Sessions;
 use super::store::SqliteStore;
 use super::{Tracker, metrics, remembered};
-use crate::client::Http;
+use crate::client::{Authority, Http};
 use crate::clock::{self, Watch};
 use crate::identity::Identity;
 use crate::server::Refusal;
@@ -37,13 +38,13 @@ fn kind(refusal: Refusal) -> ProblemKind {
 
 impl SimTracker {
     /// Starts a tracker on what is in the folder.
-    pub(crate) async fn start(data: &Path, rules: Rules) -> Self {
+    pub(crate) async fn start(data: &Path, id: TrackerId, rules: Rules) -> Self {
         let store = SqliteStore::open(&data.join("tracker.db")).await.unwrap();
         let (registry, repairer) = remembered(&store, rules).await.unwrap();
         let identity = Identity::from_seed(Secret::from_bytes([1; 32]));
         let gate = Gate::open(data, &identity, &"https://127.0.0.1:9090".parse().unwrap()).await.unwrap();
         Self(Tracker {
-            id: TrackerId::from_bytes([1; 32]),
+            id,
             registry: parking_lot::Mutex::new(registry),
             store: Box::new(store),
             gate: gate.into(),
@@ -78,15 +79,29 @@ impl SimTracker {
         self.0.announce(id, request).await.map_err(kind)
     }
 
-    pub(crate) fn open(&self, request: &OpenRequest) -> Answer<OpenResponse> {
+    pub(crate) fn open(&self, request: &OpenRequest, shown: Authority<'_>) -> Answer<OpenResponse> {
+        self.check_owner(request.share, Act::Open, shown)?;
         self.0.open(request).map_err(kind)
     }
 
-    pub(crate) async fn publish(&self, share: ShareId, grant: &str, request: PublishRequest) -> Answer<()> {
-        let grant = self.0.key.public().verify(grant).map_err(|_| ProblemKind::AccessDenied)?;
+    pub(crate) async fn publish(
+        &self,
+        share: ShareId,
+        shown: Authority<'_>,
+        request: PublishRequest,
+    ) -> Answer<()> {
+        let grant = self.0.key.public().verify(shown.grant).map_err(|_| ProblemKind::AccessDenied)?;
         let wanted = Use { share, operation: Operation::Push, at: None, by: None, now_ms: clock::now_ms() };
         grant.check(&wanted).map_err(|_| ProblemKind::ClockSkew)?;
-        self.0.publish(&Granted { share, grant }, request).await.map_err(kind)
+        self.check_owner(share, Act::Publish, shown)?;
+        let granted = Granted { share, grant, credential: shown.grant.to_owned() };
+        self.0.publish(&granted, request).await.map_err(kind)
+    }
+
+    fn check_owner(&self, share: ShareId, act: Act, shown: Authority<'_>) -> Answer<()> {
+        let (at, tracker) = (self.0.id.into(), self.0.id);
+        let asked = Asked { share, act, at, credential: shown.grant, by: None, tracker };
+        asked.check(shown.owner).map_err(|_| ProblemKind::AccessDenied)
     }
 
     pub(crate) async fn look_up(&self, share: ShareId, access: &Secret) -> Answer<LookUpResponse> {

@@ -4,6 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use swarmdrop_core::id::{Secret, ServerId};
+use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::owner::{self, Act};
+
 /// Status, head and body of a response.
 #[derive(Debug)]
 pub struct Answer {
@@ -80,6 +84,18 @@ pub fn metric(address: &str, name: &str) -> u64 {
 /// The header line that shows a credential.
 pub fn bearer(credential: &str) -> String {
     format!("Authorization: Bearer {credential}\r\n")
+}
+
+/// Header lines that show a credential, given as a header line, and the word of the owner of a share with this key for an
+/// act at the server with this id.
+pub fn owned(key: &ShareKey, act: Act, at: [u8; 32], credential: &str) -> String {
+    let text = credential.trim_end().rsplit(' ').next().unwrap();
+    format!("{credential}Owner-Token: {}\r\n", owner::sign(key, act, ServerId::from_bytes(at), text))
+}
+
+/// The key of a share that exists for a test only.
+pub fn share_key(number: u8) -> ShareKey {
+    ShareKey::from_seed(&Secret::from_bytes([number; 32]))
 }
 
 /// Sends a JSON body.

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+use swarmdrop::journal::OwnedShares;
+use swarmdrop_core::id::ShareId;
+use swarmdrop_core::manifest::ShareKey;
 
 pub struct Person {
     pub home: tempfile::TempDir,
@@ -24,6 +27,12 @@ impl Person {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("work")).unwrap();
         Self { home, invite: invite.to_owned() }
+    }
+
+    /// The key that owns a share made by this person.
+    pub fn owner_key(&self, share: ShareId) -> ShareKey {
+        let state = self.home.path().join(".local/state/swarmdrop");
+        OwnedShares::new(&state).get(share).unwrap().key()
     }
 
     /// The folder in which the commands run.

@@ -12,6 +12,8 @@ use swarmdrop::identity::Identity;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::link::Invite;
+use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::owner::Act;
 
 use super::person::{Person, Ran, bare_command};
 use super::{http, wait_for};
@@ -178,11 +180,13 @@ impl Swarm {
         list.json()["peers"].as_array().unwrap().clone()
     }
 
-    /// A grant to push a share of this many bytes in chunks of 64 KiB, as the tracker gives it.
-    pub fn grant(&self, share: &str, total_bytes: u64) -> String {
+    /// A grant to push the share with this key, of this many bytes in chunks of 64 KiB, as the tracker gives it.
+    pub fn grant(&self, key: &ShareKey, total_bytes: u64) -> String {
+        let share = key.share_id();
         let size = json!({ "total_bytes": total_bytes, "chunk_bytes": 65536 });
         let body = json!({ "share": share, "size": size, "replicas": 1, "preferred": [] });
-        let answer = http::json(&self.tracker.address(), "POST", "/v1/shares", &self.bearer("sender"), &body);
+        let headers = http::owned(key, Act::Open, self.tracker_pin(), &self.bearer("sender"));
+        let answer = http::json(&self.tracker.address(), "POST", "/v1/shares", &headers, &body);
         http::bearer(answer.json()["grant"].as_str().unwrap_or_else(|| panic!("{}", answer.text())))
     }
 

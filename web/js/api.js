@@ -34,6 +34,7 @@ export class ApiError extends Error {
  * @typedef {object} CallOptions
  * @property {string} [bearer]
  * @property {string} [session] the page's part of the admin's session; without it no cookie goes along either
+ * @property {string} [owner] an owner's token
  * @property {unknown} [json]
  * @property {Uint8Array<ArrayBuffer>} [bytes]
  * @property {AbortSignal} [signal]
@@ -65,11 +66,12 @@ export async function call(method, path, options = {}) {
  * @param {CallOptions} [options]
  * @returns {Promise<Response>} Rejects with an ApiError, or the signal's reason.
  */
-export async function answerOf(method, path, { bearer, session, json, bytes, signal } = {}) {
+export async function answerOf(method, path, { bearer, owner, session, json, bytes, signal } = {}) {
   /** @type {Record<string, string>} */
   const headers = {};
   if (bearer !== undefined) headers.Authorization = `Bearer ${bearer}`;
   if (session) headers["Session-Secret"] = session;
+  if (owner !== undefined) headers["Owner-Token"] = owner;
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (bytes !== undefined) headers["Content-Type"] = "application/octet-stream";
   const body = json !== undefined ? JSON.stringify(json) : bytes;

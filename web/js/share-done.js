@@ -11,7 +11,7 @@ import { texts } from "./texts-share.js";
 
 /**
  * @typedef {object} Shared
- * @property {import("./share-sealing.js").Owner} owner
+ * @property {import("./owner.js").Owner} owner
  * @property {string} link
  * @property {string[]} peers
  * @property {number} expiresMs by the tracker's clock

@@ -12,30 +12,16 @@ import { UnreadableFileError } from "./share-stream.js";
 import { signTerms } from "./terms.js";
 
 /** @typedef {import("./geometry.js").Geometry} Geometry */
+/** @typedef {import("./owner.js").Owner} Owner */
 /** @typedef {import("./share-stream.js").Part} Part */
 
 /**
- * @typedef {object} Owner the keys of one share
- * @property {string} share share id: the public key
- * @property {CryptoKey} privateKey
- * @property {Uint8Array<ArrayBuffer>} secret
- *
  * @typedef {object} Conditions
  * @property {number} issuedMs
  * @property {number} expiresMs
  * @property {number} replicas
  * @property {boolean} [isDeleted]
  */
-
-/**
- * Fresh keys for a share.
- * @returns {Promise<Owner>}
- */
-export async function makeOwner() {
-  const pair = /** @type {CryptoKeyPair} */ (await crypto.subtle.generateKey("Ed25519", true, ["sign", "verify"]));
-  const share = encodeBase64url(new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey)));
-  return { share, privateKey: pair.privateKey, secret: crypto.getRandomValues(new Uint8Array(32)) };
-}
 
 /**
  * The share's terms, signed.

@@ -5,10 +5,10 @@
 import { call, withRetries } from "./api.js";
 import { byId } from "./dom.js";
 import { formatLink } from "./link.js";
+import { makeOwner } from "./owner.js";
 import { showDone, takeBack } from "./share-done.js";
 import { ProgressView } from "./share-progress.js";
 import { startRun } from "./share-run.js";
-import { makeOwner } from "./share-sealing.js";
 import { showStep } from "./share-step.js";
 import { FileStream } from "./share-stream.js";
 import { forgetSender } from "./share-token.js";
@@ -44,7 +44,8 @@ export async function send({ sender, plan: { name, files, dirs }, replicas, life
   const tracker = await lookAtTracker();
   if (!tracker) return texts.failed.network;
   const { clockAheadMs } = tracker;
-  const job = { owner, token: sender.token, content, replicas, lifeMs, clockAheadMs };
+  const trackerId = sender.trackerId ?? tracker.id;
+  const job = { owner, token: sender.token, trackerId, content, replicas, lifeMs, clockAheadMs };
   const run = startRun(job, stream, (news) => view.show(news), (expiresMs) => {
     return withRetries(() => takeBack({ owner, expiresMs, replicas, clockAheadMs })).catch(() => {});
   });
@@ -53,7 +54,6 @@ export async function send({ sender, plan: { name, files, dirs }, replicas, life
   if (outcome.kind === "failed") return sentence(outcome.failure, replicas);
   if (outcome.kind === "cancelled") return outcome.isLate ? texts.progress.cancelledLate : texts.progress.cancelled;
 
-  const trackerId = sender.trackerId ?? tracker.id;
   const link = formatLink({ origin: location.origin, share: owner.share, secret: owner.secret, trackerId });
   showDone({ owner, link, peers: outcome.peers, expiresMs: outcome.expiresMs, replicas, clockAheadMs });
   showStep("done");

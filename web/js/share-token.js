@@ -3,8 +3,8 @@
  */
 
 import { ApiError, call } from "./api.js";
-import { encodeBase64url } from "./base64url.js";
 import { isId, parseInvite } from "./link.js";
+import { makeOwner, ownersToken } from "./owner.js";
 
 /**
  * @typedef {object} Sender
@@ -68,14 +68,16 @@ export function readInvite(text, host) {
 
 /**
  * Whether the tracker lets the token share. Only a sender's call tells: this one is refused by the token, or, once that
- * is accepted, by its empty body; so it never begins an upload.
+ * is accepted, by its empty body; so it never begins an upload. The share that it names has a key for this call only.
  * @param {string} token
  * @returns {Promise<boolean>} Rejects with an ApiError if there was no answer, or if no browser may share.
  */
 export async function maySend(token) {
-  const nobody = encodeBase64url(crypto.getRandomValues(new Uint8Array(32)));
+  const nobody = await makeOwner();
   try {
-    await call("POST", `/v1/shares/${nobody}/upload`, { bearer: token, json: {} });
+    const { id } = await call("GET", "/healthz");
+    const owner = await ownersToken(nobody, "open", String(id), token);
+    await call("POST", `/v1/shares/${nobody.share}/upload`, { bearer: token, owner, json: {} });
     return true;
   } catch (error) {
     if (!(error instanceof ApiError) || ["network", "gateway-closed"].includes(error.kind)) throw error;

@@ -9,11 +9,12 @@ import { encodeBase64url } from "./base64url.js";
 import { Geometry } from "./geometry.js";
 import { deriveAccess } from "./keys.js";
 import { MetadataError, NameError, buildMetadata, encodeMetadata } from "./metadata.js";
+import { ownersToken } from "./owner.js";
 import { Sealing, ownersTerms } from "./share-sealing.js";
 import { UnreadableFileError } from "./share-stream.js";
 import { GatewayError, NotEnoughPeersError, upload } from "./upload.js";
 
-/** @typedef {import("./share-sealing.js").Owner} Owner */
+/** @typedef {import("./owner.js").Owner} Owner */
 /** @typedef {import("./share-stream.js").Part} Part */
 
 /**
@@ -22,6 +23,7 @@ import { GatewayError, NotEnoughPeersError, upload } from "./upload.js";
  * @typedef {object} ShareJob
  * @property {Owner} owner
  * @property {string} token
+ * @property {string} trackerId
  * @property {ShareContent} content
  * @property {number} replicas
  * @property {number} lifeMs
@@ -92,6 +94,7 @@ async function share(job) {
   const peers = await upload(plan, {
     call,
     retry,
+    word: (act, credential) => ownersToken(owner, act, job.trackerId, credential),
     seal: (index) => sealing.seal(index),
     progress: (storedBytes) => tell({ kind: "progress", storedBytes }),
     now: () => performance.now(),

@@ -23,6 +23,7 @@ import { decodeHex } from "./hex.js";
  *
  * @typedef {object} Request
  * @property {string} [bearer]
+ * @property {string} [owner]
  * @property {unknown} [json]
  * @property {Uint8Array<ArrayBuffer>} [bytes]
  * @property {AbortSignal} [signal]
@@ -35,6 +36,8 @@ import { decodeHex } from "./hex.js";
  * @property {(method: string, path: string, request: Request) => Promise<any>} call throws errors that have a `kind`
  * @property {(attempt: () => Promise<any>, signal: AbortSignal) => Promise<any>} retry attempts again, after a pause,
  *   as long as the swarm may answer better in a while
+ * @property {(act: "open" | "delegate", credential: string) => Promise<string>} word the owner's, for the tracker, to go
+ *   with this credential
  * @property {(index: number) => Promise<Uint8Array<ArrayBuffer>>} seal reads and seals a chunk; the same bytes for
  *   the same index
  * @property {(ids: Uint8Array) => Promise<Finish>} finish makes what completes the share; called once
@@ -136,11 +139,17 @@ class Run {
   async #open(isAgain) {
     const { totalBytes, chunkBytes, replicas, token } = this.#plan;
     const json = { size: { total_bytes: totalBytes, chunk_bytes: chunkBytes }, replicas };
-    const attempt = () => this.#once("POST", "upload", token, { json }).catch((error) => {
+    const attempt = async () => {
+      const owner = await this.#ports.word("open", token);
+      const { grant } = await this.#once("POST", "upload", token, { json, owner });
+      this.#grant = grant;
+      // The tracker speaks to peers only once the owner has left the share to it, as far as this grant goes.
+      await this.#once("PUT", "delegation", grant, { owner: await this.#ports.word("delegate", grant) });
+    };
+    await this.#ports.retry(() => attempt().catch((error) => {
       // At the start, people rather hear this than wait.
       throw !isAgain && kindOf(error) === "not-enough-peers" ? new NotEnoughPeersError() : error;
-    });
-    this.#grant = (await this.#ports.retry(attempt, this.#signal)).grant;
+    }), this.#signal);
   }
 
   /** In several lanes; the first one that fails stops the others. */

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -15,7 +15,9 @@ use swarmdrop_core::api::{
     ProblemKind, PublishRequest, ShareSize,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::gateway::{FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse};
+use swarmdrop_core::gateway::{
+    DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
+};
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::limits::{
@@ -27,7 +29,7 @@ use tokio::time::Instant;
 
 use super::{Call, Gateway, shared};
 use crate::buffers::Buffers;
-use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, with_retries};
+use crate::client::{Authority, ChunkAnswer, ClientError, Http, PeerClient, with_retries};
 use crate::server::Refusal;
 use crate::task::blocking;
 use crate::tracker::Tracker;
@@ -43,6 +45,8 @@ pub(super) struct Upload {
     share: ShareId,
     geometry: Geometry,
     grant: String,
+    /// The owner's word that this tracker may act in his place; until it comes, no peer is spoken to.
+    delegation: OnceLock<String>,
     peers: HashMap<PeerId, PeerClient>,
     /// For chunks that are copied from one peer of a set to another.
     stock: Arc<Buffers>,
@@ -113,8 +117,8 @@ impl Gateway {
 }
 
 impl Tracker {
-    /// Chooses the peers for a browser's share, and sees that they are ready.
-    pub(in crate::tracker) async fn begin_upload(
+    /// Chooses the peers for a browser's share.
+    pub(in crate::tracker) fn begin_upload(
         &self,
         share: ShareId,
         request: UploadRequest,
@@ -126,12 +130,31 @@ impl Tracker {
             size.geometry().ok_or_else(|| Refusal::new(ProblemKind::BadRequest, "no such size"))?;
         let stock = Arc::clone(self.gateway.stock(geometry.chunk_size()));
         let upload = Arc::new(Upload::new(share, geometry, opened, &self.gateway.http, stock));
-        self.gateway.keep(Arc::clone(&upload))?;
+        self.gateway.keep(upload)?;
+        Ok(UploadResponse { grant })
+    }
+
+    /// Takes the owner's delegation for an upload, and sees that its peers are ready.
+    pub(in crate::tracker) async fn delegate(
+        &self,
+        granted: &Granted,
+        delegation: String,
+    ) -> Result<DelegationResponse, Refusal> {
+        let upload = self.gateway.upload(granted.share)?;
+        // It names the hash of one grant: the owner's word for another upload is none for this one.
+        if granted.credential != upload.grant {
+            return Err(Refusal::new(
+                ProblemKind::UploadNotFound,
+                "another upload of this share is under way",
+            ));
+        }
+        // The same owner may have sent it twice; one is as good as the other.
+        let _ = upload.delegation.set(delegation);
         if let Err(refusal) = upload.offer_to_all().await {
-            self.gateway.abandon(share);
+            self.gateway.abandon(granted.share);
             return Err(refusal);
         }
-        Ok(UploadResponse { grant, peers: upload.names() })
+        Ok(DelegationResponse { peers: upload.names() })
     }
 
     /// Takes a chunk of an upload; answers when it is at all of its peers.
@@ -143,6 +166,7 @@ impl Tracker {
         mut call: Call,
     ) -> Result<StoredChunk, Refusal> {
         let upload = self.gateway.upload(granted.share)?;
+        upload.check_delegated()?;
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
         let index = upload.geometry.index(index).ok_or_else(none)?;
         let sealed_len = upload.geometry.sealed_len(index);
@@ -163,6 +187,7 @@ impl Tracker {
         request: FinishRequest,
     ) -> Result<FinishResponse, Refusal> {
         let upload = self.gateway.upload(granted.share)?;
+        upload.check_delegated()?;
         let invalid = |what: String| Refusal::new(ProblemKind::InvalidShare, what);
         let (encoded, share) = (request.manifest.0, granted.share);
         let decoded = blocking(move || Manifest::decode(encoded, share)).await;
@@ -201,11 +226,23 @@ impl Upload {
             share,
             geometry,
             grant: opened.grant,
+            delegation: OnceLock::new(),
             peers: addresses.map(|peer| (peer.id, PeerClient::new(http.clone(), peer))).collect(),
             stock,
             state: Mutex::new(state),
             replacing: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Checks that the owner has left the share to this tracker: without his word peers refuse it.
+    fn check_delegated(&self) -> Result<(), Refusal> {
+        let missing = || Refusal::new(ProblemKind::Conflict, "the owner's delegation has not come yet");
+        self.delegation.get().map(drop).ok_or_else(missing)
+    }
+
+    /// What is shown to peers.
+    fn authority(&self) -> Authority<'_> {
+        Authority { grant: &self.grant, owner: self.delegation.get().map_or("", String::as_str) }
     }
 
     /// What the peers in use are called.
@@ -253,7 +290,7 @@ impl Upload {
         };
         let request = OfferRequest { size: ShareSize::from(&self.geometry), chunks, known };
         let client = &self.peers[&peer];
-        let answer = with_retries(|| client.offer(self.share, &self.grant, &request)).await?;
+        let answer = with_retries(|| client.offer(self.share, self.authority(), &request)).await?;
         self.state.lock().stored.insert(peer, answer.held);
         Ok(())
     }
@@ -414,7 +451,7 @@ impl Upload {
         let request =
             CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms: terms.to_owned(), chunks };
         let client = &self.peers[&peer];
-        let answer = with_retries(|| client.commit(self.share, &self.grant, &request)).await?;
+        let answer = with_retries(|| client.commit(self.share, self.authority(), &request)).await?;
         if let Some(stored) = self.state.lock().stored.get_mut(&peer) {
             *stored = stored.minus(&answer.missing);
         }

@@ -9,7 +9,9 @@ import { Geometry } from "../../../web/js/geometry.js";
 import { decodeManifest, openMetadata } from "../../../web/js/manifest.js";
 import { buildMetadata, encodeMetadata } from "../../../web/js/metadata.js";
 import { openChunk } from "../../../web/js/seal.js";
-import { Sealing, makeOwner, ownersTerms } from "../../../web/js/share-sealing.js";
+import { makeOwner, ownersToken } from "../../../web/js/owner.js";
+import { verifyToken } from "../../../web/js/paseto.js";
+import { Sealing, ownersTerms } from "../../../web/js/share-sealing.js";
 import { Selection } from "../../../web/js/share-selection.js";
 import { FileStream, UnreadableFileError } from "../../../web/js/share-stream.js";
 import { Pace } from "../../../web/js/share-progress.js";
@@ -87,6 +89,14 @@ test("the pace is that of the last seconds, and begins anew with the bytes", () 
   assert.equal(pace.bytesPerSecond, null);
   pace.add(102_000, 40);
   assert.equal(pace.bytesPerSecond, 40);
+});
+
+test("an owner's token names the share, the act, whom it is for, and what it goes with", async () => {
+  const owner = await makeOwner();
+  const token = await ownersToken(owner, "delegate", "T".repeat(43), "v4.public.grant");
+  const claims = await verifyToken(token, Uint8Array.from(Buffer.from(owner.share, "base64url")), "swarmdrop/1 owner", 1024);
+  const credential_sha256 = Buffer.from(sha256("v4.public.grant")).toString("base64url");
+  assert.deepEqual(claims, { share: owner.share, act: "delegate", audience: "T".repeat(43), credential_sha256 });
 });
 
 const found = (path, bytes) => ({ path, file: new File([bytes], "x"), size: bytes.length, modifiedMs: MODIFIED });

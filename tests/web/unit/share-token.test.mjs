@@ -6,7 +6,9 @@ import { test } from "node:test";
 import { maySend } from "../../../web/js/share-token.js";
 import { problem } from "./support.mjs";
 
-const answered = (context, answer) => context.mock.method(globalThis, "fetch", async () => answer());
+const answered = (context, answer) => context.mock.method(globalThis, "fetch", async (path) => {
+  return path === "/healthz" ? Response.json({ id: "A".repeat(43), now_ms: 0 }) : answer();
+});
 
 test("a token may share if only the empty body is refused", async (context) => {
   answered(context, () => problem("bad-request", 400));

@@ -26,7 +26,7 @@ test("every chunk is sent once, the ids come back in order, and then the share i
 test("an empty share has no chunks and is finished all the same", async () => {
   const { gateway, run } = share({ chunks: 0 });
   assert.deepEqual(await run(), ["nas", "attic"]);
-  assert.deepEqual(gateway.log, ["POST upload", "PUT upload"]);
+  assert.deepEqual(gateway.log, ["POST upload", "PUT delegation", "PUT upload"]);
 });
 
 test("several chunks are under way at once, and no more than the window has room for", async () => {
@@ -246,12 +246,14 @@ function share({
   };
   const totalBytes = chunks && (chunks - 1) * CHUNK + last;
   const plan = { share: "S", token: "token", totalBytes, chunkBytes: CHUNK, chunkCount: chunks, replicas: 2 };
-  const call = async (method, path, { bearer, json, bytes, signal }) => {
+  const call = async (method, path, { bearer, owner, json, bytes, signal }) => {
     const [, index] = /^\/v1\/shares\/S\/chunks\/(\d+)$/.exec(path) ?? [];
     const what = `${method} ${index === undefined ? path.slice("/v1/shares/S/".length) : "chunk"}`;
     signal.throwIfAborted();
     gateway.log.push(what);
     assert.equal(bearer, what === "POST upload" ? "token" : "grant");
+    const acts = { "POST upload": "open with token", "PUT delegation": "delegate with grant" };
+    assert.equal(owner, acts[what], "the owner's word goes with what needs it, and with nothing else");
     await answer({ what, index: Number(index), gateway });
     signal.throwIfAborted();
     if (what === "POST upload") gateway.opened = json;
@@ -269,6 +271,7 @@ function share({
         return sleep(pauseMs, stop);
       },
     }),
+    word: async (act, credential) => `${act} with ${credential}`,
     seal: async (index) => {
       gateway.sealed++;
       await seal(index);
