@@ -48,7 +48,8 @@ fn attack(address: &str, kind: Attack, credential: &str) -> TcpStream {
         Attack::HalfAHandshake => stream.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1]),
         Attack::IdleAfterARequest => stream.write_all(head("/healthz").as_bytes()),
         Attack::HalfABody => {
-            let json = "Content-Type: application/json\r\nContent-Length: 100000";
+            // Whose word it is shows when the body is there.
+            let json = "Owner-Token: x\r\nContent-Type: application/json\r\nContent-Length: 100000";
             write!(stream, "POST /v1/shares HTTP/1.1\r\nHost: localhost\r\n{json}\r\n{credential}\r\n{{")
         }
         Attack::NeverReading => stream.write_all(head("/openapi.json").repeat(400).as_bytes()),

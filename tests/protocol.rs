@@ -61,12 +61,15 @@ fn unknown_paths_methods_and_ids_are_problems() {
 fn t5_malformed_bodies_are_refused_before_they_cost_anything() {
     let swarm = Swarm::start(1);
     let tracker = swarm.tracker.address();
-    let headers = format!("Content-Type: application/json\r\n{}", swarm.bearer("sender"));
+    let key = share_key(1);
+    let share = key.share_id();
+    let credentials = owned(&key, Act::Open, swarm.tracker_pin(), &swarm.bearer("sender"));
+    let headers = format!("Content-Type: application/json\r\n{credentials}");
     let post = |body: &[u8]| send(&tracker, "POST", "/v1/shares", &headers, body);
     let deep = "[".repeat(10_000);
     let open = |total: &str, replicas: &str| {
         let size = format!(r#"{{"total_bytes":{total},"chunk_bytes":65536}}"#);
-        format!(r#"{{"share":"{SHARE}","size":{size},"preferred":[],"replicas":{replicas}}}"#)
+        format!(r#"{{"share":"{share}","size":{size},"preferred":[],"replicas":{replicas}}}"#)
     };
     for body in [
         b"".as_slice(),
@@ -84,7 +87,7 @@ fn t5_malformed_bodies_are_refused_before_they_cost_anything() {
         open("1", "2,\"extra\":1").as_bytes(),
         open("1", "2,\"replicas\":2").as_bytes(),
         open("1", "\"\\ud800\"").as_bytes(),
-        format!("{{\"share\":\"\\udfff{SHARE}\"}}").as_bytes(),
+        format!("{{\"share\":\"\\udfff{share}\"}}").as_bytes(),
     ] {
         refused(&post(body), ProblemKind::BadRequest);
     }
@@ -97,7 +100,7 @@ fn t5_malformed_bodies_are_refused_before_they_cost_anything() {
     for wrong in
         ["Content-Type: text/plain\r\n", "", "Content-Type: application/json\r\nContent-Encoding: gzip\r\n"]
     {
-        let headers = format!("{wrong}{}", swarm.bearer("sender"));
+        let headers = format!("{wrong}{credentials}");
         refused(
             &send(&tracker, "POST", "/v1/shares", &headers, good.as_bytes()),
             ProblemKind::UnsupportedMediaType,

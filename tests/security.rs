@@ -418,7 +418,7 @@ fn a_share_that_the_operator_takes_down_is_gone_and_does_not_come_back() {
     assert_eq!(send(&swarm.tracker.address(), "DELETE", &path, &swarm.bearer("admin"), b"").status, 204);
     let ran = swarm.person().run(&["get", &link]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
-    assert_eq!(alice.run(&["extend", &link, "2d"]).code, 0);
+    assert_eq!(alice.run(&["extend", &link, "2d"]).code, 4, "nor is it told that it lives longer");
     assert_eq!(swarm.person().run(&["get", &link]).code, 4);
 }
 

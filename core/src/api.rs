@@ -113,6 +113,18 @@ pub struct InventoryRequest {
 pub struct InventoryResponse {
     /// Shares that the tracker does not know, and wants to be told about.
     pub unknown: Vec<ShareId>,
+    /// Shares of the page that their owners deleted: to be dropped, if the signature is the owner's.
+    pub deleted: Vec<SignedDeletion>,
+}
+
+/// A share that its owner deleted, with the proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedDeletion {
+    /// The share.
+    pub share: ShareId,
+    /// The signed terms that delete it.
+    pub terms: String,
 }
 
 /// `POST /v1/peers/{id}/shares`: a peer tells about a share that the tracker does not know.

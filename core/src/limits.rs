@@ -51,6 +51,11 @@ pub const PROOF_PIECE_BYTES: usize = 1024;
 pub const REPLICAS_MAX: u8 = 16;
 /// Longest life of a share, so that forgotten ones end by themselves.
 pub const EXPIRY_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Time for which a deleted share is remembered: until no earlier terms can still run, whatever a sender's clock said,
+/// and a day for clocks that differ.
+pub const GONE_KEPT: Duration = Duration::from_secs(EXPIRY_MAX.as_secs() + 2 * 24 * 3600);
+/// Deletions that a tracker remembers of shares that it does not know: peers tell them.
+pub const GONE_UNKNOWN_MAX: u64 = 1 << 20;
 /// Spares named with a placement: as many failures as one upload may survive.
 pub const SPARES_MAX: usize = 8;
 

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use swarmdrop_core::api::{AnnounceRequest, Blob, InventoryRequest, ShareChunks};
+use swarmdrop_core::api::{AnnounceRequest, Blob, InventoryRequest, ShareChunks, SignedDeletion};
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, INVENTORY_SHARES_MAX};
 use tokio_util::sync::CancellationToken;
 
-use super::{Peer, heartbeat};
+use super::{Peer, heartbeat, tasks};
 use crate::client::ClientError;
 use crate::task::blocking;
 
@@ -39,7 +39,9 @@ async fn tell(peer: &Arc<Peer>) -> Result<(), ClientError> {
             let last_of_page = shares.last().map(|held| held.share);
             let request = InventoryRequest { shares, after, last: pages.peek().is_none() };
             after = last_of_page;
-            for share in peer.tracker.inventory(peer.id, &request).await?.unknown {
+            let answer = peer.tracker.inventory(peer.id, &request).await?;
+            take_over_deletions(peer, answer.deleted).await;
+            for share in answer.unknown {
                 match announce(peer, share).await {
                     // What this tracker does not want is no reason to keep the rest from it.
                     Err(error @ ClientError::Refused { .. }) => tracing::info!(%share, %error, "not taken"),
@@ -51,6 +53,17 @@ async fn tell(peer: &Arc<Peer>) -> Result<(), ClientError> {
             return Ok(());
         }
     }
+}
+
+/// Drops what the owners of shares deleted while this peer was away.
+async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
+    let peer = Arc::clone(peer);
+    let take_over = move || {
+        for SignedDeletion { share, terms } in deleted {
+            tasks::take_over(&peer.storage, &peer.findings, share, &terms);
+        }
+    };
+    blocking(take_over).await;
 }
 
 async fn announce(peer: &Arc<Peer>, share: ShareId) -> Result<(), ClientError> {

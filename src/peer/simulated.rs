@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use swarmdrop_core::api::{
     AnnounceRequest, Blob, CommitRequest, CopyTask, HeartbeatRequest, HeartbeatResponse, ManifestResponse,
-    OfferRequest, ProblemKind, ShareChunks, WrongChunks,
+    OfferRequest, ProblemKind, ShareChunks, SignedDeletion, WrongChunks,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
@@ -20,7 +20,7 @@ use super::agreement::Agreement;
 use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
 use super::storage::{Bounds, Storage};
-use super::tasks::carry_out;
+use super::tasks::{carry_out, take_over};
 use crate::client::Authority;
 use crate::server::Refusal;
 
@@ -113,6 +113,12 @@ impl SimPeer {
     pub(crate) fn inventory(&self) -> Vec<ShareChunks> {
         let held = |share| self.holding(share).map(|chunks| ShareChunks { share, chunks });
         self.storage.shares.ids().into_iter().filter_map(held).collect()
+    }
+
+    pub(crate) fn take_over_deletions(&self, deleted: Vec<SignedDeletion>) {
+        for SignedDeletion { share, terms } in deleted {
+            take_over(&self.storage, &self.findings, share, &terms);
+        }
     }
 
     pub(crate) fn announcement(&self, share: ShareId) -> Option<AnnounceRequest> {

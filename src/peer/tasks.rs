@@ -26,7 +26,7 @@ pub(super) fn carry_out(storage: &Storage, findings: &Findings, task: Task) -> O
 }
 
 /// The owner's signature decides, not the tracker: a peer deletes nothing on a tracker's word.
-fn take_over(storage: &Storage, findings: &Findings, share: ShareId, terms: &str) {
+pub(super) fn take_over(storage: &Storage, findings: &Findings, share: ShareId, terms: &str) {
     let Ok(terms) = SignedTerms::verify(terms, share) else {
         tracing::warn!(%share, "the tracker sent terms that the share's key did not sign");
         return;

@@ -26,7 +26,7 @@ impl World {
         let Some(tracker) = &self.tracker else { return };
         let owner = shared.word(Act::Open, TRACKER, INVITE);
         let shown = Authority { grant: INVITE, owner: &owner };
-        let Ok(response) = tracker.open(&travel(&request), shown) else { return };
+        let Ok(response) = self.runtime.block_on(tracker.open(&travel(&request), shown)) else { return };
         let upload = Upload::new(self.shares.len(), &shared, travel(&response));
         self.shares.push(shared);
         self.next_job += 1;

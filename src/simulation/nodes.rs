@@ -85,6 +85,8 @@ impl World {
                 let request = InventoryRequest { shares: shares.clone(), after: None, last: true };
                 self.tell_clock(tracker_skew);
                 let answer = self.runtime.block_on(tracker.inventory(id, travel(&request))).unwrap();
+                self.tell_clock(skew);
+                peer.take_over_deletions(answer.deleted);
                 for share in answer.unknown {
                     self.tell_clock(skew);
                     let Some(announcement) = peer.announcement(share) else { continue };

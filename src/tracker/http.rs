@@ -151,7 +151,7 @@ async fn open_share(
     JsonBody(request): JsonBody<OpenRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<OpenResponse>, Refusal> {
     word.check(request.share, Act::Open, tracker.id, tracker.id)?;
-    tracker.open(&request).map(Json)
+    tracker.open(&request).await.map(Json)
 }
 
 /// Publish a share that is on its peers' disks. The first manifest of a share is final. Needs the grant,
@@ -241,7 +241,7 @@ async fn begin_upload(
 ) -> Result<Json<UploadResponse>, Refusal> {
     word.check(share, Act::Open, tracker.id, tracker.id)?;
     let _call = tracker.gateway.enter(client.ip)?;
-    tracker.begin_upload(share, request).map(Json)
+    tracker.begin_upload(share, request).await.map(Json)
 }
 
 /// Leave offering, committing and publishing a share to this tracker: answers when its peers are ready. Needs the

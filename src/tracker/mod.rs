@@ -188,7 +188,8 @@ impl Tracker {
             tracing::warn!("this machine's clock has jumped: no share is forgotten until it has settled");
             return Ok(());
         }
-        match self.store.forget_expired(clock::now_ms().saturating_sub(millis(TOMBSTONE))).await? {
+        let now_ms = clock::now_ms();
+        match self.store.forget_expired(now_ms.saturating_sub(millis(TOMBSTONE)), now_ms).await? {
             0 => {}
             shares => tracing::info!(shares, "forgot shares that ended"),
         }

@@ -2,7 +2,7 @@
 
 use swarmdrop_core::api::{
     AnnounceRequest, Blob, ComplaintRequest, InventoryRequest, InventoryResponse, LookUpResponse,
-    OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SourceInfo,
+    OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SignedDeletion, SourceInfo,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::dashboard::LogKind;
@@ -10,7 +10,7 @@ use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{
-    COMPLAINTS_MAX, EXPIRY_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES,
+    COMPLAINTS_MAX, EXPIRY_MAX, GONE_KEPT, INVENTORY_SHARES_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES,
 };
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
@@ -21,14 +21,23 @@ use swarmdrop_core::terms::SignedTerms;
 use super::Tracker;
 use super::auth::Granted;
 use super::peers::address;
-use super::store::{InventoryPage, Published, StoreError, StoredShare};
+use super::store::{Gone, InventoryPage, Published, StoreError, StoredShare};
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::server::{LargeJson, Refusal, Turn};
 
 impl Tracker {
-    /// Chooses the peers for a new share.
-    pub(super) fn open(&self, request: &OpenRequest) -> Result<OpenResponse, Refusal> {
+    /// Checks that a share was neither deleted nor taken down.
+    async fn check_not_gone(&self, share: ShareId) -> Result<(), Refusal> {
+        match self.store.gone(share).await.map_err(|error| Refusal::internal(&error))? {
+            Some(gone) => Err(is_gone(&gone)),
+            None => Ok(()),
+        }
+    }
+
+    /// Chooses the peers for a share whose owner wants to push it.
+    pub(super) async fn open(&self, request: &OpenRequest) -> Result<OpenResponse, Refusal> {
+        self.check_not_gone(request.share).await?;
         let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
         let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
         if !(1..=REPLICAS_MAX).contains(&request.replicas) {
@@ -87,6 +96,7 @@ impl Tracker {
         let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
         let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
         check_expiry(&terms)?;
+        check_not_deleted(&terms)?;
         let chunk_count = manifest.geometry().chunk_count();
         let placement: Vec<_> = request.placement.into_iter().map(|h| (h.peer, h.chunks)).collect();
         if placement.iter().any(|(_, chunks)| chunks.chunk_count() != chunk_count) {
@@ -108,6 +118,7 @@ impl Tracker {
             Published::OtherManifest => {
                 Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"))
             }
+            Published::Gone => self.check_not_gone(share).await,
         }
     }
 
@@ -134,7 +145,8 @@ impl Tracker {
         if request.last {
             self.repairer.heard_inventory(peer);
         }
-        Ok(InventoryResponse { unknown: outcome.unknown })
+        let deleted = outcome.deleted.into_iter().map(|(share, terms)| SignedDeletion { share, terms });
+        Ok(InventoryResponse { unknown: outcome.unknown, deleted: deleted.collect() })
     }
 
     /// Takes in a share that a peer holds: so a tracker that lost its database is what it was before. The
@@ -147,9 +159,7 @@ impl Tracker {
         let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
         check_expiry(&terms)?;
         // By its time it may be over for a clock that is wrong: that is judged anew at each look-up.
-        if terms.terms.deleted {
-            return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
-        }
+        check_not_deleted(&terms)?;
         if request.chunks.chunk_count() != manifest.geometry().chunk_count() {
             return Err(invalid(&"the chunks are those of another number of chunks"));
         }
@@ -163,6 +173,7 @@ impl Tracker {
             Published::OtherManifest => {
                 Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"))
             }
+            Published::Gone => self.check_not_gone(share).await,
         }
     }
 
@@ -170,8 +181,13 @@ impl Tracker {
     /// is no such share.
     pub(super) async fn accessible(&self, share: ShareId, access: &Secret) -> Result<StoredShare, Refusal> {
         let not_found = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token");
-        let stored = self.store.share(share).await.map_err(|error| Refusal::internal(&error))?;
-        let stored = stored.ok_or_else(not_found)?;
+        let internal = |error| Refusal::internal(&error);
+        let Some(stored) = self.store.share(share).await.map_err(internal)? else {
+            return Err(match self.store.gone(share).await.map_err(internal)? {
+                Some(gone) if gone.opens_to(share, access) => is_gone(&gone),
+                _ => not_found(),
+            });
+        };
         let terms = SignedTerms::verify(&stored.terms, share).map_err(|error| Refusal::internal(&error))?;
         if !access_matches(access, &terms.terms.access_sha256) {
             return Err(not_found());
@@ -239,7 +255,9 @@ impl Tracker {
 
     /// Takes a share down.
     pub(super) async fn take_down(&self, share: ShareId) -> Result<(), Refusal> {
-        let known = self.store.take_down(share).await.map_err(|error| Refusal::internal(&error))?;
+        let known = self.store.take_down(share, clock::ms_from_now(GONE_KEPT)).await;
+        let known = known.map_err(|error| Refusal::internal(&error))?;
+        self.repairer.changed([share]);
         if !known {
             return Err(Refusal::new(ProblemKind::ShareNotFound, "no share has this id"));
         }
@@ -257,20 +275,32 @@ impl Tracker {
         let internal = |error| Refusal::internal(&error);
         let known = self.store.share(share).await.map_err(internal)?;
         let known = known.ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id"))?;
-        let before = SignedTerms::verify(&known.terms, share).map_err(|error| Refusal::internal(&error))?;
-        if before.terms.deleted && before != terms {
-            return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
+        if terms.terms.deleted {
+            return self.take_over_deletion(&terms).await.map_err(internal);
         }
+        self.check_not_gone(share).await?;
+        let before = SignedTerms::verify(&known.terms, share).map_err(|error| Refusal::internal(&error))?;
         let newer = self.store.put_terms(&terms).await.map_err(internal)?;
         crash::at(Point::TermsReplaced);
         self.repairer.changed([share]);
-        if newer && terms.terms.deleted {
-            self.dashboard.note(LogKind::ShareDeleted, |entry| entry.share = Some(share));
-        }
         if newer || before == terms {
             return Ok(());
         }
+        self.check_not_gone(share).await?;
         Err(Refusal::new(ProblemKind::Conflict, "newer terms are known"))
+    }
+
+    /// Takes over that the owner deleted a share. It is final, whichever terms were issued later.
+    pub(super) async fn take_over_deletion(&self, terms: &SignedTerms) -> Result<(), StoreError> {
+        let share = terms.terms.share;
+        let is_new = self.store.put_deletion(terms, clock::ms_from_now(GONE_KEPT)).await?;
+        crash::at(Point::TermsReplaced);
+        self.repairer.changed([share]);
+        if is_new {
+            tracing::info!(%share, "share deleted by its owner");
+            self.dashboard.note(LogKind::ShareDeleted, |entry| entry.share = Some(share));
+        }
+        Ok(())
     }
 
     pub(super) fn addresses(&self, registry: &Registry, peers: &[PeerId]) -> Vec<PeerAddress> {
@@ -280,10 +310,33 @@ impl Tracker {
     }
 }
 
-fn check_not_over(terms: &SignedTerms) -> Result<(), Refusal> {
+impl Gone {
+    /// Whether a reader with this access token could have read the share.
+    fn opens_to(&self, share: ShareId, access: &Secret) -> bool {
+        // Nothing is known any more of how a share was read that the operator took down.
+        let Self::Deleted(token) = self else { return false };
+        let terms = SignedTerms::verify(token, share);
+        terms.is_ok_and(|signed| access_matches(access, &signed.terms.access_sha256))
+    }
+}
+
+fn is_gone(gone: &Gone) -> Refusal {
+    let what = match gone {
+        Gone::Deleted(_) => "its owner deleted the share",
+        Gone::TakenDown => "the tracker's operator took the share down",
+    };
+    Refusal::new(ProblemKind::ShareGone, what)
+}
+
+fn check_not_deleted(terms: &SignedTerms) -> Result<(), Refusal> {
     if terms.terms.deleted {
         return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
     }
+    Ok(())
+}
+
+fn check_not_over(terms: &SignedTerms) -> Result<(), Refusal> {
+    check_not_deleted(terms)?;
     if terms.terms.is_over(clock::now_ms()) {
         let when = clock::rfc3339(terms.terms.expires_ms);
         return Err(Refusal::new(ProblemKind::ShareGone, format!("the share expired at {when}")));

@@ -79,9 +79,9 @@ impl SimTracker {
         self.0.announce(id, request).await.map_err(kind)
     }
 
-    pub(crate) fn open(&self, request: &OpenRequest, shown: Authority<'_>) -> Answer<OpenResponse> {
+    pub(crate) async fn open(&self, request: &OpenRequest, shown: Authority<'_>) -> Answer<OpenResponse> {
         self.check_owner(request.share, Act::Open, shown)?;
-        self.0.open(request).map_err(kind)
+        self.0.open(request).await.map_err(kind)
     }
 
     pub(crate) async fn publish(

@@ -118,13 +118,13 @@ impl Gateway {
 
 impl Tracker {
     /// Chooses the peers for a browser's share.
-    pub(in crate::tracker) fn begin_upload(
+    pub(in crate::tracker) async fn begin_upload(
         &self,
         share: ShareId,
         request: UploadRequest,
     ) -> Result<UploadResponse, Refusal> {
         let UploadRequest { size, replicas } = request;
-        let opened = self.open(&OpenRequest { share, size, replicas, preferred: Vec::new() })?;
+        let opened = self.open(&OpenRequest { share, size, replicas, preferred: Vec::new() }).await?;
         let grant = opened.grant.clone();
         let geometry =
             size.geometry().ok_or_else(|| Refusal::new(ProblemKind::BadRequest, "no such size"))?;

@@ -3,11 +3,11 @@
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
-use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::manifest::{MANIFEST_HEAD_BYTES, ShareKey};
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
-use super::{InventoryPage, Published, Reconciled, Store};
+use super::{Gone, InventoryPage, Published, Reconciled, Store};
 
 /// Runs the whole suite on an empty store.
 pub(super) async fn run(store: &dyn Store) {
@@ -18,6 +18,8 @@ pub(super) async fn run(store: &dyn Store) {
     expired_shares_are_forgotten_with_their_replicas(store).await;
     lost_chunks_are_taken_off_one_replica(store).await;
     a_share_that_was_taken_down_stays_down(store).await;
+    a_deletion_is_final_whatever_comes_after_it(store).await;
+    what_is_published_only_adds_to_who_holds_what(store).await;
     a_peer_that_tells_what_it_holds_counts_and_learns_the_newest_terms(store).await;
     what_an_inventory_leaves_out_is_no_longer_held(store).await;
     copied_chunks_are_added_to_what_a_peer_holds(store).await;
@@ -47,6 +49,11 @@ fn terms(number: u8, issued_ms: u64, expires_ms: u64) -> SignedTerms {
     let share = key(number).share_id();
     let terms = Terms { share, issued_ms, expires_ms, replicas: 2, access_sha256: [0; 32], deleted: false };
     SignedTerms::sign(&key(number), terms)
+}
+
+fn deletion(number: u8, issued_ms: u64) -> SignedTerms {
+    let terms = terms(number, issued_ms, 1000).terms;
+    SignedTerms::sign(&key(number), Terms { deleted: true, ..terms })
 }
 
 async fn peers_are_kept_replaced_and_forgotten(store: &dyn Store) {
@@ -107,8 +114,8 @@ async fn expired_shares_are_forgotten_with_their_replicas(store: &dyn Store) {
     assert_eq!(store.expired_between(500, 501, 9).await.unwrap(), [share]);
     assert_eq!(store.expired_between(499, 500, 9).await.unwrap(), []);
     assert_eq!(store.expired_between(500, 501, 0).await.unwrap(), []);
-    assert_eq!(store.forget_expired(500).await.unwrap(), 0);
-    assert_eq!(store.forget_expired(501).await.unwrap(), 1);
+    assert_eq!(store.forget_expired(500, 0).await.unwrap(), 0);
+    assert_eq!(store.forget_expired(501, 0).await.unwrap(), 1);
     assert_eq!(store.share(share).await.unwrap(), None);
     assert_eq!(store.holders(share).await.unwrap(), []);
 }
@@ -126,12 +133,67 @@ async fn lost_chunks_are_taken_off_one_replica(store: &dyn Store) {
 
 async fn a_share_that_was_taken_down_stays_down(store: &dyn Store) {
     let share = key(15).share_id();
-    assert!(!store.take_down(share).await.unwrap());
+    assert!(!store.take_down(share, 9000).await.unwrap(), "an unknown share");
+    let manifest = [7; MANIFEST_HEAD_BYTES + 500];
+    assert_eq!(store.publish(&manifest, &terms(15, 1, 1000), &[]).await.unwrap(), Published::Done);
     for _ in 0..2 {
-        store.publish(b"manifest", &terms(15, 1, 1000), &[]).await.unwrap();
-        store.take_down(share).await.unwrap();
+        assert!(store.take_down(share, 9000).await.unwrap());
         assert!(store.share(share).await.unwrap().unwrap().taken_down);
+        assert_eq!(store.gone(share).await.unwrap(), Some(Gone::TakenDown));
+        let again = store.publish(&manifest, &terms(15, 5, 5000), &[]).await.unwrap();
+        assert_eq!(again, Published::Gone);
+        assert!(!store.put_terms(&terms(15, 6, 6000)).await.unwrap());
     }
+    let left = store.share(share).await.unwrap().unwrap().manifest_bytes;
+    assert_eq!(left, MANIFEST_HEAD_BYTES as u64, "the disk is free again");
+    store.forget_expired(5001, 8999).await.unwrap();
+    assert_eq!(store.share(share).await.unwrap(), None);
+    assert_eq!(store.gone(share).await.unwrap(), Some(Gone::TakenDown), "earlier terms may still run");
+    store.forget_expired(5001, 9001).await.unwrap();
+    assert_eq!(store.gone(share).await.unwrap(), None);
+}
+
+async fn a_deletion_is_final_whatever_comes_after_it(store: &dyn Store) {
+    let (share, unknown) = (key(18).share_id(), key(19).share_id());
+    let placement = [(peer(5), ChunkSet::full(1)), (peer(6), ChunkSet::full(1))];
+    store.publish(b"manifest", &terms(18, 10, 1000), &placement).await.unwrap();
+    // Terms that were issued later are known already: it is final all the same.
+    assert!(store.put_terms(&terms(18, 30, 2000)).await.unwrap());
+    store.confirm_terms(peer(5), share, 30).await.unwrap();
+    for (number, share) in [(18, share), (19, unknown)] {
+        let deletion = deletion(number, 20);
+        assert!(store.put_deletion(&deletion, 9000).await.unwrap());
+        assert!(!store.put_deletion(&deletion, 9000).await.unwrap(), "it is known");
+        assert_eq!(store.gone(share).await.unwrap(), Some(Gone::Deleted(deletion.token.clone())));
+        let again = store.publish(b"manifest", &terms(number, 40, 5000), &placement).await.unwrap();
+        assert_eq!(again, Published::Gone);
+        assert!(!store.put_terms(&terms(number, 50, 5000)).await.unwrap());
+        let held = ShareChunks { share, chunks: ChunkSet::full(1) };
+        let page = InventoryPage { shares: &[held], after: None, last: true };
+        let told = store.reconcile(peer(7), page).await.unwrap();
+        assert_eq!(told.deleted, [(share, deletion.token.clone())], "whoever still holds it hears of it");
+    }
+    let sent = [(share, deletion(18, 20).token)];
+    for number in [5, 6] {
+        assert_eq!(
+            store.unconfirmed_terms(peer(number), 9).await.unwrap(),
+            sent,
+            "it is sent to all holders"
+        );
+        store.confirm_terms(peer(number), share, 20).await.unwrap();
+        assert_eq!(store.unconfirmed_terms(peer(number), 9).await.unwrap(), []);
+    }
+    assert_eq!(store.holders(share).await.unwrap(), []);
+}
+
+async fn what_is_published_only_adds_to_who_holds_what(store: &dyn Store) {
+    let share = key(20).share_id();
+    let full = [(peer(1), ChunkSet::full(3))];
+    store.publish(b"manifest", &terms(20, 1, 1000), &full).await.unwrap();
+    let nothing = [(peer(1), ChunkSet::empty(3)), (peer(2), ChunkSet::range(3, 0..1))];
+    store.publish(b"manifest", &terms(20, 1, 1000), &nothing).await.unwrap();
+    let all = [(peer(1), ChunkSet::full(3)), (peer(2), ChunkSet::range(3, 0..1))];
+    assert_eq!(store.holders(share).await.unwrap(), all);
 }
 
 async fn a_peer_that_tells_what_it_holds_counts_and_learns_the_newest_terms(store: &dyn Store) {
@@ -140,7 +202,7 @@ async fn a_peer_that_tells_what_it_holds_counts_and_learns_the_newest_terms(stor
         let page = InventoryPage { shares: &[ShareChunks { share, chunks }], after: None, last: true };
         store.reconcile(peer(7), page).await.unwrap()
     };
-    assert_eq!(tell(ChunkSet::full(3)).await, Reconciled { unknown: vec![share], changed: vec![] });
+    assert_eq!(tell(ChunkSet::full(3)).await, Reconciled { unknown: vec![share], ..Reconciled::default() });
     let newest = terms(16, 5, 1000);
     store.publish(b"manifest", &newest, &[]).await.unwrap();
     for chunks in [ChunkSet::full(3), ChunkSet::range(3, 0..2)] {

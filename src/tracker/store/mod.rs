@@ -53,6 +53,17 @@ pub(super) struct Reconciled {
     pub(super) unknown: Vec<ShareId>,
     /// Shares of which the peer holds something else than was known.
     pub(super) changed: Vec<ShareId>,
+    /// Shares of the page that their owners deleted, with the signed terms that say so.
+    pub(super) deleted: Vec<(ShareId, String)>,
+}
+
+/// A share that does not come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Its owner deleted it by these signed terms.
+    Deleted(String),
+    /// The operator took it down.
+    TakenDown,
 }
 
 /// What came of publishing a share.
@@ -62,6 +73,8 @@ pub(super) enum Published {
     Done,
     /// The share is known with another manifest, which stays.
     OtherManifest,
+    /// The share was deleted or taken down, and does not come back.
+    Gone,
 }
 
 /// A store that failed: the disk, or the database on it.
@@ -90,7 +103,8 @@ pub(super) trait Store: Send + Sync {
     /// All registrations.
     async fn peers(&self) -> Result<Vec<Registration>, StoreError>;
 
-    /// Keeps a share and its placement. The first manifest of a share is final; the newest terms win.
+    /// Keeps a share, and adds to who holds which of its chunks. The first manifest of a share is final; the newest terms
+    /// win.
     async fn publish(
         &self,
         manifest: &[u8],
@@ -124,12 +138,19 @@ pub(super) trait Store: Send + Sync {
         left: bool,
     ) -> Result<(), StoreError>;
 
-    /// Takes a share down for good: it is not shown any more, and cannot be published again. Whether it
-    /// was known.
-    async fn take_down(&self, share: ShareId) -> Result<bool, StoreError>;
+    /// Takes a share down: it is not shown any more, its manifest is gone, and it cannot come back before `until_ms`.
+    /// Returns whether it was known.
+    async fn take_down(&self, share: ShareId, until_ms: u64) -> Result<bool, StoreError>;
 
-    /// Replaces the terms of a known share by newer ones; whether they were newer.
+    /// Replaces the terms of a known share by newer ones. Returns whether they were newer, and the share not gone.
     async fn put_terms(&self, terms: &SignedTerms) -> Result<bool, StoreError>;
+
+    /// Takes over that an owner deleted a share, known or not, whatever terms are known of it: its manifest is gone, and
+    /// it cannot come back before `until_ms`. Returns whether that is new.
+    async fn put_deletion(&self, terms: &SignedTerms, until_ms: u64) -> Result<bool, StoreError>;
+
+    /// Whether a share is gone for good.
+    async fn gone(&self, share: ShareId) -> Result<Option<Gone>, StoreError>;
 
     /// Terms that the peer has not confirmed yet, of shares that it holds; at most `limit`.
     async fn unconfirmed_terms(
@@ -138,11 +159,12 @@ pub(super) trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<(ShareId, String)>, StoreError>;
 
-    /// Notes that the peer knows the share's terms of this moment.
+    /// Notes that the peer knows the share's terms of this moment. What knows of its deletion holds it no longer.
     async fn confirm_terms(&self, peer: PeerId, share: ShareId, issued_ms: u64) -> Result<(), StoreError>;
 
-    /// Forgets the shares that ended before `now_ms`; how many there were.
-    async fn forget_expired(&self, now_ms: u64) -> Result<u64, StoreError>;
+    /// Forgets the shares that ended before `ended_ms`, and of those that are gone what need not be known any more at
+    /// `now_ms`. Returns how many shares ended.
+    async fn forget_expired(&self, ended_ms: u64, now_ms: u64) -> Result<u64, StoreError>;
 
     /// Shares that end by their terms from one moment to another, but for those that were taken down; at most `limit`.
     async fn expired_between(

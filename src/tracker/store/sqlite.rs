@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{Connection, Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
@@ -16,7 +18,7 @@ use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 
-use super::{InventoryPage, Published, Reconciled, Store, StoreError, StoredShare};
+use super::{Gone, InventoryPage, Published, Reconciled, Store, StoreError, StoredShare};
 use crate::durable;
 
 const CONNECTIONS: u32 = 4;
@@ -88,6 +90,9 @@ impl Store for SqliteStore {
     ) -> Result<Published, StoreError> {
         let share = bytes(terms.terms.share.as_bytes());
         let mut transaction = self.write().await?;
+        if gone(&mut transaction, terms.terms.share).await?.is_some() {
+            return Ok(Published::Gone);
+        }
         let known = sqlx::query("SELECT manifest FROM shares WHERE id = $1").bind(share.clone());
         if let Some(row) = known.fetch_optional(&mut *transaction).await? {
             if row.try_get::<&[u8], _>("manifest")? != manifest {
@@ -105,6 +110,9 @@ impl Store for SqliteStore {
         }
         update_terms(&mut transaction, terms).await?;
         for (peer, chunks) in placement {
+            let before = held(&mut transaction, *peer, terms.terms.share).await?;
+            // What is said here only ever adds: nobody's replica is taken away by it.
+            let chunks = before.map_or_else(|| chunks.clone(), |before| before.plus(chunks));
             sqlx::query(
                 "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, $4)
                  ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks",
@@ -170,6 +178,15 @@ impl Store for SqliteStore {
             if before.remove(share).is_some_and(|known| known == chunks.to_string()) {
                 continue;
             }
+            match gone(&mut transaction, *share).await? {
+                Some(Gone::Deleted(terms)) => {
+                    outcome.deleted.push((*share, terms));
+                    continue;
+                }
+                // Its bytes go with the time of its terms.
+                Some(Gone::TakenDown) => continue,
+                None => {}
+            }
             let known = sqlx::query("SELECT 1 FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
             if known.fetch_optional(&mut *transaction).await?.is_none() {
                 outcome.unknown.push(*share);
@@ -227,13 +244,46 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn take_down(&self, share: ShareId) -> Result<bool, StoreError> {
+    async fn take_down(&self, share: ShareId, until_ms: u64) -> Result<bool, StoreError> {
+        let mut transaction = self.write().await?;
         let update = sqlx::query("UPDATE shares SET taken_down = 1 WHERE id = $1");
-        Ok(update.bind(bytes(share.as_bytes())).execute(&self.pool).await?.rows_affected() > 0)
+        let update = update.bind(bytes(share.as_bytes())).execute(&mut *transaction).await?;
+        if update.rows_affected() == 0 {
+            return Ok(false);
+        }
+        bury(&mut transaction, share, "", until_ms).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    async fn put_deletion(&self, terms: &SignedTerms, until_ms: u64) -> Result<bool, StoreError> {
+        let share = terms.terms.share;
+        let mut transaction = self.write().await?;
+        if matches!(gone(&mut transaction, share).await?, Some(Gone::Deleted(_))) {
+            return Ok(false);
+        }
+        bury(&mut transaction, share, &terms.token, until_ms).await?;
+        // Later than any terms that a peer may have confirmed: it is sent to all that hold something.
+        sqlx::query("UPDATE shares SET terms = $2, terms_issued_ms = $3 WHERE id = $1")
+            .bind(bytes(share.as_bytes()))
+            .bind(terms.token.clone())
+            .bind(i64::MAX)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    async fn gone(&self, share: ShareId) -> Result<Option<Gone>, StoreError> {
+        let row = select_gone(share).fetch_optional(&self.pool).await?;
+        row.as_ref().map(parse_gone).transpose()
     }
 
     async fn put_terms(&self, terms: &SignedTerms) -> Result<bool, StoreError> {
         let mut transaction = self.write().await?;
+        if gone(&mut transaction, terms.terms.share).await?.is_some() {
+            return Ok(false);
+        }
         let newer = update_terms(&mut transaction, terms).await?;
         transaction.commit().await?;
         Ok(newer)
@@ -259,6 +309,14 @@ impl Store for SqliteStore {
 
     async fn confirm_terms(&self, peer: PeerId, share: ShareId, issued_ms: u64) -> Result<(), StoreError> {
         sqlx::query(
+            "DELETE FROM replicas WHERE share = $1 AND peer = $2
+             AND share IN (SELECT share FROM gone WHERE share = $1 AND terms <> '')",
+        )
+        .bind(bytes(share.as_bytes()))
+        .bind(bytes(peer.as_bytes()))
+        .execute(&self.pool)
+        .await?;
+        sqlx::query(
             "UPDATE replicas SET terms_issued_ms = $3
              WHERE share = $1 AND peer = $2 AND terms_issued_ms < $3",
         )
@@ -270,8 +328,10 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn forget_expired(&self, now_ms: u64) -> Result<u64, StoreError> {
-        let delete = sqlx::query("DELETE FROM shares WHERE expires_ms < $1").bind(number(now_ms));
+    async fn forget_expired(&self, ended_ms: u64, now_ms: u64) -> Result<u64, StoreError> {
+        let gone = sqlx::query("DELETE FROM gone WHERE until_ms < $1").bind(number(now_ms));
+        gone.execute(&self.pool).await?;
+        let delete = sqlx::query("DELETE FROM shares WHERE expires_ms < $1").bind(number(ended_ms));
         Ok(delete.execute(&self.pool).await?.rows_affected())
     }
 
@@ -325,6 +385,49 @@ impl Store for SqliteStore {
         let row = sqlx::query("SELECT count(*) AS n FROM shares").fetch_one(&self.pool).await?;
         Ok(u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or(0))
     }
+}
+
+fn select_gone(share: ShareId) -> Query<'static, Sqlite, SqliteArguments> {
+    sqlx::query("SELECT terms FROM gone WHERE share = $1").bind(bytes(share.as_bytes()))
+}
+
+fn parse_gone(row: &SqliteRow) -> Result<Gone, StoreError> {
+    let terms: String = row.try_get("terms")?;
+    Ok(if terms.is_empty() { Gone::TakenDown } else { Gone::Deleted(terms) })
+}
+
+async fn gone(
+    transaction: &mut Transaction<'static, Sqlite>,
+    share: ShareId,
+) -> Result<Option<Gone>, StoreError> {
+    let row = select_gone(share).fetch_optional(&mut **transaction).await?;
+    row.as_ref().map(parse_gone).transpose()
+}
+
+/// Notes that a share is gone, and frees what its manifest takes but for the head, which tells its size. An owner's
+/// deletion takes the place of the operator's word: it frees the peers' disks, too.
+async fn bury(
+    transaction: &mut Transaction<'static, Sqlite>,
+    share: ShareId,
+    terms: &str,
+    until_ms: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO gone (share, terms, until_ms) VALUES ($1, $2, $3)
+         ON CONFLICT (share) DO UPDATE SET terms = excluded.terms, until_ms = excluded.until_ms
+         WHERE gone.terms = ''",
+    )
+    .bind(bytes(share.as_bytes()))
+    .bind(terms.to_owned())
+    .bind(number(until_ms))
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query("UPDATE shares SET manifest = substr(manifest, 1, $2) WHERE id = $1")
+        .bind(bytes(share.as_bytes()))
+        .bind(i64::try_from(MANIFEST_HEAD_BYTES).unwrap_or(i64::MAX))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
 }
 
 async fn held(
