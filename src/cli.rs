@@ -247,14 +247,18 @@ pub struct TokensArgs {
 pub enum TokensAction {
     /// List them: id, role, name, state
     Ls {
+        /// Only the ids of those that were revoked, to revoke them again if an older copy of the folder is restored
+        #[arg(long)]
+        revoked: bool,
         /// The tracker's folder
         #[arg(long, env = "SWARMDROP_DATA")]
         data: Option<PathBuf>,
     },
-    /// End one now; the peers that it admitted are shut out, too
+    /// End some now; the peers that they admitted are shut out, too
     Revoke {
-        /// Its id, from the list
-        id: TokenId,
+        /// Their ids, from the list
+        #[arg(required = true)]
+        ids: Vec<TokenId>,
         /// The tracker's folder
         #[arg(long, env = "SWARMDROP_DATA")]
         data: Option<PathBuf>,

@@ -81,11 +81,11 @@ impl Runner {
                 let data = self.tracker_data(args.data);
                 operate::invite(&self.context, &data, role, &args.name, args.expires).await
             }
-            Command::Tokens(TokensArgs { action: TokensAction::Ls { data } }) => {
-                operate::list_tokens(&self.context, &self.tracker_data(data)).await
+            Command::Tokens(TokensArgs { action: TokensAction::Ls { revoked, data } }) => {
+                operate::list_tokens(&self.context, &self.tracker_data(data), revoked).await
             }
-            Command::Tokens(TokensArgs { action: TokensAction::Revoke { id, data } }) => {
-                operate::revoke_token(&self.context, &self.tracker_data(data), id).await
+            Command::Tokens(TokensArgs { action: TokensAction::Revoke { ids, data } }) => {
+                operate::revoke_tokens(&self.context, &self.tracker_data(data), &ids).await
             }
             Command::Drain(args) => {
                 let data = self.tracker_data(args.data);

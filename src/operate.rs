@@ -37,9 +37,10 @@ pub async fn invite(
     Ok(())
 }
 
-/// Lists the tokens of a tracker.
-pub async fn list_tokens(context: &Context, data: &Path) -> Result<(), Failure> {
-    let tokens = Gate::beside(data).await?.tokens().await?;
+/// Lists the tokens of a tracker, or the ids of those that were revoked.
+pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> Result<(), Failure> {
+    let mut tokens = Gate::beside(data).await?.tokens().await?;
+    tokens.retain(|token| token.revoked || !only_revoked);
     let now_ms = clock::now_ms();
     if context.progress.is_json() {
         let entry = |token: &TokenRecord| {
@@ -51,22 +52,40 @@ pub async fn list_tokens(context: &Context, data: &Path) -> Result<(), Failure> 
         return Ok(());
     }
     for token in &tokens {
+        if only_revoked {
+            context.progress.result(&token.id.to_string());
+            continue;
+        }
         let (id, role, name) = (token.id, token.role.to_string(), &token.name);
         context.progress.result(&format!("{id}  {role:6}  {:18}  {name}", state(token, now_ms)));
     }
     Ok(())
 }
 
-/// Revokes a token.
-pub async fn revoke_token(context: &Context, data: &Path, id: TokenId) -> Result<(), Failure> {
-    if !Gate::beside(data).await?.revoke(id).await? {
-        return Err(Failure::new(Kind::NotFound, format!("there is no token {id}"))
-            .next("`swarmdrop tokens ls` shows those that there are."));
+/// Revokes tokens. One that is not there holds up no other.
+pub async fn revoke_tokens(context: &Context, data: &Path, ids: &[TokenId]) -> Result<(), Failure> {
+    let gate = Gate::beside(data).await?;
+    let (mut revoked, mut unknown) = (Vec::new(), Vec::new());
+    for &id in ids {
+        let of_its_kind = if gate.revoke(id).await? { &mut revoked } else { &mut unknown };
+        of_its_kind.push(id.to_string());
     }
-    let text =
-        format!("Revoked {id}: it admits nobody any more, and the peers that it admitted are shut out.");
-    context.progress.summary(&text, json!({ "id": id.to_string(), "revoked": true }));
-    Ok(())
+    if !revoked.is_empty() {
+        let text = format!(
+            "Revoked {}: nobody is admitted by it any more, and peers that were are shut out.",
+            revoked.join(", ")
+        );
+        context.progress.summary(&text, json!({ "revoked": revoked }));
+        context.progress.explain(
+            "A copy of the tracker's folder that was made before does not know of it: if you restore one, revoke again.",
+        );
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let kind = if revoked.is_empty() { Kind::NotFound } else { Kind::Partial };
+    Err(Failure::new(kind, format!("there is no token {}", unknown.join(", ")))
+        .next("`swarmdrop tokens ls` shows those that there are."))
 }
 
 /// Has a peer emptied and waits until it may leave, or lets it fill again. One that is dead is taken off the list.

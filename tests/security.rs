@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 use common::http::{Answer, bearer, get, owned, send, share_key};
 use common::swarm::Swarm;
@@ -12,11 +13,12 @@ use serde_json::{Value, json};
 use swarmdrop::identity::Identity;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::grant::{Grant, Operation};
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::ShareKey;
 use swarmdrop_core::owner::Act;
 use swarmdrop_core::seal::access_token;
+use swarmdrop_core::token::TokenId;
 
 /// A call as the matrix makes it: where, method, path, body.
 struct Call {
@@ -444,4 +446,45 @@ fn owner_operations_played_again_change_nothing() {
     assert_eq!(alice.run(&["rm", &link]).code, 0);
     assert_eq!(put(&extended).problem(), ProblemKind::ShareGone.urn(), "what was deleted stays deleted");
     assert_eq!(swarm.person().run(&["get", &link]).code, 4);
+}
+
+/// A copy of a tracker's folder knows nothing of what was revoked after it was made.
+#[test]
+fn a_tracker_that_was_restored_says_that_revoked_invites_are_good_again_and_one_command_ends_them() {
+    let mut swarm = Swarm::start(0);
+    let (folder, kept) = (swarm.folder.path().join("tracker"), swarm.folder.path().join("kept"));
+    swarm.restart_tracker_after(|data| copy_folder(data, &kept));
+    let lets_in = |swarm: &Swarm, role| {
+        common::http::send(&swarm.tracker.address(), "GET", "/v1/peers", &swarm.bearer(role), b"").status
+    };
+    assert!(!swarm.tracker.log().contains("is a copy"), "{}", swarm.tracker.log());
+    let ids: Vec<String> = ["sender", "peer"]
+        .map(|role| TokenId::of_token(&Secret::parse(&swarm.token(role)).unwrap()).to_string())
+        .into();
+    let revoke = |swarm: &Swarm, ids: &[&str]| swarm.operator(&[&["tokens", "revoke"], ids].concat());
+    let ran = revoke(&swarm, &[&ids[0], "0011223344556677", &ids[1]]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert_eq!(revoke(&swarm, &["0011223344556677"]).code, 4);
+    assert_eq!((lets_in(&swarm, "sender"), lets_in(&swarm, "peer")), (403, 403));
+    let listed = swarm.operator(&["tokens", "ls", "--revoked"]).stdout;
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+
+    swarm.restart_tracker_after(|data| {
+        fs::remove_dir_all(data).unwrap();
+        copy_folder(&kept, &folder);
+    });
+    assert!(swarm.tracker.log().contains("is a copy") && swarm.tracker.log().contains("tokens revoke"));
+    assert_eq!((lets_in(&swarm, "sender"), lets_in(&swarm, "peer")), (200, 200), "as it says");
+    let again: Vec<&str> = listed.lines().collect();
+    assert_eq!(revoke(&swarm, &again).code, 0);
+    assert_eq!((lets_in(&swarm, "sender"), lets_in(&swarm, "peer")), (403, 403));
+    swarm.restart_tracker();
+    assert!(!swarm.tracker.log().contains("is a copy"), "it is said once");
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
 }

@@ -13,8 +13,8 @@ use swarmdrop_core::link::{Invite, TrackerUrl};
 use swarmdrop_core::name::printable;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
-use super::Tracker;
 use super::tokens::Tokens;
+use super::{Tracker, restored};
 use crate::clock;
 use crate::durable;
 use crate::failure::{Failure, Kind};
@@ -53,6 +53,14 @@ impl Gate {
         durable::persist(&path, format!("{url}\n").as_bytes())
             .map_err(|error| Failure::io("write", &path, &error))?;
         let tokens = Tokens::open(data).await?;
+        let is_copy = restored::is_copy(data, &Tokens::file(data))?;
+        // A tracker that never ran has no tokens yet.
+        if is_copy && !tokens.list().await?.is_empty() {
+            tracing::warn!(
+                "this folder is a copy of the one in which the tracker last ran: invites that were revoked since the \
+                 copy was made are good again. Revoke them again: swarmdrop tokens revoke ID…"
+            );
+        }
         Ok(Self { tokens, tracker: url.clone(), tracker_id: identity.tracker_id(), data: data.to_owned() })
     }
 

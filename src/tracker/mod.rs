@@ -12,6 +12,7 @@ mod listing;
 mod metrics;
 mod peers;
 mod repair;
+mod restored;
 mod sampler;
 mod sessions;
 mod shares;

@@ -1,7 +1,7 @@
 //! The tokens of a swarm and the peers that they admitted, in a database of their own: it lies beside the
 //! key, because losing it would lock everybody out, while the tracker's other database can be made anew.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::Row;
@@ -26,7 +26,7 @@ pub(super) struct Tokens {
 impl Tokens {
     /// Opens the tokens in a tracker's data folder.
     pub(super) async fn open(data: &Path) -> Result<Self, Failure> {
-        let path = data.join(DATABASE_FILE);
+        let path = Self::file(data);
         private_database(&path).map_err(|error| Failure::io("create", &path, &error))?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -39,6 +39,11 @@ impl Tokens {
         let migrations = sqlx::migrate!("src/tracker/token_migrations");
         migrations.run(&pool).await.map_err(|error| failed(error.into()))?;
         Ok(Self { pool })
+    }
+
+    /// The file in a tracker's data folder that holds them.
+    pub(super) fn file(data: &Path) -> PathBuf {
+        data.join(DATABASE_FILE)
     }
 
     /// Makes a token.
