@@ -13,6 +13,7 @@ pub mod durable;
 pub mod failure;
 pub mod folder;
 pub mod identity;
+pub mod pace;
 pub mod progress;
 pub mod secrecy;
 pub mod task;

@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
 
+use common::person::Ran;
 use common::proxy::{Cut, Proxy, Weather};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
 use swarmdrop::clock::OFFSET_VARIABLE;
+use swarmdrop::pace;
+use swarmdrop_core::limits::PACE_WINDOW;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -103,17 +106,24 @@ fn c2_a_peer_whose_clock_is_wrong_says_so_and_another_takes_its_place() {
     alice.share(&["file.bin"]);
 }
 
+/// A proxy to a peer that `start` starts, given the proxy's address and the one to listen at.
+fn behind_a_proxy(start: impl FnOnce(&str, &str)) -> Proxy {
+    let target = Arc::new(Mutex::new(String::new()));
+    let proxy = Proxy::start(Arc::clone(&target));
+    // The peer's port is known only when it listens, and it joins only when the proxy leads to it.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    target.lock().unwrap().clone_from(&port);
+    start(&proxy.address, &port);
+    proxy
+}
+
 /// A swarm of three of which the first two peers are behind bad networks.
 fn behind_proxies() -> (Swarm, [Proxy; 2]) {
     let mut swarm = Swarm::start(0);
     let proxies = [0, 1].map(|number| {
-        let target = Arc::new(Mutex::new(String::new()));
-        let proxy = Proxy::start(Arc::clone(&target));
-        // The peer's port is known only when it listens, and it joins only when the proxy leads to it.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        *target.lock().unwrap() = port.to_string();
-        swarm.add_peer(number, &["--listen", &port.to_string(), "--public-addr", &proxy.address]);
-        proxy
+        behind_a_proxy(|address, port| {
+            swarm.add_peer(number, &["--listen", port, "--public-addr", address]);
+        })
     });
     swarm.add_peer(2, &[]);
     (swarm, proxies)
@@ -160,6 +170,40 @@ fn n1_a_slow_network_is_only_slow() {
     let (swarm, proxies) = behind_proxies();
     proxies.iter().for_each(|proxy| proxy.set(Weather::Slow { delay: Duration::from_millis(20) }));
     assert_delivers(&swarm, &share(&swarm));
+}
+
+/// Gets chunks of 16 MiB from one peer over a narrow line; both ends judge the pace by windows of this length.
+/// The get must succeed, and the peer must cut no connection.
+#[track_caller]
+fn large_chunks_over_a_narrow_line(bytes_per_second: usize, window: Duration) {
+    let mut swarm = Swarm::start(0);
+    let window = window.as_millis().to_string();
+    let proxy = behind_a_proxy(|address, port| {
+        let flags = ["--listen", port, "--public-addr", address, "-vv"];
+        swarm.add_peer_with_flags(0, &flags, pace::WINDOW_VARIABLE, &window);
+    });
+    let alice = swarm.person();
+    let bytes = samples::bytes("narrow", 33_000_000);
+    alice.write("file.bin", &bytes);
+    let link = alice.share(&["file.bin", "--replicas", "1", "--chunk-size", "16MiB"]);
+    proxy.set(Weather::Narrow { bytes_per_second });
+    let bob = swarm.person();
+    let ran = Ran::of(bob.command(&["get", &link]).env(pace::WINDOW_VARIABLE, &window).output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(bob.read("file.bin") == bytes);
+    let log = swarm.peers[0].log();
+    assert!(log.contains("DEBUG") && !log.contains("connection ended"), "{log}");
+}
+
+#[test]
+fn s7_a_line_on_which_a_chunk_takes_many_windows_is_only_slow() {
+    large_chunks_over_a_narrow_line(4_000_000, Duration::from_secs(1));
+}
+
+#[test]
+#[ignore = "it takes two minutes: .ci/run has it run beside other steps"]
+fn s7_chunks_of_16_mib_come_over_a_line_of_300_kb_a_second() {
+    large_chunks_over_a_narrow_line(300_000, PACE_WINDOW);
 }
 
 #[test]

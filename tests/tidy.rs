@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("folder", &["durable"]),
     ("failure", &[]),
     ("identity", &["durable", "failure"]),
+    ("pace", &[]),
     ("progress", &["failure", "words"]),
     ("secrecy", &["failure"]),
     ("task", &["failure"]),
@@ -30,10 +31,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &["failure", "identity"]),
     ("words", &[]),
     // Layer 2: speaking, listening, remembering.
-    ("client", &["buffers", "failure", "identity", "tls"]),
+    ("client", &["buffers", "failure", "identity", "pace", "tls"]),
     ("context", &["client", "failure", "progress"]),
     ("journal", &["clock", "durable", "failure"]),
-    ("server", &["failure", "task", "tls"]),
+    ("server", &["failure", "pace", "task", "tls"]),
     ("swarm", &["durable", "failure"]),
     // Layer 3: the roles.
     (

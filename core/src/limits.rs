@@ -129,12 +129,11 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HEADERS_MAX: usize = 64;
 /// Bytes of a request head and of the buffers of a connection: a grant in it is the largest field by far.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Waiting time over which a transfer must have moved [`PACE_BYTES_PER_SECOND`].
+/// Waiting time at whose end a transfer must have moved [`PACE_BYTES_PER_SECOND`] in it, on both ends; the next
+/// window of it begins anew.
 pub const PACE_WINDOW: Duration = Duration::from_secs(30);
 /// The slowest that a transfer may be: 32 chunks at once over a line of half a megabit a second are faster.
 pub const PACE_BYTES_PER_SECOND: u64 = 1 << 10;
-/// Time without a byte after which a receiver gives a chunk up.
-pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of all request and response bodies beyond [`JSON_BODY_BYTES_MAX`] that are in memory at once, with what
 /// is made of them; further ones wait. One of the largest has room.
 pub const LARGE_VALUES_BYTES_MAX: u64 = 512 << 20;

@@ -2,6 +2,7 @@
 //! no decompression; every wait has an end.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,7 @@ use swarmdrop_core::owner::OWNER_TOKEN_FIELD;
 use super::connector::{ConnectError, Connector, SecureStream, Server};
 use crate::failure::Failure;
 use crate::identity::Identity;
+use crate::pace::Pace;
 
 /// Idle connections are dropped before the server drops them, so that a request rarely meets a closed one.
 const POOL_IDLE: Duration = Duration::from_secs(8);
@@ -216,13 +218,43 @@ impl Http {
         let timeout = call.timeout;
         let response = self.send(call).await?;
         let protocol = |what: String| ClientError::Protocol { server: server.clone(), what };
-        let body = Limited::new(response.into_body(), max).collect();
-        let body = match tokio::time::timeout(timeout, body).await {
-            Err(_) => return Err(ClientError::Unreachable { server, why: "the answer stalled".into() }),
-            Ok(body) => body.map_err(|error| protocol(error.to_string()))?,
+        let stalled =
+            || ClientError::Unreachable { server: server.clone(), why: "the answer stalled".into() };
+        let body = Limited::new(response.into_body(), max);
+        // However slow the line is: a large answer has the time that it needs, as long as it moves.
+        let bytes = if max > JSON_BODY_BYTES_MAX {
+            collect(body).await
+        } else {
+            tokio::time::timeout(timeout, collect(body)).await.map_err(|_| stalled())?
         };
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| protocol(error.to_string()))
+        let bytes = bytes.map_err(|broken| match broken {
+            Broken::Slow => stalled(),
+            Broken::Other(what) => protocol(what),
+        })?;
+        serde_json::from_slice(&bytes).map_err(|error| protocol(error.to_string()))
     }
+}
+
+/// Why a body was not read to its end.
+enum Broken {
+    /// It came too slowly.
+    Slow,
+    /// It broke off, or was too long.
+    Other(String),
+}
+
+/// Reads a body at the pace that it must keep.
+async fn collect(mut body: Limited<Incoming>) -> Result<Vec<u8>, Broken> {
+    let (mut pace, mut bytes) = (Pace::default(), Vec::new());
+    let count = |frame: &Option<Result<Frame<Bytes>, _>>| match frame {
+        Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+        _ => 0,
+    };
+    while let Some(frame) = pace.keep(body.frame(), count).await.map_err(|_| Broken::Slow)? {
+        let frame = frame.map_err(|error: Box<dyn Error + Send + Sync>| Broken::Other(error.to_string()))?;
+        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    Ok(bytes)
 }
 
 /// The body of a request, handed over piece by piece, so that it shows whether it moves.

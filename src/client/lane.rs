@@ -10,16 +10,14 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::limits::{
-    ANSWER_HEAD_BYTES_MAX, BODY_IDLE_TIMEOUT, HEADER_TIMEOUT, JSON_BODY_BYTES_MAX, PACE_BYTES_PER_SECOND,
-    PACE_WINDOW, REQUEST_TIMEOUT,
-};
+use swarmdrop_core::limits::{ANSWER_HEAD_BYTES_MAX, HEADER_TIMEOUT, JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, OnceCell, watch};
 
 use super::connector::SecureStream;
 use super::http::{ClientError, refused};
 use crate::buffers::Buffer;
+use crate::pace::{self, Pace};
 
 /// The turn of a lane that can be used no more.
 const BROKEN: u64 = u64::MAX;
@@ -169,7 +167,7 @@ impl Request<'_> {
         let asked = Instant::now();
         let buffer = buffer.await;
         // A server gives up who takes nothing for long: then it is not the server's fault.
-        let was_kept_waiting = asked.elapsed() > PACE_WINDOW / 2;
+        let was_kept_waiting = asked.elapsed() > pace::window() / 2;
         let answer = connection.receive(wanted, buffer).await;
         let (answer, keeps) = answer.map_err(|error| match error {
             LaneError::Failed(ClientError::Unreachable { .. }) if was_kept_waiting => LaneError::NotBegun,
@@ -271,6 +269,7 @@ struct Head {
 impl Reader {
     async fn head(&mut self, server: &str) -> Result<Head, LaneError> {
         let protocol = |what: String| ClientError::Protocol { server: server.to_owned(), what };
+        let mut begun = None;
         loop {
             if let Some(head) = parse_head(&self.ahead).map_err(|error| protocol(error.to_string()))? {
                 self.ahead.drain(..head.bytes);
@@ -279,7 +278,13 @@ impl Reader {
             if self.ahead.len() >= ANSWER_HEAD_BYTES_MAX {
                 return Err(protocol("a head that does not end".into()).into());
             }
-            match in_time(REQUEST_TIMEOUT, self.half.read_buf(&mut self.ahead)).await {
+            // A head that has begun is a few hundred bytes: one that drips in is not waited for.
+            let limit = if self.ahead.is_empty() {
+                REQUEST_TIMEOUT
+            } else {
+                HEADER_TIMEOUT.saturating_sub(begun.get_or_insert_with(Instant::now).elapsed())
+            };
+            match in_time(limit, self.half.read_buf(&mut self.ahead)).await {
                 Ok(0) if self.ahead.is_empty() => return Err(LaneError::NotBegun),
                 Err(error) if self.ahead.is_empty() && error.kind() != io::ErrorKind::TimedOut => {
                     return Err(LaneError::NotBegun);
@@ -300,18 +305,12 @@ impl Reader {
         buffer[..here].copy_from_slice(&self.ahead[..here]);
         self.ahead.drain(..here);
         let mut filled = here;
-        let (mut since, mut before) = (Instant::now(), filled);
+        let mut pace = Pace::default();
         while filled < buffer.len() {
-            match in_time(BODY_IDLE_TIMEOUT, self.half.read(&mut buffer[filled..])).await? {
+            let read = self.half.read(&mut buffer[filled..]);
+            match pace.keep(read, |read| *read.as_ref().unwrap_or(&0)).await?? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => filled += read,
-            }
-            if since.elapsed() >= PACE_WINDOW {
-                let enough = PACE_WINDOW.as_secs() * PACE_BYTES_PER_SECOND;
-                if ((filled - before) as u64) < enough {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the chunk came too slowly"));
-                }
-                (since, before) = (Instant::now(), filled);
             }
         }
         Ok(())

@@ -7,16 +7,16 @@ use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
+use hyper::body::Frame;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::{Secret, ServerId, ShareId, TrackerId};
 use swarmdrop_core::owner::{Act, Asked, OWNER_TOKEN_FIELD};
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::memory::Turn;
-use super::pace::Pace;
 use super::{Client, Refusal};
+use crate::pace::Pace;
 
 /// The `{id}` of the path.
 #[derive(Debug)]
@@ -226,20 +226,19 @@ impl Frames {
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
-            let asked = Instant::now();
-            let frame = tokio::time::timeout(self.pace.patience(), self.body.frame()).await;
-            let data = match frame {
-                Err(_) => Bytes::new(),
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => {
+            let bytes = |frame: &Option<Result<Frame<Bytes>, axum::Error>>| match frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                _ => 0,
+            };
+            let slow = |_| Refusal::later(ProblemKind::Unavailable, "the body came too slowly", 1);
+            let data = match self.pace.keep(self.body.frame(), bytes).await.map_err(slow)? {
+                None => return Ok(None),
+                Some(Err(error)) => {
                     let what = format!("the body broke off: {error}");
                     return Err(Refusal::new(ProblemKind::BadRequest, what));
                 }
-                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             };
-            if !self.pace.note(asked.elapsed(), data.len() as u64) {
-                return Err(Refusal::later(ProblemKind::Unavailable, "the body came too slowly", 1));
-            }
             if !data.is_empty() {
                 return Ok(Some(data));
             }

@@ -4,7 +4,6 @@ mod connections;
 mod extract;
 mod guard;
 mod memory;
-mod pace;
 mod problem;
 
 use std::convert::Infallible;
@@ -43,13 +42,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use connections::{Busy, Connections, Place};
-use pace::Paced;
 
 pub use extract::{Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OwnersWord, denied};
 pub use memory::{LargeJson, Turn};
 pub use problem::Refusal;
 
 use crate::failure::{Failure, Kind};
+use crate::pace::Paced;
 use crate::task::Tasks;
 use crate::tls;
 

@@ -26,6 +26,10 @@ pub enum Weather {
     Slow {
         delay: Duration,
     },
+    /// The line carries so many bytes a second each way.
+    Narrow {
+        bytes_per_second: usize,
+    },
     /// The connection is cut after so many bytes towards the server, or towards the client.
     Cut {
         after: usize,
@@ -91,8 +95,12 @@ fn pump(mut from: TcpStream, mut to: TcpStream, weather: Weather, towards_server
     };
     let mut buffer = [0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if let Weather::Slow { delay } = weather {
-            thread::sleep(delay);
+        match weather {
+            Weather::Slow { delay } => thread::sleep(delay),
+            Weather::Narrow { bytes_per_second } => {
+                thread::sleep(Duration::from_secs_f64(count as f64 / bytes_per_second as f64));
+            }
+            _ => {}
         }
         if to.write_all(&buffer[..count.min(left)]).is_err() {
             break;

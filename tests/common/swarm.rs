@@ -238,6 +238,15 @@ impl Swarm {
         self.put_peer(number, server);
     }
 
+    /// The same, with more flags.
+    #[track_caller]
+    pub fn add_peer_with_flags(&mut self, number: usize, flags: &[&str], variable: &str, value: &str) {
+        let mut command = self.peer_command(number, flags);
+        command.env(variable, value);
+        let server = Server::start(command);
+        self.put_peer(number, server);
+    }
+
     /// Starts a peer without waiting until it has joined.
     pub fn add_peer_that_waits(&mut self, number: usize) {
         let server = Server::spawn(self.peer_command(number, &[]));
