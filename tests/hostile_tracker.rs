@@ -127,6 +127,7 @@ fn m3_a_grant_of_another_tracker_or_beyond_the_peers_own_bounds_fills_nothing() 
         operation: swarmdrop_core::grant::Operation::Push,
         peers: vec![swarmdrop_core::id::PeerId::from_bytes(swarm.peer_pin(0))],
         bearer: None,
+        token: None,
         budget_bytes: 10_000_000_000_000,
         issued_ms: swarmdrop::clock::now_ms(),
         expires_ms: swarmdrop::clock::now_ms() + 600_000,

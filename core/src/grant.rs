@@ -17,6 +17,7 @@ use crate::limits::{
     CLOCK_SKEW_MAX, GRANT_BYTES_MAX, GRANT_BYTES_PER_SECOND, GRANT_LIFE_MAX, GRANT_LIFE_MIN,
 };
 use crate::paseto;
+use crate::token::TokenId;
 
 /// Binds the token to its purpose (PASETO implicit assertion).
 const PURPOSE: &[u8] = b"swarmdrop/1 grant";
@@ -43,6 +44,9 @@ pub struct Grant {
     pub peers: Vec<PeerId>,
     /// The peer that may use it, proved by its certificate; `None`: whoever has it.
     pub bearer: Option<PeerId>,
+    /// The token whose bearer it was given to, who is charged with what is done under it; `None`: nobody's, as that
+    /// of a peer that copies by the tracker's order.
+    pub token: Option<TokenId>,
     /// Bytes that each of the peers may be made to store.
     pub budget_bytes: u64,
     /// When it was made: milliseconds since the Unix epoch.
@@ -189,6 +193,7 @@ mod tests {
             operation: Operation::Push,
             peers: vec![peer(1), peer(2)],
             bearer: None,
+            token: Some(TokenId::from_bytes([255; 8])),
             budget_bytes: 1000,
             issued_ms: 10 * HOUR_MS,
             expires_ms: 11 * HOUR_MS,

@@ -168,6 +168,7 @@ mod tests {
             operation: Operation::Push,
             peers: vec![PeerId::from_bytes([2; 32])],
             bearer: None,
+            token: None,
             budget_bytes: 100,
             issued_ms: clock::now_ms(),
             expires_ms: clock::now_ms() + 60_000,

@@ -10,7 +10,7 @@ use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::grant::{Grant, GrantError, Operation, Use};
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::owner::Act;
-use swarmdrop_core::token::{Role, TokenId};
+use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
 use super::Tracker;
 use super::sessions::{Session, SessionId, is_own};
@@ -20,8 +20,8 @@ use crate::server::{Client, Credential, Id, OwnersWord, Refusal, denied};
 /// Somebody with a token of any role, or the admin who has signed in.
 pub(super) struct Admitted;
 
-/// Somebody with a sender's token, or the admin.
-pub(super) struct Sender;
+/// Somebody with a sender's token, or the admin: what is known of the token.
+pub(super) struct Sender(pub(super) TokenRecord);
 
 /// The admin, by the token, or by the two secrets of who has signed in with it.
 #[derive(Debug, Clone, Copy)]
@@ -66,10 +66,10 @@ pub(super) struct Granted {
 }
 
 impl Tracker {
-    async fn token(&self, parts: &mut Parts, roles: &[Role]) -> Result<TokenId, Refusal> {
+    async fn token(&self, parts: &mut Parts, roles: &[Role]) -> Result<TokenRecord, Refusal> {
         let token = Credential::from_request_parts(parts, &()).await?.secret()?;
         let record = self.gate.tokens.active(&token).await.map_err(|error| Refusal::internal(&error))?;
-        record.filter(|record| roles.contains(&record.role)).map(|record| record.id).ok_or_else(denied)
+        record.filter(|record| roles.contains(&record.role)).ok_or_else(denied)
     }
 
     async fn is_member(&self, peer: PeerId) -> Result<bool, Refusal> {
@@ -116,7 +116,7 @@ impl FromRequestParts<Arc<Tracker>> for Sender {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
-        tracker.token(parts, &[Role::Admin, Role::Sender]).await.map(|_| Self)
+        tracker.token(parts, &[Role::Admin, Role::Sender]).await.map(Self)
     }
 }
 
@@ -129,7 +129,7 @@ impl FromRequestParts<Arc<Tracker>> for Admin {
             return Ok(Self { token: session.token, session: Some(session.id) });
         }
         let token = tracker.token(parts, &[Role::Admin]).await?;
-        Ok(Self { token, session: None })
+        Ok(Self { token: token.id, session: None })
     }
 }
 
@@ -181,7 +181,7 @@ impl FromRequestParts<Arc<Tracker>> for Joiner {
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
         let peer = certified(parts).ok_or_else(denied)?;
         match tracker.token(parts, &[Role::Peer]).await {
-            Ok(token) => Ok(Self { peer, token: Some(token) }),
+            Ok(token) => Ok(Self { peer, token: Some(token.id) }),
             Err(_) if tracker.is_member(peer).await? => Ok(Self { peer, token: None }),
             Err(refusal) => Err(refusal),
         }

@@ -146,12 +146,12 @@ async fn drain(
     responses((status = 200, body = OpenResponse), (status = "default", body = Problem)))]
 async fn open_share(
     State(tracker): State<Arc<Tracker>>,
-    _: Sender,
+    Sender(token): Sender,
     word: OwnersWord,
     JsonBody(request): JsonBody<OpenRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<OpenResponse>, Refusal> {
     word.check(request.share, Act::Open, tracker.id, tracker.id)?;
-    tracker.open(&request).await.map(Json)
+    tracker.open(&token, &request).await.map(Json)
 }
 
 /// Publish a share that is on its peers' disks. The first manifest of a share is final. Needs the grant,
@@ -234,14 +234,14 @@ async fn chunk_for_browser(
 async fn begin_upload(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
-    _: Sender,
+    Sender(token): Sender,
     word: OwnersWord,
     Extension(client): Extension<Client>,
     JsonBody(request): JsonBody<UploadRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<UploadResponse>, Refusal> {
     word.check(share, Act::Open, tracker.id, tracker.id)?;
     let _call = tracker.gateway.enter(client.ip)?;
-    tracker.begin_upload(share, request).await.map(Json)
+    tracker.begin_upload(&token, share, request).await.map(Json)
 }
 
 /// Leave offering, committing and publishing a share to this tracker: answers when its peers are ready. Needs the

@@ -390,6 +390,7 @@ impl Tracker {
             operation: Operation::Copy,
             peers: order.sources,
             bearer: Some(order.target),
+            token: None,
             budget_bytes: 0,
             issued_ms,
             expires_ms: issued_ms.saturating_add(Grant::life_ms(0)),

@@ -17,6 +17,7 @@ use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
 use swarmdrop_core::registry::Registry;
 use swarmdrop_core::seal::access_matches;
 use swarmdrop_core::terms::SignedTerms;
+use swarmdrop_core::token::{TokenId, TokenRecord};
 
 use super::Tracker;
 use super::auth::Granted;
@@ -36,7 +37,11 @@ impl Tracker {
     }
 
     /// Chooses the peers for a share whose owner wants to push it.
-    pub(super) async fn open(&self, request: &OpenRequest) -> Result<OpenResponse, Refusal> {
+    pub(super) async fn open(
+        &self,
+        by: &TokenRecord,
+        request: &OpenRequest,
+    ) -> Result<OpenResponse, Refusal> {
         self.check_not_gone(request.share).await?;
         let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
         let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
@@ -62,7 +67,7 @@ impl Tracker {
             Refusal::new(kind, error.to_string())
         })?;
         self.metrics.opened.inc();
-        let grant = self.grant(request, &geometry, &placement);
+        let grant = self.grant(by.id, request, &geometry, &placement);
         let sets = placement.sets.iter().map(|set| PeerSet {
             first_chunk: set.first_chunk,
             chunk_count: set.chunk_count,
@@ -73,7 +78,13 @@ impl Tracker {
     }
 
     /// Lets whoever asked push the share to the peers of the placement: each at most all of it.
-    fn grant(&self, request: &OpenRequest, geometry: &Geometry, placement: &Placement) -> String {
+    fn grant(
+        &self,
+        token: TokenId,
+        request: &OpenRequest,
+        geometry: &Geometry,
+        placement: &Placement,
+    ) -> String {
         let members = placement.sets.iter().flat_map(|set| &set.peers);
         let issued_ms = clock::now_ms();
         let budget_bytes = geometry.sealed_total();
@@ -82,6 +93,7 @@ impl Tracker {
             operation: Operation::Push,
             peers: members.chain(&placement.spares).copied().collect(),
             bearer: None,
+            token: Some(token),
             budget_bytes,
             issued_ms,
             expires_ms: issued_ms.saturating_add(Grant::life_ms(budget_bytes)),

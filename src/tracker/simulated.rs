@@ -13,6 +13,7 @@ use swarmdrop_core::grant::{Operation, TrackerKey, Use};
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::owner::{Act, Asked};
 use swarmdrop_core::registry::{Registration, Rules, Usage};
+use swarmdrop_core::token::{Role, TokenRecord};
 
 use super::auth::Granted;
 use super::complaints::Complaints;
@@ -81,7 +82,9 @@ impl SimTracker {
 
     pub(crate) async fn open(&self, request: &OpenRequest, shown: Authority<'_>) -> Answer<OpenResponse> {
         self.check_owner(request.share, Act::Open, shown)?;
-        self.0.open(request).await.map_err(kind)
+        let token = Secret::from_bytes([1; 32]);
+        let by = TokenRecord::new(&token, Role::Sender, String::new(), 0, None);
+        self.0.open(&by, request).await.map_err(kind)
     }
 
     pub(crate) async fn publish(

@@ -197,6 +197,7 @@ impl Swarm {
             operation: Operation::Push,
             peers: vec![PeerId::from_bytes(self.peer_pin(0))],
             bearer: None,
+            token: None,
             budget_bytes: 1000,
             issued_ms: swarmdrop::clock::now_ms(),
             expires_ms: swarmdrop::clock::now_ms() + 600_000,

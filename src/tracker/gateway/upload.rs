@@ -24,6 +24,7 @@ use swarmdrop_core::limits::{
     BROWSER_UPLOAD_IDLE, BROWSER_UPLOADS_CHUNKS_MAX, BROWSER_UPLOADS_MAX, COPY_CHUNKS_MAX,
 };
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::token::TokenRecord;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -120,11 +121,12 @@ impl Tracker {
     /// Chooses the peers for a browser's share.
     pub(in crate::tracker) async fn begin_upload(
         &self,
+        by: &TokenRecord,
         share: ShareId,
         request: UploadRequest,
     ) -> Result<UploadResponse, Refusal> {
         let UploadRequest { size, replicas } = request;
-        let opened = self.open(&OpenRequest { share, size, replicas, preferred: Vec::new() }).await?;
+        let opened = self.open(by, &OpenRequest { share, size, replicas, preferred: Vec::new() }).await?;
         let grant = opened.grant.clone();
         let geometry =
             size.geometry().ok_or_else(|| Refusal::new(ProblemKind::BadRequest, "no such size"))?;
