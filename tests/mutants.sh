@@ -50,8 +50,8 @@ break_pin_without_the_handshake_signature() {
 }
 break_repair_from_an_unverified_copy() {
     swap src/peer/chunk_store.rs 'if hash != id {' 'if hash != id && !arriving.believed {'
-    swap src/peer/chunk_store.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
-    swap src/peer/chunk_store.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
+    swap src/peer/chunk_file.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
+    swap src/peer/chunk_file.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
     swap src/peer/storage.rs 'arriving.write(sealed).map_err(disk)?;' 'arriving.write(sealed).map_err(disk)?; arriving.believed = true;'
 }
 break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => Standing::Gone,' 'Liveness::Dead => Standing::Unsure,'; }
@@ -65,6 +65,9 @@ break_forget_what_was_not_heard() { swap src/peer/findings.rs 'pub(super) fn nex
         let queue = std::mem::take(&mut *self.queue.lock());'; }
 break_trust_an_unmounted_store() { swap src/peer/chunk_store.rs 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)' 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).or(Ok::<(), io::Error>(())).map_err(gone)'; }
 break_keep_replicas_that_an_inventory_leaves_out() { swap src/tracker/store/sqlite.rs 'for share in before.into_keys() {' 'for share in before.into_keys().take(0) {'; }
+break_a_commit_replaces() { swap src/peer/storage.rs 'self.shares.commit(manifest, terms, held.plus(arrived))' 'self.shares.commit(manifest, terms, arrived.clone())'; }
+break_let_go_of_what_another_share_holds() { swap src/peer/chunk_removal.rs 'if index.claims.release(share, id) != Released::Last || is_wanted {' 'if index.claims.release(share, id) == Released::NotHeld || is_wanted {'; }
+break_take_back_what_was_deleted() { swap src/peer/storage.rs 'if self.gone.contains(share) {' 'if false && self.gone.contains(share) {'; }
 
 echo "| mutant | noticed by |"
 echo "|---|---|"
@@ -82,4 +85,7 @@ mutant let_a_wrong_clock_end_shares --lib agreement
 mutant forget_what_was_not_heard --lib findings
 mutant trust_an_unmounted_store --lib chunk_store
 mutant keep_replicas_that_an_inventory_leaves_out --lib tracker
+mutant a_commit_replaces --lib peer::contention
+mutant let_go_of_what_another_share_holds --lib peer::
+mutant take_back_what_was_deleted --lib peer::contention
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }

@@ -106,6 +106,20 @@ pub struct InventoryRequest {
     /// Whether no page follows. The peer holds no other share between `after` and the last of the page, or the
     /// end if this is the last page.
     pub last: bool,
+    /// Shares that the peer knows to be deleted, whether it held them or not; at most 256. A page that tells of shares
+    /// like these only, and is not the last, says nothing about what is held.
+    #[serde(default)]
+    pub gone: Vec<SignedDeletion>,
+}
+
+/// A share that its owner deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedDeletion {
+    /// The share.
+    pub share: ShareId,
+    /// The signed terms that delete it.
+    pub terms: String,
 }
 
 /// Answer to an inventory.
@@ -115,16 +129,6 @@ pub struct InventoryResponse {
     pub unknown: Vec<ShareId>,
     /// Shares of the page that their owners deleted: to be dropped, if the signature is the owner's.
     pub deleted: Vec<SignedDeletion>,
-}
-
-/// A share that its owner deleted, with the proof.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SignedDeletion {
-    /// The share.
-    pub share: ShareId,
-    /// The signed terms that delete it.
-    pub terms: String,
 }
 
 /// `POST /v1/peers/{id}/shares`: a peer tells about a share that the tracker does not know.

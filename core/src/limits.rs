@@ -56,6 +56,16 @@ pub const EXPIRY_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const GONE_KEPT: Duration = Duration::from_secs(EXPIRY_MAX.as_secs() + 2 * 24 * 3600);
 /// Deletions that a tracker remembers of shares that it does not know: peers tell them.
 pub const GONE_UNKNOWN_MAX: u64 = 1 << 20;
+/// Deleted shares that a peer remembers, so that they stay deleted: one file of a block each, 256 MiB. Beyond them the
+/// one is forgotten of which earlier terms would end first.
+pub const GONE_MAX: usize = 1 << 16;
+/// The same with those that it never held: a tracker could name any number.
+pub const GONE_NOT_HELD_MAX: usize = 1 << 14;
+/// Deleted shares in one page of a peer's inventory: the next page brings the rest.
+pub const INVENTORY_GONE_MAX: usize = 256;
+/// Commits of one share that wait for the one that is under way; each takes a thread. A sender makes one, and another
+/// when it has waited too long.
+pub const COMMITS_WAITING_MAX: usize = 2;
 /// Spares named with a placement: as many failures as one upload may survive.
 pub const SPARES_MAX: usize = 8;
 

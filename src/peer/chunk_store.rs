@@ -10,55 +10,64 @@
 //! A chunk that arrives is not synced at once: [`ChunkStore::settle`] makes all chunks of a share
 //! survive a crash in one go, and re-reads those that a crash may have torn.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use swarmdrop_core::id::ChunkId;
-use tempfile::NamedTempFile;
+use swarmdrop_core::id::{ChunkId, ShareId};
 
+use super::chunk_file::{Arriving, PutError, hash_file};
+use super::chunk_removal::Aside;
+use super::claims::Claims;
 use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 
 const MARKER: &str = "STORE";
 const MARKER_TEXT: &[u8] = b"swarmdrop chunk store, version 1\n";
+/// Locks for the names of chunks: two chunks seldom have the same one.
+const NAME_LOCKS: usize = 256;
+
 /// The chunks of one peer.
+///
+/// Two kinds of lock, always in this order: the lock of a chunk's *name*, under which its file is named, set aside or
+/// removed, and its entry in the index with it; and the *index*, which is held for bookkeeping only. No file is
+/// hashed or synced under either, but for one that is about to be set aside.
 #[derive(Debug)]
 pub(super) struct ChunkStore {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     folder: File,
-    index: Mutex<Index>,
+    pub(super) index: Mutex<Index>,
+    names: Box<[Mutex<()>]>,
     /// What a crash would cost.
     #[cfg(test)]
     unsynced: Mutex<std::collections::BTreeSet<ChunkId>>,
 }
 
 #[derive(Debug, Default)]
-struct Index {
-    chunks: BTreeMap<ChunkId, Entry>,
-    /// How many committed shares hold each chunk, whether it is here or was lost.
-    claims: HashMap<ChunkId, u32>,
+pub(super) struct Index {
+    pub(super) chunks: BTreeMap<ChunkId, Entry>,
+    /// Which shares hold each chunk, whether it is here or was lost.
+    pub(super) claims: Claims,
     used_bytes: u64,
     /// Bytes of what was taken out of use.
-    aside_bytes: u64,
+    pub(super) aside_bytes: u64,
 }
 
 impl Index {
     /// Notes a chunk, in the place of what was known of it.
-    fn put(&mut self, id: ChunkId, entry: Entry) {
+    pub(super) fn put(&mut self, id: ChunkId, entry: Entry) {
         self.take(&id);
         self.used_bytes += entry.bytes;
         self.chunks.insert(id, entry);
     }
 
     /// Forgets a chunk; its bytes.
-    fn take(&mut self, id: &ChunkId) -> u64 {
+    pub(super) fn take(&mut self, id: &ChunkId) -> u64 {
         let bytes = self.chunks.remove(id).map_or(0, |entry| entry.bytes);
         self.used_bytes -= bytes;
         bytes
@@ -66,45 +75,10 @@ impl Index {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    bytes: u64,
+pub(super) struct Entry {
+    pub(super) bytes: u64,
     /// Whether the file's bytes were seen to hash to its id, by this process or before a commit.
-    verified: bool,
-}
-
-/// Why a chunk was taken out of use.
-#[derive(Debug, Clone, Copy)]
-enum Aside {
-    Damaged,
-    Surplus,
-}
-
-impl Aside {
-    const fn suffix(self) -> &'static str {
-        match self {
-            Self::Damaged => "damaged",
-            Self::Surplus => "surplus",
-        }
-    }
-}
-
-/// A chunk that is arriving. Dropping it leaves nothing behind.
-#[derive(Debug)]
-pub(super) struct Arriving {
-    file: NamedTempFile,
-    hasher: Box<blake3::Hasher>,
-    bytes: u64,
-}
-
-/// Why a chunk was not taken.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PutError {
-    /// The bytes are those of another chunk.
-    #[error("the bytes hash to {0}")]
-    HashMismatch(ChunkId),
-    /// The disk failed or is full.
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    pub(super) verified: bool,
 }
 
 impl ChunkStore {
@@ -146,6 +120,7 @@ impl ChunkStore {
             root: root.to_owned(),
             folder,
             index: Mutex::new(index),
+            names: (0..NAME_LOCKS).map(|_| Mutex::default()).collect(),
             #[cfg(test)]
             unsynced: Mutex::default(),
         })
@@ -190,12 +165,7 @@ impl ChunkStore {
             return Ok(true);
         }
         if entry.bytes != sealed_len as u64 || !self.is_intact(id)? {
-            if self.is_claimed(id) {
-                self.take_out(id, Aside::Damaged)?;
-            } else {
-                self.remove(id)?;
-            }
-            return Ok(false);
+            return self.take_out_damaged(id, sealed_len);
         }
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = true;
@@ -204,59 +174,13 @@ impl ChunkStore {
     }
 
     /// Reads a chunk; whether its bytes hash to its id. What the disk cannot read is as bad as other bytes.
-    fn is_intact(&self, id: &ChunkId) -> io::Result<bool> {
+    pub(super) fn is_intact(&self, id: &ChunkId) -> io::Result<bool> {
         match hash_file(&self.path(id)) {
             Ok(hash) => Ok(hash == *id),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_there().map(|()| false),
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// Takes a chunk out of use; none there is no error.
-    fn take_out(&self, id: &ChunkId, why: Aside) -> io::Result<()> {
-        let to = self.aside(id, why);
-        let replaced = fs::symlink_metadata(&to).map_or(0, |metadata| metadata.len());
-        let moved = durable::set_aside(&self.path(id), &to);
-        crash::at(Point::ChunkSetAside);
-        let mut index = self.index.lock();
-        let bytes = index.take(id);
-        match moved {
-            Ok(()) => index.aside_bytes = index.aside_bytes.saturating_sub(replaced) + bytes,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Err(_) => {}
-        }
-        Ok(())
-    }
-
-    /// Takes a chunk out of use that enough others hold.
-    pub(super) fn drop_surplus(&self, id: &ChunkId) -> io::Result<()> {
-        self.take_out(id, Aside::Surplus)
-    }
-
-    /// Takes a chunk back into use that was dropped as surplus and is still here.
-    pub(super) fn restore(&self, id: &ChunkId) -> io::Result<()> {
-        let aside = self.aside(id, Aside::Surplus);
-        let Ok(metadata) = fs::symlink_metadata(&aside) else { return Ok(()) };
-        durable::set_aside(&aside, &self.path(id))?;
-        let mut index = self.index.lock();
-        index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
-        index.put(*id, Entry { bytes: metadata.len(), verified: false });
-        Ok(())
-    }
-
-    /// Removes what was taken out of use before `moment`.
-    pub(super) fn empty_aside(&self, moment: SystemTime) -> io::Result<()> {
-        for file in fs::read_dir(self.root.join("aside"))? {
-            let file = file?;
-            let metadata = file.metadata()?;
-            if metadata.modified()? < moment {
-                fs::remove_file(file.path())?;
-                let mut index = self.index.lock();
-                index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
-            }
-        }
-        Ok(())
     }
 
     /// The first chunk after this one, and its length.
@@ -275,36 +199,43 @@ impl ChunkStore {
         self.verify(id, sealed_len)
     }
 
-    /// Notes that a committed share holds these chunks: they were verified and synced before the commit.
-    pub(super) fn claim(&self, chunks: impl Iterator<Item = ChunkId>) {
+    /// Notes that a share holds a chunk; whether it did not before. From here on nothing that happens to other
+    /// shares takes the chunk away.
+    pub(super) fn claim(&self, share: ShareId, id: ChunkId) -> bool {
+        self.index.lock().claims.claim(share, id)
+    }
+
+    /// Notes what a share has held since before this process: it was verified and synced before the commit.
+    pub(super) fn claim_committed(&self, share: ShareId, chunks: impl Iterator<Item = ChunkId>) {
         let mut index = self.index.lock();
         for id in chunks {
-            *index.claims.entry(id).or_default() += 1;
+            index.claims.claim(share, id);
             if let Some(entry) = index.chunks.get_mut(&id) {
                 entry.verified = true;
             }
         }
     }
 
-    /// Notes that a share no longer holds these chunks; those that no other share holds.
-    pub(super) fn release(&self, chunks: impl Iterator<Item = ChunkId>) -> Vec<ChunkId> {
-        let mut index = self.index.lock();
-        let mut orphans = Vec::new();
-        for id in chunks {
-            let Some(claims) = index.claims.get_mut(&id) else { continue };
-            *claims -= 1;
-            if *claims == 0 {
-                index.claims.remove(&id);
-                orphans.push(id);
-            }
-        }
-        orphans
+    /// The shares that hold a chunk.
+    pub(super) fn holders(&self, id: &ChunkId) -> Vec<ShareId> {
+        self.index.lock().claims.holders(id)
+    }
+
+    /// Whether this share holds the chunk, or nobody does.
+    pub(super) fn is_free_for(&self, share: ShareId, id: &ChunkId) -> bool {
+        let index = self.index.lock();
+        !index.claims.is_claimed(id) || index.claims.holds(share, id)
+    }
+
+    /// All chunks that a share holds. It looks at every chunk.
+    pub(super) fn claims_of(&self, share: ShareId) -> Vec<ChunkId> {
+        self.index.lock().claims.of_share(share)
     }
 
     /// The chunks that no committed share holds and that came before `moment`.
     pub(super) fn unclaimed_before(&self, moment: SystemTime) -> Vec<ChunkId> {
         let index = self.index.lock();
-        let unclaimed = index.chunks.keys().filter(|id| !index.claims.contains_key(id));
+        let unclaimed = index.chunks.keys().filter(|id| !index.claims.is_claimed(id));
         let unclaimed: Vec<ChunkId> = unclaimed.copied().collect();
         drop(index);
         let is_old = |id: &ChunkId| {
@@ -316,34 +247,36 @@ impl ChunkStore {
 
     /// Whether a committed share holds the chunk.
     pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
-        self.index.lock().claims.contains_key(id)
+        self.index.lock().claims.is_claimed(id)
     }
 
     /// Makes room for a chunk to arrive.
     pub(super) fn begin(&self) -> io::Result<Arriving> {
-        let file = tempfile::Builder::new().tempfile_in(self.root.join("tmp"))?;
-        Ok(Arriving { file, hasher: Box::default(), bytes: 0 })
+        Arriving::begin(&self.root.join("tmp"))
     }
 
     /// Takes the next bytes of a chunk, or the first.
     pub(super) fn go_on(&self, arriving: Option<Arriving>, bytes: &[u8]) -> io::Result<Arriving> {
-        let mut arriving = arriving.map_or_else(|| self.begin(), Ok)?;
-        arriving.write(bytes)?;
-        Ok(arriving)
+        arriving.map_or_else(|| self.begin(), Ok)?.and(bytes)
     }
 
     /// Takes a chunk that has arrived, if its bytes are the right ones.
     pub(super) fn finish(&self, id: ChunkId, arriving: Arriving) -> Result<(), PutError> {
-        let hash = ChunkId::from_bytes(*arriving.hasher.finalize().as_bytes());
+        let hash = arriving.id();
         if hash != id {
             return Err(PutError::HashMismatch(hash));
         }
         crash::at(Point::ChunkWritten);
-        arriving.file.persist(self.path(&id)).map_err(|error| error.error)?;
+        let _name = self.name(&id).lock();
+        if self.index.lock().chunks.get(&id).is_some_and(|entry| entry.verified) {
+            // What is here may be synced and acknowledged already. The file that came now is not.
+            return Ok(());
+        }
+        let bytes = arriving.name(&self.path(&id))?;
         crash::at(Point::ChunkNamed);
         #[cfg(test)]
         self.unsynced.lock().insert(id);
-        self.index.lock().put(id, Entry { bytes: arriving.bytes, verified: true });
+        self.index.lock().put(id, Entry { bytes, verified: true });
         Ok(())
     }
 
@@ -383,45 +316,18 @@ impl ChunkStore {
         Ok((file, bytes))
     }
 
-    /// Removes a chunk; none there is no error.
-    pub(super) fn remove(&self, id: &ChunkId) -> io::Result<()> {
-        self.index.lock().take(id);
-        match fs::remove_file(self.path(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    pub(super) fn name(&self, id: &ChunkId) -> &Mutex<()> {
+        &self.names[usize::from(id.as_bytes()[0])]
     }
 
-    fn path(&self, id: &ChunkId) -> PathBuf {
+    pub(super) fn path(&self, id: &ChunkId) -> PathBuf {
         let name = id.to_string();
         self.root.join("chunks").join(&name[..2]).join(name)
     }
 
-    fn aside(&self, id: &ChunkId, why: Aside) -> PathBuf {
+    pub(super) fn aside(&self, id: &ChunkId, why: Aside) -> PathBuf {
         self.root.join("aside").join(format!("{id}.{}", why.suffix()))
     }
-}
-
-impl Arriving {
-    /// Takes the next bytes.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes)
-    }
-}
-
-/// Reads a piece of a chunk's file: at most `bytes` bytes, and no more than the buffer has room for.
-pub(super) fn read_piece(file: &File, offset: u64, bytes: u64, piece: &mut Vec<u8>) -> io::Result<()> {
-    piece.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
-    let mut filled = 0;
-    while filled < piece.len() {
-        match file.read_at(&mut piece[filled..], offset + filled as u64)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => filled += read,
-        }
-    }
-    Ok(())
 }
 
 /// Files with other names than chunk ids are left alone and never served.
@@ -443,14 +349,9 @@ fn read_index(chunks: &Path) -> io::Result<Index> {
     Ok(index)
 }
 
-fn hash_file(path: &Path) -> io::Result<ChunkId> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(durable::open_read(path)?)?;
-    Ok(ChunkId::from_bytes(*hasher.finalize().as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::chunk_file::read_piece;
     use super::*;
 
     fn store() -> (tempfile::TempDir, ChunkStore) {
@@ -521,13 +422,15 @@ mod tests {
         let (_folder, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
-        assert!(!store.is_claimed(&id));
-        store.claim([id].into_iter());
-        store.claim([id].into_iter());
-        assert_eq!(store.release([id].into_iter()), []);
-        put(&store, id, b"bytes").unwrap();
-        assert!(store.is_claimed(&id));
-        assert_eq!(store.release([id].into_iter()), [id]);
+        let [one, two] = [1, 2].map(|number| ShareId::from_bytes([number; 32]));
+        store.claim(one, id);
+        store.claim(two, id);
+        for _ in 0..2 {
+            store.let_go(one, &id, |_| false).unwrap();
+            assert!(store.contains(&id) && store.is_claimed(&id));
+        }
+        store.let_go(two, &id, |_| false).unwrap();
+        assert!(!store.contains(&id));
     }
 
     #[test]
@@ -564,11 +467,32 @@ mod tests {
     }
 
     #[test]
+    fn s16_a_verified_chunk_is_not_replaced_by_a_new_arrival_of_itself() {
+        use std::os::unix::fs::MetadataExt;
+        let (_folder, store) = store();
+        let id = ChunkId::of(b"bytes");
+        put(&store, id, b"bytes").unwrap();
+        let inode = || fs::metadata(store.path(&id)).unwrap().ino();
+        let before = inode();
+        put(&store, id, b"bytes").unwrap();
+        assert_eq!(inode(), before, "a power cut could tear what was acknowledged");
+        fs::write(store.path(&id), b"bytez").unwrap();
+        store.index.lock().chunks.get_mut(&id).unwrap().verified = false;
+        put(&store, id, b"bytes").unwrap();
+        assert_eq!(fs::read(store.path(&id)).unwrap(), b"bytes", "what is not known to be good is");
+    }
+
+    #[test]
     fn what_was_dropped_as_surplus_can_be_taken_back_for_a_while() {
         let (folder, store) = store();
         let id = ChunkId::of(b"bytes");
+        let share = ShareId::from_bytes([1; 32]);
+        let drop_surplus = |store: &ChunkStore| {
+            store.claim(share, id);
+            store.drop_surplus(share, &id).unwrap();
+        };
         put(&store, id, b"bytes").unwrap();
-        store.drop_surplus(&id).unwrap();
+        drop_surplus(&store);
         assert!(!store.contains(&id) && store.read(&id).is_err());
         assert_eq!((store.used_bytes(), store.aside_bytes()), (0, 5));
         assert_eq!(reopen(&folder).aside_bytes(), 5);
@@ -576,7 +500,7 @@ mod tests {
         store.restore(&id).unwrap();
         assert!(store.verify(&id, 5).unwrap());
         assert_eq!((store.used_bytes(), store.aside_bytes()), (5, 0));
-        store.drop_surplus(&id).unwrap();
+        drop_surplus(&store);
         let later = fs::metadata(store.aside(&id, Aside::Surplus)).unwrap().modified().unwrap()
             + std::time::Duration::from_secs(1);
         store.empty_aside(later).unwrap();
@@ -588,13 +512,14 @@ mod tests {
     fn b3_a_damaged_chunk_of_a_share_is_set_aside_and_a_good_one_takes_its_place() {
         let (_folder, store) = store();
         let id = ChunkId::of(b"bytes");
+        let share = ShareId::from_bytes([1; 32]);
         put(&store, id, b"bytes").unwrap();
-        store.claim([id].into_iter());
+        store.claim(share, id);
         fs::write(store.path(&id), b"bytez").unwrap();
         assert!(!store.check_again(&id, 5).unwrap());
         assert_eq!(fs::read(store.aside(&id, Aside::Damaged)).unwrap(), b"bytez");
         put(&store, id, b"bytes").unwrap();
         assert!(store.is_claimed(&id) && store.check_again(&id, 5).unwrap());
-        assert_eq!(store.release([id].into_iter()), [id], "its claim outlived the damage");
+        assert_eq!(store.holders(&id), [share], "its claim outlived the damage");
     }
 }

@@ -27,7 +27,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::chunk_store::read_piece;
+use super::chunk_file::read_piece;
 use super::grants::{Charge, Committing, KnownGrant, Offering};
 use super::share_store::Held;
 use super::storage::disk_refusal;

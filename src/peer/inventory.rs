@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use swarmdrop_core::api::{AnnounceRequest, Blob, InventoryRequest, ShareChunks, SignedDeletion};
 use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, INVENTORY_SHARES_MAX};
+use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX};
 use tokio_util::sync::CancellationToken;
 
 use super::{Peer, heartbeat, tasks};
@@ -29,15 +29,21 @@ pub(super) async fn keep_telling(peer: Arc<Peer>, stop: CancellationToken) {
     }
 }
 
-/// Tells everything, and again if something has changed meanwhile: a tracker takes what is left out for lost.
+/// Tells everything, the deleted shares first, so that none of them is asked for; and again if something has changed
+/// meanwhile: a tracker takes what is left out for lost.
 async fn tell(peer: &Arc<Peer>) -> Result<(), ClientError> {
+    for gone in deletions(peer.storage.gone()) {
+        let request = InventoryRequest { shares: Vec::new(), after: None, last: false, gone };
+        peer.tracker.inventory(peer.id, &request).await?;
+    }
     loop {
         let told = held(peer);
         let mut after = None;
         let mut pages = pages(told.clone()).into_iter().peekable();
         while let Some(shares) = pages.next() {
             let last_of_page = shares.last().map(|held| held.share);
-            let request = InventoryRequest { shares, after, last: pages.peek().is_none() };
+            let last = pages.peek().is_none();
+            let request = InventoryRequest { shares, after, last, gone: Vec::new() };
             after = last_of_page;
             let answer = peer.tracker.inventory(peer.id, &request).await?;
             take_over_deletions(peer, answer.deleted).await;
@@ -80,6 +86,26 @@ fn held(peer: &Peer) -> Vec<ShareChunks> {
     let shares = &peer.storage.shares;
     let of_share = |share| shares.get(share).map(|held| ShareChunks { share, chunks: held.chunks });
     shares.ids().into_iter().filter_map(of_share).collect()
+}
+
+/// Cuts the deleted shares into pages that a tracker takes.
+fn deletions(gone: Vec<(ShareId, String)>) -> Vec<Vec<SignedDeletion>> {
+    let mut pages: Vec<Vec<SignedDeletion>> = Vec::new();
+    let mut bytes = 0;
+    for (share, terms) in gone {
+        bytes += terms.len();
+        let deletion = SignedDeletion { share, terms };
+        match pages.last_mut() {
+            Some(page) if page.len() < INVENTORY_GONE_MAX && bytes <= INVENTORY_BYTES_MAX => {
+                page.push(deletion)
+            }
+            _ => {
+                bytes = deletion.terms.len();
+                pages.push(vec![deletion]);
+            }
+        }
+    }
+    pages
 }
 
 /// Cuts an inventory into pages that a tracker takes; one empty page if nothing is held.
@@ -125,11 +151,30 @@ mod tests {
                 shares: page.clone(),
                 after: Some(ShareId::from_bytes([1; 32])),
                 last: false,
+                gone: Vec::new(),
             })
             .unwrap();
             assert!(!page.is_empty() && json.len() <= JSON_BODY_BYTES_MAX, "{}", json.len());
         }
         assert_eq!(pages.concat(), shares);
         assert_eq!(super::pages(Vec::new()), [Vec::new()]);
+    }
+
+    #[test]
+    fn every_page_of_deleted_shares_fits() {
+        use swarmdrop_core::limits::TERMS_BYTES_MAX;
+        let of_length = |length| (ShareId::from_bytes([7; 32]), "x".repeat(length));
+        let mut gone: Vec<_> = (0..700).map(|_| of_length(600)).collect();
+        gone.extend((0..400).map(|_| of_length(TERMS_BYTES_MAX)));
+        let pages = deletions(gone.clone());
+        for page in &pages {
+            let request =
+                InventoryRequest { shares: Vec::new(), after: None, last: false, gone: page.clone() };
+            let bytes = serde_json::to_vec(&request).unwrap().len();
+            assert!(!page.is_empty() && page.len() <= INVENTORY_GONE_MAX && bytes <= JSON_BODY_BYTES_MAX);
+        }
+        let told = pages.concat().into_iter().map(|deletion| (deletion.share, deletion.terms));
+        assert_eq!(told.collect::<Vec<_>>(), gone);
+        assert!(deletions(Vec::new()).is_empty());
     }
 }

@@ -1,15 +1,23 @@
 //! A peer: stores chunks and serves them. It cannot tell what it stores.
 
 mod agreement;
+mod chunk_file;
+mod chunk_removal;
 mod chunk_store;
+mod claims;
+#[cfg(test)]
+mod contention;
 mod copy;
 mod findings;
+mod gone;
 mod grants;
 mod heartbeat;
 mod http;
 mod inventory;
+mod letting_go;
 mod metrics;
 mod scrub;
+mod share_locks;
 mod share_store;
 #[cfg(test)]
 pub(crate) mod simulated;

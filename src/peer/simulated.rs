@@ -121,6 +121,11 @@ impl SimPeer {
         }
     }
 
+    pub(crate) fn deletions(&self) -> Vec<SignedDeletion> {
+        let gone = self.storage.gone().into_iter();
+        gone.map(|(share, terms)| SignedDeletion { share, terms }).collect()
+    }
+
     pub(crate) fn announcement(&self, share: ShareId) -> Option<AnnounceRequest> {
         let ManifestResponse { manifest, terms } = self.manifest(share)?;
         Some(AnnounceRequest { share, manifest, terms, chunks: self.holding(share)? })

@@ -1,22 +1,27 @@
-//! What a peer does with its disk: makes promises (offer), keeps them (put, commit), and lets go.
+//! What a peer does with its disk: makes promises (offer) and keeps them (put, commit). How it lets go stands in
+//! `src/peer/letting_go.rs`.
+//!
+//! Locks, always in this order: the share's (`src/peer/share_locks.rs`), held around everything that changes what is
+//! held of it; a chunk's name, and the index (`src/peer/chunk_store.rs`). Those of uploads, shares and deleted shares
+//! are taken last, one at a time, and never across I/O.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
-use parking_lot::{Mutex, RwLock};
-use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind, ShareChunks};
+use parking_lot::Mutex;
+use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind};
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::registry::Usage;
 use swarmdrop_core::terms::SignedTerms;
 
-use super::chunk_store::{ChunkStore, PutError};
+use super::chunk_file::{Arriving, PutError};
+use super::chunk_store::ChunkStore;
+use super::gone::GoneShares;
+use super::share_locks::ShareLocks;
 use super::share_store::ShareStore;
 use crate::clock;
 use crate::crash::{self, Point};
@@ -28,10 +33,10 @@ use crate::server::Refusal;
 pub(super) struct Storage {
     pub(super) chunks: ChunkStore,
     pub(super) shares: ShareStore,
+    pub(super) gone: GoneShares,
     bounds: Bounds,
-    uploads: Mutex<HashMap<ShareId, Upload>>,
-    /// Held for reading while a share is committed, for writing while what shares hold changes otherwise.
-    commits: RwLock<()>,
+    pub(super) uploads: Mutex<HashMap<ShareId, Upload>>,
+    pub(super) locks: ShareLocks,
 }
 
 /// How much of the disk a peer may fill.
@@ -45,10 +50,10 @@ pub(super) struct Bounds {
 
 /// Space that was promised to a share whose chunks are arriving.
 #[derive(Debug)]
-struct Upload {
+pub(super) struct Upload {
     reserved_bytes: u64,
-    arrived: HashSet<ChunkId>,
-    touched_ms: u64,
+    pub(super) arrived: HashSet<ChunkId>,
+    pub(super) touched_ms: u64,
 }
 
 impl Storage {
@@ -61,11 +66,15 @@ impl Storage {
                 tracing::warn!(share = %manifest.share(), %index, "a chunk is gone");
                 here.remove(index);
             }
-            chunks.claim(here.iter().map(|index| manifest.chunk(index)));
+            chunks.claim_committed(manifest.share(), here.iter().map(|index| manifest.chunk(index)));
             here
         };
-        let shares = ShareStore::open(&root.join("shares"), claim)?;
-        Ok(Self { chunks, shares, bounds, uploads: Mutex::default(), commits: RwLock::default() })
+        let (shares, gone) = (ShareStore::open(root, claim)?, GoneShares::open(root)?);
+        let (uploads, locks) = (Mutex::default(), ShareLocks::default());
+        let storage = Self { chunks, shares, gone, bounds, uploads, locks };
+        let failed = |error| Failure::io("remove what is over from", root, &error);
+        storage.finish_leaving().map_err(failed)?;
+        Ok(storage)
     }
 
     /// Bytes used, and bytes that may still be promised.
@@ -100,6 +109,7 @@ impl Storage {
     /// Reserves space for a share; the chunks of it that are here already.
     pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, Refusal> {
         let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
+        self.check_not_gone(share)?;
         let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
         if request.chunks.chunk_count() != geometry.chunk_count() {
             return Err(bad("the chunks are those of another number of chunks"));
@@ -149,6 +159,7 @@ impl Storage {
 
     /// Makes room for chunks of a share that are to be copied from other peers; those that are missing here.
     pub(super) fn begin_copy(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<ChunkSet, Refusal> {
+        self.check_not_gone(manifest.share())?;
         let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
         for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
             self.chunks.restore(&id).map_err(|error| disk_refusal(&error))?;
@@ -165,7 +176,8 @@ impl Storage {
         terms: SignedTerms,
         chunks: &ChunkSet,
     ) -> Result<ChunkSet, Refusal> {
-        self.keep(manifest, terms, chunks, |held| held.plus(chunks))
+        let _alone = self.locks.lock(manifest.share());
+        self.keep(manifest, terms, chunks)
     }
 
     /// Ends a copy, whatever came of it: its reservation is over.
@@ -176,17 +188,26 @@ impl Storage {
     /// Whether a share may count on a chunk that it has not sent to this process. Ids are no secret to those
     /// who can read a share: what another share holds must be sent, to prove that it is there to be sent.
     fn may_claim_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
-        !self.chunks.is_claimed(id) || self.shares.get(share).is_some()
+        self.chunks.is_free_for(share, id)
+    }
+
+    /// What the owner of a share deleted is not taken again.
+    fn check_not_gone(&self, share: ShareId) -> Result<(), Refusal> {
+        if self.gone.contains(share) {
+            return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
+        }
+        Ok(())
     }
 
     /// Whether a chunk of this many bytes is still to arrive for the share; no more than was promised.
     pub(super) fn admit(&self, share: ShareId, id: ChunkId, bytes: u64) -> Result<bool, Refusal> {
+        self.check_not_gone(share)?;
         let mut uploads = self.uploads.lock();
         let upload = uploads
             .get_mut(&share)
             .ok_or_else(|| Refusal::new(ProblemKind::Conflict, "the share was not offered here first"))?;
         upload.touched_ms = clock::awake_ms();
-        if upload.arrived.contains(&id) {
+        if upload.arrived.contains(&id) && self.chunks.contains(&id) {
             return Ok(false);
         }
         if bytes > upload.reserved_bytes {
@@ -201,7 +222,7 @@ impl Storage {
         share: ShareId,
         id: ChunkId,
         bytes: u64,
-        arriving: super::chunk_store::Arriving,
+        arriving: Arriving,
     ) -> Result<bool, Refusal> {
         self.chunks.finish(id, arriving).map_err(|error| match error {
             PutError::HashMismatch(_) => Refusal::new(ProblemKind::HashMismatch, error.to_string()),
@@ -234,8 +255,9 @@ impl Storage {
         if request.chunks.chunk_count() != manifest.geometry().chunk_count() {
             return Err(invalid(&"the chunks are those of another number of chunks"));
         }
-        let chunks = request.chunks;
-        let missing = self.keep(&manifest, terms, &chunks, |_| chunks.clone())?;
+        let alone = self.locks.lock_for_commit(share)?;
+        let missing = self.keep(&manifest, terms, &request.chunks)?;
+        drop(alone);
         crash::at(Point::ShareKept);
         if missing.is_empty() {
             self.uploads.lock().remove(&share);
@@ -243,194 +265,78 @@ impl Storage {
         Ok(missing)
     }
 
-    /// Keeps of a share what `wanted` makes of what is held already, if all of `arrived` is here. What was held
-    /// before is for the scrub to check: it reports what it finds, and must not stand in a new chunk's way.
-    fn keep(
-        &self,
-        manifest: &Manifest,
-        terms: SignedTerms,
-        arrived: &ChunkSet,
-        wanted: impl FnOnce(&ChunkSet) -> ChunkSet,
-    ) -> Result<ChunkSet, Refusal> {
-        let (share, geometry) = (manifest.share(), *manifest.geometry());
+    /// Keeps chunks of a share, which is locked, beside those that are held already, if all of them are here. What
+    /// was held before is for the scrub to check: it reports what it finds, and must not stand in a new chunk's way.
+    fn keep(&self, manifest: &Manifest, terms: SignedTerms, arrived: &ChunkSet) -> Result<ChunkSet, Refusal> {
+        let share = manifest.share();
+        self.check_not_gone(share)?;
         if terms.terms.is_over(clock::now_ms()) {
             return Err(Refusal::new(ProblemKind::ShareGone, "the share's terms are over"));
         }
-        if self.shares.get(share).is_some() {
+        let held = self.shares.get(share).map(|held| held.chunks);
+        if held.is_some() {
             let known = self.shares.manifest(share).map_err(|error| Refusal::internal(&error))?;
             if known != *manifest {
                 return Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"));
             }
         }
-        let _committing = self.commits.read();
-        let before = self.shares.get(share).map(|held| held.chunks);
-        let before = before.unwrap_or_else(|| ChunkSet::empty(geometry.chunk_count()));
-        let chunks = wanted(&before);
-        let mut missing = ChunkSet::empty(geometry.chunk_count());
-        let mut present = Vec::new();
+        let held = held.unwrap_or_else(|| ChunkSet::empty(arrived.chunk_count()));
+        let mut claims = NewClaims { chunks: &self.chunks, share, ids: Vec::new() };
+        let (present, missing) = self.claim_present(manifest, arrived, &mut claims)?;
+        if missing.is_empty() {
+            self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;
+            crash::at(Point::ChunksSynced);
+            // A commit only ever adds: what is held already was promised, too.
+            let commit = self.shares.commit(manifest, terms, held.plus(arrived));
+            commit.map_err(|error| disk_refusal(&error))?;
+            claims.ids.clear();
+            tracing::info!(%share, chunks = present.len(), "share committed");
+        }
+        Ok(missing)
+    }
+
+    /// Claims the chunks that are here and right, each before it is looked at: from then on no end of another share
+    /// takes it away. Which these are, and which are missing.
+    fn claim_present(
+        &self,
+        manifest: &Manifest,
+        arrived: &ChunkSet,
+        claims: &mut NewClaims<'_>,
+    ) -> Result<(Vec<ChunkId>, ChunkSet), Refusal> {
+        let share = manifest.share();
         let shown = self.uploads.lock().get(&share).map(|upload| upload.arrived.clone()).unwrap_or_default();
+        let mut missing = ChunkSet::empty(arrived.chunk_count());
+        let mut present = Vec::new();
         for index in arrived.iter() {
             let id = manifest.chunk(index);
             if !shown.contains(&id) && !self.may_claim_unseen(share, &id) {
                 missing.insert(index);
                 continue;
             }
-            match self.chunks.verify(&id, geometry.sealed_len(index)) {
+            if self.chunks.claim(share, id) {
+                claims.ids.push(id);
+            }
+            match self.chunks.verify(&id, manifest.geometry().sealed_len(index)) {
                 Ok(true) => present.push(id),
                 Ok(false) => missing.insert(index),
                 Err(error) => return Err(disk_refusal(&error)),
             }
         }
-        if missing.is_empty() {
-            self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;
-            crash::at(Point::ChunksSynced);
-            let (new, gone) = (chunks.minus(&before), before.minus(&chunks));
-            let commit = self.shares.commit(manifest, terms, chunks);
-            commit.map_err(|error| disk_refusal(&error))?;
-            self.chunks.claim(new.iter().map(|index| manifest.chunk(index)));
-            let gone = gone.iter().map(|index| manifest.chunk(index)).collect();
-            self.release(gone).map_err(|error| disk_refusal(&error))?;
-            tracing::info!(%share, chunks = present.len(), "share committed");
-        }
-        Ok(missing)
-    }
-
-    /// Reads chunks of a share again; what was lost with those that are damaged or gone, of this share and of
-    /// others that held them, too.
-    pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
-        let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
-        let Some(held) = self.shares.get(share) else { return Ok(unknown()) };
-        let manifest = self.shares.manifest(share)?;
-        if held.chunks.chunk_count() != chunks.chunk_count() {
-            return Ok(Vec::new());
-        }
-        let mut bad = HashSet::new();
-        for index in chunks.iter() {
-            let id = manifest.chunk(index);
-            if !self.chunks.check_again(&id, manifest.geometry().sealed_len(index))? {
-                bad.insert(id);
-            }
-        }
-        let not_held = chunks.minus(&held.chunks);
-        let mut lost = self.lose(&bad)?;
-        if !not_held.is_empty() {
-            lost.push(ShareChunks { share, chunks: not_held });
-        }
-        Ok(lost)
-    }
-
-    /// Reads a chunk of this length again, as part of a scrub; what was lost if it is damaged.
-    pub(super) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
-        let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
-        // A chunk that was removed meanwhile is nobody's loss.
-        if is_intact { Ok(Vec::new()) } else { self.lose(&HashSet::from([id])) }
-    }
-
-    /// Takes chunks off the shares that held them.
-    fn lose(&self, ids: &HashSet<ChunkId>) -> io::Result<Vec<ShareChunks>> {
-        let mut lost = Vec::new();
-        if ids.is_empty() {
-            return Ok(lost);
-        }
-        let _no_commit = self.commits.write();
-        for share in self.shares.ids() {
-            let Some(held) = self.shares.get(share) else { continue };
-            let manifest = self.shares.manifest(share)?;
-            let is_lost = |index: &ChunkIndex| ids.contains(&manifest.chunk(*index));
-            let chunks = ChunkSet::of(held.chunks.chunk_count(), held.chunks.iter().filter(is_lost));
-            if !chunks.is_empty() {
-                tracing::warn!(%share, count = chunks.len(), "chunks were damaged or gone");
-                self.shares.put_chunks(share, held.chunks.minus(&chunks))?;
-                self.chunks.release(chunks.iter().map(|index| manifest.chunk(index)));
-                lost.push(ShareChunks { share, chunks });
-            }
-        }
-        Ok(lost)
-    }
-
-    /// Lets go of chunks of a share that enough other peers hold. They can be taken back for a day.
-    pub(super) fn drop_surplus(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<()> {
-        let _no_commit = self.commits.write();
-        let Some(held) = self.shares.get(share) else { return Ok(()) };
-        if held.chunks.chunk_count() != chunks.chunk_count() {
-            return Ok(());
-        }
-        let manifest = self.shares.manifest(share)?;
-        let left = held.chunks.minus(chunks);
-        let gone = held.chunks.minus(&left);
-        if left.is_empty() {
-            self.shares.remove(share)?;
-        } else {
-            self.shares.put_chunks(share, left)?;
-        }
-        tracing::info!(%share, chunks = gone.len(), "surplus dropped");
-        let orphans = self.chunks.release(gone.iter().map(|index| manifest.chunk(index)));
-        orphans.iter().try_for_each(|id| self.chunks.drop_surplus(id))
-    }
-
-    /// Takes over newer terms, and drops the share if they say so; whether the share is known.
-    pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<()> {
-        let share = terms.terms.share;
-        self.shares.put_terms(terms)?;
-        // By their time terms are over when the clock says so, which is asked for elsewhere.
-        self.drop_if_over(share, 0)
-    }
-
-    /// Drops what is over: promises that nobody took up and, if the clock is to be believed, shares by their
-    /// terms.
-    pub(super) fn expire(&self, clock_is_good: bool) -> io::Result<()> {
-        let idle =
-            |upload: &Upload| Duration::from_millis(clock::awake_ms().saturating_sub(upload.touched_ms));
-        self.uploads.lock().retain(|_, upload| idle(upload) < RESERVATION_IDLE);
-        let now_ms = if clock_is_good { clock::now_ms() } else { 0 };
-        self.shares.ids().into_iter().try_for_each(|share| self.drop_if_over(share, now_ms))
-    }
-
-    /// Removes what was set aside long enough ago.
-    pub(super) fn empty_aside(&self) -> io::Result<()> {
-        self.chunks.empty_aside(long_ago(SET_ASIDE))
-    }
-
-    /// Removes what uploads that never ended have left behind: chunks of no share and no promise, long after
-    /// the grant under which they came.
-    pub(super) fn collect_orphans(&self) -> io::Result<usize> {
-        // A commit that has seen a chunk here may count on it.
-        let _no_commit = self.commits.write();
-        let mut removed = 0;
-        for id in self.chunks.unclaimed_before(long_ago(ORPHAN_AGE)) {
-            let wanted = self.uploads.lock().values().any(|upload| upload.arrived.contains(&id));
-            if !wanted {
-                self.chunks.remove(&id)?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
-    }
-
-    fn drop_if_over(&self, share: ShareId, now_ms: u64) -> io::Result<()> {
-        if !self.shares.get(share).is_some_and(|held| held.terms.terms.is_over(now_ms)) {
-            return Ok(());
-        }
-        let held = self.shares.remove(share)?;
-        tracing::info!(%share, chunks = held.len(), "share dropped");
-        self.release(held)
-    }
-
-    /// Lets go of a share's chunks: those that no other share holds or sends are removed.
-    fn release(&self, chunks: Vec<ChunkId>) -> io::Result<()> {
-        for id in self.chunks.release(chunks.into_iter()) {
-            let arriving = self.uploads.lock().values().any(|upload| upload.arrived.contains(&id));
-            if !arriving {
-                self.chunks.remove(&id)?;
-            }
-        }
-        Ok(())
+        Ok((present, missing))
     }
 }
 
-/// The moment so long ago, as files are dated.
-fn long_ago(age: Duration) -> SystemTime {
-    clock::moment(clock::now_ms().saturating_sub(millis(age))).into()
+/// Claims that hold while a share is being committed, and are given up unless the list is emptied before.
+struct NewClaims<'a> {
+    chunks: &'a ChunkStore,
+    share: ShareId,
+    ids: Vec<ChunkId>,
+}
+
+impl Drop for NewClaims<'_> {
+    fn drop(&mut self) {
+        self.ids.iter().for_each(|id| self.chunks.release(self.share, id));
+    }
 }
 
 /// A full disk is the sender's business; any other failure is this peer's own.
@@ -446,8 +352,12 @@ pub(super) fn disk_refusal(error: &io::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
+
+    use swarmdrop_core::api::ShareChunks;
     use swarmdrop_core::geometry::ChunkSize;
     use swarmdrop_core::id::Secret;
+    use swarmdrop_core::limits::ORPHAN_AGE;
     use swarmdrop_core::manifest::{Draft, ShareKey};
     use swarmdrop_core::seal::{Header, ShareKeys};
     use swarmdrop_core::terms::Terms;
@@ -525,6 +435,7 @@ mod tests {
                 storage.admit(share, ids[0], (1 << 16) + 16).unwrap(),
                 "it is taken while others are read"
             );
+            put(&storage, b"one");
             storage.uploads.lock().get_mut(&share).unwrap().arrived.insert(ids[0]);
             (geometry.index(1).unwrap(), ids[1])
         };

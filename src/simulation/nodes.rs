@@ -82,7 +82,12 @@ impl World {
         if self.peers[index].untold && known && answer_arrives {
             loop {
                 let shares = peer.inventory();
-                let request = InventoryRequest { shares: shares.clone(), after: None, last: true };
+                let request = InventoryRequest {
+                    shares: shares.clone(),
+                    after: None,
+                    last: true,
+                    gone: peer.deletions(),
+                };
                 self.tell_clock(tracker_skew);
                 let answer = self.runtime.block_on(tracker.inventory(id, travel(&request))).unwrap();
                 self.tell_clock(skew);

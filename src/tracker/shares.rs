@@ -10,7 +10,8 @@ use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{
-    COMPLAINTS_MAX, EXPIRY_MAX, GONE_KEPT, INVENTORY_SHARES_MAX, PREFERRED_MAX, REPLICAS_MAX, TAG_BYTES,
+    COMPLAINTS_MAX, EXPIRY_MAX, GONE_KEPT, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX,
+    REPLICAS_MAX, TAG_BYTES,
 };
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
@@ -140,7 +141,7 @@ impl Tracker {
         peer: PeerId,
         request: InventoryRequest,
     ) -> Result<InventoryResponse, Refusal> {
-        if request.shares.len() > INVENTORY_SHARES_MAX {
+        if request.shares.len() > INVENTORY_SHARES_MAX || request.gone.len() > INVENTORY_GONE_MAX {
             return Err(Refusal::new(ProblemKind::BadRequest, "too many shares in one page"));
         }
         let shares: Vec<ShareId> = request.shares.iter().map(|held| held.share).collect();
@@ -149,6 +150,10 @@ impl Tracker {
                 ProblemKind::BadRequest,
                 "the shares are not in the order of their ids",
             ));
+        }
+        self.take_deletions(&request.gone).await?;
+        if request.shares.is_empty() && !request.last {
+            return Ok(InventoryResponse { unknown: Vec::new(), deleted: Vec::new() });
         }
         let page = InventoryPage { shares: &request.shares, after: request.after, last: request.last };
         let outcome = self.store.reconcile(peer, page).await.map_err(|error| Refusal::internal(&error))?;
@@ -159,6 +164,20 @@ impl Tracker {
         }
         let deleted = outcome.deleted.into_iter().map(|(share, terms)| SignedDeletion { share, terms });
         Ok(InventoryResponse { unknown: outcome.unknown, deleted: deleted.collect() })
+    }
+
+    /// Takes over that owners deleted their shares, as peers know it: the owner's signature is all that it rests on.
+    async fn take_deletions(&self, gone: &[SignedDeletion]) -> Result<(), Refusal> {
+        for SignedDeletion { share, terms } in gone {
+            match SignedTerms::verify(terms, *share).ok().filter(|terms| terms.terms.deleted) {
+                Some(terms) => {
+                    let taken = self.take_over_deletion(&terms).await;
+                    taken.map_err(|error| Refusal::internal(&error))?;
+                }
+                None => tracing::warn!(%share, "a peer calls a share deleted whose key did not sign that"),
+            }
+        }
+        Ok(())
     }
 
     /// Takes in a share that a peer holds: so a tracker that lost its database is what it was before. The

@@ -1,0 +1,170 @@
+//! How the file of a chunk leaves its place, together with its entry in the index and with the claims on it.
+
+use std::fs;
+use std::io;
+use std::time::SystemTime;
+
+use swarmdrop_core::id::{ChunkId, ShareId};
+
+use super::chunk_store::{ChunkStore, Entry};
+use super::claims::Released;
+use crate::crash::{self, Point};
+use crate::durable;
+
+/// Why a chunk was taken out of use.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Aside {
+    /// Its bytes are not those of its id.
+    Damaged,
+    /// Enough other peers hold it.
+    Surplus,
+}
+
+impl Aside {
+    /// What stands after the chunk's id.
+    pub(super) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Surplus => "surplus",
+        }
+    }
+}
+
+impl ChunkStore {
+    /// Notes that a share no longer holds a chunk, which stays where it is.
+    pub(super) fn release(&self, share: ShareId, id: &ChunkId) {
+        self.index.lock().claims.release(share, id);
+    }
+
+    /// Ends a share's claim and, if it was the last one, takes the chunk off the index in the same moment, so that no
+    /// commit counts on it in between; what stood there.
+    fn release_and_take(&self, share: ShareId, id: &ChunkId, is_wanted: bool) -> Option<Option<Entry>> {
+        let mut index = self.index.lock();
+        if index.claims.release(share, id) != Released::Last || is_wanted {
+            return None;
+        }
+        let entry = index.chunks.get(id).copied();
+        index.take(id);
+        Some(entry)
+    }
+
+    /// Notes that a share no longer holds a chunk, and removes it if no other share holds it and nobody else wants it.
+    pub(super) fn let_go(
+        &self,
+        share: ShareId,
+        id: &ChunkId,
+        is_wanted: impl FnOnce(&ChunkId) -> bool,
+    ) -> io::Result<()> {
+        let _name = self.name(id).lock();
+        match self.release_and_take(share, id, is_wanted(id)) {
+            Some(_) => self.unlink(id),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a share no longer holds a chunk, and takes it out of use if no other share holds it: enough other
+    /// peers do.
+    pub(super) fn drop_surplus(&self, share: ShareId, id: &ChunkId) -> io::Result<()> {
+        let _name = self.name(id).lock();
+        match self.release_and_take(share, id, false) {
+            Some(entry) => self.move_aside(id, entry, Aside::Surplus),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a chunk back into use that was dropped as surplus and is still here.
+    pub(super) fn restore(&self, id: &ChunkId) -> io::Result<()> {
+        let _name = self.name(id).lock();
+        let aside = self.aside(id, Aside::Surplus);
+        let Ok(metadata) = fs::symlink_metadata(&aside) else { return Ok(()) };
+        if self.contains(id) {
+            return Ok(());
+        }
+        durable::set_aside(&aside, &self.path(id))?;
+        let mut index = self.index.lock();
+        index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
+        index.put(*id, Entry { bytes: metadata.len(), verified: false });
+        Ok(())
+    }
+
+    /// Removes what was taken out of use before `moment`.
+    pub(super) fn empty_aside(&self, moment: SystemTime) -> io::Result<()> {
+        for file in fs::read_dir(self.root.join("aside"))? {
+            let file = file?;
+            let metadata = file.metadata()?;
+            if metadata.modified()? < moment {
+                fs::remove_file(file.path())?;
+                let mut index = self.index.lock();
+                index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a chunk that no share holds; whether it was one.
+    pub(super) fn remove_unclaimed(&self, id: &ChunkId) -> io::Result<bool> {
+        let _name = self.name(id).lock();
+        {
+            let mut index = self.index.lock();
+            if index.claims.is_claimed(id) {
+                return Ok(false);
+            }
+            index.take(id);
+        }
+        self.unlink(id).map(|()| true)
+    }
+
+    /// Takes a damaged chunk out of use, unless a good one has come in its place meanwhile, or it was read wrongly;
+    /// whether it is good.
+    pub(super) fn take_out_damaged(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
+        let _name = self.name(id).lock();
+        let Some(bytes) = self.index.lock().chunks.get(id).map(|entry| entry.bytes) else { return Ok(false) };
+        if bytes == sealed_len as u64 && self.is_intact(id)? {
+            return Ok(true);
+        }
+        let (is_claimed, entry) = self.take_entry(id);
+        if is_claimed {
+            self.move_aside(id, entry, Aside::Damaged)?
+        } else {
+            self.unlink(id)?
+        }
+        Ok(false)
+    }
+
+    /// Takes a chunk off the index; whether any share holds it, and what stood there.
+    fn take_entry(&self, id: &ChunkId) -> (bool, Option<Entry>) {
+        let mut index = self.index.lock();
+        let entry = index.chunks.get(id).copied();
+        index.take(id);
+        (index.claims.is_claimed(id), entry)
+    }
+
+    /// Moves a chunk aside that is off the index, under the lock of its name; none there is no error.
+    fn move_aside(&self, id: &ChunkId, entry: Option<Entry>, why: Aside) -> io::Result<()> {
+        let to = self.aside(id, why);
+        let replaced = fs::symlink_metadata(&to).map_or(0, |metadata| metadata.len());
+        let moved = durable::set_aside(&self.path(id), &to);
+        crash::at(Point::ChunkSetAside);
+        let mut index = self.index.lock();
+        match moved {
+            Ok(()) => {
+                let bytes = entry.map_or(0, |entry| entry.bytes);
+                index.aside_bytes = index.aside_bytes.saturating_sub(replaced) + bytes;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                entry.into_iter().for_each(|entry| index.put(*id, entry));
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes the file of a chunk that is off the index, under the lock of its name; none there is no error.
+    fn unlink(&self, id: &ChunkId) -> io::Result<()> {
+        match fs::remove_file(self.path(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}

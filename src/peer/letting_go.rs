@@ -1,0 +1,221 @@
+//! How chunks leave a peer. Those of a committed share that hash right leave by the owner's signed deletion, by the end
+//! of the terms' time, and as surplus that others hold: by nothing else.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use swarmdrop_core::api::ShareChunks;
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::duration::millis;
+use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::terms::SignedTerms;
+
+use super::storage::{Storage, Upload};
+use crate::clock;
+
+impl Storage {
+    /// Reads chunks of a share again; what was lost with those that are damaged or gone, of this share and of
+    /// others that held them, too.
+    pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
+        let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
+        let Some(held) = self.shares.get(share) else { return Ok(unknown()) };
+        let manifest = self.shares.manifest(share)?;
+        if held.chunks.chunk_count() != chunks.chunk_count() {
+            return Ok(Vec::new());
+        }
+        let mut bad = HashSet::new();
+        for index in chunks.iter() {
+            let id = manifest.chunk(index);
+            if !self.chunks.check_again(&id, manifest.geometry().sealed_len(index))? {
+                bad.insert(id);
+            }
+        }
+        let not_held = chunks.minus(&held.chunks);
+        let mut lost = self.lose(&bad)?;
+        if !not_held.is_empty() {
+            lost.push(ShareChunks { share, chunks: not_held });
+        }
+        Ok(lost)
+    }
+
+    /// Reads a chunk of this length again, as part of a scrub; what was lost if it is damaged.
+    pub(super) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
+        let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        // A chunk that was removed meanwhile is nobody's loss.
+        if is_intact { Ok(Vec::new()) } else { self.lose(&HashSet::from([id])) }
+    }
+
+    /// Takes chunks that are no longer here off the shares that held them.
+    pub(super) fn lose(&self, ids: &HashSet<ChunkId>) -> io::Result<Vec<ShareChunks>> {
+        let shares: BTreeSet<ShareId> = ids.iter().flat_map(|id| self.chunks.holders(id)).collect();
+        let mut lost = Vec::new();
+        let mut result = Ok(());
+        for share in shares {
+            match self.lose_of(share, ids) {
+                Ok(chunks) => lost.extend(chunks.map(|chunks| ShareChunks { share, chunks })),
+                Err(error) => result = Err(error),
+            }
+        }
+        result.map(|()| lost)
+    }
+
+    fn lose_of(&self, share: ShareId, ids: &HashSet<ChunkId>) -> io::Result<Option<ChunkSet>> {
+        let _alone = self.locks.lock(share);
+        let Some(held) = self.shares.get(share) else { return Ok(None) };
+        let manifest = self.shares.manifest(share)?;
+        let is_lost = |index: &ChunkIndex| {
+            let id = manifest.chunk(*index);
+            // One may have come again meanwhile.
+            ids.contains(&id) && !self.chunks.contains(&id)
+        };
+        let chunks = ChunkSet::of(held.chunks.chunk_count(), held.chunks.iter().filter(is_lost));
+        if chunks.is_empty() {
+            return Ok(None);
+        }
+        tracing::warn!(%share, count = chunks.len(), "chunks were damaged or gone");
+        self.shares.put_chunks(share, held.chunks.minus(&chunks))?;
+        chunks.iter().for_each(|index| self.chunks.release(share, &manifest.chunk(index)));
+        Ok(Some(chunks))
+    }
+
+    /// Lets go of chunks of a share that enough other peers hold. They can be taken back for a day.
+    pub(super) fn drop_surplus(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<()> {
+        let _alone = self.locks.lock(share);
+        let Some(held) = self.shares.get(share) else { return Ok(()) };
+        if held.chunks.chunk_count() != chunks.chunk_count() {
+            return Ok(());
+        }
+        let manifest = self.shares.manifest(share)?;
+        let left = held.chunks.minus(chunks);
+        let kept: HashSet<ChunkId> = left.iter().map(|index| manifest.chunk(index)).collect();
+        let gone = held.chunks.minus(&left);
+        // The chunks go first: if the record does not follow, they are found to be gone at the next start.
+        for id in ids(&manifest, &gone).filter(|id| !kept.contains(id)) {
+            self.chunks.drop_surplus(share, &id)?;
+        }
+        if left.is_empty() {
+            self.shares.retire(share)?;
+            self.shares.forget_retired(share)?;
+        } else {
+            self.shares.put_chunks(share, left)?;
+        }
+        tracing::info!(%share, chunks = gone.len(), "surplus dropped");
+        Ok(())
+    }
+
+    /// Takes over newer terms. Those that delete the share are kept for as long as any terms of it can run; after
+    /// them no others are taken.
+    pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<()> {
+        let share = terms.terms.share;
+        let _alone = self.locks.lock(share);
+        if !terms.terms.deleted {
+            // By their time terms are over when the clock says so, which is asked for elsewhere.
+            return if self.gone.contains(share) { Ok(()) } else { self.shares.put_terms(terms).map(drop) };
+        }
+        let is_held = self.shares.get(share).is_some();
+        self.gone.put(&terms, is_held, clock::now_ms())?;
+        self.uploads.lock().remove(&share);
+        if is_held { self.drop_share(share) } else { Ok(()) }
+    }
+
+    /// The shares that their owners deleted, each with the signed terms that say so.
+    pub(super) fn gone(&self) -> Vec<(ShareId, String)> {
+        self.gone.all()
+    }
+
+    /// Drops what is over: promises that nobody took up and, if the clock is to be believed, shares by their
+    /// terms.
+    pub(super) fn expire(&self, clock_is_good: bool) -> io::Result<()> {
+        let idle =
+            |upload: &Upload| Duration::from_millis(clock::awake_ms().saturating_sub(upload.touched_ms));
+        self.uploads.lock().retain(|_, upload| idle(upload) < RESERVATION_IDLE);
+        if !clock_is_good {
+            return Ok(());
+        }
+        let now_ms = clock::now_ms();
+        self.gone.expire(now_ms)?;
+        self.shares.over(now_ms).into_iter().try_for_each(|share| {
+            let _alone = self.locks.lock(share);
+            // Meanwhile it may have been extended.
+            let is_over = self.shares.get(share).is_some_and(|held| held.terms.terms.is_over(now_ms));
+            if is_over { self.drop_share(share) } else { Ok(()) }
+        })
+    }
+
+    /// Removes what was set aside long enough ago.
+    pub(super) fn empty_aside(&self) -> io::Result<()> {
+        self.chunks.empty_aside(long_ago(SET_ASIDE))
+    }
+
+    /// Removes what uploads that never ended have left behind: chunks of no share and no promise, long after
+    /// the grant under which they came.
+    pub(super) fn collect_orphans(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        if !self.shares.is_whole() {
+            return Ok(removed);
+        }
+        for id in self.chunks.unclaimed_before(long_ago(ORPHAN_AGE)) {
+            removed += usize::from(!self.is_arriving(&id) && self.chunks.remove_unclaimed(&id)?);
+        }
+        Ok(removed)
+    }
+
+    /// Finishes what a crash interrupted: shares that are over, but whose chunks are still here.
+    pub(super) fn finish_leaving(&self) -> io::Result<()> {
+        for share in self.shares.ids().into_iter().filter(|share| self.gone.contains(*share)) {
+            let _alone = self.locks.lock(share);
+            self.drop_share(share)?;
+        }
+        if !self.shares.is_whole() {
+            return Ok(());
+        }
+        for share in self.shares.retired()? {
+            let _alone = self.locks.lock(share);
+            match self.shares.retired_chunks(share) {
+                Ok(chunks) => {
+                    for id in chunks.iter().filter(|id| !self.is_arriving(id)) {
+                        self.chunks.remove_unclaimed(id)?;
+                    }
+                    self.shares.forget_retired(share)?;
+                }
+                Err(error) => tracing::error!(%share, %error, "cannot tell which chunks of a share are over"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops a share that is locked and over. Chunks that other shares hold or send stay.
+    fn drop_share(&self, share: ShareId) -> io::Result<()> {
+        let Some(held) = self.shares.get(share) else { return Ok(()) };
+        let chunks = match self.shares.manifest(share) {
+            Ok(manifest) => ids(&manifest, &held.chunks).collect(),
+            Err(_) => self.chunks.claims_of(share),
+        };
+        self.shares.retire(share)?;
+        tracing::info!(%share, chunks = chunks.len(), "share dropped");
+        // As long as a share cannot be read, nobody knows whether it holds one of them.
+        let is_whole = self.shares.is_whole();
+        let let_go = |id| self.chunks.let_go(share, id, |id| !is_whole || self.is_arriving(id));
+        // One that cannot be removed must not keep the others here.
+        let result = chunks.iter().map(let_go).fold(Ok(()), io::Result::and);
+        if is_whole && result.is_ok() { self.shares.forget_retired(share) } else { result }
+    }
+
+    /// Whether an upload that is under way has sent the chunk.
+    fn is_arriving(&self, id: &ChunkId) -> bool {
+        self.uploads.lock().values().any(|upload| upload.arrived.contains(id))
+    }
+}
+
+fn ids<'a>(manifest: &'a Manifest, chunks: &'a ChunkSet) -> impl Iterator<Item = ChunkId> + 'a {
+    chunks.iter().map(|index| manifest.chunk(index))
+}
+
+/// The moment so long ago, as files are dated.
+fn long_ago(age: Duration) -> SystemTime {
+    clock::moment(clock::now_ms().saturating_sub(millis(age))).into()
+}

@@ -1,0 +1,69 @@
+//! One lock for each share: whatever reads, changes and writes what is held of a share does so alone.
+
+use std::collections::HashMap;
+
+use parking_lot::{Condvar, Mutex};
+use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::id::ShareId;
+use swarmdrop_core::limits::COMMITS_WAITING_MAX;
+
+use crate::server::Refusal;
+
+/// The shares that somebody is at work on.
+#[derive(Debug, Default)]
+pub(super) struct ShareLocks {
+    shares: Mutex<HashMap<ShareId, State>>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    locked: bool,
+    waiting: usize,
+}
+
+/// A share that is locked until this is dropped.
+#[derive(Debug)]
+pub(super) struct ShareLock<'a> {
+    locks: &'a ShareLocks,
+    share: ShareId,
+}
+
+impl ShareLocks {
+    /// Locks a share, as soon as nobody else has it.
+    pub(super) fn lock(&self, share: ShareId) -> ShareLock<'_> {
+        self.take(share, &mut self.shares.lock());
+        ShareLock { locks: self, share }
+    }
+
+    /// The same for a caller from outside, unless so many wait for it already that one thread more were wasted.
+    pub(super) fn lock_for_commit(&self, share: ShareId) -> Result<ShareLock<'_>, Refusal> {
+        let mut shares = self.shares.lock();
+        if shares.get(&share).is_some_and(|state| state.waiting >= COMMITS_WAITING_MAX) {
+            return Err(Refusal::new(ProblemKind::Unavailable, "the share is being committed already"));
+        }
+        self.take(share, &mut shares);
+        Ok(ShareLock { locks: self, share })
+    }
+
+    fn take(&self, share: ShareId, shares: &mut parking_lot::MutexGuard<'_, HashMap<ShareId, State>>) {
+        shares.entry(share).or_default().waiting += 1;
+        while shares.entry(share).or_default().locked {
+            self.freed.wait(shares);
+        }
+        let state = shares.entry(share).or_default();
+        (state.locked, state.waiting) = (true, state.waiting - 1);
+    }
+}
+
+impl Drop for ShareLock<'_> {
+    fn drop(&mut self) {
+        let mut shares = self.locks.shares.lock();
+        match shares.get_mut(&self.share) {
+            Some(state) if state.waiting > 0 => state.locked = false,
+            _ => drop(shares.remove(&self.share)),
+        }
+        drop(shares);
+        self.locks.freed.notify_all();
+    }
+}
