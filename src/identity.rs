@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use swarmdrop_core::grant::TrackerKey;
-use swarmdrop_core::id::{PeerId, Secret, TrackerId, key_fingerprint};
+use swarmdrop_core::id::{PeerId, RunId, Secret, TrackerId, key_fingerprint};
 use swarmdrop_core::manifest::ShareKey;
 
 use crate::durable;
@@ -103,6 +103,12 @@ pub fn random_bytes() -> Result<[u8; 32], Failure> {
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::new(Kind::Other, format!("the system has no random bytes: {error}")))?;
     Ok(bytes)
+}
+
+/// A run of a peer that begins now.
+pub fn random_run() -> Result<RunId, Failure> {
+    let bytes = random_bytes()?;
+    Ok(RunId::from_bytes(*bytes.first_chunk().expect("32 bytes begin with 16")))
 }
 
 fn lock(data: &Path) -> Result<FolderLock, Failure> {

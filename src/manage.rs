@@ -230,6 +230,7 @@ const fn state_word(state: Liveness) -> &'static str {
     match state {
         Liveness::Alive => "alive",
         Liveness::Suspect => "suspect",
+        Liveness::Cloned => "two machines run with its key",
         Liveness::Dead => "dead",
     }
 }

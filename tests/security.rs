@@ -211,11 +211,14 @@ fn owned_by(act: Act, call: Call) -> Call {
     Call { allowed: &["owner"], act: Some(act), ..call }
 }
 
+/// A run of a peer.
+const RUN: &str = "01010101010101010101010101010101";
+
 fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
     let usage = json!({ "used_bytes": 0, "free_bytes": 0 });
-    let register = json!({ "id": peer, "name": "p", "addresses": [], "port": 1, "capacity_bytes": 1,
+    let register = json!({ "id": peer, "run": RUN, "name": "p", "addresses": [], "port": 1, "capacity_bytes": 1,
         "usage": usage, "zone": null, "version": "1" });
-    let beat = json!({ "usage": usage, "applied": [], "lost": [] });
+    let beat = json!({ "run": RUN, "usage": usage, "applied": [], "lost": [] });
     let size = json!({ "total_bytes": 1, "chunk_bytes": 65536 });
     let upload = json!({ "size": size, "replicas": 1 });
     let finish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x" });

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
-use crate::id::{ChunkId, PeerId, ShareId};
+use crate::id::{ChunkId, PeerId, RunId, ShareId};
 use crate::registry::{Liveness, Usage};
 
 pub use crate::heartbeat::{
@@ -68,9 +68,11 @@ pub enum Role {
 pub struct RegisterRequest {
     /// The peer's id.
     pub id: PeerId,
+    /// Its run: random, drawn when its process started.
+    pub run: RunId,
     /// What its operator calls it, at most 64 bytes.
     pub name: String,
-    /// Where others reach it, as `host:port`; empty: where the request came from, at `port`.
+    /// Where others reach it, as `host:port`; empty: wherever its requests come from, at `port`.
     pub addresses: Vec<String>,
     /// The port that it listens on.
     pub port: u16,
@@ -93,6 +95,8 @@ pub struct RegisterResponse {
     pub addresses: Vec<String>,
     /// The public key by which grants are checked; its fingerprint is the tracker's id.
     pub grant_key: String,
+    /// After how long the peer is to tell its inventory; none: it was heard.
+    pub inventory_after_ms: Option<u64>,
 }
 
 /// `POST /v1/peers/{id}/inventory`: a peer that registered tells what it holds, some shares at a time.

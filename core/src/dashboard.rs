@@ -263,6 +263,8 @@ pub enum LogKind {
     PeerSuspect,
     /// A peer has been silent for too long.
     PeerDead,
+    /// Two machines run with a peer's key.
+    PeerCloned,
     /// A peer beats again.
     PeerBack,
     /// A peer said goodbye, or was taken off the list.

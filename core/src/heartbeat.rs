@@ -5,14 +5,16 @@ use utoipa::ToSchema;
 
 use crate::api::PeerAddress;
 use crate::chunk_set::ChunkSet;
-use crate::id::{PeerId, ShareId};
+use crate::id::{PeerId, RunId, ShareId};
 use crate::registry::{ScrubProgress, Usage};
 use crate::traffic::Traffic;
 
 /// `POST /v1/peers/{id}/heartbeat`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatRequest {
+    /// The peer's run: random, drawn when its process started.
+    pub run: RunId,
     /// How the peer's disk stands.
     pub usage: Usage,
     /// Terms that it took over since the last heartbeat.
@@ -37,6 +39,24 @@ pub struct HeartbeatRequest {
     /// How far it is with reading everything again.
     #[serde(default)]
     pub scrub: Option<ScrubProgress>,
+}
+
+impl HeartbeatRequest {
+    /// A heartbeat that tells nothing but that this run is there.
+    pub fn new(run: RunId, usage: Usage) -> Self {
+        Self {
+            run,
+            usage,
+            applied: Vec::new(),
+            lost: Vec::new(),
+            copied: Vec::new(),
+            failed: Vec::new(),
+            dropped: Vec::new(),
+            wrong: Vec::new(),
+            traffic: Traffic::default(),
+            scrub: None,
+        }
+    }
 }
 
 /// Chunks of a share that a peer served with wrong bytes.
@@ -78,6 +98,8 @@ pub struct HeartbeatResponse {
     pub tasks: Vec<Task>,
     /// The tracker's wall clock; none while it has reason to doubt it.
     pub now_ms: Option<u64>,
+    /// After how long the peer is to tell its inventory; none: it was heard.
+    pub inventory_after_ms: Option<u64>,
 }
 
 /// What a tracker asks of a peer.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// An id's text is not the one canonical form of 32 bytes.
+/// An id's text is not the one canonical form of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a {what}: expected {expected}")]
 pub struct IdError {
@@ -17,22 +17,22 @@ pub struct IdError {
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $encoding:expr, $expected:literal) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal, $encoding:expr, $expected:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
         #[schema(value_type = String)]
-        pub struct $name([u8; 32]);
+        pub struct $name([u8; $bytes]);
 
         impl $name {
             const ENCODING: Encoding = $encoding;
 
             /// The id with these bytes.
-            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+            pub const fn from_bytes(bytes: [u8; $bytes]) -> Self {
                 Self(bytes)
             }
 
-            /// The id's 32 bytes.
-            pub const fn as_bytes(&self) -> &[u8; 32] {
+            /// The id's bytes.
+            pub const fn as_bytes(&self) -> &[u8; $bytes] {
                 &self.0
             }
         }
@@ -54,9 +54,7 @@ macro_rules! id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                decode_32(&Self::ENCODING, text)
-                    .map(Self)
-                    .ok_or(IdError { what: $what, expected: $expected })
+                decode(&Self::ENCODING, text).map(Self).ok_or(IdError { what: $what, expected: $expected })
             }
         }
 
@@ -77,23 +75,28 @@ macro_rules! id {
 
 id! {
     /// A share: its Ed25519 public key. Whoever holds the private key owns the share.
-    ShareId, "share id", BASE64URL_NOPAD, "43 characters of base64url"
+    ShareId, 32, "share id", BASE64URL_NOPAD, "43 characters of base64url"
 }
 id! {
     /// A chunk: the BLAKE3 hash of its sealed bytes.
-    ChunkId, "chunk id", HEXLOWER, "64 lower-case hexadecimal digits"
+    ChunkId, 32, "chunk id", HEXLOWER, "64 lower-case hexadecimal digits"
 }
 id! {
     /// A peer: the SHA-256 of its key's SubjectPublicKeyInfo (RFC 5280).
-    PeerId, "peer id", BASE64URL_NOPAD, "43 characters of base64url"
+    PeerId, 32, "peer id", BASE64URL_NOPAD, "43 characters of base64url"
 }
 id! {
     /// A tracker: the SHA-256 of its key's SubjectPublicKeyInfo (RFC 5280).
-    TrackerId, "tracker id", BASE64URL_NOPAD, "43 characters of base64url"
+    TrackerId, 32, "tracker id", BASE64URL_NOPAD, "43 characters of base64url"
+}
+
+id! {
+    /// A run of a peer: drawn at random whenever its process starts.
+    RunId, 16, "run id", HEXLOWER, "32 lower-case hexadecimal digits"
 }
 id! {
     /// A server, peer or tracker, where it does not matter which: the id of either.
-    ServerId, "server id", BASE64URL_NOPAD, "43 characters of base64url"
+    ServerId, 32, "server id", BASE64URL_NOPAD, "43 characters of base64url"
 }
 
 impl ChunkId {
@@ -140,7 +143,7 @@ impl Secret {
 
     /// The secret whose base64url text is `text`.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        decode_32(&BASE64URL_NOPAD, text)
+        decode(&BASE64URL_NOPAD, text)
             .map(Self)
             .ok_or(IdError { what: "secret", expected: "43 characters of base64url" })
     }
@@ -152,14 +155,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Only the canonical text of exactly 32 bytes: no padding, no stray bits, no other alphabet.
-fn decode_32(encoding: &Encoding, text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != encoding.encode_len(32) {
+/// Only the canonical text of exactly so many bytes: no padding, no stray bits, no other alphabet.
+fn decode<const BYTES: usize>(encoding: &Encoding, text: &str) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    if text.len() != encoding.encode_len(BYTES) {
         return None;
     }
     let decoded = encoding.decode_mut(text.as_bytes(), &mut bytes).ok()?;
-    (decoded == 32).then_some(bytes)
+    (decoded == BYTES).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -171,6 +174,7 @@ mod tests {
         let bytes = [7; 32];
         assert_eq!(ShareId(bytes).to_string().parse(), Ok(ShareId(bytes)));
         assert_eq!(ChunkId(bytes).to_string().parse(), Ok(ChunkId(bytes)));
+        assert_eq!(RunId([7; 16]).to_string().parse(), Ok(RunId([7; 16])));
         assert_eq!(Secret::parse(&Secret(bytes).expose_text()), Ok(Secret(bytes)));
     }
 

@@ -17,14 +17,16 @@
 //! * **owner's token**: the owner's word for one act (open, offer, commit, publish) at one server; it goes with a
 //!   credential and ends with it. **delegation**: one by which a tracker acts for the owner, as for browsers.
 //! * **token**: what an invite admits its bearer by; **role**: what the token lets the bearer do.
+//! * **run**: one process of a peer, from its start to its end; it registers, and speaks for the peer until another does.
+//! * **inventory**: all that a peer says it holds; the tracker asks each run for it once.
 //! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
 //!
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`grant`], [`owner`], [`link`]), then the decisions ([`placement`], [`push`],
-//! [`fetch`], [`distance`], [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel
-//! over HTTP ([`api`], [`dashboard`]).
+//! [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`], [`registry`], [`traffic`], [`health`], [`repair`]), and last
+//! the types that travel over HTTP ([`api`], [`dashboard`]).
 
 pub mod duration;
 pub mod limits;
@@ -54,7 +56,10 @@ pub mod placement;
 pub mod push;
 pub mod registry;
 pub mod repair;
+pub mod runs;
+pub mod spread;
 pub mod traffic;
+pub mod ways;
 
 pub mod api;
 pub mod dashboard;

@@ -123,6 +123,12 @@ pub const INVENTORY_SHARES_MAX: usize = 256;
 /// Bytes of the sets of chunks in one page of an inventory; one set of the largest share has room.
 pub const INVENTORY_BYTES_MAX: usize = CHUNKS_MAX as usize / 8 / 3 * 4 + 1024;
 
+/// Time between two inventories that a tracker asks for: one of a thousand shares takes it a few milliseconds.
+pub const INVENTORY_STEP: Duration = Duration::from_millis(50);
+/// Time within which all peers are asked for their inventories, however many there are: after that a tracker that was
+/// restored from an old copy of its database knows what it had forgotten.
+pub const INVENTORY_SPREAD: Duration = Duration::from_secs(60);
+
 /// Connections that a server holds open at once, if its descriptors allow; a further one takes the place of
 /// the one that has been idle for longest.
 pub const CONNECTIONS_MAX: usize = 4096;
@@ -230,6 +236,11 @@ pub const BROWSER_UPLOADS_CHUNKS_MAX: u32 = 2 * CHUNKS_MAX;
 /// Life of an upload without any chunk arriving; the peers' reservations end then, too.
 pub const BROWSER_UPLOAD_IDLE: Duration = RESERVATION_IDLE;
 
+/// Time for the answer to a heartbeat is one heartbeat, within these bounds; then it is sent again over a new connection,
+/// and may take the longest of them: a tracker that is busy is asked twice, not more.
+pub const HEARTBEAT_PATIENCE_MIN: Duration = Duration::from_millis(500);
+/// See [`HEARTBEAT_PATIENCE_MIN`].
+pub const HEARTBEAT_PATIENCE_MAX: Duration = Duration::from_secs(10);
 /// Time to reach a server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a small request and its answer.

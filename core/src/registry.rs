@@ -11,10 +11,13 @@ use utoipa::ToSchema;
 use crate::chunk_set::ChunkSet;
 use crate::duration::millis;
 use crate::health::{Holder, Standing};
-use crate::id::PeerId;
-use crate::limits::PATIENCE_WINDOWS;
+use crate::id::{PeerId, RunId, ShareId};
+use crate::limits::{INVENTORY_SPREAD, INVENTORY_STEP, PATIENCE_WINDOWS, PEER_ADDRESSES_MAX};
 use crate::placement::Candidate;
+use crate::runs::{Cloned, Heard, Runs};
+use crate::spread::Spread;
 use crate::traffic::{Meter, Traffic};
+use crate::ways::Moves;
 
 /// Heartbeats that a peer may miss before it is suspect.
 const MISSED_BEATS: u32 = 3;
@@ -24,10 +27,14 @@ const MISSED_BEATS: u32 = 3;
 pub struct Registration {
     /// The peer.
     pub id: PeerId,
+    /// The run that registered.
+    pub run: RunId,
     /// What its operator calls it.
     pub name: String,
     /// Where it serves, as `host:port`, best first.
     pub addresses: Vec<String>,
+    /// The port at which it is reached wherever its requests come from; none: its operator said where it is.
+    pub port: Option<u16>,
     /// Bytes that it is willing to hold.
     pub capacity_bytes: u64,
     /// Where it stands, to keep replicas apart.
@@ -63,6 +70,8 @@ pub enum Liveness {
     Alive,
     /// It missed three heartbeats: no new share is placed on it.
     Suspect,
+    /// Two machines beat with its key: nobody can tell which of them holds what.
+    Cloned,
     /// It has been silent for too long: nobody is sent to it.
     Dead,
 }
@@ -87,6 +96,11 @@ pub struct Peer {
     pub seen_ms: u64,
     /// Whether it was heard of since this tracker started.
     pub confirmed: bool,
+    /// Which of its processes speaks for it.
+    runs: Runs,
+    /// How often it was dialled because it came from elsewhere.
+    moves: Moves,
+    inventory: Inventory,
     /// How fast it takes and serves chunks.
     pub traffic: Meter,
     /// How far its scrub is, if it said so.
@@ -95,14 +109,41 @@ pub struct Peer {
 
 impl Peer {
     fn new(registration: Registration, usage: Usage, seen_ms: u64, confirmed: bool) -> Self {
-        Self { registration, usage, seen_ms, confirmed, traffic: Meter::default(), scrub: None }
+        Self {
+            runs: Runs::new(registration.run, seen_ms),
+            registration,
+            usage,
+            seen_ms,
+            confirmed,
+            moves: Moves::default(),
+            inventory: Inventory::Wanted { at_ms: None },
+            traffic: Meter::default(),
+            scrub: None,
+        }
     }
 }
 
-/// A peer that beats without being registered: it must register first.
+/// How much of what a peer holds this tracker has heard from it since both started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inventory {
+    /// Nothing; the peer is to tell it at this moment, once one was chosen.
+    Wanted { at_ms: Option<u64> },
+    /// All shares up to this one.
+    Partly { upto: ShareId },
+    /// All.
+    Heard,
+}
+
+/// Why a heartbeat is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the peer is not registered")]
-pub struct UnknownPeer;
+pub enum BeatError {
+    /// The peer, or this run of it, must register first.
+    #[error("the peer is not registered")]
+    Unknown,
+    /// Two machines run with its key.
+    #[error(transparent)]
+    Cloned(#[from] Cloned),
+}
 
 /// All peers of a swarm.
 #[derive(Debug)]
@@ -112,12 +153,20 @@ pub struct Registry {
     /// When peers went that said goodbye: they may just be restarting.
     left_ms: BTreeMap<PeerId, u64>,
     draining: BTreeSet<PeerId>,
+    /// When the next inventory may come.
+    inventories: Spread,
 }
 
 impl Registry {
     /// A swarm without peers.
     pub const fn new(rules: Rules) -> Self {
-        Self { rules, peers: BTreeMap::new(), left_ms: BTreeMap::new(), draining: BTreeSet::new() }
+        Self {
+            rules,
+            peers: BTreeMap::new(),
+            left_ms: BTreeMap::new(),
+            draining: BTreeSet::new(),
+            inventories: Spread::new(INVENTORY_STEP, INVENTORY_SPREAD),
+        }
     }
 
     /// The rules of liveness.
@@ -131,20 +180,112 @@ impl Registry {
         self.peers.entry(peer.registration.id).or_insert(peer);
     }
 
-    /// Registers a peer or refreshes what is known of it.
-    pub fn register(&mut self, registration: Registration, usage: Usage, now_ms: u64) {
-        let peer = Peer::new(registration, usage, now_ms, true);
-        self.left_ms.remove(&peer.registration.id);
-        self.peers.insert(peer.registration.id, peer);
+    /// Whether a run of a peer may register: not if another machine is there with the same key.
+    pub fn admit(&mut self, id: PeerId, run: RunId, now_ms: u64) -> Result<(), Cloned> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        // Only a registration that was taken replaces a run: what is asked for here may still fail.
+        peer.runs.clone().register(run, now_ms, self.rules.dead_after).inspect_err(|Cloned| {
+            let _ = peer.runs.register(run, now_ms, self.rules.dead_after);
+            peer.inventory = Inventory::Wanted { at_ms: None };
+        })
     }
 
-    /// Notes that a peer is there.
-    pub fn beat(&mut self, id: PeerId, usage: Usage, now_ms: u64) -> Result<(), UnknownPeer> {
-        let peer = self.peers.get_mut(&id).ok_or(UnknownPeer)?;
-        peer.usage = usage;
-        peer.seen_ms = now_ms;
-        peer.confirmed = true;
+    /// Registers a peer or refreshes what is known of it.
+    pub fn register(&mut self, registration: Registration, usage: Usage, now_ms: u64) -> Result<(), Cloned> {
+        let id = registration.id;
+        self.admit(id, registration.run, now_ms)?;
+        self.left_ms.remove(&id);
+        let mut peer = Peer::new(registration, usage, now_ms, true);
+        if let Some(before) = self.peers.remove(&id) {
+            peer.runs = before.runs;
+            peer.runs.register(peer.registration.run, now_ms, self.rules.dead_after)?;
+            peer.moves = before.moves;
+        }
+        self.peers.insert(id, peer);
         Ok(())
+    }
+
+    /// Notes that a run of a peer is there.
+    pub fn beat(&mut self, id: PeerId, run: RunId, usage: Usage, now_ms: u64) -> Result<(), BeatError> {
+        let peer = self.peers.get_mut(&id).ok_or(BeatError::Unknown)?;
+        let heard = peer.runs.beat(run, now_ms, self.rules.dead_after);
+        if run == peer.registration.run {
+            peer.usage = usage;
+            peer.seen_ms = now_ms;
+            peer.confirmed = true;
+        }
+        match heard {
+            Heard::Known => Ok(()),
+            Heard::Other => Err(BeatError::Unknown),
+            Heard::Cloned => {
+                peer.inventory = Inventory::Wanted { at_ms: None };
+                Err(BeatError::Cloned(Cloned))
+            }
+        }
+    }
+
+    /// Whether to dial a peer back that has just beaten from this address, at which it was not found yet.
+    pub fn may_dial(&mut self, id: PeerId, address: &str, now_ms: u64) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let is_new = !peer.registration.addresses.iter().any(|known| known == address);
+        is_new && peer.moves.may_dial(now_ms, self.rules.heartbeat, self.rules.dead_after)
+    }
+
+    /// Notes that a run of a peer was found at an address, where it is to be sought first from now on; its registration, if
+    /// that is news.
+    pub fn found_at(&mut self, id: PeerId, run: RunId, address: &str) -> Option<Registration> {
+        let peer = self.peers.get_mut(&id).filter(|peer| peer.registration.run == run)?;
+        let addresses = &mut peer.registration.addresses;
+        if addresses.iter().any(|known| known == address) {
+            return None;
+        }
+        addresses.insert(0, address.to_owned());
+        addresses.truncate(PEER_ADDRESSES_MAX);
+        Some(peer.registration.clone())
+    }
+
+    /// Notes that a run of a peer was not found at these addresses, but at another one; its registration, if that is news.
+    pub fn not_found_at(&mut self, id: PeerId, run: RunId, gone: &[String]) -> Option<Registration> {
+        let peer = self.peers.get_mut(&id).filter(|peer| peer.registration.run == run)?;
+        let left: Vec<_> =
+            peer.registration.addresses.iter().filter(|a| !gone.contains(a)).cloned().collect();
+        if left.is_empty() || left == peer.registration.addresses {
+            return None;
+        }
+        peer.registration.addresses = left;
+        Some(peer.registration.clone())
+    }
+
+    /// After how long a peer is to tell what it holds; `None`: it has told that to this tracker. What many are to
+    /// tell at once is spread.
+    pub fn inventory_after(&mut self, id: PeerId, now_ms: u64) -> Option<Duration> {
+        let peer = self.peers.get_mut(&id)?;
+        match &mut peer.inventory {
+            Inventory::Heard => None,
+            Inventory::Partly { .. } => Some(Duration::ZERO),
+            Inventory::Wanted { at_ms } => {
+                let at_ms = *at_ms.get_or_insert_with(|| self.inventories.next(now_ms));
+                Some(Duration::from_millis(at_ms.saturating_sub(now_ms)))
+            }
+        }
+    }
+
+    /// Notes a page of a peer's inventory, which goes from one share to another, or to the last of all. Only pages
+    /// that follow each other make a whole: some may have been told to the tracker before it restarted.
+    pub fn heard_inventory(&mut self, id: PeerId, after: Option<ShareId>, upto: Option<ShareId>, last: bool) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let follows = match (after, peer.inventory) {
+            (None, _) => true,
+            (Some(after), Inventory::Partly { upto }) => after == upto,
+            (Some(_), Inventory::Wanted { .. } | Inventory::Heard) => false,
+        };
+        if follows {
+            peer.inventory = match upto {
+                _ if last => Inventory::Heard,
+                Some(upto) => Inventory::Partly { upto },
+                None => peer.inventory,
+            };
+        }
     }
 
     /// Notes what a peer that has just beaten told about its work.
@@ -205,6 +346,7 @@ impl Registry {
         };
         match liveness {
             Liveness::Dead => Standing::Gone,
+            Liveness::Cloned => self.standing_in_doubt(id, now_ms),
             _ if self.is_draining(id) => Standing::Leaving,
             Liveness::Suspect => Standing::Unsure,
             Liveness::Alive => Standing::Sure,
@@ -245,6 +387,14 @@ impl Registry {
         sources
     }
 
+    /// How the replicas of a peer count that beats, and yet does not count: as those of a silent one.
+    fn standing_in_doubt(&self, id: PeerId, now_ms: u64) -> Standing {
+        let since_ms =
+            self.peers.get(&id).and_then(|peer| peer.runs.cloned_since(now_ms, self.rules.dead_after));
+        let lasts = Duration::from_millis(now_ms.saturating_sub(since_ms.unwrap_or(now_ms)));
+        if lasts >= self.rules.dead_after { Standing::Gone } else { Standing::Unsure }
+    }
+
     fn grace(&self) -> Duration {
         self.rules.heartbeat * MISSED_BEATS
     }
@@ -253,6 +403,8 @@ impl Registry {
         let silent = Duration::from_millis(now_ms.saturating_sub(peer.seen_ms));
         if silent >= self.rules.dead_after {
             Liveness::Dead
+        } else if peer.runs.cloned_since(now_ms, self.rules.dead_after).is_some() {
+            Liveness::Cloned
         } else if silent >= self.grace() || !peer.confirmed {
             Liveness::Suspect
         } else {
@@ -278,11 +430,15 @@ mod tests {
 
     const RULES: Rules = Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(300) };
 
+    const RUN: RunId = RunId::from_bytes([1; 16]);
+
     fn registration(number: u8) -> Registration {
         Registration {
             id: PeerId::from_bytes([number; 32]),
+            run: RUN,
             name: format!("peer{number}"),
             addresses: vec![format!("10.0.0.{number}:7000")],
+            port: Some(7000),
             capacity_bytes: 100,
             zone: None,
             version: "1".into(),
@@ -296,26 +452,31 @@ mod tests {
     #[test]
     fn silence_makes_a_peer_suspect_then_dead_and_a_beat_brings_it_back() {
         let mut registry = Registry::new(RULES);
-        registry.register(registration(1), Usage::default(), 0);
+        registry.register(registration(1), Usage::default(), 0).unwrap();
         assert_eq!(liveness(&registry, 1, 29_999), Some(Liveness::Alive));
         assert_eq!(liveness(&registry, 1, 30_000), Some(Liveness::Suspect));
         assert_eq!(liveness(&registry, 1, 299_999), Some(Liveness::Suspect));
         assert_eq!(liveness(&registry, 1, 300_000), Some(Liveness::Dead));
-        registry.beat(PeerId::from_bytes([1; 32]), Usage::default(), 300_001).unwrap();
+        registry.beat(PeerId::from_bytes([1; 32]), RUN, Usage::default(), 300_001).unwrap();
         assert_eq!(liveness(&registry, 1, 300_001), Some(Liveness::Alive));
     }
 
     #[test]
     fn an_unregistered_peer_must_register() {
         let mut registry = Registry::new(RULES);
-        assert_eq!(registry.beat(PeerId::from_bytes([1; 32]), Usage::default(), 0), Err(UnknownPeer));
+        assert_eq!(
+            registry.beat(PeerId::from_bytes([1; 32]), RUN, Usage::default(), 0),
+            Err(BeatError::Unknown)
+        );
     }
 
     #[test]
     fn registering_again_makes_no_duplicate() {
         let mut registry = Registry::new(RULES);
-        registry.register(registration(1), Usage::default(), 0);
-        registry.register(Registration { name: "new".into(), ..registration(1) }, Usage::default(), 1);
+        registry.register(registration(1), Usage::default(), 0).unwrap();
+        registry
+            .register(Registration { name: "new".into(), ..registration(1) }, Usage::default(), 1)
+            .unwrap();
         let names: Vec<_> = registry.peers(1).map(|(peer, _)| peer.registration.name.clone()).collect();
         assert_eq!(names, ["new"]);
     }
@@ -323,8 +484,8 @@ mod tests {
     #[test]
     fn only_living_peers_are_offered_for_new_shares() {
         let mut registry = Registry::new(RULES);
-        registry.register(registration(1), Usage::default(), 0);
-        registry.register(registration(2), Usage::default(), 100_000);
+        registry.register(registration(1), Usage::default(), 0).unwrap();
+        registry.register(registration(2), Usage::default(), 100_000).unwrap();
         let candidates = registry.candidates(100_000);
         assert_eq!(candidates.len(), 1);
         assert_eq!(candidates[0].host, "10.0.0.2");
@@ -345,8 +506,8 @@ mod tests {
     fn a_peer_counts_until_its_grace_is_over_whether_it_fell_silent_or_left() {
         let mut registry = Registry::new(RULES);
         let [silent, left, unknown] = [1, 2, 3].map(|n| PeerId::from_bytes([n; 32]));
-        registry.register(registration(1), Usage::default(), 0);
-        registry.register(registration(2), Usage::default(), 10_000);
+        registry.register(registration(1), Usage::default(), 0).unwrap();
+        registry.register(registration(2), Usage::default(), 10_000).unwrap();
         assert!(registry.leave(left) && !registry.leave(left));
         let standings = |now_ms| [silent, left, unknown].map(|id| registry.standing(id, now_ms));
         assert_eq!(standings(20_000), [Standing::Sure, Standing::Unsure, Standing::Unsure]);
@@ -357,7 +518,7 @@ mod tests {
     #[test]
     fn a_draining_peer_gets_nothing_new_and_its_replicas_do_not_count() {
         let mut registry = Registry::new(RULES);
-        registry.register(registration(1), Usage::default(), 0);
+        registry.register(registration(1), Usage::default(), 0).unwrap();
         let id = PeerId::from_bytes([1; 32]);
         registry.drain(id, true);
         assert!(registry.candidates(0).is_empty());
@@ -371,7 +532,7 @@ mod tests {
         let swarm = |silent_since: &[u64]| {
             let mut registry = Registry::new(RULES);
             for (number, &seen_ms) in (1..).zip(silent_since) {
-                registry.register(registration(number), Usage::default(), seen_ms);
+                registry.register(registration(number), Usage::default(), seen_ms).unwrap();
             }
             registry
         };
@@ -383,16 +544,98 @@ mod tests {
         let an_hour_later = 610_000 + 3_600_000;
         let mut registry = swarm(&[0, 0, 600_000, 610_000]);
         for number in [1, 2] {
-            registry.register(registration(number), Usage::default(), an_hour_later);
+            registry.register(registration(number), Usage::default(), an_hour_later).unwrap();
         }
         assert!(!registry.suspects_own_network(an_hour_later), "they stay away");
     }
 
     #[test]
+    fn f35_a_cloned_peer_counts_as_a_silent_one_until_one_machine_is_left() {
+        let [first, second] = [1, 2].map(|n| RunId::from_bytes([n; 16]));
+        let id = PeerId::from_bytes([1; 32]);
+        let mut registry = Registry::new(RULES);
+        registry.register(registration(1), Usage::default(), 0).unwrap();
+        registry.register(Registration { run: second, ..registration(1) }, Usage::default(), 1000).unwrap();
+        assert_eq!(registry.beat(id, first, Usage::default(), 2000), Err(BeatError::Unknown));
+        assert_eq!(registry.register(registration(1), Usage::default(), 2000), Err(Cloned));
+        for now_ms in (10_000..400_000).step_by(10_000) {
+            assert_eq!(registry.beat(id, first, Usage::default(), now_ms), Err(BeatError::Cloned(Cloned)));
+            assert_eq!(registry.beat(id, second, Usage::default(), now_ms), Err(BeatError::Cloned(Cloned)));
+            assert!(registry.candidates(now_ms).is_empty());
+            let standing = if now_ms < 302_000 { Standing::Unsure } else { Standing::Gone };
+            assert_eq!(
+                (liveness(&registry, 1, now_ms), registry.standing(id, now_ms)),
+                (Some(Liveness::Cloned), standing)
+            );
+        }
+        for now_ms in (400_000..690_000).step_by(10_000) {
+            registry.beat(id, second, Usage::default(), now_ms).unwrap_err();
+        }
+        registry.beat(id, second, Usage::default(), 690_000).unwrap();
+        assert_eq!(registry.standing(id, 690_000), Standing::Sure);
+        assert!(registry.inventory_after(id, 690_000).is_some(), "what it holds is heard anew");
+    }
+
+    #[test]
+    fn f50_only_pages_that_follow_each_other_make_an_inventory() {
+        let id = PeerId::from_bytes([1; 32]);
+        let [one, two, three] = [1, 2, 3].map(|n| Some(ShareId::from_bytes([n; 32])));
+        let asks = |pages: &[(Option<ShareId>, Option<ShareId>, bool)]| {
+            let mut registry = Registry::new(RULES);
+            registry.register(registration(1), Usage::default(), 0).unwrap();
+            for &(after, upto, last) in pages {
+                registry.heard_inventory(id, after, upto, last);
+            }
+            registry.inventory_after(id, 0).is_some()
+        };
+        assert!(asks(&[]));
+        assert!(!asks(&[(None, None, true)]), "it holds nothing");
+        assert!(asks(&[(None, one, false)]));
+        assert!(!asks(&[(None, one, false), (one, two, false), (two, three, true)]));
+        assert!(asks(&[(one, two, false), (two, three, true)]), "the first page went to the tracker before");
+        assert!(asks(&[(None, one, false), (two, three, true)]), "a gap");
+        assert!(asks(&[(None, three, true), (None, one, false)]), "it begins anew");
+    }
+
+    #[test]
+    fn inventories_are_asked_for_one_after_the_other_and_of_each_run_once() {
+        let mut registry = Registry::new(RULES);
+        let ids = [1, 2, 3].map(|n| PeerId::from_bytes([n; 32]));
+        (1..=3).for_each(|number| registry.load(registration(number), 0));
+        let asked = |registry: &mut Registry| ids.map(|id| registry.inventory_after(id, 0).map(millis));
+        assert_eq!(asked(&mut registry), [Some(0), Some(50), Some(100)]);
+        assert_eq!(asked(&mut registry), [Some(0), Some(50), Some(100)], "each keeps its moment");
+        registry.heard_inventory(ids[0], None, None, true);
+        assert_eq!(registry.inventory_after(ids[0], 0), None);
+        let run = RunId::from_bytes([9; 16]);
+        registry.register(Registration { run, ..registration(1) }, Usage::default(), 1).unwrap();
+        assert!(registry.inventory_after(ids[0], 1).is_some(), "another run");
+    }
+
+    #[test]
+    fn f51_a_peer_is_dialled_where_it_was_not_found_yet() {
+        let mut registry = Registry::new(RULES);
+        let id = PeerId::from_bytes([1; 32]);
+        registry.register(registration(1), Usage::default(), 0).unwrap();
+        assert!(!registry.may_dial(id, "10.0.0.1:7000", 0), "it is known there");
+        assert!(registry.may_dial(id, "10.0.0.9:7000", 0));
+        assert!(!registry.may_dial(id, "10.0.0.9:7000", 10_000), "not with every beat");
+        let other = RunId::from_bytes([9; 16]);
+        assert!(registry.found_at(id, other, "10.0.0.9:7000").is_none(), "another run registered");
+        let found = registry.found_at(id, RUN, "10.0.0.9:7000").unwrap();
+        assert_eq!(found.addresses, ["10.0.0.9:7000", "10.0.0.1:7000"]);
+        assert!(registry.found_at(id, RUN, "10.0.0.9:7000").is_none(), "no news");
+        let left = registry.not_found_at(id, RUN, &["10.0.0.1:7000".into()]).unwrap();
+        assert_eq!(left.addresses, ["10.0.0.9:7000"]);
+        assert!(registry.not_found_at(id, RUN, &left.addresses).is_none(), "one is always known");
+        assert!(!registry.may_dial(id, "10.0.0.9:7000", 100_000));
+    }
+
+    #[test]
     fn living_sources_come_before_suspect_ones() {
         let mut registry = Registry::new(RULES);
-        registry.register(registration(1), Usage::default(), 0);
-        registry.register(registration(2), Usage::default(), 40_000);
+        registry.register(registration(1), Usage::default(), 0).unwrap();
+        registry.register(registration(2), Usage::default(), 40_000).unwrap();
         let holders = [1, 2].map(|n| (PeerId::from_bytes([n; 32]), ChunkSet::full(1))).to_vec();
         let order: Vec<_> = registry
             .sources(holders, 40_000)

@@ -97,13 +97,30 @@ impl std::fmt::Debug for Http {
 impl Http {
     /// A pool of connections on which servers prove who they are, and this side too if it has an identity.
     pub fn new(identity: Option<&Identity>) -> Result<Self, Failure> {
-        let connector = Connector::new(identity)?;
+        Ok(Self::over(Connector::new(identity)?, usize::MAX))
+    }
+
+    /// The same without the connections that there are: one may have died without a word when this machine's address
+    /// went away.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self::over(self.connector.clone(), usize::MAX)
+    }
+
+    /// The same, but each request goes over a connection of its own.
+    #[must_use]
+    pub fn without_pool(&self) -> Self {
+        Self::over(self.connector.clone(), 0)
+    }
+
+    fn over(connector: Connector, idle_max: usize) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(idle_max)
             .http1_max_buf_size(SEND_BYTES)
             .build(connector.clone());
-        Ok(Self { client, connector })
+        Self { client, connector }
     }
 
     /// A connection that is nobody else's.

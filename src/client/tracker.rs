@@ -1,5 +1,7 @@
 //! The tracker's API as typed calls.
 
+use std::time::Duration;
+
 use http::Method;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
@@ -38,19 +40,27 @@ impl TrackerClient {
         Self { http, server: server(&link.tracker, link.tracker_id), token: None }
     }
 
+    /// The same tracker, over new connections.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self { http: self.http.afresh(), ..self.clone() }
+    }
+
     /// Registers a peer.
     pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, ClientError> {
         self.call(self.admitted(Method::POST, "/v1/peers").json(request)).await
     }
 
-    /// Says that a peer is there.
+    /// Says that a peer is there, and waits for the answer no longer than this.
     pub async fn heartbeat(
         &self,
         peer: PeerId,
         request: &HeartbeatRequest,
+        timeout: Duration,
     ) -> Result<HeartbeatResponse, ClientError> {
         let path = format!("/v1/peers/{peer}/heartbeat");
-        self.http.json(self.request(Method::POST, path).json(request), HEARTBEAT_ANSWER_BYTES_MAX).await
+        let call = Call { timeout, ..self.request(Method::POST, path).json(request) };
+        self.http.json(call, HEARTBEAT_ANSWER_BYTES_MAX).await
     }
 
     /// Tells some of the shares that a peer holds; those that the tracker does not know.

@@ -6,7 +6,6 @@ use parking_lot::Mutex;
 use swarmdrop_core::api::{AppliedTerms, HeartbeatRequest, ShareChunks, WrongChunks};
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, TASKS_MAX};
-use swarmdrop_core::registry::Usage;
 use tokio::sync::Notify;
 
 /// Something that the tracker is to know.
@@ -67,10 +66,9 @@ impl Findings {
         self.new.notified().await;
     }
 
-    /// The next heartbeat, and how many findings it tells: as many as fit, and as keep their order.
-    pub(super) fn next(&self, usage: Usage) -> (HeartbeatRequest, usize) {
+    /// Adds findings to a heartbeat, and says how many: as many as fit, and as keep their order.
+    pub(super) fn next(&self, mut request: HeartbeatRequest) -> (HeartbeatRequest, usize) {
         let queue = self.queue.lock();
-        let mut request = HeartbeatRequest { usage, ..HeartbeatRequest::default() };
         let (mut bytes, mut rank, mut told) = (0, 0, 0);
         for finding in queue.iter().take(TASKS_MAX) {
             bytes += finding.bytes();
@@ -105,7 +103,9 @@ impl Findings {
 mod tests {
     use super::*;
     use swarmdrop_core::chunk_set::ChunkSet;
+    use swarmdrop_core::id::RunId;
     use swarmdrop_core::limits::{CHUNKS_MAX, JSON_BODY_BYTES_MAX};
+    use swarmdrop_core::registry::Usage;
 
     fn found(chunk_count: u32) -> ShareChunks {
         ShareChunks { share: ShareId::from_bytes([1; 32]), chunks: ChunkSet::full(chunk_count) }
@@ -119,10 +119,11 @@ mod tests {
         (0..3).for_each(|_| findings.note(Finding::Lost(found(CHUNKS_MAX))));
         (0..TASKS_MAX).for_each(|_| findings.note(Finding::Copied(found(1))));
         let mut counts = Vec::new();
+        let beat = || HeartbeatRequest::new(RunId::from_bytes([1; 16]), Usage::default());
         loop {
-            let (request, count) = findings.next(Usage::default());
+            let (request, count) = findings.next(beat());
             assert!(serde_json::to_vec(&request).unwrap().len() <= JSON_BODY_BYTES_MAX);
-            assert_eq!(findings.next(Usage::default()), (request, count), "unheard, it is told again");
+            assert_eq!(findings.next(beat()), (request, count), "unheard, it is told again");
             if count == 0 {
                 break;
             }

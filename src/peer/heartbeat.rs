@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use swarmdrop_core::api::{HeartbeatRequest, ProblemKind, RegisterRequest};
 use swarmdrop_core::grant::GrantKey;
+use swarmdrop_core::limits::{HEARTBEAT_PATIENCE_MAX, HEARTBEAT_PATIENCE_MIN};
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::tasks::carry_out;
-use crate::client::ClientError;
+use crate::client::{ClientError, TrackerClient};
 use crate::task::blocking;
 
 /// Pause between attempts to register.
@@ -18,10 +19,14 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 const LEAVE: Duration = Duration::from_secs(2);
 
 /// Registers the peer; how often to beat, and where the tracker will send others.
-pub(super) async fn register(peer: &Peer) -> Result<(Duration, Vec<String>), ClientError> {
+pub(super) async fn register(
+    peer: &Peer,
+    tracker: &TrackerClient,
+) -> Result<(Duration, Vec<String>), ClientError> {
     let io = |error: std::io::Error| ClientError::Protocol { server: "disk".into(), what: error.to_string() };
     let request = RegisterRequest {
         id: peer.id,
+        run: peer.run,
         name: peer.name.clone(),
         addresses: peer.public_addr.iter().map(ToString::to_string).collect(),
         port: peer.port,
@@ -30,17 +35,18 @@ pub(super) async fn register(peer: &Peer) -> Result<(Duration, Vec<String>), Cli
         zone: peer.zone.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let response = peer.tracker.register(&request).await?;
+    let response = tracker.register(&request).await?;
     let what =
         || ClientError::Protocol { server: "the tracker".into(), what: "another tracker's grant key".into() };
     peer.grants.set_key(GrantKey::parse(&response.grant_key, peer.tracker_id).ok_or_else(what)?);
-    peer.registered.notify_one();
+    peer.inventory.ask(response.inventory_after_ms);
     Ok((Duration::from_millis(response.heartbeat_ms.max(10)), response.addresses))
 }
 
 /// Beats until told to stop, and then leaves. Registers again whenever the tracker has forgotten the peer.
 pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: CancellationToken) {
     let mut reachable = true;
+    let mut tracker = peer.tracker.afresh();
     loop {
         let pause = if reachable { every } else { every.min(RETRY) };
         tokio::select! {
@@ -55,10 +61,10 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
             reachable = false;
             continue;
         }
-        let result = match beat(&peer).await {
+        let result = match beat(&peer, &mut tracker, every).await {
             Err(error) if error.problem() == Some(ProblemKind::UnknownPeer) => {
                 tracing::info!("the tracker has forgotten this peer: registering again");
-                register(&peer).await.map(|(interval, _)| every = interval)
+                register(&peer, &tracker).await.map(|(interval, _)| every = interval)
             }
             other => other,
         };
@@ -73,15 +79,24 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
     let _ = tokio::time::timeout(LEAVE, peer.tracker.leave(peer.id)).await;
 }
 
-async fn beat(peer: &Arc<Peer>) -> Result<(), ClientError> {
+async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) -> Result<(), ClientError> {
     let storage = Arc::clone(peer);
     let usage = blocking(move || storage.storage.usage_now()).await;
-    let (request, told) = peer.findings.next(usage);
+    let (request, told) = peer.findings.next(HeartbeatRequest::new(peer.run, usage));
     let (traffic, scrub) = (peer.metrics.traffic(), Some(peer.scrub_at.progress(usage.used_bytes)));
     let request = HeartbeatRequest { traffic, scrub, ..request };
-    let response = peer.tracker.heartbeat(peer.id, &request).await?;
+    let soon = every.clamp(HEARTBEAT_PATIENCE_MIN, HEARTBEAT_PATIENCE_MAX);
+    let response = match tracker.heartbeat(peer.id, &request, soon).await {
+        Err(ClientError::Unreachable { .. }) => {
+            // This machine's address may have gone away, and the connection with it, without a word.
+            *tracker = peer.tracker.afresh();
+            tracker.heartbeat(peer.id, &request, HEARTBEAT_PATIENCE_MAX).await?
+        }
+        answer => answer?,
+    };
     peer.findings.heard(told);
     peer.clock.compare(response.now_ms);
+    peer.inventory.ask(response.inventory_after_ms);
     let doing = Arc::clone(peer);
     let copies = blocking(move || {
         let tasks = response.tasks.into_iter();

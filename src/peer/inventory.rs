@@ -1,26 +1,63 @@
-//! What the tracker hears of the shares that are held here, each time that it has registered the peer: a
-//! tracker that lost its database learns them anew, with manifest and terms.
+//! What the tracker hears of the shares that are held here, once from each run of the peer to each of the tracker:
+//! one that lost its database, or was restored from an old copy, learns them anew, with manifest and terms.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use swarmdrop_core::api::{AnnounceRequest, Blob, InventoryRequest, ShareChunks, SignedDeletion};
 use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX};
+use swarmdrop_core::limits::{
+    INVENTORY_BYTES_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, INVENTORY_SPREAD,
+};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Peer, heartbeat, tasks};
-use crate::client::ClientError;
+use crate::client::{ClientError, TrackerClient};
 use crate::task::blocking;
 
-/// Tells the tracker after each registration, until told to stop.
+/// Whether the tracker is to be told.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// When, from its first request until everything was told: it asks again and again.
+    after: Mutex<Option<Duration>>,
+    new: Notify,
+}
+
+impl Asked {
+    /// Takes in what the tracker's answer says: after how many milliseconds it wants to be told, if it does.
+    pub(super) fn ask(&self, after_ms: Option<u64>) {
+        let (Some(after_ms), mut after) = (after_ms, self.after.lock()) else { return };
+        if after.is_none() {
+            *after = Some(Duration::from_millis(after_ms).min(INVENTORY_SPREAD));
+            self.new.notify_one();
+        }
+    }
+
+    async fn wait(&self) {
+        self.new.notified().await;
+        let after = *self.after.lock();
+        tokio::time::sleep(after.unwrap_or_default()).await;
+    }
+
+    fn done(&self) {
+        *self.after.lock() = None;
+    }
+}
+
+/// Tells the tracker whenever it asks, until told to stop.
 pub(super) async fn keep_telling(peer: Arc<Peer>, stop: CancellationToken) {
     let telling = async {
         loop {
-            peer.registered.notified().await;
-            while let Err(error) = tell(&peer).await {
+            peer.inventory.wait().await;
+            let mut tracker = peer.tracker.clone();
+            while let Err(error) = tell(&peer, &tracker).await {
                 tracing::warn!(%error, "cannot tell the tracker what is held here; trying on");
                 tokio::time::sleep(heartbeat::RETRY).await;
+                tracker = peer.tracker.afresh();
             }
+            peer.inventory.done();
         }
     };
     tokio::select! {
@@ -31,10 +68,10 @@ pub(super) async fn keep_telling(peer: Arc<Peer>, stop: CancellationToken) {
 
 /// Tells everything, the deleted shares first, so that none of them is asked for; and again if something has changed
 /// meanwhile: a tracker takes what is left out for lost.
-async fn tell(peer: &Arc<Peer>) -> Result<(), ClientError> {
+async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient) -> Result<(), ClientError> {
     for gone in deletions(peer.storage.gone()) {
         let request = InventoryRequest { shares: Vec::new(), after: None, last: false, gone };
-        peer.tracker.inventory(peer.id, &request).await?;
+        tracker.inventory(peer.id, &request).await?;
     }
     loop {
         let told = held(peer);
@@ -45,10 +82,10 @@ async fn tell(peer: &Arc<Peer>) -> Result<(), ClientError> {
             let last = pages.peek().is_none();
             let request = InventoryRequest { shares, after, last, gone: Vec::new() };
             after = last_of_page;
-            let answer = peer.tracker.inventory(peer.id, &request).await?;
+            let answer = tracker.inventory(peer.id, &request).await?;
             take_over_deletions(peer, answer.deleted).await;
             for share in answer.unknown {
-                match announce(peer, share).await {
+                match announce(peer, tracker, share).await {
                     // What this tracker does not want is no reason to keep the rest from it.
                     Err(error @ ClientError::Refused { .. }) => tracing::info!(%share, %error, "not taken"),
                     result => result?,
@@ -72,14 +109,14 @@ async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
     blocking(take_over).await;
 }
 
-async fn announce(peer: &Arc<Peer>, share: ShareId) -> Result<(), ClientError> {
+async fn announce(peer: &Arc<Peer>, tracker: &TrackerClient, share: ShareId) -> Result<(), ClientError> {
     let storage = Arc::clone(peer);
     let manifest = blocking(move || storage.storage.shares.manifest(share)).await;
     // It may have been dropped meanwhile.
     let (Some(held), Ok(manifest)) = (peer.storage.shares.get(share), manifest) else { return Ok(()) };
     let manifest = Blob(manifest.encoded().to_vec());
     let request = AnnounceRequest { share, manifest, terms: held.terms.token, chunks: held.chunks };
-    peer.tracker.announce(peer.id, &request).await
+    tracker.announce(peer.id, &request).await
 }
 
 fn held(peer: &Peer) -> Vec<ShareChunks> {

@@ -30,12 +30,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::{PeerId, TrackerId};
+use swarmdrop_core::id::{PeerId, RunId, TrackerId};
 use swarmdrop_core::limits::{
     COPY_BYTES_PER_SECOND, PIECE_BYTES, PIECES_KEPT, SCRUB_BYTES_PER_SECOND, SCRUB_EVERY, UPLOADS_MAX,
 };
 use swarmdrop_core::link::Invite;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffers::Buffers;
@@ -114,6 +114,7 @@ pub struct RunningPeer {
 /// What the handlers and the heartbeat share.
 struct Peer {
     id: PeerId,
+    run: RunId,
     name: String,
     zone: Option<String>,
     public_addr: Option<SocketAddr>,
@@ -124,8 +125,7 @@ struct Peer {
     tracker_id: TrackerId,
     /// To speak to other peers.
     http: Http,
-    /// Told whenever the tracker is to hear what is held here.
-    registered: Notify,
+    inventory: inventory::Asked,
     findings: Findings,
     copies: Copies,
     copy_rate: Throttle,
@@ -155,6 +155,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let (listener, address) = server::listen(config.listen).await?;
     let peer = Arc::new(Peer {
         id: identity.peer_id(),
+        run: identity::random_run()?,
         name: config.name,
         zone: config.zone,
         public_addr: config.public_addr,
@@ -164,7 +165,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         tracker: TrackerClient::of_invite(http.clone(), &config.invite),
         tracker_id: config.invite.tracker_id,
         http,
-        registered: Notify::new(),
+        inventory: inventory::Asked::default(),
         findings: Findings::default(),
         copies: Copies::default(),
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),
@@ -250,7 +251,7 @@ async fn keep_house(peer: Arc<Peer>, stop: CancellationToken) {
 async fn join(peer: &Peer) -> Result<(Duration, Vec<String>), Failure> {
     let mut told = false;
     loop {
-        match heartbeat::register(peer).await {
+        match heartbeat::register(peer, &peer.tracker).await {
             Ok(registered) => return Ok(registered),
             Err(error @ ClientError::Unreachable { .. }) => {
                 if !told {

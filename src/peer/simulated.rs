@@ -10,7 +10,7 @@ use swarmdrop_core::api::{
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId, TrackerId};
+use swarmdrop_core::id::{ChunkId, PeerId, RunId, ShareId, TrackerId};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::owner::{Act, Asked};
 use swarmdrop_core::registry::Usage;
@@ -28,6 +28,7 @@ use crate::server::Refusal;
 pub(crate) struct SimPeer {
     id: PeerId,
     tracker: TrackerId,
+    pub(crate) run: RunId,
     storage: Storage,
     findings: Findings,
     agreement: Agreement,
@@ -42,12 +43,18 @@ fn kind(refusal: Refusal) -> ProblemKind {
 
 impl SimPeer {
     /// Starts a peer on what is in the folder.
-    pub(crate) fn start(root: &Path, id: PeerId, tracker: TrackerId, capacity_bytes: u64) -> Self {
+    pub(crate) fn start(
+        root: &Path,
+        id: PeerId,
+        tracker: TrackerId,
+        capacity_bytes: u64,
+        run: RunId,
+    ) -> Self {
         ChunkStore::create(root).unwrap();
         let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
         let storage = Storage::open(root, bounds).unwrap();
         let (findings, agreement) = (Findings::default(), Agreement::default());
-        Self { id, tracker, storage, findings, agreement, copies: Vec::new(), scrubbed: None }
+        Self { id, tracker, run, storage, findings, agreement, copies: Vec::new(), scrubbed: None }
     }
 
     /// The files that a crash may tear.
@@ -132,7 +139,7 @@ impl SimPeer {
     }
 
     pub(crate) fn heartbeat(&self) -> (HeartbeatRequest, usize) {
-        self.findings.next(self.storage.usage_now())
+        self.findings.next(HeartbeatRequest::new(self.run, self.storage.usage_now()))
     }
 
     /// Takes the answer to a heartbeat, and does what it asks for.

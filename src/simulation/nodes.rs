@@ -1,8 +1,10 @@
 //! What the tracker and the peers of the simulation do: start, crash, beat, copy.
 
+use std::net::IpAddr;
+
 use swarmdrop_core::api::{InventoryRequest, ProblemKind};
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::PeerId;
+use swarmdrop_core::id::{PeerId, RunId};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
@@ -26,7 +28,7 @@ impl World {
             root: self.folder.path().join(format!("p{number}")),
             running: None,
             registered: false,
-            untold: false,
+            inventory_ms: None,
             cut_off: false,
             slow: false,
             skew_ms: 0,
@@ -39,10 +41,11 @@ impl World {
 
     pub(super) fn start_peer(&mut self, index: usize, capacity: u64) {
         self.tell_clock(self.peers[index].skew_ms);
+        let run = RunId::from_bytes(self.dice.bytes());
         let node = &mut self.peers[index];
         if node.running.is_none() && !node.disk_lost {
-            node.running = Some(SimPeer::start(&node.root, node.id, TRACKER, capacity));
-            node.registered = false;
+            node.running = Some(SimPeer::start(&node.root, node.id, TRACKER, capacity, run));
+            (node.registered, node.inventory_ms) = (false, None);
         }
     }
 
@@ -79,7 +82,8 @@ impl World {
         let Some(tracker) = self.tracker.take() else { return };
         let id = self.peers[index].id;
         let known = self.exchange(index, &mut peer, &tracker, answer_arrives);
-        if self.peers[index].untold && known && answer_arrives {
+        if known && answer_arrives && self.peers[index].inventory_ms.is_some_and(|at_ms| at_ms <= self.now_ms)
+        {
             loop {
                 let shares = peer.inventory();
                 let request = InventoryRequest {
@@ -102,7 +106,7 @@ impl World {
                     break;
                 }
             }
-            self.peers[index].untold = false;
+            self.peers[index].inventory_ms = None;
         }
         if !peer.copies.is_empty() {
             let delay = self.latency(Some(index));
@@ -127,21 +131,26 @@ impl World {
         if !self.peers[index].registered {
             let registration = Registration {
                 id,
+                run: peer.run,
                 name: self.peers[index].name.clone(),
                 addresses: vec![format!("10.0.0.{index}:7000")],
+                port: None,
                 capacity_bytes: CAPACITY,
                 zone: None,
                 version: "1".into(),
             };
             self.tell_clock(tracker_skew);
-            self.runtime.block_on(tracker.register(registration, peer.usage())).unwrap();
-            (self.peers[index].registered, self.peers[index].untold) = (true, true);
+            let answer = self.runtime.block_on(tracker.register(registration, peer.usage())).unwrap();
+            self.peers[index].registered = true;
+            self.ask(index, answer.inventory_after_ms);
         }
         self.tell_clock(skew);
         let (request, told) = peer.heartbeat();
         self.tell_clock(tracker_skew);
-        match self.runtime.block_on(tracker.heartbeat(id, travel(&request))) {
+        let from = IpAddr::from([10, 0, 0, u8::try_from(index).unwrap()]);
+        match self.runtime.block_on(tracker.heartbeat(id, travel(&request), from)) {
             Ok(response) if answer_arrives => {
+                self.ask(index, response.inventory_after_ms);
                 self.tell_clock(skew);
                 peer.answered(told, travel(&response));
                 true
@@ -153,6 +162,13 @@ impl World {
                 false
             }
         }
+    }
+
+    /// The tracker wants to hear the inventory, or has heard it.
+    fn ask(&mut self, index: usize, after_ms: Option<u64>) {
+        let due = after_ms.map(|after_ms| self.now_ms + after_ms);
+        let node = &mut self.peers[index];
+        node.inventory_ms = node.inventory_ms.or(due);
     }
 
     /// Copies what was asked for first: what `peer/copy.rs` does.

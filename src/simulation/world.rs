@@ -92,7 +92,8 @@ pub(super) struct Node {
     pub(super) root: PathBuf,
     pub(super) running: Option<SimPeer>,
     pub(super) registered: bool,
-    pub(super) untold: bool,
+    /// When the peer is to tell its inventory, if the tracker wants it.
+    pub(super) inventory_ms: Option<u64>,
     pub(super) cut_off: bool,
     pub(super) slow: bool,
     pub(super) skew_ms: i64,

@@ -89,9 +89,10 @@ async fn list_peers(State(tracker): State<Arc<Tracker>>, _: Admitted) -> Result<
 async fn heartbeat(
     State(tracker): State<Arc<Tracker>>,
     Member(id): Member,
+    Extension(client): Extension<Client>,
     JsonBody(request): JsonBody<HeartbeatRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<Json<HeartbeatResponse>, Refusal> {
-    tracker.heartbeat(id, request).await.map(Json)
+    tracker.heartbeat(id, request, client.ip).await.map(Json)
 }
 
 /// A peer tells some of the shares that it holds. Needs its certificate.

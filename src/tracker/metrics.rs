@@ -46,9 +46,12 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     registry.register("chunks_copied", "Chunks that peers were asked to copy", metrics.chunks_copied.clone());
 
     let peers = Family::<[(&str, &str); 1], Gauge>::default();
-    for (state, word) in
-        [(Liveness::Alive, "alive"), (Liveness::Suspect, "suspect"), (Liveness::Dead, "dead")]
-    {
+    for (state, word) in [
+        (Liveness::Alive, "alive"),
+        (Liveness::Suspect, "suspect"),
+        (Liveness::Cloned, "cloned"),
+        (Liveness::Dead, "dead"),
+    ] {
         let count = tracker.registry.lock().peers(tracker.now_ms()).filter(|(_, s)| *s == state).count();
         let gauge = peers.get_or_create_owned(&[("state", word)]);
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));

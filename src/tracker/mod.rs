@@ -11,6 +11,7 @@ mod invites;
 mod listing;
 mod metrics;
 mod peers;
+mod reach;
 mod repair;
 mod restored;
 mod sampler;
@@ -48,6 +49,7 @@ use crate::tls::{self, WebCertificate};
 use complaints::Complaints;
 use dashboard::Dashboard;
 use gateway::Gateway;
+use reach::Movers;
 use repair::Repairer;
 use sessions::Sessions;
 use store::{SqliteStore, Store, StoreError};
@@ -104,9 +106,10 @@ struct Tracker {
     repairer: Repairer,
     clock: Watch,
     gateway: Gateway,
-    /// To dial registering peers back.
+    /// To dial peers back: on a new connection each time, for an old one may outlive the way on which it came.
     dialer: Http,
     dials: Semaphore,
+    movers: Movers,
     started_ms: u64,
     metrics: metrics::Metrics,
 }
@@ -143,8 +146,9 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         repairer,
         clock: Watch::default(),
         gateway: Gateway::new(Http::new(Some(&identity))?, config.gateway_bytes_per_second),
-        dialer: Http::new(Some(&identity))?,
+        dialer: Http::new(Some(&identity))?.without_pool(),
         dials: Semaphore::new(DIALS_MAX),
+        movers: Movers::default(),
         started_ms: clock::awake_ms(),
         metrics: metrics::Metrics::default(),
     });
@@ -152,6 +156,8 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     let repairing =
         repair::keep_repairing(Arc::clone(&tracker), config.rules.heartbeat, tasks.stop_token().clone());
     tasks.spawn("repair", repairing);
+    let following = reach::keep_following(Arc::clone(&tracker), tasks.stop_token().clone());
+    tasks.spawn("following", following);
     let sampling = sampler::keep_sampling(Arc::clone(&tracker), tasks.stop_token().clone());
     tasks.spawn("sampler", sampling);
     tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));

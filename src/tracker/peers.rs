@@ -2,23 +2,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use futures_util::future::join_all;
-use swarmdrop_core::address::may_announce;
 use swarmdrop_core::api::{
     HeartbeatRequest, HeartbeatResponse, PeerAddress, PeerInfo, PeerList, ProblemKind, RegisterRequest,
-    RegisterResponse, Role, Task, WrongChunks,
+    RegisterResponse, Task, WrongChunks,
 };
 use swarmdrop_core::dashboard::LogKind;
 use swarmdrop_core::duration::millis;
-use swarmdrop_core::id::PeerId;
+use swarmdrop_core::id::{PeerId, RunId};
 use swarmdrop_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX};
 use swarmdrop_core::name::printable;
-use swarmdrop_core::registry::{Liveness, Peer, Registration, Registry, Usage};
+use swarmdrop_core::registry::{BeatError, Liveness, Peer, Registration, Registry, Usage};
+use swarmdrop_core::runs::Cloned;
 
 use super::Tracker;
 use super::auth::Joiner;
+use super::reach::checked;
 use super::store::StoreError;
-use crate::client::{ClientError, PeerClient};
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::server::{Refusal, denied};
@@ -36,11 +35,10 @@ impl Tracker {
             return Err(denied());
         }
         check_names(&request)?;
-        let addresses = if request.addresses.is_empty() {
-            vec![SocketAddr::new(remote, request.port).to_string()]
-        } else {
-            request.addresses
-        };
+        self.admit(request.id, request.run)?;
+        let follows = request.addresses.is_empty();
+        let addresses =
+            if follows { vec![SocketAddr::new(remote, request.port).to_string()] } else { request.addresses };
         let addresses = self.dial_back(request.id, checked(&addresses, remote)?).await?;
         if let Some(token) = joiner.token {
             let admitted = self.gate.tokens.admit(joiner.peer, token).await;
@@ -48,8 +46,10 @@ impl Tracker {
         }
         let registration = Registration {
             id: request.id,
+            run: request.run,
             name: request.name,
             addresses,
+            port: follows.then_some(request.port),
             capacity_bytes: request.capacity_bytes,
             zone: request.zone,
             version: request.version,
@@ -63,34 +63,53 @@ impl Tracker {
         registration: Registration,
         usage: Usage,
     ) -> Result<RegisterResponse, Refusal> {
-        let addresses = registration.addresses.clone();
+        let (id, addresses) = (registration.id, registration.addresses.clone());
         self.store.put_peer(&registration).await.map_err(|error| Refusal::internal(&error))?;
         crash::at(Point::PeerKept);
-        tracing::info!(peer = %registration.id, name = %registration.name, ?addresses, "peer registered");
-        let mut registry = self.registry.lock();
-        if registry.get(registration.id, self.now_ms()).is_none() {
+        tracing::info!(peer = %id, name = %registration.name, ?addresses, "peer registered");
+        let (mut registry, now_ms) = (self.registry.lock(), self.now_ms());
+        if registry.get(id, now_ms).is_none() {
             self.dashboard.note(LogKind::PeerRegistered, |entry| {
-                (entry.peer, entry.peer_name) = (Some(registration.id), Some(registration.name.clone()));
+                (entry.peer, entry.peer_name) = (Some(id), Some(registration.name.clone()));
             });
         }
-        registry.register(registration, usage, self.now_ms());
+        registry.register(registration, usage, now_ms).map_err(refuse_clone)?;
         self.metrics.registrations.inc();
-        let grant_key = self.key.public().to_string();
-        Ok(RegisterResponse { heartbeat_ms: self.heartbeat_ms(&registry), addresses, grant_key })
+        Ok(RegisterResponse {
+            heartbeat_ms: self.heartbeat_ms(&registry),
+            addresses,
+            grant_key: self.key.public().to_string(),
+            inventory_after_ms: registry.inventory_after(id, now_ms).map(millis),
+        })
     }
 
-    /// Takes a heartbeat and hands out what the peer is to do.
+    /// Whether a run of a peer may register.
+    pub(super) fn admit(&self, id: PeerId, run: RunId) -> Result<(), Refusal> {
+        let (mut registry, now_ms) = (self.registry.lock(), self.now_ms());
+        registry.admit(id, run, now_ms).map_err(|cloned| {
+            let name = registry.get(id, now_ms).map_or("", |(peer, _)| &peer.registration.name);
+            tracing::warn!(peer = %id, name, %run, "two machines run with this peer's key: neither counts");
+            refuse_clone(cloned)
+        })
+    }
+
+    /// Takes a heartbeat, which came from this address, and hands out what the peer is to do.
     pub(super) async fn heartbeat(
         &self,
         id: PeerId,
         request: HeartbeatRequest,
+        remote: IpAddr,
     ) -> Result<HeartbeatResponse, Refusal> {
-        {
+        let inventory_after_ms = {
             let (mut registry, now_ms) = (self.registry.lock(), self.now_ms());
-            let beat = registry.beat(id, request.usage, now_ms);
-            beat.map_err(|unknown| Refusal::new(ProblemKind::UnknownPeer, unknown.to_string()))?;
+            registry.beat(id, request.run, request.usage, now_ms).map_err(|error| match error {
+                BeatError::Unknown => Refusal::new(ProblemKind::UnknownPeer, error.to_string()),
+                BeatError::Cloned(cloned) => refuse_clone(cloned),
+            })?;
             registry.note_work(id, request.traffic, request.scrub, now_ms);
-        }
+            self.follow(&mut registry, id, remote, now_ms);
+            registry.inventory_after(id, now_ms).map(millis)
+        };
         self.metrics.heartbeats.inc();
         let internal = |error| Refusal::internal(&error);
         for applied in request.applied.iter().take(TASKS_MAX) {
@@ -105,7 +124,8 @@ impl Tracker {
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
         tasks.extend(self.complaints.tasks(id));
         tasks.extend(self.repair_tasks(id));
-        Ok(HeartbeatResponse { tasks, now_ms: self.clock.is_steady().then(clock::now_ms) })
+        let now_ms = self.clock.is_steady().then(clock::now_ms);
+        Ok(HeartbeatResponse { tasks, now_ms, inventory_after_ms })
     }
 
     /// Takes in what a peer found out about chunks since its last heartbeat.
@@ -193,48 +213,10 @@ impl Tracker {
     fn heartbeat_ms(&self, registry: &Registry) -> u64 {
         millis(registry.rules().heartbeat)
     }
-
-    /// The addresses at which somebody with the peer's key answers. A peer is listed only with those.
-    async fn dial_back(&self, id: PeerId, addresses: Vec<String>) -> Result<Vec<String>, Refusal> {
-        let dial = async |address: &String| {
-            let name = address.clone();
-            let peer = PeerAddress { id, name, addresses: vec![address.clone()] };
-            let health = PeerClient::new(self.dialer.clone(), peer).health().await?;
-            // The key proves the id; the role tells a peer from a tracker that was given the same key.
-            let is_peer = health.role == Role::Peer && health.id == id.to_string();
-            let what = || "no peer answers there".to_owned();
-            if is_peer {
-                Ok(())
-            } else {
-                Err(ClientError::Protocol { server: address.clone(), what: what() })
-            }
-        };
-        let _turn = self.dials.acquire().await.map_err(|error| Refusal::internal(&error))?;
-        let results = join_all(addresses.iter().map(dial)).await;
-        let (good, bad): (Vec<_>, Vec<_>) = addresses.into_iter().zip(results).partition(|(_, r)| r.is_ok());
-        if let (true, Some((_, Err(error)))) = (good.is_empty(), bad.into_iter().next()) {
-            return Err(Refusal::new(ProblemKind::PeerUnreachable, error.to_string()));
-        }
-        Ok(good.into_iter().map(|(address, _)| address).collect())
-    }
 }
 
-/// Addresses that may be announced from `remote`. They are literal: a name could point elsewhere by the
-/// time that somebody is sent there.
-fn checked(addresses: &[String], remote: IpAddr) -> Result<Vec<String>, Refusal> {
-    let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
-    let parse = |address: &String| {
-        let parsed = address.parse::<SocketAddr>();
-        let parsed = parsed.map_err(|_| refuse("an address is written as IP:PORT".into()))?;
-        if !may_announce(parsed, remote) {
-            return Err(refuse(format!(
-                "{parsed} may not be announced from {remote}: give a unicast address of the same kind of \
-                 network or the internet, and a port from 1024 on or 443"
-            )));
-        }
-        Ok(parsed.to_string())
-    };
-    addresses.iter().map(parse).collect()
+fn refuse_clone(cloned: Cloned) -> Refusal {
+    Refusal::new(ProblemKind::Conflict, cloned.to_string())
 }
 
 /// Where a registered peer is reached.
@@ -247,7 +229,7 @@ pub(super) fn address(registration: &Registration) -> PeerAddress {
 }
 
 fn info(peer: &Peer, state: Liveness, now_ms: u64) -> PeerInfo {
-    let Registration { id, name, addresses, capacity_bytes, zone, version } = peer.registration.clone();
+    let Registration { id, name, addresses, capacity_bytes, zone, version, .. } = peer.registration.clone();
     let silent_ms = now_ms.saturating_sub(peer.seen_ms);
     let (usage, draining) = (peer.usage, None);
     PeerInfo { id, name, state, addresses, capacity_bytes, usage, zone, version, silent_ms, draining }

@@ -108,7 +108,10 @@ impl Sampler {
             let kind = match (self.known.get(&id), state) {
                 (before, Liveness::Dead) if before != Some(&state) => Some(LogKind::PeerDead),
                 (Some(Liveness::Alive), Liveness::Suspect) => Some(LogKind::PeerSuspect),
-                (Some(Liveness::Suspect | Liveness::Dead), Liveness::Alive) => Some(LogKind::PeerBack),
+                (before, Liveness::Cloned) if before != Some(&state) => Some(LogKind::PeerCloned),
+                (Some(Liveness::Suspect | Liveness::Cloned | Liveness::Dead), Liveness::Alive) => {
+                    Some(LogKind::PeerBack)
+                }
                 _ => None,
             };
             changes.extend(kind.map(|kind| (kind, id, peer.registration.name.clone())));
@@ -151,7 +154,8 @@ fn rows(
     still_needed: impl Fn(PeerId) -> u64,
 ) -> BTreeMap<PeerId, PeerRow> {
     let row = |(peer, state): (&Peer, Liveness)| {
-        let Registration { id, name, addresses, capacity_bytes, zone, version } = peer.registration.clone();
+        let Registration { id, name, addresses, capacity_bytes, zone, version, .. } =
+            peer.registration.clone();
         let row = PeerRow {
             id,
             name,
@@ -177,9 +181,12 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
+    use swarmdrop_core::id::RunId;
     use swarmdrop_core::registry::{Rules, Usage};
 
     const RULES: Rules = Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(300) };
+
+    const RUN: RunId = RunId::from_bytes([1; 16]);
 
     fn id(number: u16) -> PeerId {
         let mut bytes = [0; 32];
@@ -190,8 +197,10 @@ pub(super) mod tests {
     fn registration(number: u16) -> Registration {
         Registration {
             id: id(number),
+            run: RUN,
             name: format!("peer{number}"),
             addresses: vec![format!("10.0.{}.{}:7000", number / 256, number % 256)],
+            port: Some(7000),
             capacity_bytes: 1000,
             zone: Some("cellar".into()),
             version: "1".into(),
@@ -202,7 +211,7 @@ pub(super) mod tests {
         let mut registry = Registry::new(RULES);
         for number in 0..peers {
             let usage = Usage { used_bytes: u64::from(number), free_bytes: 1 };
-            registry.register(registration(number), usage, 0);
+            registry.register(registration(number), usage, 0).unwrap();
         }
         registry
     }
@@ -211,7 +220,7 @@ pub(super) mod tests {
     pub(in crate::tracker) fn rows_of(peers: u16, later: &[u16]) -> BTreeMap<PeerId, PeerRow> {
         let mut registry = registry(peers);
         for &number in later {
-            registry.beat(id(number), Usage::default(), 5000).unwrap();
+            registry.beat(id(number), RUN, Usage::default(), 5000).unwrap();
         }
         rows(&registry, 6000, 1_000_000, |_| 0)
     }
@@ -248,12 +257,12 @@ pub(super) mod tests {
             sampler.changes(registry, now_ms).into_iter().map(|(kind, ..)| kind).collect()
         };
         assert_eq!(kinds(&registry, 0), []);
-        registry.beat(id(1), Usage::default(), 30_000).unwrap();
+        registry.beat(id(1), RUN, Usage::default(), 30_000).unwrap();
         assert_eq!(kinds(&registry, 30_000), [LogKind::PeerSuspect]);
         assert_eq!(kinds(&registry, 31_000), []);
-        registry.beat(id(1), Usage::default(), 300_000).unwrap();
+        registry.beat(id(1), RUN, Usage::default(), 300_000).unwrap();
         assert_eq!(kinds(&registry, 300_000), [LogKind::PeerDead]);
-        registry.beat(id(0), Usage::default(), 301_000).unwrap();
+        registry.beat(id(0), RUN, Usage::default(), 301_000).unwrap();
         assert_eq!(kinds(&registry, 301_000), [LogKind::PeerBack]);
         registry.leave(id(0));
         assert_eq!(kinds(&registry, 301_000), []);
@@ -266,7 +275,7 @@ pub(super) mod tests {
         registry.load(registration(1), 0);
         let mut sampler = Sampler::default();
         assert_eq!(sampler.changes(&registry, 0), []);
-        registry.beat(id(0), Usage::default(), 299_000).unwrap();
+        registry.beat(id(0), RUN, Usage::default(), 299_000).unwrap();
         assert_eq!(sampler.changes(&registry, 300_000), [(LogKind::PeerDead, id(1), "peer1".into())]);
     }
 

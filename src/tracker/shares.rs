@@ -158,6 +158,8 @@ impl Tracker {
         let page = InventoryPage { shares: &request.shares, after: request.after, last: request.last };
         let outcome = self.store.reconcile(peer, page).await.map_err(|error| Refusal::internal(&error))?;
         crash::at(Point::InventoryTaken);
+        let upto = shares.last().copied();
+        self.registry.lock().heard_inventory(peer, request.after, upto, request.last);
         self.repairer.changed(outcome.changed);
         if request.last {
             self.repairer.heard_inventory(peer);

@@ -1,12 +1,12 @@
 //! A tracker without its HTTP server and its clock, for the simulation of a whole swarm. What it decides and what
 //! it keeps is the real thing.
 
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use swarmdrop_core::api::{
     AnnounceRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest, InventoryResponse,
-    LookUpResponse, OpenRequest, OpenResponse, ProblemKind, PublishRequest, SwarmHealth,
+    LookUpResponse, OpenRequest, OpenResponse, ProblemKind, PublishRequest, RegisterResponse, SwarmHealth,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::grant::{Operation, TrackerKey, Use};
@@ -20,6 +20,7 @@ use super::complaints::Complaints;
 use super::dashboard::Dashboard;
 use super::gateway::Gateway;
 use super::invites::Gate;
+use super::reach::Movers;
 use super::sessions::Sessions;
 use super::store::SqliteStore;
 use super::{Tracker, metrics, remembered};
@@ -58,18 +59,28 @@ impl SimTracker {
             gateway: Gateway::new(Http::new(None).unwrap(), 0),
             dialer: Http::new(None).unwrap(),
             dials: tokio::sync::Semaphore::new(1),
+            movers: Movers::default(),
             started_ms: clock::awake_ms(),
             metrics: metrics::Metrics::default(),
         })
     }
 
-    pub(crate) async fn register(&self, registration: Registration, usage: Usage) -> Answer<Duration> {
-        let answer = self.0.enlist(registration, usage).await.map_err(kind)?;
-        Ok(Duration::from_millis(answer.heartbeat_ms))
+    pub(crate) async fn register(
+        &self,
+        registration: Registration,
+        usage: Usage,
+    ) -> Answer<RegisterResponse> {
+        self.0.admit(registration.id, registration.run).map_err(kind)?;
+        self.0.enlist(registration, usage).await.map_err(kind)
     }
 
-    pub(crate) async fn heartbeat(&self, id: PeerId, request: HeartbeatRequest) -> Answer<HeartbeatResponse> {
-        self.0.heartbeat(id, request).await.map_err(kind)
+    pub(crate) async fn heartbeat(
+        &self,
+        id: PeerId,
+        request: HeartbeatRequest,
+        remote: IpAddr,
+    ) -> Answer<HeartbeatResponse> {
+        self.0.heartbeat(id, request, remote).await.map_err(kind)
     }
 
     pub(crate) async fn inventory(&self, id: PeerId, request: InventoryRequest) -> Answer<InventoryResponse> {

@@ -15,6 +15,7 @@ use swarmdrop::client::{Http, TrackerClient};
 use swarmdrop::identity::Identity;
 use swarmdrop::tls;
 use swarmdrop_core::api::{HeartbeatRequest, RegisterRequest, Task};
+use swarmdrop_core::id::RunId;
 use swarmdrop_core::registry::Usage;
 
 use super::swarm::Swarm;
@@ -218,8 +219,8 @@ fn beat(swarm: &Swarm, server: &Fake, tasks: Arc<Mutex<Vec<Task>>>, gone: Arc<At
     runtime.block_on(tracker.register(&registration)).unwrap();
     thread::spawn(move || {
         while !gone.load(Ordering::Relaxed) {
-            let request = HeartbeatRequest { usage, ..HeartbeatRequest::default() };
-            if let Ok(response) = runtime.block_on(tracker.heartbeat(id, &request)) {
+            let request = HeartbeatRequest::new(registration.run, usage);
+            if let Ok(response) = runtime.block_on(tracker.heartbeat(id, &request, Duration::from_secs(10))) {
                 tasks.lock().unwrap().extend(response.tasks);
             }
             thread::sleep(Duration::from_millis(100));
@@ -231,6 +232,7 @@ fn beat(swarm: &Swarm, server: &Fake, tasks: Arc<Mutex<Vec<Task>>>, gone: Arc<At
 pub fn register_request(identity: Identity, addresses: &[&str]) -> RegisterRequest {
     RegisterRequest {
         id: identity.peer_id(),
+        run: RunId::from_bytes([1; 16]),
         name: "fake".into(),
         addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
         port: 1024,

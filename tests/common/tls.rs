@@ -1,7 +1,7 @@
 //! TLS by hand: requests with a certificate of one's choice, and servers that show what they should not.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,27 @@ pub fn exchange(
     identity: Option<&Identity>,
     request: &[u8],
 ) -> io::Result<Vec<u8>> {
+    exchange_over(TcpStream::connect(address)?, pin, identity, request)
+}
+
+/// A connection from one address of this machine to a server on it.
+pub fn connect_from(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddrV4::new(source, 0))?;
+    connect(&socket, &address.parse::<SocketAddrV4>().unwrap())?;
+    Ok(socket.into())
+}
+
+/// The same as [`exchange`], over a connection that is there.
+pub fn exchange_over(
+    socket: TcpStream,
+    pin: &[u8; 32],
+    identity: Option<&Identity>,
+    request: &[u8],
+) -> io::Result<Vec<u8>> {
     let config = Arc::new(tls::pinning_client_config(identity).unwrap());
     let connection = ClientConnection::new(config, tls::pinned_name(pin)).unwrap();
-    let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut stream = StreamOwned::new(connection, socket);
     stream.write_all(request)?;

@@ -10,7 +10,7 @@ import { verdict } from "./admin-verdict.js";
 
 const ICONS = { good: "✓", wait: "…", warn: "!", bad: "✕" };
 const NEEDS = /** @type {const} */ (["weakened", "endangered", "unavailable", "lost"]);
-const STATES = /** @type {const} */ (["alive", "suspect", "dead"]);
+const STATES = /** @type {const} */ (["alive", "suspect", "doubted", "dead"]);
 
 /** @returns {View} */
 export function figuresView() {
@@ -25,7 +25,8 @@ export function figuresView() {
       setText(byId("verdict-headline"), headline);
       setText(byId("verdict-detail"), detail);
       if (peers !== before.peers) {
-        const counts = countPeers(peers);
+        const states = countPeers(peers);
+        const counts = { ...states, doubted: states.unreachable + states.cloned };
         for (const name of STATES) figure(name, String(counts[name]), name !== "alive" && counts[name] > 0);
       }
       if (!swarm || swarm === before.swarm) return;

@@ -20,6 +20,8 @@ import { HEAD, LABEL_CELL, layOut, neighbour } from "./admin-layout.js";
 const MARKS = {
   alive: "",
   suspect: "M0-.6V.12M0 .5V.52",
+  unreachable: "M-.5 .5 .5-.5",
+  cloned: "M-.3-.5V.5M.3-.5V.5",
   dead: "M-.55-.55 .55 .55M.55-.55-.55 .55",
   draining: "M0-.6V.5M-.4 .1 0 .5 .4 .1",
 };
@@ -257,7 +259,7 @@ function fitted(text, width, each) {
 
 function legend() {
   const list = byId("map-legend");
-  for (const state of /** @type {const} */ (["alive", "draining", "suspect", "dead"])) {
+  for (const state of /** @type {const} */ (["alive", "draining", "suspect", "unreachable", "cloned", "dead"])) {
     const sign = svg("g", { "data-state": state, transform: "translate(9 9)" });
     sign.append(
       svg("circle", { class: "outer", r: 8 }),

@@ -11,7 +11,7 @@ import { scrubbed } from "./admin-rows.js";
 /** @typedef {import("./admin-state.js").Event} Event */
 /** @typedef {import("./admin-actions.js").Actions} Actions */
 
-export const SIGNS = { alive: "●", suspect: "◐", dead: "✕", draining: "↓" };
+export const SIGNS = { alive: "●", suspect: "◐", unreachable: "⊘", cloned: "⧉", dead: "✕", draining: "↓" };
 
 /**
  * @param {string} id

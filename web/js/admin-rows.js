@@ -9,7 +9,7 @@ import { standing } from "./admin-state.js";
 export const PAGE = 100;
 
 const words = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
-const SERIOUSNESS = { dead: 0, suspect: 1, draining: 2, alive: 3 };
+const SERIOUSNESS = { dead: 0, cloned: 1, unreachable: 2, suspect: 3, draining: 4, alive: 5 };
 
 /** @type {Record<Column, (a: Peer, b: Peer) => number>} */
 const COMPARE = {

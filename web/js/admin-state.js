@@ -4,7 +4,7 @@
  */
 
 /**
- * @typedef {"alive"|"suspect"|"dead"} Liveness
+ * @typedef {"alive"|"suspect"|"unreachable"|"cloned"|"dead"} Liveness
  * @typedef {{ id: string, name: string, state: Liveness, zone: string|null, addresses: string[], capacity_bytes: number,
  *   used_bytes: number, free_bytes: number, version: string, seen_ms: number, draining: number|null,
  *   received_bytes_per_s: number, served_bytes_per_s: number,
@@ -208,7 +208,7 @@ export function printable(_key, value) {
 /**
  * How a peer is shown: being emptied matters as long as it is alive.
  * @param {Peer} peer
- * @returns {"alive"|"suspect"|"dead"|"draining"}
+ * @returns {Liveness|"draining"}
  */
 export function standing(peer) {
   return peer.state === "alive" && peer.draining !== null ? "draining" : peer.state;
@@ -220,7 +220,7 @@ export function standing(peer) {
  * @returns {Record<Liveness, number>}
  */
 export function countPeers(peers) {
-  const counts = { alive: 0, suspect: 0, dead: 0 };
+  const counts = { alive: 0, suspect: 0, unreachable: 0, cloned: 0, dead: 0 };
   for (const peer of peers.values()) counts[peer.state] += 1;
   return counts;
 }

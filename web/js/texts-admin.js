@@ -34,7 +34,7 @@ export const texts = {
     lost: (/** @type {number} */ shares) => are(shares, "lost: a chunk is at no known peer"),
     unavailable: (/** @type {number} */ shares) => are(shares, "unavailable: a chunk is only at peers that are away"),
   },
-  states: { alive: "alive", suspect: "suspect", dead: "dead", draining: "draining" },
+  states: { alive: "alive", suspect: "suspect", unreachable: "unreachable", cloned: "cloned", dead: "dead", draining: "draining" },
   peers: {
     noZone: "No zone",
     none: "No peers yet.",
@@ -139,6 +139,8 @@ export const texts = {
       "peer-registered": ({ peer }) => `${peer} joined`,
       "peer-suspect": ({ peer }) => `${peer} has been silent for some heartbeats`,
       "peer-dead": ({ peer }) => `${peer} is taken for dead`,
+      "peer-unreachable": ({ peer, detail }) => `${peer} beats, but cannot be reached: ${detail}`,
+      "peer-cloned": ({ peer }) => `Two machines run with the key of ${peer}: neither counts`,
       "peer-back": ({ peer }) => `${peer} is back`,
       "peer-left": ({ peer }) => `${peer} left`,
       "peer-draining": ({ peer }) => `${peer} is being drained`,

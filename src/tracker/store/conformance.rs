@@ -2,7 +2,7 @@
 
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, Secret, ShareId};
+use swarmdrop_core::id::{PeerId, RunId, Secret, ShareId};
 use swarmdrop_core::manifest::{MANIFEST_HEAD_BYTES, ShareKey};
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -29,8 +29,10 @@ pub(super) async fn run(store: &dyn Store) {
 pub(super) fn registration(number: u8) -> Registration {
     Registration {
         id: peer(number),
+        run: RunId::from_bytes([number; 16]),
         name: format!("peer{number}"),
         addresses: vec!["127.0.0.1:1".into()],
+        port: Some(1),
         capacity_bytes: u64::MAX,
         zone: Some("attic".into()),
         version: "1".into(),

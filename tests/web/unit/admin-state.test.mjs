@@ -30,7 +30,7 @@ test("peers come in parts, change and go, and those that did not change stay the
   assert.equal(next.peers.get("a"), a);
   assert.equal(next.peers.get("b").state, "dead");
   assert.equal(all.peers.get("b"), b, "an earlier state is not changed");
-  assert.deepEqual(countPeers(next.peers), { alive: 1, suspect: 0, dead: 1 });
+  assert.deepEqual(countPeers(next.peers), { alive: 1, suspect: 0, unreachable: 0, cloned: 0, dead: 1 });
   assert.deepEqual([...reduce(next, peers([], ["b"])).peers.keys()], ["a"]);
 });
 

@@ -1,0 +1,127 @@
+//! How peers are reached: where they say, or where they come from, and only where they answer.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream;
+use parking_lot::Mutex;
+use swarmdrop_core::address::may_announce;
+use swarmdrop_core::api::{PeerAddress, ProblemKind, Role};
+use swarmdrop_core::id::PeerId;
+use swarmdrop_core::limits::DIALS_MAX;
+use swarmdrop_core::registry::Registry;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Tracker;
+use super::store::StoreError;
+use crate::client::{ClientError, PeerClient};
+use crate::server::Refusal;
+
+/// Peers that have come from addresses where they were not dialled back yet.
+#[derive(Debug, Default)]
+pub(super) struct Movers {
+    waiting: Mutex<BTreeMap<PeerId, SocketAddr>>,
+    new: Notify,
+}
+
+/// Dials peers that have moved, until told to stop.
+pub(super) async fn keep_following(tracker: Arc<Tracker>, stop: CancellationToken) {
+    let following = async {
+        loop {
+            tracker.movers.new.notified().await;
+            let waiting = std::mem::take(&mut *tracker.movers.waiting.lock());
+            let follow = async |(peer, address)| {
+                if let Err(error) = tracker.dial_moved(peer, address).await {
+                    tracing::error!(%peer, %error, "cannot keep where a peer is");
+                }
+            };
+            stream::iter(waiting).map(follow).buffer_unordered(DIALS_MAX).for_each(async |()| ()).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = following => {}
+    }
+}
+
+impl Tracker {
+    /// Has a peer dialled back if it comes from another address than those at which it was found.
+    pub(super) fn follow(&self, registry: &mut Registry, id: PeerId, remote: IpAddr, now_ms: u64) {
+        let port = registry.get(id, now_ms).and_then(|(peer, _)| peer.registration.port);
+        let Some(address) = port.map(|port| SocketAddr::new(remote, port)) else { return };
+        if registry.may_dial(id, &address.to_string(), now_ms) {
+            self.movers.waiting.lock().insert(id, address);
+            self.movers.new.notify_one();
+        }
+    }
+
+    /// Dials a peer that came from a new address, there and then where it was. Who does not answer there stays where it was.
+    async fn dial_moved(&self, id: PeerId, address: SocketAddr) -> Result<(), StoreError> {
+        let known = self.registry.lock().get(id, self.now_ms()).map(|(peer, _)| peer.registration.clone());
+        let Some(before) = known else { return Ok(()) };
+        let Ok(new) = checked(&[address.to_string()], address.ip()) else { return Ok(()) };
+        if let Err(refusal) = self.dial_back(id, new.clone()).await {
+            let why = refusal.0.detail;
+            tracing::warn!(peer = %id, name = %before.name, %address, why, "a peer has moved, and does not answer there");
+            return Ok(());
+        }
+        let Some(address) = new.first() else { return Ok(()) };
+        let found = self.registry.lock().found_at(id, before.run, address);
+        let Some(found) = found else { return Ok(()) };
+        tracing::info!(peer = %id, name = %found.name, %address, "a peer has moved");
+        self.store.put_peer(&found).await?;
+        let answering = self.dial_back(id, before.addresses.clone()).await.unwrap_or_default();
+        let gone: Vec<_> = before.addresses.into_iter().filter(|old| !answering.contains(old)).collect();
+        let left = self.registry.lock().not_found_at(id, before.run, &gone);
+        if let Some(registration) = left {
+            self.store.put_peer(&registration).await?;
+        }
+        Ok(())
+    }
+
+    /// The addresses at which somebody with the peer's key answers. A peer is listed only with those.
+    pub(super) async fn dial_back(&self, id: PeerId, addresses: Vec<String>) -> Result<Vec<String>, Refusal> {
+        let dial = async |address: &String| {
+            let name = address.clone();
+            let peer = PeerAddress { id, name, addresses: vec![address.clone()] };
+            let health = PeerClient::new(self.dialer.clone(), peer).health().await?;
+            // The key proves the id; the role tells a peer from a tracker that was given the same key.
+            let is_peer = health.role == Role::Peer && health.id == id.to_string();
+            let what = || "no peer answers there".to_owned();
+            if is_peer {
+                Ok(())
+            } else {
+                Err(ClientError::Protocol { server: address.clone(), what: what() })
+            }
+        };
+        let _turn = self.dials.acquire().await.map_err(|error| Refusal::internal(&error))?;
+        let results = join_all(addresses.iter().map(dial)).await;
+        let (good, bad): (Vec<_>, Vec<_>) = addresses.into_iter().zip(results).partition(|(_, r)| r.is_ok());
+        if let (true, Some((_, Err(error)))) = (good.is_empty(), bad.into_iter().next()) {
+            return Err(Refusal::new(ProblemKind::PeerUnreachable, error.to_string()));
+        }
+        Ok(good.into_iter().map(|(address, _)| address).collect())
+    }
+}
+
+/// Addresses that may be announced from `remote`. They are literal: a name could point elsewhere by the
+/// time that somebody is sent there.
+pub(super) fn checked(addresses: &[String], remote: IpAddr) -> Result<Vec<String>, Refusal> {
+    let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
+    let parse = |address: &String| {
+        let parsed = address.parse::<SocketAddr>();
+        let parsed = parsed.map_err(|_| refuse("an address is written as IP:PORT".into()))?;
+        if !may_announce(parsed, remote) {
+            return Err(refuse(format!(
+                "{parsed} may not be announced from {remote}: give a unicast address of the same kind of \
+                 network or the internet, and a port from 1024 on or 443"
+            )));
+        }
+        Ok(parsed.to_string())
+    };
+    addresses.iter().map(parse).collect()
+}
