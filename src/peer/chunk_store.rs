@@ -246,6 +246,7 @@ impl ChunkStore {
     }
 
     /// Whether a committed share holds the chunk.
+    #[cfg(test)]
     pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
         self.index.lock().claims.is_claimed(id)
     }

@@ -21,6 +21,7 @@
 
 mod dice;
 mod faults;
+mod foreign;
 mod jobs;
 mod nodes;
 mod people;

@@ -77,6 +77,19 @@ impl Shared {
         Self { key, secret, plain, sealed, manifest, terms, acknowledged: false, deletion_forgotten: false }
     }
 
+    /// A share of somebody else who can read this one: it lists the same chunks under a key of his own.
+    pub(super) fn copied_by_another(&self, dice: &mut Dice, now_ms: u64) -> Self {
+        let (key, salt) = (ShareKey::from_seed(&Secret::from_bytes(dice.bytes())), dice.bytes());
+        let geometry = *self.manifest.geometry();
+        let keys = ShareKeys::derive(&self.secret, &salt, Header { chunk_size: geometry.chunk_size() });
+        let ids: Vec<ChunkId> = self.manifest.chunks().map(|(_, id)| id).collect();
+        let manifest = Draft::new(&key, &keys, &salt, geometry, &ids).finish(&key, &keys, b"{}");
+        let terms = Terms { share: key.share_id(), issued_ms: now_ms, ..self.terms.terms.clone() };
+        let terms = SignedTerms::sign(&key, terms);
+        let (secret, plain, sealed) = (self.secret.clone(), self.plain.clone(), self.sealed.clone());
+        Self { key, secret, plain, sealed, manifest, terms, acknowledged: false, deletion_forgotten: false }
+    }
+
     pub(super) fn id(&self) -> ShareId {
         self.manifest.share()
     }

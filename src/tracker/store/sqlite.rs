@@ -14,6 +14,7 @@ use sqlx::{Connection, Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::limits::GONE_UNKNOWN_MAX;
 use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
@@ -261,6 +262,14 @@ impl Store for SqliteStore {
         let mut transaction = self.write().await?;
         if matches!(gone(&mut transaction, share).await?, Some(Gone::Deleted(_))) {
             return Ok(false);
+        }
+        let known = sqlx::query("SELECT 1 FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
+        // Anybody can make keys and delete what never was: of the unknown only so many are remembered.
+        if known.fetch_optional(&mut *transaction).await?.is_none() {
+            let count = sqlx::query("SELECT count(*) AS n FROM gone").fetch_one(&mut *transaction).await?;
+            if u64::try_from(count.try_get::<i64, _>("n")?).unwrap_or(0) >= GONE_UNKNOWN_MAX {
+                return Ok(false);
+            }
         }
         bury(&mut transaction, share, &terms.token, until_ms).await?;
         // Later than any terms that a peer may have confirmed: it is sent to all that hold something.

@@ -1,0 +1,217 @@
+//! A sender who has a link, an invite, and every grant and token that he could get hold of, but not the share's key:
+//! whatever he asks of tracker and peers, nothing of the share goes, moves, or is counted differently.
+
+use std::collections::BTreeSet;
+
+use swarmdrop_core::api::{
+    Blob, CommitRequest, Holding, OfferRequest, OpenRequest, ProblemKind, PublishRequest,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::grant::{Grant, Operation, TrackerKey};
+use swarmdrop_core::id::{ChunkId, PeerId, Secret};
+use swarmdrop_core::owner::Act;
+use swarmdrop_core::terms::{SignedTerms, Terms};
+
+use super::people::Shared;
+use super::world::{INVITE, MINUTE, SECOND, TRACKER, WALL, World};
+use crate::client::Authority;
+
+/// Calls of one run.
+const CALLS: usize = 10_000;
+/// Mallory's own shares: they come and go.
+const OWN: usize = 100;
+/// Those of them whose credentials he tries on the other share.
+const TRIED: usize = 3;
+
+/// What is known and kept of a share: at the tracker, and for each peer its record and the chunks whose bytes are right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Kept {
+    holders: Vec<(PeerId, ChunkSet)>,
+    terms: String,
+    at_peers: Vec<(PeerId, Option<ChunkSet>, BTreeSet<ChunkId>)>,
+}
+
+/// Mallory, with what he has.
+struct Foreign {
+    /// The share that is not his.
+    victim: usize,
+    /// Shares of his own that list chunks of the victim, beside chunks of their own.
+    own: Vec<Shared>,
+    grants: Vec<String>,
+    words: Vec<String>,
+}
+
+impl World {
+    fn kept(&self, share: usize) -> Kept {
+        let (tracker, shared) = (self.tracker.as_ref().unwrap(), &self.shares[share]);
+        let access = swarmdrop_core::seal::access_token(&shared.secret);
+        let look_up = self.runtime.block_on(tracker.look_up(shared.id(), &access)).unwrap();
+        let at_peer = |node: &super::world::Node| {
+            let peer = node.running.as_ref().unwrap();
+            let is_good = |id: &ChunkId| peer.chunk(*id).is_some_and(|bytes| ChunkId::of(&bytes) == *id);
+            let held = peer.holding(shared.id());
+            // What lies elsewhere he may have put there himself, under a share of his own.
+            let chunks = shared.manifest.chunks().filter(|_| held.is_some()).map(|(_, id)| id);
+            (node.id, held.clone(), chunks.filter(is_good).collect())
+        };
+        Kept {
+            holders: self.runtime.block_on(tracker.holders(shared.id())),
+            terms: look_up.terms,
+            at_peers: self.peers.iter().map(at_peer).collect(),
+        }
+    }
+}
+
+impl Foreign {
+    fn new(world: &mut World, victim: usize) -> Self {
+        let now_ms = WALL + world.now_ms;
+        let stolen = &world.shares[victim];
+        let own: Vec<Shared> = (0..OWN).map(|_| stolen.copied_by_another(&mut world.dice, now_ms)).collect();
+        let peers: Vec<PeerId> = world.peers.iter().map(|node| node.id).collect();
+        let key = TrackerKey::from_seed(&Secret::from_bytes([1; 32]));
+        let grant = |share, operation| Grant {
+            share,
+            operation,
+            peers: peers.clone(),
+            bearer: None,
+            token: None,
+            budget_bytes: 1 << 30,
+            issued_ms: now_ms,
+            expires_ms: now_ms + 3_600_000,
+        };
+        let shares = own.iter().take(TRIED).map(Shared::id).chain([stolen.id()]);
+        let both = |share| [grant(share, Operation::Push), grant(share, Operation::Copy)];
+        let grants: Vec<String> = shares.flat_map(both).map(|grant| key.sign(&grant)).collect();
+        let mut words = vec![String::new(), "v4.public.x".into()];
+        for act in [Act::Open, Act::Offer, Act::Commit, Act::Publish, Act::Delegate] {
+            for credential in grants.iter().map(String::as_str).chain([INVITE]) {
+                for peer in &peers {
+                    words.extend(own.iter().take(TRIED).map(|shared| shared.word(act, *peer, credential)));
+                }
+                words.extend(own.iter().take(TRIED).map(|shared| shared.word(act, TRACKER, credential)));
+            }
+            // What the owner said before, with a grant that is over.
+            words.extend(peers.iter().map(|peer| stolen.word(act, *peer, "an older grant")));
+        }
+        Self { victim, own, grants, words }
+    }
+
+    /// One call, with credentials and contents chosen at random. Returns whether it was taken.
+    fn call(&self, world: &mut World) -> bool {
+        let dice = &mut world.dice;
+        let (grant, word) =
+            (&self.grants[dice.index(self.grants.len())], &self.words[dice.index(self.words.len())]);
+        let own = &self.own[dice.index(self.own.len())];
+        let at = dice.index(world.peers.len());
+        let kind = dice.below(8);
+        // Often he acts as the owner that he is, of his own shares. Chunks are put under an offer, so for one of these.
+        let is_own = kind == 4 || dice.one_in(2);
+        let chunks = |dice: &mut super::dice::Dice, count: u32| match dice.below(3) {
+            0 => ChunkSet::empty(count),
+            1 => ChunkSet::full(count),
+            _ => ChunkSet::range(count, 0..u32::try_from(dice.below(u64::from(count) + 1)).unwrap()),
+        };
+        let subject = if is_own { own } else { &world.shares[self.victim] };
+        let set = chunks(&mut world.dice, subject.chunk_count());
+        let act = [Act::Open, Act::Offer, Act::Commit, Act::Publish][usize::try_from(kind % 4).unwrap()];
+        let key = TrackerKey::from_seed(&Secret::from_bytes([1; 32]));
+        let (peer_id, now_ms) = (world.peers[at].id, WALL + world.now_ms);
+        let own_grant = key.sign(&Grant {
+            share: own.id(),
+            operation: Operation::Push,
+            peers: world.peers.iter().map(|node| node.id).collect(),
+            bearer: None,
+            token: None,
+            budget_bytes: 1 << 30,
+            issued_ms: now_ms,
+            expires_ms: now_ms + 3_600_000,
+        });
+        let own_word = match act {
+            Act::Open => own.word(act, TRACKER, INVITE),
+            Act::Publish => own.word(act, TRACKER, &own_grant),
+            _ => own.word(act, peer_id, &own_grant),
+        };
+        let shown = match (is_own, act) {
+            (true, Act::Open) => Authority { grant: INVITE, owner: &own_word },
+            (true, _) => Authority { grant: &own_grant, owner: &own_word },
+            (false, Act::Open) => Authority { grant: INVITE, owner: word },
+            (false, _) => Authority { grant, owner: word },
+        };
+        let (tracker, peer) = (world.tracker.as_ref().unwrap(), world.peers[at].running.as_ref().unwrap());
+        let manifest = Blob(subject.manifest.encoded().to_vec());
+        let terms = subject.terms.token.clone();
+        let answer = match kind {
+            0 => {
+                let request = OpenRequest {
+                    share: subject.id(),
+                    size: subject.size(),
+                    replicas: 2,
+                    preferred: vec![peer_id],
+                };
+                world.runtime.block_on(tracker.open(&request, shown)).map(drop)
+            }
+            1 | 5 => {
+                let known = subject.known(&set);
+                let request = OfferRequest { size: subject.size(), chunks: set, known };
+                peer.offer(subject.id(), shown, &request).map(drop)
+            }
+            2 | 6 => {
+                let request = CommitRequest { manifest, terms, chunks: set };
+                peer.commit(subject.id(), shown, request).map(drop)
+            }
+            3 => {
+                let placement = vec![Holding { peer: peer_id, chunks: set }];
+                let request = PublishRequest { manifest, terms, placement };
+                world.runtime.block_on(tracker.publish(subject.id(), shown, request))
+            }
+            // What he may do: put his own copies of the chunks under a share of his own, and delete that.
+            4 => own.sealed.iter().try_for_each(|bytes| peer.put(own.id(), ChunkId::of(bytes), bytes)),
+            _ => {
+                let terms = Terms { issued_ms: now_ms, deleted: true, ..subject.terms.terms.clone() };
+                let key = &own.key;
+                let token = if terms.share == key.share_id() {
+                    SignedTerms::sign(key, terms).token
+                } else {
+                    own.terms.token.clone()
+                };
+                world.runtime.block_on(tracker.replace_terms(subject.id(), &token))
+            }
+        };
+        assert!(is_own || answer.is_err(), "a call of kind {kind} about somebody else's share was taken");
+        if let (false, Err(kind)) = (is_own, &answer) {
+            let refusals = [
+                ProblemKind::AccessDenied,
+                ProblemKind::ClockSkew,
+                ProblemKind::InvalidShare,
+                ProblemKind::Conflict,
+            ];
+            assert!(refusals.contains(kind), "{kind:?}");
+        }
+        answer.is_ok()
+    }
+}
+
+#[test]
+fn s1_ten_thousand_calls_of_a_foreign_sender_change_nothing_of_a_share() {
+    let mut world = World::new(5);
+    world.trouble = false;
+    while !world.shares.iter().any(|shared| shared.acknowledged && shared.chunk_count() > 1) {
+        world.begin_upload();
+        world.run_until(world.now_ms + 20 * SECOND);
+    }
+    let victim = world.shares.iter().position(|s| s.acknowledged && s.chunk_count() > 1).unwrap();
+    let before = world.kept(victim);
+    assert!(before.at_peers.iter().filter(|(_, held, _)| held.is_some()).count() > 0);
+    let foreign = Foreign::new(&mut world, victim);
+    let mut taken = 0;
+    for number in 0..CALLS {
+        taken += usize::from(foreign.call(&mut world));
+        if number % 500 == 0 {
+            world.run_until(world.now_ms + SECOND);
+        }
+    }
+    assert!(taken > CALLS / 20, "too little was tried that is allowed: {taken}");
+    world.run_until(world.now_ms + MINUTE);
+    assert_eq!(world.kept(victim), before);
+    world.account();
+}
