@@ -151,8 +151,14 @@ pub const PACE_WINDOW: Duration = Duration::from_secs(30);
 /// The slowest that a transfer may be: 32 chunks at once over a line of half a megabit a second are faster.
 pub const PACE_BYTES_PER_SECOND: u64 = 1 << 10;
 /// Bytes of all request and response bodies beyond [`JSON_BODY_BYTES_MAX`] that are in memory at once, with what
-/// is made of them; further ones wait. One of the largest has room.
+/// is made of them; further ones wait. One half is for texts that come and go, one for what is made of them: one of
+/// the largest has room in both.
 pub const LARGE_VALUES_BYTES_MAX: u64 = 512 << 20;
+/// Time in which such a body must come or be taken, and the slowest that it may be beyond it: what is held in memory
+/// makes others wait, and a share whose manifest is that large has a line that is faster.
+pub const LARGE_BODY_TIME: Duration = Duration::from_secs(30);
+/// See [`LARGE_BODY_TIME`].
+pub const LARGE_BODY_BYTES_PER_SECOND: u64 = 64 << 10;
 /// Complaints about one peer that wait for its next heartbeat; further ones are dropped, for the peer checks
 /// everything it holds in time anyway.
 pub const COMPLAINTS_MAX: usize = 256;
@@ -192,7 +198,7 @@ pub const GRANTS_REMEMBERED_MAX: usize = 1024;
 /// Time that requests in flight get to finish at shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Uploads of one peer that are being written at once; further ones wait.
-pub const UPLOADS_MAX: usize = 64;
+pub const UPLOADS_MAX: u64 = 64;
 /// Bytes of a chunk that a peer holds in memory at once while it serves it: a quarter of an ordinary sealed chunk.
 pub const PIECE_BYTES: usize = (256 << 10) + TAG_BYTES;
 /// Pieces that a peer keeps in memory for the next answers.
@@ -230,7 +236,7 @@ pub const GATEWAY_SHARE_IDLE: Duration = Duration::from_secs(60);
 /// Age at which a gateway asks again who holds a share.
 pub const GATEWAY_SOURCES_AGE: Duration = Duration::from_secs(5);
 /// Uploads of browsers that are under way at once.
-pub const BROWSER_UPLOADS_MAX: usize = 64;
+pub const BROWSER_UPLOADS_MAX: u64 = 64;
 /// Chunks of all these uploads: the gateway keeps 32 bytes for each.
 pub const BROWSER_UPLOADS_CHUNKS_MAX: u32 = 2 * CHUNKS_MAX;
 /// Life of an upload without any chunk arriving; the peers' reservations end then, too.
@@ -283,7 +289,7 @@ pub const HEDGE_AFTER_UNKNOWN: Duration = Duration::from_secs(4);
 
 const _: () = assert!(CHUNK_LOG2_MIN <= CHUNK_LOG2_DEFAULT && CHUNK_LOG2_DEFAULT <= CHUNK_LOG2_MAX);
 const _: () =
-    assert!(LARGE_VALUES_BYTES_MAX > 3 * MANIFEST_BODY_BYTES_MAX as u64, "one manifest must have room");
+    assert!(LARGE_VALUES_BYTES_MAX / 2 > 2 * MANIFEST_BODY_BYTES_MAX as u64, "one manifest must have room");
 const _: () =
     assert!(INVENTORY_BYTES_MAX + INVENTORY_SHARES_MAX * 100 < JSON_BODY_BYTES_MAX, "a page must fit");
 const _: () = assert!(MANIFEST_BODY_BYTES_MAX > MANIFEST_BYTES_MAX, "base64 grows a manifest by a third");

@@ -12,10 +12,11 @@ use swarmdrop_core::grant::{Grant, GrantError, GrantKey, Operation, Use};
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::GRANTS_REMEMBERED_MAX;
 use swarmdrop_core::owner::Act;
+use swarmdrop_core::token::TokenId;
 
 use super::Peer;
 use crate::clock;
-use crate::server::{Credential, Id, OwnersWord, Refusal, denied};
+use crate::server::{ChargedTo, Credential, Id, OwnersWord, Refusal, denied};
 
 /// The grants that one peer has met.
 #[derive(Debug, Default)]
@@ -72,6 +73,11 @@ impl KnownGrant {
     /// The share that the grant is for.
     pub(super) fn share(&self) -> ShareId {
         self.grant.share
+    }
+
+    /// The token that is charged with what is done under the grant.
+    pub(super) fn token(&self) -> Option<TokenId> {
+        self.grant.token
     }
 
     /// Whether the grant allows this at this peer, for `by`.
@@ -147,7 +153,11 @@ impl FromRequestParts<Arc<Peer>> for Committing {
 async fn pushed_share(parts: &mut Parts, peer: &Arc<Peer>, act: Act) -> Result<ShareId, Refusal> {
     let Id(share) = Id::<ShareId>::from_request_parts(parts, peer).await?;
     let credential = Credential::from_request_parts(parts, &()).await?;
-    peer.grants.find(credential.expose())?.check(share, Operation::Push, peer.id, None)?;
+    let grant = peer.grants.find(credential.expose())?;
+    grant.check(share, Operation::Push, peer.id, None)?;
+    if let Some(token) = grant.token() {
+        parts.extensions.insert(ChargedTo(token));
+    }
     OwnersWord::from_request_parts(parts, &()).await?.check(share, act, peer.id, peer.tracker_id)?;
     Ok(share)
 }

@@ -34,7 +34,7 @@ use super::storage::disk_refusal;
 use super::{Peer, metrics};
 use crate::clock;
 use crate::server::{
-    Client, Credential, Frames, Id, LargeJson, LargeJsonBody, Refusal, Turn, denied, described,
+    Asker, Client, Credential, Frames, Id, LargeJson, LargeJsonBody, Refusal, Turn, denied, described,
 };
 use crate::task::blocking;
 
@@ -80,6 +80,7 @@ async fn put_chunk(
     State(peer): State<Arc<Peer>>,
     Id(id): Id<ChunkId>,
     credential: Credential,
+    Extension(client): Extension<Client>,
     request: Request,
 ) -> Result<StatusCode, Refusal> {
     let grant = peer.grants.find(credential.expose())?;
@@ -99,7 +100,7 @@ async fn put_chunk(
             return settled.map(|_| StatusCode::NO_CONTENT);
         }
     };
-    let _turn = peer.uploads.acquire().await;
+    let _turn = peer.uploads.wait(Asker::new(grant.token(), client.ip), 1).await;
     if receive(&peer, grant.share(), id, bytes, body).await? {
         charge.keep();
         peer.metrics.chunks_stored.inc();
@@ -248,8 +249,9 @@ async fn manifest(
     Id(share): Id<ShareId>,
     Extension(client): Extension<Client>,
     credential: Credential,
+    asker: Asker,
 ) -> Result<LargeJson<ManifestResponse>, Refusal> {
-    let (held, manifest, turn) = read_share(&peer, share, &credential, client).await?;
+    let (held, manifest, turn) = read_share(&peer, share, &credential, client, asker).await?;
     let manifest = Blob(manifest.encoded().to_vec());
     Ok(LargeJson(ManifestResponse { manifest, terms: held.terms.token }, turn))
 }
@@ -263,8 +265,9 @@ async fn holding(
     Id(share): Id<ShareId>,
     Extension(client): Extension<Client>,
     credential: Credential,
+    asker: Asker,
 ) -> Result<Json<HoldingResponse>, Refusal> {
-    let (held, manifest, _turn) = read_share(&peer, share, &credential, client).await?;
+    let (held, manifest, _turn) = read_share(&peer, share, &credential, client, asker).await?;
     let mut chunks = held.chunks;
     for (index, id) in manifest.chunks() {
         if !peer.storage.chunks.contains(&id) {
@@ -280,6 +283,7 @@ async fn read_share(
     share: ShareId,
     credential: &Credential,
     client: Client,
+    asker: Asker,
 ) -> Result<(Held, Manifest, Turn), Refusal> {
     let held = peer.storage.shares.get(share);
     let held = match credential.secret() {
@@ -294,7 +298,7 @@ async fn read_share(
         .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
     let store = Arc::clone(peer);
     let bytes = peer.storage.shares.manifest_bytes(share).map_err(|error| Refusal::internal(&error))?;
-    let turn = Turn::wait(bytes).await;
+    let turn = Turn::wait(asker, bytes).await;
     let manifest = blocking(move || store.storage.shares.manifest(share)).await;
     Ok((held, manifest.map_err(|error| Refusal::internal(&error))?, turn))
 }

@@ -35,7 +35,6 @@ use swarmdrop_core::limits::{
     COPY_BYTES_PER_SECOND, PIECE_BYTES, PIECES_KEPT, SCRUB_BYTES_PER_SECOND, SCRUB_EVERY, UPLOADS_MAX,
 };
 use swarmdrop_core::link::Invite;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffers::Buffers;
@@ -44,7 +43,7 @@ use crate::context::tracker_failure;
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, Identity};
-use crate::server::{self, Front};
+use crate::server::{self, FairGate, Front};
 use crate::task::{Tasks, blocking};
 use crate::throttle::Throttle;
 use crate::tls;
@@ -132,7 +131,8 @@ struct Peer {
     scrub_rate: Throttle,
     scrub_at: scrub::At,
     clock: Agreement,
-    uploads: Semaphore,
+    /// Places for chunks that are being written.
+    uploads: FairGate,
     /// What chunks come and go through, piece by piece.
     pieces: Arc<Buffers>,
     metrics: metrics::Metrics,
@@ -172,7 +172,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
         scrub_at: scrub::At::default(),
         clock: Agreement::default(),
-        uploads: Semaphore::new(UPLOADS_MAX),
+        uploads: FairGate::new(UPLOADS_MAX),
         pieces: Buffers::new(PIECES_KEPT, PIECE_BYTES),
         metrics: metrics::Metrics::default(),
     });

@@ -14,7 +14,8 @@ use swarmdrop_core::id::{Secret, ServerId, ShareId, TrackerId};
 use swarmdrop_core::owner::{Act, Asked, OWNER_TOKEN_FIELD};
 use zeroize::Zeroizing;
 
-use super::memory::Turn;
+use super::fair::Asker;
+use super::memory::{Turn, patience};
 use super::{Client, Refusal};
 use crate::pace::Pace;
 
@@ -168,14 +169,32 @@ where
 {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let announced = request.body().size_hint().upper().unwrap_or(MAX as u64);
-        let turn = Turn::wait(announced.min(MAX as u64)).await;
-        Ok(Self(read_json(request, MAX).await?, turn))
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let asker = match Asker::from_request_parts(&mut parts, state).await {
+            Ok(asker) => asker,
+            Err(never) => match never {},
+        };
+        let bytes = body.size_hint().upper().unwrap_or(MAX as u64).min(MAX as u64);
+        let mut turn = Turn::to_read(asker, bytes).await;
+        let reading = read_text(Request::from_parts(parts, body), MAX);
+        let text = tokio::time::timeout(patience(bytes), reading).await;
+        let slow = |_| Refusal::later(ProblemKind::Unavailable, "the body came too slowly", 1);
+        let text = text.map_err(slow)??;
+        turn.make_value().await;
+        Ok(Self(parse(&text)?, turn))
     }
 }
 
 async fn read_json<T: DeserializeOwned>(request: Request, max: usize) -> Result<T, Refusal> {
+    parse(&read_text(request, max).await?)
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(text).map_err(|error| Refusal::new(ProblemKind::BadRequest, error.to_string()))
+}
+
+async fn read_text(request: Request, max: usize) -> Result<Vec<u8>, Refusal> {
     let headers = request.headers();
     let says = |name| headers.get(name).map(|value| value.as_bytes());
     let is_json = |value: &[u8]| {
@@ -187,8 +206,7 @@ async fn read_json<T: DeserializeOwned>(request: Request, max: usize) -> Result<
     if !says(CONTENT_TYPE).is_some_and(is_json) || says(CONTENT_ENCODING).is_some() {
         return Err(Refusal::new(ProblemKind::UnsupportedMediaType, "send application/json, uncompressed"));
     }
-    let bytes = collect(request.into_body(), max).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(ProblemKind::BadRequest, error.to_string()))
+    collect(request.into_body(), max).await
 }
 
 /// Reads a body of at most `max` bytes; a length over it is refused before anything is read, and memory

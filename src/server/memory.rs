@@ -1,7 +1,12 @@
-//! Large bodies, in and out: what is in memory at once is bounded in bytes, whatever the number of requests.
+//! Large bodies, in and out: what is in memory at once is bounded in bytes, whatever the number of requests, and
+//! nobody takes more of it than leaves some for the next one.
 
+use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
@@ -9,48 +14,96 @@ use axum::http::{HeaderValue, Response};
 use axum::response::IntoResponse;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Serialize;
-use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, LARGE_VALUES_BYTES_MAX};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use swarmdrop_core::limits::{
+    JSON_BODY_BYTES_MAX, LARGE_BODY_BYTES_PER_SECOND, LARGE_BODY_TIME, LARGE_VALUES_BYTES_MAX,
+};
+use tokio::time::Instant;
 
 use super::Refusal;
+use super::fair::{Asker, FairGate, Held};
 
-/// The budget is kept in pieces of this size.
-const PIECE_BYTES: u64 = 1 << 20;
-/// What a JSON body takes beside itself: its text in base64, and the value that is made of it or it of.
-const COPIES: u64 = 3;
-/// A response's body is handed over in pieces of this size, so that its turn lasts until it is nearly sent.
+/// The budgets are kept in pieces of this size, and the text of an answer in memory as well.
+const PIECE_BYTES: usize = 1 << 20;
+/// What a JSON body takes beside its text, while a value is made of it or it of one.
+const COPIES: u64 = 2;
+/// A response's body is handed over in pieces of this size.
 const FRAME_BYTES: usize = 64 << 10;
 
-static PIECES: Semaphore = Semaphore::const_new((LARGE_VALUES_BYTES_MAX / PIECE_BYTES) as usize);
+/// Room for texts: how long one is held is up to whoever sends or takes it.
+static TEXTS: LazyLock<FairGate> = LazyLock::new(half);
+/// Room for values and what is made of them: how long it is held is up to this process.
+static VALUES: LazyLock<FairGate> = LazyLock::new(half);
+
+fn half() -> FairGate {
+    FairGate::new(pieces(LARGE_VALUES_BYTES_MAX / 2))
+}
+
+fn pieces(bytes: u64) -> u64 {
+    bytes.div_ceil(PIECE_BYTES as u64)
+}
+
+/// How long a text of so many bytes may take between the other side and here.
+pub(super) fn patience(bytes: u64) -> Duration {
+    LARGE_BODY_TIME + Duration::from_secs(bytes / LARGE_BODY_BYTES_PER_SECOND)
+}
 
 /// Leave to hold a large value in memory; small ones need none.
 #[derive(Debug)]
 pub struct Turn {
-    _permit: Option<SemaphorePermit<'static>>,
+    asker: Asker,
+    bytes: u64,
+    text: Option<Held>,
+    value: Option<Held>,
 }
 
 impl Turn {
-    /// Waits until a value of this many bytes has room.
-    pub async fn wait(bytes: u64) -> Self {
-        if bytes <= JSON_BODY_BYTES_MAX as u64 {
-            return Self { _permit: None };
+    /// Waits until a value of this many bytes has room, and the text that is made of it: a third longer, in base64.
+    pub async fn wait(asker: Asker, bytes: u64) -> Self {
+        let mut turn = Self::to_read(asker, bytes.div_ceil(3).saturating_mul(4)).await;
+        turn.make_value().await;
+        turn
+    }
+
+    /// Waits until the text of a value has room. Who waits for the other room has this one already, and never the
+    /// other way round: nobody waits for somebody who waits for him.
+    pub(super) async fn to_read(asker: Asker, bytes: u64) -> Self {
+        let is_large = bytes > JSON_BODY_BYTES_MAX as u64;
+        let text = if is_large { Some(TEXTS.wait(asker, pieces(bytes)).await) } else { None };
+        Self { asker, bytes, text, value: None }
+    }
+
+    /// Waits until the value has room, too.
+    pub(super) async fn make_value(&mut self) {
+        if self.text.is_some() && self.value.is_none() {
+            let bytes = self.bytes.saturating_mul(COPIES);
+            self.value = Some(VALUES.wait(self.asker, pieces(bytes)).await);
         }
-        let wanted = bytes.saturating_mul(COPIES).min(LARGE_VALUES_BYTES_MAX).div_ceil(PIECE_BYTES);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        // The budget is never closed.
-        Self { _permit: PIECES.acquire_many(wanted).await.ok() }
+    }
+
+    /// From now on there is a text of this many bytes, and no value any more.
+    fn keep_text(&mut self, bytes: u64) {
+        self.value = None;
+        if let Some(text) = &mut self.text {
+            text.shrink_to(pieces(bytes));
+        }
     }
 }
 
-/// A JSON response that may be large. It keeps its turn until it is sent.
+/// A JSON response that may be large. It keeps its turn until it is sent, and less of it the more is sent.
 #[derive(Debug)]
 pub struct LargeJson<T>(pub T, pub Turn);
 
 impl<T: Serialize> IntoResponse for LargeJson<T> {
     fn into_response(self) -> axum::response::Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(json) => {
-                let mut response = Response::new(Body::new(TurnBody { left: json.into(), _turn: self.1 }));
+        let Self(value, mut turn) = self;
+        let mut text = Text::default();
+        let written = serde_json::to_writer(&mut text, &value);
+        drop(value);
+        match written {
+            Ok(()) => {
+                turn.keep_text(text.bytes);
+                let until = Instant::now() + patience(text.bytes);
+                let mut response = Response::new(Body::new(TurnBody { left: text, turn, until }));
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
@@ -59,30 +112,77 @@ impl<T: Serialize> IntoResponse for LargeJson<T> {
     }
 }
 
+/// A text in pieces, each of which is let go of when it was sent.
+#[derive(Debug, Default)]
+struct Text {
+    whole: VecDeque<Bytes>,
+    last: Vec<u8>,
+    bytes: u64,
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE_BYTES - self.last.len());
+        self.last.extend_from_slice(&bytes[..taken]);
+        self.bytes += taken as u64;
+        if self.last.len() == PIECE_BYTES {
+            self.whole.push_back(std::mem::take(&mut self.last).into());
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Text {
+    /// Takes a part off its beginning; an empty one at the end.
+    fn take(&mut self) -> Bytes {
+        if self.whole.is_empty() {
+            self.whole.push_back(std::mem::take(&mut self.last).into());
+        }
+        let Some(first) = self.whole.front_mut() else { return Bytes::new() };
+        let part = first.split_to(first.len().min(FRAME_BYTES));
+        if first.is_empty() {
+            self.whole.pop_front();
+        }
+        self.bytes -= part.len() as u64;
+        part
+    }
+}
+
 struct TurnBody {
-    left: Bytes,
-    _turn: Turn,
+    left: Text,
+    turn: Turn,
+    /// When it must have been taken.
+    until: Instant,
 }
 
 impl HttpBody for TurnBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let bytes = self.left.len().min(FRAME_BYTES);
-        let piece = self.left.split_to(bytes);
-        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+        if Instant::now() > self.until {
+            let slow = io::Error::new(io::ErrorKind::TimedOut, "the answer is taken too slowly");
+            return Poll::Ready(Some(Err(slow)));
+        }
+        let part = self.left.take();
+        let left = self.left.bytes;
+        self.turn.keep_text(left);
+        Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
+        self.left.bytes == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.len() as u64)
+        SizeHint::with_exact(self.left.bytes)
     }
 }
 
@@ -90,19 +190,54 @@ impl HttpBody for TurnBody {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
-    use std::time::Duration;
+    use std::net::IpAddr;
+
+    fn asker(number: u8) -> Asker {
+        Asker::new(None, IpAddr::from([10, 0, 0, number]))
+    }
+
+    /// One test, as the budgets are the process's.
+    #[tokio::test(start_paused = true)]
+    async fn s11_large_values_wait_for_room_and_small_ones_and_those_of_others_do_not() {
+        let large = |number, bytes| Turn::wait(asker(number), bytes);
+        let has_room = async |number, bytes| {
+            let turn = Turn::to_read(asker(number), bytes);
+            tokio::time::timeout(Duration::from_millis(20), turn).await.is_ok()
+        };
+        let most = LARGE_VALUES_BYTES_MAX / 2;
+        let all = large(1, most).await;
+        let _small = large(1, 1000).await;
+        assert!(!has_room(1, JSON_BODY_BYTES_MAX as u64 + 1).await);
+        let response = LargeJson("x".repeat(5_000_000), all).into_response();
+        assert!(!has_room(1, most - (4 << 20)).await, "what is not sent is held");
+        assert!(has_room(2, most - (5 << 20)).await, "and no more than that");
+        let mut body = response.into_body();
+        let mut read = 0;
+        while read < 3_000_000 {
+            read += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        }
+        assert!(has_room(2, most - (3 << 20)).await, "what was sent is not");
+        tokio::time::sleep(patience(5_000_002)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(body.frame().await.unwrap().is_err(), "whoever takes it too slowly gets no more");
+        drop(body);
+
+        // Who has as many answers as he may, and takes none of them, leaves room for others.
+        let mut slow = Vec::new();
+        for _ in 0..30 {
+            let turn = tokio::time::timeout(Duration::from_millis(1), large(3, 20 << 20)).await;
+            slow.extend(turn.ok().map(|turn| LargeJson("x".repeat(20 << 20), turn).into_response()));
+        }
+        assert!((2..=6).contains(&slow.len()), "{}", slow.len());
+        assert!(has_room(4, 60 << 20).await);
+    }
 
     #[tokio::test]
-    async fn large_values_wait_for_room_and_small_ones_do_not() {
-        let large = || Turn::wait(JSON_BODY_BYTES_MAX as u64 + 1);
-        let has_room = async || tokio::time::timeout(Duration::from_millis(20), large()).await.is_ok();
-        let all = Turn::wait(u64::MAX).await;
-        let _small = Turn::wait(1000).await;
-        assert!(!has_room().await);
-        let response = LargeJson("x".repeat(200_000), all).into_response();
-        assert!(!has_room().await, "a response keeps its turn");
+    async fn a_text_in_pieces_is_what_was_written() {
+        let value = "\u{fc}x".repeat(1_500_000);
+        let turn = Turn::wait(asker(9), 1000).await;
+        let response = LargeJson(&value, turn).into_response();
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(body.len(), 200_002);
-        large().await;
+        assert_eq!(serde_json::from_slice::<String>(&body).unwrap(), value);
     }
 }

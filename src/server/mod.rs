@@ -2,6 +2,7 @@
 
 mod connections;
 mod extract;
+mod fair;
 mod guard;
 mod memory;
 mod problem;
@@ -44,6 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 use connections::{Busy, Connections, Place};
 
 pub use extract::{Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OwnersWord, denied};
+pub use fair::{Asker, ChargedTo, FairGate, Held};
 pub use memory::{LargeJson, Turn};
 pub use problem::Refusal;
 

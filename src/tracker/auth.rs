@@ -15,7 +15,7 @@ use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 use super::Tracker;
 use super::sessions::{Session, SessionId, is_own};
 use crate::clock;
-use crate::server::{Client, Credential, Id, OwnersWord, Refusal, denied};
+use crate::server::{ChargedTo, Client, Credential, Id, OwnersWord, Refusal, denied};
 
 /// Somebody with a token of any role, or the admin who has signed in.
 pub(super) struct Admitted;
@@ -222,6 +222,9 @@ impl FromRequestParts<Arc<Tracker>> for Granted {
             GrantError::Time => Refusal::new(ProblemKind::ClockSkew, "the grant is over: ask for another"),
             _ => denied(),
         })?;
+        if let Some(token) = grant.token {
+            parts.extensions.insert(ChargedTo(token));
+        }
         Ok(Self { share, grant, credential: credential.expose().to_owned() })
     }
 }

@@ -28,7 +28,7 @@ use super::auth::{
 use super::{Tracker, admin, metrics, web};
 use crate::clock;
 use crate::server::{
-    Access, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, OwnersWord, Refusal, described,
+    Access, Asker, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, OwnersWord, Refusal, described,
 };
 
 #[derive(OpenApi)]
@@ -174,8 +174,9 @@ async fn look_up(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
     Access(access): Access,
+    asker: Asker,
 ) -> Result<LargeJson<LookUpResponse>, Refusal> {
-    tracker.look_up(share, &access).await
+    tracker.look_up(share, &access, asker).await
 }
 
 /// Replace the terms of a share by newer ones, signed by the share's key: extend it or delete it.
@@ -242,7 +243,7 @@ async fn begin_upload(
 ) -> Result<Json<UploadResponse>, Refusal> {
     word.check(share, Act::Open, tracker.id, tracker.id)?;
     let _call = tracker.gateway.enter(client.ip)?;
-    tracker.begin_upload(&token, share, request).await.map(Json)
+    tracker.begin_upload(&token, client.ip, share, request).await.map(Json)
 }
 
 /// Leave offering, committing and publishing a share to this tracker: answers when its peers are ready. Needs the

@@ -26,7 +26,7 @@ use super::peers::address;
 use super::store::{Gone, InventoryPage, Published, StoreError, StoredShare};
 use crate::clock;
 use crate::crash::{self, Point};
-use crate::server::{LargeJson, Refusal, Turn};
+use crate::server::{Asker, LargeJson, Refusal, Turn};
 
 impl Tracker {
     /// Checks that a share was neither deleted nor taken down.
@@ -237,10 +237,11 @@ impl Tracker {
         &self,
         share: ShareId,
         access: &Secret,
+        asker: Asker,
     ) -> Result<LargeJson<LookUpResponse>, Refusal> {
         let internal = |error| Refusal::internal(&error);
         let stored = self.accessible(share, access).await?;
-        let turn = Turn::wait(stored.manifest_bytes).await;
+        let turn = Turn::wait(asker, stored.manifest_bytes).await;
         let manifest = self.store.manifest(share).await.map_err(internal)?;
         let manifest = Blob(manifest.ok_or_else(|| internal(StoreError::Damaged("a share")))?);
         self.metrics.look_ups.inc();

@@ -27,7 +27,7 @@ use super::{Tracker, metrics, remembered};
 use crate::client::{Authority, Http};
 use crate::clock::{self, Watch};
 use crate::identity::Identity;
-use crate::server::Refusal;
+use crate::server::{Asker, Refusal};
 
 /// A tracker that is called directly.
 pub(crate) struct SimTracker(Tracker);
@@ -119,7 +119,8 @@ impl SimTracker {
     }
 
     pub(crate) async fn look_up(&self, share: ShareId, access: &Secret) -> Answer<LookUpResponse> {
-        self.0.look_up(share, access).await.map(|answer| answer.0).map_err(kind)
+        let asker = Asker::new(None, std::net::Ipv4Addr::LOCALHOST.into());
+        self.0.look_up(share, access, asker).await.map(|answer| answer.0).map_err(kind)
     }
 
     pub(crate) async fn replace_terms(&self, share: ShareId, token: &str) -> Answer<()> {

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::{Call, patience, shared};
 use crate::buffers::Buffer;
 use crate::client::{ChunkAnswer, PeerClient};
-use crate::server::{Refusal, Turn};
+use crate::server::{Asker, Refusal, Turn};
 use crate::task::blocking;
 use crate::tracker::Tracker;
 use crate::tracker::peers::address;
@@ -88,7 +88,7 @@ impl Tracker {
         mut call: Call,
     ) -> Result<Response, Refusal> {
         let stored = self.accessible(share, access).await?;
-        let opened = self.opened(share, stored.manifest_bytes).await;
+        let opened = self.opened(share, stored.manifest_bytes, call.asker()).await;
         let opened = opened.map_err(|error| Refusal::internal(&error))?;
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
         let index = opened.manifest.geometry().index(index).ok_or_else(none)?;
@@ -104,10 +104,15 @@ impl Tracker {
         Ok(response)
     }
 
-    async fn opened(&self, share: ShareId, manifest_bytes: u64) -> Result<Arc<Opened>, StoreError> {
+    async fn opened(
+        &self,
+        share: ShareId,
+        manifest_bytes: u64,
+        asker: Asker,
+    ) -> Result<Arc<Opened>, StoreError> {
         let find = || self.gateway.shelf.lock().find(share);
         let Some(opened) = find() else {
-            let _turn = Turn::wait(manifest_bytes).await;
+            let _turn = Turn::wait(asker, manifest_bytes).await;
             // Whoever had the turn before may have opened it.
             return if let Some(opened) = find() { Ok(opened) } else { self.open_anew(share).await };
         };

@@ -17,13 +17,13 @@ use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{
-    CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, GATEWAY_CALLS_PER_ADDRESS_MAX, GATEWAY_CHUNK_TIME,
-    GATEWAY_PACE_BYTES_PER_SECOND, GATEWAY_WINDOWS,
+    BROWSER_UPLOADS_CHUNKS_MAX, BROWSER_UPLOADS_MAX, CHUNK_LOG2_MAX, CHUNK_LOG2_MIN,
+    GATEWAY_CALLS_PER_ADDRESS_MAX, GATEWAY_CHUNK_TIME, GATEWAY_PACE_BYTES_PER_SECOND, GATEWAY_WINDOWS,
 };
 
 use crate::buffers::{Buffer, Buffers};
 use crate::client::Http;
-use crate::server::{Frames, Refusal};
+use crate::server::{Asker, FairGate, Frames, Refusal};
 use crate::throttle::Throttle;
 use download::Shelf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,6 +39,9 @@ pub(super) struct Gateway {
     calls: Arc<Calls>,
     shelf: Mutex<Shelf>,
     uploads: Mutex<HashMap<ShareId, Arc<Upload>>>,
+    /// Places for uploads, and for the ids of their chunks.
+    upload_places: FairGate,
+    upload_chunks: FairGate,
 }
 
 /// What each address has under way.
@@ -72,6 +75,8 @@ impl Gateway {
             calls: Arc::default(),
             shelf: Mutex::default(),
             uploads: Mutex::default(),
+            upload_places: FairGate::new(BROWSER_UPLOADS_MAX),
+            upload_chunks: FairGate::new(u64::from(BROWSER_UPLOADS_CHUNKS_MAX)),
         }
     }
 
@@ -136,6 +141,11 @@ impl Caller {
 }
 
 impl Call {
+    /// Who calls.
+    fn asker(&self) -> Asker {
+        Asker::new(None, self.from)
+    }
+
     /// Waits until its address holds fewer chunks of this size than one receiver may: the gateway has room for
     /// several of them.
     async fn wait_for_place(&mut self, size: ChunkSize) {

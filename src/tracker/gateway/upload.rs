@@ -2,6 +2,7 @@
 //! peers that fail, and has all of it on stable storage before the share is published.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -20,9 +21,7 @@ use swarmdrop_core::gateway::{
 };
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::limits::{
-    BROWSER_UPLOAD_IDLE, BROWSER_UPLOADS_CHUNKS_MAX, BROWSER_UPLOADS_MAX, COPY_CHUNKS_MAX,
-};
+use swarmdrop_core::limits::{BROWSER_UPLOAD_IDLE, COPY_CHUNKS_MAX};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::token::TokenRecord;
 use tokio::sync::Semaphore;
@@ -31,7 +30,7 @@ use tokio::time::Instant;
 use super::{Call, Gateway, shared};
 use crate::buffers::Buffers;
 use crate::client::{Authority, ChunkAnswer, ClientError, Http, PeerClient, with_retries};
-use crate::server::Refusal;
+use crate::server::{Asker, Held, Refusal};
 use crate::task::blocking;
 use crate::tracker::Tracker;
 use crate::tracker::auth::Granted;
@@ -54,6 +53,8 @@ pub(super) struct Upload {
     state: Mutex<State>,
     /// Held while a peer is being replaced: one at a time, or two would take the same spare.
     replacing: tokio::sync::Mutex<()>,
+    /// What it takes of the bounds for all uploads.
+    _places: [Held; 2],
 }
 
 struct State {
@@ -90,18 +91,16 @@ impl Gateway {
     }
 
     /// Keeps an upload, in the place of an earlier one of the same share.
-    fn keep(&self, upload: Arc<Upload>) -> Result<(), Refusal> {
-        let mut uploads = self.uploads.lock();
-        uploads.remove(&upload.share);
-        let chunks = uploads.values().map(|upload| upload.geometry.chunk_count()).sum::<u32>();
-        let is_full = uploads.len() >= BROWSER_UPLOADS_MAX
-            || chunks + upload.geometry.chunk_count() > BROWSER_UPLOADS_CHUNKS_MAX;
-        if is_full {
-            let what = "too many browsers share at the moment";
-            return Err(Refusal::later(ProblemKind::Unavailable, what, 60));
-        }
-        uploads.insert(upload.share, upload);
-        Ok(())
+    fn keep(&self, upload: Arc<Upload>) {
+        self.uploads.lock().insert(upload.share, upload);
+    }
+
+    /// Places for an upload of so many chunks, unless whoever asks has as many already as leave some to others.
+    fn places(&self, asker: Asker, chunk_count: u32) -> Result<[Held; 2], Refusal> {
+        let chunks = u64::from(chunk_count);
+        let both = self.upload_places.take(asker, 1).zip(self.upload_chunks.take(asker, chunks));
+        let what = "too many browsers share at the moment, or too many with this invite";
+        both.map(Into::into).ok_or_else(|| Refusal::later(ProblemKind::Unavailable, what, 60))
     }
 
     /// Gives up the upload of a share.
@@ -122,6 +121,7 @@ impl Tracker {
     pub(in crate::tracker) async fn begin_upload(
         &self,
         by: &TokenRecord,
+        from: IpAddr,
         share: ShareId,
         request: UploadRequest,
     ) -> Result<UploadResponse, Refusal> {
@@ -130,9 +130,12 @@ impl Tracker {
         let grant = opened.grant.clone();
         let geometry =
             size.geometry().ok_or_else(|| Refusal::new(ProblemKind::BadRequest, "no such size"))?;
+        // One that begins anew gives its places back first.
+        self.gateway.abandon(share);
+        let places = self.gateway.places(Asker::new(Some(by.id), from), geometry.chunk_count())?;
         let stock = Arc::clone(self.gateway.stock(geometry.chunk_size()));
-        let upload = Arc::new(Upload::new(share, geometry, opened, &self.gateway.http, stock));
-        self.gateway.keep(upload)?;
+        let upload = Upload::new(share, geometry, opened, &self.gateway.http, stock, places);
+        self.gateway.keep(Arc::new(upload));
         Ok(UploadResponse { grant })
     }
 
@@ -210,6 +213,7 @@ impl Upload {
         opened: OpenResponse,
         http: &Http,
         stock: Arc<Buffers>,
+        places: [Held; 2],
     ) -> Self {
         let ids = |peers: &[PeerAddress]| peers.iter().map(|peer| peer.id).collect::<Vec<_>>();
         let sets = opened.sets.iter().map(|set| Set {
@@ -233,6 +237,7 @@ impl Upload {
             stock,
             state: Mutex::new(state),
             replacing: tokio::sync::Mutex::default(),
+            _places: places,
         }
     }
 
