@@ -87,6 +87,7 @@ fn placement(criterion: &mut Criterion) {
             free_bytes: 1 << 40,
             zone: Some(format!("zone {}", number % 5)),
             host: format!("host {number}"),
+            token: None,
         }
     };
     let candidates: Vec<Candidate> = (0..1000).map(candidate).collect();

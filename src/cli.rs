@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use swarmdrop_core::geometry::ChunkSize;
-use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
+use swarmdrop_core::limits::{EXPIRY_MAX, PEERS_PER_INVITE_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
 use swarmdrop_core::link::TrackerUrl;
 use swarmdrop_core::name::printable;
 use swarmdrop_core::token::TokenId;
@@ -220,6 +220,24 @@ pub struct InviteArgs {
     /// How long it is good: 7 days for peers, who may stay then, and without end for senders if not given
     #[arg(long, value_parser = humantime::parse_duration)]
     pub expires: Option<Duration>,
+    /// For a sender: how much all shares may take of the swarm's disks at once, copies counted
+    #[arg(long, value_name = "SIZE")]
+    pub quota: Option<ByteSize>,
+    /// For a sender: how large one share may be
+    #[arg(long, value_name = "SIZE")]
+    pub share_max: Option<ByteSize>,
+    /// For a sender: how long a share may live
+    #[arg(long, value_name = "DURATION", value_parser = parse_expiry)]
+    pub expires_max: Option<Duration>,
+    /// For a sender: how many copies a share may have
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=i64::from(REPLICAS_MAX)))]
+    pub replicas_max: Option<u8>,
+    /// For peers: how many of them may join with it, ever; 8 if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(PEERS_PER_INVITE_MAX)))]
+    pub count: Option<u32>,
+    /// For peers: where they stand, whatever they say themselves, to keep copies apart
+    #[arg(long)]
+    pub zone: Option<String>,
     /// The tracker's folder
     #[arg(long, env = "SWARMDROP_DATA")]
     pub data: Option<PathBuf>,

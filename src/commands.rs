@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use serde_json::json;
+use swarmdrop_core::duration::millis;
 use swarmdrop_core::link::{Invite, LinkError, ShareLink};
 use swarmdrop_core::name::printable;
+use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::registry::Rules;
 use swarmdrop_core::token::Role;
 
@@ -78,8 +80,16 @@ impl Runner {
                     InviteRole::Peer => Role::Peer,
                     InviteRole::Sender => Role::Sender,
                 };
+                let allowance = Allowance {
+                    quota_bytes: args.quota.map(|size| size.as_u64()),
+                    share_bytes_max: args.share_max.map(|size| size.as_u64()),
+                    life_ms_max: args.expires_max.map(millis),
+                    replicas_max: args.replicas_max,
+                    peers_max: args.count,
+                    zone: args.zone,
+                };
                 let data = self.tracker_data(args.data);
-                operate::invite(&self.context, &data, role, &args.name, args.expires).await
+                operate::invite(&self.context, &data, role, &args.name, args.expires, allowance).await
             }
             Command::Tokens(TokensArgs { action: TokensAction::Ls { revoked, data } }) => {
                 operate::list_tokens(&self.context, &self.tracker_data(data), revoked).await

@@ -27,7 +27,7 @@ pub fn tracker_failure(error: &ClientError) -> Failure {
                 ProblemKind::ShareNotFound | ProblemKind::ShareGone => Kind::NotFound,
                 ProblemKind::NotEnoughPeers => Kind::NotEnoughPeers,
                 ProblemKind::NoSpace => Kind::NoSpace,
-                ProblemKind::AccessDenied => Kind::Denied,
+                ProblemKind::AccessDenied | ProblemKind::QuotaExceeded => Kind::Denied,
                 ProblemKind::Unavailable => Kind::Network,
                 _ => Kind::Other,
             };

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use swarmdrop_core::limits::GATEWAY_BYTES_PER_SECOND;
 use swarmdrop_core::link::{Invite, TrackerUrl};
+use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::registry::Rules;
 use swarmdrop_core::token::Role;
 
@@ -55,9 +56,10 @@ impl LocalSwarm {
             gateway_bytes_per_second: GATEWAY_BYTES_PER_SECOND,
         };
         let tracker = tracker::start(tracker_config, tasks).await?;
-        let invite = tracker.gate.renew(Role::Sender, "this machine's user").await?;
+        let invite = tracker.gate.renew(Role::Sender, "this machine's user", Allowance::default()).await?;
         // The peers talk to the tracker where it listens; what others use may be routed elsewhere.
-        let near = tracker.gate.renew(Role::Peer, "this machine's peers").await?;
+        let for_all = Allowance { peers_max: u32::try_from(config.peers.len()).ok(), ..Allowance::default() };
+        let near = tracker.gate.renew(Role::Peer, "this machine's peers", for_all).await?;
         let near = Invite { tracker: tracker::guessed_url(tracker.address)?, ..near };
         let mut peers = Vec::new();
         for name in config.peers {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use swarmdrop_core::api::PeerInfo;
+use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
@@ -12,7 +13,7 @@ use crate::client::TrackerClient;
 use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
-use crate::tracker::Gate;
+use crate::tracker::{Gate, check_allowance};
 use crate::words;
 
 /// Pause between looks at a peer that is being emptied.
@@ -25,8 +26,10 @@ pub async fn invite(
     role: Role,
     name: &str,
     life: Option<Duration>,
+    allowance: Allowance,
 ) -> Result<(), Failure> {
-    let invite = Gate::beside(data).await?.invite(role, name, life).await?.expose_text();
+    check_allowance(role, &allowance).map_err(|what| Failure::new(Kind::Usage, what))?;
+    let invite = Gate::beside(data).await?.invite(role, name, life, allowance).await?.expose_text();
     let next = match role {
         Role::Peer => "swarmdrop peer --invite INVITE",
         _ => "swarmdrop join INVITE",
@@ -40,26 +43,44 @@ pub async fn invite(
 /// Lists the tokens of a tracker, or the ids of those that were revoked.
 pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> Result<(), Failure> {
     let mut tokens = Gate::beside(data).await?.tokens().await?;
-    tokens.retain(|token| token.revoked || !only_revoked);
+    tokens.retain(|(token, _)| token.revoked || !only_revoked);
     let now_ms = clock::now_ms();
     if context.progress.is_json() {
-        let entry = |token: &TokenRecord| {
+        let entry = |(token, peers): &(TokenRecord, u64)| {
             json!({ "id": token.id.to_string(), "role": token.role, "name": token.name,
                 "created": clock::rfc3339(token.created_ms), "expires": token.expires_ms.map(clock::rfc3339),
-                "revoked": token.revoked, "active": token.is_active(now_ms) })
+                "revoked": token.revoked, "active": token.is_active(now_ms),
+                "allowance": token.allowance, "peers": peers })
         };
         context.progress.document(&json!({ "tokens": tokens.iter().map(entry).collect::<Vec<_>>() }));
         return Ok(());
     }
-    for token in &tokens {
+    for (token, peers) in &tokens {
         if only_revoked {
             context.progress.result(&token.id.to_string());
             continue;
         }
         let (id, role, name) = (token.id, token.role.to_string(), &token.name);
-        context.progress.result(&format!("{id}  {role:6}  {:18}  {name}", state(token, now_ms)));
+        let allows = allows(token, *peers);
+        let allows = if allows.is_empty() { allows } else { format!("  ({allows})") };
+        context.progress.result(&format!("{id}  {role:6}  {:18}  {name}{allows}", state(token, now_ms)));
     }
     Ok(())
+}
+
+/// What a token allows, and what was taken up of it, in words.
+fn allows(token: &TokenRecord, peers: u64) -> String {
+    let allowance = &token.allowance;
+    let admits = || format!("{peers} of {}", words::count(allowance.peers_max().into(), "peer"));
+    let parts = [
+        (token.role == Role::Peer).then(admits),
+        allowance.zone.as_ref().map(|zone| format!("zone {zone}")),
+        allowance.quota_bytes.map(|bytes| format!("{} in all", words::bytes(bytes))),
+        allowance.share_bytes_max.map(|bytes| format!("{} a share", words::bytes(bytes))),
+        allowance.life_ms_max.map(|ms| format!("for {}", words::duration(Duration::from_millis(ms)))),
+        allowance.replicas_max.map(|max| format!("{max} × at most")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Revokes tokens. One that is not there holds up no other.

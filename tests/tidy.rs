@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "tracker",
         &[
             "buffers", "client", "clock", "crash", "durable", "failure", "identity", "server", "task",
-            "throttle", "tls",
+            "throttle", "tls", "words",
         ],
     ),
     (

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::SwarmHealth;
 use crate::health::Condition;
 use crate::id::{PeerId, ShareId};
+use crate::quota::Allowance;
 use crate::registry::{Liveness, ScrubProgress};
 use crate::token::{Role, TokenRecord};
 use crate::traffic::Rates;
@@ -36,6 +37,9 @@ pub struct InviteRequest {
     pub name: String,
     /// When it ends; none: an invite for peers after seven days, one for a sender when it is revoked.
     pub expires_ms: Option<u64>,
+    /// What it allows; nothing said: the bounds that everybody has.
+    #[serde(default)]
+    pub allowance: Allowance,
 }
 
 /// Answer to [`InviteRequest`].
@@ -67,12 +71,17 @@ pub struct InviteInfo {
     pub expires_ms: Option<u64>,
     /// Whether it was revoked.
     pub revoked: bool,
+    /// What it allows.
+    pub allowance: Allowance,
+    /// Peers that it has admitted, ever.
+    pub peers: u64,
 }
 
-impl From<TokenRecord> for InviteInfo {
-    fn from(token: TokenRecord) -> Self {
-        let TokenRecord { id, role, name, created_ms, expires_ms, revoked, .. } = token;
-        Self { id: id.to_string(), role, name, created_ms, expires_ms, revoked }
+impl InviteInfo {
+    /// What is told of a token that has admitted so many peers.
+    pub fn of(token: TokenRecord, peers: u64) -> Self {
+        let TokenRecord { id, role, name, created_ms, expires_ms, revoked, allowance, .. } = token;
+        Self { id: id.to_string(), role, name, created_ms, expires_ms, revoked, allowance, peers }
     }
 }
 

@@ -167,7 +167,7 @@ mod tests {
 
     fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
         let peer = PeerId::from_bytes([number; 32]);
-        let peer = Candidate { peer, free_bytes: 0, zone: None, host: number.to_string() };
+        let peer = Candidate { peer, free_bytes: 0, zone: None, host: number.to_string(), token: None };
         Holder { peer, standing, chunks }
     }
 

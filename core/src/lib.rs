@@ -19,14 +19,15 @@
 //! * **token**: what an invite admits its bearer by; **role**: what the token lets the bearer do.
 //! * **run**: one process of a peer, from its start to its end; it registers, and speaks for the peer until another does.
 //! * **inventory**: all that a peer says it holds; the tracker asks each run for it once.
+//! * **allowance**: what the maker of an invite allows by it; **quota**: bytes of all shares of its bearers at once.
 //! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
 //!
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`grant`], [`owner`], [`link`]), then the decisions ([`placement`], [`push`],
-//! [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`], [`registry`], [`traffic`], [`health`], [`repair`]), and last
-//! the types that travel over HTTP ([`api`], [`dashboard`]).
+//! [`quota`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`], [`registry`], [`traffic`], [`health`], [`repair`]), and
+//! last the types that travel over HTTP ([`api`], [`dashboard`]).
 
 pub mod duration;
 pub mod limits;
@@ -54,6 +55,7 @@ pub mod fetch;
 pub mod health;
 pub mod placement;
 pub mod push;
+pub mod quota;
 pub mod registry;
 pub mod repair;
 pub mod runs;

@@ -41,6 +41,20 @@ pub const GRANT_BYTES_PER_SECOND: u64 = 64 << 10;
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
 /// Bytes of a token's name.
 pub const TOKEN_NAME_BYTES_MAX: usize = 64;
+/// Peers that one invite admits unless its maker says otherwise, ever: as many as an operator sets up in a day. Who
+/// got hold of one cannot outnumber the others by it.
+pub const PEERS_PER_INVITE: u32 = 8;
+/// Peers that one invite may admit at most.
+pub const PEERS_PER_INVITE_MAX: u32 = 1000;
+/// Shares that the bearers of one invite have at once: a page of the list for each day of their longest life.
+pub const TOKEN_SHARES_MAX: u64 = 10_000;
+/// Shares that they are sending at once: each reserves space at peers, and is remembered until its grant ends.
+pub const TOKEN_UPLOADS_MAX: u64 = 256;
+/// Bytes of the manifests of their shares, which the tracker keeps: 32 TiB in chunks of 1 MiB have as much.
+pub const TOKEN_MANIFEST_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of the manifests that the peers of one invite announce of shares that nobody published here: what a tracker
+/// learns from them after it lost its database.
+pub const ANNOUNCED_MANIFEST_BYTES_MAX: u64 = 4 << 30;
 /// Bytes of a link or an invite: a host name, two ids and a secret.
 pub const LINK_BYTES_MAX: usize = 1024;
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::id::{PeerId, ShareId};
 use crate::limits::SPARES_MAX;
+use crate::token::TokenId;
 
 /// A peer that could hold a share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Candidate {
     pub zone: Option<String>,
     /// The machine that it runs on, as far as its address tells.
     pub host: String,
+    /// The token that admitted it, if it is known: whoever has an invite can run as many peers as it admits.
+    pub token: Option<TokenId>,
 }
 
 /// What is to be placed.
@@ -148,23 +151,29 @@ fn place_across_sets(demand: &Demand, mut ranked: Vec<&Candidate>) -> Option<Pla
     None
 }
 
-/// Takes `count` of the ranked candidates: the preferred ones, which lead; then from new zones and
-/// hosts, then from new hosts, then any.
+/// How much a candidate has in common with `others`: 0 nothing that is known, neither zone nor host nor token; 1 the
+/// token; 2 the zone, too, perhaps; 3 the host.
+fn tier(c: &Candidate, others: &[&Candidate]) -> u8 {
+    let apart = |of: fn(&Candidate) -> Option<&str>| {
+        of(c).is_none_or(|own| others.iter().all(|other| of(other) != Some(own)))
+    };
+    let new_token = c.token.is_none_or(|token| others.iter().all(|other| other.token != Some(token)));
+    match (apart(|c| Some(c.host.as_str())), apart(|c| c.zone.as_deref()), new_token) {
+        (true, true, true) => 0,
+        (true, true, false) => 1,
+        (true, false, _) => 2,
+        (false, ..) => 3,
+    }
+}
+
+/// Takes `count` of the ranked candidates: the preferred ones, which lead; then those that have least in common
+/// with those taken, see [`tier`].
 fn spread<'a>(ranked: &[&'a Candidate], count: usize, preferred: usize) -> Vec<&'a Candidate> {
     let mut chosen: Vec<&Candidate> = ranked[..preferred.min(count).min(ranked.len())].to_vec();
-    let new_host = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.host != c.host);
-    let new_zone = |c: &Candidate, chosen: &[&Candidate]| {
-        c.zone.is_none() || chosen.iter().all(|other| other.zone != c.zone)
-    };
     let is_new = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.peer != c.peer);
-    for round in 0..3 {
+    for round in 0..=3 {
         for &candidate in ranked {
-            let fits = match round {
-                0 => new_zone(candidate, &chosen) && new_host(candidate, &chosen),
-                1 => new_host(candidate, &chosen),
-                _ => true,
-            };
-            if chosen.len() < count && fits && is_new(candidate, &chosen) {
+            if chosen.len() < count && tier(candidate, &chosen) <= round && is_new(candidate, &chosen) {
                 chosen.push(candidate);
             }
         }
@@ -172,20 +181,11 @@ fn spread<'a>(ranked: &[&'a Candidate], count: usize, preferred: usize) -> Vec<&
     chosen
 }
 
-/// The candidates for one more replica beside those at `beside`, best first: from new zones and hosts, then
-/// from new hosts, then any.
+/// The candidates for one more replica beside those at `beside`, best first: those that have least in common with
+/// them, see [`tier`].
 pub fn rank<'a>(share: ShareId, candidates: &'a [Candidate], beside: &[&Candidate]) -> Vec<&'a Candidate> {
-    let tier = |c: &Candidate| {
-        let new_host = beside.iter().all(|other| other.host != c.host);
-        let new_zone = c.zone.is_none() || beside.iter().all(|other| other.zone != c.zone);
-        match (new_host, new_zone) {
-            (true, true) => 0,
-            (true, false) => 1,
-            _ => 2,
-        }
-    };
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
-    ranked.sort_by(|a, b| tier(a).cmp(&tier(b)).then_with(|| by_score(share, a, b)));
+    ranked.sort_by(|a, b| tier(a, beside).cmp(&tier(b, beside)).then_with(|| by_score(share, a, b)));
     ranked
 }
 
@@ -219,6 +219,7 @@ mod tests {
             free_bytes,
             zone: None,
             host: format!("host{number}"),
+            token: None,
         }
     }
 
@@ -263,6 +264,31 @@ mod tests {
                 .map(|id| peers.iter().find(|p| p.peer == *id).unwrap().host.clone())
                 .collect();
             assert_eq!(hosts.len(), 3);
+        }
+    }
+
+    #[test]
+    fn s13_replicas_go_to_peers_of_different_tokens_where_they_can() {
+        for share in 0..50 {
+            // Nine peers of one token have most of the space, and another token has one.
+            let mut peers: Vec<Candidate> = (1..=9).map(|n| candidate(n, 1 << 50)).collect();
+            peers.push(candidate(10, 1 << 20));
+            for (number, peer) in peers.iter_mut().enumerate() {
+                peer.token = Some(TokenId::from_bytes([u8::from(number == 9); 8]));
+            }
+            let placement = place(&demand(share, 1, 2), &peers).unwrap();
+            assert!(placement.sets[0].peers.contains(&peers[9].peer), "{share}");
+            let first = peers[0].clone();
+            let best = |peers: &[Candidate]| rank(demand(share, 1, 1).share, peers, &[&first])[0].peer;
+            assert_eq!(best(&peers[1..]), peers[9].peer);
+            // A zone of its own is worth more than a token of its own.
+            let first = Candidate { zone: Some("cellar".into()), ..first.clone() };
+            let zoned = peers.iter().cloned().enumerate().map(|(number, peer)| Candidate {
+                zone: Some(if number == 3 { "attic" } else { "cellar" }.into()),
+                ..peer
+            });
+            let zoned: Vec<Candidate> = zoned.collect();
+            assert_eq!(rank(demand(share, 1, 1).share, &zoned[1..], &[&first])[0].peer, peers[3].peer);
         }
     }
 

@@ -54,6 +54,8 @@ problems! {
     AccessDenied = "urn:swarmdrop:problem:access-denied", 403, "Access denied";
     /// The tracker's operator lets no browsers get or share.
     GatewayClosed = "urn:swarmdrop:problem:gateway-closed", 403, "The gateway is closed";
+    /// The invite does not allow this much, or not this long.
+    QuotaExceeded = "urn:swarmdrop:problem:quota-exceeded", 403, "The invite does not allow this";
     /// The grant is not valid at this moment by the server's clock.
     ClockSkew = "urn:swarmdrop:problem:clock-skew", 403, "The grant is not valid at this moment";
     /// There is no such route.

@@ -16,6 +16,7 @@ use crate::limits::{INVENTORY_SPREAD, INVENTORY_STEP, PATIENCE_WINDOWS, PEER_ADD
 use crate::placement::Candidate;
 use crate::runs::{Cloned, Heard, Runs};
 use crate::spread::Spread;
+use crate::token::TokenId;
 use crate::traffic::{Meter, Traffic};
 use crate::ways::Moves;
 
@@ -41,6 +42,8 @@ pub struct Registration {
     pub zone: Option<String>,
     /// The version of swarmdrop that it runs.
     pub version: String,
+    /// The token that admitted it: those of one token may all be one machine.
+    pub token: Option<TokenId>,
 }
 
 /// How a peer's disk stands.
@@ -355,7 +358,7 @@ impl Registry {
 
     /// A holder of chunks, as repair sees it.
     pub fn holder(&self, id: PeerId, chunks: ChunkSet, now_ms: u64) -> Holder {
-        let unknown = || Candidate { peer: id, free_bytes: 0, zone: None, host: String::new() };
+        let unknown = || Candidate { peer: id, free_bytes: 0, zone: None, host: String::new(), token: None };
         let peer = self.peers.get(&id).map_or_else(unknown, candidate);
         Holder { peer, standing: self.standing(id, now_ms), chunks }
     }
@@ -421,6 +424,7 @@ fn candidate(peer: &Peer) -> Candidate {
         free_bytes: peer.usage.free_bytes,
         zone: peer.registration.zone.clone(),
         host: host.to_owned(),
+        token: peer.registration.token,
     }
 }
 
@@ -442,6 +446,7 @@ mod tests {
             capacity_bytes: 100,
             zone: None,
             version: "1".into(),
+            token: None,
         }
     }
 

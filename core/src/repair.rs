@@ -295,6 +295,7 @@ mod tests {
             free_bytes: free_chunks * ((1 << 16) + 16),
             zone: None,
             host: format!("10.0.0.{number}"),
+            token: None,
         }
     }
 

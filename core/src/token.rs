@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::id::{Secret, sha256};
+use crate::quota::Allowance;
 
 /// What a token lets its bearer do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -45,6 +46,8 @@ pub struct TokenRecord {
     pub expires_ms: Option<u64>,
     /// Whether it was revoked.
     pub revoked: bool,
+    /// What it allows.
+    pub allowance: Allowance,
 }
 
 /// A text that names no role or token.
@@ -56,7 +59,14 @@ impl TokenRecord {
     /// The record of a new token.
     pub fn new(token: &Secret, role: Role, name: String, created_ms: u64, expires_ms: Option<u64>) -> Self {
         let sha256 = sha256(token.expose());
-        Self { id: TokenId::of(&sha256), sha256, role, name, created_ms, expires_ms, revoked: false }
+        let (id, allowance) = (TokenId::of(&sha256), Allowance::default());
+        Self { id, sha256, role, name, created_ms, expires_ms, revoked: false, allowance }
+    }
+
+    /// The same with what its maker allows by it.
+    #[must_use]
+    pub fn allowing(self, allowance: Allowance) -> Self {
+        Self { allowance, ..self }
     }
 
     /// Whether this is the record of `token`. Takes as long whatever differs.

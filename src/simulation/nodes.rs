@@ -138,6 +138,7 @@ impl World {
                 capacity_bytes: CAPACITY,
                 zone: None,
                 version: "1".into(),
+                token: None,
             };
             self.tell_clock(tracker_skew);
             let answer = self.runtime.block_on(tracker.register(registration, peer.usage())).unwrap();

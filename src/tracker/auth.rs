@@ -45,7 +45,7 @@ pub(super) struct MemberOrAdmin(pub(super) PeerId);
 /// A peer that registers: proved by its certificate, and admitted by a token now or before.
 pub(super) struct Joiner {
     pub(super) peer: PeerId,
-    pub(super) token: Option<TokenId>,
+    pub(super) token: Option<TokenRecord>,
 }
 
 /// The owner of the share that the path names, with a grant for it, who wants it published here.
@@ -181,7 +181,7 @@ impl FromRequestParts<Arc<Tracker>> for Joiner {
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
         let peer = certified(parts).ok_or_else(denied)?;
         match tracker.token(parts, &[Role::Peer]).await {
-            Ok(token) => Ok(Self { peer, token: Some(token.id) }),
+            Ok(token) => Ok(Self { peer, token: Some(token) }),
             Err(_) if tracker.is_member(peer).await? => Ok(Self { peer, token: None }),
             Err(refusal) => Err(refusal),
         }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::dashboard::{InviteInfo, InviteList, InviteRequest, InviteResponse, LogKind};
 use swarmdrop_core::id::{Secret, TrackerId};
-use swarmdrop_core::limits::TOKEN_NAME_BYTES_MAX;
+use swarmdrop_core::limits::{PEER_NAME_BYTES_MAX, PEERS_PER_INVITE_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
 use swarmdrop_core::link::{Invite, TrackerUrl};
 use swarmdrop_core::name::printable;
+use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
+use super::store::StoreError;
 use super::tokens::Tokens;
 use super::{Tracker, restored};
 use crate::clock;
@@ -79,13 +81,25 @@ impl Gate {
 
     /// Makes an invite. Without a time, one for a peer admits new peers for seven days, and one for a sender
     /// lasts until it is revoked.
-    pub async fn invite(&self, role: Role, name: &str, life: Option<Duration>) -> Result<Invite, Failure> {
-        self.invite_until(role, name, life.map(clock::ms_from_now)).await
+    pub async fn invite(
+        &self,
+        role: Role,
+        name: &str,
+        life: Option<Duration>,
+        allowance: Allowance,
+    ) -> Result<Invite, Failure> {
+        self.invite_until(role, name, life.map(clock::ms_from_now), allowance).await
     }
 
-    async fn invite_until(&self, role: Role, name: &str, expires_ms: Option<u64>) -> Result<Invite, Failure> {
+    async fn invite_until(
+        &self,
+        role: Role,
+        name: &str,
+        expires_ms: Option<u64>,
+        allowance: Allowance,
+    ) -> Result<Invite, Failure> {
         let usual = || (role == Role::Peer).then(|| clock::ms_from_now(PEER_INVITE));
-        let token = self.tokens.issue(role, name, expires_ms.or_else(usual)).await?;
+        let token = self.tokens.issue(role, name, expires_ms.or_else(usual), allowance).await?;
         Ok(Invite { tracker: self.tracker.clone(), tracker_id: self.tracker_id, token })
     }
 
@@ -100,17 +114,23 @@ impl Gate {
 
     /// Makes an invite in the place of those of this name, which end: for what runs in one process with the
     /// tracker and needs a new one at each start.
-    pub async fn renew(&self, role: Role, name: &str) -> Result<Invite, Failure> {
+    pub async fn renew(&self, role: Role, name: &str, allowance: Allowance) -> Result<Invite, Failure> {
         for old in self.tokens.list().await?.iter().filter(|old| old.name == name && old.role == role) {
             self.tokens.revoke(old.id).await?;
         }
         self.tokens.forget_revoked(name).await?;
-        self.invite(role, name, None).await
+        self.invite(role, name, None, allowance).await
     }
 
-    /// All tokens, the oldest first.
-    pub async fn tokens(&self) -> Result<Vec<TokenRecord>, Failure> {
-        Ok(self.tokens.list().await?)
+    /// All tokens, the oldest first, each with how many peers it has ever admitted.
+    pub async fn tokens(&self) -> Result<Vec<(TokenRecord, u64)>, Failure> {
+        Ok(self.with_admissions().await?)
+    }
+
+    async fn with_admissions(&self) -> Result<Vec<(TokenRecord, u64)>, StoreError> {
+        let (list, admissions) = (self.tokens.list().await?, self.tokens.admissions().await?);
+        let count = |token: &TokenRecord| admissions.get(&token.id).copied().unwrap_or(0);
+        Ok(list.into_iter().map(|token| (token.clone(), count(&token))).collect())
     }
 
     /// Revokes a token; whether there is one.
@@ -139,8 +159,8 @@ impl Gate {
         if !is_first {
             return Ok(None);
         }
-        let peer = self.invite(Role::Peer, "first peers", None).await?;
-        let sender = self.invite(Role::Sender, "first sender", None).await?;
+        let peer = self.invite(Role::Peer, "first peers", None, Allowance::default()).await?;
+        let sender = self.invite(Role::Sender, "first sender", None, Allowance::default()).await?;
         Ok(Some(FirstInvites { peer, sender }))
     }
 }
@@ -148,13 +168,14 @@ impl Gate {
 impl Tracker {
     /// All invites, for the operator's page.
     pub(super) async fn list_invites(&self) -> Result<InviteList, Refusal> {
-        let tokens = self.gate.tokens.list().await.map_err(|error| Refusal::internal(&error))?;
-        Ok(InviteList { invites: tokens.into_iter().map(InviteInfo::from).collect() })
+        let tokens = self.gate.with_admissions().await.map_err(|error| Refusal::internal(&error))?;
+        let invites = tokens.into_iter().map(|(token, peers)| InviteInfo::of(token, peers));
+        Ok(InviteList { invites: invites.collect() })
     }
 
     /// Makes an invite for the operator's page.
     pub(super) async fn make_invite(&self, request: InviteRequest) -> Result<InviteResponse, Refusal> {
-        let InviteRequest { role, name, expires_ms } = request;
+        let InviteRequest { role, name, expires_ms, allowance } = request;
         let bad = |what: &str| Err(Refusal::new(ProblemKind::BadRequest, what));
         if role == Role::Admin {
             return bad("an invite is for a peer or a sender");
@@ -165,7 +186,8 @@ impl Tracker {
         if expires_ms.is_some_and(|expires_ms| expires_ms <= clock::now_ms()) {
             return bad("the invite would be over already");
         }
-        let invite = self.gate.invite_until(role, &name, expires_ms).await;
+        check_allowance(role, &allowance).map_err(|what| Refusal::new(ProblemKind::BadRequest, what))?;
+        let invite = self.gate.invite_until(role, &name, expires_ms, allowance).await;
         let invite = invite.map_err(|failure| Refusal::internal(&failure.what))?.expose_text();
         tracing::info!(%role, name, "invite made");
         self.dashboard.note(LogKind::InviteMade, |entry| entry.detail = Some(name));
@@ -189,4 +211,28 @@ impl Tracker {
         self.dashboard.note(LogKind::InviteRevoked, |entry| entry.detail = Some(record.name));
         Ok(())
     }
+}
+
+/// Whether an invite for this role can allow that; if not, why.
+pub fn check_allowance(role: Role, allowance: &Allowance) -> Result<(), &'static str> {
+    let Allowance { quota_bytes, share_bytes_max, life_ms_max, replicas_max, peers_max, zone } = allowance;
+    let for_senders = quota_bytes.or(*share_bytes_max).or(*life_ms_max).or(replicas_max.map(u64::from));
+    if role == Role::Peer && for_senders.is_some() {
+        return Err("a quota, and bounds for shares, belong to an invite for a sender");
+    }
+    if role != Role::Peer && (peers_max.is_some() || zone.is_some()) {
+        return Err("a count and a zone belong to an invite for peers");
+    }
+    if replicas_max.is_some_and(|max| !(1..=REPLICAS_MAX).contains(&max)) {
+        return Err("replicas are 1 to 16");
+    }
+    if peers_max.is_some_and(|max| !(1..=PEERS_PER_INVITE_MAX).contains(&max)) {
+        return Err("an invite admits 1 to 1000 peers");
+    }
+    let is_sound =
+        |zone: &String| !zone.is_empty() && zone.len() <= PEER_NAME_BYTES_MAX && printable(zone) == *zone;
+    if zone.as_ref().is_some_and(|zone| !is_sound(zone)) {
+        return Err("a zone has 1 to 64 bytes and no control characters");
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ mod invites;
 mod listing;
 mod metrics;
 mod peers;
+mod quotas;
 mod reach;
 mod repair;
 mod restored;
@@ -49,12 +50,13 @@ use crate::tls::{self, WebCertificate};
 use complaints::Complaints;
 use dashboard::Dashboard;
 use gateway::Gateway;
+use quotas::Quotas;
 use reach::Movers;
 use repair::Repairer;
 use sessions::Sessions;
 use store::{SqliteStore, Store, StoreError};
 
-pub use invites::{FirstInvites, Gate};
+pub use invites::{FirstInvites, Gate, check_allowance};
 
 const DATABASE_FILE: &str = "tracker.db";
 
@@ -106,6 +108,7 @@ struct Tracker {
     repairer: Repairer,
     clock: Watch,
     gateway: Gateway,
+    quotas: Quotas,
     /// To dial peers back: on a new connection each time, for an old one may outlive the way on which it came.
     dialer: Http,
     dials: Semaphore,
@@ -146,6 +149,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         repairer,
         clock: Watch::default(),
         gateway: Gateway::new(Http::new(Some(&identity))?, config.gateway_bytes_per_second),
+        quotas: Quotas::default(),
         dialer: Http::new(Some(&identity))?.without_pool(),
         dials: Semaphore::new(DIALS_MAX),
         movers: Movers::default(),

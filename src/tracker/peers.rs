@@ -13,6 +13,7 @@ use swarmdrop_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX}
 use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::{BeatError, Liveness, Peer, Registration, Registry, Usage};
 use swarmdrop_core::runs::Cloned;
+use swarmdrop_core::token::TokenRecord;
 
 use super::Tracker;
 use super::auth::Joiner;
@@ -21,6 +22,7 @@ use super::store::StoreError;
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::server::{Refusal, denied};
+use crate::words;
 
 impl Tracker {
     /// Registers a peer that answers under its own id at one of its addresses. Only the addresses where it
@@ -40,10 +42,7 @@ impl Tracker {
         let addresses =
             if follows { vec![SocketAddr::new(remote, request.port).to_string()] } else { request.addresses };
         let addresses = self.dial_back(request.id, checked(&addresses, remote)?).await?;
-        if let Some(token) = joiner.token {
-            let admitted = self.gate.tokens.admit(joiner.peer, token).await;
-            admitted.map_err(|error| Refusal::internal(&error))?;
-        }
+        let token = self.admit_by_token(joiner).await?;
         let registration = Registration {
             id: request.id,
             run: request.run,
@@ -51,10 +50,29 @@ impl Tracker {
             addresses,
             port: follows.then_some(request.port),
             capacity_bytes: request.capacity_bytes,
-            zone: request.zone,
+            // Where a peer stands is the operator's word, if he gave it.
+            zone: token.as_ref().and_then(|token| token.allowance.zone.clone()).or(request.zone),
             version: request.version,
+            token: token.map(|token| token.id),
         };
         self.enlist(registration, request.usage).await
+    }
+
+    /// Admits a peer by the token that it shows, or by the one that admitted it before; which that is.
+    async fn admit_by_token(&self, joiner: &Joiner) -> Result<Option<TokenRecord>, Refusal> {
+        let (tokens, internal) = (&self.gate.tokens, |error| Refusal::internal(&error));
+        if let Some(token) = &joiner.token {
+            let max = token.allowance.peers_max();
+            if !tokens.admit(joiner.peer, token.id, max).await.map_err(internal)? {
+                let peers = words::count(max.into(), "peer");
+                let what = format!(
+                    "the invite has admitted {peers}, which is all that it may: ask the operator for another \
+                     one, made with `swarmdrop invite --role peer --count N`"
+                );
+                return Err(Refusal::new(ProblemKind::QuotaExceeded, what));
+            }
+        }
+        tokens.admitted_by(joiner.peer).await.map_err(internal)
     }
 
     /// Puts a peer that proved itself on the list.

@@ -204,6 +204,7 @@ pub(super) mod tests {
             capacity_bytes: 1000,
             zone: Some("cellar".into()),
             version: "1".into(),
+            token: None,
         }
     }
 

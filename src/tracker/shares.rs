@@ -59,6 +59,7 @@ impl Tracker {
             replicas: usize::from(request.replicas),
             preferred: request.preferred.clone(),
         };
+        self.charge_opening(by, request, &geometry).await?;
         let registry = self.registry.lock();
         let placement = place(&demand, &registry.candidates(self.now_ms())).map_err(|error| {
             let kind = match error {
@@ -118,10 +119,13 @@ impl Tracker {
         if placement.iter().any(|(peer, _)| !granted.grant.peers.contains(peer)) {
             return Err(invalid(&"the placement names peers that the grant does not"));
         }
+        let _charging = self.quotas.charging.lock().await;
+        self.check_publishing(&granted.grant, &manifest, &terms).await?;
         let published = self.store.publish(manifest.encoded(), &terms, &placement).await;
         self.repairer.changed([share]);
         match published.map_err(|error| Refusal::internal(&error))? {
             Published::Done => {
+                self.charge_published(&granted.grant, manifest.geometry(), &terms).await?;
                 crash::at(Point::SharePublished);
                 self.metrics.published.inc();
                 tracing::info!(%share, chunk_count, peers = placement.len(), "share published");
@@ -196,10 +200,16 @@ impl Tracker {
         if request.chunks.chunk_count() != manifest.geometry().chunk_count() {
             return Err(invalid(&"the chunks are those of another number of chunks"));
         }
+        let _charging = self.quotas.charging.lock().await;
+        let token = self.check_announcing(peer, share, manifest.encoded().len() as u64).await?;
         let published = self.store.publish(manifest.encoded(), &terms, &[(peer, request.chunks)]).await;
         self.repairer.changed([share]);
         match published.map_err(|error| Refusal::internal(&error))? {
             Published::Done => {
+                if let Some(token) = token {
+                    let charged = self.store.charge(share, token, 0).await;
+                    charged.map_err(|error| Refusal::internal(&error))?;
+                }
                 tracing::info!(%share, %peer, "learnt of a share from a peer");
                 Ok(())
             }
@@ -314,6 +324,11 @@ impl Tracker {
         }
         self.check_not_gone(share).await?;
         let before = SignedTerms::verify(&known.terms, share).map_err(|error| Refusal::internal(&error))?;
+        let _charging = self.quotas.charging.lock().await;
+        if before != terms {
+            let geometry = known.geometry().map_err(|error| Refusal::internal(&error))?;
+            self.charge_terms(&terms, &geometry).await?;
+        }
         let newer = self.store.put_terms(&terms).await.map_err(internal)?;
         crash::at(Point::TermsReplaced);
         self.repairer.changed([share]);

@@ -20,6 +20,7 @@ use super::complaints::Complaints;
 use super::dashboard::Dashboard;
 use super::gateway::Gateway;
 use super::invites::Gate;
+use super::quotas::Quotas;
 use super::reach::Movers;
 use super::sessions::Sessions;
 use super::store::SqliteStore;
@@ -57,6 +58,7 @@ impl SimTracker {
             repairer,
             clock: Watch::default(),
             gateway: Gateway::new(Http::new(None).unwrap(), 0),
+            quotas: Quotas::default(),
             dialer: Http::new(None).unwrap(),
             dials: tokio::sync::Semaphore::new(1),
             movers: Movers::default(),

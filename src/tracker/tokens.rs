@@ -1,12 +1,14 @@
 //! The tokens of a swarm and the peers that they admitted, in a database of their own: it lies beside the
 //! key, because losing it would lock everybody out, while the tracker's other database can be made anew.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow, SqliteSynchronous};
 use swarmdrop_core::id::{PeerId, Secret};
+use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
 use super::store::{StoreError, number, pool_options, private_database};
@@ -52,17 +54,19 @@ impl Tokens {
         role: Role,
         name: &str,
         expires_ms: Option<u64>,
+        allowance: Allowance,
     ) -> Result<Secret, Failure> {
         let token = random_secret()?;
-        self.put(&TokenRecord::new(&token, role, name.to_owned(), clock::now_ms(), expires_ms)).await?;
+        let record = TokenRecord::new(&token, role, name.to_owned(), clock::now_ms(), expires_ms);
+        self.put(&record.allowing(allowance)).await?;
         Ok(token)
     }
 
     /// Keeps a token that is known already; one that is kept stays as it is.
     pub(super) async fn put(&self, record: &TokenRecord) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO tokens (id, sha256, role, name, created_ms, expires_ms, revoked)
-             VALUES ($1, $2, $3, $4, $5, $6, 0) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO tokens (id, sha256, role, name, created_ms, expires_ms, revoked, allowance)
+             VALUES ($1, $2, $3, $4, $5, $6, 0, $7) ON CONFLICT (id) DO NOTHING",
         )
         .bind(record.id.as_bytes().to_vec())
         .bind(record.sha256.to_vec())
@@ -70,6 +74,7 @@ impl Tokens {
         .bind(&record.name)
         .bind(number(record.created_ms))
         .bind(record.expires_ms.map(number))
+        .bind(serde_json::to_string(&record.allowance).expect("allowances have string keys"))
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -111,17 +116,58 @@ impl Tokens {
         Ok(())
     }
 
-    /// Notes by which token a peer was admitted.
-    pub(super) async fn admit(&self, peer: PeerId, token: TokenId) -> Result<(), StoreError> {
+    /// Admits a peer by a token, unless the token has admitted as many others as it may; whether it did. One that it
+    /// admitted before may come back.
+    pub(super) async fn admit(&self, peer: PeerId, token: TokenId, max: u32) -> Result<bool, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let admitted = sqlx::query(
+            "INSERT INTO admissions (token, peer)
+             SELECT $1, $2 WHERE (SELECT count(*) FROM admissions WHERE token = $1 AND peer != $2) < $3
+             ON CONFLICT (token, peer) DO NOTHING",
+        )
+        .bind(token.as_bytes().to_vec())
+        .bind(peer.as_bytes().to_vec())
+        .bind(i64::from(max))
+        .execute(&mut *transaction)
+        .await?;
+        let known = sqlx::query("SELECT 1 FROM admissions WHERE token = $1 AND peer = $2")
+            .bind(token.as_bytes().to_vec())
+            .bind(peer.as_bytes().to_vec())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if admitted.rows_affected() == 0 && known.is_none() {
+            return Ok(false);
+        }
         sqlx::query(
             "INSERT INTO members (peer, token) VALUES ($1, $2)
              ON CONFLICT (peer) DO UPDATE SET token = excluded.token",
         )
         .bind(peer.as_bytes().to_vec())
         .bind(token.as_bytes().to_vec())
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// The token that admitted a peer, if any did.
+    pub(super) async fn admitted_by(&self, peer: PeerId) -> Result<Option<TokenRecord>, StoreError> {
+        let select = sqlx::query(
+            "SELECT tokens.* FROM members JOIN tokens ON tokens.id = members.token WHERE members.peer = $1",
+        );
+        let row = select.bind(peer.as_bytes().to_vec()).fetch_optional(&self.pool).await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    /// How many peers each token has ever admitted.
+    pub(super) async fn admissions(&self) -> Result<HashMap<TokenId, u64>, StoreError> {
+        let select = sqlx::query("SELECT token, count(*) AS peers FROM admissions GROUP BY token");
+        let count = |row: &SqliteRow| {
+            let token = row.try_get::<&[u8], _>("token")?.try_into();
+            let peers = u64::try_from(row.try_get::<i64, _>("peers")?).unwrap_or(0);
+            Ok((TokenId::from_bytes(token.map_err(|_| StoreError::Damaged("a token"))?), peers))
+        };
+        select.fetch_all(&self.pool).await?.iter().map(count).collect()
     }
 
     /// Whether a peer was admitted by a token that has not been revoked. That the token's time is over
@@ -151,6 +197,8 @@ fn record(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
         created_ms: time("created_ms")?.unwrap_or(0),
         expires_ms: time("expires_ms")?,
         revoked: row.try_get("revoked")?,
+        allowance: serde_json::from_str(row.try_get("allowance")?)
+            .map_err(|_| StoreError::Damaged("what a token allows"))?,
     })
 }
 
@@ -168,8 +216,8 @@ mod tests {
     async fn tokens_admit_until_they_are_revoked_or_over() {
         let data = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(data.path()).await.unwrap();
-        let sender = tokens.issue(Role::Sender, "laptop", None).await.unwrap();
-        let over = tokens.issue(Role::Sender, "guest", Some(1)).await.unwrap();
+        let sender = tokens.issue(Role::Sender, "laptop", None, Allowance::default()).await.unwrap();
+        let over = tokens.issue(Role::Sender, "guest", Some(1), Allowance::default()).await.unwrap();
         assert_eq!(tokens.active(&sender).await.unwrap().unwrap().role, Role::Sender);
         assert_eq!(tokens.active(&over).await.unwrap(), None);
         assert_eq!(tokens.active(&Secret::from_bytes([1; 32])).await.unwrap(), None);
@@ -183,23 +231,46 @@ mod tests {
     async fn a_peer_stays_a_member_until_its_token_is_revoked() {
         let data = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(data.path()).await.unwrap();
-        let token = tokens.issue(Role::Peer, "nas", Some(1)).await.unwrap();
+        let token = tokens.issue(Role::Peer, "nas", Some(1), Allowance::default()).await.unwrap();
         let (peer, id) = (PeerId::from_bytes([1; 32]), TokenId::of_token(&token));
         assert!(!tokens.is_member(peer).await.unwrap());
-        tokens.admit(peer, id).await.unwrap();
+        assert!(tokens.admit(peer, id, 1).await.unwrap());
         assert!(tokens.is_member(peer).await.unwrap());
         tokens.revoke(id).await.unwrap();
         assert!(!tokens.is_member(peer).await.unwrap());
-        let again = tokens.issue(Role::Peer, "nas", None).await.unwrap();
-        tokens.admit(peer, TokenId::of_token(&again)).await.unwrap();
+        let again = tokens.issue(Role::Peer, "nas", None, Allowance::default()).await.unwrap();
+        assert!(tokens.admit(peer, TokenId::of_token(&again), 1).await.unwrap());
         assert!(tokens.is_member(peer).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn s13_a_token_admits_so_many_peers_and_no_more_whoever_leaves() {
+        let data = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(data.path()).await.unwrap();
+        let allowance = Allowance { zone: Some("attic".into()), ..Allowance::default() };
+        let token = tokens.issue(Role::Peer, "nas", None, allowance.clone()).await.unwrap();
+        let (token, other) =
+            (TokenId::of_token(&token), tokens.issue(Role::Peer, "x", None, Allowance::default()));
+        let other = TokenId::of_token(&other.await.unwrap());
+        let peer = |number| PeerId::from_bytes([number; 32]);
+        for number in [1, 2, 1, 2] {
+            assert!(tokens.admit(peer(number), token, 2).await.unwrap());
+        }
+        assert!(!tokens.admit(peer(3), token, 2).await.unwrap());
+        assert!(!tokens.is_member(peer(3)).await.unwrap());
+        assert_eq!(tokens.admitted_by(peer(1)).await.unwrap().unwrap().allowance, allowance);
+        // One that goes over to another invite leaves no place behind, and may come back.
+        assert!(tokens.admit(peer(1), other, 1).await.unwrap());
+        assert!(!tokens.admit(peer(3), token, 2).await.unwrap());
+        assert!(tokens.admit(peer(1), token, 2).await.unwrap());
+        assert_eq!(tokens.admissions().await.unwrap(), HashMap::from([(token, 2), (other, 1)]));
     }
 
     #[tokio::test]
     async fn no_token_is_on_the_disk() {
         let data = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(data.path()).await.unwrap();
-        let token = tokens.issue(Role::Admin, "admin", None).await.unwrap();
+        let token = tokens.issue(Role::Admin, "admin", None, Allowance::default()).await.unwrap();
         tokens.pool.close().await;
         let bytes = std::fs::read(data.path().join(DATABASE_FILE)).unwrap();
         assert!(!bytes.windows(32).any(|window| window == token.expose()));

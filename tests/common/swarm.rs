@@ -254,6 +254,11 @@ impl Swarm {
         self.put_peer(number, server);
     }
 
+    /// The command of a peer, for the test to start.
+    pub fn command_of_peer(&self, number: usize, flags: &[&str]) -> Command {
+        self.peer_command(number, flags)
+    }
+
     fn peer_command(&self, number: usize, flags: &[&str]) -> Command {
         let mut command = bare_command(self.folder.path());
         command.args(["peer", "--json", "--keep-free", "0B", "--name", &format!("p{number}")]);

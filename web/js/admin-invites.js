@@ -1,17 +1,21 @@
 /** Invites: those that were made, a new one (shown once), and revoking. */
 import { byId, element } from "./dom.js";
-import { duration, when } from "./words.js";
+import { bytes, duration, when } from "./words.js";
 import { texts } from "./texts-admin.js";
 import { copyText, keyed, setAttribute, setText } from "./admin-parts.js";
+import { printable } from "./admin-state.js";
 
 /** @typedef {import("./admin-parts.js").View} View */
 /** @typedef {import("./admin-state.js").Invite} Invite */
+/** @typedef {import("./admin-state.js").Allowance} Allowance */
 /** @typedef {import("./admin-state.js").State} State */
 /** @typedef {import("./admin-actions.js").Actions} Actions */
 
 const DAY_MS = 86_400_000;
 /** Days that a peer's invite gets in the place of "never": the tracker makes none without an end. */
 const PEER_DAYS = "7";
+/** Peers that an invite admits unless it says otherwise. */
+const PEERS_MAX = 8;
 
 /**
  * @param {Actions} actions
@@ -88,9 +92,10 @@ export function invitesView(actions) {
  * @param {Actions} actions
  * @param {() => number} now
  */
-function inviteRow({ id, name, role, created_ms }, actions, now) {
+function inviteRow({ id, name, role, created_ms, allowance }, actions, now) {
   const expires = element("td");
   const state = element("td");
+  const kind = element("td");
   /** @type {Invite|null} */
   let drawn = null;
   const revoke = element("button", {
@@ -103,7 +108,7 @@ function inviteRow({ id, name, role, created_ms }, actions, now) {
     "tr",
     { attributes: { "data-invite": id } },
     element("th", { class: "name", text: name || texts.peers.unnamed, attributes: { scope: "row" } }),
-    element("td", { text: texts.invites.roles[role] ?? role }),
+    kind,
     element("td", { text: when(created_ms) }),
     expires,
     state,
@@ -116,6 +121,7 @@ function inviteRow({ id, name, role, created_ms }, actions, now) {
       drawn = invite;
       const left = invite.expires_ms === null ? Infinity : invite.expires_ms - now();
       const isOver = left <= 0;
+      setText(kind, [texts.invites.roles[role] ?? role, ...allowed(role, allowance, invite.peers)].join(", "));
       setText(expires, invite.expires_ms === null ? texts.invites.never : isOver ? texts.invites.over : texts.shares.in(duration(left)));
       setText(state, invite.revoked ? texts.invites.revoked : isOver ? texts.invites.over : texts.invites.good);
       setAttribute(node, "data-state", invite.revoked || isOver ? "over" : "good");
@@ -123,4 +129,22 @@ function inviteRow({ id, name, role, created_ms }, actions, now) {
       revoke.hidden = invite.revoked || invite.role === "admin";
     },
   };
+}
+
+/**
+ * What an invite allows, in words; nothing where it has the bounds that everybody has.
+ * @param {string} role
+ * @param {Allowance} allowance
+ * @param {number} peers those that it has admitted
+ */
+function allowed(role, { quota_bytes, share_bytes_max, life_ms_max, replicas_max, peers_max, zone }, peers) {
+  const say = texts.invites;
+  return [
+    role === "peer" ? say.peers(peers, peers_max ?? PEERS_MAX) : null,
+    zone === null ? null : say.zone(String(printable("", zone))),
+    quota_bytes === null ? null : say.quota(bytes(quota_bytes)),
+    share_bytes_max === null ? null : say.share(bytes(share_bytes_max)),
+    life_ms_max === null ? null : say.life(duration(life_ms_max)),
+    replicas_max === null ? null : say.replicas(replicas_max),
+  ].filter((part) => part !== null);
 }

@@ -4,8 +4,10 @@ use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, RunId, Secret, ShareId};
 use swarmdrop_core::manifest::{MANIFEST_HEAD_BYTES, ShareKey};
+use swarmdrop_core::quota::Charged;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::{SignedTerms, Terms};
+use swarmdrop_core::token::TokenId;
 
 use super::{Gone, InventoryPage, Published, Reconciled, Store};
 
@@ -24,6 +26,7 @@ pub(super) async fn run(store: &dyn Store) {
     what_an_inventory_leaves_out_is_no_longer_held(store).await;
     copied_chunks_are_added_to_what_a_peer_holds(store).await;
     draining_outlives_a_registration(store).await;
+    shares_are_charged_to_tokens_until_they_are_over(store).await;
 }
 
 pub(super) fn registration(number: u8) -> Registration {
@@ -36,6 +39,7 @@ pub(super) fn registration(number: u8) -> Registration {
         capacity_bytes: u64::MAX,
         zone: Some("attic".into()),
         version: "1".into(),
+        token: None,
     }
 }
 
@@ -266,4 +270,24 @@ async fn draining_outlives_a_registration(store: &dyn Store) {
     assert_eq!(store.draining().await.unwrap(), [peer(3)]);
     store.set_draining(peer(3), false).await.unwrap();
     assert_eq!(store.draining().await.unwrap(), []);
+}
+
+async fn shares_are_charged_to_tokens_until_they_are_over(store: &dyn Store) {
+    let token = |number| TokenId::from_bytes([number; 8]);
+    let none = ShareId::from_bytes([0; 32]);
+    for (number, expires_ms) in [(91, 1000), (92, 2000)] {
+        let terms = terms(number, 1, expires_ms);
+        store.publish(b"manifest", &terms, &[]).await.unwrap();
+        assert_eq!(store.charged_to(terms.terms.share).await.unwrap(), None);
+        store.charge(terms.terms.share, token(1), 70).await.unwrap();
+        assert_eq!(store.charged_to(terms.terms.share).await.unwrap(), Some(token(1)));
+    }
+    let charged = |bytes, shares| Charged { bytes, shares, manifest_bytes: shares * 8, uploads: 0 };
+    assert_eq!(store.charged(token(1), none, 0).await.unwrap(), charged(140, 2));
+    assert_eq!(store.charged(token(1), none, 1000).await.unwrap(), charged(70, 2));
+    let first = terms(91, 1, 1000).terms.share;
+    assert_eq!(store.charged(token(1), first, 0).await.unwrap(), charged(70, 1));
+    store.charge(first, token(2), 5).await.unwrap();
+    assert_eq!(store.charged(token(1), none, 0).await.unwrap(), charged(70, 1));
+    assert_eq!(store.charged(token(2), none, 0).await.unwrap(), charged(5, 1));
 }

@@ -1,5 +1,6 @@
 //! What a tracker keeps on disk, behind a trait: several back ends, one conformance suite.
 
+mod charges;
 #[cfg(test)]
 mod conformance;
 mod sqlite;
@@ -10,8 +11,10 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::quota::Charged;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
+use swarmdrop_core::token::TokenId;
 
 pub(super) use sqlite::{SqliteStore, number, pool_options, private_database};
 
@@ -188,6 +191,15 @@ pub(super) trait Store: Send + Sync {
 
     /// The peers that are to be emptied.
     async fn draining(&self) -> Result<Vec<PeerId>, StoreError>;
+
+    /// Charges a share that is known to a token: so many bytes of the swarm's disks.
+    async fn charge(&self, share: ShareId, token: TokenId, bytes: u64) -> Result<(), StoreError>;
+
+    /// What a token is charged with at this moment, but for one share.
+    async fn charged(&self, token: TokenId, beside: ShareId, now_ms: u64) -> Result<Charged, StoreError>;
+
+    /// The token that a share is charged to, if any is.
+    async fn charged_to(&self, share: ShareId) -> Result<Option<TokenId>, StoreError>;
 
     /// How many shares there are.
     async fn share_count(&self) -> Result<u64, StoreError>;

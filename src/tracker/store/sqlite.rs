@@ -16,9 +16,12 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::GONE_UNKNOWN_MAX;
 use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
+use swarmdrop_core::quota::Charged;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
+use swarmdrop_core::token::TokenId;
 
+use super::charges;
 use super::{Gone, InventoryPage, Published, Reconciled, Store, StoreError, StoredShare};
 use crate::durable;
 
@@ -388,6 +391,18 @@ impl Store for SqliteStore {
     async fn draining(&self) -> Result<Vec<PeerId>, StoreError> {
         let rows = sqlx::query("SELECT peer FROM draining").fetch_all(&self.pool).await?;
         rows.iter().map(|row| id(row, "peer").map(PeerId::from_bytes)).collect()
+    }
+
+    async fn charge(&self, share: ShareId, token: TokenId, bytes: u64) -> Result<(), StoreError> {
+        charges::charge(&self.pool, share, token, bytes).await
+    }
+
+    async fn charged(&self, token: TokenId, beside: ShareId, now_ms: u64) -> Result<Charged, StoreError> {
+        charges::charged(&self.pool, token, beside, now_ms).await
+    }
+
+    async fn charged_to(&self, share: ShareId) -> Result<Option<TokenId>, StoreError> {
+        charges::charged_to(&self.pool, share).await
     }
 
     async fn share_count(&self) -> Result<u64, StoreError> {

@@ -1,0 +1,278 @@
+//! Charges shares to the invites by which they came, and holds these to what they allow: when a share is opened,
+//! when it is published, and when its terms change.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use swarmdrop_core::api::{OpenRequest, ProblemKind};
+use swarmdrop_core::geometry::Geometry;
+use swarmdrop_core::grant::Grant;
+use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::limits::ANNOUNCED_MANIFEST_BYTES_MAX;
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::quota::{Allowance, Charged, OverQuota, Wanted};
+use swarmdrop_core::terms::SignedTerms;
+use swarmdrop_core::token::{TokenId, TokenRecord};
+
+use super::Tracker;
+use super::store::StoreError;
+use crate::clock;
+use crate::server::Refusal;
+use crate::words;
+
+/// Difference of the clocks of sender and tracker that a bound of a share's life allows for.
+const SLACK_MS: u64 = 24 * 3_600_000;
+
+/// What is charged to tokens beside what the store knows.
+#[derive(Debug, Default)]
+pub(super) struct Quotas {
+    /// The shares that are being sent, and what they will take.
+    sending: Mutex<HashMap<TokenId, HashMap<ShareId, Sending>>>,
+    /// Held from the look at what a token has to the charge: or two shares would take the same room.
+    pub(super) charging: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sending {
+    bytes: u64,
+    /// When its grant ends.
+    until_ms: u64,
+}
+
+impl Quotas {
+    /// Notes that a share is being sent, if `check` allows it beside the others that are.
+    fn begin<E>(
+        &self,
+        token: TokenId,
+        share: ShareId,
+        wanted: Sending,
+        check: impl FnOnce(u64, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let now_ms = clock::now_ms();
+        let mut sending = self.sending.lock();
+        sending.retain(|_, shares| {
+            shares.retain(|_, sending| sending.until_ms > now_ms);
+            !shares.is_empty()
+        });
+        let of_token = sending.get(&token);
+        let others = of_token.into_iter().flatten().filter(|(other, _)| **other != share);
+        let (bytes, count) = others
+            .fold((0_u64, 0), |(bytes, count), (_, other)| (bytes.saturating_add(other.bytes), count + 1));
+        check(bytes, count)?;
+        sending.entry(token).or_default().insert(share, wanted);
+        Ok(())
+    }
+
+    /// A share is no longer being sent: it is kept.
+    fn end(&self, token: TokenId, share: ShareId) {
+        let mut sending = self.sending.lock();
+        if let Some(shares) = sending.get_mut(&token) {
+            shares.remove(&share);
+            if shares.is_empty() {
+                sending.remove(&token);
+            }
+        }
+    }
+}
+
+impl Tracker {
+    /// Whether the invite allows this share to be sent, beside all that it is charged with.
+    pub(super) async fn charge_opening(
+        &self,
+        by: &TokenRecord,
+        request: &OpenRequest,
+        geometry: &Geometry,
+    ) -> Result<(), Refusal> {
+        let wanted = wanted(geometry, request.replicas);
+        by.allowance.check_share(&wanted).map_err(|over| refusal(&over))?;
+        let charged = self.store.charged(by.id, request.share, clock::now_ms()).await;
+        let charged = charged.map_err(|error| Refusal::internal(&error))?;
+        let life_ms = Grant::life_ms(geometry.sealed_total());
+        let sending = Sending { bytes: wanted.bytes(), until_ms: clock::now_ms().saturating_add(life_ms) };
+        let check = |bytes: u64, uploads| {
+            let bytes = charged.bytes.saturating_add(bytes);
+            let charged = Charged { bytes, uploads, ..charged };
+            by.allowance.check_uploads(&charged)?;
+            by.allowance.check_room(&charged, &wanted)
+        };
+        self.quotas.begin(by.id, request.share, sending, check).map_err(|over| refusal(&over))
+    }
+
+    /// Whether the invite that a grant was given for allows this share to be kept.
+    pub(super) async fn check_publishing(
+        &self,
+        grant: &Grant,
+        manifest: &Manifest,
+        terms: &SignedTerms,
+    ) -> Result<(), Refusal> {
+        let geometry = manifest.geometry();
+        if geometry.sealed_total() > grant.budget_bytes {
+            let what = "the share is larger than the one that the grant was given for";
+            return Err(Refusal::new(ProblemKind::InvalidShare, what));
+        }
+        let Some(token) = grant.token else { return Ok(()) };
+        let share = terms.terms.share;
+        let (allowance, charged) = self.allowed_and_charged(token, share).await?;
+        let wanted = wanted(geometry, terms.terms.replicas);
+        let checks = || {
+            allowance.check_share(&wanted)?;
+            allowance.check_room(&charged, &wanted)?;
+            allowance.check_manifest(&charged, manifest.encoded().len() as u64)?;
+            allowance.check_life(terms.terms.expires_ms, clock::now_ms(), SLACK_MS)
+        };
+        checks().map_err(|over| refusal(&over))
+    }
+
+    /// Charges a share that is kept now to the invite that its grant was given for.
+    pub(super) async fn charge_published(
+        &self,
+        grant: &Grant,
+        geometry: &Geometry,
+        terms: &SignedTerms,
+    ) -> Result<(), Refusal> {
+        let Some(token) = grant.token else { return Ok(()) };
+        let bytes = wanted(geometry, terms.terms.replicas).bytes();
+        let charged = self.store.charge(grant.share, token, bytes).await;
+        charged.map_err(|error| Refusal::internal(&error))?;
+        self.quotas.end(token, grant.share);
+        Ok(())
+    }
+
+    /// Whether the invite that a share is charged to allows these terms, which are no deletion.
+    pub(super) async fn charge_terms(&self, terms: &SignedTerms, geometry: &Geometry) -> Result<(), Refusal> {
+        let share = terms.terms.share;
+        let internal = |error: StoreError| Refusal::internal(&error);
+        let Some(token) = self.store.charged_to(share).await.map_err(internal)? else { return Ok(()) };
+        let (allowance, charged) = self.allowed_and_charged(token, share).await?;
+        let wanted = wanted(geometry, terms.terms.replicas);
+        let checks = || {
+            allowance.check_share(&wanted)?;
+            allowance.check_room(&charged, &wanted)?;
+            allowance.check_life(terms.terms.expires_ms, clock::now_ms(), SLACK_MS)
+        };
+        checks().map_err(|over| refusal(&over))?;
+        self.store.charge(share, token, wanted.bytes()).await.map_err(internal)
+    }
+
+    /// Whether the peers of one invite may announce one more share that nobody published here; the token that it is
+    /// charged to.
+    pub(super) async fn check_announcing(
+        &self,
+        peer: PeerId,
+        share: ShareId,
+        manifest_bytes: u64,
+    ) -> Result<Option<TokenId>, Refusal> {
+        let internal = |error: StoreError| Refusal::internal(&error);
+        if self.store.share(share).await.map_err(internal)?.is_some() {
+            return Ok(None);
+        }
+        let Some(token) = self.gate.tokens.admitted_by(peer).await.map_err(internal)? else {
+            return Ok(None);
+        };
+        let charged = self.store.charged(token.id, share, clock::now_ms()).await.map_err(internal)?;
+        if charged.manifest_bytes.saturating_add(manifest_bytes) > ANNOUNCED_MANIFEST_BYTES_MAX {
+            return Err(refusal(&OverQuota::ManifestBytes { max: ANNOUNCED_MANIFEST_BYTES_MAX }));
+        }
+        Ok(Some(token.id))
+    }
+
+    async fn allowed_and_charged(
+        &self,
+        token: TokenId,
+        beside: ShareId,
+    ) -> Result<(Allowance, Charged), Refusal> {
+        let internal = |error: StoreError| Refusal::internal(&error);
+        let record = self.gate.tokens.record(token).await.map_err(internal)?;
+        let charged = self.store.charged(token, beside, clock::now_ms()).await.map_err(internal)?;
+        Ok((record.map(|record| record.allowance).unwrap_or_default(), charged))
+    }
+}
+
+fn wanted(geometry: &Geometry, replicas: u8) -> Wanted {
+    Wanted { share_bytes: geometry.total(), sealed_bytes: geometry.sealed_total(), replicas }
+}
+
+/// What the invite does not allow, and what to do about it.
+fn refusal(over: &OverQuota) -> Refusal {
+    let operator = "ask the operator for another invite";
+    let room = format!("delete a share with `swarmdrop rm`, wait until one ends, or {operator}");
+    let what = match *over {
+        OverQuota::Bytes { wanted, taken, quota } => format!(
+            "the invite's quota is {} for all shares, copies counted: {} are taken, and this share needs {}. Ask for \
+             fewer copies, {room}",
+            words::bytes(quota),
+            words::bytes(taken),
+            words::bytes(wanted),
+        ),
+        OverQuota::ShareBytes { max } => {
+            format!(
+                "the invite allows {} for one share: share less at once, or {operator}",
+                words::bytes(max)
+            )
+        }
+        OverQuota::Life { max_ms } => format!(
+            "with this invite a share lives at most {}: give a shorter --expires, or {operator}",
+            words::duration(Duration::from_millis(max_ms))
+        ),
+        OverQuota::Replicas { max } => format!(
+            "with this invite a share has at most {}: give --replicas {max}, or {operator}",
+            match max {
+                1 => "1 copy".to_owned(),
+                more => format!("{more} copies"),
+            }
+        ),
+        OverQuota::Shares { max } => format!("the invite has its {max} shares: {room}"),
+        OverQuota::Uploads { max } => {
+            format!("{max} shares are being sent with this invite: finish one of them, or wait an hour")
+        }
+        OverQuota::ManifestBytes { max } => format!(
+            "the lists of chunks and files of all shares of this invite would take more than {} at the tracker: \
+             share with a larger --chunk-size, {room}",
+            words::bytes(max)
+        ),
+    };
+    Refusal::new(ProblemKind::QuotaExceeded, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_says_what_is_allowed_and_what_to_do() {
+        for (over, says) in [
+            (OverQuota::Bytes { wanted: 2_000_000, taken: 9_000_000, quota: 10_000_000 }, "10.0 MB"),
+            (OverQuota::ShareBytes { max: 5_000_000 }, "5.0 MB"),
+            (OverQuota::Life { max_ms: 14 * 24 * 3_600_000 }, "14 days"),
+            (OverQuota::Replicas { max: 3 }, "--replicas 3"),
+            (OverQuota::Shares { max: 10 }, "10 shares"),
+            (OverQuota::Uploads { max: 7 }, "7 shares"),
+            (OverQuota::ManifestBytes { max: 1_000_000 }, "1.0 MB"),
+        ] {
+            let refusal = refusal(&over);
+            assert_eq!(refusal.0.kind, ProblemKind::QuotaExceeded);
+            assert!(refusal.0.detail.contains(says), "{}", refusal.0.detail);
+        }
+    }
+
+    #[test]
+    fn what_is_being_sent_counts_once_and_until_its_grant_ends() {
+        let quotas = Quotas::default();
+        let (token, share) = (TokenId::from_bytes([1; 8]), |number| ShareId::from_bytes([number; 32]));
+        let far = clock::now_ms() + 1_000_000;
+        let begin = |number, bytes, until_ms, others| {
+            let check = |bytes, count| if (bytes, count) == others { Ok(()) } else { Err((bytes, count)) };
+            quotas.begin(token, share(number), Sending { bytes, until_ms }, check)
+        };
+        begin(1, 10, far, (0, 0)).unwrap();
+        begin(1, 20, far, (0, 0)).unwrap();
+        begin(2, 1, 1, (20, 1)).unwrap();
+        begin(3, 5, far, (20, 1)).unwrap();
+        quotas.end(token, share(1));
+        begin(4, 5, far, (5, 1)).unwrap();
+        quotas.end(token, share(3));
+        quotas.end(token, share(4));
+        assert!(quotas.sending.lock().is_empty());
+    }
+}

@@ -1,0 +1,59 @@
+//! Which token is charged with which shares, and with how much, in the SQLite store.
+
+use sqlx::Row;
+use sqlx::sqlite::SqlitePool;
+use swarmdrop_core::id::ShareId;
+use swarmdrop_core::quota::Charged;
+use swarmdrop_core::token::TokenId;
+
+use super::{StoreError, number};
+
+pub(super) async fn charge(
+    pool: &SqlitePool,
+    share: ShareId,
+    token: TokenId,
+    bytes: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE shares SET token = $2, charged_bytes = $3 WHERE id = $1")
+        .bind(share.as_bytes().to_vec())
+        .bind(token.as_bytes().to_vec())
+        .bind(number(bytes))
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn charged(
+    pool: &SqlitePool,
+    token: TokenId,
+    beside: ShareId,
+    now_ms: u64,
+) -> Result<Charged, StoreError> {
+    // What is over or deleted takes no bytes of the swarm's disks any more; its manifest is here as long as its row.
+    let row = sqlx::query(
+        "SELECT count(*) AS shares, coalesce(sum(length(manifest)), 0) AS manifest_bytes,
+             coalesce(sum(charged_bytes) FILTER (
+                 WHERE expires_ms > $3 AND id NOT IN (SELECT share FROM gone WHERE terms <> '')), 0) AS bytes
+         FROM shares WHERE token = $1 AND id != $2",
+    )
+    .bind(token.as_bytes().to_vec())
+    .bind(beside.as_bytes().to_vec())
+    .bind(number(now_ms))
+    .fetch_one(pool)
+    .await?;
+    let column = |name| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0));
+    Ok(Charged {
+        bytes: column("bytes")?,
+        shares: column("shares")?,
+        manifest_bytes: column("manifest_bytes")?,
+        uploads: 0,
+    })
+}
+
+pub(super) async fn charged_to(pool: &SqlitePool, share: ShareId) -> Result<Option<TokenId>, StoreError> {
+    let select = sqlx::query("SELECT token FROM shares WHERE id = $1 AND token IS NOT NULL");
+    let row = select.bind(share.as_bytes().to_vec()).fetch_optional(pool).await?;
+    let Some(row) = row else { return Ok(None) };
+    let token = row.try_get::<&[u8], _>("token")?.try_into();
+    token.map(|bytes| Some(TokenId::from_bytes(bytes))).map_err(|_| StoreError::Damaged("a token's id"))
+}
