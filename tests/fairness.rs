@@ -7,10 +7,17 @@ use std::io::Write;
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::http;
 use common::swarm::Swarm;
-use swarmdrop_core::link::ShareLink;
+use common::{http, samples};
+use serde_json::json;
+use swarmdrop::identity::Identity;
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::grant::Grant;
+use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::owner::Act;
 use swarmdrop_core::seal::access_token;
+use swarmdrop_core::token::TokenId;
 
 /// A connection from another address of this machine.
 fn connect_from(last: u8, to: &str) -> TcpStream {
@@ -43,4 +50,65 @@ fn s11_look_ups_that_are_hardly_read_do_not_stop_those_of_others() {
     let ran = swarm.person().run(&["inspect", &link]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// A grant for a share with this key, charged to a token, which was offered to the first peer: as many chunks as a
+/// peer has places for.
+fn offered(swarm: &Swarm, number: u8, token: TokenId) -> String {
+    let key = http::share_key(number);
+    let size = 64_u64 << 24;
+    let tracker = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
+    let grant = Grant { token: Some(token), budget_bytes: 2 * size, ..swarm.sound_grant(key.share_id()) };
+    let grant = http::bearer(&tracker.sign(&grant));
+    let body = json!({ "size": { "total_bytes": size, "chunk_bytes": 16 << 20 },
+        "chunks": ChunkSet::full(64).to_string(), "known": [] });
+    let path = format!("/v1/shares/{}/offer", key.share_id());
+    let headers = http::owned(&key, Act::Offer, swarm.peer_pin(0), &grant);
+    let answer = http::json(&swarm.peers[0].address(), "POST", &path, &headers, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    grant
+}
+
+#[test]
+fn s11_uploads_that_hardly_move_do_not_stop_those_of_others() {
+    let swarm = Swarm::start(1);
+    let grant = offered(&swarm, 7, TokenId::from_bytes([7; 8]));
+    let peer = swarm.peers[0].address();
+    let mut streams = Vec::new();
+    for number in 0..64_u8 {
+        let mut stream = TcpStream::connect(&peer).unwrap();
+        let head = format!("PUT /v1/chunks/{} HTTP/1.1\r\nHost: localhost\r\n", ChunkId::of(&[number]));
+        write!(stream, "{head}Content-Length: {}\r\n{grant}\r\n", (16 << 20) + 16).unwrap();
+        stream.write_all(&[0; 40_000]).unwrap();
+        streams.push(stream);
+    }
+    let begun = || http::metric(&peer, "swarmdrop_peer_chunk_puts_total");
+    common::wait_for("the uploads to begin", || begun() >= 64);
+    let start = Instant::now();
+    let alice = swarm.person();
+    alice.write("file", &samples::bytes("slots", 3_000_000));
+    alice.share(&["file", "--replicas", "1"]);
+    // Those that do not move at all are cut off after half a minute.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn s11_uploads_of_one_invite_do_not_stop_browsers_with_another() {
+    let swarm = Swarm::start(1);
+    let tracker = swarm.tracker.address();
+    let begin = |number: u8, token: &str| {
+        let key = http::share_key(number);
+        let headers = http::owned(&key, Act::Open, swarm.tracker_pin(), &http::bearer(token));
+        let body = json!({ "size": { "total_bytes": 1, "chunk_bytes": 65536 }, "replicas": 1 });
+        http::json(&tracker, "POST", &format!("/v1/shares/{}/upload", key.share_id()), &headers, &body).status
+    };
+    let mine = swarm.token("sender");
+    let begun: Vec<u16> = (1..=64).map(|number| begin(number, &mine)).collect();
+    assert_eq!(begun.iter().filter(|status| **status == 200).count(), 32, "{begun:?}");
+    assert_eq!(begin(65, &mine), 503);
+    let invite = swarm.operator(&["invite", "--name", "bob"]).stdout.trim().to_owned();
+    let other = invite.parse::<Invite>().unwrap().token.expose_text();
+    assert_eq!(begin(66, &other), 200);
+    // Who begins one of his anew needs no further place.
+    assert_eq!(begin(1, &mine), 200);
 }
