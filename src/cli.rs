@@ -186,6 +186,9 @@ pub struct PeerArgs {
     /// Bytes that it copies from other peers in a second when copies are missing
     #[arg(long, default_value = "40MiB", env = "SWARMDROP_REPAIR_RATE", value_name = "SIZE")]
     pub repair_rate: ByteSize,
+    /// Bytes that it reads in a second to prove to others what it holds
+    #[arg(long, default_value = "32MiB", env = "SWARMDROP_AUDIT_RATE", value_name = "SIZE")]
+    pub audit_rate: ByteSize,
     /// Time in which it reads everything that it holds again, to find what has rotted
     #[arg(long, default_value = "14d", env = "SWARMDROP_SCRUB_EVERY", value_name = "TIME",
         value_parser = humantime::parse_duration)]

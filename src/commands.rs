@@ -184,7 +184,11 @@ impl Runner {
             keep_free_bytes: args.keep_free.as_u64(),
             zone: args.zone,
             public_addr: args.public_addr,
-            care: Care { copy_bytes_per_second: args.repair_rate.as_u64(), scrub_every: args.scrub_every },
+            care: Care {
+                copy_bytes_per_second: args.repair_rate.as_u64(),
+                audit_bytes_per_second: args.audit_rate.as_u64(),
+                scrub_every: args.scrub_every,
+            },
         };
         let peer = tokio::select! {
             peer = peer::start(config, &self.tasks) => peer?,

@@ -292,6 +292,7 @@ fn peer_calls(share: ShareId) -> Vec<Call> {
         call("GET", format!("/v1/shares/{share}/manifest"), Value::Null, SECRETS),
         call("GET", format!("/v1/shares/{share}/chunks"), Value::Null, SECRETS),
         call("GET", format!("/v1/chunks/{unknown}"), Value::Null, CREDENTIALS),
+        call("POST", "/v1/audits".into(), json!({ "samples": [] }), CREDENTIALS),
         call("GET", "/metrics".into(), Value::Null, &[]),
         call("GET", "/healthz".into(), Value::Null, CREDENTIALS),
         call("GET", "/openapi.json".into(), Value::Null, CREDENTIALS),

@@ -269,12 +269,12 @@ fn the_map_names_every_file_and_only_files_that_exist() {
 #[test]
 fn the_protocol_description_was_read_at_the_last_change_of_the_api() {
     let read = |file: String| fs::read(root().join(file)).unwrap();
-    let files = ["api", "dashboard", "gateway", "heartbeat", "problem"];
+    let files = ["api", "dashboard", "evidence", "gateway", "heartbeat", "problem"];
     let api = files.map(|name| read(format!("core/src/{name}.rs"))).concat();
     let hash = &blake3::hash(&api).to_hex()[..16];
     let description = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
     let line = format!(
-        "<!-- describes core/src/api.rs, dashboard.rs, gateway.rs, heartbeat.rs and problem.rs {hash} -->"
+        "<!-- describes core/src/api.rs, dashboard.rs, evidence.rs, gateway.rs, heartbeat.rs and problem.rs {hash} -->"
     );
     assert!(
         description.contains(&line),

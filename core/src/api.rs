@@ -12,6 +12,7 @@ use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
 use crate::id::{ChunkId, PeerId, RunId, ShareId};
 use crate::registry::{Liveness, Usage};
 
+pub use crate::evidence::{AuditRequest, AuditResponse, Proof, Sample, Verdict};
 pub use crate::heartbeat::{
     AppliedTerms, CopyTask, HeartbeatRequest, HeartbeatResponse, ShareChunks, Task, WrongChunks,
 };

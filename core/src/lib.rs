@@ -26,13 +26,14 @@
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`grant`], [`owner`], [`link`]), then the decisions ([`placement`], [`push`],
-//! [`quota`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`], [`registry`], [`traffic`], [`health`], [`repair`]), and
-//! last the types that travel over HTTP ([`api`], [`dashboard`]).
+//! [`quota`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`], [`allowance`], [`registry`], [`traffic`], [`health`],
+//! [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
 
 pub mod duration;
 pub mod limits;
 
 pub mod address;
+pub mod allowance;
 pub mod chunk_set;
 pub mod geometry;
 pub mod id;
@@ -65,6 +66,7 @@ pub mod ways;
 
 pub mod api;
 pub mod dashboard;
+mod evidence;
 pub mod gateway;
 mod heartbeat;
 mod problem;

@@ -61,6 +61,21 @@ pub const LINK_BYTES_MAX: usize = 1024;
 /// Bytes of the piece of a blob that a proof shows: the leaf of BLAKE3's tree.
 pub const PROOF_PIECE_BYTES: usize = 1024;
 
+/// Samples of one audit: as many as chunks of the usual size may be read for it.
+pub const AUDIT_SAMPLES_MAX: usize = 64;
+/// Bytes that a peer reads for one audit, a second's work of a slow disk; a single larger blob has room.
+pub const AUDIT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that a peer reads in a second to answer audits: half of what a scrub may take, four hundredths of a core.
+pub const AUDIT_BYTES_PER_SECOND: u64 = 32 << 20;
+/// Chunks that audits found to be wrong and that wait to be looked at; further ones are the scrub's.
+pub const DOUBTS_MAX: usize = 256;
+/// Work that is let in beyond a rate, as the time that it takes at it: one large audit waits for no other.
+pub const ALLOWANCE_BACKLOG: Duration = Duration::from_secs(4);
+/// Bytes that the smallest piece of work counts as: a disk reads so many in the time of a seek.
+pub const ALLOWANCE_BYTES_MIN: u64 = 64 << 10;
+/// Addresses whose work is remembered before those that owe nothing are forgotten.
+pub const ALLOWANCE_ADDRESSES_KEPT: usize = 1024;
+
 /// Replicas that may be asked for: more would only multiply the sender's upload.
 pub const REPLICAS_MAX: u8 = 16;
 /// Longest life of a share, so that forgotten ones end by themselves.

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use swarmdrop_core::api::{
-    AnnounceRequest, CommitRequest, ComplaintRequest, HeartbeatRequest, InventoryRequest, OfferRequest,
+    AnnounceRequest, AuditRequest, CommitRequest, ComplaintRequest, HeartbeatRequest, InventoryRequest, OfferRequest,
     OpenRequest, PublishRequest, RegisterRequest, TermsRequest,
 };
 
@@ -22,6 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         RegisterRequest,
         InventoryRequest,
         AnnounceRequest,
+        AuditRequest,
         HeartbeatRequest,
         OpenRequest,
         PublishRequest,

@@ -11,8 +11,8 @@ use http::Method;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
-    CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse, OfferRequest, OfferResponse,
-    PeerAddress, ProblemKind,
+    AuditRequest, AuditResponse, CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse,
+    OfferRequest, OfferResponse, PeerAddress, ProblemKind,
 };
 use swarmdrop_core::distance;
 use swarmdrop_core::geometry::ChunkSize;
@@ -328,6 +328,18 @@ impl PeerClient {
         let path = format!("/v1/shares/{share}/manifest");
         let call = |server| Call::new(Method::GET, server, path.clone()).bearer(grant);
         self.first_reachable(|server| self.http.json(call(server), MANIFEST_BODY_BYTES_MAX)).await
+    }
+
+    /// Has the peer prove what it holds; one answer for each sample.
+    pub async fn audit(&self, request: &AuditRequest) -> Result<AuditResponse, ClientError> {
+        let body = Bytes::from(serde_json::to_vec(request).expect("requests have string keys"));
+        let call = |server| Call { body: body.clone(), ..Call::new(Method::POST, server, "/v1/audits") };
+        let answer: AuditResponse = self.json(call).await?;
+        if answer.proofs.len() == request.samples.len() {
+            return Ok(answer);
+        }
+        let what = format!("{} proofs for {} samples", answer.proofs.len(), request.samples.len());
+        Err(ClientError::Protocol { server: self.peer.name.clone(), what })
     }
 
     /// Hands over manifest and terms; the peer answers when its chunks are on stable storage.

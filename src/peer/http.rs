@@ -13,13 +13,14 @@ use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use futures_util::stream;
 use swarmdrop_core::api::{
-    Blob, CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse, OfferRequest,
-    OfferResponse, Problem, ProblemKind, Role,
+    AuditRequest, AuditResponse, Blob, CommitRequest, CommitResponse, Health, HoldingResponse,
+    ManifestResponse, OfferRequest, OfferResponse, Problem, ProblemKind, Role,
 };
 use swarmdrop_core::grant::Operation;
 use swarmdrop_core::id::{ChunkId, ShareId};
 use swarmdrop_core::limits::{
-    CHUNK_LOG2_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, PIECE_BYTES, TAG_BYTES,
+    CHUNK_LOG2_MAX, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, PIECE_BYTES,
+    TAG_BYTES,
 };
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::access_matches;
@@ -31,10 +32,11 @@ use super::chunk_file::read_piece;
 use super::grants::{Charge, Committing, KnownGrant, Offering};
 use super::share_store::Held;
 use super::storage::disk_refusal;
-use super::{Peer, metrics};
+use super::{Peer, audits, metrics};
 use crate::clock;
 use crate::server::{
-    Asker, Client, Credential, Frames, Id, LargeJson, LargeJsonBody, Refusal, Turn, denied, described,
+    Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Refusal, Turn, denied,
+    described,
 };
 use crate::task::blocking;
 
@@ -54,6 +56,7 @@ pub(super) fn router(peer: Arc<Peer>) -> Router {
         .routes(routes!(put_chunk, get_chunk))
         .routes(routes!(commit, manifest))
         .routes(routes!(holding))
+        .routes(routes!(audit))
         .routes(routes!(health))
         .routes(routes!(show_metrics));
     described(routes, peer)
@@ -301,6 +304,17 @@ async fn read_share(
     let turn = Turn::wait(asker, bytes).await;
     let manifest = blocking(move || store.storage.shares.manifest(share)).await;
     Ok((held, manifest.map_err(|error| Refusal::internal(&error))?, turn))
+}
+
+/// Prove that chunks and manifests are here. Too much at once, or too often from one address, is refused with 429.
+#[utoipa::path(post, path = "/v1/audits", request_body = AuditRequest,
+    responses((status = 200, body = AuditResponse), (status = "default", body = Problem)))]
+async fn audit(
+    State(peer): State<Arc<Peer>>,
+    Extension(client): Extension<Client>,
+    JsonBody(request): JsonBody<AuditRequest, JSON_BODY_BYTES_MAX>,
+) -> Result<Json<AuditResponse>, Refusal> {
+    audits::answer(&peer, client, request).await.map(Json)
 }
 
 /// Who answers here.

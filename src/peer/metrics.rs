@@ -25,6 +25,8 @@ pub(super) struct Metrics {
     pub(super) chunks_copied: Counter,
     /// Bytes of chunks copied from other peers.
     pub(super) bytes_copied: Counter,
+    /// Bytes read to prove that they are here.
+    pub(super) audited: Counter,
     /// Chunks read again by scrubs.
     pub(super) chunks_scrubbed: Counter,
     /// Chunks of them that were damaged.
@@ -52,6 +54,8 @@ pub(super) fn render(peer: &Peer) -> String {
     registry.register_with_unit("copied", "Bytes of chunks copied from other peers", Unit::Bytes, copied);
     let served = metrics.bytes_served.clone();
     registry.register_with_unit("served", "Bytes of chunks served", Unit::Bytes, served);
+    let audited = metrics.audited.clone();
+    registry.register_with_unit("audited", "Bytes read to prove that they are here", Unit::Bytes, audited);
     for (name, help, counter) in [
         ("chunks_copied", "Chunks copied from other peers", &metrics.chunks_copied),
         ("chunks_scrubbed", "Chunks read again by scrubs", &metrics.chunks_scrubbed),

@@ -1,6 +1,7 @@
 //! A peer: stores chunks and serves them. It cannot tell what it stores.
 
 mod agreement;
+mod audits;
 mod chunk_file;
 mod chunk_removal;
 mod chunk_store;
@@ -32,7 +33,8 @@ use std::time::Duration;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::{PeerId, RunId, TrackerId};
 use swarmdrop_core::limits::{
-    COPY_BYTES_PER_SECOND, PIECE_BYTES, PIECES_KEPT, SCRUB_BYTES_PER_SECOND, SCRUB_EVERY, UPLOADS_MAX,
+    AUDIT_BYTES_PER_SECOND, COPY_BYTES_PER_SECOND, PIECE_BYTES, PIECES_KEPT, SCRUB_BYTES_PER_SECOND,
+    SCRUB_EVERY, UPLOADS_MAX,
 };
 use swarmdrop_core::link::Invite;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +50,7 @@ use crate::task::{Tasks, blocking};
 use crate::throttle::Throttle;
 use crate::tls;
 use agreement::Agreement;
+use audits::Audits;
 use chunk_store::ChunkStore;
 use copy::Copies;
 use findings::Findings;
@@ -84,13 +87,19 @@ pub struct PeerConfig {
 pub struct Care {
     /// Bytes that it copies from others in a second, when replicas are missing.
     pub copy_bytes_per_second: u64,
+    /// Bytes that it reads in a second to prove to others what it holds.
+    pub audit_bytes_per_second: u64,
     /// Time in which it reads everything that it holds again.
     pub scrub_every: Duration,
 }
 
 impl Default for Care {
     fn default() -> Self {
-        Self { copy_bytes_per_second: COPY_BYTES_PER_SECOND, scrub_every: SCRUB_EVERY }
+        Self {
+            copy_bytes_per_second: COPY_BYTES_PER_SECOND,
+            audit_bytes_per_second: AUDIT_BYTES_PER_SECOND,
+            scrub_every: SCRUB_EVERY,
+        }
     }
 }
 
@@ -126,6 +135,7 @@ struct Peer {
     http: Http,
     inventory: inventory::Asked,
     findings: Findings,
+    audits: Audits,
     copies: Copies,
     copy_rate: Throttle,
     scrub_rate: Throttle,
@@ -167,6 +177,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         http,
         inventory: inventory::Asked::default(),
         findings: Findings::default(),
+        audits: Audits::new(config.care.audit_bytes_per_second),
         copies: Copies::default(),
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
@@ -189,6 +200,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
             let stop = tasks.stop_token().clone();
             tasks.spawn("peer housekeeping", keep_house(Arc::clone(&peer), stop.clone()));
             tasks.spawn("inventory", inventory::keep_telling(Arc::clone(&peer), stop.clone()));
+            tasks.spawn("doubts", audits::keep_looking(Arc::clone(&peer), stop.clone()));
             tasks.spawn("copies", copy::keep_copying(Arc::clone(&peer), stop.clone()));
             let (every_scrub, position) = (config.care.scrub_every, store.join("scrub"));
             let scrubbing = scrub::keep_scrubbing(Arc::clone(&peer), every_scrub, position, stop.clone());

@@ -1,0 +1,205 @@
+//! Proves to whoever asks that chunks and manifests are here: each is read once for all its samples, and how much is
+//! read is bounded for one request, for one address, and in all.
+//!
+//! What turns out to be other bytes than its id says is answered as not held, and looked at again by [`keep_looking`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use swarmdrop_core::allowance::{Allowance, Asker};
+use swarmdrop_core::api::{AuditRequest, AuditResponse, Blob, ProblemKind, Proof, ShareChunks};
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::limits::{AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, DOUBTS_MAX};
+use swarmdrop_core::proof::Prover;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::Peer;
+use super::findings::Finding;
+use super::storage::Storage;
+use crate::clock;
+use crate::server::{Client, Refusal, Turn};
+use crate::task::blocking;
+
+/// What the peer does about audits.
+#[derive(Debug)]
+pub(super) struct Audits {
+    allowance: Mutex<Allowance>,
+    /// Leave to have a chunk in memory: one for the tracker's questions, one for everybody else's.
+    tracker: Semaphore,
+    others: Semaphore,
+    doubts: Doubts,
+}
+
+/// Chunks that turned out to be other bytes than they should be.
+#[derive(Debug, Default)]
+struct Doubts {
+    chunks: Mutex<BTreeSet<ChunkId>>,
+    new: Notify,
+}
+
+impl Doubts {
+    /// Notes a chunk; beyond the bound it is left to the scrub.
+    fn note(&self, id: ChunkId) {
+        let mut chunks = self.chunks.lock();
+        if chunks.len() < DOUBTS_MAX {
+            chunks.insert(id);
+            self.new.notify_one();
+        }
+    }
+}
+
+impl Audits {
+    /// Reads at most this many bytes a second.
+    pub(super) fn new(bytes_per_second: u64) -> Self {
+        Self {
+            allowance: Mutex::new(Allowance::new(bytes_per_second)),
+            tracker: Semaphore::new(1),
+            others: Semaphore::new(1),
+            doubts: Doubts::default(),
+        }
+    }
+}
+
+/// Something that is to be proved: a chunk, or a share's manifest.
+type Wanted = (ChunkId, Option<ShareId>);
+
+/// Where each sample of it stands in the request, and its offset.
+type Samples = Vec<(usize, u64)>;
+
+/// Answers an audit.
+pub(super) async fn answer(
+    peer: &Arc<Peer>,
+    client: Client,
+    request: AuditRequest,
+) -> Result<AuditResponse, Refusal> {
+    if request.samples.len() > AUDIT_SAMPLES_MAX {
+        return Err(Refusal::new(ProblemKind::BadRequest, format!("at most {AUDIT_SAMPLES_MAX} samples")));
+    }
+    let mut wanted = BTreeMap::<Wanted, Samples>::new();
+    for (position, sample) in request.samples.iter().enumerate() {
+        wanted.entry((sample.root, sample.share)).or_default().push((position, sample.offset));
+    }
+    let is_tracker = client.peer == Some(PeerId::from_bytes(*peer.tracker_id.as_bytes()));
+    let held: Vec<(Wanted, Samples, u64)> = wanted
+        .into_iter()
+        .filter_map(|(wanted, samples)| Some((wanted, samples, peer.storage.bytes_of(wanted)?)))
+        .collect();
+    admit(peer, &held, if is_tracker { Asker::Tracker } else { Asker::Address(client.ip) })?;
+    let mut proofs = vec![Proof { slice: None }; request.samples.len()];
+    for (wanted, samples, bytes) in held {
+        let places = if is_tracker { &peer.audits.tracker } else { &peer.audits.others };
+        // The semaphore is never closed.
+        let _place = places.acquire().await.ok();
+        let _turn = Turn::wait(bytes).await;
+        let proving = Arc::clone(peer);
+        for (position, slice) in blocking(move || prove(&proving, wanted, &samples)).await? {
+            proofs[position] = Proof { slice };
+        }
+    }
+    Ok(AuditResponse { proofs })
+}
+
+/// Whether so much may be read now.
+fn admit(peer: &Peer, held: &[(Wanted, Samples, u64)], asker: Asker) -> Result<(), Refusal> {
+    if held.is_empty() {
+        return Ok(());
+    }
+    let bytes = held.iter().fold(0_u64, |sum, (_, _, bytes)| sum.saturating_add(*bytes));
+    if bytes > AUDIT_BYTES_MAX && held.len() > 1 {
+        let what = format!("{bytes} bytes would have to be read, at most {AUDIT_BYTES_MAX} are at once");
+        return Err(Refusal::new(ProblemKind::TooLarge, what));
+    }
+    let admitted = peer.audits.allowance.lock().admit(asker, bytes, held.len() as u64, clock::uptime_ms());
+    admitted.map_err(|wait_ms| {
+        let seconds = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+        let what = format!("too much is to be proved: ask again in {seconds} s");
+        Refusal::later(ProblemKind::TooManyRequests, what, seconds)
+    })
+}
+
+/// The proofs of something that is here; none if it is not, or is other bytes than it should be.
+fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, Option<Blob>)>, Refusal> {
+    let none = || Ok(Vec::new());
+    let (root, share) = wanted;
+    let read = peer.storage.read_whole(wanted).map_err(|error| Refusal::internal(&error))?;
+    let Some(bytes) = read else {
+        if share.is_none() {
+            peer.audits.doubts.note(root);
+        }
+        return none();
+    };
+    peer.metrics.audited.inc_by(bytes.len() as u64);
+    let prover = Prover::new(&bytes);
+    if prover.root() != root {
+        match share {
+            None => peer.audits.doubts.note(root),
+            // Whoever asks may have another manifest in mind: that this one is right is seen at each use.
+            Some(share) => tracing::debug!(%share, "an audit of another manifest"),
+        }
+        return none();
+    }
+    Ok(samples.iter().map(|&(position, offset)| (position, prover.prove(offset).map(Blob))).collect())
+}
+
+/// Looks at chunks that an audit found to be wrong, and has the tracker know what was lost, until told to stop.
+pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
+    loop {
+        let id = peer.audits.doubts.chunks.lock().pop_first();
+        let Some(id) = id else {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = peer.audits.doubts.new.notified() => continue,
+            }
+        };
+        let looking = Arc::clone(&peer);
+        match blocking(move || looking.storage.look_again(id)).await {
+            Ok(lost) => lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost))),
+            Err(error) => tracing::error!(%id, %error, "cannot read a chunk again"),
+        }
+    }
+}
+
+impl Storage {
+    /// Bytes of something, if it is here as far as is known without reading it.
+    fn bytes_of(&self, (root, share): Wanted) -> Option<u64> {
+        match share {
+            // One whose file is gone is found out when it is read.
+            None => {
+                self.chunks.contains(&root).then(|| self.chunks.read(&root).map_or(0, |(_, bytes)| bytes))
+            }
+            Some(share) => {
+                self.shares.get(share)?;
+                self.shares.manifest_bytes(share).ok()
+            }
+        }
+    }
+
+    /// All bytes of something; `None` if it is not here. A chunk that the disk cannot read is as bad as none.
+    pub(super) fn read_whole(&self, (root, share): Wanted) -> io::Result<Option<Vec<u8>>> {
+        let read = match share {
+            None => self.chunks.read(&root).and_then(|(file, bytes)| {
+                let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
+                file.take(bytes).read_to_end(&mut whole).map(|_| whole)
+            }),
+            Some(share) => self.shares.manifest(share).map(|manifest| manifest.encoded().to_vec()),
+        };
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
+            // Without its store the peer knows nothing: it does not say that it has nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.chunks.check_there().map(|()| None),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a chunk again, whatever was known of it; what was lost if it is damaged.
+    fn look_again(&self, id: ChunkId) -> io::Result<Vec<ShareChunks>> {
+        match self.bytes_of((id, None)) {
+            Some(bytes) => self.scrub(id, bytes),
+            None => Ok(Vec::new()),
+        }
+    }
+}
