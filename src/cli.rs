@@ -66,7 +66,7 @@ pub enum Command {
     #[command(visible_aliases = ["bob", "receive"])]
     Get(GetArgs),
     /// Show what a link is for and how healthy it is, without getting it
-    Inspect(LinkArgs),
+    Inspect(InspectArgs),
     /// Read every copy of every chunk behind a link, and keep nothing
     Verify(LinkArgs),
     /// List the shares that were made from here
@@ -338,6 +338,16 @@ pub struct GetArgs {
 pub struct LinkArgs {
     /// The link; `-` reads stdin, a file's path reads the file, none asks
     pub link: Option<String>,
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The link; `-` reads stdin, a file's path reads the file, none asks
+    pub link: Option<String>,
+    /// Show what the peers signed for when the share was made here, too
+    #[arg(long)]
+    pub receipts: bool,
 }
 
 /// `extend`.

@@ -104,7 +104,9 @@ impl Runner {
             Command::Join(args) => self.join(args).await,
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
-            Command::Inspect(args) => manage::inspect(&self.context, &read_link(args.link)?).await,
+            Command::Inspect(args) => {
+                manage::inspect(&self.context, &read_link(args.link)?, args.receipts).await
+            }
             Command::Verify(args) => verify::verify(&self.context, &read_link(args.link)?).await,
             Command::Ls => manage::list(&self.context),
             Command::Rm(args) => manage::remove(&self.context, &read_link(args.link)?).await,

@@ -45,7 +45,7 @@ pub fn tracker_failure(error: &ClientError) -> Failure {
         ),
         ClientError::Unreachable { .. } => network(format!("the tracker at {error}"))
             .next("Check that it runs and that this machine reaches it, then run the same command again."),
-        ClientError::Protocol { .. } => {
+        ClientError::Protocol { .. } | ClientError::Refuted { .. } => {
             network(format!("the tracker at {error}")).next("Is something else listening there?")
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use swarmdrop_core::grant::TrackerKey;
 use swarmdrop_core::id::{PeerId, RunId, Secret, TrackerId, key_fingerprint};
 use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::receipt::PeerKey;
 
 use crate::durable;
 use crate::failure::{Failure, Kind};
@@ -78,6 +79,11 @@ impl Identity {
     /// The same key, to sign grants with.
     pub fn tracker_key(&self) -> TrackerKey {
         TrackerKey::from_seed(&self.seed)
+    }
+
+    /// The same key, to sign receipts with.
+    pub fn peer_key(&self) -> PeerKey {
+        PeerKey::from_seed(&self.seed)
     }
 
     /// The private key in PKCS #8 (RFC 5958).

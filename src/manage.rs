@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use swarmdrop_core::api::{PeerInfo, ProblemKind, SwarmHealth};
 use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::receipt::{Receipt, ReceiptError};
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::seal::access_token;
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -14,13 +15,14 @@ use crate::client::{PeerClient, TrackerClient};
 use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
-use crate::get::look_up;
+use crate::get::{Found, look_up};
 use crate::journal::{OwnedShare, OwnedShares};
 use crate::words;
 
-/// Shows what a share is and how healthy, without fetching it.
-pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure> {
+/// Shows what a share is and how healthy, without fetching it; with what its peers signed for, if asked.
+pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -> Result<(), Failure> {
     let found = look_up(context, link).await?;
+    let receipts = if with_receipts { receipts(context, &found)? } else { Vec::new() };
     let geometry = *found.manifest.geometry();
     let access = access_token(&link.secret);
     let mut holders = Vec::new();
@@ -50,7 +52,7 @@ pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure>
             "created": clock::rfc3339(u64::try_from(metadata.created.unix_timestamp()).unwrap_or(0) * 1000),
             "expires": clock::rfc3339(found.terms.expires_ms),
             "replicas_wanted": wanted, "replicas_least": least, "chunks_short": short,
-            "health": words::health(least, wanted, short), "peers": peers,
+            "health": words::health(least, wanted, short), "peers": peers, "receipts": receipts,
         }));
         return Ok(());
     }
@@ -66,10 +68,40 @@ pub async fn inspect(context: &Context, link: &ShareLink) -> Result<(), Failure>
             .map_or_else(|| "does not answer".into(), |n| format!("holds {n} of {}", geometry.chunk_count()));
         out.result(&format!("peer      {name}: {}, {held}", state_word(state)));
     }
+    for ReceiptRow { peer, chunks, given } in receipts {
+        out.result(&format!("receipt   {peer}: {chunks} of {}, signed {given}", geometry.chunk_count()));
+    }
     for file in metadata.files.iter().filter(|_| !metadata.is_single_file()) {
         out.result(&format!("file      {} ({})", file.path, words::bytes(file.size)));
     }
     Ok(())
+}
+
+/// A receipt that counts, as it is shown.
+#[derive(Debug, serde::Serialize)]
+struct ReceiptRow {
+    /// The peer's name, or its id if it is not among the share's sources any more.
+    peer: String,
+    chunks: u32,
+    given: String,
+}
+
+/// What peers signed for when the share was made here, each checked against the manifest as it is now.
+fn receipts(context: &Context, found: &Found) -> Result<Vec<ReceiptRow>, Failure> {
+    let manifest = &found.manifest;
+    let owned = OwnedShares::new(&context.state).get(manifest.share()).ok_or_else(not_ours)?;
+    let row = |token: &String| {
+        let receipt = Receipt::verify(token)?;
+        let (digest, chunk_count) = (manifest.digest(), manifest.geometry().chunk_count());
+        let chunks = receipt.confirms(manifest.share(), digest, chunk_count)?.len();
+        let source = found.sources.iter().find(|source| source.peer.id == receipt.peer());
+        let peer = source.map_or_else(|| receipt.peer().to_string(), |source| source.peer.name.clone());
+        Ok(ReceiptRow { peer, chunks, given: clock::rfc3339(receipt.issued_ms) })
+    };
+    let rows: Result<Vec<_>, ReceiptError> = owned.receipts.iter().map(row).collect();
+    rows.map_err(|error| {
+        Failure::new(Kind::Integrity, format!("a receipt that was kept here does not count: {error}"))
+    })
 }
 
 /// Lists the shares that were made from here.
@@ -205,10 +237,6 @@ async fn replace_terms(
     change: impl FnOnce(Terms) -> Terms,
 ) -> Result<(OwnedShare, SignedTerms), Failure> {
     let owned = OwnedShares::new(&context.state).get(link.share);
-    let not_ours = || {
-        Failure::new(Kind::Denied, "this share was not made from here: only its sender's machine has its key")
-            .next("`swarmdrop ls` shows the shares that were made from here.")
-    };
     let owned = owned.ok_or_else(not_ours)?;
     let before = owned.terms().ok_or_else(not_ours)?.terms;
     let issued_ms = clock::now_ms().max(before.issued_ms + 1);
@@ -219,6 +247,11 @@ async fn replace_terms(
         Err(error) if terms.terms.deleted && is_gone(error.problem()) => Ok((owned, terms)),
         Err(error) => Err(tracker_failure(&error)),
     }
+}
+
+fn not_ours() -> Failure {
+    Failure::new(Kind::Denied, "this share was not made from here: only its sender's machine has its key")
+        .next("`swarmdrop ls` shows the shares that were made from here.")
 }
 
 /// A share that is gone already needs no deleting.

@@ -1,4 +1,4 @@
-//! The story of Alice: split, seal, push to peers, publish. Then she may switch her machine off.
+//! The story of Alice: split, seal, push to peers, publish, have the peers prove it. Then she may switch her machine off.
 
 mod collect;
 mod push;
@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use swarmdrop_core::api::{Blob, Holding, OpenRequest, OpenResponse, ProblemKind, PublishRequest, ShareSize};
+use swarmdrop_core::api::{OpenRequest, OpenResponse, ProblemKind, ShareSize};
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::owner::Act;
 use swarmdrop_core::terms::SignedTerms;
 
-use crate::client::{Authority, TrackerClient};
+use crate::client::TrackerClient;
 use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::crash::{self, Point};
@@ -85,11 +85,7 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
 
     let result = async {
         let open = wait_for_peers(context, swarm, &upload, &request).await?;
-        let pushed = push::push(&upload, &terms, open, &context.http, &context.progress).await?;
-        crash::at(Point::ShareConfirmed);
-        publish(context, swarm, &upload, &terms, &pushed).await?;
-        crash::at(Point::PublishAnswered);
-        Ok(pushed)
+        push::push(&upload, &terms, open, (&context.http, swarm), &context.progress).await
     };
     let pushed = match result.await {
         Ok(pushed) => pushed,
@@ -104,7 +100,7 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
         expires_ms: terms.terms.expires_ms,
         took: started.elapsed(),
     };
-    remember(context, &upload, &terms, &shared)?;
+    remember(context, &upload, &terms, &shared, pushed.receipts)?;
     // The link is out before the journal goes: killed in between, the same command prints the same link.
     context.progress.result(&shared.link.expose_text());
     crash::at(Point::LinkPrinted);
@@ -162,33 +158,19 @@ async fn wait_for_peers(
     }
 }
 
-/// The commit point: from here on the link works.
-async fn publish(
+/// Keeps the key that extends and deletes the share, and what its peers signed for.
+fn remember(
     context: &Context,
-    swarm: &Invite,
     upload: &Upload,
     terms: &SignedTerms,
-    pushed: &Pushed,
-) -> Result<(), Halt> {
-    let placement = pushed.holders.iter();
-    let placement =
-        placement.map(|(peer, chunks)| Holding { peer: peer.id(), chunks: chunks.clone() }).collect();
-    let manifest = Blob(pushed.manifest.encoded().to_vec());
-    let request = PublishRequest { manifest, terms: terms.token.clone(), placement };
-    let owner = upload.owner_token(Act::Publish, swarm.tracker_id, &pushed.grant);
-    let authority = Authority { grant: &pushed.grant, owner: &owner };
-    TrackerClient::of_invite(context.http.clone(), swarm)
-        .publish(upload.share(), authority, &request)
-        .await
-        .map_err(|error| tracker_failure(&error).into())
-}
-
-/// Keeps the key that extends and deletes the share.
-fn remember(context: &Context, upload: &Upload, terms: &SignedTerms, shared: &Shared) -> Result<(), Failure> {
+    shared: &Shared,
+    receipts: Vec<String>,
+) -> Result<(), Failure> {
     let header = upload.header();
     let mut owned = OwnedShare::new(&shared.link, header.seed.clone(), terms, shared.name.clone());
     owned.size_bytes = shared.size_bytes;
     owned.file_count = header.files.len();
+    owned.receipts = receipts;
     OwnedShares::new(&context.state).put(&owned)
 }
 
@@ -205,7 +187,7 @@ fn stop(upload: &Upload, halt: Halt) -> Failure {
 }
 
 fn peer_names(pushed: &Pushed) -> Vec<String> {
-    let mut names: Vec<String> = pushed.holders.iter().map(|(peer, _)| peer.name().to_owned()).collect();
+    let mut names: Vec<String> = pushed.holders.iter().map(|peer| peer.name().to_owned()).collect();
     names.sort();
     names.dedup();
     names

@@ -6,7 +6,7 @@ mod common;
 use std::collections::HashMap;
 use std::io;
 
-use common::fake::{Fake, FakePeer, Out, answer, answer_json};
+use common::fake::{Fake, FakePeer, Out, Proves, answer, answer_json};
 use common::swarm::Swarm;
 use common::{samples, tls, wait_for};
 use serde_json::json;
@@ -226,4 +226,44 @@ fn another_key_at_a_peers_address_is_refused_by_other_peers() {
     assert!(matches!(error, ClientError::WrongKey { .. }), "{error}");
     assert!(error.to_string().contains("is not who it should be"), "{error}");
     assert!(impostor.requests().is_empty(), "nothing was sent to it");
+}
+
+/// Shares with a peer in the swarm that signs for everything and proves what it has in this way, until it was chosen;
+/// how the command ended.
+fn share_with_one_that_proves(swarm: &Swarm, proves: Proves) -> common::person::Ran {
+    let _fake = FakePeer::join_that(swarm, 54, proves, |chunk, _, out| answer(out, "200 X", chunk));
+    let alice = swarm.person();
+    alice.write("file", b"content");
+    for _ in 0..40 {
+        let ran = alice.run(&["share", "file"]);
+        if ran.code != 0 || ran.stderr.contains("peer fake") {
+            return ran;
+        }
+    }
+    panic!("the peer was never chosen");
+}
+
+#[test]
+fn s4_a_peer_that_signs_for_what_it_does_not_have_is_replaced_before_anything_is_called_safe() {
+    for (proves, why) in
+        [(Proves::Nothing, "it says so itself"), (Proves::Wrongly, "it shows something else")]
+    {
+        let swarm = Swarm::start(2);
+        let ran = share_with_one_that_proves(&swarm, proves);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let said = "peer fake is of no use for this share: fake does not have what it confirmed";
+        assert!(ran.stderr.contains(said) && ran.stderr.contains(why), "{}", ran.stderr);
+        let (_, safe) = ran.stderr.split_once("Safe on 2 peers").unwrap();
+        assert!(safe.contains("p0") && safe.contains("p1"), "{safe}");
+        swarm.person().get(&ran.link());
+    }
+}
+
+#[test]
+fn s4_without_another_peer_what_one_does_not_have_is_not_called_safe() {
+    let swarm = Swarm::start(1);
+    let ran = share_with_one_that_proves(&swarm, Proves::Nothing);
+    assert_eq!(ran.code, 6, "{}", ran.stderr);
+    assert!(ran.stderr.contains("does not have what it confirmed"), "{}", ran.stderr);
+    assert!(ran.stdout.is_empty() && !ran.stderr.contains("Safe"), "{}{}", ran.stdout, ran.stderr);
 }

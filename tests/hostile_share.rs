@@ -8,9 +8,7 @@ use common::samples;
 use common::swarm::Swarm;
 use swarmdrop::client::{Authority, Http, PeerClient, TrackerClient};
 use swarmdrop::crash::{self, Point};
-use swarmdrop_core::api::{
-    Blob, CommitRequest, Holding, OfferRequest, OpenRequest, PublishRequest, ShareSize,
-};
+use swarmdrop_core::api::{Blob, CommitRequest, OfferRequest, OpenRequest, PublishRequest, ShareSize};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, Secret};
@@ -60,13 +58,10 @@ fn publish(swarm: &Swarm, content: &[u8], metadata: &str, spoil: impl Fn(&mut Ve
         peer.offer(share, Authority { grant, owner: &word }, &offer).await.unwrap();
         peer.put_chunk(&open.grant, id, sealed.into()).await.unwrap();
         let manifest = Blob(manifest.encoded().to_vec());
-        let commit =
-            CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: chunks.clone() };
+        let commit = CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks };
         let word = owner::sign(&key, Act::Commit, peer.id(), grant);
         let committed = peer.commit(share, Authority { grant, owner: &word }, &commit).await.unwrap();
-        assert!(committed.missing.is_empty());
-        let placement = vec![Holding { peer: peer.id(), chunks }];
-        let publish = PublishRequest { manifest, terms, placement };
+        let publish = PublishRequest { manifest, terms, receipts: vec![committed.receipt.unwrap()] };
         let word = owner::sign(&key, Act::Publish, invite.tracker_id, grant);
         tracker.publish(share, Authority { grant, owner: &word }, &publish).await.unwrap();
     });

@@ -223,7 +223,7 @@ fn manifests_and_terms_need_the_share_keys_signature() {
     let (tracker, peer) = (swarm.tracker.address(), swarm.peers[0].address());
     let key = share_key(1);
     let (share, grant) = (key.share_id(), swarm.grant(&key, 1000));
-    let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "placement": [] });
+    let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "receipts": [] });
     let owner = owned(&key, Act::Publish, swarm.tracker_pin(), &grant);
     let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{share}"), &owner, &publish);
     refused(&answer, ProblemKind::InvalidShare);

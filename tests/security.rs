@@ -223,7 +223,7 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
     let upload = json!({ "size": size, "replicas": 1 });
     let finish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x" });
     let open = json!({ "share": share, "size": size, "replicas": 1, "preferred": [] });
-    let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "placement": [] });
+    let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "receipts": [] });
     let announce = json!({ "share": share, "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
     let complaint = json!({ "peer": peer, "chunk": 0 });
     let nothing = json!({ "shares": [], "after": null, "last": false });

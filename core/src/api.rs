@@ -12,7 +12,7 @@ use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
 use crate::id::{ChunkId, PeerId, RunId, ShareId};
 use crate::registry::{Liveness, Usage};
 
-pub use crate::evidence::{AuditRequest, AuditResponse, Proof, Sample, Verdict};
+pub use crate::evidence::{AuditRequest, AuditResponse, Proof, Question, Sample, Verdict, questions};
 pub use crate::heartbeat::{
     AppliedTerms, CopyTask, HeartbeatRequest, HeartbeatResponse, ShareChunks, Task, WrongChunks,
 };
@@ -291,18 +291,8 @@ pub struct PublishRequest {
     pub manifest: Blob,
     /// The signed terms.
     pub terms: String,
-    /// Which peer holds which chunks.
-    pub placement: Vec<Holding>,
-}
-
-/// The chunks of a share that a peer holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Holding {
-    /// The peer.
-    pub peer: PeerId,
-    /// The chunks.
-    pub chunks: ChunkSet,
+    /// The receipts of the peers that hold it: for each chunk those of as many peers as the terms ask for.
+    pub receipts: Vec<String>,
 }
 
 /// Answer to `GET /v1/shares/{id}`.
@@ -422,6 +412,8 @@ pub struct CommitRequest {
 pub struct CommitResponse {
     /// Chunks that are not there. Empty: the share is on stable storage.
     pub missing: ChunkSet,
+    /// The peer's receipt, if nothing is missing.
+    pub receipt: Option<String>,
 }
 
 /// Answer to `GET /v1/shares/{id}/chunks` at a peer.

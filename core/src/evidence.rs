@@ -1,10 +1,16 @@
 //! What peers are asked to prove, and how they answer.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::Blob;
+use crate::chunk_set::ChunkSet;
+use crate::geometry::ChunkIndex;
 use crate::id::{ChunkId, ShareId};
+use crate::limits::AUDIT_BYTES_MAX;
+use crate::manifest::Manifest;
 use crate::proof;
 
 /// `POST /v1/audits` at a peer: prove that these are here.
@@ -63,6 +69,47 @@ impl Proof {
             Some(_) => Verdict::Wrong,
         }
     }
+}
+
+/// A sample, and how many bytes what it is of has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// What the peer is asked.
+    pub sample: Sample,
+    /// Bytes of the chunk or manifest.
+    pub len: u64,
+}
+
+/// What to ask a peer that says to hold these chunks of a share: some of them and the manifest, each at a byte by
+/// chance. `below` gives a random number below the one that it is given.
+pub fn questions(
+    manifest: &Manifest,
+    chunks: &ChunkSet,
+    count: usize,
+    mut below: impl FnMut(u64) -> u64,
+) -> Vec<Question> {
+    let (geometry, mut left) = (manifest.geometry(), AUDIT_BYTES_MAX);
+    let mut asked = Vec::new();
+    let mut ask = |root, share, len: u64, below: &mut dyn FnMut(u64) -> u64| {
+        // A larger blob has room by itself.
+        if len <= left || left == AUDIT_BYTES_MAX {
+            left = left.saturating_sub(len);
+            asked.push(Question { sample: Sample { root, share, offset: below(len) }, len });
+        }
+    };
+    let held: Vec<ChunkIndex> = chunks.iter().collect();
+    let mut chosen = BTreeSet::new();
+    for _ in 0..count.min(held.len()) {
+        let position = usize::try_from(below(held.len() as u64)).unwrap_or(0);
+        // A few of few: those that come twice are asked once.
+        if let Some(&index) = held.get(position)
+            && chosen.insert(index)
+        {
+            ask(manifest.chunk(index), None, geometry.sealed_len(index) as u64, &mut below);
+        }
+    }
+    ask(manifest.digest(), Some(manifest.share()), manifest.encoded().len() as u64, &mut below);
+    asked
 }
 
 #[cfg(test)]

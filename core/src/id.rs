@@ -86,6 +86,10 @@ id! {
     PeerId, 32, "peer id", BASE64URL_NOPAD, "43 characters of base64url"
 }
 id! {
+    /// The Ed25519 public key of a peer or tracker, of which its id is the fingerprint.
+    PublicKey, 32, "public key", BASE64URL_NOPAD, "43 characters of base64url"
+}
+id! {
     /// A tracker: the SHA-256 of its key's SubjectPublicKeyInfo (RFC 5280).
     TrackerId, 32, "tracker id", BASE64URL_NOPAD, "43 characters of base64url"
 }
@@ -97,6 +101,13 @@ id! {
 id! {
     /// A server, peer or tracker, where it does not matter which: the id of either.
     ServerId, 32, "server id", BASE64URL_NOPAD, "43 characters of base64url"
+}
+
+impl PublicKey {
+    /// The peer with this key.
+    pub fn peer(&self) -> PeerId {
+        PeerId(key_fingerprint(&self.0))
+    }
 }
 
 impl ChunkId {

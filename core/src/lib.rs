@@ -9,6 +9,7 @@
 //! * **manifest**: the signed list of a share's chunks, with the sealed metadata inside.
 //! * **terms**: the signed, replaceable conditions of a share: expiry, replicas, deletion.
 //! * **replica**: one peer's copy of one chunk.
+//! * **receipt**: what a peer signs when it has chunks of a share, verified, on stable storage.
 //! * **sample**: a byte of a chunk or manifest that somebody is asked to prove; **proof**: the piece of it in which the
 //!   byte lies, with the hashes that lead up to the chunk's id; **audit**: asking a peer for proofs.
 //! * **placement**: which peers are to hold which chunks.
@@ -25,9 +26,9 @@
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
-//! [`metadata`], [`manifest`], [`terms`], [`proof`], [`grant`], [`owner`], [`link`]), then the decisions ([`placement`], [`push`],
-//! [`quota`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`], [`allowance`], [`registry`], [`traffic`], [`health`],
-//! [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
+//! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
+//! ([`placement`], [`push`], [`quota`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`], [`allowance`],
+//! [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
 
 pub mod duration;
 pub mod limits;
@@ -46,6 +47,7 @@ pub mod name;
 pub mod owner;
 mod paseto;
 pub mod proof;
+pub mod receipt;
 pub mod seal;
 mod sha256_text;
 pub mod terms;

@@ -61,12 +61,23 @@ pub const LINK_BYTES_MAX: usize = 1024;
 /// Bytes of the piece of a blob that a proof shows: the leaf of BLAKE3's tree.
 pub const PROOF_PIECE_BYTES: usize = 1024;
 
+/// Runs of chunks that a receipt names: a peer is given one, and keeps what it had of others.
+pub const RECEIPT_RUNS_MAX: usize = 64;
+/// Bytes of a receipt: that many runs, two ids and a key, in base64.
+pub const RECEIPT_BYTES_MAX: usize = 4096;
+/// Receipts with which a share is published: one of each peer that the largest grant names.
+pub const RECEIPTS_MAX: usize = 2 * PREFERRED_MAX + SPARES_MAX;
 /// Samples of one audit: as many as chunks of the usual size may be read for it.
 pub const AUDIT_SAMPLES_MAX: usize = 64;
 /// Bytes that a peer reads for one audit, a second's work of a slow disk; a single larger blob has room.
 pub const AUDIT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes that a peer reads in a second to answer audits: half of what a scrub may take, four hundredths of a core.
 pub const AUDIT_BYTES_PER_SECOND: u64 = 32 << 20;
+/// Chunks of which a peer is asked for proof before a share is called safe: one that has nothing is found out, and
+/// one that has half with fifteen of sixteen.
+pub const FIRST_SAMPLES: usize = 4;
+/// Time for which a peer that is too busy to prove anything is asked again.
+pub const FIRST_PROOF_PATIENCE: Duration = Duration::from_secs(60);
 /// Chunks that audits found to be wrong and that wait to be looked at; further ones are the scrub's.
 pub const DOUBTS_MAX: usize = 256;
 /// Work that is let in beyond a rate, as the time that it takes at it: one large audit waits for no other.

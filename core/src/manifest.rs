@@ -175,6 +175,11 @@ impl Manifest {
         &self.encoded
     }
 
+    /// The BLAKE3 hash of the bytes, by which receipts and audits name the manifest.
+    pub fn digest(&self) -> ChunkId {
+        ChunkId::of(&self.encoded)
+    }
+
     /// The share that the manifest belongs to.
     pub fn share(&self) -> ShareId {
         ShareId::from_bytes(self.array_at(SHARE_AT))

@@ -28,6 +28,12 @@ pub(crate) fn sign(key: &SigningKey, claims: &impl Serialize, purpose: &[u8]) ->
     PublicToken::sign(&secret, &payload, None, Some(purpose)).expect("the payload is not empty")
 }
 
+/// Reads what somebody claims to have signed, unchecked: to find the key that is to be checked with.
+pub(crate) fn peek<T: DeserializeOwned>(token: &str, bytes_max: usize) -> Result<T, TokenError> {
+    let untrusted = parse(token, bytes_max)?;
+    serde_json::from_slice(untrusted.untrusted_payload()).map_err(|_| TokenError::Fields)
+}
+
 /// Reads what `public_key` signed for `purpose`, from at most `bytes_max` bytes.
 pub(crate) fn verify<T: DeserializeOwned>(
     token: &str,
@@ -35,6 +41,14 @@ pub(crate) fn verify<T: DeserializeOwned>(
     purpose: &[u8],
     bytes_max: usize,
 ) -> Result<T, TokenError> {
+    let untrusted = parse(token, bytes_max)?;
+    let key = AsymmetricPublicKey::<V4>::from(public_key).map_err(|_| TokenError::Signature)?;
+    let trusted =
+        PublicToken::verify(&key, &untrusted, None, Some(purpose)).map_err(|_| TokenError::Signature)?;
+    serde_json::from_str(trusted.payload()).map_err(|_| TokenError::Fields)
+}
+
+fn parse(token: &str, bytes_max: usize) -> Result<UntrustedToken<Public, V4>, TokenError> {
     if token.len() > bytes_max {
         return Err(TokenError::Shape);
     }
@@ -42,8 +56,5 @@ pub(crate) fn verify<T: DeserializeOwned>(
     if !untrusted.untrusted_footer().is_empty() {
         return Err(TokenError::Shape);
     }
-    let key = AsymmetricPublicKey::<V4>::from(public_key).map_err(|_| TokenError::Signature)?;
-    let trusted =
-        PublicToken::verify(&key, &untrusted, None, Some(purpose)).map_err(|_| TokenError::Signature)?;
-    serde_json::from_str(trusted.payload()).map_err(|_| TokenError::Fields)
+    Ok(untrusted)
 }

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_bit_is_noticed() {
+    fn every_changed_bit_of_a_proof_is_noticed() {
         let blob = blob(5000);
         for offset in [0, 2047, 4999] {
             let (root, proof) = proved(&blob, offset);

@@ -3,7 +3,9 @@
 //! Events go in by [`Push::handle`], actions come out of [`Push::next`]. The machine sends no chunk
 //! before every peer of every set has said that it is ready, keeps at most `window` chunks in memory,
 //! replaces a peer that fails by a spare (which then gets all of its set's chunks), and asks to publish
-//! only when every peer of every set has confirmed that its chunks are on stable storage.
+//! only when every peer of every set has confirmed that its chunks are on stable storage. It is finished when
+//! each of them has proved that as well, which it is asked for while others still commit and while the share is published;
+//! if one cannot, a spare takes its place and the share is published again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -23,8 +25,12 @@ pub enum Action {
     Send(ChunkIndex, Vec<PeerId>),
     /// Hand the manifest to the peer, which answers once these chunks are on stable storage.
     Commit(PeerId, ChunkSet),
-    /// Publish: every chunk is safe on as many peers as were asked for.
+    /// Have the peer prove that it has what it confirmed.
+    Audit(PeerId, ChunkSet),
+    /// Publish: as many peers as were asked for have confirmed every chunk.
     Publish,
+    /// It is done: the share is published, and every peer has proved what it confirmed.
+    Finish,
     /// Stop: a set has a gap that no spare can fill.
     GiveUp,
 }
@@ -42,6 +48,12 @@ pub enum Event {
     Committed(PeerId),
     /// The peer cannot confirm: it lacks these chunks.
     Incomplete(PeerId, ChunkSet),
+    /// The peer proved that it has what it confirmed.
+    Proven(PeerId),
+    /// The peer cannot prove what it confirmed.
+    Refuted(PeerId),
+    /// The share is published, with the peers that had confirmed it when that was asked for.
+    Published,
     /// The peer is of no more use: it refused, is full or cannot be reached. Each chunk that is under
     /// way to it must still be reported as stored or failed.
     Lost(PeerId),
@@ -57,6 +69,7 @@ pub struct Push {
     offers: VecDeque<PeerId>,
     window: usize,
     phase: Phase,
+    publishing: Publishing,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -64,8 +77,20 @@ enum Phase {
     /// No chunk has been sent: some peer has yet to say that it is ready.
     Asking,
     Sending,
-    Published,
+    Finished,
     GivenUp,
+}
+
+/// How far the publishing is.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Publishing {
+    /// It was not asked for, or a peer was replaced since.
+    Due,
+    /// It was asked for.
+    Asked,
+    /// It was asked for, and a peer was replaced since.
+    Outdated,
+    Done,
 }
 
 #[derive(Debug)]
@@ -91,7 +116,16 @@ enum MemberState {
     Asked,
     Ready,
     Committing,
+    /// It has confirmed, and is to be asked for proof.
     Committed,
+    Audited,
+    Proven,
+}
+
+impl MemberState {
+    const fn has_committed(self) -> bool {
+        matches!(self, Self::Committed | Self::Audited | Self::Proven)
+    }
 }
 
 impl Push {
@@ -106,6 +140,7 @@ impl Push {
             offers: VecDeque::new(),
             window: window.max(1),
             phase: Phase::Asking,
+            publishing: Publishing::Due,
         };
         for set in &placement.sets {
             let run = set.first_chunk..set.first_chunk + set.chunk_count;
@@ -127,7 +162,7 @@ impl Push {
     #[expect(clippy::should_implement_trait, reason = "not an iterator: None means wait, not the end")]
     pub fn next(&mut self) -> Option<Action> {
         match self.phase {
-            Phase::Published => return None,
+            Phase::Finished => return None,
             Phase::GivenUp => return Some(Action::GiveUp),
             Phase::Asking | Phase::Sending => {}
         }
@@ -140,7 +175,11 @@ impl Push {
             }
             self.phase = Phase::Sending;
         }
-        self.next_send().or_else(|| self.next_commit()).or_else(|| self.publish())
+        self.next_send()
+            .or_else(|| self.next_commit())
+            .or_else(|| self.next_audit())
+            .or_else(|| self.publish())
+            .or_else(|| self.finish())
     }
 
     /// Takes in what happened. Late news of a peer that was given up changes nothing.
@@ -170,7 +209,16 @@ impl Push {
                 }
                 self.count_failure(peer);
             }
-            Event::Lost(peer) => self.lose(peer),
+            Event::Proven(peer) => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.state = MemberState::Proven;
+                }
+            }
+            Event::Published => {
+                let is_outdated = self.publishing == Publishing::Outdated;
+                self.publishing = if is_outdated { Publishing::Due } else { Publishing::Done };
+            }
+            Event::Refuted(peer) | Event::Lost(peer) => self.lose(peer),
         }
     }
 
@@ -228,6 +276,10 @@ impl Push {
         self.offers.retain(|&offer| offer != peer);
         let Some(member) = self.members.remove(&peer) else { return };
         self.sets[member.set].peers.retain(|&other| other != peer);
+        self.publishing = match self.publishing {
+            Publishing::Asked | Publishing::Outdated => Publishing::Outdated,
+            Publishing::Due | Publishing::Done => Publishing::Due,
+        };
         // What is under way to it stays in memory, and so in `in_flight`, until its end is reported.
         match self.spares.pop_front() {
             Some(spare) => self.recruit(spare, member.set),
@@ -283,11 +335,25 @@ impl Push {
             })
     }
 
+    fn next_audit(&mut self) -> Option<Action> {
+        let (&peer, member) = self.members.iter_mut().find(|(_, m)| m.state == MemberState::Committed)?;
+        member.state = MemberState::Audited;
+        Some(Action::Audit(peer, self.sets[member.set].chunks.clone()))
+    }
+
     fn publish(&mut self) -> Option<Action> {
-        let all = self.members.values().all(|member| member.state == MemberState::Committed);
-        (all && !self.members.is_empty()).then(|| {
-            self.phase = Phase::Published;
+        let all = self.members.values().all(|member| member.state.has_committed());
+        (self.publishing == Publishing::Due && all && !self.members.is_empty()).then(|| {
+            self.publishing = Publishing::Asked;
             Action::Publish
+        })
+    }
+
+    fn finish(&mut self) -> Option<Action> {
+        let all = self.members.values().all(|member| member.state == MemberState::Proven);
+        (self.publishing == Publishing::Done && all).then(|| {
+            self.phase = Phase::Finished;
+            Action::Finish
         })
     }
 }
@@ -377,10 +443,77 @@ mod tests {
         push.handle(Event::Stored(peer(2), only));
         assert_eq!(drain(&mut push).len(), 2, "two commits");
         push.handle(Event::Committed(peer(1)));
-        assert_eq!(drain(&mut push), []);
+        assert_eq!(drain(&mut push), [Action::Audit(peer(1), ChunkSet::full(1))], "it need not wait");
         push.handle(Event::Committed(peer(2)));
-        assert_eq!(drain(&mut push), [Action::Publish]);
+        assert_eq!(drain(&mut push), [Action::Audit(peer(2), ChunkSet::full(1)), Action::Publish]);
         assert_eq!(push.holders().len(), 2);
+    }
+
+    /// A push of one chunk that two peers have confirmed, and that is to be published.
+    fn committed(spares: &[u8]) -> Push {
+        let mut push = push(1, spares);
+        make_ready(&mut push, 1);
+        drain(&mut push);
+        for number in [1, 2] {
+            push.handle(Event::Stored(peer(number), geometry(1).index(0).unwrap()));
+        }
+        drain(&mut push);
+        for number in [1, 2] {
+            push.handle(Event::Committed(peer(number)));
+        }
+        assert_eq!(drain(&mut push).last(), Some(&Action::Publish));
+        push
+    }
+
+    #[test]
+    fn it_finishes_only_when_it_is_published_and_every_peer_has_proved_what_it_confirmed() {
+        let steps = [Event::Published, Event::Proven(peer(1)), Event::Proven(peer(2))];
+        for order in [[0, 1, 2], [1, 0, 2], [1, 2, 0]] {
+            let mut push = committed(&[]);
+            for (done, step) in order.into_iter().enumerate() {
+                assert_eq!(drain(&mut push), [], "after {done} of {order:?}");
+                push.handle(steps[step].clone());
+            }
+            assert_eq!(drain(&mut push), [Action::Finish]);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_cannot_prove_what_it_confirmed_is_replaced_and_the_share_published_again() {
+        for published_before in [true, false] {
+            let mut push = committed(&[3]);
+            push.handle(Event::Proven(peer(1)));
+            if published_before {
+                push.handle(Event::Published);
+            }
+            push.handle(Event::Refuted(peer(2)));
+            assert_eq!(drain(&mut push), [Action::Offer(peer(3))]);
+            push.handle(Event::Ready(peer(3), ChunkSet::full(1)));
+            assert_eq!(drain(&mut push), [Action::Commit(peer(3), ChunkSet::full(1))]);
+            push.handle(Event::Committed(peer(3)));
+            let audit = Action::Audit(peer(3), ChunkSet::full(1));
+            if published_before {
+                assert_eq!(drain(&mut push), [audit, Action::Publish]);
+            } else {
+                assert_eq!(drain(&mut push), [audit], "one publish at a time");
+                push.handle(Event::Published);
+                assert_eq!(
+                    drain(&mut push),
+                    [Action::Publish],
+                    "the first one named the peer that was replaced"
+                );
+            }
+            push.handle(Event::Published);
+            assert_eq!(drain(&mut push), []);
+            push.handle(Event::Proven(peer(2)));
+            assert_eq!(drain(&mut push), [], "late news of a peer that was given up");
+            push.handle(Event::Proven(peer(3)));
+            assert_eq!(drain(&mut push), [Action::Finish]);
+        }
+        let mut push = committed(&[]);
+        push.handle(Event::Published);
+        push.handle(Event::Refuted(peer(2)));
+        assert_eq!(push.next(), Some(Action::GiveUp));
     }
 
     #[test]
@@ -446,6 +579,8 @@ mod tests {
         assert_eq!(actions.iter().filter(|a| matches!(a, Action::Commit(..))).count(), 2);
         push.handle(Event::Committed(peer(1)));
         push.handle(Event::Committed(peer(2)));
-        assert_eq!(drain(&mut push), [Action::Publish]);
+        let actions = drain(&mut push);
+        assert_eq!(actions.iter().filter(|a| matches!(a, Action::Audit(..))).count(), 2);
+        assert_eq!(actions.last(), Some(&Action::Publish));
     }
 }

@@ -77,6 +77,8 @@ enum Work {
     Offer(PeerId),
     Put(PeerId, ChunkIndex),
     Commit(PeerId, ChunkSet),
+    Audit(PeerId, ChunkSet),
+    Publish,
     Ask(PeerId),
     Get(PeerId, ChunkIndex),
 }
@@ -113,9 +115,15 @@ fn simulate_push(seed: u64, faults: bool) -> bool {
                     work.extend(to.into_iter().map(|peer| Work::Put(peer, index)));
                 }
                 push::Action::Commit(peer, chunks) => work.push(Work::Commit(peer, chunks)),
+                push::Action::Audit(peer, chunks) => work.push(Work::Audit(peer, chunks)),
                 push::Action::GiveUp => return false,
                 push::Action::Publish => {
-                    check_published(seed, &geometry, &machine, &peers, replicas);
+                    check_published(seed, &machine, &peers, replicas);
+                    work.push(Work::Publish);
+                }
+                push::Action::Finish => {
+                    check_published(seed, &machine, &peers, replicas);
+                    check_proven(seed, &geometry, &machine, &peers);
                     return true;
                 }
             }
@@ -139,7 +147,10 @@ fn complete_push(
     answered: &mut BTreeSet<PeerId>,
     dice: &mut Dice,
 ) -> push::Event {
-    let (Work::Offer(id) | Work::Put(id, _) | Work::Commit(id, _)) = piece.clone() else { unreachable!() };
+    let (Work::Offer(id) | Work::Put(id, _) | Work::Commit(id, _) | Work::Audit(id, _)) = piece.clone()
+    else {
+        return push::Event::Published;
+    };
     let peer = peers.get_mut(&id).unwrap();
     peer.dead |= dice.fault_one_in(150);
     match piece {
@@ -167,26 +178,33 @@ fn complete_push(
             }
             let missing = chunks.minus(&set(geometry, &peer.held));
             peer.committed = missing.is_empty();
+            // It loses some of what it has confirmed, or never had it.
+            if peer.committed && dice.fault_one_in(10) {
+                peer.held.pop_last();
+            }
             if peer.committed { push::Event::Committed(id) } else { push::Event::Incomplete(id, missing) }
         }
-        Work::Ask(_) | Work::Get(..) => unreachable!(),
+        Work::Audit(..) if peer.dead => push::Event::Lost(id),
+        Work::Audit(_, chunks) if set(geometry, &peer.held).contains_all(&chunks) => push::Event::Proven(id),
+        Work::Audit(..) => push::Event::Refuted(id),
+        Work::Publish | Work::Ask(_) | Work::Get(..) => unreachable!(),
     }
 }
 
-fn check_published(
-    seed: u64,
-    geometry: &Geometry,
-    machine: &Push,
-    peers: &BTreeMap<PeerId, ModelPeer>,
-    replicas: usize,
-) {
+/// What every peer of a finished push has, it has proved.
+fn check_proven(seed: u64, geometry: &Geometry, machine: &Push, peers: &BTreeMap<PeerId, ModelPeer>) {
+    for (peer, chunks) in machine.holders() {
+        assert!(set(geometry, &peers[&peer].held).contains_all(&chunks), "seed {seed}: a chunk is missing");
+    }
+}
+
+fn check_published(seed: u64, machine: &Push, peers: &BTreeMap<PeerId, ModelPeer>, replicas: usize) {
     let holders = machine.holders();
     assert_eq!(holders.len(), replicas, "seed {seed}");
     let distinct: BTreeSet<PeerId> = holders.iter().map(|(peer, _)| *peer).collect();
     assert_eq!(distinct.len(), replicas, "seed {seed}: replicas on one peer");
-    for (peer, chunks) in holders {
+    for (peer, _) in holders {
         assert!(peers[&peer].committed, "seed {seed}: published before the commit");
-        assert!(set(geometry, &peers[&peer].held).contains_all(&chunks), "seed {seed}: a chunk is missing");
     }
 }
 

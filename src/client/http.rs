@@ -61,6 +61,14 @@ pub enum ClientError {
         /// Why.
         problem: Problem,
     },
+    /// The peer confirmed something and cannot prove it.
+    #[error("{server} does not have what it confirmed ({what})")]
+    Refuted {
+        /// Which peer.
+        server: String,
+        /// What it does not have.
+        what: String,
+    },
     /// The answer is none that the protocol has.
     #[error("{server} answered with something else than swarmdrop does: {what}")]
     Protocol {

@@ -32,6 +32,8 @@ pub struct OwnedShare {
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: u64,
     terms: String,
+    /// What its first peers signed for when they had it.
+    pub receipts: Vec<String>,
 }
 
 impl OwnedShare {
@@ -46,6 +48,7 @@ impl OwnedShare {
             file_count: 0,
             created_ms: crate::clock::now_ms(),
             terms: terms.token.clone(),
+            receipts: Vec::new(),
         }
     }
 

@@ -23,6 +23,7 @@ use swarmdrop_core::limits::{
     TAG_BYTES,
 };
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::receipt::PeerKey;
 use swarmdrop_core::seal::access_matches;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -31,7 +32,7 @@ use utoipa_axum::routes;
 use super::chunk_file::read_piece;
 use super::grants::{Charge, Committing, KnownGrant, Offering};
 use super::share_store::Held;
-use super::storage::disk_refusal;
+use super::storage::{Storage, disk_refusal};
 use super::{Peer, audits, metrics};
 use crate::clock;
 use crate::server::{
@@ -230,8 +231,8 @@ fn requested_range(headers: &HeaderMap, bytes: u64) -> Result<Option<Range<u64>>
     Ok(Some(range))
 }
 
-/// Keep a share: answers with nothing missing only when its chunks are verified and on stable storage.
-/// Needs the grant, and the owner's token for the commit.
+/// Keep a share: answers with nothing missing, and with a receipt, only when its chunks are verified and on stable
+/// storage. Needs the grant, and the owner's token for the commit.
 #[utoipa::path(put, path = "/v1/shares/{id}/manifest", params(("id" = String, Path, description = "share id")),
     request_body = CommitRequest, responses((status = 200, body = CommitResponse), (status = "default", body = Problem)))]
 async fn commit(
@@ -239,8 +240,23 @@ async fn commit(
     Committing(share): Committing,
     LargeJsonBody(request, _turn): LargeJsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<Json<CommitResponse>, Refusal> {
-    let missing = blocking(move || peer.storage.commit(share, request)).await?;
-    Ok(Json(CommitResponse { missing }))
+    blocking(move || receipted(&peer.storage, &peer.key, share, request)).await.map(Json)
+}
+
+/// Keeps a share, and signs for what is kept.
+pub(super) fn receipted(
+    storage: &Storage,
+    key: &PeerKey,
+    share: ShareId,
+    request: CommitRequest,
+) -> Result<CommitResponse, Refusal> {
+    let (digest, chunks) = (ChunkId::of(&request.manifest.0), request.chunks.clone());
+    let in_pieces = || Refusal::new(ProblemKind::BadRequest, "the chunks are more runs than a receipt names");
+    let receipt = key.receipt(share, digest, &chunks, clock::now_ms()).ok_or_else(in_pieces)?;
+    let missing = storage.commit(share, request)?;
+    // It was made before, and is given away only now: that it can be made is known before anything is kept.
+    let receipt = missing.is_empty().then_some(receipt);
+    Ok(CommitResponse { missing, receipt })
 }
 
 /// Manifest and terms of a share. Needs `Authorization: Bearer ACCESS`, or

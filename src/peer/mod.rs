@@ -37,6 +37,7 @@ use swarmdrop_core::limits::{
     SCRUB_EVERY, UPLOADS_MAX,
 };
 use swarmdrop_core::link::Invite;
+use swarmdrop_core::receipt::PeerKey;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffers::Buffers;
@@ -123,6 +124,8 @@ pub struct RunningPeer {
 struct Peer {
     id: PeerId,
     run: RunId,
+    /// Signs receipts.
+    key: PeerKey,
     name: String,
     zone: Option<String>,
     public_addr: Option<SocketAddr>,
@@ -166,6 +169,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let peer = Arc::new(Peer {
         id: identity.peer_id(),
         run: identity::random_run()?,
+        key: identity.peer_key(),
         name: config.name,
         zone: config.zone,
         public_addr: config.public_addr,

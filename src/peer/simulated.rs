@@ -5,20 +5,23 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use swarmdrop_core::api::{
-    AnnounceRequest, Blob, CommitRequest, CopyTask, HeartbeatRequest, HeartbeatResponse, ManifestResponse,
-    OfferRequest, ProblemKind, ShareChunks, SignedDeletion, WrongChunks,
+    AnnounceRequest, Blob, CommitRequest, CommitResponse, CopyTask, HeartbeatRequest, HeartbeatResponse,
+    ManifestResponse, OfferRequest, ProblemKind, Sample, ShareChunks, SignedDeletion, WrongChunks,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId, RunId, ShareId, TrackerId};
+use swarmdrop_core::id::{ChunkId, PeerId, RunId, Secret, ShareId, TrackerId};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::owner::{Act, Asked};
+use swarmdrop_core::proof::Prover;
+use swarmdrop_core::receipt::PeerKey;
 use swarmdrop_core::registry::Usage;
 use swarmdrop_core::terms::SignedTerms;
 
 use super::agreement::Agreement;
 use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
+use super::http::receipted;
 use super::storage::{Bounds, Storage};
 use super::tasks::{carry_out, take_over};
 use crate::client::Authority;
@@ -26,7 +29,7 @@ use crate::server::Refusal;
 
 /// A peer that is called directly.
 pub(crate) struct SimPeer {
-    id: PeerId,
+    key: PeerKey,
     tracker: TrackerId,
     pub(crate) run: RunId,
     storage: Storage,
@@ -45,7 +48,7 @@ impl SimPeer {
     /// Starts a peer on what is in the folder.
     pub(crate) fn start(
         root: &Path,
-        id: PeerId,
+        seed: &Secret,
         tracker: TrackerId,
         capacity_bytes: u64,
         run: RunId,
@@ -54,7 +57,16 @@ impl SimPeer {
         let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
         let storage = Storage::open(root, bounds).unwrap();
         let (findings, agreement) = (Findings::default(), Agreement::default());
-        Self { id, tracker, run, storage, findings, agreement, copies: Vec::new(), scrubbed: None }
+        Self {
+            key: PeerKey::from_seed(seed),
+            tracker,
+            run,
+            storage,
+            findings,
+            agreement,
+            copies: Vec::new(),
+            scrubbed: None,
+        }
     }
 
     /// The files that a crash may tear.
@@ -88,13 +100,20 @@ impl SimPeer {
         share: ShareId,
         shown: Authority<'_>,
         request: CommitRequest,
-    ) -> Result<ChunkSet, ProblemKind> {
+    ) -> Result<CommitResponse, ProblemKind> {
         self.check_owner(share, Act::Commit, shown)?;
-        self.storage.commit(share, request).map_err(kind)
+        receipted(&self.storage, &self.key, share, request).map_err(kind)
+    }
+
+    /// The proof for a sample, if the peer can make one.
+    pub(crate) fn prove(&self, sample: &Sample) -> Option<Blob> {
+        let bytes = self.storage.read_whole((sample.root, sample.share)).unwrap()?;
+        let prover = Prover::new(&bytes);
+        (prover.root() == sample.root).then(|| prover.prove(sample.offset).map(Blob)).flatten()
     }
 
     fn check_owner(&self, share: ShareId, act: Act, shown: Authority<'_>) -> Result<(), ProblemKind> {
-        let (at, tracker) = (self.id.into(), self.tracker);
+        let (at, tracker) = (self.key.public().peer().into(), self.tracker);
         let asked = Asked { share, act, at, credential: shown.grant, by: None, tracker };
         asked.check(shown.owner).map_err(|_| ProblemKind::AccessDenied)
     }

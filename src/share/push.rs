@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use swarmdrop_core::api::{
-    Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, ShareSize,
+    Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, PublishRequest, ShareSize,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::distance;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId};
+use swarmdrop_core::link::Invite;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::owner::Act;
 use swarmdrop_core::placement::{CopySet, Placement};
@@ -21,18 +22,19 @@ use tokio::task::JoinSet;
 
 use super::upload::{Halt, Upload};
 use crate::buffers::Buffers;
-use crate::client::{Authority, ClientError, Http, PeerClient, with_retries};
+use crate::client::{Authority, ClientError, Http, Kept, PeerClient, TrackerClient, with_retries};
+use crate::context::tracker_failure;
+use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
 use crate::task::{blocking, places_to_compute};
 use crate::words;
 
-/// A share that is on its peers' disks, ready to be published.
+/// A share that is published, and on its peers' disks by all that they signed and proved.
 pub(super) struct Pushed {
-    pub(super) manifest: Manifest,
-    pub(super) holders: Vec<(PeerClient, ChunkSet)>,
-    /// What lets the share be published.
-    pub(super) grant: String,
+    pub(super) holders: Vec<PeerClient>,
+    /// What they signed for.
+    pub(super) receipts: Vec<String>,
 }
 
 /// What a piece of work came to.
@@ -40,19 +42,24 @@ enum Outcome {
     Offered(PeerId, Result<ChunkSet, ClientError>),
     Sealed(ChunkIndex, Vec<PeerId>, Result<(ChunkId, Bytes), Halt>),
     Put(PeerId, ChunkIndex, u64, Result<(), ClientError>),
-    Committed(PeerId, Result<ChunkSet, ClientError>),
+    Committed(PeerId, Result<Kept, ClientError>),
+    Audited(PeerId, Result<(), ClientError>),
+    Published(Result<(), ClientError>),
 }
 
 struct Pusher<'a> {
     upload: &'a Arc<Upload>,
     terms: &'a SignedTerms,
+    swarm: &'a Invite,
+    tracker: TrackerClient,
     progress: &'a Progress,
     machine: Push,
     grant: Arc<str>,
     peers: HashMap<PeerId, PeerClient>,
     /// The peers in use, with the chunks that each is to hold.
     chunks_of: HashMap<PeerId, ChunkSet>,
-    manifest: Option<Manifest>,
+    manifest: Option<Arc<Manifest>>,
+    receipts: HashMap<PeerId, String>,
     stage: Stage,
     work: JoinSet<Outcome>,
     buffers: Arc<Buffers>,
@@ -63,12 +70,13 @@ struct Pusher<'a> {
     told: bool,
 }
 
-/// Pushes every chunk to its peers and returns when all of them are on stable storage there.
+/// Pushes every chunk to its peers and publishes the share; returns when all of them have signed and proved that it is on
+/// stable storage there.
 pub(super) async fn push(
     upload: &Arc<Upload>,
     terms: &SignedTerms,
     open: OpenResponse,
-    http: &Http,
+    (http, swarm): (&Http, &Invite),
     progress: &Progress,
 ) -> Result<Pushed, Halt> {
     let geometry = upload.geometry();
@@ -90,6 +98,7 @@ pub(super) async fn push(
         peers: addresses.map(client).collect(),
         chunks_of: HashMap::new(),
         manifest: None,
+        receipts: HashMap::new(),
         work: JoinSet::new(),
         buffers: Buffers::for_chunks(geometry.chunk_size().window(), geometry.chunk_size()),
         places: Arc::new(places_to_compute()),
@@ -99,6 +108,8 @@ pub(super) async fn push(
         stage,
         upload,
         terms,
+        swarm,
+        tracker: TrackerClient::of_invite(http.clone(), swarm),
         progress,
     };
     pusher.run().await
@@ -112,8 +123,10 @@ impl Pusher<'_> {
                     Action::Offer(peer) => self.offer(peer),
                     Action::Send(index, to) => self.seal(index, to),
                     Action::Commit(peer, chunks) => self.commit(peer, chunks).await?,
+                    Action::Audit(peer, chunks) => self.audit(peer, chunks),
+                    Action::Publish => self.publish(),
                     Action::GiveUp => return Err(self.too_few().into()),
-                    Action::Publish => return Ok(self.finish()),
+                    Action::Finish => return Ok(self.finish()),
                 }
             }
             let Some(outcome) = self.work.join_next().await else {
@@ -182,10 +195,11 @@ impl Pusher<'_> {
     async fn commit(&mut self, peer: PeerId, chunks: ChunkSet) -> Result<(), Halt> {
         self.tell_what_is_skipped();
         let manifest = match &self.manifest {
-            Some(manifest) => manifest.clone(),
+            Some(manifest) => Arc::clone(manifest),
             None => {
                 let upload = Arc::clone(self.upload);
-                self.manifest.insert(blocking(move || upload.manifest()).await?).clone()
+                let made = blocking(move || upload.manifest()).await?;
+                Arc::clone(self.manifest.insert(Arc::new(made)))
             }
         };
         self.stage.note("making it safe on the peers' disks".into());
@@ -198,10 +212,40 @@ impl Pusher<'_> {
             let authority = Authority { grant: &grant, owner: &owner };
             let request = CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms, chunks };
             let answer = with_retries(|| client.commit(share, authority, &request)).await;
-            let missing = answer.and_then(|response| of_share(response.missing, &request.chunks, &client));
-            Outcome::Committed(peer, missing)
+            let kept = answer.and_then(|answer| client.kept(answer, &manifest, &request.chunks));
+            Outcome::Committed(peer, kept)
         });
         Ok(())
+    }
+
+    fn audit(&mut self, peer: PeerId, chunks: ChunkSet) {
+        let Some(manifest) = self.manifest.clone() else { return };
+        self.stage.note("having the peers prove it".into());
+        let client = self.peers[&peer].clone();
+        self.work.spawn(async move { Outcome::Audited(peer, client.prove(&manifest, &chunks).await) });
+    }
+
+    /// The commit point: from here on the link works.
+    fn publish(&mut self) {
+        let Some(manifest) = &self.manifest else { return };
+        let request = PublishRequest {
+            manifest: Blob(manifest.encoded().to_vec()),
+            terms: self.terms.token.clone(),
+            receipts: self.receipts(),
+        };
+        let (tracker, share, grant) = (self.tracker.clone(), self.upload.share(), Arc::clone(&self.grant));
+        let owner = self.upload.owner_token(Act::Publish, self.swarm.tracker_id, &grant);
+        crash::at(Point::ShareConfirmed);
+        self.work.spawn(async move {
+            let authority = Authority { grant: &grant, owner: &owner };
+            Outcome::Published(tracker.publish(share, authority, &request).await)
+        });
+    }
+
+    /// What the peers in use signed for.
+    fn receipts(&self) -> Vec<String> {
+        let holders = self.machine.holders().into_iter();
+        holders.filter_map(|(peer, _)| self.receipts.get(&peer).cloned()).collect()
     }
 
     fn take(&mut self, outcome: Outcome) -> Result<(), Halt> {
@@ -235,16 +279,23 @@ impl Pusher<'_> {
                     self.lose(peer, &error);
                 }
             }
-            Outcome::Committed(peer, Ok(missing)) if missing.is_empty() => {
+            Outcome::Committed(peer, Ok(Kept::All(receipt))) => {
+                self.receipts.insert(peer, receipt);
                 self.machine.handle(Event::Committed(peer));
             }
-            Outcome::Committed(peer, Ok(missing)) => {
+            Outcome::Committed(peer, Ok(Kept::Missing(missing))) => {
                 self.stage.retreat(self.bytes(&missing));
                 self.machine.handle(Event::Incomplete(peer, missing));
             }
-            Outcome::Offered(peer, Err(error)) | Outcome::Committed(peer, Err(error)) => {
-                self.lose(peer, &error);
+            Outcome::Audited(peer, Ok(())) => self.machine.handle(Event::Proven(peer)),
+            Outcome::Published(Ok(())) => {
+                crash::at(Point::PublishAnswered);
+                self.machine.handle(Event::Published);
             }
+            Outcome::Published(Err(error)) => return Err(tracker_failure(&error).into()),
+            Outcome::Offered(peer, Err(error))
+            | Outcome::Committed(peer, Err(error))
+            | Outcome::Audited(peer, Err(error)) => self.lose(peer, &error),
         }
         Ok(())
     }
@@ -263,7 +314,9 @@ impl Pusher<'_> {
             self.progress.warn(&format!("peer {name} is of no use for this share: {error}"));
             self.lost.push((name, error.problem()));
         }
-        self.machine.handle(Event::Lost(peer));
+        self.receipts.remove(&peer);
+        let is_refuted = matches!(error, ClientError::Refuted { .. });
+        self.machine.handle(if is_refuted { Event::Refuted(peer) } else { Event::Lost(peer) });
     }
 
     fn tell_what_is_skipped(&mut self) {
@@ -296,11 +349,9 @@ impl Pusher<'_> {
 
     fn finish(self) -> Pushed {
         let holders = self.machine.holders().into_iter();
-        let holders = holders.map(|(peer, chunks)| (self.peers[&peer].clone(), chunks)).collect();
         Pushed {
-            manifest: self.manifest.expect("peers commit to a manifest before it is published"),
-            holders,
-            grant: self.grant.to_string(),
+            receipts: self.receipts(),
+            holders: holders.map(|(peer, _)| self.peers[&peer].clone()).collect(),
         }
     }
 }
@@ -329,6 +380,6 @@ fn is_final(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } => false,
         ClientError::Refused { problem, .. } => problem.kind != ProblemKind::Unavailable,
-        ClientError::Protocol { .. } | ClientError::WrongKey { .. } => true,
+        ClientError::Protocol { .. } | ClientError::WrongKey { .. } | ClientError::Refuted { .. } => true,
     }
 }

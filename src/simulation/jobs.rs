@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use swarmdrop_core::api::{Blob, CommitRequest, Holding, OfferRequest, OpenRequest, PublishRequest};
+use swarmdrop_core::api::{
+    Blob, CommitRequest, OfferRequest, OpenRequest, Proof, PublishRequest, Question, Verdict, questions,
+};
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::limits::FIRST_SAMPLES;
 use swarmdrop_core::owner::Act;
 use swarmdrop_core::seal::access_token;
 use swarmdrop_core::{fetch, push};
@@ -48,10 +51,9 @@ impl World {
                     upload.work.extend(to.into_iter().map(|peer| Sending::Put(peer, index)));
                 }
                 push::Action::Commit(peer, chunks) => upload.work.push(Sending::Commit(peer, chunks)),
-                push::Action::Publish => {
-                    upload.work.push(Sending::Publish);
-                    break;
-                }
+                push::Action::Audit(peer, chunks) => upload.work.push(Sending::Audit(peer, chunks)),
+                push::Action::Publish => upload.work.push(Sending::Publish(upload.receipts())),
+                push::Action::Finish => return self.acknowledge(&upload),
                 push::Action::GiveUp => return,
             }
         }
@@ -60,16 +62,21 @@ impl World {
         }
         let position = self.dice.index(upload.work.len());
         match upload.work.swap_remove(position) {
-            Sending::Publish => {
-                if self.publish(&upload) {
-                    return;
+            Sending::Publish(receipts) => {
+                match self.publish(&upload, &receipts) {
+                    Some(true) => upload.machine.handle(push::Event::Published),
+                    Some(false) => return,
+                    None => upload.work.push(Sending::Publish(receipts)),
                 }
-                upload.work.push(Sending::Publish);
                 self.uploads.insert(job, upload);
                 self.after(2 * SECOND, Event::Upload(job));
             }
             work => {
-                let (Sending::Offer(peer) | Sending::Put(peer, _) | Sending::Commit(peer, _)) = work else {
+                let (Sending::Offer(peer)
+                | Sending::Put(peer, _)
+                | Sending::Commit(peer, _)
+                | Sending::Audit(peer, _)) = work
+                else {
                     return;
                 };
                 let event = self.send(&mut upload, work);
@@ -82,7 +89,9 @@ impl World {
     }
 
     pub(super) fn send(&mut self, upload: &mut Upload, work: Sending) -> push::Event {
-        let (Sending::Offer(id) | Sending::Put(id, _) | Sending::Commit(id, _)) = work.clone() else {
+        let (Sending::Offer(id) | Sending::Put(id, _) | Sending::Commit(id, _) | Sending::Audit(id, _)) =
+            work.clone()
+        else {
             unreachable!("a publish is no message to a peer")
         };
         let index = self.index_of(id);
@@ -117,52 +126,59 @@ impl World {
                 let request = CommitRequest { manifest, terms, chunks: chunks.clone() };
                 let owner = shared.word(Act::Commit, id, &upload.grant);
                 let shown = Authority { grant: &upload.grant, owner: &owner };
-                peer.commit(shared.id(), shown, travel(&request)).map(|missing| {
-                    if missing.is_empty() {
+                peer.commit(shared.id(), shown, travel(&request)).map(|answer| match answer.receipt {
+                    Some(receipt) => {
                         check_confirmed(peer, shared, &chunks);
-                        upload.confirmed.insert(id, chunks);
+                        upload.confirmed.insert(id, (chunks, receipt));
                         push::Event::Committed(id)
-                    } else {
-                        push::Event::Incomplete(id, missing)
                     }
+                    None => push::Event::Incomplete(id, answer.missing),
                 })
             }
-            Sending::Publish => unreachable!("a publish is no message to a peer"),
+            Sending::Audit(_, chunks) => {
+                let dice = &mut self.dice;
+                let asked = questions(&shared.manifest, &chunks, FIRST_SAMPLES, |bound| dice.below(bound));
+                let is_proven = |question: &Question| {
+                    let proof = Proof { slice: peer.prove(&question.sample) };
+                    proof.judge(&question.sample, question.len) == Verdict::Proven
+                };
+                let proven = asked.iter().all(is_proven);
+                Ok(if proven { push::Event::Proven(id) } else { push::Event::Refuted(id) })
+            }
+            Sending::Publish(_) => unreachable!("a publish is no message to a peer"),
         };
         event.ok().filter(|_| back).unwrap_or(failed)
     }
 
-    /// Whether there is an answer, good or bad. A good one acknowledges the share.
-    pub(super) fn publish(&mut self, upload: &Upload) -> bool {
+    /// Whether the answer is a good one; `None` if there is none.
+    pub(super) fn publish(&mut self, upload: &Upload, receipts: &[String]) -> Option<bool> {
         let (there, back) = (self.arrives(), self.arrives());
         let shared = &self.shares[upload.share];
-        let holders = upload.machine.holders();
-        let placement = holders.iter().map(|(peer, chunks)| Holding { peer: *peer, chunks: chunks.clone() });
         let request = PublishRequest {
             manifest: Blob(shared.manifest.encoded().to_vec()),
             terms: shared.terms.token.clone(),
-            placement: placement.collect(),
+            receipts: receipts.to_vec(),
         };
         self.tell_clock(self.tracker_skew_ms);
-        let Some(tracker) = self.tracker.as_ref().filter(|_| there) else { return false };
+        let tracker = self.tracker.as_ref().filter(|_| there)?;
         let owner = shared.word(Act::Publish, TRACKER, &upload.grant);
         let shown = Authority { grant: &upload.grant, owner: &owner };
         let answer = self.runtime.block_on(tracker.publish(shared.id(), shown, travel(&request)));
-        if !back {
-            return false;
+        back.then_some(answer.is_ok())
+    }
+
+    /// The sender is told that the share is safe.
+    fn acknowledge(&mut self, upload: &Upload) {
+        let shared = &mut self.shares[upload.share];
+        let holders = upload.machine.holders();
+        let confirmed: Vec<_> = holders.iter().filter_map(|(peer, _)| upload.confirmed.get(peer)).collect();
+        for index in shared.manifest.geometry().indices() {
+            let confirmed = confirmed.iter().filter(|(chunks, _)| chunks.contains(index)).count();
+            let wanted = usize::from(shared.terms.terms.replicas);
+            assert!(confirmed >= wanted, "acknowledged with too few replicas");
         }
-        if answer.is_ok() {
-            for index in shared.manifest.geometry().indices() {
-                let confirmed = upload.confirmed.values().filter(|chunks| chunks.contains(index)).count();
-                assert!(
-                    confirmed >= usize::from(shared.terms.terms.replicas),
-                    "acknowledged with too few replicas"
-                );
-            }
-            self.shares[upload.share].acknowledged = true;
-            self.tally.acknowledged += 1;
-        }
-        true
+        shared.acknowledged = true;
+        self.tally.acknowledged += 1;
     }
 
     pub(super) fn begin_download(&mut self, share: usize) -> Option<usize> {

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use swarmdrop_core::api::{InventoryRequest, ProblemKind};
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, RunId};
+use swarmdrop_core::id::{RunId, Secret};
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::receipt::PeerKey;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 
@@ -21,9 +22,11 @@ impl World {
 
     pub(super) fn add_peer(&mut self) {
         let number = self.peers.len();
-        let id = PeerId::from_bytes(self.dice.bytes());
+        let seed = Secret::from_bytes(self.dice.bytes());
+        let id = PeerKey::from_seed(&seed).public().peer();
         self.peers.push(Node {
             id,
+            seed,
             name: format!("p{number}"),
             root: self.folder.path().join(format!("p{number}")),
             running: None,
@@ -44,7 +47,7 @@ impl World {
         let run = RunId::from_bytes(self.dice.bytes());
         let node = &mut self.peers[index];
         if node.running.is_none() && !node.disk_lost {
-            node.running = Some(SimPeer::start(&node.root, node.id, TRACKER, capacity, run));
+            node.running = Some(SimPeer::start(&node.root, &node.seed, TRACKER, capacity, run));
             (node.registered, node.inventory_ms) = (false, None);
         }
     }

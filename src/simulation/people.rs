@@ -118,7 +118,9 @@ pub(super) enum Sending {
     Offer(PeerId),
     Put(PeerId, ChunkIndex),
     Commit(PeerId, ChunkSet),
-    Publish,
+    Audit(PeerId, ChunkSet),
+    /// With these receipts.
+    Publish(Vec<String>),
 }
 
 /// An upload.
@@ -129,10 +131,16 @@ pub(super) struct Upload {
     pub(super) machine: Push,
     pub(super) work: Vec<Sending>,
     pub(super) sent: ChunkSet,
-    pub(super) confirmed: BTreeMap<PeerId, ChunkSet>,
+    pub(super) confirmed: BTreeMap<PeerId, (ChunkSet, String)>,
 }
 
 impl Upload {
+    /// What the peers in use have signed for.
+    pub(super) fn receipts(&self) -> Vec<String> {
+        let holders = self.machine.holders().into_iter();
+        holders.filter_map(|(peer, _)| Some(self.confirmed.get(&peer)?.1.clone())).collect()
+    }
+
     pub(super) fn new(share: usize, shared: &Shared, response: OpenResponse) -> Self {
         let ids = |peers: &[swarmdrop_core::api::PeerAddress]| peers.iter().map(|peer| peer.id).collect();
         let set = |set: &swarmdrop_core::api::PeerSet| CopySet {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use swarmdrop_core::id::{PeerId, TrackerId};
+use swarmdrop_core::id::{PeerId, Secret, TrackerId};
 use swarmdrop_core::registry::Rules;
 use tempfile::TempDir;
 
@@ -88,6 +88,7 @@ impl Tally {
 /// A machine with a peer.
 pub(super) struct Node {
     pub(super) id: PeerId,
+    pub(super) seed: Secret,
     pub(super) name: String,
     pub(super) root: PathBuf,
     pub(super) running: Option<SimPeer>,

@@ -15,6 +15,7 @@ use swarmdrop_core::limits::{
 };
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
+use swarmdrop_core::receipt;
 use swarmdrop_core::registry::Registry;
 use swarmdrop_core::seal::access_matches;
 use swarmdrop_core::terms::SignedTerms;
@@ -102,7 +103,7 @@ impl Tracker {
         })
     }
 
-    /// Keeps a share that its sender says is on the disks of peers that the grant names.
+    /// Keeps a share that is on the disks of peers that the grant names, by their receipts.
     pub(super) async fn publish(&self, granted: &Granted, request: PublishRequest) -> Result<(), Refusal> {
         let share = granted.share;
         let invalid =
@@ -112,13 +113,9 @@ impl Tracker {
         check_expiry(&terms)?;
         check_not_deleted(&terms)?;
         let chunk_count = manifest.geometry().chunk_count();
-        let placement: Vec<_> = request.placement.into_iter().map(|h| (h.peer, h.chunks)).collect();
-        if placement.iter().any(|(_, chunks)| chunks.chunk_count() != chunk_count) {
-            return Err(invalid(&"the placement is that of another number of chunks"));
-        }
-        if placement.iter().any(|(peer, _)| !granted.grant.peers.contains(peer)) {
-            return Err(invalid(&"the placement names peers that the grant does not"));
-        }
+        let may_hold = |peer| granted.grant.peers.contains(&peer);
+        let placement = receipt::holders(&request.receipts, &manifest, terms.terms.replicas, may_hold);
+        let placement = placement.map_err(|error| invalid(&error))?;
         let _charging = self.quotas.charging.lock().await;
         self.check_publishing(&granted.grant, &manifest, &terms).await?;
         let published = self.store.publish(manifest.encoded(), &terms, &placement).await;

@@ -14,8 +14,12 @@ use serde_json::{Value, json};
 use swarmdrop::client::{Http, TrackerClient};
 use swarmdrop::identity::Identity;
 use swarmdrop::tls;
-use swarmdrop_core::api::{HeartbeatRequest, RegisterRequest, Task};
-use swarmdrop_core::id::RunId;
+use swarmdrop_core::api::{
+    AuditRequest, Blob, CommitRequest, HeartbeatRequest, Proof, RegisterRequest, Sample, Task,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::{ChunkId, RunId};
+use swarmdrop_core::proof::Prover;
 use swarmdrop_core::registry::Usage;
 
 use super::swarm::Swarm;
@@ -168,13 +172,24 @@ impl FakePeer {
         number: u8,
         serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
+        Self::join_that(swarm, number, Proves::Rightly, serve)
+    }
+
+    /// The same, for one that proves what it holds in this way.
+    pub fn join_that(
+        swarm: &Swarm,
+        number: u8,
+        proves: Proves,
+        serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let manifest = Mutex::<Vec<u8>>::default();
         let chunks = Mutex::new(HashMap::<String, Vec<u8>>::new());
         let id = identity(number).peer_id();
         let server = Fake::start(number, move |request, out| {
             let chunk = request.path.strip_prefix("/v1/chunks/").map(str::to_owned);
             let empty = |set: &Value| {
                 let count = set.as_str().unwrap().split('.').next().unwrap().parse().unwrap();
-                swarmdrop_core::chunk_set::ChunkSet::empty(count).to_string()
+                ChunkSet::empty(count).to_string()
             };
             match (request.method.as_str(), request.path.as_str(), chunk) {
                 ("PUT", _, Some(chunk)) => {
@@ -190,8 +205,18 @@ impl FakePeer {
                     answer_json(out, 200, &json!({ "held": empty(&asked["chunks"]) }))
                 }
                 (_, path, _) if path.ends_with("/manifest") => {
-                    let asked: Value = serde_json::from_slice(&request.body).unwrap();
-                    answer_json(out, 200, &json!({ "missing": empty(&asked["chunks"]) }))
+                    let asked: CommitRequest = serde_json::from_slice(&request.body).unwrap();
+                    let share = path.split('/').nth(3).unwrap().parse().unwrap();
+                    let digest = ChunkId::of(&asked.manifest.0);
+                    manifest.lock().unwrap().clone_from(&asked.manifest.0);
+                    let receipt = identity(number).peer_key().receipt(share, digest, &asked.chunks, 0);
+                    let missing = ChunkSet::empty(asked.chunks.chunk_count());
+                    answer_json(out, 200, &json!({ "missing": missing, "receipt": receipt }))
+                }
+                (_, "/v1/audits", _) => {
+                    let chunks = chunks.lock().unwrap();
+                    let manifest = manifest.lock().unwrap();
+                    answer_json(out, 200, &proofs(&request.body, proves, &chunks, &manifest))
                 }
                 _ => answer_json(out, 200, &json!({ "role": "peer", "id": id, "now_ms": 0 })),
             }
@@ -200,6 +225,33 @@ impl FakePeer {
         beat(swarm, &server, Arc::clone(&tasks), Arc::clone(&gone));
         Self { server, tasks, gone }
     }
+}
+
+/// How a scripted peer answers audits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proves {
+    /// As it should.
+    Rightly,
+    /// As if it had nothing.
+    Nothing,
+    /// With proofs of something else.
+    Wrongly,
+}
+
+/// The answer of a peer that has these chunks and the manifest.
+fn proofs(body: &[u8], proves: Proves, chunks: &HashMap<String, Vec<u8>>, manifest: &Vec<u8>) -> Value {
+    let asked: AuditRequest = serde_json::from_slice(body).unwrap();
+    let proof = |sample: &Sample| {
+        let held = if sample.share.is_some() { Some(manifest) } else { chunks.get(&sample.root.to_string()) };
+        let slice = match proves {
+            Proves::Rightly => Prover::new(held?).prove(sample.offset)?,
+            Proves::Nothing => return None,
+            // Of the right length, and of other bytes.
+            Proves::Wrongly => Prover::new(&vec![7; held?.len()]).prove(sample.offset)?,
+        };
+        Some(Blob(slice))
+    };
+    json!({ "proofs": asked.samples.iter().map(|sample| Proof { slice: proof(sample) }).collect::<Vec<_>>() })
 }
 
 impl Drop for FakePeer {

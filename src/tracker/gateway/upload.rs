@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use futures_util::{TryStreamExt, stream};
 use parking_lot::Mutex;
 use swarmdrop_core::api::{
-    Blob, CommitRequest, Holding, KnownChunks, OfferRequest, OpenRequest, OpenResponse, PeerAddress,
-    ProblemKind, PublishRequest, ShareSize,
+    Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, OpenResponse, PeerAddress, ProblemKind,
+    PublishRequest, ShareSize,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::gateway::{
@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use super::{Call, Gateway, shared};
 use crate::buffers::Buffers;
-use crate::client::{Authority, ChunkAnswer, ClientError, Http, PeerClient, with_retries};
+use crate::client::{Authority, ChunkAnswer, ClientError, Http, Kept, PeerClient, with_retries};
 use crate::server::{Asker, Held, Refusal};
 use crate::task::blocking;
 use crate::tracker::Tracker;
@@ -62,7 +62,7 @@ struct State {
     spares: VecDeque<PeerId>,
     /// The chunks that came, by their index.
     ids: Vec<Option<ChunkId>>,
-    /// What each peer has confirmed.
+    /// What each peer has taken.
     stored: HashMap<PeerId, ChunkSet>,
     touched: Instant,
 }
@@ -198,9 +198,9 @@ impl Tracker {
         let decoded = blocking(move || Manifest::decode(encoded, share)).await;
         let manifest = decoded.map_err(|error| invalid(error.to_string()))?;
         upload.check(&manifest).map_err(invalid)?;
-        let placement = upload.commit(self, &manifest, &request.terms).await?;
+        let receipts = upload.commit(self, &manifest, &request.terms).await?;
         let encoded = Blob(manifest.encoded().to_vec());
-        self.publish(granted, PublishRequest { manifest: encoded, terms: request.terms, placement }).await?;
+        self.publish(granted, PublishRequest { manifest: encoded, terms: request.terms, receipts }).await?;
         self.gateway.abandon(share);
         Ok(FinishResponse { peers: upload.names() })
     }
@@ -270,10 +270,14 @@ impl Upload {
         Some(set.chunks(&self.geometry))
     }
 
-    fn placement(&self) -> Vec<Holding> {
+    /// Which chunks each of the peers in use is to hold.
+    fn placement(&self) -> Vec<(PeerId, ChunkSet)> {
         let state = self.state.lock();
-        let holding = |set: &Set, peer: &PeerId| Holding { peer: *peer, chunks: set.chunks(&self.geometry) };
-        state.sets.iter().flat_map(|set| set.members.iter().map(move |peer| holding(set, peer))).collect()
+        let of_set = |set: &Set| {
+            let chunks = set.chunks(&self.geometry);
+            set.members.iter().map(|&peer| (peer, chunks.clone())).collect::<Vec<_>>()
+        };
+        state.sets.iter().flat_map(of_set).collect()
     }
 
     async fn offer_to_all(&self) -> Result<(), Refusal> {
@@ -405,35 +409,33 @@ impl Upload {
         Ok(())
     }
 
-    /// Returns when all peers have confirmed that their parts are on stable storage: who they are, with their parts.
+    /// Returns when all peers have confirmed that their parts are on stable storage: their receipts.
     async fn commit(
         &self,
         tracker: &Tracker,
         manifest: &Manifest,
         terms: &str,
-    ) -> Result<Vec<Holding>, Refusal> {
+    ) -> Result<Vec<String>, Refusal> {
         for _ in 0..COMMIT_ROUNDS {
             let placement = self.placement();
             // Each holds a copy of the manifest, which may be large.
             let places = Semaphore::new(COMMITS_AT_ONCE);
-            let commit = async |holding| {
+            let commit = async |(peer, chunks): &(PeerId, ChunkSet)| {
                 let _place = places.acquire().await.ok();
-                self.commit_at(tracker, holding, manifest, terms).await
+                self.commit_at(tracker, *peer, chunks, manifest, terms).await
             };
             let results = join_all(placement.iter().map(commit)).await;
-            let mut is_safe = true;
-            for (holding, result) in placement.iter().zip(results) {
+            let mut receipts = Vec::new();
+            for ((peer, _), result) in placement.iter().zip(results) {
                 match result {
-                    Ok(missing) => is_safe &= missing.is_empty(),
-                    Err(error) => {
-                        self.replace(holding.peer, &error).await?;
-                        is_safe = false;
-                    }
+                    Ok(Kept::All(receipt)) => receipts.push(receipt),
+                    Ok(Kept::Missing(_)) => {}
+                    Err(error) => self.replace(*peer, &error).await?,
                 }
             }
             // The browser may have asked twice, and the other request may have replaced a peer.
-            if is_safe && self.placement() == placement {
-                return Ok(placement);
+            if receipts.len() == placement.len() && self.placement() == placement {
+                return Ok(receipts);
             }
         }
         // The peers of a set lost the same chunks: only the browser has them.
@@ -441,28 +443,35 @@ impl Upload {
         Err(Refusal::new(ProblemKind::UploadNotFound, what))
     }
 
-    /// Completes a peer's part from the others of its set, and has the peer keep it; what is still missing.
+    /// Completes a peer's part from the others of its set, and has the peer keep it and prove that it has it.
     async fn commit_at(
         &self,
         tracker: &Tracker,
-        holding: &Holding,
+        peer: PeerId,
+        chunks: &ChunkSet,
         manifest: &Manifest,
         terms: &str,
-    ) -> Result<ChunkSet, ClientError> {
-        let (peer, chunks) = (holding.peer, holding.chunks.clone());
+    ) -> Result<Kept, ClientError> {
         let stored = self.state.lock().stored.get(&peer).cloned();
         let missing = stored.map_or_else(|| chunks.clone(), |stored| chunks.minus(&stored));
         let copies =
             missing.iter().map(|index| Ok(self.copy_to(tracker, peer, index, manifest.chunk(index))));
         stream::iter(copies).try_buffer_unordered(COPY_CHUNKS_MAX).try_for_each(async |()| Ok(())).await?;
-        let request =
-            CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms: terms.to_owned(), chunks };
+        let request = CommitRequest {
+            manifest: Blob(manifest.encoded().to_vec()),
+            terms: terms.to_owned(),
+            chunks: chunks.clone(),
+        };
         let client = &self.peers[&peer];
         let answer = with_retries(|| client.commit(self.share, self.authority(), &request)).await?;
-        if let Some(stored) = self.state.lock().stored.get_mut(&peer) {
-            *stored = stored.minus(&answer.missing);
+        let kept = client.kept(answer, manifest, chunks)?;
+        if matches!(kept, Kept::All(_)) {
+            client.prove(manifest, chunks).await?;
         }
-        Ok(answer.missing)
+        if let (Kept::Missing(missing), Some(stored)) = (&kept, self.state.lock().stored.get_mut(&peer)) {
+            *stored = stored.minus(missing);
+        }
+        Ok(kept)
     }
 
     /// Copies a chunk to a peer from another one that has it; nothing happens if none does.
