@@ -75,7 +75,6 @@ fn s1_s4_a_foreign_sender_takes_nothing_of_a_share_away_and_moves_nothing() {
         let (peer, tracker) = (swarm.peers[number].address(), swarm.tracker.address());
         let (manifest, terms, share) = (&before["manifest"], &before["terms"], link.share);
         let path = format!("/v1/shares/{share}");
-        let placement = json!([{ "peer": peers[number], "chunks": set }]);
         let (address, method, path, body) = match numbers.below(7) {
             0 => (
                 tracker,
@@ -83,12 +82,7 @@ fn s1_s4_a_foreign_sender_takes_nothing_of_a_share_away_and_moves_nothing() {
                 "/v1/shares".into(),
                 json!({ "share": share, "size": size, "replicas": 2, "preferred": [] }),
             ),
-            1 => (
-                tracker,
-                "PUT",
-                path,
-                json!({ "manifest": manifest, "terms": terms, "placement": placement, "receipts": [] }),
-            ),
+            1 => (tracker, "PUT", path, json!({ "manifest": manifest, "terms": terms, "receipts": [] })),
             2 => (tracker, "POST", format!("{path}/upload"), json!({ "size": size, "replicas": 2 })),
             3 => (tracker, "PUT", format!("{path}/delegation"), Value::Null),
             4 => (peer, "POST", format!("{path}/offer"), json!({ "size": size, "chunks": set, "known": [] })),

@@ -20,7 +20,7 @@ use super::Peer;
 use super::findings::Finding;
 use super::storage::Storage;
 use crate::clock;
-use crate::server::{Client, Refusal, Turn};
+use crate::server::{self, Client, Refusal, Turn};
 use crate::task::blocking;
 
 /// What the peer does about audits.
@@ -93,7 +93,7 @@ pub(super) async fn answer(
         let places = if is_tracker { &peer.audits.tracker } else { &peer.audits.others };
         // The semaphore is never closed.
         let _place = places.acquire().await.ok();
-        let _turn = Turn::wait(bytes).await;
+        let _turn = Turn::wait(server::Asker::new(None, client.ip), bytes).await;
         let proving = Arc::clone(peer);
         for (position, slice) in blocking(move || prove(&proving, wanted, &samples)).await? {
             proofs[position] = Proof { slice };

@@ -1,14 +1,12 @@
 //! A sender who has a link, an invite, and every grant and token that he could get hold of, but not the share's key:
 //! whatever he asks of tracker and peers, nothing of the share goes, moves, or is counted differently.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use swarmdrop_core::api::{
-    Blob, CommitRequest, Holding, OfferRequest, OpenRequest, ProblemKind, PublishRequest,
-};
+use swarmdrop_core::api::{Blob, CommitRequest, OfferRequest, OpenRequest, ProblemKind, PublishRequest};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::grant::{Grant, Operation, TrackerKey};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret};
+use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
 use swarmdrop_core::owner::Act;
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
@@ -39,6 +37,7 @@ struct Foreign {
     own: Vec<Shared>,
     grants: Vec<String>,
     words: Vec<String>,
+    receipts: BTreeMap<ShareId, Vec<String>>,
 }
 
 impl World {
@@ -93,11 +92,11 @@ impl Foreign {
             // What the owner said before, with a grant that is over.
             words.extend(peers.iter().map(|peer| stolen.word(act, *peer, "an older grant")));
         }
-        Self { victim, own, grants, words }
+        Self { victim, own, grants, words, receipts: BTreeMap::new() }
     }
 
     /// One call, with credentials and contents chosen at random. Returns whether it was taken.
-    fn call(&self, world: &mut World) -> bool {
+    fn call(&mut self, world: &mut World) -> bool {
         let dice = &mut world.dice;
         let (grant, word) =
             (&self.grants[dice.index(self.grants.len())], &self.words[dice.index(self.words.len())]);
@@ -157,11 +156,13 @@ impl Foreign {
             }
             2 | 6 => {
                 let request = CommitRequest { manifest, terms, chunks: set };
-                peer.commit(subject.id(), shown, request).map(drop)
+                let answer = peer.commit(subject.id(), shown, request);
+                answer.map(|answer| self.receipts.entry(own.id()).or_default().extend(answer.receipt))
             }
             3 => {
-                let placement = vec![Holding { peer: peer_id, chunks: set }];
-                let request = PublishRequest { manifest, terms, placement };
+                // Those that peers gave him for his own shares, and for no other.
+                let receipts = self.receipts.get(&own.id()).cloned().unwrap_or_default();
+                let request = PublishRequest { manifest, terms, receipts };
                 world.runtime.block_on(tracker.publish(subject.id(), shown, request))
             }
             // What he may do: put his own copies of the chunks under a share of his own, and delete that.
@@ -202,7 +203,7 @@ fn s1_ten_thousand_calls_of_a_foreign_sender_change_nothing_of_a_share() {
     let victim = world.shares.iter().position(|s| s.acknowledged && s.chunk_count() > 1).unwrap();
     let before = world.kept(victim);
     assert!(before.at_peers.iter().filter(|(_, held, _)| held.is_some()).count() > 0);
-    let foreign = Foreign::new(&mut world, victim);
+    let mut foreign = Foreign::new(&mut world, victim);
     let mut taken = 0;
     for number in 0..CALLS {
         taken += usize::from(foreign.call(&mut world));
