@@ -21,14 +21,16 @@
 //! * **run**: one process of a peer, from its start to its end; it registers, and speaks for the peer until another does.
 //! * **inventory**: all that a peer says it holds; the tracker asks each run for it once.
 //! * **allowance**: what the maker of an invite allows by it; **quota**: bytes of all shares of its bearers at once.
+//! * **reservation**: space that a peer has promised to a share whose chunks are to arrive.
 //! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
 //!
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
-//! ([`placement`], [`push`], [`quota`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`], [`allowance`],
-//! [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
+//! ([`placement`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`],
+//! [`allowance`], [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel over HTTP
+//! ([`api`], [`dashboard`]).
 
 pub mod duration;
 pub mod limits;
@@ -61,6 +63,7 @@ pub mod push;
 pub mod quota;
 pub mod registry;
 pub mod repair;
+pub mod reservation;
 pub mod runs;
 pub mod spread;
 pub mod traffic;

@@ -245,6 +245,9 @@ pub const PIECE_BYTES: usize = (256 << 10) + TAG_BYTES;
 pub const PIECES_KEPT: usize = 16;
 /// Space that a peer leaves free on its disk, at least.
 pub const DISK_RESERVE_BYTES: u64 = 1 << 30;
+/// Time for which an offer's reservation holds before bytes must follow, as fast as the slowest sender's
+/// ([`GRANT_BYTES_PER_SECOND`]), if others ask for the space.
+pub const RESERVATION_GRACE: Duration = Duration::from_secs(60);
 /// Life of an offer's reservation without any chunk arriving.
 pub const RESERVATION_IDLE: Duration = Duration::from_secs(3600);
 

@@ -15,6 +15,7 @@ use swarmdrop_core::owner::Act;
 use swarmdrop_core::token::TokenId;
 
 use super::Peer;
+use super::storage::Under;
 use crate::clock;
 use crate::server::{ChargedTo, Credential, Id, OwnersWord, Refusal, denied};
 
@@ -128,7 +129,7 @@ impl Drop for Charge {
 }
 
 /// Whoever may have a share offered here: its owner, with a grant to push it.
-pub(super) struct Offering(pub(super) ShareId);
+pub(super) struct Offering(pub(super) ShareId, pub(super) Under);
 
 /// Whoever may have a share kept here: the same.
 pub(super) struct Committing(pub(super) ShareId);
@@ -137,7 +138,8 @@ impl FromRequestParts<Arc<Peer>> for Offering {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, peer: &Arc<Peer>) -> Result<Self, Refusal> {
-        pushed_share(parts, peer, Act::Offer).await.map(Self)
+        let (share, grant) = pushed_share(parts, peer, Act::Offer).await?;
+        Ok(Self(share, Under { token: grant.token(), budget_bytes: grant.grant.budget_bytes }))
     }
 }
 
@@ -145,12 +147,16 @@ impl FromRequestParts<Arc<Peer>> for Committing {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, peer: &Arc<Peer>) -> Result<Self, Refusal> {
-        pushed_share(parts, peer, Act::Commit).await.map(Self)
+        pushed_share(parts, peer, Act::Commit).await.map(|(share, _)| Self(share))
     }
 }
 
 /// The share that the path names, if the grant allows to push it here and its owner wants this act of this peer.
-async fn pushed_share(parts: &mut Parts, peer: &Arc<Peer>, act: Act) -> Result<ShareId, Refusal> {
+async fn pushed_share(
+    parts: &mut Parts,
+    peer: &Arc<Peer>,
+    act: Act,
+) -> Result<(ShareId, Arc<KnownGrant>), Refusal> {
     let Id(share) = Id::<ShareId>::from_request_parts(parts, peer).await?;
     let credential = Credential::from_request_parts(parts, &()).await?;
     let grant = peer.grants.find(credential.expose())?;
@@ -159,7 +165,7 @@ async fn pushed_share(parts: &mut Parts, peer: &Arc<Peer>, act: Act) -> Result<S
         parts.extensions.insert(ChargedTo(token));
     }
     OwnersWord::from_request_parts(parts, &()).await?.check(share, act, peer.id, peer.tracker_id)?;
-    Ok(share)
+    Ok((share, grant))
 }
 
 #[cfg(test)]

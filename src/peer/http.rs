@@ -69,10 +69,10 @@ pub(super) fn router(peer: Arc<Peer>) -> Router {
     request_body = OfferRequest, responses((status = 200, body = OfferResponse), (status = "default", body = Problem)))]
 async fn offer(
     State(peer): State<Arc<Peer>>,
-    Offering(share): Offering,
+    Offering(share, grant): Offering,
     LargeJsonBody(request, _turn): LargeJsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
 ) -> Result<Json<OfferResponse>, Refusal> {
-    let held = blocking(move || peer.storage.offer(share, &request)).await?;
+    let held = blocking(move || peer.storage.offer_under(grant, share, &request)).await?;
     Ok(Json(OfferResponse { held }))
 }
 

@@ -14,9 +14,12 @@ use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::limits::TOKEN_UPLOADS_MAX;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::registry::Usage;
+use swarmdrop_core::reservation::{Reservation, Wasteful};
 use swarmdrop_core::terms::SignedTerms;
+use swarmdrop_core::token::TokenId;
 
 use super::chunk_file::{Arriving, PutError};
 use super::chunk_store::ChunkStore;
@@ -37,6 +40,8 @@ pub(super) struct Storage {
     bounds: Bounds,
     pub(super) uploads: Mutex<HashMap<ShareId, Upload>>,
     pub(super) locks: ShareLocks,
+    /// Taken before `uploads`.
+    wasteful: Mutex<Wasteful>,
 }
 
 /// How much of the disk a peer may fill.
@@ -51,9 +56,18 @@ pub(super) struct Bounds {
 /// Space that was promised to a share whose chunks are arriving.
 #[derive(Debug)]
 pub(super) struct Upload {
-    reserved_bytes: u64,
+    promise: Reservation,
     pub(super) arrived: HashSet<ChunkId>,
     pub(super) touched_ms: u64,
+}
+
+/// What an offer's grant says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Under {
+    /// The token that is charged; `None`: nobody's.
+    pub(super) token: Option<TokenId>,
+    /// Bytes that may be stored.
+    pub(super) budget_bytes: u64,
 }
 
 impl Storage {
@@ -71,13 +85,15 @@ impl Storage {
         };
         let (shares, gone) = (ShareStore::open(root, claim)?, GoneShares::open(root)?);
         let (uploads, locks) = (Mutex::default(), ShareLocks::default());
-        let storage = Self { chunks, shares, gone, bounds, uploads, locks };
+        let wasteful = Mutex::default();
+        let storage = Self { chunks, shares, gone, bounds, uploads, locks, wasteful };
         let failed = |error| Failure::io("remove what is over from", root, &error);
         storage.finish_leaving().map_err(failed)?;
         Ok(storage)
     }
 
-    /// Bytes used, and bytes that may still be promised.
+    /// Bytes used, and bytes that may still be promised. What was promised to somebody who makes no use of it is
+    /// there for others.
     pub(super) fn usage(&self) -> io::Result<Usage> {
         self.usage_beside(None)
     }
@@ -88,9 +104,10 @@ impl Storage {
         let on_disk = self.chunks.disk_free_bytes()?.saturating_sub(self.bounds.keep_free_bytes);
         let in_capacity =
             self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
-        let promised = self.uploads.lock();
-        let others = promised.iter().filter(|(share, _)| Some(**share) != beside);
-        let promised: u64 = others.map(|(_, upload)| upload.reserved_bytes).sum();
+        let (now_ms, wasteful, uploads) = (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
+        let others = uploads.iter().filter(|(share, _)| Some(**share) != beside);
+        let promises = others.map(|(_, upload)| &upload.promise);
+        let promised: u64 = promises.filter(|it| it.holds(&wasteful, now_ms)).map(|it| it.bytes).sum();
         Ok(Usage { used_bytes, free_bytes: on_disk.min(in_capacity).saturating_sub(promised) })
     }
 
@@ -106,8 +123,19 @@ impl Storage {
         Ok(self.bounds.capacity_bytes.unwrap_or(usage.used_bytes.saturating_add(usage.free_bytes)))
     }
 
-    /// Reserves space for a share; the chunks of it that are here already.
+    /// Reserves space for a share under a grant of nobody, with no bound of its own.
+    #[cfg(test)]
     pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, Refusal> {
+        self.offer_under(Under { token: None, budget_bytes: u64::MAX }, share, request)
+    }
+
+    /// Reserves space for a share; the chunks of it that are here already.
+    pub(super) fn offer_under(
+        &self,
+        grant: Under,
+        share: ShareId,
+        request: &OfferRequest,
+    ) -> Result<ChunkSet, Refusal> {
         let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
         self.check_not_gone(share)?;
         let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
@@ -118,12 +146,13 @@ impl Storage {
         for run in &request.known {
             known.extend(run.chunks(&geometry).ok_or_else(|| bad("a known chunk is none of the share"))?);
         }
-        self.reserve(share, &geometry, &request.chunks, known.into_iter())
+        self.reserve(grant, share, &geometry, &request.chunks, known.into_iter())
     }
 
     /// Reserves space for chunks of a share. Of those whose ids are known, the ones that are here already.
     fn reserve(
         &self,
+        grant: Under,
         share: ShareId,
         geometry: &Geometry,
         chunks: &ChunkSet,
@@ -142,19 +171,58 @@ impl Storage {
         }
         let missing = chunks.minus(&held);
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
+        if needed > grant.budget_bytes {
+            return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than the grant allows"));
+        }
         let free = self.usage_beside(Some(share)).map_err(|error| Refusal::internal(&error))?.free_bytes;
         if needed > free {
             let detail = format!("{needed} bytes are needed, {free} are free");
             return Err(Refusal::new(ProblemKind::NoSpace, detail));
         }
-        let mut uploads = self.uploads.lock();
+        self.promise(grant.token, share, needed, free, arrived)?;
+        Ok(held)
+    }
+
+    /// Promises space to a share of which these chunks have arrived; so many bytes are free, but for what others were
+    /// promised and make no use of: if need be, those promises end.
+    fn promise(
+        &self,
+        token: Option<TokenId>,
+        share: ShareId,
+        needed: u64,
+        free: u64,
+        mut arrived: HashSet<ChunkId>,
+    ) -> Result<(), Refusal> {
+        let (now_ms, mut wasteful, mut uploads) =
+            (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
+        let of_token =
+            uploads.iter().filter(|(other, upload)| **other != share && upload.promise.token == token);
+        if token.is_some() && of_token.count() as u64 >= TOKEN_UPLOADS_MAX {
+            let what =
+                "too many shares are being sent here with this invite: finish one of them, or wait an hour";
+            return Err(Refusal::new(ProblemKind::QuotaExceeded, what));
+        }
+        let mut since = (now_ms, 0);
         if let Some(now) = uploads.remove(&share) {
+            // Asked for again, a promise is not younger than it was, unless it no longer held.
+            if now.promise.holds(&wasteful, now_ms) {
+                since = (now.promise.since_ms, now.promise.arrived_bytes);
+            } else {
+                wasteful.note(now.promise.token, now_ms);
+            }
             arrived.extend(now.arrived);
         }
-        let upload = Upload { reserved_bytes: needed, arrived, touched_ms: clock::awake_ms() };
-        uploads.insert(share, upload);
-        drop(uploads);
-        Ok(held)
+        let is_idle = |upload: &Upload| upload.promise.bytes > 0 && !upload.promise.holds(&wasteful, now_ms);
+        let idle: Vec<_> = uploads.iter().filter(|(_, upload)| is_idle(upload)).map(|(id, _)| *id).collect();
+        let idle_bytes: u64 = idle.iter().map(|id| uploads[id].promise.bytes).sum();
+        if needed > free.saturating_sub(idle_bytes) {
+            for upload in idle.iter().filter_map(|id| uploads.remove(id)) {
+                wasteful.note(upload.promise.token, now_ms);
+            }
+        }
+        let promise = Reservation { token, bytes: needed, arrived_bytes: since.1, since_ms: since.0 };
+        uploads.insert(share, Upload { promise, arrived, touched_ms: now_ms });
+        Ok(())
     }
 
     /// Makes room for chunks of a share that are to be copied from other peers; those that are missing here.
@@ -164,7 +232,13 @@ impl Storage {
         for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
             self.chunks.restore(&id).map_err(|error| disk_refusal(&error))?;
         }
-        let held = self.reserve(manifest.share(), manifest.geometry(), chunks, known())?;
+        let held = self.reserve(
+            Under { token: None, budget_bytes: u64::MAX },
+            manifest.share(),
+            manifest.geometry(),
+            chunks,
+            known(),
+        )?;
         Ok(chunks.minus(&held))
     }
 
@@ -210,7 +284,7 @@ impl Storage {
         if upload.arrived.contains(&id) && self.chunks.contains(&id) {
             return Ok(false);
         }
-        if bytes > upload.reserved_bytes {
+        if bytes > upload.promise.bytes {
             return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than were offered"));
         }
         Ok(true)
@@ -232,7 +306,8 @@ impl Storage {
         let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
         let is_new = upload.arrived.insert(id);
         if is_new {
-            upload.reserved_bytes = upload.reserved_bytes.saturating_sub(bytes);
+            upload.promise.bytes = upload.promise.bytes.saturating_sub(bytes);
+            upload.promise.arrived_bytes = upload.promise.arrived_bytes.saturating_add(bytes);
         }
         Ok(is_new)
     }
@@ -352,15 +427,19 @@ pub(super) fn disk_refusal(error: &io::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     use std::time::SystemTime;
 
     use swarmdrop_core::api::ShareChunks;
+    use swarmdrop_core::duration::millis;
     use swarmdrop_core::geometry::ChunkSize;
     use swarmdrop_core::id::Secret;
-    use swarmdrop_core::limits::ORPHAN_AGE;
+    use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_GRACE};
     use swarmdrop_core::manifest::{Draft, ShareKey};
     use swarmdrop_core::seal::{Header, ShareKeys};
     use swarmdrop_core::terms::Terms;
+
+    const ANYBODY: Under = Under { token: None, budget_bytes: u64::MAX };
 
     fn put(storage: &Storage, bytes: &[u8]) -> ChunkId {
         let mut arriving = storage.chunks.begin().unwrap();
@@ -429,7 +508,7 @@ mod tests {
         let (share, ids) = (ShareId::from_bytes([9; 32]), [b"one", b"two"].map(|bytes| ChunkId::of(bytes)));
         let geometry = Geometry::new(2 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
         let full = ChunkSet::full(2);
-        storage.reserve(share, &geometry, &full, std::iter::empty()).unwrap();
+        storage.reserve(ANYBODY, share, &geometry, &full, std::iter::empty()).unwrap();
         let arrives = || {
             assert!(
                 storage.admit(share, ids[0], (1 << 16) + 16).unwrap(),
@@ -439,8 +518,81 @@ mod tests {
             storage.uploads.lock().get_mut(&share).unwrap().arrived.insert(ids[0]);
             (geometry.index(1).unwrap(), ids[1])
         };
-        storage.reserve(share, &geometry, &full, std::iter::once_with(arrives)).unwrap();
+        storage.reserve(ANYBODY, share, &geometry, &full, std::iter::once_with(arrives)).unwrap();
         assert!(!storage.admit(share, ids[0], (1 << 16) + 16).unwrap(), "it has arrived");
+    }
+
+    #[test]
+    fn s11_space_that_was_promised_in_vain_is_there_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        ChunkStore::create(folder.path()).unwrap();
+        let bounds = Bounds { capacity_bytes: Some(1_000_000), keep_free_bytes: 0 };
+        let storage = Storage::open(folder.path(), bounds).unwrap();
+        let size = |bytes| Geometry::new(bytes, ChunkSize::from_log2(16).unwrap()).unwrap();
+        let (all, some) = (size(900_000), size(100_000));
+        let offer = |token, share, geometry: &Geometry| {
+            let grant = Under { token: Some(TokenId::from_bytes([token; 8])), budget_bytes: 1_000_000 };
+            let chunks = ChunkSet::full(geometry.chunk_count());
+            let share = ShareId::from_bytes([share; 32]);
+            storage.reserve(grant, share, geometry, &chunks, std::iter::empty()).map(drop)
+        };
+        let wait = |share| {
+            let mut uploads = storage.uploads.lock();
+            let promise = &mut uploads.get_mut(&ShareId::from_bytes([share; 32])).unwrap().promise;
+            promise.since_ms = promise.since_ms.saturating_sub(2 * millis(RESERVATION_GRACE));
+        };
+        let is_promised = |share| storage.uploads.lock().contains_key(&ShareId::from_bytes([share; 32]));
+        offer(1, 1, &all).unwrap();
+        assert_eq!(offer(2, 2, &some).unwrap_err().0.kind, ProblemKind::NoSpace);
+        wait(1);
+        assert!(storage.usage().unwrap().free_bytes > 990_000, "the tracker is told of it");
+        offer(2, 2, &some).unwrap();
+        assert!(!is_promised(1), "there was not room for both");
+        // Who wasted it may have what is left, and gives way at once.
+        assert!(offer(1, 1, &all).is_err());
+        offer(1, 3, &size(700_000)).unwrap();
+        wait(3);
+        offer(2, 4, &size(700_000)).unwrap();
+        assert!(!is_promised(3) && is_promised(2));
+        // Nobody takes more than the grant says.
+        let grant = Under { token: None, budget_bytes: 100 };
+        let refused = storage.reserve(
+            grant,
+            ShareId::from_bytes([7; 32]),
+            &some,
+            &ChunkSet::full(2),
+            std::iter::empty(),
+        );
+        assert_eq!(refused.unwrap_err().0.kind, ProblemKind::NoSpace);
+    }
+
+    #[test]
+    fn s11_one_token_has_a_bounded_number_of_uploads_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        ChunkStore::create(folder.path()).unwrap();
+        let storage =
+            Storage::open(folder.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
+        let geometry = Geometry::new(1, ChunkSize::from_log2(16).unwrap()).unwrap();
+        let offer = |token: u8, number: u64| {
+            let token = Some(TokenId::from_bytes([token; 8]));
+            let mut share = [0; 32];
+            share[..8].copy_from_slice(&number.to_le_bytes());
+            let grant = Under { token, budget_bytes: 100 };
+            storage.reserve(
+                grant,
+                ShareId::from_bytes(share),
+                &geometry,
+                &ChunkSet::full(1),
+                std::iter::empty(),
+            )
+        };
+        for number in 0..TOKEN_UPLOADS_MAX {
+            offer(1, number).unwrap();
+        }
+        offer(1, 0).unwrap();
+        let refused = offer(1, TOKEN_UPLOADS_MAX).unwrap_err().0.kind;
+        assert_eq!(refused, ProblemKind::QuotaExceeded);
+        offer(2, TOKEN_UPLOADS_MAX).unwrap();
     }
 
     #[test]
@@ -453,8 +605,9 @@ mod tests {
             [b"a chunk of a share", b"one that is coming", b"one of nobody left", b"one that just came"]
                 .map(|bytes| put(&storage, bytes));
         commit(&storage, &share_of(&[held], 2), ChunkSet::full(1));
-        let upload =
-            Upload { reserved_bytes: 0, arrived: HashSet::from([sent]), touched_ms: clock::awake_ms() };
+        let now_ms = clock::awake_ms();
+        let promise = Reservation { token: None, bytes: 0, arrived_bytes: 0, since_ms: now_ms };
+        let upload = Upload { promise, arrived: HashSet::from([sent]), touched_ms: now_ms };
         storage.uploads.lock().insert(ShareId::from_bytes([9; 32]), upload);
         let old = SystemTime::from(clock::moment(clock::now_ms()))
             - ORPHAN_AGE
