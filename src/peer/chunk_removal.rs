@@ -124,9 +124,9 @@ impl ChunkStore {
         }
         let (is_claimed, entry) = self.take_entry(id);
         if is_claimed {
-            self.move_aside(id, entry, Aside::Damaged)?
+            self.move_aside(id, entry, Aside::Damaged)?;
         } else {
-            self.unlink(id)?
+            self.unlink(id)?;
         }
         Ok(false)
     }

@@ -134,7 +134,7 @@ fn deletions(gone: Vec<(ShareId, String)>) -> Vec<Vec<SignedDeletion>> {
         let deletion = SignedDeletion { share, terms };
         match pages.last_mut() {
             Some(page) if page.len() < INVENTORY_GONE_MAX && bytes <= INVENTORY_BYTES_MAX => {
-                page.push(deletion)
+                page.push(deletion);
             }
             _ => {
                 bytes = deletion.terms.len();
