@@ -19,6 +19,9 @@ use crate::proof;
 pub struct AuditRequest {
     /// What is to be proved; at most 64.
     pub samples: Vec<Sample>,
+    /// Whether whoever asks wants to let go of it: who proves it keeps it for a day.
+    #[serde(default)]
+    pub for_drop: bool,
 }
 
 /// A byte of a chunk or manifest, whose piece somebody is asked to show.
@@ -138,7 +141,7 @@ mod tests {
             share: Some(ShareId::from_bytes([255; 32])),
             offset: u64::MAX,
         };
-        let request = AuditRequest { samples: vec![sample; AUDIT_SAMPLES_MAX] };
+        let request = AuditRequest { samples: vec![sample; AUDIT_SAMPLES_MAX], for_drop: true };
         let proof = Proof { slice: Some(Blob(vec![255; PROOF_BYTES_MAX])) };
         let response = AuditResponse { proofs: vec![proof; AUDIT_SAMPLES_MAX] };
         assert!(serde_json::to_vec(&request).unwrap().len() <= JSON_BODY_BYTES_MAX);

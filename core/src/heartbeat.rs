@@ -117,8 +117,20 @@ pub enum Task {
     Verify(ShareChunks),
     /// Copy chunks from other peers. It is asked for with every heartbeat until it is reported.
     Copy(CopyTask),
-    /// Let go of these chunks: enough other peers hold them.
-    Drop(ShareChunks),
+    /// Let go of these chunks, as far as enough of these other peers prove that they hold them.
+    Drop(DropTask),
+}
+
+/// Chunks that are surplus at a peer, and who else holds them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DropTask {
+    /// The share.
+    pub share: ShareId,
+    /// The chunks.
+    pub chunks: ChunkSet,
+    /// Other peers that hold them: whom to ask for proof.
+    pub holders: Vec<PeerAddress>,
 }
 
 /// Chunks that a peer is to copy from others.

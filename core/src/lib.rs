@@ -12,6 +12,7 @@
 //! * **receipt**: what a peer signs when it has chunks of a share, verified, on stable storage.
 //! * **sample**: a byte of a chunk or manifest that somebody is asked to prove; **proof**: the piece of it in which the
 //!   byte lies, with the hashes that lead up to the chunk's id; **audit**: asking a peer for proofs.
+//! * **parting**: how a peer lets go of surplus: others prove that they have it, and promise to keep it for a day.
 //! * **placement**: which peers are to hold which chunks.
 //! * **grant**: a short-lived token signed by the tracker that lets its bearer push one share to named peers.
 //! * **owner**: whoever holds a share's key.
@@ -29,8 +30,8 @@
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`],
-//! [`allowance`], [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel over HTTP
-//! ([`api`], [`dashboard`]).
+//! [`allowance`], [`parting`], [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel over
+//! HTTP ([`api`], [`dashboard`]).
 
 pub mod duration;
 pub mod limits;
@@ -58,6 +59,7 @@ pub mod token;
 pub mod distance;
 pub mod fetch;
 pub mod health;
+pub mod parting;
 pub mod placement;
 pub mod push;
 pub mod quota;

@@ -78,6 +78,14 @@ pub const AUDIT_BYTES_PER_SECOND: u64 = 32 << 20;
 pub const FIRST_SAMPLES: usize = 4;
 /// Time for which a peer that is too busy to prove anything is asked again.
 pub const FIRST_PROOF_PATIENCE: Duration = Duration::from_secs(60);
+/// Time for which a peer keeps what it has proved to one that wanted to let go of it.
+pub const PROMISE: Duration = Duration::from_secs(24 * 3600);
+/// Time for which it does so by its own book: a promise that is asked for again within the hour is not written again.
+pub const PROMISE_RENEWED: Duration = Duration::from_secs(25 * 3600);
+/// Time in which others must have proved what a peer wants to let go of: meanwhile it does not serve it.
+pub const PARTING_PATIENCE: Duration = Duration::from_secs(10);
+/// Time after which a peer asks again when others did not prove enough.
+pub const PARTING_AGAIN: Duration = Duration::from_secs(15);
 /// Chunks that audits found to be wrong and that wait to be looked at; further ones are the scrub's.
 pub const DOUBTS_MAX: usize = 256;
 /// Work that is let in beyond a rate, as the time that it takes at it: one large audit waits for no other.

@@ -49,7 +49,8 @@ impl PeerClient {
     /// again for a while, one that does not answer a few times.
     pub async fn prove(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<(), ClientError> {
         let asked = questions(manifest, chunks, FIRST_SAMPLES, random_below);
-        let request = AuditRequest { samples: asked.iter().map(|question| question.sample).collect() };
+        let request =
+            AuditRequest { samples: asked.iter().map(|question| question.sample).collect(), for_drop: false };
         let give_up = Instant::now() + FIRST_PROOF_PATIENCE;
         let mut pause = PAUSE_MIN;
         loop {

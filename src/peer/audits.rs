@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use swarmdrop_core::allowance::{Allowance, Asker};
-use swarmdrop_core::api::{AuditRequest, AuditResponse, Blob, ProblemKind, Proof, ShareChunks};
+use swarmdrop_core::api::{AuditRequest, AuditResponse, Blob, ProblemKind, Proof, Sample, ShareChunks};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::limits::{AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, DOUBTS_MAX};
 use swarmdrop_core::proof::Prover;
@@ -63,6 +63,9 @@ impl Audits {
     }
 }
 
+/// Time after which it is decided whether a chunk that is being let go of stays.
+const LEAVING_SECONDS: u32 = 10;
+
 /// Something that is to be proved: a chunk, or a share's manifest.
 type Wanted = (ChunkId, Option<ShareId>);
 
@@ -77,6 +80,12 @@ pub(super) async fn answer(
 ) -> Result<AuditResponse, Refusal> {
     if request.samples.len() > AUDIT_SAMPLES_MAX {
         return Err(Refusal::new(ProblemKind::BadRequest, format!("at most {AUDIT_SAMPLES_MAX} samples")));
+    }
+    let is_leaving = request.samples.iter().any(|sample| peer.partings.is_leaving(&sample.root));
+    if is_leaving {
+        // It shows nothing: whether the chunk stays is not decided yet.
+        let what = "a chunk is being let go of at the moment";
+        return Err(Refusal::later(ProblemKind::Unavailable, what, LEAVING_SECONDS));
     }
     let mut wanted = BTreeMap::<Wanted, Samples>::new();
     for (position, sample) in request.samples.iter().enumerate() {
@@ -99,7 +108,27 @@ pub(super) async fn answer(
             proofs[position] = Proof { slice };
         }
     }
+    if request.for_drop {
+        let promising = Arc::clone(peer);
+        let samples = request.samples;
+        proofs = blocking(move || promised(&promising, &samples, proofs)).await?;
+    }
     Ok(AuditResponse { proofs })
+}
+
+/// Of proofs for a drop, those of what this peer promises to keep: chunks of shares, none of which it leaves itself.
+fn promised(peer: &Peer, samples: &[Sample], mut proofs: Vec<Proof>) -> Result<Vec<Proof>, Refusal> {
+    let is_kept = |sample: &Sample| sample.share.is_some() || peer.storage.is_claimed(&sample.root);
+    let proved =
+        samples.iter().zip(&proofs).filter(|(sample, proof)| proof.slice.is_some() && is_kept(sample));
+    let proved: Vec<ChunkId> = proved.map(|(sample, _)| sample.root).collect();
+    let promised = peer.partings.promise(&proved).map_err(|error| Refusal::internal(&error))?;
+    for (sample, proof) in samples.iter().zip(&mut proofs) {
+        if !promised.contains(&sample.root) {
+            proof.slice = None;
+        }
+    }
+    Ok(proofs)
 }
 
 /// Whether so much may be read now.
@@ -193,6 +222,11 @@ impl Storage {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a committed share holds the chunk.
+    pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
+        !self.chunks.holders(id).is_empty()
     }
 
     /// Reads a chunk again, whatever was known of it; what was lost if it is damaged.

@@ -1,5 +1,6 @@
 //! How the file of a chunk leaves its place, together with its entry in the index and with the claims on it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::time::SystemTime;
@@ -87,10 +88,15 @@ impl ChunkStore {
         Ok(())
     }
 
-    /// Removes what was taken out of use before `moment`.
-    pub(super) fn empty_aside(&self, moment: SystemTime) -> io::Result<()> {
+    /// Removes what was taken out of use before `moment`, but for these chunks that were let go of as surplus.
+    pub(super) fn empty_aside(&self, moment: SystemTime, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
         for file in fs::read_dir(self.root.join("aside"))? {
             let file = file?;
+            let name = file.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".surplus")?.parse().ok());
+            if id.is_some_and(|id| kept.contains(&id)) {
+                continue;
+            }
             let metadata = file.metadata()?;
             if metadata.modified()? < moment {
                 fs::remove_file(file.path())?;

@@ -352,6 +352,8 @@ fn read_index(chunks: &Path) -> io::Result<Index> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::chunk_file::read_piece;
     use super::*;
 
@@ -497,14 +499,16 @@ mod tests {
         assert!(!store.contains(&id) && store.read(&id).is_err());
         assert_eq!((store.used_bytes(), store.aside_bytes()), (0, 5));
         assert_eq!(reopen(&folder).aside_bytes(), 5);
-        store.empty_aside(SystemTime::UNIX_EPOCH).unwrap();
+        store.empty_aside(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
         store.restore(&id).unwrap();
         assert!(store.verify(&id, 5).unwrap());
         assert_eq!((store.used_bytes(), store.aside_bytes()), (5, 0));
         drop_surplus(&store);
         let later = fs::metadata(store.aside(&id, Aside::Surplus)).unwrap().modified().unwrap()
             + std::time::Duration::from_secs(1);
-        store.empty_aside(later).unwrap();
+        store.empty_aside(later, &BTreeSet::from([id])).unwrap();
+        assert_eq!(store.aside_bytes(), 5, "it may have to be taken back");
+        store.empty_aside(later, &BTreeSet::new()).unwrap();
         store.restore(&id).unwrap();
         assert!(!store.contains(&id) && store.aside_bytes() == 0);
     }

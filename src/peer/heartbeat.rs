@@ -98,11 +98,9 @@ async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) ->
     peer.clock.compare(response.now_ms);
     peer.inventory.ask(response.inventory_after_ms);
     let doing = Arc::clone(peer);
-    let copies = blocking(move || {
-        let tasks = response.tasks.into_iter();
-        tasks.filter_map(|task| carry_out(&doing.storage, &doing.findings, task)).collect()
-    });
-    peer.copies.replace(copies.await);
+    let later = blocking(move || carry_out(&doing.storage, &doing.findings, response.tasks)).await;
+    peer.copies.replace(later.copies);
+    peer.partings.replace(later.drops);
     Ok(())
 }
 

@@ -168,11 +168,15 @@ async fn get_chunk(
     Id(id): Id<ChunkId>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    let not_held = || Refusal::new(ProblemKind::ChunkNotFound, "the chunk is not held here");
+    if peer.partings.is_leaving(&id) {
+        return Err(not_held());
+    }
     let store = Arc::clone(&peer);
     let (file, bytes) = match blocking(move || store.storage.chunks.read(&id)).await {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Refusal::new(ProblemKind::ChunkNotFound, "the chunk is not held here"));
+            return Err(not_held());
         }
         Err(error) => return Err(Refusal::internal(&error)),
     };

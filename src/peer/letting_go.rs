@@ -146,9 +146,9 @@ impl Storage {
         })
     }
 
-    /// Removes what was set aside long enough ago.
-    pub(super) fn empty_aside(&self) -> io::Result<()> {
-        self.chunks.empty_aside(long_ago(SET_ASIDE))
+    /// Removes what was set aside long enough ago, but for chunks that may have to be taken back.
+    pub(super) fn empty_aside(&self, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
+        self.chunks.empty_aside(long_ago(SET_ASIDE), kept)
     }
 
     /// Removes what uploads that never ended have left behind: chunks of no share and no promise, long after

@@ -17,6 +17,7 @@ mod http;
 mod inventory;
 mod letting_go;
 mod metrics;
+mod parting;
 mod scrub;
 mod share_locks;
 mod share_store;
@@ -56,6 +57,7 @@ use chunk_store::ChunkStore;
 use copy::Copies;
 use findings::Findings;
 use grants::Grants;
+use parting::Partings;
 use storage::{Bounds, Storage};
 
 pub use scrub::Scrub;
@@ -139,6 +141,7 @@ struct Peer {
     inventory: inventory::Asked,
     findings: Findings,
     audits: Audits,
+    partings: Partings,
     copies: Copies,
     copy_rate: Throttle,
     scrub_rate: Throttle,
@@ -162,6 +165,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let (identity, lock) = identity::take(&config.data)?;
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
     let storage = Storage::open(&store, bounds)?;
+    let partings = Partings::open(&store)?;
     let http = Http::new(Some(&identity))?;
     let tls = Arc::new(tls::server_config(&identity, None)?);
     let front = Front { tls, proxies: Vec::new(), hosts: Arc::default() };
@@ -182,6 +186,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         inventory: inventory::Asked::default(),
         findings: Findings::default(),
         audits: Audits::new(config.care.audit_bytes_per_second),
+        partings,
         copies: Copies::default(),
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
@@ -205,6 +210,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
             tasks.spawn("peer housekeeping", keep_house(Arc::clone(&peer), stop.clone()));
             tasks.spawn("inventory", inventory::keep_telling(Arc::clone(&peer), stop.clone()));
             tasks.spawn("doubts", audits::keep_looking(Arc::clone(&peer), stop.clone()));
+            tasks.spawn("partings", parting::keep_parting(Arc::clone(&peer), stop.clone()));
             tasks.spawn("copies", copy::keep_copying(Arc::clone(&peer), stop.clone()));
             let (every_scrub, position) = (config.care.scrub_every, store.join("scrub"));
             let scrubbing = scrub::keep_scrubbing(Arc::clone(&peer), every_scrub, position, stop.clone());
@@ -251,7 +257,7 @@ async fn keep_house(peer: Arc<Peer>, stop: CancellationToken) {
             continue;
         }
         let storage = Arc::clone(&peer);
-        if let Err(error) = blocking(move || storage.storage.empty_aside()).await {
+        if let Err(error) = blocking(move || storage.storage.empty_aside(&storage.partings.aside()?)).await {
             tracing::error!(%error, "cannot remove what was set aside");
         }
         let storage = Arc::clone(&peer);

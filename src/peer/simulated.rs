@@ -1,18 +1,21 @@
 //! A peer without its HTTP server and its loops, for the simulation of a whole swarm. Its disk, and what it does
 //! with it, is the real thing.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use swarmdrop_core::api::{
-    AnnounceRequest, Blob, CommitRequest, CommitResponse, CopyTask, HeartbeatRequest, HeartbeatResponse,
-    ManifestResponse, OfferRequest, ProblemKind, Sample, ShareChunks, SignedDeletion, WrongChunks,
+    AnnounceRequest, Blob, CommitRequest, CommitResponse, CopyTask, DropTask, HeartbeatRequest,
+    HeartbeatResponse, ManifestResponse, OfferRequest, ProblemKind, Sample, ShareChunks, SignedDeletion,
+    WrongChunks,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, RunId, Secret, ShareId, TrackerId};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::owner::{Act, Asked};
+use swarmdrop_core::parting::proved_enough;
 use swarmdrop_core::proof::Prover;
 use swarmdrop_core::receipt::PeerKey;
 use swarmdrop_core::registry::Usage;
@@ -22,10 +25,19 @@ use super::agreement::Agreement;
 use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
 use super::http::receipted;
+use super::parting::{Partings, batches, ids, let_go, of_chunks};
 use super::storage::{Bounds, Storage};
 use super::tasks::{carry_out, take_over};
 use crate::client::Authority;
 use crate::server::Refusal;
+
+/// A share of which a peer is letting go, with the ids that it left and the answers of others.
+struct Leaving {
+    task: DropTask,
+    manifest: Manifest,
+    left: Vec<ChunkId>,
+    answers: Vec<(PeerId, BTreeSet<ChunkId>)>,
+}
 
 /// A peer that is called directly.
 pub(crate) struct SimPeer {
@@ -33,10 +45,14 @@ pub(crate) struct SimPeer {
     tracker: TrackerId,
     pub(crate) run: RunId,
     storage: Storage,
+    partings: Partings,
     findings: Findings,
     agreement: Agreement,
     /// What the tracker asked for last.
     pub(crate) copies: Vec<CopyTask>,
+    pub(crate) drops: Vec<DropTask>,
+    /// What it is letting go of, and who has proved it.
+    leaving: Vec<Leaving>,
     scrubbed: Option<ChunkId>,
 }
 
@@ -56,15 +72,19 @@ impl SimPeer {
         ChunkStore::create(root).unwrap();
         let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
         let storage = Storage::open(root, bounds).unwrap();
+        let partings = Partings::open(root).unwrap();
         let (findings, agreement) = (Findings::default(), Agreement::default());
         Self {
             key: PeerKey::from_seed(seed),
             tracker,
             run,
             storage,
+            partings,
             findings,
             agreement,
             copies: Vec::new(),
+            drops: Vec::new(),
+            leaving: Vec::new(),
             scrubbed: None,
         }
     }
@@ -120,6 +140,9 @@ impl SimPeer {
 
     /// What the peer would serve for a chunk, right or wrong.
     pub(crate) fn chunk(&self, id: ChunkId) -> Option<Vec<u8>> {
+        if self.partings.is_leaving(&id) {
+            return None;
+        }
         let (mut file, _) = self.storage.chunks.read(&id).ok()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).ok()?;
@@ -165,9 +188,58 @@ impl SimPeer {
     pub(crate) fn answered(&mut self, told: usize, response: HeartbeatResponse) {
         self.findings.heard(told);
         self.agreement.compare(response.now_ms);
-        let tasks = response.tasks.into_iter();
-        self.copies = tasks.filter_map(|task| carry_out(&self.storage, &self.findings, task)).collect();
+        let later = carry_out(&self.storage, &self.findings, response.tasks);
+        (self.copies, self.drops) = (later.copies, later.drops);
         self.storage.expire(self.agreement.is_good()).unwrap();
+    }
+
+    /// Begins to let go of chunks: leaves them. Whom to ask for proof of what.
+    pub(crate) fn begin_parting(&mut self, task: DropTask) -> Option<(Vec<PeerId>, Vec<ChunkId>)> {
+        let held = self.storage.shares.get(task.share)?;
+        let manifest = self.storage.shares.manifest(task.share).ok()?;
+        let here = held.chunks.minus(&held.chunks.minus(&task.chunks));
+        let ids: Vec<ChunkId> = batches(&manifest, &here).iter().flat_map(|batch| ids(batch)).collect();
+        let left = self.partings.leave(&ids, self.agreement.is_good());
+        let asked = (task.holders.iter().map(|holder| holder.id).collect(), left.clone());
+        self.leaving.push(Leaving { task, manifest, left, answers: Vec::new() });
+        Some(asked)
+    }
+
+    /// Another peer has proved these chunks for the parting that was begun last.
+    pub(crate) fn was_proved(&mut self, by: PeerId, proved: BTreeSet<ChunkId>) {
+        if let Some(leaving) = self.leaving.last_mut() {
+            leaving.answers.push((by, proved));
+        }
+    }
+
+    /// Proves chunks to a peer that wants to let go of them, and promises to keep them.
+    pub(crate) fn prove_for_drop(&self, chunks: &[ChunkId]) -> BTreeSet<ChunkId> {
+        if chunks.iter().any(|id| self.partings.is_leaving(id)) {
+            return BTreeSet::new();
+        }
+        let is_here = |id: &&ChunkId| {
+            self.storage.is_claimed(id) && self.chunk(**id).is_some_and(|bytes| ChunkId::of(&bytes) == **id)
+        };
+        let proved: Vec<ChunkId> = chunks.iter().filter(is_here).copied().collect();
+        self.partings.promise(&proved).unwrap()
+    }
+
+    /// Ends the partings that were begun: lets go of what enough others have proved.
+    pub(crate) fn end_partings(&mut self) {
+        for Leaving { task, manifest, left, answers } in std::mem::take(&mut self.leaving) {
+            if let Some(held) = self.storage.shares.get(task.share) {
+                let proved = proved_enough(held.terms.terms.replicas, &left, &answers);
+                let here = held.chunks.minus(&held.chunks.minus(&task.chunks));
+                let batch: Vec<_> = batches(&manifest, &here).into_iter().flatten().collect();
+                let chunks = of_chunks(&manifest, &batch, &proved);
+                if !proved.is_empty() {
+                    let (partings, storage) = (&self.partings, &self.storage);
+                    let_go(partings, storage, &manifest, &held.terms, &chunks, &task.holders).unwrap();
+                    self.findings.note(Finding::Dropped(ShareChunks { share: task.share, chunks }));
+                }
+            }
+            self.partings.stay(&left);
+        }
     }
 
     pub(crate) fn begin_copy(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<ChunkSet, ProblemKind> {
@@ -223,7 +295,7 @@ impl SimPeer {
     /// What the peer does by itself now and then.
     pub(crate) fn keep_house(&self) {
         if self.agreement.is_good() {
-            self.storage.empty_aside().unwrap();
+            self.storage.empty_aside(&self.partings.aside().unwrap()).unwrap();
             self.storage.collect_orphans().unwrap();
         }
     }

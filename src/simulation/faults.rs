@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use swarmdrop_core::api::{DropTask, PeerAddress, ShareChunks};
 use swarmdrop_core::id::ChunkId;
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
@@ -57,6 +58,7 @@ impl World {
             }
             12 => self.peers[index].slow = !self.peers[index].slow,
             13 => self.delete_a_share(),
+            14 => self.order_everything_dropped(),
             _ => {}
         }
     }
@@ -123,6 +125,26 @@ impl World {
         for shared in self.shares.iter_mut().filter(|shared| shared.terms.terms.deleted) {
             let holds = |node: &Node| !node.disk_lost && has_manifest(node, shared);
             shared.deletion_forgotten |= self.peers.iter().any(holds);
+        }
+    }
+
+    /// Somebody with the tracker's key tells all peers in one instant to drop all that they hold.
+    fn order_everything_dropped(&mut self) {
+        let address =
+            |node: &Node| PeerAddress { id: node.id, name: node.name.clone(), addresses: Vec::new() };
+        let holders: Vec<PeerAddress> = self.peers.iter().map(address).collect();
+        for index in 0..self.peers.len() {
+            let Some(peer) = &self.peers[index].running else { continue };
+            let everything = peer.inventory().into_iter();
+            let others =
+                || holders.iter().filter(|holder| holder.id != self.peers[index].id).cloned().collect();
+            let drop = |ShareChunks { share, chunks }| DropTask { share, chunks, holders: others() };
+            let drops: Vec<DropTask> = everything.map(drop).collect();
+            if let Some(peer) = &mut self.peers[index].running {
+                peer.drops = drops;
+            }
+            let delay = self.latency(Some(index));
+            self.after(delay, Event::Part(index));
         }
     }
 

@@ -115,6 +115,10 @@ impl World {
             let delay = self.latency(Some(index));
             self.after(delay, Event::Copy(index));
         }
+        if !peer.drops.is_empty() {
+            let delay = self.latency(Some(index));
+            self.after(delay, Event::Part(index));
+        }
         let usage = peer.usage();
         assert!(usage.used_bytes <= CAPACITY, "{} holds more than its capacity", self.peers[index].name);
         self.peers[index].running = Some(peer);
@@ -207,6 +211,37 @@ impl World {
         if self.trouble && self.dice.one_in(50) {
             self.crash_peer(index);
             self.after(MINUTE, Event::StartPeer(index));
+        }
+    }
+
+    /// Begins to let go of what is surplus, and asks others for proof: what `peer/parting.rs` does.
+    pub(super) fn part(&mut self, index: usize) {
+        let Some(mut peer) = self.peers[index].running.take() else { return };
+        for task in std::mem::take(&mut peer.drops) {
+            self.tell_clock(self.peers[index].skew_ms);
+            let Some((holders, left)) = peer.begin_parting(task) else { continue };
+            for id in holders {
+                let holder = self.index_of(id);
+                if self.peers[holder].cut_off || !self.arrives() {
+                    continue;
+                }
+                self.tell_clock(self.peers[holder].skew_ms);
+                let proved = self.peers[holder].running.as_ref().map(|other| other.prove_for_drop(&left));
+                if let Some(proved) = proved.filter(|_| self.arrives()) {
+                    peer.was_proved(id, proved);
+                }
+            }
+        }
+        self.peers[index].running = Some(peer);
+        let delay = self.latency(Some(index));
+        self.after(delay, Event::EndPartings(index));
+    }
+
+    /// Lets go of what others have proved.
+    pub(super) fn end_partings(&mut self, index: usize) {
+        self.tell_clock(self.peers[index].skew_ms);
+        if let Some(peer) = &mut self.peers[index].running {
+            peer.end_partings();
         }
     }
 

@@ -43,6 +43,8 @@ pub(super) enum Event {
     Upload(usize),
     Download(usize),
     Copy(usize),
+    Part(usize),
+    EndPartings(usize),
     Share,
     Get,
     Fault,
@@ -290,6 +292,8 @@ impl World {
             Event::Upload(job) => self.step_upload(job),
             Event::Download(job) => self.step_download(job),
             Event::Copy(peer) => self.copy(peer),
+            Event::Part(peer) => self.part(peer),
+            Event::EndPartings(peer) => self.end_partings(peer),
             Event::Share if self.trouble => {
                 self.begin_upload();
                 let pause = self.dice.between(30 * SECOND, 4 * MINUTE);

@@ -141,7 +141,7 @@ impl Tracker {
         let mut tasks: Vec<Task> =
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
         tasks.extend(self.complaints.tasks(id));
-        tasks.extend(self.repair_tasks(id));
+        tasks.extend(self.repair_tasks(id).await.map_err(|error| Refusal::internal(&error))?);
         let now_ms = self.clock.is_steady().then(clock::now_ms);
         Ok(HeartbeatResponse { tasks, now_ms, inventory_after_ms })
     }

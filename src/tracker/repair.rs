@@ -7,22 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use swarmdrop_core::api::{CopyTask, ShareChunks, SwarmHealth, Task};
+use swarmdrop_core::api::{CopyTask, DropTask, ShareChunks, SwarmHealth, Task};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::dashboard::{CopyNow, LogKind, Work};
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::health::{Condition, Health, ShareView, Standing, assess};
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
+use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, ORDER_SOURCES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
 use swarmdrop_core::placement::Candidate;
-use swarmdrop_core::registry::Rules;
+use swarmdrop_core::registry::{Liveness, Rules};
 use swarmdrop_core::repair::{Order, Patience, Repairs};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
+use super::peers::address;
 use super::store::{StoreError, StoredShare};
 use crate::clock;
 
@@ -363,7 +364,7 @@ impl Tracker {
     }
 
     /// What a peer that has just beaten is to copy and to drop.
-    pub(super) fn repair_tasks(&self, peer: PeerId) -> Vec<Task> {
+    pub(super) async fn repair_tasks(&self, peer: PeerId) -> Result<Vec<Task>, StoreError> {
         let (orders, drops): (Vec<Order>, Vec<ShareChunks>) = {
             let state = self.repairer.state.lock();
             let drops = state.repairs.drops_of(peer);
@@ -377,9 +378,27 @@ impl Tracker {
             first || bytes <= INVENTORY_BYTES_MAX
         };
         let copies = orders.into_iter().filter(|order| fits(&order.chunks)).collect::<Vec<_>>();
-        let copies = copies.into_iter().map(|order| Task::Copy(self.copy_task(order)));
-        let drops = drops.into_iter().filter(|drop| fits(&drop.chunks)).map(Task::Drop);
-        copies.chain(drops).collect()
+        let mut tasks: Vec<Task> =
+            copies.into_iter().map(|order| Task::Copy(self.copy_task(order))).collect();
+        for surplus in drops.into_iter().filter(|drop| fits(&drop.chunks)).collect::<Vec<_>>() {
+            tasks.push(Task::Drop(self.drop_task(peer, surplus).await?));
+        }
+        Ok(tasks)
+    }
+
+    /// What is surplus at a peer, with those of the others that can prove that they hold it.
+    async fn drop_task(&self, peer: PeerId, surplus: ShareChunks) -> Result<DropTask, StoreError> {
+        let ShareChunks { share, chunks } = surplus;
+        let holders = self.store.holders(share).await?;
+        let registry = self.registry.lock();
+        let sources = registry.sources(holders, self.now_ms()).into_iter();
+        let has_some = |held: &ChunkSet| chunks.is_empty() || held.minus(&chunks) != *held;
+        let others = sources.filter(|(other, state, held)| {
+            other.registration.id != peer && *state == Liveness::Alive && has_some(held)
+        });
+        let holders =
+            others.map(|(other, ..)| address(&other.registration)).take(ORDER_SOURCES_MAX).collect();
+        Ok(DropTask { share, chunks, holders })
     }
 
     fn copy_task(&self, order: Order) -> CopyTask {

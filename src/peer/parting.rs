@@ -1,0 +1,622 @@
+//! Lets go of surplus chunks, once enough other holders have proved that they have them and promised to keep them.
+//!
+//! ```text
+//! DATA/store/promises                    what is kept for others: 32 bytes of id and until when, u64be, one after another
+//!            parted/<share id>.json      what was let go of and lies aside, and who has proved it
+//!                   <share id>.manifest  the share's manifest, to take it back
+//! ```
+//! What was let go of stays aside until the same holders prove it once more, a day later at least; if they do not, it is
+//! taken back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use swarmdrop_core::api::{AuditRequest, DropTask, PeerAddress, Question, Sample, ShareChunks, Verdict};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::duration::millis;
+use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::limits::{
+    AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, ORDER_SOURCES_MAX, PARTING_AGAIN, PARTING_PATIENCE, SET_ASIDE,
+};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::parting::{Parting, proved_enough};
+use swarmdrop_core::terms::SignedTerms;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Peer;
+use super::findings::Finding;
+use super::storage::Storage;
+use crate::client::{ClientError, PeerClient};
+use crate::clock;
+use crate::durable;
+use crate::failure::Failure;
+use crate::task::blocking;
+
+/// How often it is looked whether what lies aside can go for good.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+
+/// What this peer leaves, keeps for others, and has let go of.
+#[derive(Debug)]
+pub(super) struct Partings {
+    root: PathBuf,
+    state: Mutex<Parting>,
+    promises: Mutex<File>,
+    orders: Mutex<VecDeque<DropTask>>,
+    new: Notify,
+}
+
+/// What was let go of and lies aside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Parted {
+    pub(super) share: ShareId,
+    chunks: ChunkSet,
+    terms: String,
+    /// Who has proved it.
+    pub(super) holders: Vec<PeerAddress>,
+    /// When, by this machine's clock.
+    parted_ms: u64,
+}
+
+/// Chunks that are being left; they are served and proved again once this is dropped, if they are still here.
+struct Leaving<'a> {
+    partings: &'a Partings,
+    chunks: Vec<ChunkId>,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.partings.stay(&self.chunks);
+    }
+}
+
+impl Partings {
+    /// Opens what is noted below the store's folder.
+    pub(super) fn open(root: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::io("open the promises in", root, &error);
+        durable::create_private_folder(&root.join("parted")).map_err(failed)?;
+        let path = root.join("promises");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut state = Parting::resume(read_promises(&bytes));
+        // Written anew without those that are over, unless the clock may be wrong: then they are kept.
+        let standing: Vec<u8> = state.standing(clock::now_ms()).flat_map(promise_bytes).collect();
+        durable::persist(&path, &standing).map_err(failed)?;
+        let promises = fs::OpenOptions::new().append(true).open(&path).map_err(failed)?;
+        Ok(Self {
+            root: root.to_owned(),
+            state: Mutex::new(state),
+            promises: Mutex::new(promises),
+            orders: Mutex::default(),
+            new: Notify::new(),
+        })
+    }
+
+    /// Takes over what the tracker asks for now; what it no longer asks for is not begun any more.
+    pub(super) fn replace(&self, tasks: Vec<DropTask>) {
+        let is_any = !tasks.is_empty();
+        *self.orders.lock() = tasks.into();
+        if is_any {
+            self.new.notify_one();
+        }
+    }
+
+    async fn next(&self) -> DropTask {
+        loop {
+            let first = self.orders.lock().pop_front();
+            match first {
+                Some(task) => return task,
+                None => self.new.notified().await,
+            }
+        }
+    }
+
+    /// Whether the chunk is neither served nor proved at the moment.
+    pub(super) fn is_leaving(&self, id: &ChunkId) -> bool {
+        self.state.lock().is_leaving(id)
+    }
+
+    /// Begins to leave chunks; those of them that nobody was promised.
+    pub(super) fn leave(&self, chunks: &[ChunkId], clock_is_good: bool) -> Vec<ChunkId> {
+        self.state.lock().leave(chunks, clock_is_good.then(clock::now_ms))
+    }
+
+    /// Ends the leaving of chunks.
+    pub(super) fn stay(&self, chunks: &[ChunkId]) {
+        self.state.lock().stay(chunks);
+    }
+
+    /// Promises to keep chunks; those for which the promise is given, and on stable storage.
+    pub(super) fn promise(&self, chunks: &[ChunkId]) -> io::Result<BTreeSet<ChunkId>> {
+        // One at a time: what one has put into the table, another must not give away before it is on the disk.
+        let mut file = self.promises.lock();
+        let (kept, new) = self.state.lock().promise(chunks, clock::now_ms());
+        if !new.is_empty() {
+            let bytes: Vec<u8> = new.into_iter().flat_map(promise_bytes).collect();
+            file.write_all(&bytes)?;
+            file.sync_data()?;
+        }
+        Ok(kept.into_iter().collect())
+    }
+
+    /// Notes what is about to be let go of, so that it can be taken back.
+    pub(super) fn note(
+        &self,
+        manifest: &Manifest,
+        terms: &SignedTerms,
+        chunks: &ChunkSet,
+        holders: &[PeerAddress],
+    ) -> io::Result<()> {
+        let share = manifest.share();
+        let before = self.parted(share)?;
+        let mut parted = Parted {
+            share,
+            chunks: chunks.clone(),
+            terms: terms.token.clone(),
+            holders: holders.to_vec(),
+            parted_ms: clock::now_ms(),
+        };
+        if let Some(before) = before {
+            parted.chunks = parted.chunks.plus(&before.chunks);
+            let is_new = |holder: &PeerAddress| holders.iter().all(|other| other.id != holder.id);
+            parted.holders.extend(before.holders.into_iter().filter(is_new));
+        } else {
+            durable::persist(&self.path(share, "manifest"), manifest.encoded())?;
+        }
+        self.put(&parted)
+    }
+
+    fn put(&self, parted: &Parted) -> io::Result<()> {
+        let json = serde_json::to_vec(parted).expect("a record has string keys");
+        durable::persist(&self.path(parted.share, "json"), &json)
+    }
+
+    fn parted(&self, share: ShareId) -> io::Result<Option<Parted>> {
+        match fs::read(self.path(share, "json")) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All that lies aside.
+    pub(super) fn all(&self) -> io::Result<Vec<Parted>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(self.root.join("parted"))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let share = name.and_then(|name| name.strip_suffix(".json")?.parse().ok());
+            if let Some(share) = share {
+                all.extend(self.parted(share)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn manifest(&self, share: ShareId) -> io::Result<Manifest> {
+        Manifest::decode(fs::read(self.path(share, "manifest"))?, share).map_err(io::Error::other)
+    }
+
+    /// Forgets what was let go of: it is in use again, or can go for good.
+    pub(super) fn forget(&self, share: ShareId) -> io::Result<()> {
+        // The record goes first: without it the manifest means nothing.
+        fs::remove_file(self.path(share, "json"))?;
+        fs::remove_file(self.path(share, "manifest"))
+    }
+
+    /// The chunks that must not be removed from aside.
+    pub(super) fn aside(&self) -> io::Result<BTreeSet<ChunkId>> {
+        let mut chunks = BTreeSet::new();
+        for parted in self.all()? {
+            let manifest = self.manifest(parted.share)?;
+            chunks.extend(parted.chunks.iter().map(|index| manifest.chunk(index)));
+        }
+        Ok(chunks)
+    }
+
+    fn path(&self, share: ShareId, extension: &str) -> PathBuf {
+        self.root.join("parted").join(format!("{share}.{extension}"))
+    }
+}
+
+/// Half a promise at the end, which a crash has left there, was given to nobody.
+fn read_promises(bytes: &[u8]) -> impl Iterator<Item = (ChunkId, u64)> + '_ {
+    let (promises, _) = bytes.as_chunks::<40>();
+    promises.iter().map(|promise| {
+        let (mut id, mut until) = ([0; 32], [0; 8]);
+        id.copy_from_slice(&promise[..32]);
+        until.copy_from_slice(&promise[32..]);
+        (ChunkId::from_bytes(id), u64::from_be_bytes(until))
+    })
+}
+
+fn promise_bytes((id, until_ms): (ChunkId, u64)) -> Vec<u8> {
+    [&id.as_bytes()[..], &until_ms.to_be_bytes()].concat()
+}
+
+/// Lets go of what the tracker asks for as far as others prove it, and looks after what lies aside, until told to stop.
+pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
+    let parting = async {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        // Shares of which others did not prove enough, and when to ask again.
+        let mut later = BTreeMap::<ShareId, Instant>::new();
+        loop {
+            tokio::select! {
+                task = peer.partings.next() => {
+                    later.retain(|_, at| *at > Instant::now());
+                    let share = task.share;
+                    if later.contains_key(&share) {
+                        continue;
+                    }
+                    match part(&peer, task).await {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            later.insert(share, Instant::now() + PARTING_AGAIN);
+                        }
+                        Err(error) => tracing::error!(%share, %error, "cannot let go of surplus"),
+                    }
+                }
+                _ = look.tick() => {
+                    if let Err(error) = look_aside(&peer).await {
+                        tracing::error!(%error, "cannot look at what lies aside");
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = parting => {}
+    }
+}
+
+/// A chunk of a share, or the manifest of one without chunks, with what is asked about it.
+type Asked = (Option<ChunkIndex>, Question);
+
+/// Lets go of chunks as far as enough others prove them; whether all of them are gone.
+async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
+    let DropTask { share, chunks, holders } = task;
+    let Some(held) = peer.storage.shares.get(share) else { return Ok(true) };
+    if held.chunks.chunk_count() != chunks.chunk_count() {
+        return Ok(true);
+    }
+    let storage = Arc::clone(peer);
+    let manifest = Arc::new(blocking(move || storage.storage.shares.manifest(share)).await?);
+    let holders = others(peer.id, holders);
+    let here = held.chunks.minus(&held.chunks.minus(&chunks));
+    for batch in batches(&manifest, &here) {
+        let left = peer.partings.leave(&ids(&batch), peer.clock.is_good());
+        let leaving = Leaving { partings: &peer.partings, chunks: left };
+        let answers = ask(peer, &holders, &batch, true).await;
+        let proved = proved_enough(held.terms.terms.replicas, &leaving.chunks, &answers);
+        let surplus = of_chunks(&manifest, &batch, &proved);
+        if !proved.is_empty() {
+            let (parting, terms, by) = (Arc::clone(peer), held.terms.clone(), holders.clone());
+            let (manifest, chunks) = (Arc::clone(&manifest), surplus.clone());
+            let gone = move || let_go(&parting.partings, &parting.storage, &manifest, &terms, &chunks, &by);
+            blocking(gone).await?;
+            peer.findings.note(Finding::Dropped(ShareChunks { share, chunks: surplus }));
+        }
+        if proved.len() < batch.len() {
+            tracing::info!(%share, "others did not prove enough of what is surplus here: it stays");
+            return Ok(false);
+        }
+        drop(leaving);
+    }
+    Ok(true)
+}
+
+/// Lets go of chunks of a share that others have proved, so that they can be taken back.
+pub(super) fn let_go(
+    partings: &Partings,
+    storage: &Storage,
+    manifest: &Manifest,
+    terms: &SignedTerms,
+    chunks: &ChunkSet,
+    holders: &[PeerAddress],
+) -> io::Result<()> {
+    partings.note(manifest, terms, chunks, holders)?;
+    storage.drop_surplus(manifest.share(), chunks)
+}
+
+/// Different peers other than this one.
+fn others(own: PeerId, holders: Vec<PeerAddress>) -> Vec<PeerAddress> {
+    let mut seen = BTreeSet::from([own]);
+    holders.into_iter().filter(|holder| seen.insert(holder.id)).take(ORDER_SOURCES_MAX).collect()
+}
+
+/// What is asked about chunks of a share, as much at once as one audit takes.
+pub(super) fn batches(manifest: &Manifest, chunks: &ChunkSet) -> Vec<Vec<Asked>> {
+    let question = |root, share, len: u64| {
+        let offset = getrandom::u64().unwrap_or_default() % len.max(1);
+        Question { sample: Sample { root, share, offset }, len }
+    };
+    let mut batches: Vec<Vec<Asked>> = Vec::new();
+    let mut bytes = 0;
+    for index in chunks.iter() {
+        let len = manifest.geometry().sealed_len(index) as u64;
+        bytes += len;
+        let asked = (Some(index), question(manifest.chunk(index), None, len));
+        match batches.last_mut().filter(|batch| batch.len() < AUDIT_SAMPLES_MAX && bytes <= AUDIT_BYTES_MAX) {
+            Some(batch) => batch.push(asked),
+            None => {
+                bytes = len;
+                batches.push(vec![asked]);
+            }
+        }
+    }
+    if manifest.geometry().chunk_count() == 0 {
+        let len = manifest.encoded().len() as u64;
+        batches.push(vec![(None, question(manifest.digest(), Some(manifest.share()), len))]);
+    }
+    batches
+}
+
+pub(super) fn ids(batch: &[Asked]) -> Vec<ChunkId> {
+    batch.iter().map(|(_, question)| question.sample.root).collect()
+}
+
+/// The chunks of a batch whose ids these are.
+pub(super) fn of_chunks(manifest: &Manifest, batch: &[Asked], ids: &[ChunkId]) -> ChunkSet {
+    let ids: BTreeSet<&ChunkId> = ids.iter().collect();
+    let wanted = batch.iter().filter(|(_, question)| ids.contains(&question.sample.root));
+    ChunkSet::of(manifest.geometry().chunk_count(), wanted.filter_map(|(index, _)| *index))
+}
+
+/// Asks all holders at once; what each that answered in time has proved.
+async fn ask(
+    peer: &Peer,
+    holders: &[PeerAddress],
+    batch: &[Asked],
+    for_drop: bool,
+) -> Vec<(PeerId, BTreeSet<ChunkId>)> {
+    let samples = batch.iter().map(|(_, question)| question.sample).collect();
+    let request = AuditRequest { samples, for_drop };
+    let one = async |holder: &PeerAddress| {
+        let client = PeerClient::new(peer.http.clone(), holder.clone());
+        let answer = tokio::time::timeout(PARTING_PATIENCE, client.audit(&request)).await;
+        let why =
+            || ClientError::Unreachable { server: client.name().to_owned(), why: "no answer in time".into() };
+        match answer.unwrap_or_else(|_| Err(why())) {
+            Ok(answer) => {
+                let judged = batch.iter().zip(&answer.proofs);
+                let proved = judged
+                    .filter(|((_, asked), proof)| proof.judge(&asked.sample, asked.len) == Verdict::Proven);
+                Some((holder.id, proved.map(|((_, asked), _)| asked.sample.root).collect()))
+            }
+            Err(error) => {
+                tracing::info!(%error, "a holder did not prove what is surplus here");
+                None
+            }
+        }
+    };
+    join_all(holders.iter().map(one)).await.into_iter().flatten().collect()
+}
+
+/// Has the holders prove once more what was let go of long enough ago.
+async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
+    if !peer.clock.is_good() {
+        return Ok(());
+    }
+    let listing = Arc::clone(peer);
+    for parted in blocking(move || listing.partings.all()).await? {
+        let age_ms = clock::now_ms().saturating_sub(parted.parted_ms);
+        if age_ms >= millis(SET_ASIDE) {
+            prove_again(peer, parted, age_ms >= 2 * millis(SET_ASIDE)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets what others prove go for good, and takes the rest back: at once if they do not have it, and when they have
+/// not answered for long.
+async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, is_late: bool) -> io::Result<()> {
+    let share = parted.share;
+    let Ok(terms) = SignedTerms::verify(&parted.terms, share) else { return Ok(()) };
+    if terms.terms.is_over(clock::now_ms()) {
+        let forgetting = Arc::clone(peer);
+        return blocking(move || forgetting.partings.forget(share)).await;
+    }
+    let reading = Arc::clone(peer);
+    let manifest = blocking(move || reading.partings.manifest(share)).await?;
+    for batch in batches(&manifest, &parted.chunks) {
+        let answers = ask(peer, &parted.holders, &batch, false).await;
+        let proved = proved_enough(terms.terms.replicas, &ids(&batch), &answers);
+        parted.chunks = parted.chunks.minus(&of_chunks(&manifest, &batch, &proved));
+        let is_certain = answers.len() == parted.holders.len() || is_late;
+        if proved.len() < batch.len() {
+            let noting = Arc::clone(peer);
+            return blocking(move || {
+                if is_certain {
+                    noting.take_back(&manifest, terms, &parted)
+                } else {
+                    noting.partings.put(&parted)
+                }
+            })
+            .await;
+        }
+    }
+    let forgetting = Arc::clone(peer);
+    blocking(move || forgetting.partings.forget(share)).await
+}
+
+impl Peer {
+    /// Takes chunks back into use that others turned out not to have.
+    fn take_back(&self, manifest: &Manifest, terms: SignedTerms, parted: &Parted) -> io::Result<()> {
+        let share = parted.share;
+        tracing::warn!(%share, chunks = parted.chunks.len(), "others do not have what was let go of here");
+        if let Some(chunks) = take_back(&self.partings, &self.storage, manifest, terms, &parted.chunks)? {
+            self.findings.note(Finding::Copied(ShareChunks { share, chunks }));
+        }
+        Ok(())
+    }
+}
+
+/// Takes chunks back into use; those that are here again, unless it cannot be done now.
+pub(super) fn take_back(
+    partings: &Partings,
+    storage: &Storage,
+    manifest: &Manifest,
+    terms: SignedTerms,
+    chunks: &ChunkSet,
+) -> io::Result<Option<ChunkSet>> {
+    let share = manifest.share();
+    let refused = |refusal: crate::server::Refusal| io::Error::other(refusal.0.detail);
+    let missing = storage.begin_copy(manifest, chunks).map_err(refused)?;
+    let here = chunks.minus(&missing);
+    let kept = storage.keep_copied(manifest, terms, &here);
+    storage.end_copy(share);
+    if !kept.map_err(refused)?.is_empty() {
+        return Ok(None);
+    }
+    partings.forget(share)?;
+    Ok(Some(here))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarmdrop_core::api::{Blob, CommitRequest};
+    use swarmdrop_core::geometry::{ChunkSize, Geometry};
+    use swarmdrop_core::id::Secret;
+    use swarmdrop_core::manifest::{Draft, ShareKey};
+    use swarmdrop_core::seal::{Header, ShareKeys};
+    use swarmdrop_core::terms::Terms;
+
+    use super::super::chunk_store::ChunkStore;
+    use super::super::storage::Bounds;
+
+    /// A peer's disk that holds the share of [`share`].
+    struct Holder {
+        folder: tempfile::TempDir,
+        storage: Storage,
+        partings: Partings,
+    }
+
+    const SEALED: usize = (1 << 16) + 16;
+
+    fn share() -> (Manifest, SignedTerms) {
+        let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
+        let chunk_size = ChunkSize::from_log2(16).unwrap();
+        let geometry = Geometry::new(2 << 16, chunk_size).unwrap();
+        let keys = ShareKeys::derive(&Secret::from_bytes([2; 32]), &[3; 32], Header { chunk_size });
+        let ids = [1, 2].map(|byte| ChunkId::of(&[byte; SEALED]));
+        let manifest = Draft::new(&key, &keys, &[3; 32], geometry, &ids).finish(&key, &keys, b"{}");
+        let (share, expires_ms) = (key.share_id(), clock::now_ms() + 3_600_000);
+        let terms =
+            Terms { share, issued_ms: 1, expires_ms, replicas: 1, access_sha256: [0; 32], deleted: false };
+        (manifest, SignedTerms::sign(&key, terms))
+    }
+
+    impl Holder {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            ChunkStore::create(folder.path()).unwrap();
+            let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
+            let storage = Storage::open(folder.path(), bounds).unwrap();
+            let (manifest, terms) = share();
+            for byte in [1, 2] {
+                let mut arriving = storage.chunks.begin().unwrap();
+                arriving.write(&[byte; SEALED]).unwrap();
+                storage.chunks.finish(ChunkId::of(&[byte; SEALED]), arriving).unwrap();
+            }
+            let (encoded, chunks) = (Blob(manifest.encoded().to_vec()), ChunkSet::full(2));
+            let request = CommitRequest { manifest: encoded, terms: terms.token, chunks };
+            assert!(storage.commit(manifest.share(), request).unwrap().is_empty());
+            let partings = Partings::open(folder.path()).unwrap();
+            Self { folder, storage, partings }
+        }
+
+        /// What it proves to one that wants to let go of the chunks, as `audits.rs` does.
+        fn prove_for_drop(&self, chunks: &[ChunkId]) -> BTreeSet<ChunkId> {
+            if chunks.iter().any(|id| self.partings.is_leaving(id)) {
+                return BTreeSet::new();
+            }
+            let held: Vec<ChunkId> =
+                chunks.iter().filter(|id| self.storage.is_claimed(id)).copied().collect();
+            self.partings.promise(&held).unwrap()
+        }
+
+        /// Lets go of what was left, as far as another one has proved it.
+        fn end(&self, left: &[ChunkId], proved: BTreeSet<ChunkId>) {
+            let (manifest, terms) = share();
+            let proved = proved_enough(1, left, &[(PeerId::from_bytes([9; 32]), proved)]);
+            let batch = batches(&manifest, &ChunkSet::full(2)).concat();
+            let chunks = of_chunks(&manifest, &batch, &proved);
+            if !chunks.is_empty() {
+                let_go(&self.partings, &self.storage, &manifest, &terms, &chunks, &[]).unwrap();
+            }
+            self.partings.stay(left);
+        }
+
+        fn holds(&self) -> u32 {
+            self.storage.shares.get(share().0.share()).map_or(0, |held| held.chunks.len())
+        }
+    }
+
+    fn all() -> Vec<ChunkId> {
+        share().0.chunks().map(|(_, id)| id).collect()
+    }
+
+    #[test]
+    fn s3_of_two_holders_that_are_told_to_drop_in_one_instant_neither_does() {
+        let (a, b) = (Holder::new(), Holder::new());
+        let (left_a, left_b) = (a.partings.leave(&all(), true), b.partings.leave(&all(), true));
+        let (proved_b, proved_a) = (b.prove_for_drop(&left_a), a.prove_for_drop(&left_b));
+        a.end(&left_a, proved_b);
+        b.end(&left_b, proved_a);
+        assert_eq!((a.holds(), b.holds()), (2, 2));
+    }
+
+    #[test]
+    fn s9_whoever_is_told_to_drop_what_it_has_promised_keeps_it_even_after_a_restart() {
+        let (a, mut b) = (Holder::new(), Holder::new());
+        let left = a.partings.leave(&all(), true);
+        let proved = b.prove_for_drop(&left);
+        a.end(&left, proved);
+        assert_eq!((a.holds(), b.holds()), (0, 2), "one of two may go");
+        assert_eq!(b.partings.leave(&all(), true), []);
+        b.partings = Partings::open(b.folder.path()).unwrap();
+        assert_eq!(b.partings.leave(&all(), true), []);
+        assert_eq!(a.prove_for_drop(&all()), BTreeSet::new(), "what was let go of is proved to nobody");
+    }
+
+    #[test]
+    fn what_was_let_go_of_is_kept_aside_and_taken_back_if_others_turn_out_not_to_have_it() {
+        let holder = Holder::new();
+        let left = holder.partings.leave(&all(), true);
+        holder.end(&left, left.iter().copied().collect());
+        assert_eq!((holder.holds(), holder.storage.chunks.used_bytes()), (0, 0));
+        let aside = holder.partings.aside().unwrap();
+        assert_eq!(aside.len(), 2);
+        holder.storage.empty_aside(&aside).unwrap();
+        let again = Partings::open(holder.folder.path()).unwrap();
+        let parted = again.all().unwrap();
+        assert_eq!(parted.len(), 1, "it outlives a restart");
+        let (manifest, terms) = (again.manifest(parted[0].share).unwrap(), share().1);
+        let back = take_back(&again, &holder.storage, &manifest, terms, &parted[0].chunks).unwrap();
+        assert!(back.unwrap().is_full());
+        assert_eq!(holder.holds(), 2);
+        assert_eq!(again.all().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_promise_that_a_crash_has_torn_was_given_to_nobody() {
+        let whole: Vec<u8> =
+            [(ChunkId::of(b"a"), 7), (ChunkId::of(b"b"), 8)].into_iter().flat_map(promise_bytes).collect();
+        assert_eq!(read_promises(&whole).count(), 2);
+        assert_eq!(read_promises(&whole[..79]).collect::<Vec<_>>(), [(ChunkId::of(b"a"), 7)]);
+    }
+}
