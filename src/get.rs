@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use swarmdrop_core::api::{ProblemKind, SourceInfo};
+use swarmdrop_core::api::{LookUpResponse, ProblemKind, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::limits::LOOK_UP_PATIENCE;
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::manifest::{Manifest, ManifestError};
 use swarmdrop_core::metadata::Metadata;
 use swarmdrop_core::seal::{ShareKeys, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
-use crate::client::TrackerClient;
+use crate::client::{ClientError, TrackerClient};
 use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::crash::{self, Point};
@@ -32,6 +33,9 @@ use crate::words;
 use download::Download;
 use output::{Output, exists};
 use sink::Sink;
+
+/// Pause before a tracker that has just started is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Where to save a share.
 #[derive(Debug, Clone)]
@@ -112,7 +116,7 @@ pub async fn get(
 /// Looks a share up and checks all that comes back: signature, key commitment, metadata, terms.
 pub async fn look_up(context: &Context, link: &ShareLink) -> Result<Found, Failure> {
     let tracker = TrackerClient::of_link(context.http.clone(), link);
-    let response = tracker.look_up(link.share, &access_token(&link.secret)).await;
+    let response = patient_look_up(context, &tracker, link).await;
     let response = response.map_err(|error| match error.problem() {
         Some(ProblemKind::ShareNotFound) => {
             Failure::new(Kind::NotFound, format!("{} knows no share of this link", link.tracker))
@@ -134,6 +138,33 @@ pub async fn look_up(context: &Context, link: &ShareLink) -> Result<Found, Failu
         );
     }
     Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
+}
+
+/// Asks again for a while if the tracker has just started and does not know yet.
+async fn patient_look_up(
+    context: &Context,
+    tracker: &TrackerClient,
+    link: &ShareLink,
+) -> Result<LookUpResponse, ClientError> {
+    let (started, mut told) = (Instant::now(), false);
+    loop {
+        match tracker.look_up(link.share, &access_token(&link.secret)).await {
+            Err(error)
+                if error.problem() == Some(ProblemKind::Unavailable)
+                    && started.elapsed() < LOOK_UP_PATIENCE =>
+            {
+                // A document in JSON is to be the only thing on standard output.
+                if !told && !context.progress.is_json() {
+                    context
+                        .progress
+                        .say("The tracker has just started, and waits for its peers; asking again.");
+                    told = true;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 async fn to_stdout(context: &Context, link: &ShareLink, found: Found) -> Result<Vec<String>, Failure> {

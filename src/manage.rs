@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use swarmdrop_core::api::{PeerInfo, ProblemKind, SwarmHealth};
 use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::reach::Doubt;
 use swarmdrop_core::receipt::{Receipt, ReceiptError};
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::seal::access_token;
@@ -34,7 +35,7 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
             *copies.entry(index.get()).or_default() += 1;
         }
         let chunks = held.map(|held| held.len());
-        holders.push((source.peer.name.clone(), source.state, chunks));
+        holders.push((source.peer.name.clone(), source.state, source.why.clone(), chunks));
     }
     let least = copies.values().min().copied().unwrap_or_else(|| u32::try_from(holders.len()).unwrap_or(0));
     let wanted = u32::from(found.terms.replicas);
@@ -43,7 +44,9 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
     if context.progress.is_json() {
         let peers: Vec<Value> = holders
             .iter()
-            .map(|(name, state, chunks)| json!({ "name": name, "state": state, "chunks": chunks }))
+            .map(|(name, state, why, chunks)| {
+                json!({ "name": name, "state": state, "why": why, "chunks": chunks })
+            })
             .collect();
         context.progress.document(&json!({
             "share": link.share, "name": metadata.original_filename, "size_bytes": metadata.size,
@@ -63,10 +66,11 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
     out.result(&format!("size      {} in {files}, {chunks}", words::bytes(metadata.size)));
     out.result(&format!("expires   in {}", words::until(found.terms.expires_ms, clock::now_ms())));
     out.result(&format!("health    {}", words::health(least, wanted, short)));
-    for (name, state, chunks) in holders {
+    for (name, state, why, chunks) in holders {
         let held = chunks
             .map_or_else(|| "does not answer".into(), |n| format!("holds {n} of {}", geometry.chunk_count()));
-        out.result(&format!("peer      {name}: {}, {held}", state_word(state)));
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        out.result(&format!("peer      {name}: {}{why}, {held}", state_word(state)));
     }
     for ReceiptRow { peer, chunks, given } in receipts {
         out.result(&format!("receipt   {peer}: {chunks} of {}, signed {given}", geometry.chunk_count()));
@@ -203,9 +207,8 @@ fn health_lines(health: &SwarmHealth) -> Vec<String> {
     }
     if paused {
         let why =
-            "more than a third of the peers vanished at once, which looks like a failure of the network";
-        lines
-            .push(format!("  repair is paused: {why}; it goes on when they are back, or stay away for long"));
+            "more than a third of what is held was lost at once, which looks like a failure of the network";
+        lines.push(format!("  repair is paused: {why}; it goes on when it is back, or stays away for long"));
     }
     lines
 }
@@ -215,6 +218,7 @@ fn peer_line(peer: &PeerInfo) -> String {
     let zone = peer.zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
     let silent = match peer.state {
         Liveness::Alive => String::new(),
+        Liveness::Unreachable | Liveness::Cloned => doubt_words(peer.doubt.as_ref()),
         _ => format!(", silent for {}", words::duration(Duration::from_millis(peer.silent_ms))),
     };
     let draining = match peer.draining {
@@ -228,6 +232,14 @@ fn peer_line(peer: &PeerInfo) -> String {
         peer.name,
         state_word(peer.state)
     )
+}
+
+/// Why a peer that beats does not count.
+fn doubt_words(doubt: Option<&Doubt>) -> String {
+    let Some(Doubt { why, for_ms, is_gone }) = doubt else { return String::new() };
+    let time = words::duration(Duration::from_millis(*for_ms));
+    let counts = if *is_gone { ": what it holds is copied to others" } else { "" };
+    format!(" for {time} ({why}){counts}")
 }
 
 /// Signs newer terms with the share's key and hands them to the tracker.
@@ -263,7 +275,8 @@ const fn state_word(state: Liveness) -> &'static str {
     match state {
         Liveness::Alive => "alive",
         Liveness::Suspect => "suspect",
-        Liveness::Cloned => "two machines run with its key",
+        Liveness::Unreachable => "unreachable",
+        Liveness::Cloned => "cloned",
         Liveness::Dead => "dead",
     }
 }

@@ -55,7 +55,7 @@ pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> 
         let id = source.peer.id;
         let report = read_all(context, manifest, source, &stage).await;
         for index in report.wrong.iter() {
-            let complaint = ComplaintRequest { peer: id, chunk: index.get() };
+            let complaint = ComplaintRequest { peer: id, chunk: Some(index.get()) };
             if let Err(error) = tracker.complain(link.share, &access, &complaint).await {
                 tracing::info!(%error, "the tracker did not take a complaint");
             }

@@ -50,10 +50,16 @@ fn states(swarm: &Swarm) -> Vec<String> {
 fn f50_a_tracker_restored_from_an_old_copy_learns_what_came_later_and_no_peer_restarts() {
     let mut swarm = Swarm::start(2);
     let (_, old) = share(&swarm, "old");
+    let owner = swarm.person();
+    owner.write("doomed.bin", &samples::bytes("doomed", 100_000));
+    let doomed = owner.share(&["doomed.bin", "--chunk-size", "64KiB"]);
     let copy = swarm.folder.path().join("copy");
     swarm.restart_tracker_after(|data| copy_folder(data, &copy));
     swarm.wait_for_peers(2, "alive");
     let (bytes, link) = share(&swarm, "new");
+    let before = swarm.chunk_files(0).len();
+    assert_eq!(owner.run(&["rm", &doomed]).code, 0);
+    wait_for("the deletion at the peers", || swarm.chunk_files(0).len() == before - 2);
     swarm.restart_tracker_after(|data| {
         fs::remove_dir_all(data).unwrap();
         copy_folder(&copy, data);
@@ -63,6 +69,13 @@ fn f50_a_tracker_restored_from_an_old_copy_learns_what_came_later_and_no_peer_re
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(get(&swarm, &link) == bytes);
     assert_eq!(swarm.person().fewest_replicas(&old), 2);
+    let gone = swarm.person().run(&["get", &doomed]);
+    assert_eq!(gone.code, 4, "what was deleted stays deleted: {}", gone.stderr);
+    let health = swarm.person().run(&["status", "--json"]).document()["health"].clone();
+    assert!(
+        ["weakened", "endangered", "unavailable", "lost"].iter().all(|word| health[word] == 0),
+        "{health}"
+    );
     for peer in &swarm.peers {
         assert!(!peer.log().contains("registering again"), "an inventory is all that it takes");
     }
@@ -79,7 +92,7 @@ fn f35_two_machines_with_one_key_are_named_and_the_one_that_is_left_counts_for_w
     swarm.add_peer(2, &[]);
     wait_for("both to be named", || states(&swarm).contains(&"cloned".to_owned()));
     let status = swarm.person().run(&["status"]).stdout;
-    assert!(status.contains("two machines run with its key"), "{status}");
+    assert!(status.contains("two machines run with its key: stop one of them"), "{status}");
     for machine in [0, 2] {
         let told = || swarm.peers[machine].log().contains("another machine runs with this peer's key");
         wait_for("each to be told", told);
@@ -142,7 +155,7 @@ impl Mover<'_> {
 
 #[test]
 fn f51_a_peer_that_beats_from_another_address_is_dialled_there_and_reached_there() {
-    let swarm = Swarm::start(0);
+    let swarm = Swarm::start_with(0, &["--heartbeat", "200ms", "--dead-after", "1h"]);
     let mover = Mover { swarm: &swarm, identity: tls::identity(7) };
     let id = mover.identity.peer_id();
     let [home, away, closed] = [1, 2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
@@ -171,7 +184,8 @@ fn f51_a_peer_that_beats_from_another_address_is_dialled_there_and_reached_there
 
 #[test]
 fn f51_a_line_whose_address_alternates_is_not_dialled_with_every_beat() {
-    let swarm = Swarm::start(0);
+    // So slow that no peer is asked whether it can be reached meanwhile.
+    let swarm = Swarm::start_with(0, &["--heartbeat", "200ms", "--dead-after", "1h"]);
     let mover = Mover { swarm: &swarm, identity: tls::identity(7) };
     let id = mover.identity.peer_id();
     let [one, two] = [1, 2].map(|last| Ipv4Addr::new(127, 0, 0, last));

@@ -225,7 +225,7 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
     let open = json!({ "share": share, "size": size, "replicas": 1, "preferred": [] });
     let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "receipts": [] });
     let announce = json!({ "share": share, "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
-    let complaint = json!({ "peer": peer, "chunk": 0 });
+    let complaint = json!({ "peer": peer, "chunk": null });
     let nothing = json!({ "shares": [], "after": null, "last": false });
     vec![
         tracker("POST", "/v1/peers".into(), register, &["own certificate"]),

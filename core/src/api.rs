@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
 use crate::id::{ChunkId, PeerId, RunId, ShareId};
+use crate::reach::Doubt;
 use crate::registry::{Liveness, Usage};
 
 pub use crate::evidence::{AuditRequest, AuditResponse, Proof, Question, Sample, Verdict, questions};
@@ -173,6 +174,8 @@ pub struct PeerInfo {
     pub silent_ms: u64,
     /// If it is being emptied: how many shares still need what it holds.
     pub draining: Option<u64>,
+    /// Why it does not count although it beats, if so.
+    pub doubt: Option<Doubt>,
 }
 
 /// `PUT /v1/peers/{id}/drain`: the operator has a peer emptied, or no longer.
@@ -313,6 +316,8 @@ pub struct SourceInfo {
     pub peer: PeerAddress,
     /// Whether it is there.
     pub state: Liveness,
+    /// Why it is in doubt, if it is.
+    pub why: Option<String>,
     /// The chunks that it holds.
     pub chunks: ChunkSet,
 }
@@ -325,14 +330,14 @@ pub struct TermsRequest {
     pub terms: String,
 }
 
-/// `POST /v1/shares/{id}/complaints`: a receiver met wrong bytes.
+/// `POST /v1/shares/{id}/complaints`: a receiver met wrong bytes, or nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComplaintRequest {
-    /// The peer that served them.
+    /// The peer that served them, or could not be reached.
     pub peer: PeerId,
-    /// Index of the chunk.
-    pub chunk: u32,
+    /// Index of the chunk that was wrong; none: the peer could not be reached.
+    pub chunk: Option<u32>,
 }
 
 /// `POST /v1/shares/{id}/offer` at a peer: is it ready for a share?

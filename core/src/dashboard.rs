@@ -165,6 +165,8 @@ pub struct PeerRow {
     pub name: String,
     /// Whether it is there.
     pub state: Liveness,
+    /// Why it is in doubt, if it is.
+    pub why: Option<String>,
     /// Where it stands.
     pub zone: Option<String>,
     /// Where it is reached, as `host:port`.
@@ -272,6 +274,8 @@ pub enum LogKind {
     PeerSuspect,
     /// A peer has been silent for too long.
     PeerDead,
+    /// A peer beats, but cannot be reached; `detail`: why.
+    PeerUnreachable,
     /// Two machines run with a peer's key.
     PeerCloned,
     /// A peer beats again.

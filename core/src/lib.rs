@@ -20,6 +20,7 @@
 //!   credential and ends with it. **delegation**: one by which a tracker acts for the owner, as for browsers.
 //! * **token**: what an invite admits its bearer by; **role**: what the token lets the bearer do.
 //! * **run**: one process of a peer, from its start to its end; it registers, and speaks for the peer until another does.
+//! * **unreachable**: said of a peer that beats, but does not answer where others are sent to it.
 //! * **inventory**: all that a peer says it holds; the tracker asks each run for it once.
 //! * **allowance**: what the maker of an invite allows by it; **quota**: bytes of all shares of its bearers at once.
 //! * **reservation**: space that a peer has promised to a share whose chunks are to arrive.
@@ -30,8 +31,8 @@
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`],
-//! [`allowance`], [`parting`], [`registry`], [`traffic`], [`health`], [`repair`]), and last the types that travel over
-//! HTTP ([`api`], [`dashboard`]).
+//! [`inventory`], [`reach`], [`suspicion`], [`allowance`], [`parting`], [`registry`], [`traffic`], [`health`],
+//! [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
 
 pub mod duration;
 pub mod limits;
@@ -59,15 +60,18 @@ pub mod token;
 pub mod distance;
 pub mod fetch;
 pub mod health;
+pub mod inventory;
 pub mod parting;
 pub mod placement;
 pub mod push;
 pub mod quota;
+pub mod reach;
 pub mod registry;
 pub mod repair;
 pub mod reservation;
 pub mod runs;
 pub mod spread;
+pub mod suspicion;
 pub mod traffic;
 pub mod ways;
 

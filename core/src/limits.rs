@@ -177,6 +177,13 @@ pub const INVENTORY_STEP: Duration = Duration::from_millis(50);
 /// restored from an old copy of its database knows what it had forgotten.
 pub const INVENTORY_SPREAD: Duration = Duration::from_secs(60);
 
+/// Heartbeats for which a tracker that starts answers no look-up of a share of which it has not heard a holder.
+pub const SETTLING_BEATS: u32 = 2;
+/// Shares that are published in that time and known not to be waited for; further ones are.
+pub const PUBLISHED_NOTED_MAX: usize = 1024;
+/// Time for which a receiver asks a tracker again that has just started: two default heartbeats, and some.
+pub const LOOK_UP_PATIENCE: Duration = Duration::from_secs(25);
+
 /// Connections that a server holds open at once, if its descriptors allow; a further one takes the place of
 /// the one that has been idle for longest.
 pub const CONNECTIONS_MAX: usize = 4096;
@@ -239,6 +246,15 @@ pub const SHARE_PAGE_MAX: usize = 200;
 pub const SHARE_PAGE_DEFAULT: usize = 100;
 /// Registering peers that a tracker dials back at once; further ones wait.
 pub const DIALS_MAX: usize = 16;
+/// Peers that a tracker asks at once whether they can be reached; further ones wait. Each takes a connection.
+pub const QUESTIONS_MAX: usize = 32;
+/// Time for a peer to answer that it is there is a sixth of a dead time, so that two questions fit beside the wait between
+/// them; but at least this, and at most [`CONNECT_TIMEOUT`].
+pub const QUESTION_TIMEOUT_MIN: Duration = Duration::from_millis(500);
+/// A tracker looks whom to ask four times in a heartbeat, but not oftener than this.
+pub const ASKING_PACE_MIN: Duration = Duration::from_millis(50);
+/// See [`ASKING_PACE_MIN`]; and at least as often as this, so that those that are due do not come all at once.
+pub const ASKING_PACE_MAX: Duration = Duration::from_secs(1);
 /// Time for which a share stays known after its end, so that late readers learn that it ended.
 pub const TOMBSTONE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Grants whose signature a peer remembers to be good: as many senders at once as it will ever see.

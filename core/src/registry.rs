@@ -3,6 +3,7 @@
 //! Times are milliseconds of a clock that never goes back; the caller brings them along.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,10 +13,13 @@ use crate::chunk_set::ChunkSet;
 use crate::duration::millis;
 use crate::health::{Holder, Standing};
 use crate::id::{PeerId, RunId, ShareId};
+use crate::inventory::Told;
 use crate::limits::{INVENTORY_SPREAD, INVENTORY_STEP, PATIENCE_WINDOWS, PEER_ADDRESSES_MAX};
 use crate::placement::Candidate;
+use crate::reach::{Doubt, Reach};
 use crate::runs::{Cloned, Heard, Runs};
 use crate::spread::Spread;
+use crate::suspicion::{Loss, is_own_network};
 use crate::token::TokenId;
 use crate::traffic::{Meter, Traffic};
 use crate::ways::Moves;
@@ -73,6 +77,8 @@ pub enum Liveness {
     Alive,
     /// It missed three heartbeats: no new share is placed on it.
     Suspect,
+    /// It beats, but does not answer at the addresses that others are given: no new share is placed on it.
+    Unreachable,
     /// Two machines beat with its key: nobody can tell which of them holds what.
     Cloned,
     /// It has been silent for too long: nobody is sent to it.
@@ -86,6 +92,17 @@ pub struct Rules {
     pub heartbeat: Duration,
     /// Silence after which a peer is dead.
     pub dead_after: Duration,
+}
+
+impl Rules {
+    /// Silence after which a peer is suspect.
+    pub fn grace(self) -> Duration {
+        self.heartbeat * MISSED_BEATS
+    }
+
+    fn is_dead(self, seen_ms: u64, now_ms: u64) -> bool {
+        Duration::from_millis(now_ms.saturating_sub(seen_ms)) >= self.dead_after
+    }
 }
 
 /// What the tracker knows of a peer.
@@ -103,7 +120,9 @@ pub struct Peer {
     runs: Runs,
     /// How often it was dialled because it came from elsewhere.
     moves: Moves,
-    inventory: Inventory,
+    inventory: Told,
+    /// Whether others can reach it.
+    reach: Reach,
     /// How fast it takes and serves chunks.
     pub traffic: Meter,
     /// How far its scrub is, if it said so.
@@ -111,30 +130,20 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(registration: Registration, usage: Usage, seen_ms: u64, confirmed: bool) -> Self {
+    fn new(registration: Registration, usage: Usage, seen_ms: u64, reach: Reach) -> Self {
         Self {
             runs: Runs::new(registration.run, seen_ms),
             registration,
             usage,
             seen_ms,
-            confirmed,
+            confirmed: true,
             moves: Moves::default(),
-            inventory: Inventory::Wanted { at_ms: None },
+            inventory: Told::default(),
+            reach,
             traffic: Meter::default(),
             scrub: None,
         }
     }
-}
-
-/// How much of what a peer holds this tracker has heard from it since both started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Inventory {
-    /// Nothing; the peer is to tell it at this moment, once one was chosen.
-    Wanted { at_ms: Option<u64> },
-    /// All shares up to this one.
-    Partly { upto: ShareId },
-    /// All.
-    Heard,
 }
 
 /// Why a heartbeat is refused.
@@ -156,6 +165,8 @@ pub struct Registry {
     /// When peers went that said goodbye: they may just be restarting.
     left_ms: BTreeMap<PeerId, u64>,
     draining: BTreeSet<PeerId>,
+    /// Whether the tracker's own network is under suspicion: then nobody is dead for not being reached.
+    suspicion: bool,
     /// When the next inventory may come.
     inventories: Spread,
 }
@@ -168,6 +179,7 @@ impl Registry {
             peers: BTreeMap::new(),
             left_ms: BTreeMap::new(),
             draining: BTreeSet::new(),
+            suspicion: false,
             inventories: Spread::new(INVENTORY_STEP, INVENTORY_SPREAD),
         }
     }
@@ -179,8 +191,9 @@ impl Registry {
 
     /// Takes in a peer that was registered before this tracker started. It is suspect until it beats.
     pub fn load(&mut self, registration: Registration, now_ms: u64) {
-        let peer = Peer::new(registration, Usage::default(), now_ms, false);
-        self.peers.entry(peer.registration.id).or_insert(peer);
+        let reach = Reach::new(registration.id, now_ms, self.rules);
+        let peer = Peer::new(registration, Usage::default(), now_ms, reach);
+        self.peers.entry(peer.registration.id).or_insert(Peer { confirmed: false, ..peer });
     }
 
     /// Whether a run of a peer may register: not if another machine is there with the same key.
@@ -189,7 +202,7 @@ impl Registry {
         // Only a registration that was taken replaces a run: what is asked for here may still fail.
         peer.runs.clone().register(run, now_ms, self.rules.dead_after).inspect_err(|Cloned| {
             let _ = peer.runs.register(run, now_ms, self.rules.dead_after);
-            peer.inventory = Inventory::Wanted { at_ms: None };
+            peer.inventory = Told::default();
         })
     }
 
@@ -198,7 +211,7 @@ impl Registry {
         let id = registration.id;
         self.admit(id, registration.run, now_ms)?;
         self.left_ms.remove(&id);
-        let mut peer = Peer::new(registration, usage, now_ms, true);
+        let mut peer = Peer::new(registration, usage, now_ms, Reach::new(id, now_ms, self.rules));
         if let Some(before) = self.peers.remove(&id) {
             peer.runs = before.runs;
             peer.runs.register(peer.registration.run, now_ms, self.rules.dead_after)?;
@@ -221,7 +234,7 @@ impl Registry {
             Heard::Known => Ok(()),
             Heard::Other => Err(BeatError::Unknown),
             Heard::Cloned => {
-                peer.inventory = Inventory::Wanted { at_ms: None };
+                peer.inventory = Told::default();
                 Err(BeatError::Cloned(Cloned))
             }
         }
@@ -262,33 +275,63 @@ impl Registry {
     /// After how long a peer is to tell what it holds; `None`: it has told that to this tracker. What many are to
     /// tell at once is spread.
     pub fn inventory_after(&mut self, id: PeerId, now_ms: u64) -> Option<Duration> {
-        let peer = self.peers.get_mut(&id)?;
-        match &mut peer.inventory {
-            Inventory::Heard => None,
-            Inventory::Partly { .. } => Some(Duration::ZERO),
-            Inventory::Wanted { at_ms } => {
-                let at_ms = *at_ms.get_or_insert_with(|| self.inventories.next(now_ms));
-                Some(Duration::from_millis(at_ms.saturating_sub(now_ms)))
-            }
+        let due_ms = self.peers.get_mut(&id)?.inventory.due_ms(|| self.inventories.next(now_ms))?;
+        Some(Duration::from_millis(due_ms.saturating_sub(now_ms)))
+    }
+
+    /// Notes a page of a peer's inventory, which goes from one share to another, or to the last of all.
+    pub fn heard_inventory(&mut self, id: PeerId, after: Option<ShareId>, upto: Option<ShareId>, last: bool) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.inventory.heard(after, upto, last);
         }
     }
 
-    /// Notes a page of a peer's inventory, which goes from one share to another, or to the last of all. Only pages
-    /// that follow each other make a whole: some may have been told to the tracker before it restarted.
-    pub fn heard_inventory(&mut self, id: PeerId, after: Option<ShareId>, upto: Option<ShareId>, last: bool) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let follows = match (after, peer.inventory) {
-            (None, _) => true,
-            (Some(after), Inventory::Partly { upto }) => after == upto,
-            (Some(_), Inventory::Wanted { .. } | Inventory::Heard) => false,
-        };
-        if follows {
-            peer.inventory = match upto {
-                _ if last => Inventory::Heard,
-                Some(upto) => Inventory::Partly { upto },
-                None => peer.inventory,
-            };
+    /// Whether a peer has told this tracker what it holds of a share.
+    pub fn has_told(&self, id: PeerId, share: ShareId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.inventory.covers(share))
+    }
+
+    /// The peers that are to be asked whether they can be reached, at most so many; each question is under way until
+    /// [`Self::answered`]. Those that are silent are not asked.
+    pub fn questions(&mut self, now_ms: u64, most: usize) -> Vec<Registration> {
+        let rules = self.rules;
+        let there =
+            self.peers.values_mut().filter(|peer| peer.confirmed && !rules.is_dead(peer.seen_ms, now_ms));
+        let due = there.filter_map(|peer| peer.reach.ask(now_ms).then(|| peer.registration.clone()));
+        due.take(most).collect()
+    }
+
+    /// Notes what came of a question to a run of a peer.
+    pub fn answered(&mut self, id: PeerId, run: RunId, answer: Result<(), String>, now_ms: u64) {
+        let rules = self.rules;
+        if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.registration.run == run) {
+            peer.reach.answered(answer, now_ms, rules);
         }
+    }
+
+    /// Notes that a receiver could not reach a peer.
+    pub fn complain(&mut self, id: PeerId, from: IpAddr, now_ms: u64) {
+        let rules = self.rules;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.reach.complain(from, now_ms, rules);
+        }
+    }
+
+    /// Why a peer that beats does not count, and since when.
+    pub fn doubt(&self, id: PeerId, now_ms: u64) -> Option<Doubt> {
+        let peer = self.peers.get(&id)?;
+        let (since_ms, why) = match self.liveness(peer, now_ms) {
+            Liveness::Cloned => {
+                let since_ms = peer.runs.cloned_since(now_ms, self.rules.dead_after)?;
+                (since_ms, "two machines run with its key: stop one of them".to_owned())
+            }
+            Liveness::Unreachable => {
+                peer.reach.unreachable().map(|(since_ms, why)| (since_ms, why.to_owned()))?
+            }
+            Liveness::Alive | Liveness::Suspect | Liveness::Dead => return None,
+        };
+        let is_gone = self.standing(id, now_ms) == Standing::Gone;
+        Some(Doubt { why, for_ms: now_ms.saturating_sub(since_ms), is_gone })
     }
 
     /// Notes what a peer that has just beaten told about its work.
@@ -334,7 +377,12 @@ impl Registry {
 
     /// The peers on which a new share may be placed.
     pub fn candidates(&self, now_ms: u64) -> Vec<Candidate> {
-        let alive = self.peers(now_ms).filter(|(_, liveness)| *liveness == Liveness::Alive);
+        let is_there = |liveness| match liveness {
+            Liveness::Alive => true,
+            Liveness::Unreachable => self.suspicion,
+            Liveness::Suspect | Liveness::Cloned | Liveness::Dead => false,
+        };
+        let alive = self.peers(now_ms).filter(|(_, liveness)| is_there(*liveness));
         let staying = alive.filter(|(peer, _)| !self.is_draining(peer.registration.id));
         staying.map(|(peer, _)| candidate(peer)).collect()
     }
@@ -349,7 +397,7 @@ impl Registry {
         };
         match liveness {
             Liveness::Dead => Standing::Gone,
-            Liveness::Cloned => self.standing_in_doubt(id, now_ms),
+            Liveness::Cloned | Liveness::Unreachable => self.standing_in_doubt(id, now_ms),
             _ if self.is_draining(id) => Standing::Leaving,
             Liveness::Suspect => Standing::Unsure,
             Liveness::Alive => Standing::Sure,
@@ -363,27 +411,38 @@ impl Registry {
         Holder { peer, standing: self.standing(id, now_ms), chunks }
     }
 
-    /// Whether more than a third of the peers fell silent at once, and not long ago: then it is rather the
-    /// tracker's own network that failed, and copying everything anew would be wrong.
-    pub fn suspects_own_network(&self, now_ms: u64) -> bool {
-        let window_ms = millis(self.grace());
+    /// Judges whether more than a third of what is held was lost at once, and not long ago, to silence or because peers
+    /// cannot be reached any more: then it is rather the tracker's own network that failed, and copying everything anew would
+    /// be wrong. `held` says how many replicas a peer has.
+    pub fn suspect_own_network(&mut self, held: impl Fn(PeerId) -> u64, now_ms: u64) -> bool {
         let patience_ms = millis(self.rules.dead_after * PATIENCE_WINDOWS);
-        let alive = self.peers(now_ms).filter(|(_, liveness)| *liveness == Liveness::Alive).count();
-        let silent = self.peers(now_ms).filter(|(_, liveness)| *liveness != Liveness::Alive);
-        let mut since: Vec<u64> = silent.map(|(peer, _)| peer.seen_ms).collect();
-        since.retain(|&seen_ms| now_ms.saturating_sub(seen_ms) < patience_ms);
-        since.sort_unstable();
-        let at_once =
-            |first: &u64| since.iter().filter(|&ms| (*first..=first + window_ms).contains(ms)).count();
-        let most = since.iter().map(at_once).max().unwrap_or(0);
-        most > 1 && most * 3 > alive + most
+        let grace_ms = millis(self.rules.grace());
+        let (mut losses, mut alive_weight) = (Vec::new(), 0_u64);
+        for (peer, liveness) in self.peers(now_ms) {
+            let (from_ms, to_ms) = match liveness {
+                Liveness::Alive | Liveness::Cloned => {
+                    alive_weight = alive_weight.saturating_add(held(peer.registration.id));
+                    continue;
+                }
+                Liveness::Unreachable => peer.reach.lost_within(),
+                Liveness::Suspect | Liveness::Dead => (peer.seen_ms, peer.seen_ms),
+            };
+            if now_ms.saturating_sub(to_ms) < patience_ms {
+                let to_ms = to_ms.saturating_add(grace_ms);
+                losses.push(Loss { from_ms, to_ms, weight: held(peer.registration.id) });
+            }
+        }
+        self.suspicion = is_own_network(&losses, alive_weight);
+        self.suspicion
     }
 
     /// Of the holders of a share, those to whom a receiver may be sent, the surest first.
     pub fn sources(&self, holders: Vec<(PeerId, ChunkSet)>, now_ms: u64) -> Vec<(&Peer, Liveness, ChunkSet)> {
         let known = holders.into_iter().filter_map(|(id, chunks)| {
             let (peer, liveness) = self.get(id, now_ms)?;
-            (liveness != Liveness::Dead).then_some((peer, liveness, chunks))
+            // Its standing knows of a peer that beats in vain.
+            (liveness != Liveness::Dead && self.standing(id, now_ms) != Standing::Gone)
+                .then_some((peer, liveness, chunks))
         });
         let mut sources: Vec<_> = known.collect();
         sources.sort_by_key(|(_, liveness, _)| *liveness);
@@ -392,24 +451,28 @@ impl Registry {
 
     /// How the replicas of a peer count that beats, and yet does not count: as those of a silent one.
     fn standing_in_doubt(&self, id: PeerId, now_ms: u64) -> Standing {
-        let since_ms =
-            self.peers.get(&id).and_then(|peer| peer.runs.cloned_since(now_ms, self.rules.dead_after));
-        let lasts = Duration::from_millis(now_ms.saturating_sub(since_ms.unwrap_or(now_ms)));
-        if lasts >= self.rules.dead_after { Standing::Gone } else { Standing::Unsure }
-    }
-
-    fn grace(&self) -> Duration {
-        self.rules.heartbeat * MISSED_BEATS
+        let Some(peer) = self.peers.get(&id) else { return Standing::Unsure };
+        let cloned = peer.runs.cloned_since(now_ms, self.rules.dead_after);
+        let unreachable = peer.reach.unreachable().map(|(since_ms, _)| since_ms).filter(|_| !self.suspicion);
+        let since_ms = cloned.into_iter().chain(unreachable).min();
+        let is_gone = since_ms.is_some_and(|since_ms| self.rules.is_dead(since_ms, now_ms));
+        match is_gone {
+            true => Standing::Gone,
+            false if self.is_draining(id) => Standing::Leaving,
+            false => Standing::Unsure,
+        }
     }
 
     fn liveness(&self, peer: &Peer, now_ms: u64) -> Liveness {
         let silent = Duration::from_millis(now_ms.saturating_sub(peer.seen_ms));
-        if silent >= self.rules.dead_after {
+        if self.rules.is_dead(peer.seen_ms, now_ms) {
             Liveness::Dead
         } else if peer.runs.cloned_since(now_ms, self.rules.dead_after).is_some() {
             Liveness::Cloned
-        } else if silent >= self.grace() || !peer.confirmed {
+        } else if silent >= self.rules.grace() || !peer.confirmed {
             Liveness::Suspect
+        } else if peer.reach.unreachable().is_some() {
+            Liveness::Unreachable
         } else {
             Liveness::Alive
         }
@@ -534,7 +597,7 @@ mod tests {
 
     #[test]
     fn n4_many_peers_that_vanish_at_once_put_the_own_network_under_suspicion() {
-        let swarm = |silent_since: &[u64]| {
+        let swarm = |silent_since: &[u64]| -> Registry {
             let mut registry = Registry::new(RULES);
             for (number, &seen_ms) in (1..).zip(silent_since) {
                 registry.register(registration(number), Usage::default(), seen_ms).unwrap();
@@ -542,16 +605,16 @@ mod tests {
             registry
         };
         let now = 1_000_000;
-        assert!(!swarm(&[now, now, now, 600_000]).suspects_own_network(now), "one of four");
-        assert!(swarm(&[now, now, 600_000, 610_000]).suspects_own_network(now), "two of four");
-        assert!(!swarm(&[now, now, 200_000, 610_000]).suspects_own_network(now), "one after the other");
-        assert!(!swarm(&[now, now, now, now, 600_000, 610_000]).suspects_own_network(now), "a third");
+        assert!(!swarm(&[now, now, now, 600_000]).suspect_own_network(|_| 1, now), "one of four");
+        assert!(swarm(&[now, now, 600_000, 610_000]).suspect_own_network(|_| 1, now), "two of four");
+        assert!(!swarm(&[now, now, 200_000, 610_000]).suspect_own_network(|_| 1, now), "one after the other");
+        assert!(!swarm(&[now, now, now, now, 600_000, 610_000]).suspect_own_network(|_| 1, now), "a third");
         let an_hour_later = 610_000 + 3_600_000;
         let mut registry = swarm(&[0, 0, 600_000, 610_000]);
         for number in [1, 2] {
             registry.register(registration(number), Usage::default(), an_hour_later).unwrap();
         }
-        assert!(!registry.suspects_own_network(an_hour_later), "they stay away");
+        assert!(!registry.suspect_own_network(|_| 1, an_hour_later), "they stay away");
     }
 
     #[test]
@@ -634,6 +697,61 @@ mod tests {
         assert_eq!(left.addresses, ["10.0.0.9:7000"]);
         assert!(registry.not_found_at(id, RUN, &left.addresses).is_none(), "one is always known");
         assert!(!registry.may_dial(id, "10.0.0.9:7000", 100_000));
+    }
+
+    /// Asks all peers, all day; those of the given numbers are not reached.
+    fn ask_until(registry: &mut Registry, to_ms: u64, from_ms: u64, closed: &[u8]) {
+        for now_ms in (from_ms..=to_ms).step_by(1000) {
+            for number in 1..=4 {
+                let _ = registry.beat(PeerId::from_bytes([number; 32]), RUN, Usage::default(), now_ms);
+            }
+            for asked in registry.questions(now_ms, 9) {
+                let is_closed = closed.contains(&asked.id.as_bytes()[0]);
+                let answer = if is_closed { Err("connection refused".to_owned()) } else { Ok(()) };
+                registry.answered(asked.id, asked.run, answer, now_ms);
+            }
+            registry.suspect_own_network(|_| 1, now_ms);
+        }
+    }
+
+    #[test]
+    fn a_peer_whose_door_is_closed_is_named_within_a_dead_time_and_not_counted_after_the_next() {
+        let mut registry = Registry::new(RULES);
+        (1..=4).for_each(|number| registry.register(registration(number), Usage::default(), 0).unwrap());
+        let id = PeerId::from_bytes([1; 32]);
+        ask_until(&mut registry, 300_000, 0, &[1]);
+        assert_eq!(liveness(&registry, 1, 300_000), Some(Liveness::Unreachable));
+        assert_eq!(registry.doubt(id, 300_000).unwrap().why, "connection refused");
+        assert_eq!(
+            (registry.candidates(300_000).len(), registry.standing(id, 300_000)),
+            (3, Standing::Unsure)
+        );
+        ask_until(&mut registry, 600_000, 301_000, &[1]);
+        assert_eq!(registry.standing(id, 600_000), Standing::Gone);
+        assert!(registry.sources(vec![(id, ChunkSet::full(1))], 600_000).is_empty());
+        assert!(registry.doubt(id, 600_000).unwrap().is_gone);
+        ask_until(&mut registry, 640_000, 601_000, &[]);
+        assert_eq!(
+            (liveness(&registry, 1, 640_000), registry.standing(id, 640_000)),
+            (Some(Liveness::Alive), Standing::Sure)
+        );
+    }
+
+    #[test]
+    fn a_tracker_whose_way_out_fails_declares_nobody_dead() {
+        let mut registry = Registry::new(RULES);
+        (1..=4).for_each(|number| registry.register(registration(number), Usage::default(), 0).unwrap());
+        ask_until(&mut registry, 1_200_000, 0, &[1, 2, 3, 4]);
+        assert!(registry.suspect_own_network(|_| 1, 1_200_000));
+        for number in 1..=4 {
+            let id = PeerId::from_bytes([number; 32]);
+            assert_eq!(
+                (liveness(&registry, number, 1_200_000), registry.standing(id, 1_200_000)),
+                (Some(Liveness::Unreachable), Standing::Unsure)
+            );
+        }
+        assert_eq!(registry.candidates(1_200_000).len(), 4, "they beat: a sender may reach them");
+        assert!(!registry.suspect_own_network(|_| 0, 1_200_000), "who holds nothing weighs nothing");
     }
 
     #[test]

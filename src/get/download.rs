@@ -168,6 +168,7 @@ impl Downloader<'_> {
                 if matches!(error, ClientError::WrongKey { .. }) {
                     self.progress.warn(&format!("peer {} is not used: {error}", self.peers[&peer].name()));
                 }
+                self.note_unreachable(peer, &error);
                 self.last_error = Some(error.to_string());
                 self.handle(Event::Lost(peer));
             }
@@ -194,7 +195,7 @@ impl Downloader<'_> {
                     ));
                 }
                 if self.complaints.len() < COMPLAINTS_MAX {
-                    self.complaints.push(ComplaintRequest { peer, chunk: index.get() });
+                    self.complaints.push(ComplaintRequest { peer, chunk: Some(index.get()) });
                 }
                 self.handle(Event::Wrong(peer, index));
             }
@@ -207,12 +208,13 @@ impl Downloader<'_> {
                 self.handle(Event::Lost(peer));
             }
             Fetched::Failed(error) => {
-                self.last_error = Some(error.to_string());
                 let before = self.standing(peer);
                 self.handle(Event::Failed(peer, index));
                 if before == Some(Standing::Good) && self.standing(peer) != before {
+                    self.note_unreachable(peer, &error);
                     self.progress.warn(&format!("peer {name} does not answer: not used any more"));
                 }
+                self.last_error = Some(error.to_string());
             }
             Fetched::Unopenable => {
                 let what =
@@ -235,7 +237,15 @@ impl Downloader<'_> {
         self.machine.handle(event, self.started.elapsed());
     }
 
-    /// Tells the tracker who served wrong bytes: those peers are asked to look at their disks.
+    /// Notes that a peer is not there; the tracker looks whether others reach it.
+    fn note_unreachable(&mut self, peer: PeerId, error: &ClientError) {
+        if matches!(error, ClientError::Unreachable { .. }) && self.complaints.len() < COMPLAINTS_MAX {
+            self.complaints.push(ComplaintRequest { peer, chunk: None });
+        }
+    }
+
+    /// Tells the tracker who served wrong bytes, or could not be reached: those peers are asked to look at their disks, or
+    /// dialled.
     async fn complain(&self) {
         let Download { tracker, manifest, access, .. } = &*self.download;
         let all = async {

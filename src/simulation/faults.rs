@@ -12,7 +12,7 @@ use super::world::{Event, HOUR, MINUTE, Node, SECOND, WALL, World};
 impl World {
     pub(super) fn fault(&mut self) {
         let index = self.dice.index(self.peers.len());
-        match self.dice.below(16) {
+        match self.dice.below(17) {
             0..=2 => {
                 self.crash_peer(index);
                 let pause = self.dice.between(5 * SECOND, 3 * MINUTE);
@@ -56,10 +56,47 @@ impl World {
                 self.forget_deletions();
                 self.after(SECOND, Event::StartTracker);
             }
+            11 if self.dice.one_in(2) => self.restore_tracker(),
+            11 => self.copy_database("tracker.db", "copy.db"),
             12 => self.peers[index].slow = !self.peers[index].slow,
             13 => self.delete_a_share(),
             14 => self.order_everything_dropped(),
+            15 => self.close_a_door(index),
+            16 if self.dice.one_in(3) => {
+                self.no_way_out = true;
+                let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
+                self.after(pause, Event::OpenWayOut);
+            }
             _ => {}
+        }
+    }
+
+    /// A peer reaches others, but is not reached.
+    fn close_a_door(&mut self, index: usize) {
+        self.peers[index].closed = true;
+        self.tally.doors_closed += 1;
+        let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
+        self.after(pause, Event::Reconnect(index));
+    }
+
+    /// The tracker starts again on a copy of its database that was made before, if there is one.
+    fn restore_tracker(&mut self) {
+        if !self.folder.path().join("copy.db").exists() {
+            return;
+        }
+        self.tracker = None;
+        self.copy_database("copy.db", "tracker.db");
+        self.tally.databases_restored += 1;
+        self.forget_deletions();
+        self.after(SECOND, Event::StartTracker);
+    }
+
+    /// Nothing is being written meanwhile: what is in the three files belongs together.
+    fn copy_database(&self, from: &str, to: &str) {
+        for end in ["", "-wal", "-shm"] {
+            let [from, to] = [from, to].map(|name| self.folder.path().join(format!("{name}{end}")));
+            let _ = std::fs::remove_file(&to);
+            let _ = std::fs::copy(from, to);
         }
     }
 

@@ -100,7 +100,7 @@ impl World {
             _ => push::Event::Lost(id),
         };
         let (there, back) = (self.arrives(), self.arrives());
-        if !there || self.peers[index].cut_off {
+        if !there || !self.is_open(index) {
             return failed;
         }
         self.tell_clock(self.peers[index].skew_ms);
@@ -220,7 +220,7 @@ impl World {
         let work = download.work.swap_remove(position);
         let (Getting::Ask(id) | Getting::Get(id, _)) = work;
         let index = self.index_of(id);
-        let reached = self.arrives() && !self.peers[index].cut_off;
+        let reached = self.arrives() && self.is_open(index);
         let event = match (&self.peers[index].running, work) {
             (Some(peer), Getting::Ask(_)) if reached => {
                 match peer.holding(self.shares[download.share].id()) {

@@ -33,6 +33,7 @@ impl World {
             registered: false,
             inventory_ms: None,
             cut_off: false,
+            closed: false,
             slow: false,
             skew_ms: 0,
             disk_lost: false,
@@ -136,6 +137,10 @@ impl World {
         let (id, skew, tracker_skew) =
             (self.peers[index].id, self.peers[index].skew_ms, self.tracker_skew_ms);
         if !self.peers[index].registered {
+            // It is dialled back before it is taken.
+            if self.no_way_out || !self.is_open(index) {
+                return false;
+            }
             let registration = Registration {
                 id,
                 run: peer.run,
@@ -188,7 +193,7 @@ impl World {
             let sources: Vec<usize> = task.sources.iter().map(|source| self.index_of(source.id)).collect();
             let own = peer.manifest(task.share);
             let manifest = own.or_else(|| {
-                let reachable = sources.iter().filter(|&&source| !self.peers[source].cut_off);
+                let reachable = sources.iter().filter(|&&source| self.is_open(source));
                 reachable
                     .filter_map(|&source| self.peers[source].running.as_ref()?.manifest(task.share))
                     .next()
@@ -258,7 +263,7 @@ impl World {
         let mut arrived = chunks.minus(&missing);
         for chunk in missing.iter() {
             for &source in sources {
-                let up = !self.peers[source].cut_off && self.arrives();
+                let up = self.is_open(source) && self.arrives();
                 let served = self.peers[source].running.as_ref().filter(|_| up);
                 let served =
                     served.filter(|s| s.holding(manifest.share()).is_some_and(|held| held.contains(chunk)));

@@ -51,6 +51,7 @@ pub(super) enum Event {
     StartPeer(usize),
     StartTracker,
     Reconnect(usize),
+    OpenWayOut,
     SetClock(Option<usize>),
     Scrub,
 }
@@ -65,6 +66,8 @@ pub(super) struct Tally {
     pub(super) rotted: u64,
     pub(super) disks_lost: u64,
     pub(super) databases_lost: u64,
+    pub(super) databases_restored: u64,
+    pub(super) doors_closed: u64,
     pub(super) clocks_changed: u64,
     pub(super) deleted: u64,
 }
@@ -79,6 +82,8 @@ impl Tally {
             (&mut self.rotted, other.rotted),
             (&mut self.disks_lost, other.disks_lost),
             (&mut self.databases_lost, other.databases_lost),
+            (&mut self.databases_restored, other.databases_restored),
+            (&mut self.doors_closed, other.doors_closed),
             (&mut self.clocks_changed, other.clocks_changed),
             (&mut self.deleted, other.deleted),
         ] {
@@ -98,6 +103,8 @@ pub(super) struct Node {
     /// When the peer is to tell its inventory, if the tracker wants it.
     pub(super) inventory_ms: Option<u64>,
     pub(super) cut_off: bool,
+    /// It reaches others, but they do not reach it.
+    pub(super) closed: bool,
     pub(super) slow: bool,
     pub(super) skew_ms: i64,
     pub(super) disk_lost: bool,
@@ -110,6 +117,8 @@ pub(super) struct World {
     pub(super) now_ms: u64,
     pub(super) tracker: Option<SimTracker>,
     pub(super) tracker_skew_ms: i64,
+    /// The tracker is reached, but reaches nobody.
+    pub(super) no_way_out: bool,
     pub(super) peers: Vec<Node>,
     pub(super) shares: Vec<Shared>,
     pub(super) uploads: BTreeMap<usize, Upload>,
@@ -142,6 +151,7 @@ impl World {
             now_ms: HOUR,
             tracker: None,
             tracker_skew_ms: 0,
+            no_way_out: false,
             peers: Vec::new(),
             shares: Vec::new(),
             uploads: BTreeMap::new(),
@@ -169,14 +179,14 @@ impl World {
     /// Ends all faults and gives the swarm the time to recover.
     pub(super) fn heal(&mut self) {
         self.trouble = false;
-        self.tracker_skew_ms = 0;
+        (self.tracker_skew_ms, self.no_way_out) = (0, false);
         self.uploads.clear();
         // Without this a tracker whose clock was set right lately would wait for a day before anything expires.
         self.tracker = None;
         self.start_tracker();
         for index in 0..self.peers.len() {
             let node = &mut self.peers[index];
-            (node.cut_off, node.slow, node.skew_ms) = (false, false, 0);
+            (node.cut_off, node.closed, node.slow, node.skew_ms) = (false, false, false, 0);
             self.crash_peer(index);
             self.start_peer(index, CAPACITY);
         }
@@ -285,6 +295,8 @@ impl World {
             Event::Round => {
                 if let Some(tracker) = &self.tracker {
                     self.tell_clock(self.tracker_skew_ms);
+                    let is_open = |id| !self.no_way_out && self.is_open(self.index_of(id));
+                    self.runtime.block_on(tracker.ask(is_open));
                     self.runtime.block_on(tracker.round());
                 }
                 self.after(BEAT / 2, Event::Round);
@@ -321,7 +333,8 @@ impl World {
             }
             Event::StartTracker if self.tracker.is_none() => self.start_tracker(),
             Event::StartTracker => {}
-            Event::Reconnect(peer) => self.peers[peer].cut_off = false,
+            Event::Reconnect(peer) => (self.peers[peer].cut_off, self.peers[peer].closed) = (false, false),
+            Event::OpenWayOut => self.no_way_out = false,
             Event::SetClock(Some(peer)) => self.peers[peer].skew_ms = 0,
             Event::SetClock(None) => self.tracker_skew_ms = 0,
             Event::Scrub => {
@@ -350,6 +363,11 @@ impl World {
     pub(super) fn latency(&mut self, peer: Option<usize>) -> u64 {
         let slow = peer.is_some_and(|peer| self.peers[peer].slow);
         if slow { self.dice.between(SECOND, 10 * SECOND) } else { self.dice.between(5, 500) }
+    }
+
+    /// Whether others reach the peer's machine.
+    pub(super) fn is_open(&self, peer: usize) -> bool {
+        !(self.peers[peer].cut_off || self.peers[peer].closed)
     }
 
     pub(super) fn index_of(&self, id: PeerId) -> usize {

@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(
             row.join(" "),
             "addresses capacity_bytes draining free_bytes id name received_bytes_per_s scrub seen_ms \
-             served_bytes_per_s state used_bytes version zone"
+             served_bytes_per_s state used_bytes version why zone"
         );
     }
 }

@@ -201,16 +201,17 @@ async fn take_down(
     tracker.take_down(share).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// Tell that a peer served wrong bytes: it is asked to look. Needs `Authorization: Bearer ACCESS`.
+/// Tell that a peer served wrong bytes, or could not be reached: it is asked to look, or dialled. Needs `Authorization: Bearer ACCESS`.
 #[utoipa::path(post, path = "/v1/shares/{id}/complaints", params(("id" = String, Path, description = "share id")),
     request_body = ComplaintRequest, responses((status = 202), (status = "default", body = Problem)))]
 async fn complain(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
     Access(access): Access,
+    Extension(client): Extension<Client>,
     JsonBody(request): JsonBody<ComplaintRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<StatusCode, Refusal> {
-    tracker.complain(share, &access, request).await.map(|()| StatusCode::ACCEPTED)
+    tracker.complain(share, &access, request, client.ip).await.map(|()| StatusCode::ACCEPTED)
 }
 
 /// A sealed chunk of a share, fetched from a peer and verified, for browsers. Needs `Authorization: Bearer ACCESS`.

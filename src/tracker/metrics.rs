@@ -14,6 +14,8 @@ pub(super) struct Metrics {
     pub(super) registrations: Counter,
     /// Heartbeats taken.
     pub(super) heartbeats: Counter,
+    /// Times that a peer was asked whether it can be reached.
+    pub(super) questions: Counter,
     /// Uploads opened.
     pub(super) opened: Counter,
     /// Shares published.
@@ -37,6 +39,11 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     let mut registry = MetricRegistry::with_prefix("swarmdrop_tracker");
     registry.register("registrations", "Peer registrations taken", metrics.registrations.clone());
     registry.register("heartbeats", "Heartbeats taken", metrics.heartbeats.clone());
+    registry.register(
+        "questions",
+        "Times that a peer was asked whether it can be reached",
+        metrics.questions.clone(),
+    );
     registry.register("uploads_opened", "Uploads opened", metrics.opened.clone());
     registry.register("shares_published", "Shares published", metrics.published.clone());
     registry.register("look_ups", "Shares looked up", metrics.look_ups.clone());
@@ -49,6 +56,7 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     for (state, word) in [
         (Liveness::Alive, "alive"),
         (Liveness::Suspect, "suspect"),
+        (Liveness::Unreachable, "unreachable"),
         (Liveness::Cloned, "cloned"),
         (Liveness::Dead, "dead"),
     ] {

@@ -24,6 +24,7 @@ mod store;
 mod tokens;
 mod web;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,8 +34,8 @@ use parking_lot::Mutex;
 use swarmdrop_core::dashboard::LogKind;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::grant::TrackerKey;
-use swarmdrop_core::id::TrackerId;
-use swarmdrop_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, LOG_ENTRIES_MAX, TOMBSTONE};
+use swarmdrop_core::id::{ShareId, TrackerId};
+use swarmdrop_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, LOG_ENTRIES_MAX, SETTLING_BEATS, TOMBSTONE};
 use swarmdrop_core::link::TrackerUrl;
 use swarmdrop_core::registry::{Registry, Rules};
 use tokio::net::TcpListener;
@@ -114,6 +115,10 @@ struct Tracker {
     dials: Semaphore,
     movers: Movers,
     started_ms: u64,
+    /// When, after its start, it takes its database for what is so.
+    settled_after: Duration,
+    /// Shares that were published before that.
+    published: Mutex<BTreeSet<ShareId>>,
     metrics: metrics::Metrics,
 }
 
@@ -154,6 +159,9 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         dials: Semaphore::new(DIALS_MAX),
         movers: Movers::default(),
         started_ms: clock::awake_ms(),
+        // At the very first start there was nothing before.
+        settled_after: if first.is_some() { Duration::ZERO } else { config.rules.heartbeat * SETTLING_BEATS },
+        published: Mutex::default(),
         metrics: metrics::Metrics::default(),
     });
     tasks.spawn("tracker", run(Arc::clone(&tracker), listener, front, lock, tasks.clone()));
@@ -162,6 +170,8 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     tasks.spawn("repair", repairing);
     let following = reach::keep_following(Arc::clone(&tracker), tasks.stop_token().clone());
     tasks.spawn("following", following);
+    let asking = reach::keep_asking(Arc::clone(&tracker), config.rules, tasks.stop_token().clone());
+    tasks.spawn("asking", asking);
     let sampling = sampler::keep_sampling(Arc::clone(&tracker), tasks.stop_token().clone());
     tasks.spawn("sampler", sampling);
     tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));

@@ -214,7 +214,7 @@ impl Tracker {
         let info = |(peer, state): (&Peer, _)| {
             let id = peer.registration.id;
             let draining = registry.is_draining(id).then(|| self.repairer.still_needed(id));
-            PeerInfo { draining, ..info(peer, state, now_ms) }
+            PeerInfo { draining, doubt: registry.doubt(id, now_ms), ..info(peer, state, now_ms) }
         };
         Ok(PeerList {
             peers: registry.peers(now_ms).map(info).collect(),
@@ -249,8 +249,8 @@ pub(super) fn address(registration: &Registration) -> PeerAddress {
 fn info(peer: &Peer, state: Liveness, now_ms: u64) -> PeerInfo {
     let Registration { id, name, addresses, capacity_bytes, zone, version, .. } = peer.registration.clone();
     let silent_ms = now_ms.saturating_sub(peer.seen_ms);
-    let (usage, draining) = (peer.usage, None);
-    PeerInfo { id, name, state, addresses, capacity_bytes, usage, zone, version, silent_ms, draining }
+    let (usage, draining, doubt) = (peer.usage, None, None);
+    PeerInfo { id, name, state, addresses, capacity_bytes, usage, zone, version, silent_ms, draining, doubt }
 }
 
 fn check_names(request: &RegisterRequest) -> Result<(), Refusal> {

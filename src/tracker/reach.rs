@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::stream;
+use futures_util::stream::{self, FuturesUnordered};
 use parking_lot::Mutex;
 use swarmdrop_core::address::may_announce;
 use swarmdrop_core::api::{PeerAddress, ProblemKind, Role};
 use swarmdrop_core::id::PeerId;
-use swarmdrop_core::limits::DIALS_MAX;
-use swarmdrop_core::registry::Registry;
+use swarmdrop_core::limits::{
+    ASKING_PACE_MAX, ASKING_PACE_MIN, CONNECT_TIMEOUT, DIALS_MAX, QUESTION_TIMEOUT_MIN, QUESTIONS_MAX,
+};
+use swarmdrop_core::registry::{Registration, Registry, Rules};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +51,89 @@ pub(super) async fn keep_following(tracker: Arc<Tracker>, stop: CancellationToke
     }
 }
 
+/// Asks peers whether they can be reached where others are sent to them, until told to stop.
+pub(super) async fn keep_asking(tracker: Arc<Tracker>, rules: Rules, stop: CancellationToken) {
+    let pace = (rules.heartbeat / 4).clamp(ASKING_PACE_MIN, ASKING_PACE_MAX);
+    let mut asking = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(()) = asking.next(), if !asking.is_empty() => {}
+            () = tokio::time::sleep(pace), if asking.len() < QUESTIONS_MAX => {
+                let most = QUESTIONS_MAX - asking.len();
+                let questions = tracker.registry.lock().questions(tracker.now_ms(), most);
+                asking.extend(questions.into_iter().map(|asked| tracker.ask(asked, rules)));
+            }
+        }
+    }
+}
+
 impl Tracker {
+    /// Asks a peer, and notes whether it was reached.
+    async fn ask(&self, asked: Registration, rules: Rules) {
+        let (id, addresses) = (asked.id, asked.addresses.clone());
+        let patience = (rules.dead_after / 6).clamp(QUESTION_TIMEOUT_MIN, CONNECT_TIMEOUT);
+        let results = join_all(addresses.iter().map(|address| self.answers_at(id, address, patience))).await;
+        self.metrics.questions.inc();
+        let failed = addresses.iter().zip(&results).filter(|(_, result)| result.is_err());
+        let gone: Vec<String> = failed.map(|(address, _)| address.clone()).collect();
+        let answer = if gone.len() < addresses.len() {
+            Ok(())
+        } else {
+            Err(results.into_iter().find_map(Result::err).map_or_else(String::new, |error| error.to_string()))
+        };
+        self.take_answer(&asked, answer, &gone).await;
+    }
+
+    /// Notes whether a peer was reached, and at which of its addresses it was not.
+    pub(super) async fn take_answer(
+        &self,
+        asked: &Registration,
+        answer: Result<(), String>,
+        gone: &[String],
+    ) {
+        let (id, is_there) = (asked.id, answer.is_ok());
+        let (before, after, left) = {
+            let (mut registry, now_ms) = (self.registry.lock(), self.now_ms());
+            let before = registry.doubt(id, now_ms);
+            registry.answered(id, asked.run, answer, now_ms);
+            // Where its operator said that it is, it may be again; where it comes from, it is found again.
+            let follows = is_there && asked.port.is_some();
+            let left = if follows { registry.not_found_at(id, asked.run, gone) } else { None };
+            (before, registry.doubt(id, now_ms), left)
+        };
+        match (before, after) {
+            (None, Some(doubt)) => {
+                tracing::warn!(peer = %id, name = %asked.name, why = %doubt.why, "a peer beats, but cannot be reached");
+                self.repairer.changed([]);
+            }
+            (Some(_), None) => {
+                tracing::info!(peer = %id, name = %asked.name, "a peer can be reached again");
+                self.repairer.changed([]);
+            }
+            _ => {}
+        }
+        if let Some(registration) = left
+            && let Err(error) = self.store.put_peer(&registration).await
+        {
+            tracing::error!(peer = %id, %error, "cannot keep where a peer is");
+        }
+    }
+
+    /// Whether somebody with the peer's key answers there.
+    async fn answers_at(&self, id: PeerId, address: &str, patience: Duration) -> Result<(), ClientError> {
+        let peer = PeerAddress { id, name: address.to_owned(), addresses: vec![address.to_owned()] };
+        let unreachable =
+            |why: &str| ClientError::Unreachable { server: address.to_owned(), why: why.to_owned() };
+        let asking = PeerClient::new(self.dialer.clone(), peer);
+        match tokio::time::timeout(patience, asking.health()).await {
+            // Who refuses has shown the key, and is there.
+            Ok(Ok(_) | Err(ClientError::Refused { .. })) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(unreachable("no answer in time")),
+        }
+    }
+
     /// Has a peer dialled back if it comes from another address than those at which it was found.
     pub(super) fn follow(&self, registry: &mut Registry, id: PeerId, remote: IpAddr, now_ms: u64) {
         let port = registry.get(id, now_ms).and_then(|(peer, _)| peer.registration.port);

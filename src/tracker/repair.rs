@@ -49,6 +49,9 @@ struct State {
     watched: BTreeMap<ShareId, Watched>,
     /// How the replicas of each peer were counted in the last round.
     standings: BTreeMap<PeerId, Standing>,
+    /// Of how many shares each peer holds something, and when to count again.
+    held: BTreeMap<PeerId, u64>,
+    weigh_ms: u64,
     paused: bool,
     /// The share in need that was looked at last in its turn.
     turn: Option<ShareId>,
@@ -86,6 +89,8 @@ impl Repairer {
             complete: false,
             watched: BTreeMap::new(),
             standings: holders.into_iter().map(|peer| (peer, Standing::Unsure)).collect(),
+            held: BTreeMap::new(),
+            weigh_ms: 0,
             paused: false,
             turn: None,
         };
@@ -185,9 +190,13 @@ impl Tracker {
     /// first.
     pub(super) async fn repair_round(&self) -> Result<(), StoreError> {
         let now_ms = self.now_ms();
+        self.weigh_peers(now_ms).await?;
         let (candidates, suspicion) = {
-            let registry = self.registry.lock();
-            (registry.candidates(now_ms), registry.suspects_own_network(now_ms))
+            let mut registry = self.registry.lock();
+            let state = self.repairer.state.lock();
+            let held = |peer| state.held.get(&peer).copied().unwrap_or(0);
+            let suspicion = registry.suspect_own_network(held, now_ms);
+            (registry.candidates(now_ms), suspicion)
         };
         self.note_suspicion(suspicion);
         {
@@ -215,13 +224,25 @@ impl Tracker {
         Ok(())
     }
 
+    /// Counts what each peer holds, now and then.
+    async fn weigh_peers(&self, now_ms: u64) -> Result<(), StoreError> {
+        if self.repairer.state.lock().weigh_ms > now_ms {
+            return Ok(());
+        }
+        let held = self.store.replica_counts().await?.into_iter().collect();
+        let again = self.registry.lock().rules().grace();
+        let mut state = self.repairer.state.lock();
+        (state.held, state.weigh_ms) = (held, now_ms.saturating_add(millis(again)));
+        Ok(())
+    }
+
     fn note_suspicion(&self, suspicion: bool) {
         let mut state = self.repairer.state.lock();
         match (state.paused, suspicion) {
             (false, true) => {
                 tracing::warn!(
-                    "more than a third of the peers vanished at once: nothing is copied until they are back, or \
-                     stay away for long"
+                    "more than a third of what is held was lost at once: nothing is copied until it is back, or stays \
+                     away for long"
                 );
                 self.dashboard.note(LogKind::RepairPaused, |_| {});
             }

@@ -62,7 +62,10 @@ impl Tracker {
         let totals = {
             let registry = self.registry.lock();
             for (kind, peer, name) in sampler.changes(&registry, now_ms) {
-                self.dashboard.note(kind, |entry| (entry.peer, entry.peer_name) = (Some(peer), Some(name)));
+                let why = registry.doubt(peer, now_ms).map(|doubt| doubt.why);
+                self.dashboard.note(kind, |entry| {
+                    (entry.peer, entry.peer_name, entry.detail) = (Some(peer), Some(name), why);
+                });
             }
             totals(&registry, now_ms)
         };
@@ -108,10 +111,9 @@ impl Sampler {
             let kind = match (self.known.get(&id), state) {
                 (before, Liveness::Dead) if before != Some(&state) => Some(LogKind::PeerDead),
                 (Some(Liveness::Alive), Liveness::Suspect) => Some(LogKind::PeerSuspect),
+                (before, Liveness::Unreachable) if before != Some(&state) => Some(LogKind::PeerUnreachable),
                 (before, Liveness::Cloned) if before != Some(&state) => Some(LogKind::PeerCloned),
-                (Some(Liveness::Suspect | Liveness::Cloned | Liveness::Dead), Liveness::Alive) => {
-                    Some(LogKind::PeerBack)
-                }
+                (Some(before), Liveness::Alive) if *before != Liveness::Alive => Some(LogKind::PeerBack),
                 _ => None,
             };
             changes.extend(kind.map(|kind| (kind, id, peer.registration.name.clone())));
@@ -160,6 +162,7 @@ fn rows(
             id,
             name,
             state,
+            why: registry.doubt(id, now_ms).map(|doubt| doubt.why),
             zone,
             addresses,
             capacity_bytes,

@@ -1,5 +1,8 @@
 //! What the tracker does about shares: open, publish, look up, replace the terms.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use swarmdrop_core::api::{
     AnnounceRequest, Blob, ComplaintRequest, InventoryRequest, InventoryResponse, LookUpResponse,
     OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SignedDeletion, SourceInfo,
@@ -11,7 +14,7 @@ use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{
     COMPLAINTS_MAX, EXPIRY_MAX, GONE_KEPT, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX,
-    REPLICAS_MAX, TAG_BYTES,
+    PUBLISHED_NOTED_MAX, REPLICAS_MAX, TAG_BYTES,
 };
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
@@ -124,6 +127,7 @@ impl Tracker {
             Published::Done => {
                 self.charge_published(&granted.grant, manifest.geometry(), &terms).await?;
                 crash::at(Point::SharePublished);
+                self.note_published(share);
                 self.metrics.published.inc();
                 tracing::info!(%share, chunk_count, peers = placement.len(), "share published");
                 self.dashboard.note(LogKind::SharePublished, |entry| entry.share = Some(share));
@@ -220,7 +224,12 @@ impl Tracker {
     /// A share, for whoever shows its access token. A wrong token learns no more than a wrong id: that there
     /// is no such share.
     pub(super) async fn accessible(&self, share: ShareId, access: &Secret) -> Result<StoredShare, Refusal> {
-        let not_found = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token");
+        let settles = self.settles();
+        let not_found = || {
+            settles.clone().unwrap_or_else(|| {
+                Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token")
+            })
+        };
         let internal = |error| Refusal::internal(&error);
         let Some(stored) = self.store.share(share).await.map_err(internal)? else {
             return Err(match self.store.gone(share).await.map_err(internal)? {
@@ -236,7 +245,39 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::ShareGone, "the tracker's operator took the share down"));
         }
         check_not_over(&terms)?;
-        Ok(stored)
+        match settles {
+            Some(settles) if !self.is_heard(share).await? => Err(settles),
+            _ => Ok(stored),
+        }
+    }
+
+    /// What whoever looks for a share is told as long as this tracker does not know whether its database is an old copy:
+    /// until its peers had the time to tell what they hold. At its very first start there is nothing to know.
+    fn settles(&self) -> Option<Refusal> {
+        let left = self.settled_after.saturating_sub(Duration::from_millis(self.now_ms()));
+        let is_over = left.is_zero();
+        let why = "the tracker has just started, and waits for its peers to tell what they hold";
+        (!is_over).then(|| Refusal::later(ProblemKind::Unavailable, why, 1))
+    }
+
+    /// Notes that a share is published while this tracker settles: it is not to be waited for.
+    fn note_published(&self, share: ShareId) {
+        let mut published = self.published.lock();
+        if self.settles().is_none() {
+            published.clear();
+        } else if published.len() < PUBLISHED_NOTED_MAX {
+            published.insert(share);
+        }
+    }
+
+    /// Whether one of its holders has told this tracker of the share, or its sender.
+    async fn is_heard(&self, share: ShareId) -> Result<bool, Refusal> {
+        if self.published.lock().contains(&share) {
+            return Ok(true);
+        }
+        let holders = self.store.holders(share).await.map_err(|error| Refusal::internal(&error))?;
+        let registry = self.registry.lock();
+        Ok(holders.iter().any(|(peer, _)| registry.has_told(*peer, share)))
     }
 
     /// Manifest, terms and sources.
@@ -253,28 +294,37 @@ impl Tracker {
         let manifest = Blob(manifest.ok_or_else(|| internal(StoreError::Damaged("a share")))?);
         self.metrics.look_ups.inc();
         let holders = self.store.holders(share).await.map_err(internal)?;
-        let registry = self.registry.lock();
-        let sources = registry.sources(holders, self.now_ms()).into_iter();
+        let (registry, now_ms) = (self.registry.lock(), self.now_ms());
+        let sources = registry.sources(holders, now_ms).into_iter();
         let sources = sources.map(|(peer, state, chunks)| SourceInfo {
             peer: address(&peer.registration),
             state,
+            why: registry.doubt(peer.registration.id, now_ms).map(|doubt| doubt.why),
             chunks,
         });
         Ok(LargeJson(LookUpResponse { manifest, terms: stored.terms, sources: sources.collect() }, turn))
     }
 
-    /// Notes a complaint about a chunk that the peer is known to hold. That there is nothing to note is no
-    /// business of whoever complains.
+    /// Notes a complaint about a peer that is known to hold the chunk, or the share if it could not be reached. That there
+    /// is nothing to note is no business of whoever complains.
     pub(super) async fn complain(
         &self,
         share: ShareId,
         access: &Secret,
         complaint: ComplaintRequest,
+        from: IpAddr,
     ) -> Result<(), Refusal> {
         let stored = self.accessible(share, access).await?;
         let internal = |error| Refusal::internal(&error);
         let geometry = stored.geometry().map_err(internal)?;
-        let chunks = ChunkSet::of(geometry.chunk_count(), geometry.index(complaint.chunk));
+        let Some(chunk) = complaint.chunk else {
+            let holders = self.store.holders(share).await.map_err(internal)?;
+            if holders.iter().any(|(holder, _)| *holder == complaint.peer) {
+                self.registry.lock().complain(complaint.peer, from, self.now_ms());
+            }
+            return Ok(());
+        };
+        let chunks = ChunkSet::of(geometry.chunk_count(), geometry.index(chunk));
         self.suspect(complaint.peer, share, &chunks).await.map_err(internal)
     }
 

@@ -11,6 +11,7 @@ use swarmdrop_core::api::{
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::grant::{Operation, TrackerKey, Use};
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
+use swarmdrop_core::limits::SETTLING_BEATS;
 use swarmdrop_core::owner::{Act, Asked};
 use swarmdrop_core::registry::{Registration, Rules, Usage};
 use swarmdrop_core::token::{Role, TokenRecord};
@@ -63,6 +64,8 @@ impl SimTracker {
             dials: tokio::sync::Semaphore::new(1),
             movers: Movers::default(),
             started_ms: clock::awake_ms(),
+            settled_after: rules.heartbeat * SETTLING_BEATS,
+            published: parking_lot::Mutex::default(),
             metrics: metrics::Metrics::default(),
         })
     }
@@ -127,6 +130,15 @@ impl SimTracker {
 
     pub(crate) async fn replace_terms(&self, share: ShareId, token: &str) -> Answer<()> {
         self.0.replace_terms(share, token).await.map_err(kind)
+    }
+
+    /// Asks the peers that are due; `is_open` says whether one can be reached.
+    pub(crate) async fn ask(&self, is_open: impl Fn(PeerId) -> bool) {
+        let questions = self.0.registry.lock().questions(self.0.now_ms(), usize::MAX);
+        for asked in questions {
+            let answer = if is_open(asked.id) { Ok(()) } else { Err("no answer in time".to_owned()) };
+            self.0.take_answer(&asked, answer, &[]).await;
+        }
     }
 
     /// What the tracker does by itself, once a heartbeat.

@@ -108,7 +108,7 @@ export function detailsView(actions, show) {
     action.update(peer);
     const { fields } = texts.peers;
     fill([
-      [fields.state, texts.states[standing(peer)] + (peer.draining === null ? "" : `. ${texts.peers.needed(peer.draining)}`)],
+      [fields.state, texts.states[standing(peer)] + (peer.why === null ? "" : ` (${peer.why})`) + (peer.draining === null ? "" : `. ${texts.peers.needed(peer.draining)}`)],
       [fields.zone, peer.zone ?? texts.peers.noZone],
       [fields.space, spaceOf(peer)],
       [fields.free, bytes(peer.free_bytes)],

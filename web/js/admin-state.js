@@ -5,7 +5,7 @@
 
 /**
  * @typedef {"alive"|"suspect"|"unreachable"|"cloned"|"dead"} Liveness
- * @typedef {{ id: string, name: string, state: Liveness, zone: string|null, addresses: string[], capacity_bytes: number,
+ * @typedef {{ id: string, name: string, state: Liveness, why: string|null, zone: string|null, addresses: string[], capacity_bytes: number,
  *   used_bytes: number, free_bytes: number, version: string, seen_ms: number, draining: number|null,
  *   received_bytes_per_s: number, served_bytes_per_s: number,
  *   scrub: { done_bytes: number, total_bytes: number }|null }} Peer

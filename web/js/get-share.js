@@ -12,7 +12,7 @@ import { TokenError } from "./paseto.js";
 import { OpenError, openChunk } from "./seal.js";
 import { isOver, verifyTerms } from "./terms.js";
 
-const LOOK_GIVE_UP_MS = 15_000;
+const LOOK_GIVE_UP_MS = 25_000;
 /** A look-up may answer with 90 MiB: it is given up when nothing more comes, not when it takes long. */
 const LOOK_SILENCE_MS = 30_000;
 /** A request that hangs is given up after a minute and the time that its bytes take on a very slow line. */
@@ -50,13 +50,17 @@ export class Share {
    * Looks a share up, and checks all that can be checked before its chunks are there.
    * @param {string} id
    * @param {Uint8Array<ArrayBuffer>} secret
-   * @param {{callTracker?: typeof call, nowMs?: number, silenceMs?: number, giveUpMs?: number}} [options]
+   * @param {{callTracker?: typeof call, nowMs?: number, silenceMs?: number, giveUpMs?: number, onWait?: () => void}} [options]
    */
   static async look(id, secret, options = {}) {
-    const { callTracker = call, nowMs = Date.now(), silenceMs = LOOK_SILENCE_MS, giveUpMs = LOOK_GIVE_UP_MS } = options;
+    const { callTracker = call, nowMs = Date.now(), silenceMs = LOOK_SILENCE_MS, giveUpMs = LOOK_GIVE_UP_MS, onWait } = options;
     const bearer = encodeBase64url(await deriveAccess(secret));
     const ask = () => unlessSilent(silenceMs, (more) => callTracker("GET", `/v1/shares/${id}`, { bearer, ...more }));
-    const found = await withRetries(ask, { giveUpMs });
+    const found = await withRetries(ask, {
+      giveUpMs,
+      // A tracker that has just started answers nothing before it has heard its peers.
+      onWait: (waiting) => waiting?.error.kind === "unavailable" && onWait?.(),
+    });
     const { geometry, keys, metadata } = await openManifest(found.manifest, id, secret);
     const terms = await verifyTerms(found.terms, id);
     if (isOver(terms, nowMs)) throw new GetError("gone");

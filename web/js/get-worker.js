@@ -12,7 +12,7 @@ import { Share, problemOf } from "./get-share.js";
  */
 /** @typedef {{bytes: Uint8Array<ArrayBuffer>} | {problem: Problem}} Content what a preview asked for */
 /**
- * @typedef {{type: "looked", summary: import("./get-share.js").Summary} | {type: "look-failed", problem: Problem} |
+ * @typedef {{type: "looked", summary: import("./get-share.js").Summary} | {type: "look-waits"} | {type: "look-failed", problem: Problem} |
  *   {type: "progress", done: number, waiting: string | null} | {type: "done", blob?: Blob, name?: string} |
  *   {type: "gave-up", why: string} | {type: "failed", problem: Problem} | {type: "cancelled"} | {type: "alive"} |
  *   ({type: "previewed", request: number} & Content)} Report
@@ -43,7 +43,7 @@ worker.onmessage = ({ data: order }) => {
  */
 async function look(id, secret) {
   try {
-    share = await Share.look(id, secret);
+    share = await Share.look(id, secret, { onWait: () => worker.postMessage({ type: "look-waits" }) });
     worker.postMessage({ type: "looked", summary: share.summary });
   } catch (error) {
     if (problemOf(error).kind === "unexpected") console.error(error);

@@ -209,6 +209,7 @@ function look(id, secret) {
   worker.onerror = () => fail({ kind: "unexpected" });
   worker.onmessage = (/** @type {MessageEvent<Report>} */ { data }) => {
     if (data.type === "look-failed") fail(data.problem);
+    if (data.type === "look-waits") byId("looking-text").textContent = t.starting;
     if (data.type !== "looked") return;
     byId("looking").hidden = true;
     new Page(worker, data.summary);

@@ -50,6 +50,7 @@ export const texts = {
   get: {
     title: (/** @type {string} */ name) => `${name} · swarmdrop`,
     looking: "Looking the share up …",
+    starting: "The tracker has just started, and waits for its peers …",
     file: "File",
     folder: "Folder",
     available: "available now",

@@ -183,6 +183,9 @@ pub(super) trait Store: Send + Sync {
     /// The shares of which a peer holds chunks.
     async fn shares_of(&self, peer: PeerId) -> Result<Vec<ShareId>, StoreError>;
 
+    /// Of how many shares each peer holds something.
+    async fn replica_counts(&self) -> Result<Vec<(PeerId, u64)>, StoreError>;
+
     /// Every peer that holds chunks, registered or not.
     async fn all_holders(&self) -> Result<Vec<PeerId>, StoreError>;
 

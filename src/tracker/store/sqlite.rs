@@ -373,6 +373,16 @@ impl Store for SqliteStore {
         rows.iter().map(|row| id(row, "share").map(ShareId::from_bytes)).collect()
     }
 
+    async fn replica_counts(&self) -> Result<Vec<(PeerId, u64)>, StoreError> {
+        let select = "SELECT peer, count(*) AS n FROM replicas GROUP BY peer";
+        let rows = sqlx::query(select).fetch_all(&self.pool).await?;
+        let parse = |row: &SqliteRow| {
+            let count = u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or(0);
+            Ok((PeerId::from_bytes(id(row, "peer")?), count))
+        };
+        rows.iter().map(parse).collect()
+    }
+
     async fn all_holders(&self) -> Result<Vec<PeerId>, StoreError> {
         let rows = sqlx::query("SELECT DISTINCT peer FROM replicas").fetch_all(&self.pool).await?;
         rows.iter().map(|row| id(row, "peer").map(PeerId::from_bytes)).collect()

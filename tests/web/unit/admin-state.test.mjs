@@ -7,7 +7,7 @@ const health = { shares: 1, weakened: 0, endangered: 0, unavailable: 0, lost: 0,
 
 function peer(id, changes = {}) {
   return {
-    id, name: `peer ${id}`, state: "alive", zone: null, addresses: ["10.0.0.1:4000"], capacity_bytes: 100, used_bytes: 10,
+    id, name: `peer ${id}`, state: "alive", why: null, zone: null, addresses: ["10.0.0.1:4000"], capacity_bytes: 100, used_bytes: 10,
     free_bytes: 90, version: "0.1.0", seen_ms: 0, draining: null, received_bytes_per_s: 0, served_bytes_per_s: 0,
     scrub: null, ...changes,
   };
