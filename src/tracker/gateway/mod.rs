@@ -2,6 +2,7 @@
 //! rate, a number of calls and a number of bytes, and goes nowhere but to chunks of the share that is named.
 
 mod download;
+mod places;
 mod upload;
 
 use std::collections::HashMap;
@@ -17,15 +18,16 @@ use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{
-    BROWSER_UPLOADS_CHUNKS_MAX, BROWSER_UPLOADS_MAX, CHUNK_LOG2_MAX, CHUNK_LOG2_MIN,
-    GATEWAY_CALLS_PER_ADDRESS_MAX, GATEWAY_CHUNK_TIME, GATEWAY_PACE_BYTES_PER_SECOND, GATEWAY_WINDOWS,
+    CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, GATEWAY_CALLS_PER_ADDRESS_MAX, GATEWAY_CHUNK_TIME,
+    GATEWAY_PACE_BYTES_PER_SECOND, GATEWAY_WINDOWS,
 };
 
 use crate::buffers::{Buffer, Buffers};
 use crate::client::Http;
-use crate::server::{Asker, FairGate, Frames, Refusal};
+use crate::server::{Asker, Frames, Refusal};
 use crate::throttle::Throttle;
 use download::Shelf;
+use places::Places;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use upload::Upload;
 
@@ -39,9 +41,7 @@ pub(super) struct Gateway {
     calls: Arc<Calls>,
     shelf: Mutex<Shelf>,
     uploads: Mutex<HashMap<ShareId, Arc<Upload>>>,
-    /// Places for uploads, and for the ids of their chunks.
-    upload_places: FairGate,
-    upload_chunks: FairGate,
+    places: Places,
 }
 
 /// What each address has under way.
@@ -75,8 +75,7 @@ impl Gateway {
             calls: Arc::default(),
             shelf: Mutex::default(),
             uploads: Mutex::default(),
-            upload_places: FairGate::new(BROWSER_UPLOADS_MAX),
-            upload_chunks: FairGate::new(u64::from(BROWSER_UPLOADS_CHUNKS_MAX)),
+            places: Places::new(),
         }
     }
 

@@ -27,10 +27,11 @@ use swarmdrop_core::token::TokenRecord;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Call, Gateway, shared};
+use super::places::Place;
+use super::{Call, shared};
 use crate::buffers::Buffers;
 use crate::client::{Authority, ChunkAnswer, ClientError, Http, Kept, PeerClient, with_retries};
-use crate::server::{Asker, Held, Refusal};
+use crate::server::{Asker, Refusal};
 use crate::task::blocking;
 use crate::tracker::Tracker;
 use crate::tracker::auth::Granted;
@@ -42,7 +43,7 @@ const COMMITS_AT_ONCE: usize = 2;
 
 /// One upload of a browser.
 pub(super) struct Upload {
-    share: ShareId,
+    pub(super) share: ShareId,
     geometry: Geometry,
     grant: String,
     /// The owner's word that this tracker may act in his place; until it comes, no peer is spoken to.
@@ -53,8 +54,8 @@ pub(super) struct Upload {
     state: Mutex<State>,
     /// Held while a peer is being replaced: one at a time, or two would take the same spare.
     replacing: tokio::sync::Mutex<()>,
-    /// What it takes of the bounds for all uploads.
-    _places: [Held; 2],
+    /// Its place among all uploads, until another of the same share takes it over.
+    pub(super) place: Mutex<Option<Place>>,
 }
 
 struct State {
@@ -79,43 +80,6 @@ impl Set {
     }
 }
 
-impl Gateway {
-    /// The upload of a share, if one is under way.
-    fn upload(&self, share: ShareId) -> Result<Arc<Upload>, Refusal> {
-        let upload = self.uploads.lock().get(&share).map(Arc::clone);
-        let upload = upload.ok_or_else(|| {
-            Refusal::new(ProblemKind::UploadNotFound, "no upload of this share is under way here")
-        })?;
-        upload.state.lock().touched = Instant::now();
-        Ok(upload)
-    }
-
-    /// Keeps an upload, in the place of an earlier one of the same share.
-    fn keep(&self, upload: Arc<Upload>) {
-        self.uploads.lock().insert(upload.share, upload);
-    }
-
-    /// Places for an upload of so many chunks, unless whoever asks has as many already as leave some to others.
-    fn places(&self, asker: Asker, chunk_count: u32) -> Result<[Held; 2], Refusal> {
-        let chunks = u64::from(chunk_count);
-        let both = self.upload_places.take(asker, 1).zip(self.upload_chunks.take(asker, chunks));
-        let what = "too many browsers share at the moment, or too many with this invite";
-        both.map(Into::into).ok_or_else(|| Refusal::later(ProblemKind::Unavailable, what, 60))
-    }
-
-    /// Gives up the upload of a share.
-    pub(in crate::tracker) fn abandon(&self, share: ShareId) {
-        self.uploads.lock().remove(&share);
-    }
-
-    /// Gives up uploads from which nothing was heard for long, and lets go of shares that nobody gets.
-    pub(in crate::tracker) fn forget_idle(&self) {
-        self.shelf.lock().forget_idle();
-        let is_live = |upload: &Arc<Upload>| upload.state.lock().touched.elapsed() < BROWSER_UPLOAD_IDLE;
-        self.uploads.lock().retain(|_, upload| is_live(upload));
-    }
-}
-
 impl Tracker {
     /// Chooses the peers for a browser's share.
     pub(in crate::tracker) async fn begin_upload(
@@ -130,11 +94,13 @@ impl Tracker {
         let grant = opened.grant.clone();
         let geometry =
             size.geometry().ok_or_else(|| Refusal::new(ProblemKind::BadRequest, "no such size"))?;
-        // One that begins anew gives its places back first.
-        self.gateway.abandon(share);
-        let places = self.gateway.places(Asker::new(Some(by.id), from), geometry.chunk_count())?;
+        // One that begins anew keeps its place.
+        let chunk_count = geometry.chunk_count();
+        let kept = self.gateway.end(share).filter(|place| place.chunk_count == chunk_count);
+        let new = || self.gateway.places.take(Asker::new(Some(by.id), from), chunk_count);
+        let place = kept.map_or_else(new, Ok)?;
         let stock = Arc::clone(self.gateway.stock(geometry.chunk_size()));
-        let upload = Upload::new(share, geometry, opened, &self.gateway.http, stock, places);
+        let upload = Upload::new(share, geometry, opened, &self.gateway.http, stock, place);
         self.gateway.keep(Arc::new(upload));
         Ok(UploadResponse { grant })
     }
@@ -207,13 +173,23 @@ impl Tracker {
 }
 
 impl Upload {
+    /// Notes that somebody goes on with it.
+    pub(super) fn touch(&self) {
+        self.state.lock().touched = Instant::now();
+    }
+
+    /// Whether somebody went on with it not long ago.
+    pub(super) fn is_live(&self) -> bool {
+        self.state.lock().touched.elapsed() < BROWSER_UPLOAD_IDLE
+    }
+
     fn new(
         share: ShareId,
         geometry: Geometry,
         opened: OpenResponse,
         http: &Http,
         stock: Arc<Buffers>,
-        places: [Held; 2],
+        place: Place,
     ) -> Self {
         let ids = |peers: &[PeerAddress]| peers.iter().map(|peer| peer.id).collect::<Vec<_>>();
         let sets = opened.sets.iter().map(|set| Set {
@@ -237,7 +213,7 @@ impl Upload {
             stock,
             state: Mutex::new(state),
             replacing: tokio::sync::Mutex::default(),
-            _places: places,
+            place: Mutex::new(Some(place)),
         }
     }
 

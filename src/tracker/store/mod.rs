@@ -3,6 +3,7 @@
 mod charges;
 #[cfg(test)]
 mod conformance;
+mod gone;
 mod sqlite;
 
 use async_trait::async_trait;

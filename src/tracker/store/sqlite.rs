@@ -5,10 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::query::Query;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{Connection, Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
@@ -22,6 +20,7 @@ use swarmdrop_core::terms::SignedTerms;
 use swarmdrop_core::token::TokenId;
 
 use super::charges;
+use super::gone::{bury, gone, parse_gone, select_gone};
 use super::{Gone, InventoryPage, Published, Reconciled, Store, StoreError, StoredShare};
 use crate::durable;
 
@@ -419,49 +418,6 @@ impl Store for SqliteStore {
         let row = sqlx::query("SELECT count(*) AS n FROM shares").fetch_one(&self.pool).await?;
         Ok(u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or(0))
     }
-}
-
-fn select_gone(share: ShareId) -> Query<'static, Sqlite, SqliteArguments> {
-    sqlx::query("SELECT terms FROM gone WHERE share = $1").bind(bytes(share.as_bytes()))
-}
-
-fn parse_gone(row: &SqliteRow) -> Result<Gone, StoreError> {
-    let terms: String = row.try_get("terms")?;
-    Ok(if terms.is_empty() { Gone::TakenDown } else { Gone::Deleted(terms) })
-}
-
-async fn gone(
-    transaction: &mut Transaction<'static, Sqlite>,
-    share: ShareId,
-) -> Result<Option<Gone>, StoreError> {
-    let row = select_gone(share).fetch_optional(&mut **transaction).await?;
-    row.as_ref().map(parse_gone).transpose()
-}
-
-/// Notes that a share is gone, and frees what its manifest takes but for the head, which tells its size. An owner's
-/// deletion takes the place of the operator's word: it frees the peers' disks, too.
-async fn bury(
-    transaction: &mut Transaction<'static, Sqlite>,
-    share: ShareId,
-    terms: &str,
-    until_ms: u64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO gone (share, terms, until_ms) VALUES ($1, $2, $3)
-         ON CONFLICT (share) DO UPDATE SET terms = excluded.terms, until_ms = excluded.until_ms
-         WHERE gone.terms = ''",
-    )
-    .bind(bytes(share.as_bytes()))
-    .bind(terms.to_owned())
-    .bind(number(until_ms))
-    .execute(&mut **transaction)
-    .await?;
-    sqlx::query("UPDATE shares SET manifest = substr(manifest, 1, $2) WHERE id = $1")
-        .bind(bytes(share.as_bytes()))
-        .bind(i64::try_from(MANIFEST_HEAD_BYTES).unwrap_or(i64::MAX))
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
 }
 
 async fn held(
