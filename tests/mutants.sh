@@ -55,7 +55,12 @@ break_repair_from_an_unverified_copy() {
     swap src/peer/storage.rs 'arriving.write(sealed).map_err(disk)?;' 'arriving.write(sealed).map_err(disk)?; arriving.believed = true;'
 }
 break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => Standing::Gone,' 'Liveness::Dead => Standing::Unsure,'; }
-break_repair_when_the_network_fails() { swap core/src/registry.rs 'most > 1 && most * 3 > alive + most' 'most > 1 && most * 3 > 9 * (alive + most)'; }
+break_repair_when_the_network_fails() { swap core/src/suspicion.rs 'peers > 1 && weight.saturating_mul(3) >' 'peers > 1 && weight / 9 >'; }
+break_weigh_who_holds_nothing() { swap core/src/suspicion.rs 'filter(|loss| loss.weight > 0)' 'filter(|_| true)'; }
+break_count_who_cannot_be_reached() { swap core/src/registry.rs 'true => Standing::Gone,' 'true => Standing::Unsure,'; }
+break_dead_because_the_own_way_out_fails() { swap core/src/registry.rs '.filter(|_| !self.suspicion)' ''; }
+break_take_two_machines_for_one() { swap core/src/runs.rs 'if self.former.contains(&run) && !is_gone {' 'if self.former.is_empty() && !is_gone {'; }
+break_take_a_part_for_an_inventory() { swap core/src/inventory.rs 'after.is_none_or(|after| *self == Self::Upto(after))' 'after.is_none_or(|_| true)'; }
 break_drop_what_is_needed() {
     swap core/src/repair.rs 'sure.of_chunk(*index).saturating_sub(counted) >= u32::from(view.wanted)' 'sure.of_chunk(*index) >= u32::from(view.wanted)'
 }
@@ -80,6 +85,11 @@ mutant pin_without_the_handshake_signature --test transport
 mutant repair_from_an_unverified_copy --test durability rot
 mutant count_the_dead -p swarmdrop-core
 mutant repair_when_the_network_fails -p swarmdrop-core
+mutant weigh_who_holds_nothing -p swarmdrop-core
+mutant count_who_cannot_be_reached -p swarmdrop-core
+mutant dead_because_the_own_way_out_fails -p swarmdrop-core
+mutant take_two_machines_for_one -p swarmdrop-core
+mutant take_a_part_for_an_inventory -p swarmdrop-core
 mutant drop_what_is_needed -p swarmdrop-core
 mutant let_a_wrong_clock_end_shares --lib agreement
 mutant forget_what_was_not_heard --lib findings

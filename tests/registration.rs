@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use common::fake::{Fake, Out, Request, answer_json, register_request};
 use common::swarm::Swarm;
-use common::{samples, tls, wait_for};
+use common::{http, samples, tls, wait_for};
 use serde_json::{Value, json};
 use swarmdrop_core::id::PeerId;
+use swarmdrop_core::link::ShareLink;
+use swarmdrop_core::seal::access_token;
 
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -79,6 +81,29 @@ fn f50_a_tracker_restored_from_an_old_copy_learns_what_came_later_and_no_peer_re
     for peer in &swarm.peers {
         assert!(!peer.log().contains("registering again"), "an inventory is all that it takes");
     }
+}
+
+#[test]
+fn f50_a_tracker_that_has_just_started_shows_no_share_of_which_it_has_not_heard_a_holder() {
+    let mut swarm = Swarm::start_with(2, &["--heartbeat", "2s", "--dead-after", "1m"]);
+    let (bytes, link) = share(&swarm, "known");
+    let known: ShareLink = link.parse().unwrap();
+    let access = http::bearer(&access_token(&known.secret).expose_text());
+    let look_up = |swarm: &Swarm, share: &str| {
+        http::send(&swarm.tracker.address(), "GET", &format!("/v1/shares/{share}"), &access, b"")
+    };
+    let (known, unknown) = (known.share.to_string(), tls::identity(9).peer_id().to_string());
+    swarm.peers.iter_mut().for_each(common::swarm::Server::kill);
+    swarm.restart_tracker();
+    for share in [&known, &unknown] {
+        let answer = look_up(&swarm, share);
+        assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true), "{}", answer.text());
+    }
+    wait_for("two heartbeats", || look_up(&swarm, &known).status == 200);
+    assert_eq!(look_up(&swarm, &unknown).status, 404);
+    swarm.restart_tracker();
+    swarm.add_peer(0, &[]);
+    assert!(get(&swarm, &link) == bytes, "a receiver waits for it");
 }
 
 #[test]
