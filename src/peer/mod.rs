@@ -206,16 +206,11 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     });
     match join(&peer).await {
         Ok((every, announced)) => {
-            let stop = tasks.stop_token().clone();
-            tasks.spawn("peer housekeeping", keep_house(Arc::clone(&peer), stop.clone()));
-            tasks.spawn("inventory", inventory::keep_telling(Arc::clone(&peer), stop.clone()));
-            tasks.spawn("doubts", audits::keep_looking(Arc::clone(&peer), stop.clone()));
-            tasks.spawn("partings", parting::keep_parting(Arc::clone(&peer), stop.clone()));
-            tasks.spawn("copies", copy::keep_copying(Arc::clone(&peer), stop.clone()));
             let (every_scrub, position) = (config.care.scrub_every, store.join("scrub"));
+            let stop = tasks.stop_token();
             let scrubbing = scrub::keep_scrubbing(Arc::clone(&peer), every_scrub, position, stop.clone());
             tasks.spawn("scrub", scrubbing);
-            tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(&peer), every, stop));
+            keep_going(&peer, every, &tasks);
             let free_bytes = peer.storage.usage().unwrap_or_default().free_bytes;
             let (id, name) = (peer.id, peer.name.clone());
             Ok(RunningPeer { id, name, address, announced, free_bytes, peer, tasks })
@@ -225,6 +220,17 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
             Err(failure)
         }
     }
+}
+
+/// Starts what a peer does by itself, beside serving.
+fn keep_going(peer: &Arc<Peer>, every: Duration, tasks: &Tasks) {
+    let stop = tasks.stop_token();
+    tasks.spawn("peer housekeeping", keep_house(Arc::clone(peer), stop.clone()));
+    tasks.spawn("inventory", inventory::keep_telling(Arc::clone(peer), stop.clone()));
+    tasks.spawn("doubts", audits::keep_looking(Arc::clone(peer), stop.clone()));
+    tasks.spawn("partings", parting::keep_parting(Arc::clone(peer), stop.clone()));
+    tasks.spawn("copies", copy::keep_copying(Arc::clone(peer), stop.clone()));
+    tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(peer), every, stop.clone()));
 }
 
 impl std::fmt::Debug for RunningPeer {
