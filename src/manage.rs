@@ -187,7 +187,8 @@ pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
 }
 
 fn health_lines(health: &SwarmHealth) -> Vec<String> {
-    let SwarmHealth { shares, weakened, endangered, unavailable, lost, copies, paused, complete } = *health;
+    let SwarmHealth { shares, weakened, endangered, unavailable, lost, copies, paused, complete, .. } =
+        *health;
     let needs = [
         (lost, "lost: some chunk is on no known peer"),
         (unavailable, "not to be had now: some chunk is only on peers that are away"),
@@ -200,7 +201,11 @@ fn health_lines(health: &SwarmHealth) -> Vec<String> {
         0 => vec![format!("  {shares}; the tracker is still looking at them")],
         _ => vec![format!("  {shares}, of which")],
     };
-    let needy = needs.iter().filter(|(count, _)| *count > 0);
+    let beside = [
+        (health.misplaced, "not far enough apart: copies in other zones or on other machines are to come"),
+        (health.unproven, "with copies that are to be proven yet"),
+    ];
+    let needy = needs.iter().chain(&beside).filter(|(count, _)| *count > 0);
     lines.extend(needy.map(|(count, what)| format!("    {count} {what}")));
     if copies > 0 {
         lines.push(format!("  {} under way", words::count(copies, "copy order")));
@@ -226,9 +231,13 @@ fn peer_line(peer: &PeerInfo) -> String {
         Some(needed) => format!(", being emptied: {} still on it", words::count(needed, "share")),
         None => String::new(),
     };
+    let refuted = match peer.refuted_chunks {
+        0 => String::new(),
+        n => format!(", does not have {} that it said to hold", words::count(n, "chunk")),
+    };
     let addresses = peer.addresses.join(", ");
     format!(
-        "  {}{zone}: {}{silent}{draining}, {used} used, {free} free, at {addresses}",
+        "  {}{zone}: {}{silent}{draining}{refuted}, {used} used, {free} free, at {addresses}",
         peer.name,
         state_word(peer.state)
     )

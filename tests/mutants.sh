@@ -61,9 +61,15 @@ break_count_who_cannot_be_reached() { swap core/src/registry.rs 'true => Standin
 break_dead_because_the_own_way_out_fails() { swap core/src/registry.rs '.filter(|_| !self.suspicion)' ''; }
 break_take_two_machines_for_one() { swap core/src/runs.rs 'if self.former.contains(&run) && !is_gone {' 'if self.former.is_empty() && !is_gone {'; }
 break_take_a_part_for_an_inventory() { swap core/src/inventory.rs 'after.is_none_or(|after| *self == Self::Upto(after))' 'after.is_none_or(|_| true)'; }
-break_drop_what_is_needed() {
-    swap core/src/repair.rs 'sure.of_chunk(*index).saturating_sub(counted) >= u32::from(view.wanted)' 'sure.of_chunk(*index) >= u32::from(view.wanted)'
-}
+break_drop_what_is_needed() { swap core/src/apart.rs '|count| count > wanted' '|count| count >= wanted'; }
+break_make_surplus_of_claims() { swap core/src/apart.rs 'holder.standing == Standing::Sure && holder.is_proven();' 'holder.standing == Standing::Sure;'; }
+break_call_claims_healthy() { swap core/src/health.rs 'unproven: view.tally(Holder::is_proven)' 'unproven: view.tally(Holder::counts)'; }
+break_drop_the_last_in_its_zone() { swap core/src/apart.rs 'filter(|&position| without(holders, position) == best)' 'filter(|&position| without(holders, position) <= best)'; }
+break_let_the_young_push_out_the_old() { swap core/src/apart.rs 'settled || other_since_ms <= since_ms' 'settled || other_since_ms <= since_ms || true'; }
+break_drop_what_was_learnt_lately() { swap core/src/apart.rs 'if view.learnt_lately {' 'if false && view.learnt_lately {'; }
+break_refute_by_silence() { swap src/tracker/audits.rs 'None => Outcome::Unanswered,' 'None => Outcome::Refuted(1),'; }
+break_believe_any_proof() { swap src/tracker/audits.rs 'verdict == Some(Verdict::Proven)' 'verdict.is_some()'; }
+break_count_words_for_ever() { swap core/src/audit.rs 'now < pair.counts_until && ' ''; }
 break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'self.agreed.load(Ordering::Relaxed) && self.here.is_steady()' 'self.here.is_steady()'; }
 break_forget_what_was_not_heard() { swap src/peer/findings.rs 'pub(super) fn next(&self, usage: Usage) -> (HeartbeatRequest, usize) {
         let queue = self.queue.lock();' 'pub(super) fn next(&self, usage: Usage) -> (HeartbeatRequest, usize) {
@@ -91,6 +97,14 @@ mutant dead_because_the_own_way_out_fails -p swarmdrop-core
 mutant take_two_machines_for_one -p swarmdrop-core
 mutant take_a_part_for_an_inventory -p swarmdrop-core
 mutant drop_what_is_needed -p swarmdrop-core
+mutant make_surplus_of_claims -p swarmdrop-core
+mutant call_claims_healthy -p swarmdrop-core
+mutant drop_the_last_in_its_zone -p swarmdrop-core
+mutant let_the_young_push_out_the_old -p swarmdrop-core
+mutant drop_what_was_learnt_lately -p swarmdrop-core
+mutant refute_by_silence --lib simulation
+mutant believe_any_proof --lib simulation
+mutant count_words_for_ever -p swarmdrop-core
 mutant let_a_wrong_clock_end_shares --lib agreement
 mutant forget_what_was_not_heard --lib findings
 mutant trust_an_unmounted_store --lib chunk_store

@@ -176,6 +176,8 @@ pub struct PeerInfo {
     pub draining: Option<u64>,
     /// Why it does not count although it beats, if so.
     pub doubt: Option<Doubt>,
+    /// Chunks that it said to hold, and was found not to have, since the tracker started.
+    pub refuted_chunks: u64,
 }
 
 /// `PUT /v1/peers/{id}/drain`: the operator has a peer emptied, or no longer.
@@ -191,6 +193,10 @@ pub struct DrainRequest {
 pub struct SwarmHealth {
     /// Shares known.
     pub shares: u64,
+    /// Shares with as many replicas as were asked for, of which some are to be proven yet.
+    pub unproven: u64,
+    /// Shares with the right number of replicas in the wrong places: further apart than they are they could be.
+    pub misplaced: u64,
     /// Shares with fewer replicas than were asked for, but more than one.
     pub weakened: u64,
     /// Shares with one replica left of some chunk.

@@ -149,6 +149,20 @@ impl ChunkSet {
         None
     }
 
+    /// The chunk that so many chunks of the set precede.
+    pub fn nth(&self, nth: u32) -> Option<ChunkIndex> {
+        let mut left = nth;
+        for (position, word) in (0_u32..).zip(&self.words) {
+            if left < word.count_ones() {
+                let mut word = *word;
+                (0..left).for_each(|_| word &= !(1 << (63 - word.leading_zeros())));
+                return Some(ChunkIndex::new(position * 64 + word.leading_zeros()));
+            }
+            left -= word.count_ones();
+        }
+        None
+    }
+
     /// The chunks in the set, in order.
     pub fn iter(&self) -> impl Iterator<Item = ChunkIndex> + '_ {
         (0..self.chunk_count).map(ChunkIndex::new).filter(|&index| self.contains(index))
@@ -261,6 +275,8 @@ mod tests {
             prop_assert_eq!(ChunkSet::parse(&set.to_string()), Some(set.clone()));
             prop_assert_eq!(set.iter().map(ChunkIndex::get).collect::<BTreeSet<_>>(), members.clone());
             prop_assert_eq!(set.len() as usize, members.len());
+            let nths = (0..=set.len()).filter_map(|nth| set.nth(nth));
+            prop_assert_eq!(nths.collect::<Vec<_>>(), set.iter().collect::<Vec<_>>());
             prop_assert_eq!(set.text_len(), set.to_string().len());
             let (even, odd): (BTreeSet<u32>, BTreeSet<u32>) = members.iter().partition(|&i| i % 2 == 0);
             prop_assert_eq!(set_of(chunk_count, &even).plus(&set_of(chunk_count, &odd)), set);

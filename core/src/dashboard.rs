@@ -300,6 +300,8 @@ pub enum LogKind {
     RepairResumed,
     /// A peer found chunks to be damaged or gone; `detail`: how many.
     ChunksLost,
+    /// A peer could not prove chunks that it said to hold; `detail`: how many.
+    ChunksRefuted,
     /// The admin signed in; `detail`: from which address.
     SignedIn,
     /// An invite was made; `detail`: its name.

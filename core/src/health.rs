@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::audit::Evidence;
 use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, Geometry};
 use crate::id::{PeerId, ShareId};
@@ -40,6 +41,26 @@ pub struct Holder {
     pub standing: Standing,
     /// The chunks that it holds.
     pub chunks: ChunkSet,
+    /// How it is known that it holds them.
+    pub evidence: Evidence,
+}
+
+impl Holder {
+    /// Whether its replicas count for repair: they are proven, or it is too early to ask.
+    pub(crate) const fn counts(&self) -> bool {
+        self.standing.counts()
+            && matches!(self.evidence, Evidence::Proven { .. } | Evidence::Claimed { counts: true })
+    }
+
+    /// Whether its replicas are proven, and not at a dead peer.
+    pub(crate) const fn is_proven(&self) -> bool {
+        self.standing.counts() && matches!(self.evidence, Evidence::Proven { .. })
+    }
+
+    /// Whether others may be sent to it.
+    pub(crate) const fn can_be_read(&self) -> bool {
+        self.standing.can_be_read()
+    }
 }
 
 /// A share as the planner sees it.
@@ -53,14 +74,19 @@ pub struct ShareView {
     pub geometry: Geometry,
     /// Who holds which of them.
     pub holders: Vec<Holder>,
+    /// Whether the tracker learnt of it from peers, not from its sender, within the last week. Then it cannot tell
+    /// which replicas are old: to it all are.
+    pub learnt_lately: bool,
 }
 
 /// How a share stands, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// Every chunk has as many replicas as were asked for.
+    /// Every chunk has as many proven replicas as were asked for.
     Healthy,
+    /// Every chunk has as many replicas as were asked for; some are to be proven yet.
+    Unproven,
     /// Some chunk has fewer, but more than one.
     Weakened,
     /// Some chunk has one replica left, and more were asked for.
@@ -80,6 +106,8 @@ pub struct Health {
     pub fewest: u32,
     /// Chunks with fewer replicas than were asked for.
     pub short: u32,
+    /// Chunks with fewer proven replicas than were asked for.
+    pub unproven: u32,
     /// Chunks that only dead peers hold.
     pub away: u32,
     /// Chunks that nobody holds.
@@ -93,8 +121,10 @@ impl Health {
             Condition::Lost
         } else if self.away > 0 {
             Condition::Unavailable
-        } else if self.short == 0 {
+        } else if self.short == 0 && self.unproven == 0 {
             Condition::Healthy
+        } else if self.short == 0 {
+            Condition::Unproven
         } else if self.fewest <= 1 {
             Condition::Endangered
         } else {
@@ -136,8 +166,8 @@ impl Tally {
 }
 
 impl ShareView {
-    pub(crate) fn tally(&self, is_counted: impl Fn(Standing) -> bool) -> Tally {
-        let sets = self.holders.iter().filter(|holder| is_counted(holder.standing));
+    pub(crate) fn tally(&self, is_counted: impl Fn(&Holder) -> bool) -> Tally {
+        let sets = self.holders.iter().filter(|holder| is_counted(holder));
         Tally::of(&self.geometry, sets.map(|holder| &holder.chunks))
     }
 
@@ -148,13 +178,14 @@ impl ShareView {
 
 /// How a share stands.
 pub fn assess(view: &ShareView) -> Health {
-    let readable = view.tally(Standing::can_be_read);
+    let readable = view.tally(Holder::can_be_read);
     let held = view.tally(|_| true);
     let lost = held.count(|n| n == 0);
     Health {
         wanted: view.wanted,
         fewest: readable.fewest(),
-        short: view.tally(Standing::counts).count(|n| n < u32::from(view.wanted)),
+        short: view.tally(Holder::counts).count(|n| n < u32::from(view.wanted)),
+        unproven: view.tally(Holder::is_proven).count(|n| n < u32::from(view.wanted)),
         away: readable.count(|n| n == 0) - lost,
         lost,
     }
@@ -168,12 +199,12 @@ mod tests {
     fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
         let peer = PeerId::from_bytes([number; 32]);
         let peer = Candidate { peer, free_bytes: 0, zone: None, host: number.to_string(), token: None };
-        Holder { peer, standing, chunks }
+        Holder { peer, standing, chunks, evidence: Evidence::Proven { since_ms: 0, settled: false } }
     }
 
     fn view(chunk_count: u64, wanted: u8, holders: Vec<Holder>) -> ShareView {
         let geometry = Geometry::new(chunk_count << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
-        ShareView { share: ShareId::from_bytes([9; 32]), wanted, geometry, holders }
+        ShareView { share: ShareId::from_bytes([9; 32]), wanted, geometry, holders, learnt_lately: false }
     }
 
     #[test]
@@ -187,5 +218,18 @@ mod tests {
         assert_eq!(condition(leaving), Condition::Weakened);
         let unsure = vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Unsure, full)];
         assert_eq!(condition(unsure), Condition::Healthy, "the grace is not over");
+    }
+
+    #[test]
+    fn s3_only_what_is_proven_is_healthy_and_words_alone_do_not_count() {
+        let full = ChunkSet::full(2);
+        let with = |evidence| {
+            let second = Holder { evidence, ..holder(2, Standing::Sure, full.clone()) };
+            assess(&view(2, 2, vec![holder(1, Standing::Sure, full.clone()), second]))
+        };
+        let claimed = with(Evidence::Claimed { counts: true });
+        assert_eq!((claimed.condition(), claimed.short, claimed.unproven), (Condition::Unproven, 0, 2));
+        let words = with(Evidence::Claimed { counts: false });
+        assert_eq!((words.condition(), words.short, words.fewest), (Condition::Weakened, 2, 2));
     }
 }

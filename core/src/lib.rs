@@ -13,6 +13,8 @@
 //! * **sample**: a byte of a chunk or manifest that somebody is asked to prove; **proof**: the piece of it in which the
 //!   byte lies, with the hashes that lead up to the chunk's id; **audit**: asking a peer for proofs.
 //! * **parting**: how a peer lets go of surplus: others prove that they have it, and promise to keep it for a day.
+//! * **claimed**: what a peer is said to hold; **proven**: what it has shown to the tracker that it holds; **refuted**:
+//!   what it was found not to hold.
 //! * **placement**: which peers are to hold which chunks.
 //! * **grant**: a short-lived token signed by the tracker that lets its bearer push one share to named peers.
 //! * **owner**: whoever holds a share's key.
@@ -33,13 +35,18 @@
 //! ([`placement`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`],
 //! [`inventory`], [`reach`], [`suspicion`], [`allowance`], [`parting`], [`registry`], [`traffic`], [`health`],
 //! [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
+//!
+//! What the tracker believes of its peers is in [`audit`], how far apart replicas are in [`apart`].
 
 pub mod duration;
 pub mod limits;
 
 pub mod address;
 pub mod allowance;
+pub mod apart;
+pub mod audit;
 pub mod chunk_set;
+mod claim;
 pub mod geometry;
 pub mod id;
 
@@ -49,6 +56,7 @@ pub mod manifest;
 pub mod metadata;
 pub mod name;
 pub mod owner;
+mod pair;
 mod paseto;
 pub mod proof;
 pub mod receipt;

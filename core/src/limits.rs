@@ -138,6 +138,12 @@ pub const ORDERS_MAX: usize = 64;
 /// Bytes of the copies that a peer is asked for at once; one order may be larger. What is most endangered when
 /// they are made comes next.
 pub const ORDERS_BYTES_MAX: u64 = 1 << 30;
+/// Peers that are named as holders of what another one is to drop: twice as many as may have to prove it.
+pub const DROP_HOLDERS_MAX: usize = 2 * REPLICAS_MAX as usize;
+/// Holders of a share that are compared when there are too many or in the wrong places; the oldest are.
+pub const HOLDERS_COMPARED_MAX: usize = 128;
+/// Groups of chunks, each with other holders, that are compared at once: peers could make one of each chunk.
+pub const HOLDER_GROUPS_MAX: usize = 64;
 /// Peers that are named as sources of one copy.
 pub const ORDER_SOURCES_MAX: usize = 8;
 /// Bytes that a peer copies in a second for the swarm's sake: a third of a gigabit line.
@@ -149,6 +155,25 @@ pub const COPY_CHUNKS_MAX: usize = 4;
 /// Windows of silence in which a peer is taken for dead, that a surplus of replicas and a suspicion of the own
 /// network last: long enough for a machine to be mended, short enough for shares that live a day.
 pub const PATIENCE_WINDOWS: u32 = 12;
+/// The same windows in a day, and in a week, at the dead time of five minutes: within a day every peer is asked for a
+/// sample of every share that it holds; a week of proofs makes a replica as good as an old one.
+pub const DAY_WINDOWS: u32 = 288;
+/// See [`DAY_WINDOWS`].
+pub const WEEK_WINDOWS: u32 = 7 * DAY_WINDOWS;
+/// Samples that a tracker asks a peer for at once: so many chunks of 1 MiB are read in a tenth of a second.
+pub const AUDIT_TURN_SAMPLES: usize = 16;
+/// Samples of what a peer has claimed and not proven yet: who lacks half of it passes once in sixteen times.
+pub const AUDIT_SAMPLES_FIRST: u8 = 4;
+/// Samples, at most, of a share of which a peer lacked a chunk: they double with each. With what is kept for others
+/// they have room in one request.
+pub const AUDIT_SAMPLES_DENSE: u8 = 12;
+/// Peers that a tracker audits at once: a thousand that do not answer hold it up for a quarter of an hour.
+pub const AUDITS_AT_ONCE: usize = 32;
+/// Time after which a tracker writes down what was proven, and proofs in one such transaction: a crash costs a minute
+/// of proofs, which are given again.
+pub const PROOFS_SAVED_EVERY: Duration = Duration::from_secs(60);
+/// See [`PROOFS_SAVED_EVERY`].
+pub const PROOFS_SAVED_MAX: usize = 4096;
 /// Shares that a tracker looks at in one round of repair: a round takes well under a second.
 pub const REPAIR_SHARES_MAX: usize = 1024;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::audit::Evidence;
 use crate::chunk_set::ChunkSet;
 use crate::duration::millis;
 use crate::health::{Holder, Standing};
@@ -405,10 +406,10 @@ impl Registry {
     }
 
     /// A holder of chunks, as repair sees it.
-    pub fn holder(&self, id: PeerId, chunks: ChunkSet, now_ms: u64) -> Holder {
+    pub fn holder(&self, id: PeerId, chunks: ChunkSet, evidence: Evidence, now_ms: u64) -> Holder {
         let unknown = || Candidate { peer: id, free_bytes: 0, zone: None, host: String::new(), token: None };
         let peer = self.peers.get(&id).map_or_else(unknown, candidate);
-        Holder { peer, standing: self.standing(id, now_ms), chunks }
+        Holder { peer, standing: self.standing(id, now_ms), chunks, evidence }
     }
 
     /// Judges whether more than a third of what is held was lost at once, and not long ago, to silence or because peers

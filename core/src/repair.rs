@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::apart::{Places, Surplus, surplus};
 use crate::chunk_set::ChunkSet;
 use crate::duration::millis;
 use crate::geometry::{ChunkIndex, Geometry};
@@ -46,7 +47,7 @@ pub struct Repairs {
     running: BTreeMap<(PeerId, ShareId), Running>,
     refused: BTreeMap<(PeerId, ShareId), u64>,
     surplus_since: BTreeMap<ShareId, u64>,
-    drops: BTreeMap<ShareId, (PeerId, ChunkSet)>,
+    drops: BTreeMap<ShareId, Surplus>,
 }
 
 #[derive(Debug)]
@@ -71,13 +72,13 @@ impl Repairs {
     /// Orders copies of what the share is short of, as far as `candidates` have room and are not busy;
     /// whether any was ordered.
     pub fn plan(&mut self, view: &ShareView, candidates: &[Candidate], now_ms: u64) -> bool {
-        let mut replicas = view.tally(Standing::counts);
+        let mut replicas = view.tally(Holder::counts);
         for running in self.running.values().filter(|running| running.order.share == view.share) {
             replicas.add(&running.order.chunks);
         }
-        let readable = view.tally(Standing::can_be_read);
+        let readable = view.tally(Holder::can_be_read);
         let beside: Vec<&Candidate> =
-            view.holders.iter().filter(|h| h.standing.counts()).map(|h| &h.peer).collect();
+            view.holders.iter().filter(|holder| holder.counts()).map(|h| &h.peer).collect();
         let mut ranked = rank(view.share, candidates, &beside);
         // Who holds a part of the share already comes first: a share stays on few peers.
         ranked.sort_by_key(|candidate| view.holder(candidate.peer).is_none());
@@ -91,6 +92,25 @@ impl Repairs {
             self.add(order, &view.geometry, now_ms);
             any = true;
         }
+        any
+    }
+
+    /// Orders a copy of what has the right number of replicas in the wrong places, with a peer that is in a better
+    /// one; whether any was ordered. The worst placed is surplus when the new one has proven itself.
+    pub fn spread_out(&mut self, view: &ShareView, places: &Places, now_ms: u64) -> bool {
+        if self.running.keys().any(|(_, share)| *share == view.share) {
+            return false;
+        }
+        let Some((chunks, better)) = places.better_for(view) else { return false };
+        let replicas = view.tally(Holder::counts);
+        let readable = view.tally(Holder::can_be_read);
+        let is_meant = |index: ChunkIndex| chunks.contains(index) && readable.of_chunk(index) > 0;
+        let order = better.into_iter().find_map(|candidate| {
+            let order = self.order(view, candidate, is_meant, &replicas, now_ms);
+            order.filter(|order| order.chunks == chunks)
+        });
+        let any = order.is_some();
+        order.into_iter().for_each(|order| self.add(order, &view.geometry, now_ms));
         any
     }
 
@@ -115,7 +135,8 @@ impl Repairs {
     ) -> Option<Order> {
         let (share, target) = (view.share, candidate.peer);
         let is_refused = self.refused.get(&(target, share)).is_some_and(|&until| now_ms < until);
-        if is_refused || self.drops.contains_key(&share) {
+        let is_dropping = self.drops.get(&share).is_some_and(|surplus| surplus.peer == target);
+        if is_refused || is_dropping {
             return None;
         }
         let (count, promised) =
@@ -142,8 +163,8 @@ impl Repairs {
         (!sources.is_empty()).then_some(Order { share, target, chunks, sources })
     }
 
-    /// Peers to copy from, so that together they have as much as there is: sure ones first, then the least
-    /// busy.
+    /// Peers to copy from, so that together they have as much as there is: sure ones first, then those that have
+    /// proven it, then the least busy.
     fn sources(&self, view: &ShareView, target: PeerId, chunks: &ChunkSet) -> Vec<PeerId> {
         let busy = |peer: PeerId| self.running.values().filter(|r| r.order.sources.contains(&peer)).count();
         let has_some = |holder: &&Holder| {
@@ -152,7 +173,9 @@ impl Repairs {
                 && (chunks.is_empty() || chunks.first_common(&holder.chunks, 0).is_some())
         };
         let mut sources: Vec<&Holder> = view.holders.iter().filter(has_some).collect();
-        sources.sort_by_key(|holder| (holder.standing == Standing::Unsure, busy(holder.peer.peer)));
+        sources.sort_by_key(|holder| {
+            (holder.standing == Standing::Unsure, !holder.is_proven(), busy(holder.peer.peer))
+        });
         let mut missing = chunks.clone();
         let (mut chosen, mut others) = (Vec::new(), Vec::new());
         for holder in sources {
@@ -188,6 +211,18 @@ impl Repairs {
     /// Whether nothing is under way.
     pub fn is_empty(&self) -> bool {
         self.running.is_empty()
+    }
+
+    /// Whether a peer was asked to copy some of these chunks, or the manifest of a share without any.
+    pub fn is_ordered(&self, target: PeerId, share: ShareId, chunks: &ChunkSet) -> bool {
+        let ordered = self.running.get(&(target, share)).map(|running| &running.order.chunks);
+        ordered.is_some_and(|o| o.chunk_count() == 0 || o.first_common(chunks, 0).is_some())
+    }
+
+    /// Notes that a peer was found not to have what it says to have copied: it is not asked again for long.
+    pub fn deceived(&mut self, target: PeerId, share: ShareId, now_ms: u64) {
+        self.running.remove(&(target, share));
+        self.refused.insert((target, share), now_ms.saturating_add(millis(self.patience.surplus)));
     }
 
     /// Notes that a peer has copied these chunks.
@@ -228,55 +263,59 @@ impl Repairs {
     }
 
     /// Whether the share has more replicas than were asked for. When that has lasted, one peer at a time is
-    /// told to drop its part of the surplus.
+    /// told to drop its part of the surplus, as long as nothing changes about it.
     pub fn notice_surplus(&mut self, view: &ShareView, now_ms: u64) -> bool {
-        if self.drops.contains_key(&view.share) {
-            return true;
+        let found = surplus(view);
+        if let Some(told) = self.drops.get(&view.share) {
+            if still_too_many(view, told) {
+                return true;
+            }
+            self.drops.remove(&view.share);
+            self.surplus_since.remove(&view.share);
         }
-        let Some((peer, chunks)) = surplus(view) else {
+        let Some(found) = found else {
             self.surplus_since.remove(&view.share);
             return false;
         };
         let since = *self.surplus_since.entry(view.share).or_insert(now_ms);
         if now_ms.saturating_sub(since) >= millis(self.patience.surplus) {
-            self.drops.insert(view.share, (peer, chunks));
+            self.drops.insert(view.share, found);
         }
         true
     }
 
     /// What a peer is to drop, until it says that it did or tells its inventory anew.
-    pub fn drops_of(&self, peer: PeerId) -> impl Iterator<Item = (ShareId, &ChunkSet)> {
-        self.drops.iter().filter(move |(_, (of, _))| *of == peer).map(|(share, (_, chunks))| (*share, chunks))
+    pub fn drops_of(&self, peer: PeerId) -> impl Iterator<Item = (ShareId, &Surplus)> {
+        let drops = self.drops.iter().map(|(share, surplus)| (*share, surplus));
+        drops.filter(move |(_, surplus)| surplus.peer == peer)
+    }
+
+    /// What somebody is told to drop of a share.
+    pub fn drop_of(&self, share: ShareId) -> Option<&Surplus> {
+        self.drops.get(&share)
     }
 
     /// Notes what a peer said about a drop, or that what it holds was heard anew.
     pub fn dropped(&mut self, peer: PeerId, share: ShareId) {
-        if self.drops.get(&share).is_some_and(|(of, _)| *of == peer) {
+        if self.drops.get(&share).is_some_and(|surplus| surplus.peer == peer) {
             self.drops.remove(&share);
         }
     }
 }
 
-/// The peer that can let go of most, and what: only replicas at peers that are surely there make others too
-/// many. Peers that are being emptied come first.
-fn surplus(view: &ShareView) -> Option<(PeerId, ChunkSet)> {
-    let sure = view.tally(|standing| standing == Standing::Sure);
-    let droppable = |holder: &Holder| {
-        let counted = u32::from(holder.standing == Standing::Sure);
-        let is_surplus =
-            |index: &ChunkIndex| sure.of_chunk(*index).saturating_sub(counted) >= u32::from(view.wanted);
-        ChunkSet::of(view.geometry.chunk_count(), holder.chunks.iter().filter(is_surplus))
-    };
-    let there = view.holders.iter().filter(|h| matches!(h.standing, Standing::Sure | Standing::Leaving));
-    let offers = there.map(|holder| (holder, droppable(holder))).filter(|(_, chunks)| !chunks.is_empty());
-    let best = offers
-        .max_by_key(|(holder, chunks)| (holder.standing, chunks.len(), u64::MAX - holder.peer.free_bytes));
-    best.map(|(holder, chunks)| (holder.peer.peer, chunks))
+/// Whether what a peer was told to drop has enough proven replicas beside it, at peers that are surely there.
+fn still_too_many(view: &ShareView, told: &Surplus) -> bool {
+    let beside = view.tally(|holder| {
+        holder.standing == Standing::Sure && holder.is_proven() && holder.peer.peer != told.peer
+    });
+    told.chunks.chunk_count() == view.geometry.chunk_count()
+        && told.chunks.iter().all(|index| beside.of_chunk(index) >= u32::from(view.wanted))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Evidence;
     use crate::geometry::ChunkSize;
     use crate::health::{Condition, assess};
     use proptest::prelude::*;
@@ -300,12 +339,14 @@ mod tests {
     }
 
     fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
-        Holder { peer: candidate(number, 100), standing, chunks }
+        // The higher its number, the later it came.
+        let evidence = Evidence::Proven { since_ms: u64::from(number), settled: false };
+        Holder { peer: candidate(number, 100), standing, chunks, evidence }
     }
 
     fn view(chunk_count: u64, wanted: u8, holders: Vec<Holder>) -> ShareView {
         let geometry = Geometry::new(chunk_count << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
-        ShareView { share: SHARE, wanted, geometry, holders }
+        ShareView { share: SHARE, wanted, geometry, holders, learnt_lately: false }
     }
 
     fn candidates(numbers: &[u8]) -> Vec<Candidate> {
@@ -419,6 +460,37 @@ mod tests {
     }
 
     #[test]
+    fn an_order_to_drop_is_taken_back_when_what_it_names_is_needed() {
+        let holders = [1, 2, 3].map(|n| holder(n, Standing::Sure, ChunkSet::full(5))).to_vec();
+        let mut share = view(5, 2, holders);
+        let mut repairs = Repairs::new(PATIENCE);
+        repairs.notice_surplus(&share, 0);
+        repairs.notice_surplus(&share, HOUR_MS);
+        let youngest = PeerId::from_bytes([3; 32]);
+        assert_eq!(repairs.drops_of(youngest).count(), 1);
+        share.holders[0].evidence = Evidence::Claimed { counts: true };
+        assert!(!repairs.notice_surplus(&share, HOUR_MS));
+        assert_eq!(repairs.drops_of(youngest).count(), 0);
+    }
+
+    #[test]
+    fn s3_only_who_was_asked_has_copied_and_who_deceives_is_not_asked_again_for_long() {
+        let (share, full) =
+            (view(5, 2, vec![holder(1, Standing::Sure, ChunkSet::full(5))]), ChunkSet::full(5));
+        let mut repairs = Repairs::new(PATIENCE);
+        let liar = PeerId::from_bytes([3; 32]);
+        assert!(!repairs.is_ordered(liar, SHARE, &full));
+        repairs.plan(&share, &candidates(&[3]), 0);
+        assert!(
+            repairs.is_ordered(liar, SHARE, &full)
+                && !repairs.is_ordered(only_order(&repairs).sources[0], SHARE, &full)
+        );
+        repairs.deceived(liar, SHARE, 0);
+        assert!(!repairs.plan(&share, &candidates(&[3]), HOUR_MS - 1));
+        assert!(repairs.plan(&share, &candidates(&[3, 4]), HOUR_MS - 1), "somebody else is");
+    }
+
+    #[test]
     fn an_unsure_replica_makes_no_other_one_too_many() {
         let full = ChunkSet::full(5);
         let mut holders = [1, 2].map(|n| holder(n, Standing::Sure, full.clone())).to_vec();
@@ -475,6 +547,7 @@ mod tests {
                     }
                     None => share.holders.push(Holder {
                         peer: free[&order.target].clone(), standing: Standing::Sure, chunks: order.chunks,
+                        evidence: Evidence::Claimed { counts: true },
                     }),
                 }
             }

@@ -24,6 +24,7 @@ mod dice;
 mod faults;
 mod foreign;
 mod jobs;
+mod liars;
 mod nodes;
 mod people;
 mod world;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use swarmdrop_core::api::{InventoryRequest, ProblemKind};
+use swarmdrop_core::api::{AuditResponse, InventoryRequest, ProblemKind, Proof};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{RunId, Secret};
 use swarmdrop_core::manifest::Manifest;
@@ -184,13 +184,37 @@ impl World {
         node.inventory_ms = node.inventory_ms.or(due);
     }
 
+    /// The tracker asks whose turn it is, and hears what the disks say.
+    pub(super) fn audit(&mut self) {
+        self.tell_clock(self.tracker_skew_ms);
+        let Some(tracker) = self.tracker.take() else { return };
+        for audit in self.runtime.block_on(tracker.audits()) {
+            let request = travel(&audit.request());
+            let Some(node) = self.peers.iter().position(|node| node.id == audit.peer()) else {
+                let lie = self.lie(&request);
+                self.runtime.block_on(tracker.take_audit(audit, lie));
+                continue;
+            };
+            let up = !self.mute && !self.peers[node].cut_off && self.arrives() && self.arrives();
+            self.tell_clock(self.peers[node].skew_ms);
+            let answer = self.peers[node].running.as_ref().filter(|_| up).map(|peer| {
+                let prove = |sample| Proof { slice: peer.prove(sample) };
+                travel(&AuditResponse { proofs: request.samples.iter().map(prove).collect() })
+            });
+            self.tell_clock(self.tracker_skew_ms);
+            self.runtime.block_on(tracker.take_audit(audit, answer));
+        }
+        self.tracker = Some(tracker);
+    }
+
     /// Copies what was asked for first: what `peer/copy.rs` does.
     pub(super) fn copy(&mut self, index: usize) {
         let Some(mut peer) = self.peers[index].running.take() else { return };
         self.tell_clock(self.peers[index].skew_ms);
         if !peer.copies.is_empty() && !self.peers[index].cut_off {
             let task = peer.copies.remove(0);
-            let sources: Vec<usize> = task.sources.iter().map(|source| self.index_of(source.id)).collect();
+            let is_there = |id| self.peers.iter().position(|node| node.id == id);
+            let sources: Vec<usize> = task.sources.iter().filter_map(|source| is_there(source.id)).collect();
             let own = peer.manifest(task.share);
             let manifest = own.or_else(|| {
                 let reachable = sources.iter().filter(|&&source| self.is_open(source));

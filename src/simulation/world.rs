@@ -127,6 +127,8 @@ pub(super) struct World {
     pub(super) due: BinaryHeap<Reverse<(u64, u64, Event)>>,
     pub(super) sequence: u64,
     pub(super) trouble: bool,
+    /// Whether no peer answers an audit.
+    pub(super) mute: bool,
     /// What kept the swarm from being whole when it was looked at last.
     pub(super) odd: String,
     pub(super) tally: Tally,
@@ -160,6 +162,7 @@ impl World {
             due: BinaryHeap::new(),
             sequence: 0,
             trouble: true,
+            mute: false,
             odd: String::new(),
             tally: Tally::default(),
         };
@@ -242,7 +245,8 @@ impl World {
         // What comes back after its deletion was forgotten, or was never published, may be there in part.
         let in_part = |shared: &&Shared| shared.deletion_forgotten || !shared.acknowledged;
         let forgotten = self.shares.iter().filter(in_part).count() as u64;
-        let needy = health.weakened + health.endangered + health.unavailable + health.copies;
+        let needy =
+            health.unproven + health.weakened + health.endangered + health.unavailable + health.copies;
         if needy > 0 || health.lost > forgotten || !health.complete || health.paused {
             return false;
         }
@@ -299,6 +303,7 @@ impl World {
                     self.runtime.block_on(tracker.ask(is_open));
                     self.runtime.block_on(tracker.round());
                 }
+                self.audit();
                 self.after(BEAT / 2, Event::Round);
             }
             Event::Upload(job) => self.step_upload(job),

@@ -28,6 +28,12 @@ pub(super) struct Metrics {
     pub(super) repairs: Counter,
     /// Chunks that peers copied because they were asked to.
     pub(super) chunks_copied: Counter,
+    /// Shares of peers that were audited.
+    pub(super) audits: Counter,
+    /// Those of which something was refuted.
+    pub(super) audits_refuted: Counter,
+    /// Those about which nothing was answered.
+    pub(super) audits_unanswered: Counter,
 }
 
 /// The tracker's metrics as text.
@@ -52,6 +58,19 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     registry.register("repairs", "Times that copies of a share were ordered", metrics.repairs.clone());
     registry.register("chunks_copied", "Chunks that peers were asked to copy", metrics.chunks_copied.clone());
 
+    let asked_help = "Samples of a share at a peer that were asked for";
+    registry.register("audits", asked_help, metrics.audits.clone());
+    registry.register("audits_refuted", "Audits that refuted something", metrics.audits_refuted.clone());
+    let unanswered_help = "Audits that were not answered";
+    registry.register("audits_unanswered", unanswered_help, metrics.audits_unanswered.clone());
+    let (known, proven) = tracker.audit_counts();
+    let pairs = Family::<[(&str, &str); 1], Gauge>::default();
+    for (evidence, count) in [("claimed", known - proven), ("proven", proven)] {
+        let gauge = pairs.get_or_create_owned(&[("evidence", evidence)]);
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    registry.register("held_shares", "Shares at peers by what is known of them", pairs);
+
     let peers = Family::<[(&str, &str); 1], Gauge>::default();
     for (state, word) in [
         (Liveness::Alive, "alive"),
@@ -72,6 +91,8 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     let health = tracker.repairer.health(count);
     let conditions = Family::<[(&str, &str); 1], Gauge>::default();
     for (condition, count) in [
+        ("unproven", health.unproven),
+        ("misplaced", health.misplaced),
         ("weakened", health.weakened),
         ("endangered", health.endangered),
         ("unavailable", health.unavailable),

@@ -1,6 +1,7 @@
 //! The tracker: who is alive, who holds what. It never sees a key, a file name or a byte of content.
 
 mod admin;
+mod audits;
 mod auth;
 mod complaints;
 mod dashboard;
@@ -48,6 +49,7 @@ use crate::identity::{self, FolderLock};
 use crate::server::{self, Front};
 use crate::task::Tasks;
 use crate::tls::{self, WebCertificate};
+use audits::Auditor;
 use complaints::Complaints;
 use dashboard::Dashboard;
 use gateway::Gateway;
@@ -107,6 +109,7 @@ struct Tracker {
     key: TrackerKey,
     complaints: Complaints,
     repairer: Repairer,
+    auditor: Auditor,
     clock: Watch,
     gateway: Gateway,
     quotas: Quotas,
@@ -128,7 +131,10 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     let database = config.data.join(DATABASE_FILE);
     let store = SqliteStore::open(&database).await.map_err(|error| store_failure(&config, &error))?;
     let remembered = remembered(&store, config.rules).await;
-    let (registry, repairer) = remembered.map_err(|error| store_failure(&config, &error))?;
+    let (registry, repairer, lived_ms) = remembered.map_err(|error| store_failure(&config, &error))?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| Failure::new(Kind::Other, format!("no random numbers: {error}")))?;
     let (listener, address) = server::listen(config.listen).await?;
     let url = match config.public_url {
         Some(url) => url,
@@ -152,6 +158,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         key: identity.tracker_key(),
         complaints: Complaints::default(),
         repairer,
+        auditor: Auditor::new(config.rules, lived_ms, &seed),
         clock: Watch::default(),
         gateway: Gateway::new(Http::new(Some(&identity))?, config.gateway_bytes_per_second),
         quotas: Quotas::default(),
@@ -172,6 +179,9 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     tasks.spawn("following", following);
     let asking = reach::keep_asking(Arc::clone(&tracker), config.rules, tasks.stop_token().clone());
     tasks.spawn("asking", asking);
+    let auditing =
+        audits::keep_auditing(Arc::clone(&tracker), config.rules.heartbeat, tasks.stop_token().clone());
+    tasks.spawn("audits", auditing);
     let sampling = sampler::keep_sampling(Arc::clone(&tracker), tasks.stop_token().clone());
     tasks.spawn("sampler", sampling);
     tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));
@@ -179,7 +189,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
 }
 
 /// What a tracker that starts knows about its peers.
-async fn remembered(store: &dyn Store, rules: Rules) -> Result<(Registry, Repairer), StoreError> {
+async fn remembered(store: &dyn Store, rules: Rules) -> Result<(Registry, Repairer, u64), StoreError> {
     let mut registry = Registry::new(rules);
     for registration in store.peers().await? {
         registry.load(registration, 0);
@@ -187,7 +197,7 @@ async fn remembered(store: &dyn Store, rules: Rules) -> Result<(Registry, Repair
     for peer in store.draining().await? {
         registry.drain(peer, true);
     }
-    Ok((registry, Repairer::new(rules, store.all_holders().await?)))
+    Ok((registry, Repairer::new(rules, store.all_holders().await?), store.lived_ms().await?))
 }
 
 impl RunningTracker {

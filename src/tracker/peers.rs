@@ -6,6 +6,7 @@ use swarmdrop_core::api::{
     HeartbeatRequest, HeartbeatResponse, PeerAddress, PeerInfo, PeerList, ProblemKind, RegisterRequest,
     RegisterResponse, Task, WrongChunks,
 };
+use swarmdrop_core::audit::Claim;
 use swarmdrop_core::dashboard::LogKind;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::id::{PeerId, RunId};
@@ -141,7 +142,7 @@ impl Tracker {
         let mut tasks: Vec<Task> =
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
         tasks.extend(self.complaints.tasks(id));
-        tasks.extend(self.repair_tasks(id).await.map_err(|error| Refusal::internal(&error))?);
+        tasks.extend(self.repair_tasks(id));
         let now_ms = self.clock.is_steady().then(clock::now_ms);
         Ok(HeartbeatResponse { tasks, now_ms, inventory_after_ms })
     }
@@ -161,6 +162,9 @@ impl Tracker {
         for copied in request.copied.iter().take(TASKS_MAX) {
             let Some(stored) = self.store.share(copied.share).await? else { continue };
             if stored.geometry()?.chunk_count() == copied.chunks.chunk_count() {
+                // What nobody asked for counts when it is proven.
+                let ordered = self.repairer.ordered(id, copied);
+                self.claim(id, copied.share, if ordered { Claim::Expected } else { Claim::Bare });
                 self.store.add_chunks(id, copied.share, &copied.chunks).await?;
                 self.metrics.chunks_copied.inc_by(u64::from(copied.chunks.len()));
                 self.repairer.copied(id, copied, self.now_ms());
@@ -214,7 +218,8 @@ impl Tracker {
         let info = |(peer, state): (&Peer, _)| {
             let id = peer.registration.id;
             let draining = registry.is_draining(id).then(|| self.repairer.still_needed(id));
-            PeerInfo { draining, doubt: registry.doubt(id, now_ms), ..info(peer, state, now_ms) }
+            let (doubt, refuted_chunks) = (registry.doubt(id, now_ms), self.refuted_chunks(id));
+            PeerInfo { draining, doubt, refuted_chunks, ..info(peer, state, now_ms) }
         };
         Ok(PeerList {
             peers: registry.peers(now_ms).map(info).collect(),
@@ -223,7 +228,7 @@ impl Tracker {
     }
 
     /// What the peer is called, if it is registered.
-    fn name_of(&self, id: PeerId) -> Option<String> {
+    pub(super) fn name_of(&self, id: PeerId) -> Option<String> {
         let registry = self.registry.lock();
         registry.get(id, self.now_ms()).map(|(peer, _)| peer.registration.name.clone())
     }
@@ -250,7 +255,20 @@ fn info(peer: &Peer, state: Liveness, now_ms: u64) -> PeerInfo {
     let Registration { id, name, addresses, capacity_bytes, zone, version, .. } = peer.registration.clone();
     let silent_ms = now_ms.saturating_sub(peer.seen_ms);
     let (usage, draining, doubt) = (peer.usage, None, None);
-    PeerInfo { id, name, state, addresses, capacity_bytes, usage, zone, version, silent_ms, draining, doubt }
+    PeerInfo {
+        id,
+        name,
+        state,
+        addresses,
+        capacity_bytes,
+        usage,
+        zone,
+        version,
+        silent_ms,
+        draining,
+        doubt,
+        refuted_chunks: 0,
+    }
 }
 
 fn check_names(request: &RegisterRequest) -> Result<(), Refusal> {

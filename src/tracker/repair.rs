@@ -7,23 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use swarmdrop_core::apart::{Places, Surplus};
 use swarmdrop_core::api::{CopyTask, DropTask, ShareChunks, SwarmHealth, Task};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::dashboard::{CopyNow, LogKind, Work};
 use swarmdrop_core::duration::millis;
+use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::health::{Condition, Health, ShareView, Standing, assess};
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, ORDER_SOURCES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
+use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
 use swarmdrop_core::placement::Candidate;
-use swarmdrop_core::registry::{Liveness, Rules};
+use swarmdrop_core::registry::Rules;
 use swarmdrop_core::repair::{Order, Patience, Repairs};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
-use super::peers::address;
 use super::store::{StoreError, StoredShare};
 use crate::clock;
 
@@ -47,6 +48,8 @@ struct State {
     complete: bool,
     /// Shares that are not as they should be, and what was found.
     watched: BTreeMap<ShareId, Watched>,
+    /// Shares that lack nothing but proofs.
+    unproven: BTreeSet<ShareId>,
     /// How the replicas of each peer were counted in the last round.
     standings: BTreeMap<PeerId, Standing>,
     /// Of how many shares each peer holds something, and when to count again.
@@ -71,6 +74,8 @@ struct Watched {
     health: Health,
     /// Peers that are being emptied and hold a part of the share.
     leaving: Vec<PeerId>,
+    /// Whether it has the right number of replicas in the wrong places.
+    misplaced: bool,
 }
 
 impl Repairer {
@@ -88,6 +93,7 @@ impl Repairer {
             scan_every: rules.dead_after * PATIENCE_WINDOWS,
             complete: false,
             watched: BTreeMap::new(),
+            unproven: BTreeSet::new(),
             standings: holders.into_iter().map(|peer| (peer, Standing::Unsure)).collect(),
             held: BTreeMap::new(),
             weigh_ms: 0,
@@ -107,6 +113,29 @@ impl Repairer {
     pub(super) fn copied(&self, peer: PeerId, copied: &ShareChunks, now_ms: u64) {
         self.state.lock().repairs.copied(peer, copied.share, &copied.chunks, now_ms);
         self.changed([copied.share]);
+    }
+
+    /// Whether a peer was asked to copy some of these chunks.
+    pub(super) fn ordered(&self, peer: PeerId, copied: &ShareChunks) -> bool {
+        self.state.lock().repairs.is_ordered(peer, copied.share, &copied.chunks)
+    }
+
+    /// Notes that a peer does not have what it says to have copied.
+    pub(super) fn deceived(&self, peer: PeerId, share: ShareId, now_ms: u64) {
+        self.state.lock().repairs.deceived(peer, share, now_ms);
+    }
+
+    /// What a peer is told to drop of a share.
+    pub(super) fn dropping(&self, peer: PeerId, share: ShareId) -> Option<ChunkSet> {
+        let state = self.state.lock();
+        let dropping = state.repairs.drop_of(share).filter(|surplus| surplus.peer == peer);
+        dropping.map(|surplus| surplus.chunks.clone())
+    }
+
+    /// Whether a peer is told to drop this chunk.
+    pub(super) fn is_dropping(&self, peer: PeerId, share: ShareId, index: ChunkIndex) -> bool {
+        let state = self.state.lock();
+        state.repairs.drop_of(share).is_some_and(|s| s.peer == peer && s.chunks.contains(index))
     }
 
     /// Notes that a peer could not copy what it was asked for.
@@ -136,6 +165,8 @@ impl Repairer {
         };
         SwarmHealth {
             shares,
+            unproven: state.unproven.len() as u64,
+            misplaced: state.watched.values().filter(|watched| watched.misplaced).count() as u64,
             weakened: count(Condition::Weakened),
             endangered: count(Condition::Endangered),
             unavailable: count(Condition::Unavailable),
@@ -161,7 +192,7 @@ impl Repairer {
     /// How many shares still need what a peer holds that is being emptied. What was not looked at yet counts.
     pub(super) fn still_needed(&self, peer: PeerId) -> u64 {
         let state = self.state.lock();
-        let needs = |watched: &&Watched| watched.health.short > 0 && watched.leaving.contains(&peer);
+        let needs = |watched: &&Watched| watched.health.unproven > 0 && watched.leaving.contains(&peer);
         let unseen = state.dirty.len() + usize::from(!state.complete);
         let unheard = usize::from(state.standings.get(&peer).is_some_and(|s| *s != Standing::Leaving));
         (state.watched.values().filter(needs).count() + unseen + unheard) as u64
@@ -199,6 +230,9 @@ impl Tracker {
             (registry.candidates(now_ms), suspicion)
         };
         self.note_suspicion(suspicion);
+        let candidates: Vec<Candidate> =
+            candidates.into_iter().filter(|candidate| !self.is_distrusted(candidate.peer)).collect();
+        let places = Places::of(&candidates);
         {
             let (registry, mut state) = (self.registry.lock(), self.repairer.state.lock());
             let is_there =
@@ -212,13 +246,13 @@ impl Tracker {
             std::iter::from_fn(|| state.dirty.pop_first()).take(REPAIR_SHARES_MAX).collect()
         };
         for share in dirty {
-            self.look_at(share, now_ms).await?;
+            self.look_at(share, &places, now_ms).await?;
         }
         for share in self.most_endangered() {
-            if let Some(view) = self.look_at(share, now_ms).await?
+            if let Some(view) = self.look_at(share, &places, now_ms).await?
                 && !suspicion
             {
-                self.plan(&view, &candidates, now_ms);
+                self.plan(&view, &candidates, &places, now_ms);
             }
         }
         Ok(())
@@ -317,11 +351,18 @@ impl Tracker {
     }
 
     /// Looks at a share and notes how it stands.
-    async fn look_at(&self, share: ShareId, now_ms: u64) -> Result<Option<ShareView>, StoreError> {
+    async fn look_at(
+        &self,
+        share: ShareId,
+        places: &Places,
+        now_ms: u64,
+    ) -> Result<Option<ShareView>, StoreError> {
         let view = self.view(share, now_ms).await?;
+        let misplaced = view.as_ref().is_some_and(|view| places.better_for(view).is_some());
         let mut state = self.repairer.state.lock();
         let Some(view) = view else {
             state.watched.remove(&share);
+            state.unproven.remove(&share);
             state.repairs.forget(share);
             return Ok(None);
         };
@@ -329,10 +370,16 @@ impl Tracker {
         let before = state.watched.get(&share).map_or(Condition::Healthy, |before| before.health.condition());
         report(share, before, &health);
         let has_surplus = state.repairs.notice_surplus(&view, now_ms);
-        if health.short > 0 || health.lost > 0 || has_surplus {
-            let leaving = view.holders.iter().filter(|holder| holder.standing == Standing::Leaving);
-            let leaving = leaving.map(|holder| holder.peer.peer).collect();
-            state.watched.insert(share, Watched { health, leaving });
+        let leaving = view.holders.iter().filter(|holder| holder.standing == Standing::Leaving);
+        let leaving: Vec<PeerId> = leaving.map(|holder| holder.peer.peer).collect();
+        let keeps_waiting = health.unproven > 0 && !leaving.is_empty();
+        if health.condition() == Condition::Unproven {
+            state.unproven.insert(share);
+        } else {
+            state.unproven.remove(&share);
+        }
+        if health.short > 0 || health.lost > 0 || has_surplus || misplaced || keeps_waiting {
+            state.watched.insert(share, Watched { health, leaving, misplaced });
         } else {
             state.watched.remove(&share);
         }
@@ -368,16 +415,22 @@ impl Tracker {
         now_ms: u64,
     ) -> Result<ShareView, StoreError> {
         let geometry = stored.geometry()?;
-        let holders = self.store.holders(terms.share).await?;
+        let mut holders = self.store.holders(terms.share).await?;
+        holders.retain(|(_, chunks)| chunks.chunk_count() == geometry.chunk_count());
+        let evidence = self.evidence(terms.share, &holders).await?;
         let registry = self.registry.lock();
-        let fitting =
-            holders.into_iter().filter(|(_, chunks)| chunks.chunk_count() == geometry.chunk_count());
-        let holders = fitting.map(|(peer, chunks)| registry.holder(peer, chunks, now_ms)).collect();
-        Ok(ShareView { share: terms.share, wanted: terms.replicas, geometry, holders })
+        let holders = holders.into_iter().zip(evidence);
+        let holders =
+            holders.map(|((peer, chunks), evidence)| registry.holder(peer, chunks, evidence, now_ms));
+        let (holders, learnt_lately) = (holders.collect(), self.learnt_lately(stored));
+        Ok(ShareView { share: terms.share, wanted: terms.replicas, geometry, holders, learnt_lately })
     }
 
-    fn plan(&self, view: &ShareView, candidates: &[Candidate], now_ms: u64) {
-        let planned = self.repairer.state.lock().repairs.plan(view, candidates, now_ms);
+    fn plan(&self, view: &ShareView, candidates: &[Candidate], places: &Places, now_ms: u64) {
+        let planned = {
+            let repairs = &mut self.repairer.state.lock().repairs;
+            repairs.plan(view, candidates, now_ms) || repairs.spread_out(view, places, now_ms)
+        };
         if planned {
             tracing::info!(share = %view.share, "copies ordered");
             self.metrics.repairs.inc();
@@ -385,12 +438,11 @@ impl Tracker {
     }
 
     /// What a peer that has just beaten is to copy and to drop.
-    pub(super) async fn repair_tasks(&self, peer: PeerId) -> Result<Vec<Task>, StoreError> {
-        let (orders, drops): (Vec<Order>, Vec<ShareChunks>) = {
+    pub(super) fn repair_tasks(&self, peer: PeerId) -> Vec<Task> {
+        let (orders, drops): (Vec<Order>, Vec<(ShareId, Surplus)>) = {
             let state = self.repairer.state.lock();
-            let drops = state.repairs.drops_of(peer);
-            let drops = drops.map(|(share, chunks)| ShareChunks { share, chunks: chunks.clone() }).collect();
-            (state.repairs.orders_of(peer).cloned().collect(), drops)
+            let drops = state.repairs.drops_of(peer).map(|(share, surplus)| (share, surplus.clone()));
+            (state.repairs.orders_of(peer).cloned().collect(), drops.collect())
         };
         let mut bytes = 0;
         let mut fits = |chunks: &ChunkSet| {
@@ -399,27 +451,13 @@ impl Tracker {
             first || bytes <= INVENTORY_BYTES_MAX
         };
         let copies = orders.into_iter().filter(|order| fits(&order.chunks)).collect::<Vec<_>>();
-        let mut tasks: Vec<Task> =
-            copies.into_iter().map(|order| Task::Copy(self.copy_task(order))).collect();
-        for surplus in drops.into_iter().filter(|drop| fits(&drop.chunks)).collect::<Vec<_>>() {
-            tasks.push(Task::Drop(self.drop_task(peer, surplus).await?));
-        }
-        Ok(tasks)
-    }
-
-    /// What is surplus at a peer, with those of the others that can prove that they hold it.
-    async fn drop_task(&self, peer: PeerId, surplus: ShareChunks) -> Result<DropTask, StoreError> {
-        let ShareChunks { share, chunks } = surplus;
-        let holders = self.store.holders(share).await?;
-        let registry = self.registry.lock();
-        let sources = registry.sources(holders, self.now_ms()).into_iter();
-        let has_some = |held: &ChunkSet| chunks.is_empty() || held.minus(&chunks) != *held;
-        let others = sources.filter(|(other, state, held)| {
-            other.registration.id != peer && *state == Liveness::Alive && has_some(held)
-        });
-        let holders =
-            others.map(|(other, ..)| address(&other.registration)).take(ORDER_SOURCES_MAX).collect();
-        Ok(DropTask { share, chunks, holders })
+        let copies = copies.into_iter().map(|order| Task::Copy(self.copy_task(order)));
+        let drops = drops.into_iter().filter(|(_, surplus)| fits(&surplus.chunks));
+        let drop_task = |(share, Surplus { chunks, others, .. }): (ShareId, Surplus)| {
+            let holders = self.addresses(&self.registry.lock(), &others);
+            Task::Drop(DropTask { share, chunks, holders })
+        };
+        copies.chain(drops.map(drop_task)).collect()
     }
 
     fn copy_task(&self, order: Order) -> CopyTask {
@@ -441,10 +479,12 @@ impl Tracker {
 
 /// Tells the operator when a share gets worse or is whole again.
 fn report(share: ShareId, before: Condition, health: &Health) {
-    let Health { wanted, fewest, short, away, lost } = *health;
+    let Health { wanted, fewest, short, unproven, away, lost } = *health;
     match health.condition() {
         now if now == before => {}
+        Condition::Healthy if before == Condition::Unproven => {}
         Condition::Healthy => tracing::info!(%share, wanted, "share is at full strength again"),
+        Condition::Unproven => tracing::debug!(%share, unproven, "replicas of a share are to be proven"),
         Condition::Lost => tracing::error!(%share, lost, away, "chunks of a share are at no known peer"),
         Condition::Unavailable => tracing::error!(%share, away, "chunks of a share are only at absent peers"),
         condition => tracing::warn!(%share, ?condition, wanted, fewest, short, "share is short of replicas"),

@@ -7,6 +7,7 @@ use swarmdrop_core::api::{
     AnnounceRequest, Blob, ComplaintRequest, InventoryRequest, InventoryResponse, LookUpResponse,
     OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SignedDeletion, SourceInfo,
 };
+use swarmdrop_core::audit::Claim;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::dashboard::LogKind;
 use swarmdrop_core::geometry::Geometry;
@@ -121,6 +122,9 @@ impl Tracker {
         let placement = placement.map_err(|error| invalid(&error))?;
         let _charging = self.quotas.charging.lock().await;
         self.check_publishing(&granted.grant, &manifest, &terms).await?;
+        for (peer, _) in &placement {
+            self.claim(*peer, share, Claim::Expected);
+        }
         let published = self.store.publish(manifest.encoded(), &terms, &placement).await;
         self.repairer.changed([share]);
         match published.map_err(|error| Refusal::internal(&error))? {
@@ -165,7 +169,13 @@ impl Tracker {
         crash::at(Point::InventoryTaken);
         let upto = shares.last().copied();
         self.registry.lock().heard_inventory(peer, request.after, upto, request.last);
-        self.repairer.changed(outcome.changed);
+        // All of it is words until its turn comes.
+        let known = shares.iter().filter(|share| outcome.unknown.binary_search(share).is_err());
+        let proven: Vec<ShareId> =
+            known.copied().filter(|share| self.claim(peer, *share, Claim::Told)).collect();
+        let left_out = outcome.changed.iter().filter(|share| shares.binary_search(share).is_err());
+        left_out.for_each(|share| self.unclaim(peer, *share));
+        self.repairer.changed(outcome.changed.iter().copied().chain(proven));
         if request.last {
             self.repairer.heard_inventory(peer);
         }
@@ -203,6 +213,8 @@ impl Tracker {
         }
         let _charging = self.quotas.charging.lock().await;
         let token = self.check_announcing(peer, share, manifest.encoded().len() as u64).await?;
+        let is_new = self.store.share(share).await.map_err(|error| Refusal::internal(&error))?.is_none();
+        self.claim(peer, share, Claim::Told);
         let published = self.store.publish(manifest.encoded(), &terms, &[(peer, request.chunks)]).await;
         self.repairer.changed([share]);
         match published.map_err(|error| Refusal::internal(&error))? {
@@ -210,6 +222,10 @@ impl Tracker {
                 if let Some(token) = token {
                     let charged = self.store.charge(share, token, 0).await;
                     charged.map_err(|error| Refusal::internal(&error))?;
+                }
+                if is_new {
+                    let noted = self.store.note_learnt(share, self.lived_ms()).await;
+                    noted.map_err(|error| Refusal::internal(&error))?;
                 }
                 tracing::info!(%share, %peer, "learnt of a share from a peer");
                 Ok(())

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use swarmdrop_core::api::{
-    AnnounceRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest, InventoryResponse,
-    LookUpResponse, OpenRequest, OpenResponse, ProblemKind, PublishRequest, RegisterResponse, SwarmHealth,
+    AnnounceRequest, AuditRequest, AuditResponse, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
+    InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, ProblemKind, PublishRequest,
+    RegisterResponse, SwarmHealth,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::grant::{Operation, TrackerKey, Use};
@@ -16,6 +17,7 @@ use swarmdrop_core::owner::{Act, Asked};
 use swarmdrop_core::registry::{Registration, Rules, Usage};
 use swarmdrop_core::token::{Role, TokenRecord};
 
+use super::audits::{Asking, Auditor};
 use super::auth::Granted;
 use super::complaints::Complaints;
 use super::dashboard::Dashboard;
@@ -31,6 +33,19 @@ use crate::clock::{self, Watch};
 use crate::identity::Identity;
 use crate::server::{Asker, Refusal};
 
+/// A question of the tracker to a peer.
+pub(crate) struct SimAudit(Asking);
+
+impl SimAudit {
+    pub(crate) fn peer(&self) -> PeerId {
+        self.0.peer
+    }
+
+    pub(crate) fn request(&self) -> AuditRequest {
+        self.0.request()
+    }
+}
+
 /// A tracker that is called directly.
 pub(crate) struct SimTracker(Tracker);
 
@@ -44,7 +59,7 @@ impl SimTracker {
     /// Starts a tracker on what is in the folder.
     pub(crate) async fn start(data: &Path, id: TrackerId, rules: Rules) -> Self {
         let store = SqliteStore::open(&data.join("tracker.db")).await.unwrap();
-        let (registry, repairer) = remembered(&store, rules).await.unwrap();
+        let (registry, repairer, lived_ms) = remembered(&store, rules).await.unwrap();
         let identity = Identity::from_seed(Secret::from_bytes([1; 32]));
         let gate = Gate::open(data, &identity, &"https://127.0.0.1:9090".parse().unwrap()).await.unwrap();
         Self(Tracker {
@@ -57,6 +72,7 @@ impl SimTracker {
             key: TrackerKey::from_seed(&Secret::from_bytes([1; 32])),
             complaints: Complaints::default(),
             repairer,
+            auditor: Auditor::new(rules, lived_ms, &[7; 32]),
             clock: Watch::default(),
             gateway: Gateway::new(Http::new(None).unwrap(), 0),
             quotas: Quotas::default(),
@@ -145,10 +161,31 @@ impl SimTracker {
     pub(crate) async fn round(&self) {
         self.0.repair_round().await.unwrap();
         self.0.forget_ended().await.unwrap();
+        self.0.save_proofs(false).await.unwrap();
+    }
+
+    /// Whom it asks now, and what.
+    pub(crate) async fn audits(&self) -> Vec<SimAudit> {
+        let mut audits = Vec::new();
+        for turn in self.0.audit_turns(usize::MAX) {
+            audits.extend(self.0.prepare(turn).await.unwrap().map(SimAudit));
+        }
+        audits
+    }
+
+    /// Takes in what a peer answered, or that it did not.
+    pub(crate) async fn take_audit(&self, audit: SimAudit, answer: Option<AuditResponse>) {
+        self.0.take_audit(audit.0, answer).await.unwrap();
     }
 
     pub(crate) async fn health(&self) -> SwarmHealth {
         self.0.list().await.unwrap().health
+    }
+
+    /// How many chunks a peer was found not to have.
+    pub(crate) async fn refuted_chunks(&self, peer: PeerId) -> u64 {
+        let peers = self.0.list().await.unwrap().peers;
+        peers.iter().find(|info| info.id == peer).map_or(0, |info| info.refuted_chunks)
     }
 
     pub(crate) async fn holders(&self, share: ShareId) -> Vec<(PeerId, ChunkSet)> {

@@ -13,7 +13,7 @@ const NAMES_SHOWN = 3;
 /** Pause between two loads that nobody asked for, and the most rows that are loaded so. */
 const RELOAD_MS = 5_000;
 const RELOAD_ROWS = 500;
-const SIGNS = { healthy: "●", weakened: "◐", endangered: "!", unavailable: "○", lost: "✕" };
+const SIGNS = { healthy: "●", unproven: "◌", weakened: "◐", endangered: "!", unavailable: "○", lost: "✕" };
 
 /**
  * @param {Actions} actions
@@ -32,7 +32,7 @@ export function sharesView(actions) {
 
   function draw() {
     const rows = last?.shares?.rows ?? [];
-    const found = needy.checked ? rows.filter((row) => row.condition !== "healthy") : rows;
+    const found = needy.checked ? rows.filter((row) => row.condition !== "healthy" && row.condition !== "unproven") : rows;
     fill(found);
     const more = (last?.shares?.next ?? null) !== null;
     byId("shares-more").hidden = !more;

@@ -9,14 +9,14 @@
  *   used_bytes: number, free_bytes: number, version: string, seen_ms: number, draining: number|null,
  *   received_bytes_per_s: number, served_bytes_per_s: number,
  *   scrub: { done_bytes: number, total_bytes: number }|null }} Peer
- * @typedef {{ shares: number, weakened: number, endangered: number, unavailable: number, lost: number, copies: number,
+ * @typedef {{ shares: number, unproven: number, misplaced: number, weakened: number, endangered: number, unavailable: number, lost: number, copies: number,
  *   paused: boolean, complete: boolean }} Health
  * @typedef {{ now_ms: number, health: Health, used_bytes: number, capacity_bytes: number, received_bytes_per_s: number,
  *   served_bytes_per_s: number, gateway_bytes_per_s: number }} Swarm
  * @typedef {{ at_ms: number, used_bytes: number, received_bytes_per_s: number, served_bytes_per_s: number }} Sample
  * @typedef {{ share: string, target: string, chunks_left: number }} Copy
  * @typedef {{ at_ms: number, kind: string, peer?: string, peer_name?: string, share?: string, detail?: string }} LogEntry
- * @typedef {"healthy"|"weakened"|"endangered"|"unavailable"|"lost"} Condition
+ * @typedef {"healthy"|"unproven"|"weakened"|"endangered"|"unavailable"|"lost"} Condition
  * @typedef {{ share: string, total_bytes: number, chunk_count: number, replicas: number, peers: string[],
  *   fewest_replicas: number, missing_chunks: number, expires_ms: number, condition: Condition }} Share
  * @typedef {{ id: string, role: "admin"|"peer"|"sender", name: string, created_ms: number, expires_ms: number|null,

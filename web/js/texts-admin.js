@@ -87,6 +87,7 @@ export const texts = {
   shares: {
     conditions: {
       healthy: "healthy",
+      unproven: "to be proven",
       weakened: "weakened",
       endangered: "endangered",
       unavailable: "unavailable",
@@ -157,6 +158,7 @@ export const texts = {
       "share-expired": ({ share }) => `Share ${share} expired`,
       "repair-paused": () => "Repair is paused: too many peers vanished at once",
       "repair-resumed": () => "Repair goes on",
+      "chunks-refuted": ({ peer, share }) => `${peer} does not have chunks of share ${share} that it said to hold`,
       "chunks-lost": ({ peer, share }) => `Chunks of share ${share} are damaged or lost at ${peer}`,
       "signed-in": () => "Somebody signed in to the dashboard",
       "invite-made": () => "An invite was made",

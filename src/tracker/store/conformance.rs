@@ -1,8 +1,9 @@
 //! What every store must do, whatever it is built on.
 
 use swarmdrop_core::api::ShareChunks;
+use swarmdrop_core::audit::Record;
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, RunId, Secret, ShareId};
+use swarmdrop_core::id::{ChunkId, PeerId, RunId, Secret, ShareId};
 use swarmdrop_core::manifest::{MANIFEST_HEAD_BYTES, ShareKey};
 use swarmdrop_core::quota::Charged;
 use swarmdrop_core::registry::Registration;
@@ -27,6 +28,7 @@ pub(super) async fn run(store: &dyn Store) {
     copied_chunks_are_added_to_what_a_peer_holds(store).await;
     draining_outlives_a_registration(store).await;
     shares_are_charged_to_tokens_until_they_are_over(store).await;
+    proofs_are_kept_with_the_time_that_the_tracker_has_run(store).await;
 }
 
 pub(super) fn registration(number: u8) -> Registration {
@@ -70,6 +72,41 @@ async fn peers_are_kept_replaced_and_forgotten(store: &dyn Store) {
     assert_eq!(store.peers().await.unwrap(), [renamed, registration(2)]);
     store.delete_peer(peer(1)).await.unwrap();
     assert_eq!(store.peers().await.unwrap(), [registration(2)]);
+}
+
+async fn proofs_are_kept_with_the_time_that_the_tracker_has_run(store: &dyn Store) {
+    let terms = terms(40, 1, 1000);
+    let share = terms.terms.share;
+    let mut manifest = vec![0; MANIFEST_HEAD_BYTES];
+    manifest.extend([[7; 32], [8; 32], [9; 32]].concat());
+    manifest.extend([1; 64]);
+    let placement = [(peer(1), ChunkSet::range(3, 1..3)), (peer(2), ChunkSet::full(3))];
+    store.publish(&manifest, &terms, &placement).await.unwrap();
+    let [first, second] = [0, 1].map(|nth| ChunkSet::full(3).nth(nth).unwrap());
+    let id = store.chunk_id(share, second).await.unwrap();
+    assert_eq!(id, Some(ChunkId::from_bytes([8; 32])));
+    for _ in 0..2 {
+        assert_eq!(store.digest(share).await.unwrap(), Some(ChunkId::of(&manifest)));
+    }
+    assert_eq!(store.held(peer(1), share).await.unwrap(), Some(ChunkSet::range(3, 1..3)));
+    assert_eq!(store.held(peer(3), share).await.unwrap(), None);
+    let unknown = key(41).share_id();
+    assert_eq!(store.digest(unknown).await.unwrap(), None);
+    assert_eq!(store.chunk_id(unknown, first).await.unwrap(), None);
+
+    assert_eq!((store.proofs(share).await.unwrap(), store.lived_ms().await.unwrap()), (Vec::new(), 0));
+    let record = Record { since_ms: 1, steady_ms: 2, proven_ms: 3 };
+    let proofs = [(peer(1), share, Some(record)), (peer(3), share, Some(record)), (peer(1), unknown, None)];
+    store.save_proofs(&proofs, 500).await.unwrap();
+    store.add_chunks(peer(1), share, &ChunkSet::full(3)).await.unwrap();
+    assert_eq!(store.proofs(share).await.unwrap(), [(peer(1), record)], "of holders only");
+    store.save_proofs(&[(peer(1), share, None)], 400).await.unwrap();
+    assert_eq!(store.proofs(share).await.unwrap(), []);
+    assert_eq!(store.lived_ms().await.unwrap(), 500, "time does not go back");
+    assert_eq!(store.share(share).await.unwrap().unwrap().learnt_ms, None);
+    store.note_learnt(share, 700).await.unwrap();
+    store.note_learnt(share, 900).await.unwrap();
+    assert_eq!(store.share(share).await.unwrap().unwrap().learnt_ms, Some(700));
 }
 
 async fn the_first_manifest_is_final(store: &dyn Store) {

@@ -4,6 +4,8 @@ mod charges;
 #[cfg(test)]
 mod conformance;
 mod gone;
+mod proofs;
+mod rows;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -17,7 +19,9 @@ use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 use swarmdrop_core::token::TokenId;
 
-pub(super) use sqlite::{SqliteStore, number, pool_options, private_database};
+use proofs::ProofStore;
+pub(super) use rows::{number, pool_options, private_database};
+pub(super) use sqlite::SqliteStore;
 
 /// A share as the tracker keeps it, but for its manifest, which may be large.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(super) struct StoredShare {
     pub(super) terms: String,
     /// Whether the operator took it down.
     pub(super) taken_down: bool,
+    /// If it was learnt from a peer: when, in milliseconds that this tracker has run.
+    pub(super) learnt_ms: Option<u64>,
 }
 
 impl StoredShare {
@@ -97,7 +103,7 @@ pub(super) enum StoreError {
 
 /// Peers, shares, and who holds what. Every method is one transaction.
 #[async_trait]
-pub(super) trait Store: Send + Sync {
+pub(super) trait Store: ProofStore + Send + Sync {
     /// Keeps a registration; a later one of the same peer replaces it.
     async fn put_peer(&self, registration: &Registration) -> Result<(), StoreError>;
 

@@ -5,10 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{Connection, Row, Sqlite, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
+use sqlx::{Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, ShareId};
@@ -21,8 +19,8 @@ use swarmdrop_core::token::TokenId;
 
 use super::charges;
 use super::gone::{bury, gone, parse_gone, select_gone};
+use super::rows::{bytes, id, moment, number, pool_options, private_database};
 use super::{Gone, InventoryPage, Published, Reconciled, Store, StoreError, StoredShare};
-use crate::durable;
 
 const CONNECTIONS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,7 +28,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The store in one SQLite file.
 #[derive(Debug)]
 pub(in crate::tracker) struct SqliteStore {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
 }
 
 impl SqliteStore {
@@ -50,7 +48,7 @@ impl SqliteStore {
     }
 
     /// A write transaction takes the lock at once: upgrading later could fail half-way.
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    pub(super) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
 }
@@ -132,7 +130,8 @@ impl Store for SqliteStore {
     }
 
     async fn share(&self, share: ShareId) -> Result<Option<StoredShare>, StoreError> {
-        let select = "SELECT length(manifest) AS bytes, substr(manifest, 1, $2) AS head, terms, taken_down
+        let select =
+            "SELECT length(manifest) AS bytes, substr(manifest, 1, $2) AS head, terms, taken_down, learnt_ms
              FROM shares WHERE id = $1";
         let select = sqlx::query(select).bind(bytes(share.as_bytes()));
         let head_bytes = i64::try_from(MANIFEST_HEAD_BYTES).unwrap_or(i64::MAX);
@@ -143,6 +142,7 @@ impl Store for SqliteStore {
                 manifest_head: row.try_get("head")?,
                 terms: row.try_get("terms")?,
                 taken_down: row.try_get("taken_down")?,
+                learnt_ms: row.try_get::<Option<i64>, _>("learnt_ms")?.map(moment),
             })
         };
         row.map(parse).transpose()
@@ -462,37 +462,11 @@ async fn update_terms(
     Ok(update.execute(&mut **transaction).await?.rows_affected() > 0)
 }
 
-fn bytes(id: &[u8; 32]) -> Vec<u8> {
-    id.to_vec()
-}
-
-/// How a pool of so many connections is kept. One whose transaction could not be ended, as on a full disk, is
-/// not used again: every later transaction on it would fail.
-pub(in crate::tracker) fn pool_options(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-}
-
-/// Creates the file of a database, so that it has the right mode before anything is in it; SQLite gives its
-/// journal the same.
-pub(in crate::tracker) fn private_database(path: &Path) -> std::io::Result<()> {
-    durable::open_private(path).map(drop)
-}
-
-/// SQLite's integers are signed; a moment beyond them is as good as never.
-pub(in crate::tracker) fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn id(row: &SqliteRow, column: &'static str) -> Result<[u8; 32], StoreError> {
-    row.try_get::<&[u8], _>(column)?.try_into().map_err(|_| StoreError::Damaged("an id"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::conformance;
     use super::*;
+    use sqlx::Connection;
 
     #[tokio::test]
     async fn sqlite_conforms() {

@@ -9,7 +9,7 @@ import { texts } from "../../../web/js/texts-admin.js";
 import { verdict } from "../../../web/js/admin-verdict.js";
 import { sentence } from "../../../web/js/admin-work.js";
 
-const HEALTHY = { shares: 9, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
+const HEALTHY = { shares: 9, unproven: 0, misplaced: 0, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
 
 function judged(health, changes = {}) {
   const swarm = { health: { ...HEALTHY, ...health } };

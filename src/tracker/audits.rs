@@ -1,0 +1,421 @@
+//! The tracker's audits: asks peers for samples of what they are said to hold, and takes in what they prove. What is
+//! asked of whom and when is decided in [`swarmdrop_core::audit`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use swarmdrop_core::api::{AuditRequest, AuditResponse, Question, Sample, Verdict};
+use swarmdrop_core::audit::{Asked, Audits, Claim, Evidence, Outcome, Record, Target, Turn, draw_samples};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::dashboard::LogKind;
+use swarmdrop_core::duration::millis;
+use swarmdrop_core::geometry::{ChunkIndex, Geometry};
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::limits::{
+    AUDIT_BYTES_MAX, AUDITS_AT_ONCE, PROOFS_SAVED_EVERY, PROOFS_SAVED_MAX, WEEK_WINDOWS,
+};
+use swarmdrop_core::registry::{Liveness, Rules};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Tracker;
+use super::peers::address;
+use super::store::{StoreError, StoredShare};
+use crate::client::PeerClient;
+
+/// Looks at who is to be asked follow each other after this part of a heartbeat.
+const LOOKS_PER_HEARTBEAT: u32 = 10;
+
+/// What the tracker knows about what its peers have proven.
+pub(super) struct Auditor {
+    audits: Mutex<Audits>,
+    random: Mutex<blake3::OutputReader>,
+    /// For how long this tracker had run in its life when it started.
+    lived_ms: u64,
+    /// How long a share that was learnt from a peer has nothing dropped.
+    week_ms: u64,
+    saved_ms: Mutex<u64>,
+    wake: Notify,
+}
+
+impl Auditor {
+    /// Knows nothing yet. What is asked for is drawn from the seed.
+    pub(super) fn new(rules: Rules, lived_ms: u64, seed: &[u8; 32]) -> Self {
+        Self {
+            audits: Mutex::new(Audits::new(rules)),
+            random: Mutex::new(blake3::Hasher::new().update(seed).finalize_xof()),
+            lived_ms,
+            week_ms: millis(rules.dead_after.saturating_mul(WEEK_WINDOWS)),
+            saved_ms: Mutex::new(lived_ms),
+            wake: Notify::new(),
+        }
+    }
+
+    fn draw(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.random.lock().fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// What one peer is asked in one request.
+pub(super) struct Asking {
+    pub(super) peer: PeerId,
+    parts: Vec<Part>,
+}
+
+/// What it is asked about one share.
+struct Part {
+    share: ShareId,
+    chunk_count: u32,
+    questions: Vec<(Target, Question)>,
+}
+
+impl Asking {
+    /// The request.
+    pub(super) fn request(&self) -> AuditRequest {
+        let questions = self.parts.iter().flat_map(|part| &part.questions);
+        AuditRequest { samples: questions.map(|(_, question)| question.sample).collect(), for_drop: false }
+    }
+}
+
+/// Asks whom it is time to ask, until told to stop.
+pub(super) async fn keep_auditing(tracker: Arc<Tracker>, every: Duration, stop: CancellationToken) {
+    let mut running = JoinSet::new();
+    let looking = async {
+        loop {
+            let free = AUDITS_AT_ONCE.saturating_sub(running.len());
+            for turn in tracker.audit_turns(free) {
+                running.spawn(ask(Arc::clone(&tracker), turn));
+            }
+            if let Err(error) = tracker.save_proofs(false).await {
+                tracing::error!(%error, "cannot keep what peers have proven");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(every / LOOKS_PER_HEARTBEAT) => {}
+                () = tracker.auditor.wake.notified() => {}
+                Some(_) = running.join_next() => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = looking => {}
+    }
+    if let Err(error) = tracker.save_proofs(true).await {
+        tracing::error!(%error, "cannot keep what peers have proven");
+    }
+}
+
+async fn ask(tracker: Arc<Tracker>, turn: Turn) {
+    let peer = turn.peer;
+    let client = {
+        let registry = tracker.registry.lock();
+        registry
+            .get(peer, tracker.now_ms())
+            .map(|(known, _)| PeerClient::new(tracker.dialer.clone(), address(&known.registration)))
+    };
+    let asked = async {
+        let Some(asking) = tracker.prepare(turn).await? else { return Ok(()) };
+        let Some(client) = client else { return tracker.take_audit(asking, None).await };
+        let answer = client.audit(&asking.request()).await;
+        if let Err(error) = &answer {
+            tracing::debug!(%peer, %error, "a peer does not answer an audit");
+        }
+        tracker.take_audit(asking, answer.ok()).await
+    };
+    if let Err(error) = asked.await {
+        tracing::error!(%peer, %error, "cannot audit a peer");
+        tracker.auditor.audits.lock().absent(peer);
+    }
+}
+
+impl Tracker {
+    /// For how long this tracker has run in its life.
+    pub(super) fn lived_ms(&self) -> u64 {
+        self.auditor.lived_ms.saturating_add(self.now_ms())
+    }
+
+    /// Notes what a peer is said to hold of a share; it is asked about it soon. Whether that was proven before.
+    pub(super) fn claim(&self, peer: PeerId, share: ShareId, how: Claim) -> bool {
+        let now_ms = self.lived_ms();
+        let mut audits = self.auditor.audits.lock();
+        let was_proven = is_proven(&audits, peer, share, now_ms);
+        audits.claim(peer, share, how, now_ms);
+        self.auditor.wake.notify_one();
+        was_proven
+    }
+
+    /// Notes that a peer holds nothing of a share any more.
+    pub(super) fn unclaim(&self, peer: PeerId, share: ShareId) {
+        self.auditor.audits.lock().forget(peer, share);
+    }
+
+    /// What is known of each of these holders of a share, in their order.
+    pub(super) async fn evidence(
+        &self,
+        share: ShareId,
+        holders: &[(PeerId, ChunkSet)],
+    ) -> Result<Vec<Evidence>, StoreError> {
+        let now_ms = self.lived_ms();
+        let knows_all = {
+            let audits = self.auditor.audits.lock();
+            holders.iter().all(|(peer, _)| audits.knows(*peer, share))
+        };
+        if !knows_all {
+            let proofs = self.store.proofs(share).await?;
+            let mut audits = self.auditor.audits.lock();
+            for (peer, _) in holders {
+                let record = proofs.iter().find(|(of, _)| of == peer).map(|(_, record)| *record);
+                audits.meet(*peer, share, record, now_ms);
+            }
+            self.auditor.wake.notify_one();
+        }
+        let audits = self.auditor.audits.lock();
+        Ok(holders.iter().map(|(peer, _)| audits.evidence(*peer, share, now_ms)).collect())
+    }
+
+    /// Whether a share was learnt from a peer, not from its sender, within the last week.
+    pub(super) fn learnt_lately(&self, stored: &StoredShare) -> bool {
+        stored.learnt_ms.is_some_and(|at| self.lived_ms().saturating_sub(at) < self.auditor.week_ms)
+    }
+
+    /// Whether nothing is to be copied to a peer, for it was caught with what it does not have.
+    pub(super) fn is_distrusted(&self, peer: PeerId) -> bool {
+        self.auditor.audits.lock().is_distrusted(peer, self.lived_ms())
+    }
+
+    /// How many chunks a peer was found not to have since the start.
+    pub(super) fn refuted_chunks(&self, peer: PeerId) -> u64 {
+        self.auditor.audits.lock().refuted_chunks(peer)
+    }
+
+    /// Pairs of peer and share that are known, and those that are proven.
+    pub(super) fn audit_counts(&self) -> (u64, u64) {
+        self.auditor.audits.lock().counts()
+    }
+
+    /// Whom to ask now; those that are not there are left for later.
+    pub(super) fn audit_turns(&self, limit: usize) -> Vec<Turn> {
+        let turns = self.auditor.audits.lock().take(limit, self.lived_ms());
+        let is_there = |turn: &Turn| {
+            let registry = self.registry.lock();
+            registry.get(turn.peer, self.now_ms()).is_some_and(|(_, liveness)| liveness != Liveness::Dead)
+        };
+        let (there, away): (Vec<Turn>, Vec<Turn>) = turns.into_iter().partition(is_there);
+        let mut audits = self.auditor.audits.lock();
+        away.iter().for_each(|turn| audits.absent(turn.peer));
+        there
+    }
+
+    /// Draws the samples for a peer's turn; `None` if there is nothing to ask any more.
+    pub(super) async fn prepare(&self, turn: Turn) -> Result<Option<Asking>, StoreError> {
+        let (mut parts, mut gone) = (Vec::new(), Vec::new());
+        let mut read: BTreeSet<ChunkId> = BTreeSet::new();
+        let mut bytes = 0_u64;
+        for asked in &turn.questions {
+            match self.part(turn.peer, asked).await? {
+                Some(mut part) => {
+                    // A part of a turn that is too much to be read at once waits for the next.
+                    part.questions.retain(|(_, Question { sample, len })| {
+                        let more = if read.contains(&sample.root) { 0 } else { *len };
+                        let fits = bytes == 0 || bytes + more <= AUDIT_BYTES_MAX;
+                        if fits {
+                            bytes += more;
+                            read.insert(sample.root);
+                        }
+                        fits
+                    });
+                    parts.extend((!part.questions.is_empty()).then_some(part));
+                }
+                None => gone.push((asked.share, Outcome::Gone)),
+            }
+        }
+        if parts.is_empty() {
+            self.auditor.audits.lock().done(turn.peer, &gone, self.lived_ms(), || self.auditor.draw());
+            return Ok(None);
+        }
+        gone.iter().for_each(|(share, _)| self.unclaim(turn.peer, *share));
+        Ok(Some(Asking { peer: turn.peer, parts }))
+    }
+
+    /// The samples about one share; `None` if it is over, or the peer holds nothing of it.
+    async fn part(&self, peer: PeerId, asked: &Asked) -> Result<Option<Part>, StoreError> {
+        let share = asked.share;
+        let Some((stored, _)) = self.current(share).await? else { return Ok(None) };
+        let Some(held) = self.store.held(peer, share).await? else { return Ok(None) };
+        let geometry = stored.geometry()?;
+        if held.chunk_count() != geometry.chunk_count() {
+            return Ok(None);
+        }
+        // What it is told to drop it does not prove.
+        let dropping = self.repairer.dropping(peer, share);
+        let held = dropping.map_or_else(|| held.clone(), |dropping| held.minus(&dropping));
+        let samples =
+            draw_samples(&geometry, &held, stored.manifest_bytes, asked.samples, || self.auditor.draw());
+        let mut questions = Vec::with_capacity(samples.len());
+        for (target, offset) in samples {
+            let question = self.question(share, &stored, &geometry, target, offset).await?;
+            questions.extend(question.map(|question| (target, question)));
+        }
+        let chunk_count = geometry.chunk_count();
+        Ok((!questions.is_empty()).then_some(Part { share, chunk_count, questions }))
+    }
+
+    async fn question(
+        &self,
+        share: ShareId,
+        stored: &StoredShare,
+        geometry: &Geometry,
+        target: Target,
+        offset: u64,
+    ) -> Result<Option<Question>, StoreError> {
+        let (root, of, len) = match target {
+            Target::Chunk(index) => {
+                let id = self.store.chunk_id(share, index).await?;
+                (id, None, geometry.sealed_len(index) as u64)
+            }
+            Target::Manifest => (self.store.digest(share).await?, Some(share), stored.manifest_bytes),
+        };
+        Ok(root.map(|root| Question { sample: Sample { root, share: of, offset }, len }))
+    }
+
+    /// Takes in what a peer answered; none: it did not.
+    pub(super) async fn take_audit(
+        &self,
+        asking: Asking,
+        answer: Option<AuditResponse>,
+    ) -> Result<(), StoreError> {
+        let Asking { peer, parts } = asking;
+        let mut proofs = answer.map(|answer| answer.proofs.into_iter());
+        let mut outcomes = Vec::with_capacity(parts.len());
+        for part in &parts {
+            self.metrics.audits.inc();
+            let outcome = match &mut proofs {
+                None => Outcome::Unanswered,
+                Some(proofs) => {
+                    let judge = |(target, question): &(Target, Question)| {
+                        let proof = proofs.next();
+                        let verdict = proof.map(|proof| proof.judge(&question.sample, question.len));
+                        (*target, verdict == Some(Verdict::Proven))
+                    };
+                    let results: Vec<(Target, bool)> = part.questions.iter().map(judge).collect();
+                    self.judge(peer, part, &results).await?
+                }
+            };
+            outcomes.push((part.share, outcome));
+        }
+        self.conclude(peer, &outcomes).await
+    }
+
+    /// What follows from the answers about one share. What was refuted is lost at once.
+    async fn judge(
+        &self,
+        peer: PeerId,
+        part: &Part,
+        results: &[(Target, bool)],
+    ) -> Result<Outcome, StoreError> {
+        let share = part.share;
+        let is_right = |(_, right): &(Target, bool)| *right;
+        if results.iter().all(is_right) {
+            return Ok(Outcome::Proven);
+        }
+        // It may have said itself meanwhile that it lost or dropped them.
+        let held = self.store.held(peer, share).await?;
+        let still_held = |index: ChunkIndex| {
+            held.as_ref().is_some_and(|held| held.contains(index))
+                && !self.repairer.is_dropping(peer, share, index)
+        };
+        let wrong = results.iter().filter(|result| !is_right(result));
+        let chunks = wrong.clone().filter_map(|(target, _)| match target {
+            Target::Chunk(index) if still_held(*index) => Some(*index),
+            _ => None,
+        });
+        let chunks = ChunkSet::of(part.chunk_count, chunks);
+        let is_manifest = |(target, _): &(Target, bool)| *target == Target::Manifest;
+        if chunks.is_empty() && !(held.is_some() && wrong.clone().any(is_manifest)) {
+            return Ok(if results.iter().any(is_right) { Outcome::Proven } else { Outcome::Unanswered });
+        }
+        self.metrics.audits_refuted.inc();
+        let name = self.name_of(peer);
+        let (named, count) = (name.as_deref().unwrap_or_default(), chunks.len());
+        tracing::warn!(%peer, name = named, %share, chunks = count, "a peer does not have what it says to hold");
+        self.dashboard.note(LogKind::ChunksRefuted, |entry| {
+            (entry.peer, entry.peer_name, entry.share) = (Some(peer), name, Some(share));
+            entry.detail = Some(count.to_string());
+        });
+        for index in chunks.iter() {
+            self.complaints.note(peer, share, part.chunk_count, index);
+        }
+        self.store.remove_chunks(peer, share, &chunks, false).await?;
+        Ok(Outcome::Refuted(count))
+    }
+
+    /// Notes what came of a peer's turn, and has looked at what changed.
+    async fn conclude(&self, peer: PeerId, outcomes: &[(ShareId, Outcome)]) -> Result<(), StoreError> {
+        let now_ms = self.lived_ms();
+        let (mut changed, mut hopeless, mut deceived) = (Vec::new(), Vec::new(), Vec::new());
+        {
+            let mut audits = self.auditor.audits.lock();
+            let before: Vec<bool> =
+                outcomes.iter().map(|(share, _)| is_proven(&audits, peer, *share, now_ms)).collect();
+            for (share, outcome) in outcomes {
+                let is_new = !audits.was_proven(peer, *share);
+                deceived.extend((is_new && matches!(outcome, Outcome::Refuted(_))).then_some(*share));
+            }
+            audits.done(peer, outcomes, now_ms, || self.auditor.draw());
+            for ((share, _), was) in outcomes.iter().zip(before) {
+                let is = is_proven(&audits, peer, *share, now_ms);
+                // A claim that is not proven stops counting with time.
+                changed.extend((!is || !was).then_some(*share));
+                hopeless.extend(audits.is_hopeless(peer, *share).then_some(*share));
+            }
+        }
+        let unanswered = outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Unanswered).count();
+        self.metrics.audits_unanswered.inc_by(unanswered as u64);
+        for share in deceived {
+            self.repairer.deceived(peer, share, self.now_ms());
+        }
+        for share in hopeless {
+            if let Some(held) = self.store.held(peer, share).await? {
+                self.store.remove_chunks(peer, share, &held, true).await?;
+            }
+            self.unclaim(peer, share);
+        }
+        self.repairer.changed(changed);
+        self.auditor.wake.notify_one();
+        Ok(())
+    }
+
+    /// Keeps what was proven, once a minute or when it is much: a proof by itself costs no synced write.
+    pub(super) async fn save_proofs(&self, now: bool) -> Result<(), StoreError> {
+        let lived_ms = self.lived_ms();
+        let is_due = {
+            let mut saved_ms = self.auditor.saved_ms.lock();
+            let is_due = lived_ms.saturating_sub(*saved_ms) >= millis(PROOFS_SAVED_EVERY);
+            let is_much = self.auditor.audits.lock().unsaved_len() >= PROOFS_SAVED_MAX;
+            if now || is_due || is_much {
+                *saved_ms = lived_ms;
+            }
+            now || is_due || is_much
+        };
+        if !is_due {
+            return Ok(());
+        }
+        loop {
+            let proofs: Vec<(PeerId, ShareId, Option<Record>)> =
+                self.auditor.audits.lock().unsaved(PROOFS_SAVED_MAX);
+            self.store.save_proofs(&proofs, lived_ms).await?;
+            if proofs.len() < PROOFS_SAVED_MAX {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn is_proven(audits: &Audits, peer: PeerId, share: ShareId, now_ms: u64) -> bool {
+    matches!(audits.evidence(peer, share, now_ms), Evidence::Proven { .. })
+}

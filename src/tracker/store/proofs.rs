@@ -1,0 +1,129 @@
+//! What the store keeps for audits: what was proven, and what samples are drawn from.
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use swarmdrop_core::audit::Record;
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
+use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
+
+use super::rows::{bytes, id, moment, number};
+use super::sqlite::SqliteStore;
+use super::{Store, StoreError};
+
+/// The part of a store that audits need.
+#[async_trait]
+pub(in crate::tracker) trait ProofStore {
+    /// Which chunks of a share a peer holds, if it is one of its holders.
+    async fn held(&self, peer: PeerId, share: ShareId) -> Result<Option<ChunkSet>, StoreError>;
+
+    /// The id of a chunk. No more of the manifest is handed over.
+    async fn chunk_id(&self, share: ShareId, index: ChunkIndex) -> Result<Option<ChunkId>, StoreError>;
+
+    /// The BLAKE3 hash of the share's manifest.
+    async fn digest(&self, share: ShareId) -> Result<Option<ChunkId>, StoreError>;
+
+    /// What holders of the share have proven.
+    async fn proofs(&self, share: ShareId) -> Result<Vec<(PeerId, Record)>, StoreError>;
+
+    /// Keeps what holders have proven, or that they have nothing proven any more, and for how long the tracker has
+    /// run.
+    async fn save_proofs(
+        &self,
+        proofs: &[(PeerId, ShareId, Option<Record>)],
+        lived_ms: u64,
+    ) -> Result<(), StoreError>;
+
+    /// For how long the tracker has run in its life.
+    async fn lived_ms(&self) -> Result<u64, StoreError>;
+
+    /// Notes that a share was learnt from a peer.
+    async fn note_learnt(&self, share: ShareId, lived_ms: u64) -> Result<(), StoreError>;
+}
+
+#[async_trait]
+impl ProofStore for SqliteStore {
+    async fn held(&self, peer: PeerId, share: ShareId) -> Result<Option<ChunkSet>, StoreError> {
+        let select = sqlx::query("SELECT chunks FROM replicas WHERE share = $1 AND peer = $2");
+        let select = select.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
+        let Some(row) = select.fetch_optional(&self.pool).await? else { return Ok(None) };
+        ChunkSet::parse(row.try_get("chunks")?).map(Some).ok_or(StoreError::Damaged("a set of chunks"))
+    }
+
+    async fn chunk_id(&self, share: ShareId, index: ChunkIndex) -> Result<Option<ChunkId>, StoreError> {
+        let select = sqlx::query("SELECT substr(manifest, $2, 32) AS id FROM shares WHERE id = $1");
+        // SQLite counts from 1.
+        let at = MANIFEST_HEAD_BYTES as u64 + 32 * u64::from(index.get()) + 1;
+        let select = select.bind(bytes(share.as_bytes())).bind(number(at));
+        let row = select.fetch_optional(&self.pool).await?;
+        row.map(|row| id(&row, "id").map(ChunkId::from_bytes)).transpose()
+    }
+
+    async fn digest(&self, share: ShareId) -> Result<Option<ChunkId>, StoreError> {
+        let select = sqlx::query("SELECT digest FROM shares WHERE id = $1 AND digest IS NOT NULL");
+        let row = select.bind(bytes(share.as_bytes())).fetch_optional(&self.pool).await?;
+        if let Some(row) = row {
+            return id(&row, "digest").map(|digest| Some(ChunkId::from_bytes(digest)));
+        }
+        let Some(manifest) = self.manifest(share).await? else { return Ok(None) };
+        let digest = ChunkId::of(&manifest);
+        let update = sqlx::query("UPDATE shares SET digest = $2 WHERE id = $1");
+        let update = update.bind(bytes(share.as_bytes())).bind(bytes(digest.as_bytes()));
+        update.execute(&self.pool).await?;
+        Ok(Some(digest))
+    }
+
+    async fn proofs(&self, share: ShareId) -> Result<Vec<(PeerId, Record)>, StoreError> {
+        let select = sqlx::query(
+            "SELECT peer, proven_since_ms, proven_steady_ms, proven_ms FROM replicas
+             WHERE share = $1 AND proven_ms IS NOT NULL",
+        );
+        let rows = select.bind(bytes(share.as_bytes())).fetch_all(&self.pool).await?;
+        let parse = |row: &SqliteRow| {
+            let at = |column| row.try_get::<i64, _>(column).map(moment);
+            let record = Record {
+                since_ms: at("proven_since_ms")?,
+                steady_ms: at("proven_steady_ms")?,
+                proven_ms: at("proven_ms")?,
+            };
+            Ok((PeerId::from_bytes(id(row, "peer")?), record))
+        };
+        rows.iter().map(parse).collect()
+    }
+
+    async fn save_proofs(
+        &self,
+        proofs: &[(PeerId, ShareId, Option<Record>)],
+        lived_ms: u64,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        for (peer, share, record) in proofs {
+            let update = sqlx::query(
+                "UPDATE replicas SET proven_since_ms = $3, proven_steady_ms = $4, proven_ms = $5
+                 WHERE share = $1 AND peer = $2",
+            );
+            let update = update.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
+            let update = update.bind(record.map(|record| number(record.since_ms)));
+            let update = update.bind(record.map(|record| number(record.steady_ms)));
+            let update = update.bind(record.map(|record| number(record.proven_ms)));
+            update.execute(&mut *transaction).await?;
+        }
+        let update = sqlx::query("UPDATE lived SET ms = $1 WHERE ms < $1").bind(number(lived_ms));
+        update.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn lived_ms(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT max(ms) AS ms FROM lived").fetch_one(&self.pool).await?;
+        Ok(row.try_get::<Option<i64>, _>("ms")?.map_or(0, moment))
+    }
+
+    async fn note_learnt(&self, share: ShareId, lived_ms: u64) -> Result<(), StoreError> {
+        let update = sqlx::query("UPDATE shares SET learnt_ms = $2 WHERE id = $1 AND learnt_ms IS NULL");
+        update.bind(bytes(share.as_bytes())).bind(number(lived_ms)).execute(&self.pool).await?;
+        Ok(())
+    }
+}
