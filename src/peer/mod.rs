@@ -165,7 +165,6 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let (identity, lock) = identity::take(&config.data)?;
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
     let storage = Storage::open(&store, bounds)?;
-    let partings = Partings::open(&store)?;
     let http = Http::new(Some(&identity))?;
     let tls = Arc::new(tls::server_config(&identity, None)?);
     let front = Front { tls, proxies: Vec::new(), hosts: Arc::default() };
@@ -186,7 +185,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         inventory: inventory::Asked::default(),
         findings: Findings::default(),
         audits: Audits::new(config.care.audit_bytes_per_second),
-        partings,
+        partings: Partings::open(&store)?,
         copies: Copies::default(),
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
