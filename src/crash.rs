@@ -1,4 +1,9 @@
-//! Places at which a test has a process die, as by kill -9 just there. They do nothing in a release build.
+//! Places at which a test has a process die, as by kill -9 just there, and syncs that a test has fail. They do nothing in
+//! a release build.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// A place between two steps that a crash must be allowed to separate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,4 +98,25 @@ pub fn at(point: Point) {
     if cfg!(debug_assertions) && std::env::var(VARIABLE).is_ok_and(|wanted| wanted == format!("{point:?}")) {
         std::process::abort();
     }
+}
+
+/// The environment variable that says which sync of a peer's store fails, counted from 1.
+pub const FAILING_SYNC: &str = "SWARMDROP_FAILING_SYNC";
+/// The environment variable that says how many milliseconds each of them takes at least.
+pub const SLOW_SYNC: &str = "SWARMDROP_SLOW_SYNC";
+
+/// Fails or takes long in the place of a sync, if a test wants it.
+pub fn check_sync() -> io::Result<()> {
+    static SYNCS: AtomicU32 = AtomicU32::new(0);
+    if !cfg!(debug_assertions) {
+        return Ok(());
+    }
+    let setting = |name| std::env::var(name).ok()?.parse().ok();
+    if let Some(slow_ms) = setting(SLOW_SYNC) {
+        std::thread::sleep(Duration::from_millis(slow_ms));
+    }
+    if setting(FAILING_SYNC) == Some(u64::from(SYNCS.fetch_add(1, Ordering::Relaxed)) + 1) {
+        return Err(io::Error::other("a test has this sync fail"));
+    }
+    Ok(())
 }

@@ -39,8 +39,10 @@ pub fn take(data: &Path) -> Result<(Identity, FolderLock), Failure> {
         return Ok((identity, lock));
     }
     let (path, seed) = (data.join(KEY_FILE), random_secret()?);
-    durable::persist(&path, seed.expose()).map_err(|error| Failure::io("write", &path, &error))?;
-    Ok((Identity::from_seed(seed), lock))
+    let identity = Identity::from_seed(seed);
+    let both = [identity.seed.expose(), identity.public_key.as_slice()].concat();
+    durable::persist(&path, &both).map_err(|error| Failure::io("write", &path, &error))?;
+    Ok((identity, lock))
 }
 
 impl Identity {
@@ -55,15 +57,17 @@ impl Identity {
     pub fn read(data: &Path) -> Result<Option<Self>, Failure> {
         let path = data.join(KEY_FILE);
         match fs::read(&path) {
-            Ok(bytes) => {
-                let damaged = |_| {
-                    Failure::new(Kind::Other, format!("{} is damaged: a key has 32 bytes", path.display()))
-                };
-                Ok(Some(Self::from_seed(Secret::from_bytes(bytes.try_into().map_err(damaged)?))))
-            }
+            Ok(bytes) => Self::parse(&bytes).map(Some).ok_or_else(|| damaged(&path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::io("read", &path, &error)),
         }
+    }
+
+    /// The identity in a file: the seed, and the public key that it must have. Another seed would be somebody else.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (seed, public_key) = bytes.split_at_checked(32)?;
+        let identity = Self::from_seed(Secret::from_bytes(seed.try_into().ok()?));
+        (identity.public_key == public_key).then_some(identity)
     }
 
     /// The id of the peer with this key.
@@ -96,6 +100,13 @@ impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Identity({:?})", self.peer_id())
     }
+}
+
+fn damaged(path: &Path) -> Failure {
+    Failure::new(Kind::Other, format!("{} is damaged", path.display())).next(
+        "Put it back from a backup. A peer without one can move the file away and start again: it keeps its chunks \
+         and gets another id. A tracker cannot: its links and invites lead to this key.",
+    )
 }
 
 /// 32 bytes from the system's random source.
@@ -142,5 +153,25 @@ mod tests {
         drop(lock);
         assert_eq!(take(data.path()).unwrap().0.peer_id(), first.peer_id());
         assert_eq!(Identity::read(data.path()).unwrap().unwrap().peer_id(), first.peer_id());
+    }
+
+    #[test]
+    fn a_flipped_bit_of_a_key_makes_nobody_somebody_else() {
+        let data = tempfile::tempdir().unwrap();
+        drop(take(data.path()).unwrap());
+        let path = data.path().join(KEY_FILE);
+        let good = fs::read(&path).unwrap();
+        assert_eq!(good.len(), 64);
+        for bit in (0..512).step_by(7) {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bad).unwrap();
+            let failure = Identity::read(data.path()).unwrap_err();
+            assert!(failure.what.contains("is damaged"), "{}", failure.what);
+        }
+        for wrong in [&good[..63], &good[..32], &[]] {
+            fs::write(&path, wrong).unwrap();
+            assert!(take(data.path()).is_err());
+        }
     }
 }

@@ -36,7 +36,7 @@ mutant() { # NAME: break, with the swaps in the function break_NAME; the cargo t
 }
 
 break_acknowledge_before_sync() {
-    swap src/peer/storage.rs 'self.chunks.settle(&present).map_err(|error| disk_refusal(&error))?;' ''
+    swap src/peer/storage.rs 'self.settle(&present)?;' ''
 }
 break_skip_the_hash_check() { swap src/peer/chunk_store.rs 'if hash != id {' 'if false && hash != id {'; }
 break_acknowledge_at_one_replica() {
@@ -79,6 +79,10 @@ break_keep_replicas_that_an_inventory_leaves_out() { swap src/tracker/store/sqli
 break_a_commit_replaces() { swap src/peer/storage.rs 'self.shares.commit(manifest, terms, held.plus(arrived))' 'self.shares.commit(manifest, terms, arrived.clone())'; }
 break_let_go_of_what_another_share_holds() { swap src/peer/chunk_removal.rs 'if index.claims.release(share, id) != Released::Last || is_wanted {' 'if index.claims.release(share, id) == Released::NotHeld || is_wanted {'; }
 break_take_back_what_was_deleted() { swap src/peer/storage.rs 'if self.gone.contains(share) {' 'if false && self.gone.contains(share) {'; }
+break_collect_what_no_mark_names() { swap src/peer/letting_go.rs 'for id in self.marks.of(share)? {' 'for id in self.chunks.unclaimed() {'; }
+break_believe_a_list_without_its_checksum() { swap src/peer/records.rs '(checksum_of(set) == checksum).then(|| ChunkSet::parse(set))?' '(checksum.len() == 64).then(|| ChunkSet::parse(set))?'; }
+break_go_on_after_a_failed_sync() { swap src/peer/syncs.rs 'Err(_) => state.failed = true,' 'Err(_) => state.failed = false,'; }
+break_share_a_sync_that_began_before() { swap src/peer/syncs.rs 'if COVERS_ALL && state.good >= mine {' 'if COVERS_ALL && state.good + 1 >= mine {'; }
 
 echo "| mutant | noticed by |"
 echo "|---|---|"
@@ -112,4 +116,8 @@ mutant keep_replicas_that_an_inventory_leaves_out --lib tracker
 mutant a_commit_replaces --lib peer::contention
 mutant let_go_of_what_another_share_holds --lib peer::
 mutant take_back_what_was_deleted --lib peer::contention
+mutant collect_what_no_mark_names --lib peer::storage
+mutant believe_a_list_without_its_checksum --lib peer::records
+mutant go_on_after_a_failed_sync --lib peer::syncs
+mutant share_a_sync_that_began_before --lib peer::syncs
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }

@@ -15,7 +15,8 @@ use crate::registry::{Liveness, Usage};
 
 pub use crate::evidence::{AuditRequest, AuditResponse, Proof, Question, Sample, Verdict, questions};
 pub use crate::heartbeat::{
-    AppliedTerms, CopyTask, DropTask, HeartbeatRequest, HeartbeatResponse, ShareChunks, Task, WrongChunks,
+    AppliedTerms, CopyTask, DropTask, HeartbeatRequest, HeartbeatResponse, RestoreTask, ShareChunks, Task,
+    WrongChunks,
 };
 pub use crate::problem::{Problem, ProblemKind};
 

@@ -39,6 +39,10 @@ pub struct HeartbeatRequest {
     /// How far it is with reading everything again.
     #[serde(default)]
     pub scrub: Option<ScrubProgress>,
+    /// Shares of which a record on its disk cannot be read, or whose terms it could not settle since; at most 16 are
+    /// looked at.
+    #[serde(default)]
+    pub damaged: Vec<ShareId>,
 }
 
 impl HeartbeatRequest {
@@ -55,6 +59,7 @@ impl HeartbeatRequest {
             wrong: Vec::new(),
             traffic: Traffic::default(),
             scrub: None,
+            damaged: Vec::new(),
         }
     }
 }
@@ -119,6 +124,8 @@ pub enum Task {
     Copy(CopyTask),
     /// Let go of these chunks, as far as enough of these other peers prove that they hold them.
     Drop(DropTask),
+    /// Make the records of a share whole again.
+    Restore(RestoreTask),
 }
 
 /// Chunks that are surplus at a peer, and who else holds them.
@@ -131,6 +138,20 @@ pub struct DropTask {
     pub chunks: ChunkSet,
     /// Other peers that hold them: whom to ask for proof.
     pub holders: Vec<PeerAddress>,
+}
+
+/// Where a peer can have the records of a share that it cannot read any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreTask {
+    /// The share.
+    pub share: ShareId,
+    /// Other peers that hold some of it.
+    pub sources: Vec<PeerAddress>,
+    /// The token that lets this peer read the share's manifest and terms there.
+    pub grant: String,
+    /// The newest terms that the tracker knows.
+    pub terms: Option<String>,
 }
 
 /// Chunks that a peer is to copy from others.

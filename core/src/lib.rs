@@ -16,6 +16,7 @@
 //! * **claimed**: what a peer is said to hold; **proven**: what it has shown to the tracker that it holds; **refuted**:
 //!   what it was found not to hold.
 //! * **placement**: which peers are to hold which chunks.
+//! * **mark**: the list of what came for an upload; only what a mark names is ever collected.
 //! * **grant**: a short-lived token signed by the tracker that lets its bearer push one share to named peers.
 //! * **owner**: whoever holds a share's key.
 //! * **owner's token**: the owner's word for one act (open, offer, commit, publish) at one server; it goes with a

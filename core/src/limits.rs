@@ -300,6 +300,16 @@ pub const RESERVATION_GRACE: Duration = Duration::from_secs(60);
 /// Life of an offer's reservation without any chunk arriving.
 pub const RESERVATION_IDLE: Duration = Duration::from_secs(3600);
 
+/// Bytes of a manifest beside its chunk ids that are reserved before it is known: a small share's metadata.
+pub const MANIFEST_RESERVE_BYTES: u64 = 4 << 10;
+
+/// Age at which the last look at the disk is too old to promise any room by it: a disk that does not answer has none.
+pub const DISK_LOOK_AGE_MAX: Duration = Duration::from_secs(30);
+/// Shares with records that cannot be read, of which one heartbeat tells: one answer brings what makes them whole.
+pub const DAMAGED_TOLD_MAX: usize = 16;
+/// Time after which a peer asks again for the terms of a share that two sources have not agreed on.
+pub const UNSETTLED_AGAIN: Duration = Duration::from_secs(600);
+
 /// Age at which a chunk that no share holds is removed: its grant ended a day ago at the latest.
 pub const ORPHAN_AGE: Duration = Duration::from_secs(GRANT_LIFE_MAX.as_secs() + 24 * 3600);
 

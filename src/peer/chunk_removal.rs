@@ -1,6 +1,6 @@
 //! How the file of a chunk leaves its place, together with its entry in the index and with the claims on it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
 use std::time::SystemTime;
@@ -19,6 +19,8 @@ pub(super) enum Aside {
     Damaged,
     /// Enough other peers hold it.
     Surplus,
+    /// It came for an upload that never ended.
+    Unfinished,
 }
 
 impl Aside {
@@ -27,14 +29,15 @@ impl Aside {
         match self {
             Self::Damaged => "damaged",
             Self::Surplus => "surplus",
+            Self::Unfinished => "unfinished",
         }
     }
 }
 
 impl ChunkStore {
     /// Notes that a share no longer holds a chunk, which stays where it is.
-    pub(super) fn release(&self, share: ShareId, id: &ChunkId) {
-        self.index.lock().claims.release(share, id);
+    pub(super) fn release(&self, share: ShareId, id: &ChunkId) -> Released {
+        self.index.lock().claims.release(share, id)
     }
 
     /// Ends a share's claim and, if it was the last one, takes the chunk off the index in the same moment, so that no
@@ -73,18 +76,19 @@ impl ChunkStore {
         }
     }
 
-    /// Takes a chunk back into use that was dropped as surplus and is still here.
-    pub(super) fn restore(&self, id: &ChunkId) -> io::Result<()> {
+    /// Takes a chunk back into use that was dropped as surplus and is still here; `mark` notes for whom.
+    pub(super) fn restore(&self, id: &ChunkId, mark: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let _name = self.name(id).lock();
         let aside = self.aside(id, Aside::Surplus);
         let Ok(metadata) = fs::symlink_metadata(&aside) else { return Ok(()) };
         if self.contains(id) {
             return Ok(());
         }
+        mark()?;
         durable::set_aside(&aside, &self.path(id))?;
         let mut index = self.index.lock();
         index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
-        index.put(*id, Entry { bytes: metadata.len(), verified: false });
+        index.put(*id, Entry { bytes: metadata.len(), since: 0, verified: false });
         Ok(())
     }
 
@@ -118,6 +122,42 @@ impl ChunkStore {
             index.take(id);
         }
         self.unlink(id).map(|()| true)
+    }
+
+    /// Takes a chunk out of use that came for an upload which never ended, if no share holds it; whether it was one.
+    pub(super) fn set_aside_unfinished(&self, id: &ChunkId) -> io::Result<bool> {
+        let _name = self.name(id).lock();
+        let entry = {
+            let mut index = self.index.lock();
+            let Some(entry) = index.chunks.get(id).copied() else { return Ok(false) };
+            if index.claims.is_claimed(id) {
+                return Ok(false);
+            }
+            index.take(id);
+            entry
+        };
+        self.move_aside(id, Some(entry), Aside::Unfinished).map(|()| true)
+    }
+
+    /// Removes everything that came since the last good sync: what the disk shows of it need not be on it. Returns
+    /// what shares held of it.
+    pub(super) fn remove_unsynced(&self) -> HashSet<ChunkId> {
+        let good = self.syncs.good();
+        let index = self.index.lock();
+        let unsynced = index.chunks.iter().filter(|(_, entry)| entry.since > good);
+        let unsynced: Vec<ChunkId> = unsynced.map(|(id, _)| *id).collect();
+        drop(index);
+        let mut claimed = HashSet::new();
+        for id in unsynced {
+            let _name = self.name(&id).lock();
+            if self.take_entry(&id).0 {
+                claimed.insert(id);
+            }
+            if let Err(error) = self.unlink(&id) {
+                tracing::error!(%id, %error, "cannot remove a chunk that may not be on the disk");
+            }
+        }
+        claimed
     }
 
     /// Takes a damaged chunk out of use, unless a good one has come in its place meanwhile, or it was read wrongly;

@@ -4,25 +4,28 @@
 //! DATA/store/STORE           marks the folder as a store
 //!            chunks/ab/<id>  the sealed bytes; `ab` are the first two digits of the id
 //!            tmp/            chunks that are arriving; emptied at start
-//!            aside/<id>.damaged, aside/<id>.surplus
+//!            aside/<id>.damaged, aside/<id>.surplus, aside/<id>.unfinished
 //!                            chunks that were taken out of use; removed after a day
+//!            canary          written and synced to see whether the disk works again after it failed
 //! ```
 //! A chunk that arrives is not synced at once: [`ChunkStore::settle`] makes all chunks of a share
 //! survive a crash in one go, and re-reads those that a crash may have torn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::manifest::Manifest;
 
 use super::chunk_file::{Arriving, PutError, hash_file};
 use super::chunk_removal::Aside;
 use super::claims::Claims;
+use super::syncs::{SyncError, Syncs};
 use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
@@ -43,6 +46,10 @@ pub(super) struct ChunkStore {
     folder: File,
     pub(super) index: Mutex<Index>,
     names: Box<[Mutex<()>]>,
+    pub(super) syncs: Syncs,
+    /// How many of the next syncs fail.
+    #[cfg(test)]
+    pub(super) failing: std::sync::atomic::AtomicU32,
     /// What a crash would cost.
     #[cfg(test)]
     unsynced: Mutex<std::collections::BTreeSet<ChunkId>>,
@@ -77,6 +84,8 @@ impl Index {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) bytes: u64,
+    /// The first sync that covers it; 0: it was synced before this process began.
+    pub(super) since: u32,
     /// Whether the file's bytes were seen to hash to its id, by this process or before a commit.
     pub(super) verified: bool,
 }
@@ -96,12 +105,17 @@ impl ChunkStore {
     /// Opens the store below `root`. One that is not there is not made: its disk may be missing.
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the chunk store in", root, &error);
-        if !root.join(MARKER).exists() {
+        let marker = fs::read(root.join(MARKER));
+        if marker.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             let what = format!("{} is no chunk store: it has no file {MARKER}", root.display());
             return Err(Failure::new(Kind::Other, what).next(
                 "Is the right disk mounted there? If its chunks are really gone, give this peer an empty folder \
                  with --data: the swarm makes new copies of what was here.",
             ));
+        }
+        if marker.map_err(failed)? != MARKER_TEXT {
+            tracing::warn!("the store's marker was damaged, and is written again");
+            durable::persist(&root.join(MARKER), MARKER_TEXT).map_err(failed)?;
         }
         let _ = fs::remove_dir_all(root.join("tmp"));
         for folder in ["chunks", "tmp", "aside"] {
@@ -121,6 +135,9 @@ impl ChunkStore {
             folder,
             index: Mutex::new(index),
             names: (0..NAME_LOCKS).map(|_| Mutex::default()).collect(),
+            syncs: Syncs::default(),
+            #[cfg(test)]
+            failing: std::sync::atomic::AtomicU32::default(),
             #[cfg(test)]
             unsynced: Mutex::default(),
         })
@@ -205,15 +222,41 @@ impl ChunkStore {
         self.index.lock().claims.claim(share, id)
     }
 
-    /// Notes what a share has held since before this process: it was verified and synced before the commit.
-    pub(super) fn claim_committed(&self, share: ShareId, chunks: impl Iterator<Item = ChunkId>) {
+    /// Notes what a share has held since before this process. If its list says so, it was verified before the commit.
+    pub(super) fn claim_committed(
+        &self,
+        share: ShareId,
+        chunks: impl Iterator<Item = ChunkId>,
+        is_listed: bool,
+    ) {
         let mut index = self.index.lock();
         for id in chunks {
             index.claims.claim(share, id);
             if let Some(entry) = index.chunks.get_mut(&id) {
-                entry.verified = true;
+                entry.verified |= is_listed;
             }
         }
+    }
+
+    /// Notes of chunks that no share holds that they may have come just before the last process ended: no sync need
+    /// have covered them.
+    pub(super) fn doubt(&self, chunks: &HashSet<ChunkId>) {
+        let mut index = self.index.lock();
+        let Index { chunks: entries, claims, .. } = &mut *index;
+        for id in chunks.iter().filter(|id| !claims.is_claimed(id)) {
+            if let Some(entry) = entries.get_mut(id) {
+                entry.since = 1;
+            }
+        }
+    }
+
+    /// The chunks of a share that are here, of those that are listed or, without a list, of all.
+    pub(super) fn here(&self, manifest: &Manifest, listed: Option<&ChunkSet>) -> ChunkSet {
+        let count = manifest.geometry().chunk_count();
+        let listed = |index| listed.is_none_or(|listed| listed.contains(index));
+        let index = self.index.lock();
+        let here = manifest.chunks().filter(|(at, id)| listed(*at) && index.chunks.contains_key(id));
+        ChunkSet::of(count, here.map(|(at, _)| at))
     }
 
     /// The shares that hold a chunk.
@@ -232,21 +275,13 @@ impl ChunkStore {
         self.index.lock().claims.of_share(share)
     }
 
-    /// The chunks that no committed share holds and that came before `moment`.
-    pub(super) fn unclaimed_before(&self, moment: SystemTime) -> Vec<ChunkId> {
+    /// The chunks that no share holds.
+    pub(super) fn unclaimed(&self) -> Vec<ChunkId> {
         let index = self.index.lock();
-        let unclaimed = index.chunks.keys().filter(|id| !index.claims.is_claimed(id));
-        let unclaimed: Vec<ChunkId> = unclaimed.copied().collect();
-        drop(index);
-        let is_old = |id: &ChunkId| {
-            let modified = fs::symlink_metadata(self.path(id)).and_then(|metadata| metadata.modified());
-            modified.is_ok_and(|modified| modified < moment)
-        };
-        unclaimed.into_iter().filter(is_old).collect()
+        index.chunks.keys().filter(|id| !index.claims.is_claimed(id)).copied().collect()
     }
 
-    /// Whether a committed share holds the chunk.
-    #[cfg(test)]
+    /// Whether a share holds the chunk.
     pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
         self.index.lock().claims.is_claimed(id)
     }
@@ -261,33 +296,59 @@ impl ChunkStore {
         arriving.map_or_else(|| self.begin(), Ok)?.and(bytes)
     }
 
-    /// Takes a chunk that has arrived, if its bytes are the right ones.
-    pub(super) fn finish(&self, id: ChunkId, arriving: Arriving) -> Result<(), PutError> {
+    /// Takes a chunk that has arrived, if its bytes are the right ones. Before it gets its name, `mark` notes for whom.
+    pub(super) fn finish(
+        &self,
+        id: ChunkId,
+        arriving: Arriving,
+        mark: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), PutError> {
         let hash = arriving.id();
         if hash != id {
             return Err(PutError::HashMismatch(hash));
         }
         crash::at(Point::ChunkWritten);
         let _name = self.name(&id).lock();
-        if self.index.lock().chunks.get(&id).is_some_and(|entry| entry.verified) {
-            // What is here may be synced and acknowledged already. The file that came now is not.
+        let known = self.index.lock().chunks.get(&id).copied();
+        // What is here may be synced and acknowledged already. The file that came now is not.
+        if known.is_some_and(|entry| entry.verified || self.is_intact(&id).unwrap_or(false)) {
             return Ok(());
         }
+        mark()?;
         let bytes = arriving.name(&self.path(&id))?;
         crash::at(Point::ChunkNamed);
         #[cfg(test)]
         self.unsynced.lock().insert(id);
-        self.index.lock().put(id, Entry { bytes, verified: true });
+        self.index.lock().put(id, Entry { bytes, since: self.syncs.next(), verified: true });
         Ok(())
     }
 
     /// Makes these chunks survive a crash.
-    pub(super) fn settle(&self, chunks: &[ChunkId]) -> io::Result<()> {
+    pub(super) fn settle(&self, chunks: &[ChunkId]) -> Result<(), SyncError> {
+        self.syncs.settle(|| self.sync(chunks))
+    }
+
+    /// Finds out whether a disk that failed works again: writes and syncs something.
+    pub(super) fn prove(&self) -> io::Result<()> {
+        self.syncs.recover(|| {
+            durable::persist(&self.root.join("canary"), &[0xca; 4096])?;
+            self.sync(&[])
+        })
+    }
+
+    #[cfg_attr(target_os = "linux", expect(unused_variables, reason = "one call syncs all"))]
+    fn sync(&self, chunks: &[ChunkId]) -> io::Result<()> {
+        crash::check_sync()?;
         #[cfg(test)]
-        self.unsynced.lock().clear();
+        {
+            use std::sync::atomic::Ordering::Relaxed;
+            if self.failing.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                return Err(io::Error::from(rustix::io::Errno::IO));
+            }
+            self.unsynced.lock().clear();
+        }
         #[cfg(target_os = "linux")]
         {
-            let _ = chunks;
             durable::sync_file_system(&self.folder)
         }
         #[cfg(not(target_os = "linux"))]
@@ -344,7 +405,7 @@ fn read_index(chunks: &Path) -> io::Result<Index> {
             let id = file.file_name().to_str().and_then(|name| name.parse::<ChunkId>().ok());
             let Some(id) = id.filter(|_| file.file_type().is_ok_and(|kind| kind.is_file())) else { continue };
             let bytes = file.metadata()?.len();
-            index.put(id, Entry { bytes, verified: false });
+            index.put(id, Entry { bytes, since: 0, verified: false });
         }
     }
     Ok(index)
@@ -353,6 +414,7 @@ fn read_index(chunks: &Path) -> io::Result<Index> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::SystemTime;
 
     use super::super::chunk_file::read_piece;
     use super::*;
@@ -367,7 +429,7 @@ mod tests {
     fn put(store: &ChunkStore, id: ChunkId, bytes: &[u8]) -> Result<(), PutError> {
         let mut arriving = store.begin()?;
         arriving.write(bytes)?;
-        store.finish(id, arriving)
+        store.finish(id, arriving, || Ok(()))
     }
 
     fn reopen(folder: &tempfile::TempDir) -> ChunkStore {
@@ -500,7 +562,7 @@ mod tests {
         assert_eq!((store.used_bytes(), store.aside_bytes()), (0, 5));
         assert_eq!(reopen(&folder).aside_bytes(), 5);
         store.empty_aside(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
-        store.restore(&id).unwrap();
+        store.restore(&id, || Ok(())).unwrap();
         assert!(store.verify(&id, 5).unwrap());
         assert_eq!((store.used_bytes(), store.aside_bytes()), (5, 0));
         drop_surplus(&store);
@@ -509,7 +571,7 @@ mod tests {
         store.empty_aside(later, &BTreeSet::from([id])).unwrap();
         assert_eq!(store.aside_bytes(), 5, "it may have to be taken back");
         store.empty_aside(later, &BTreeSet::new()).unwrap();
-        store.restore(&id).unwrap();
+        store.restore(&id, || Ok(())).unwrap();
         assert!(!store.contains(&id) && store.aside_bytes() == 0);
     }
 

@@ -251,6 +251,28 @@ fn a_deletion_that_a_crash_interrupted_is_finished_at_the_next_start() {
     assert!(files(folder.path()).is_empty() && storage.shares.retired().unwrap().is_empty());
 }
 
+#[test]
+fn s8_a_failed_sync_takes_back_what_came_since_the_last_good_one_and_nothing_else() {
+    let folder = folder();
+    let storage = open(folder.path());
+    let (before, after) = (Shared::new(1, vec![1, 2]), Shared::new(2, vec![2, 3, 4]));
+    before.keep(&storage, &before.terms(1, 3_600_000, false));
+    after.offer(&storage);
+    after.send(&storage, &after.full());
+    storage.chunks.failing.store(1, std::sync::atomic::Ordering::Relaxed);
+    let terms = after.terms(1, 3_600_000, false);
+    assert_eq!(after.commit(&storage, &terms, after.full()), None);
+    // The next sync would succeed, and prove nothing.
+    assert_eq!(after.commit(&storage, &terms, after.full()), None);
+    assert_eq!(storage.usage().free_bytes, 0, "nothing is taken");
+    let (lost, result) = storage.recover();
+    assert!(lost.is_empty() && result.is_ok());
+    assert_agreement(&storage, folder.path(), &[&before, &after]);
+    assert_eq!(files(folder.path()).len(), 2, "what was committed before is there, and nothing else");
+    after.keep(&storage, &terms);
+    assert_agreement(&storage, folder.path(), &[&before, &after]);
+}
+
 /// The shares that the threads are at: a deleted one is followed by another of the same chunks.
 struct Table {
     shares: Mutex<Vec<Vec<&'static Shared>>>,
@@ -324,7 +346,7 @@ fn act(storage: &Storage, root: &Path, table: &Table, dice: &mut Dice, step: u64
         }
         18 => drop(storage.check_again(shared.id(), &shared.full()).unwrap()),
         _ => {
-            storage.collect_orphans().unwrap();
+            storage.collect_unfinished().unwrap();
         }
     }
 }

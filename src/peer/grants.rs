@@ -40,6 +40,11 @@ impl Grants {
         *self.key.write() = Some(key);
     }
 
+    /// Forgets what was stored under the grants.
+    pub(super) fn forget(&self) {
+        self.known.lock().clear();
+    }
+
     /// The grant behind a token that the tracker signed, whatever it is for.
     pub(super) fn find(&self, token: &str) -> Result<Arc<KnownGrant>, Refusal> {
         let hash = blake3::hash(token.as_bytes());

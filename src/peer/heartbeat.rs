@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::{HeartbeatRequest, ProblemKind, RegisterRequest};
+use swarmdrop_core::api::{HeartbeatRequest, ProblemKind, RegisterRequest, Task};
 use swarmdrop_core::grant::GrantKey;
 use swarmdrop_core::limits::{HEARTBEAT_PATIENCE_MAX, HEARTBEAT_PATIENCE_MIN};
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::tasks::carry_out;
 use crate::client::{ClientError, TrackerClient};
-use crate::task::blocking;
 
 /// Pause between attempts to register.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -23,15 +21,14 @@ pub(super) async fn register(
     peer: &Peer,
     tracker: &TrackerClient,
 ) -> Result<(Duration, Vec<String>), ClientError> {
-    let io = |error: std::io::Error| ClientError::Protocol { server: "disk".into(), what: error.to_string() };
     let request = RegisterRequest {
         id: peer.id,
         run: peer.run,
         name: peer.name.clone(),
         addresses: peer.public_addr.iter().map(ToString::to_string).collect(),
         port: peer.port,
-        capacity_bytes: peer.storage.capacity_bytes().map_err(io)?,
-        usage: peer.storage.usage().map_err(io)?,
+        capacity_bytes: peer.storage.capacity_bytes(),
+        usage: peer.storage.usage(),
         zone: peer.zone.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
@@ -55,9 +52,8 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
             // What was found out does not wait for its turn, unless nobody hears it.
             () = peer.findings.wait(), if reachable => tokio::time::sleep(every / 10).await,
         }
-        if let Err(error) = peer.storage.chunks.check_there() {
+        if !peer.storage.is_there() {
             // Without its store the peer has nothing to say: it falls silent rather than report everything lost.
-            tracing::error!(%error, "nothing can be served");
             reachable = false;
             continue;
         }
@@ -74,17 +70,18 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
             _ => {}
         }
         reachable = result.is_ok();
-        expire(&peer).await;
     }
     let _ = tokio::time::timeout(LEAVE, peer.tracker.leave(peer.id)).await;
 }
 
+/// One heartbeat. It waits for no disk, and for no lock that somebody holds who does: whatever the disk does, the tracker
+/// hears that the peer lives.
 async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) -> Result<(), ClientError> {
-    let storage = Arc::clone(peer);
-    let usage = blocking(move || storage.storage.usage_now()).await;
+    let usage = peer.storage.usage();
     let (request, told) = peer.findings.next(HeartbeatRequest::new(peer.run, usage));
     let (traffic, scrub) = (peer.metrics.traffic(), Some(peer.scrub_at.progress(usage.used_bytes)));
-    let request = HeartbeatRequest { traffic, scrub, ..request };
+    let damaged = peer.mending.wanted(&peer.storage);
+    let request = HeartbeatRequest { traffic, scrub, damaged, ..request };
     let soon = every.clamp(HEARTBEAT_PATIENCE_MIN, HEARTBEAT_PATIENCE_MAX);
     let response = match tracker.heartbeat(peer.id, &request, soon).await {
         Err(ClientError::Unreachable { .. }) => {
@@ -97,16 +94,17 @@ async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) ->
     peer.findings.heard(told);
     peer.clock.compare(response.now_ms);
     peer.inventory.ask(response.inventory_after_ms);
-    let doing = Arc::clone(peer);
-    let later = blocking(move || carry_out(&doing.storage, &doing.findings, response.tasks)).await;
-    peer.copies.replace(later.copies);
-    peer.partings.replace(later.drops);
-    Ok(())
-}
-
-async fn expire(peer: &Arc<Peer>) {
-    let (storage, clock_is_good) = (Arc::clone(peer), peer.clock.is_good());
-    if let Err(error) = blocking(move || storage.storage.expire(clock_is_good)).await {
-        tracing::error!(%error, "cannot drop an expired share");
+    let (mut copies, mut restores, mut drops) = (Vec::new(), Vec::new(), Vec::new());
+    for task in response.tasks {
+        match peer.errands.take(task) {
+            Some(Task::Copy(task)) => copies.push(task),
+            Some(Task::Drop(task)) => drops.push(task),
+            Some(Task::Restore(task)) => restores.push(task),
+            _ => {}
+        }
     }
+    peer.copies.replace(copies);
+    peer.partings.replace(drops);
+    peer.mending.replace(restores);
+    Ok(())
 }

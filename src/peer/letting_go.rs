@@ -35,7 +35,7 @@ impl Storage {
             }
         }
         let not_held = chunks.minus(&held.chunks);
-        let mut lost = self.lose(&bad)?;
+        let mut lost = self.lose(&bad);
         if !not_held.is_empty() {
             lost.push(ShareChunks { share, chunks: not_held });
         }
@@ -46,27 +46,22 @@ impl Storage {
     pub(super) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
         let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
         // A chunk that was removed meanwhile is nobody's loss.
-        if is_intact { Ok(Vec::new()) } else { self.lose(&HashSet::from([id])) }
+        Ok(if is_intact { Vec::new() } else { self.lose(&HashSet::from([id])) })
     }
 
     /// Takes chunks that are no longer here off the shares that held them.
-    pub(super) fn lose(&self, ids: &HashSet<ChunkId>) -> io::Result<Vec<ShareChunks>> {
+    pub(super) fn lose(&self, ids: &HashSet<ChunkId>) -> Vec<ShareChunks> {
         let shares: BTreeSet<ShareId> = ids.iter().flat_map(|id| self.chunks.holders(id)).collect();
-        let mut lost = Vec::new();
-        let mut result = Ok(());
-        for share in shares {
-            match self.lose_of(share, ids) {
-                Ok(chunks) => lost.extend(chunks.map(|chunks| ShareChunks { share, chunks })),
-                Err(error) => result = Err(error),
-            }
-        }
-        result.map(|()| lost)
+        let of_share = |share| Some(ShareChunks { share, chunks: self.lose_of(share, ids)? });
+        shares.into_iter().filter_map(of_share).collect()
     }
 
-    fn lose_of(&self, share: ShareId, ids: &HashSet<ChunkId>) -> io::Result<Option<ChunkSet>> {
+    fn lose_of(&self, share: ShareId, ids: &HashSet<ChunkId>) -> Option<ChunkSet> {
         let _alone = self.locks.lock(share);
-        let Some(held) = self.shares.get(share) else { return Ok(None) };
-        let manifest = self.shares.manifest(share)?;
+        let held = self.shares.get(share)?;
+        let unreadable =
+            |error| tracing::error!(%share, %error, "cannot tell which chunks of a share are lost");
+        let manifest = self.shares.manifest(share).map_err(unreadable).ok()?;
         let is_lost = |index: &ChunkIndex| {
             let id = manifest.chunk(*index);
             // One may have come again meanwhile.
@@ -74,12 +69,19 @@ impl Storage {
         };
         let chunks = ChunkSet::of(held.chunks.chunk_count(), held.chunks.iter().filter(is_lost));
         if chunks.is_empty() {
-            return Ok(None);
+            return None;
         }
         tracing::warn!(%share, count = chunks.len(), "chunks were damaged or gone");
-        self.shares.put_chunks(share, held.chunks.minus(&chunks))?;
-        chunks.iter().for_each(|index| self.chunks.release(share, &manifest.chunk(index)));
-        Ok(Some(chunks))
+        match self.shares.put_chunks(share, held.chunks.minus(&chunks)) {
+            Ok(()) => {
+                for index in chunks.iter() {
+                    self.chunks.release(share, &manifest.chunk(index));
+                }
+            }
+            // They are lost all the same; the next start finds them gone.
+            Err(error) => tracing::error!(%share, %error, "cannot note that chunks of a share are lost"),
+        }
+        Some(chunks)
     }
 
     /// Lets go of chunks of a share that enough other peers hold. They can be taken back for a day.
@@ -116,7 +118,7 @@ impl Storage {
             // By their time terms are over when the clock says so, which is asked for elsewhere.
             return if self.gone.contains(share) { Ok(()) } else { self.shares.put_terms(terms).map(drop) };
         }
-        let is_held = self.shares.get(share).is_some();
+        let is_held = self.shares.get(share).is_some() || self.shares.is_damaged(share);
         self.gone.put(&terms, is_held, clock::now_ms())?;
         self.uploads.lock().remove(&share);
         if is_held { self.drop_share(share) } else { Ok(()) }
@@ -141,7 +143,7 @@ impl Storage {
         self.shares.over(now_ms).into_iter().try_for_each(|share| {
             let _alone = self.locks.lock(share);
             // Meanwhile it may have been extended.
-            let is_over = self.shares.get(share).is_some_and(|held| held.terms.terms.is_over(now_ms));
+            let is_over = self.shares.get(share).is_some_and(|held| held.is_over(now_ms));
             if is_over { self.drop_share(share) } else { Ok(()) }
         })
     }
@@ -151,22 +153,53 @@ impl Storage {
         self.chunks.empty_aside(long_ago(SET_ASIDE), kept)
     }
 
-    /// Removes what uploads that never ended have left behind: chunks of no share and no promise, long after
-    /// the grant under which they came.
-    pub(super) fn collect_orphans(&self) -> io::Result<usize> {
-        let mut removed = 0;
+    /// Sets aside what uploads that never ended have left behind, long after the grants under which it came: of what
+    /// their marks name, the chunks of no share and no promise. How many there were.
+    pub(super) fn collect_unfinished(&self) -> io::Result<usize> {
+        let mut count = 0;
+        // As long as a share cannot be read, nobody knows what is its own.
         if !self.shares.is_whole() {
-            return Ok(removed);
+            return Ok(count);
         }
-        for id in self.chunks.unclaimed_before(long_ago(ORPHAN_AGE)) {
-            removed += usize::from(!self.is_arriving(&id) && self.chunks.remove_unclaimed(&id)?);
+        for share in self.marks.before(long_ago(ORPHAN_AGE))? {
+            let _alone = self.locks.lock(share);
+            if self.uploads.lock().contains_key(&share) {
+                continue;
+            }
+            for id in self.marks.of(share)? {
+                count += usize::from(!self.is_arriving(&id) && self.chunks.set_aside_unfinished(&id)?);
+            }
+            self.marks.end(share, |_| true)?;
         }
-        Ok(removed)
+        Ok(count)
+    }
+
+    /// How many chunks are here of which neither a share nor a mark tells. They are kept: a share may have been lost.
+    pub(super) fn strays(&self) -> io::Result<usize> {
+        if !self.shares.is_whole() {
+            return Ok(0);
+        }
+        let unclaimed = self.chunks.unclaimed();
+        if unclaimed.is_empty() {
+            return Ok(0);
+        }
+        let marked = self.marks.chunks()?;
+        Ok(unclaimed.iter().filter(|id| !marked.contains(*id)).count())
+    }
+
+    /// After a disk failed to write: takes back everything that came since it wrote last, and sees whether it works
+    /// again. What was lost with it, and whether it works now.
+    pub(super) fn recover(&self) -> (Vec<ShareChunks>, io::Result<()>) {
+        // Senders offer again, and send again.
+        self.uploads.lock().clear();
+        let lost = self.lose(&self.chunks.remove_unsynced());
+        (lost, self.chunks.prove())
     }
 
     /// Finishes what a crash interrupted: shares that are over, but whose chunks are still here.
     pub(super) fn finish_leaving(&self) -> io::Result<()> {
-        for share in self.shares.ids().into_iter().filter(|share| self.gone.contains(*share)) {
+        let known = self.shares.ids().into_iter().chain(self.shares.damaged());
+        for share in known.filter(|share| self.gone.contains(*share)) {
             let _alone = self.locks.lock(share);
             self.drop_share(share)?;
         }
@@ -190,10 +223,9 @@ impl Storage {
 
     /// Drops a share that is locked and over. Chunks that other shares hold or send stay.
     fn drop_share(&self, share: ShareId) -> io::Result<()> {
-        let Some(held) = self.shares.get(share) else { return Ok(()) };
-        let chunks = match self.shares.manifest(share) {
-            Ok(manifest) => ids(&manifest, &held.chunks).collect(),
-            Err(_) => self.chunks.claims_of(share),
+        let chunks = match (self.shares.get(share), self.shares.manifest(share)) {
+            (Some(held), Ok(manifest)) => ids(&manifest, &held.chunks).collect(),
+            _ => self.chunks.claims_of(share),
         };
         self.shares.retire(share)?;
         tracing::info!(%share, chunks = chunks.len(), "share dropped");

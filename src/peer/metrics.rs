@@ -31,6 +31,8 @@ pub(super) struct Metrics {
     pub(super) chunks_scrubbed: Counter,
     /// Chunks of them that were damaged.
     pub(super) chunks_damaged: Counter,
+    /// Chunks of which neither a share nor an upload knows.
+    pub(super) chunks_stray: Gauge<i64>,
 }
 
 impl Metrics {
@@ -63,8 +65,13 @@ pub(super) fn render(peer: &Peer) -> String {
     ] {
         registry.register(name, help, counter.clone());
     }
+    let stray = "Chunks that are kept although neither a share nor an upload knows of them";
+    registry.register("chunks_stray", stray, metrics.chunks_stray.clone());
+    let damaged = Gauge::<i64>::default();
+    damaged.set(i64::try_from(peer.storage.shares.damaged().len()).unwrap_or(i64::MAX));
+    registry.register("shares_damaged", "Shares with a record that cannot be read", damaged);
 
-    let usage = peer.storage.usage().unwrap_or_default();
+    let usage = peer.storage.usage();
     for (name, help, bytes) in [
         ("used", "Bytes of chunks held", usage.used_bytes),
         ("free", "Bytes that can still be taken", usage.free_bytes),

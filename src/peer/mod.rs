@@ -9,21 +9,29 @@ mod claims;
 #[cfg(test)]
 mod contention;
 mod copy;
+mod disk_look;
+mod errands;
 mod findings;
 mod gone;
 mod grants;
 mod heartbeat;
+mod house;
 mod http;
 mod inventory;
 mod letting_go;
+mod marks;
+mod mend;
 mod metrics;
 mod parting;
+mod promises;
+mod records;
 mod scrub;
 mod share_locks;
 mod share_store;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod storage;
+mod syncs;
 mod tasks;
 
 use std::net::SocketAddr;
@@ -39,7 +47,6 @@ use swarmdrop_core::limits::{
 };
 use swarmdrop_core::link::Invite;
 use swarmdrop_core::receipt::PeerKey;
-use tokio_util::sync::CancellationToken;
 
 use crate::buffers::Buffers;
 use crate::client::{ClientError, Http, TrackerClient};
@@ -48,15 +55,17 @@ use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, Identity};
 use crate::server::{self, FairGate, Front};
-use crate::task::{Tasks, blocking};
+use crate::task::Tasks;
 use crate::throttle::Throttle;
 use crate::tls;
 use agreement::Agreement;
 use audits::Audits;
 use chunk_store::ChunkStore;
 use copy::Copies;
+use errands::Errands;
 use findings::Findings;
 use grants::Grants;
+use mend::Mending;
 use parting::Partings;
 use storage::{Bounds, Storage};
 
@@ -143,6 +152,8 @@ struct Peer {
     audits: Audits,
     partings: Partings,
     copies: Copies,
+    errands: Errands,
+    mending: Mending,
     copy_rate: Throttle,
     scrub_rate: Throttle,
     scrub_at: scrub::At,
@@ -187,6 +198,8 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         audits: Audits::new(config.care.audit_bytes_per_second),
         partings: Partings::open(&store)?,
         copies: Copies::default(),
+        errands: Errands::default(),
+        mending: Mending::default(),
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
         scrub_at: scrub::At::default(),
@@ -203,6 +216,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         server::serve(listener, router, front, serving).await;
         drop(lock);
     });
+    tasks.spawn("disk", house::keep_looking(Arc::clone(&peer), tasks.stop_token().clone()));
     match join(&peer).await {
         Ok((every, announced)) => {
             let (every_scrub, position) = (config.care.scrub_every, store.join("scrub"));
@@ -210,7 +224,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
             let scrubbing = scrub::keep_scrubbing(Arc::clone(&peer), every_scrub, position, stop.clone());
             tasks.spawn("scrub", scrubbing);
             keep_going(&peer, every, &tasks);
-            let free_bytes = peer.storage.usage().unwrap_or_default().free_bytes;
+            let free_bytes = peer.storage.usage().free_bytes;
             let (id, name) = (peer.id, peer.name.clone());
             Ok(RunningPeer { id, name, address, announced, free_bytes, peer, tasks })
         }
@@ -224,7 +238,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
 /// Starts what a peer does by itself, beside serving.
 fn keep_going(peer: &Arc<Peer>, every: Duration, tasks: &Tasks) {
     let stop = tasks.stop_token();
-    tasks.spawn("peer housekeeping", keep_house(Arc::clone(peer), stop.clone()));
+    house::keep(peer, tasks);
     tasks.spawn("inventory", inventory::keep_telling(Arc::clone(peer), stop.clone()));
     tasks.spawn("doubts", audits::keep_looking(Arc::clone(peer), stop.clone()));
     tasks.spawn("partings", parting::keep_parting(Arc::clone(peer), stop.clone()));
@@ -248,29 +262,6 @@ impl RunningPeer {
     /// Leaves the swarm, finishes what is in flight and stops.
     pub async fn stop(self) {
         self.tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
-    }
-}
-
-async fn keep_house(peer: Arc<Peer>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(3600));
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        if !peer.clock.is_good() {
-            continue;
-        }
-        let storage = Arc::clone(&peer);
-        if let Err(error) = blocking(move || storage.storage.empty_aside(&storage.partings.aside()?)).await {
-            tracing::error!(%error, "cannot remove what was set aside");
-        }
-        let storage = Arc::clone(&peer);
-        match blocking(move || storage.storage.collect_orphans()).await {
-            Ok(0) => {}
-            Ok(chunks) => tracing::info!(chunks, "removed what unfinished uploads left behind"),
-            Err(error) => tracing::error!(%error, "cannot remove what unfinished uploads left behind"),
-        }
     }
 }
 

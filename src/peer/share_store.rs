@@ -1,14 +1,12 @@
 //! The shares that a peer has committed to: manifest, terms, and which of the chunks are its own.
 //!
 //! ```text
-//! DATA/store/shares/<share id>/manifest  the manifest, verbatim
-//!                              terms     the newest signed terms
-//!                              chunks    the text form of the set of chunks held here
-//!            leaving/<share id>/         the same of a share that is over, while its chunks are removed
+//! DATA/store/shares/<share id>/   its records (`src/peer/records.rs`)
+//!            leaving/<share id>/  the same of a share that is over, while its chunks are removed
 //! ```
 //! What changes a share is done under the share's lock, which the caller holds; no lock here is held across I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +17,9 @@ use swarmdrop_core::id::{ChunkId, ShareId};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::terms::SignedTerms;
 
+use super::records::{
+    Record, Records, read_manifest, write_chunks, write_manifest, write_terms, write_unsettled,
+};
 use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::Failure;
@@ -29,8 +30,8 @@ pub(super) struct ShareStore {
     root: PathBuf,
     leaving: PathBuf,
     shares: Mutex<BTreeMap<ShareId, Held>>,
-    /// Whether a share's files could not be read.
-    is_whole: bool,
+    /// Those of which a record cannot be read.
+    damaged: Mutex<BTreeSet<ShareId>>,
 }
 
 /// What is kept in memory of a share.
@@ -40,39 +41,50 @@ pub(super) struct Held {
     pub(super) terms: SignedTerms,
     /// The chunks that are held here.
     pub(super) chunks: ChunkSet,
+    /// Bytes of its manifest.
+    pub(super) manifest_bytes: u64,
+    /// Until when nothing of it expires: its terms were lost, and not two sources agreed on them since.
+    pub(super) unsettled_until_ms: Option<u64>,
 }
 
 impl ShareStore {
-    /// Opens the shares of a store and shows each to `visit`, which tells the chunks of it that are really
-    /// here. A share whose files are damaged is reported and left alone.
+    /// Opens the shares of a store and shows each to `visit` with the list of its chunks, if that could be read: it
+    /// tells the chunks that are really here. A share of which a record cannot be read is reported and kept as it
+    /// is. One that has no manifest is none yet if an upload of it was under way, as `is_upload` tells.
     pub(super) fn open(
         store: &Path,
-        visit: impl Fn(&Manifest, &ChunkSet) -> ChunkSet,
+        is_upload: impl Fn(ShareId) -> bool,
+        visit: impl Fn(&Manifest, Option<&ChunkSet>) -> ChunkSet,
     ) -> Result<Self, Failure> {
         let (root, leaving) = (store.join("shares"), store.join("leaving"));
         let failed = |error| Failure::io("open the shares in", &root, &error);
         for folder in [&root, &leaving] {
             durable::create_private_folder(folder).map_err(failed)?;
         }
-        let (mut shares, mut is_whole) = (BTreeMap::new(), true);
+        let (mut shares, mut damaged) = (BTreeMap::new(), BTreeSet::new());
         for (share, path) in folders(&root).map_err(failed)? {
-            // It comes last: without it, a commit was interrupted before it was confirmed.
-            if !path.join("manifest").exists() {
+            let Records { manifest, terms, chunks, unsettled_until_ms } = Records::read(&path, share);
+            let is_empty = terms.is_absent() && chunks.is_absent();
+            if manifest.is_absent() && (is_empty || is_upload(share)) {
                 tracing::info!(%share, "a commit was not finished");
                 continue;
             }
-            match read_held(&path, share) {
-                Some((held, manifest)) => {
-                    let chunks = visit(&manifest, &held.chunks);
-                    shares.insert(share, Held { chunks, ..held });
-                }
-                None => {
-                    is_whole = false;
-                    tracing::error!(path = %path.display(), "a share's files are damaged");
-                }
+            let manifest = manifest.good();
+            let is_listed = matches!(chunks, Record::Good(_));
+            let here = manifest.as_ref().map(|manifest| visit(manifest, chunks.good().as_ref()));
+            let (Some(manifest), Some(terms), Some(chunks)) = (manifest, terms.good(), here) else {
+                tracing::error!(path = %path.display(), "a share's record cannot be read; it is to be made again");
+                damaged.insert(share);
+                continue;
+            };
+            if !is_listed {
+                tracing::warn!(%share, "the list of its chunks was damaged, and is made again from the files");
+                write_chunks(&path, &chunks).map_err(failed)?;
             }
+            let manifest_bytes = manifest.encoded().len() as u64;
+            shares.insert(share, Held { terms, chunks, manifest_bytes, unsettled_until_ms });
         }
-        Ok(Self { root, leaving, shares: Mutex::new(shares), is_whole })
+        Ok(Self { root, leaving, shares: Mutex::new(shares), damaged: Mutex::new(damaged) })
     }
 
     /// What is known of a share.
@@ -88,47 +100,99 @@ impl ShareStore {
     /// The shares whose terms are over at this time.
     pub(super) fn over(&self, now_ms: u64) -> Vec<ShareId> {
         let shares = self.shares.lock();
-        let over = shares.iter().filter(|(_, held)| held.terms.terms.is_over(now_ms));
-        over.map(|(share, _)| *share).collect()
+        shares.iter().filter(|(_, held)| held.is_over(now_ms)).map(|(share, _)| *share).collect()
+    }
+
+    /// The shares of which a record cannot be read.
+    pub(super) fn damaged(&self) -> Vec<ShareId> {
+        self.damaged.lock().iter().copied().collect()
+    }
+
+    /// Whether a record of this share cannot be read.
+    pub(super) fn is_damaged(&self, share: ShareId) -> bool {
+        self.damaged.lock().contains(&share)
+    }
+
+    /// The shares whose terms were lost, and not agreed on since.
+    pub(super) fn unsettled(&self) -> Vec<ShareId> {
+        let shares = self.shares.lock();
+        let unsettled = shares.iter().filter(|(_, held)| held.unsettled_until_ms.is_some());
+        unsettled.map(|(share, _)| *share).collect()
     }
 
     /// Whether every share could be read. If not, nobody knows which chunks are of no share.
     pub(super) fn is_whole(&self) -> bool {
-        self.is_whole
+        self.damaged.lock().is_empty()
+    }
+
+    /// Bytes of all manifests.
+    pub(super) fn manifests_bytes(&self) -> u64 {
+        self.shares.lock().values().map(|held| held.manifest_bytes).sum()
     }
 
     /// Bytes of a share's manifest.
     pub(super) fn manifest_bytes(&self, share: ShareId) -> io::Result<u64> {
-        Ok(fs::metadata(self.folder(share).join("manifest"))?.len())
+        self.get(share).map(|held| held.manifest_bytes).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The manifest of a share.
     pub(super) fn manifest(&self, share: ShareId) -> io::Result<Manifest> {
-        let encoded = fs::read(self.folder(share).join("manifest"))?;
-        Manifest::decode(encoded, share).map_err(io::Error::other)
+        read_manifest(&self.folder(share), share)
+    }
+
+    /// What can be read of a share's records.
+    pub(super) fn records(&self, share: ShareId) -> Records {
+        Records::read(&self.folder(share), share)
     }
 
     /// Keeps a share so that it survives a crash. Newer terms that are known already stay.
     pub(super) fn commit(&self, manifest: &Manifest, terms: SignedTerms, chunks: ChunkSet) -> io::Result<()> {
+        let known = self.get(manifest.share());
+        let unsettled_until_ms = known.as_ref().and_then(|held| held.unsettled_until_ms);
+        let known = known.map(|held| held.terms);
+        let terms = known.filter(|known| known.terms.issued_ms > terms.terms.issued_ms).unwrap_or(terms);
+        self.keep(manifest, terms, chunks, unsettled_until_ms)
+    }
+
+    /// Keeps a share of which a record was damaged.
+    pub(super) fn make_whole(
+        &self,
+        manifest: &Manifest,
+        terms: SignedTerms,
+        chunks: ChunkSet,
+        unsettled_until_ms: Option<u64>,
+    ) -> io::Result<()> {
+        write_unsettled(&self.folder(manifest.share()), unsettled_until_ms)?;
+        self.keep(manifest, terms, chunks, unsettled_until_ms)?;
+        self.damaged.lock().remove(&manifest.share());
+        Ok(())
+    }
+
+    fn keep(
+        &self,
+        manifest: &Manifest,
+        terms: SignedTerms,
+        chunks: ChunkSet,
+        unsettled_until_ms: Option<u64>,
+    ) -> io::Result<()> {
         let share = manifest.share();
         let folder = self.folder(share);
         durable::create_private_folder(&folder)?;
-        durable::persist(&folder.join("chunks"), chunks.to_string().as_bytes())?;
+        write_chunks(&folder, &chunks)?;
         crash::at(Point::ChunksNoted);
-        let known = self.get(share).map(|held| held.terms);
-        let terms = known.filter(|known| known.terms.issued_ms > terms.terms.issued_ms).unwrap_or(terms);
-        durable::persist(&folder.join("terms"), terms.token.as_bytes())?;
+        write_terms(&folder, &terms)?;
         crash::at(Point::TermsNoted);
         // The manifest comes last: a folder without it is an upload that was never confirmed.
-        durable::persist(&folder.join("manifest"), manifest.encoded())?;
+        write_manifest(&folder, manifest)?;
         durable::sync_folder(&self.root)?;
-        self.shares.lock().insert(share, Held { terms, chunks });
+        let manifest_bytes = manifest.encoded().len() as u64;
+        self.shares.lock().insert(share, Held { terms, chunks, manifest_bytes, unsettled_until_ms });
         Ok(())
     }
 
     /// Notes that other chunks of a share are held than before.
     pub(super) fn put_chunks(&self, share: ShareId, chunks: ChunkSet) -> io::Result<()> {
-        durable::persist(&self.folder(share).join("chunks"), chunks.to_string().as_bytes())?;
+        write_chunks(&self.folder(share), &chunks)?;
         if let Some(held) = self.shares.lock().get_mut(&share) {
             held.chunks = chunks;
         }
@@ -142,11 +206,20 @@ impl ShareStore {
         if known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms) {
             return Ok(false);
         }
-        durable::persist(&self.folder(share).join("terms"), terms.token.as_bytes())?;
+        write_terms(&self.folder(share), &terms)?;
         if let Some(held) = self.shares.lock().get_mut(&share) {
             held.terms = terms;
         }
         Ok(true)
+    }
+
+    /// Notes that two sources agree on the terms of a share.
+    pub(super) fn settle(&self, share: ShareId) -> io::Result<()> {
+        write_unsettled(&self.folder(share), None)?;
+        if let Some(held) = self.shares.lock().get_mut(&share) {
+            held.unsettled_until_ms = None;
+        }
+        Ok(())
     }
 
     /// Takes a share out of use: from here on it is not held, and after a crash the rest of it is removed, too.
@@ -154,6 +227,7 @@ impl ShareStore {
         durable::set_aside(&self.folder(share), &self.leaving.join(share.to_string()))?;
         crash::at(Point::ShareForgotten);
         self.shares.lock().remove(&share);
+        self.damaged.lock().remove(&share);
         Ok(())
     }
 
@@ -164,11 +238,10 @@ impl ShareStore {
 
     /// The chunks that a share held when it was taken out of use.
     pub(super) fn retired_chunks(&self, share: ShareId) -> io::Result<Vec<ChunkId>> {
-        let folder = self.leaving.join(share.to_string());
-        let manifest =
-            Manifest::decode(fs::read(folder.join("manifest"))?, share).map_err(io::Error::other)?;
-        let held = ChunkSet::parse(&fs::read_to_string(folder.join("chunks"))?);
-        let held = held.ok_or_else(|| io::Error::other("the list of chunks is damaged"))?;
+        let records = Records::read(&self.leaving.join(share.to_string()), share);
+        let unreadable = || io::Error::other("its manifest cannot be read");
+        let manifest = records.manifest.good().ok_or_else(unreadable)?;
+        let held = records.chunks.good().unwrap_or_else(|| ChunkSet::full(manifest.geometry().chunk_count()));
         Ok(manifest.chunks().filter(|(index, _)| held.contains(*index)).map(|(_, id)| id).collect())
     }
 
@@ -185,6 +258,13 @@ impl ShareStore {
     }
 }
 
+impl Held {
+    /// Whether the share is over at this time, and not in doubt.
+    pub(super) fn is_over(&self, now_ms: u64) -> bool {
+        self.terms.terms.is_over(now_ms) && self.unsettled_until_ms.is_none_or(|until_ms| until_ms <= now_ms)
+    }
+}
+
 /// The folders that have a share's name.
 fn folders(root: &Path) -> io::Result<Vec<(ShareId, PathBuf)>> {
     let mut found = Vec::new();
@@ -194,12 +274,4 @@ fn folders(root: &Path) -> io::Result<Vec<(ShareId, PathBuf)>> {
         found.extend(id.map(|share| (share, path)));
     }
     Ok(found)
-}
-
-fn read_held(folder: &Path, share: ShareId) -> Option<(Held, Manifest)> {
-    let terms = fs::read_to_string(folder.join("terms")).ok()?;
-    let terms = SignedTerms::verify(&terms, share).ok()?;
-    let chunks = ChunkSet::parse(&fs::read_to_string(folder.join("chunks")).ok()?)?;
-    let manifest = Manifest::decode(fs::read(folder.join("manifest")).ok()?, share).ok()?;
-    (manifest.geometry().chunk_count() == chunks.chunk_count()).then_some((Held { terms, chunks }, manifest))
 }

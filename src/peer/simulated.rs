@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use swarmdrop_core::api::{
     AnnounceRequest, Blob, CommitRequest, CommitResponse, CopyTask, DropTask, HeartbeatRequest,
     HeartbeatResponse, ManifestResponse, OfferRequest, ProblemKind, Sample, ShareChunks, SignedDeletion,
-    WrongChunks,
+    Task, WrongChunks,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
@@ -95,7 +95,8 @@ impl SimPeer {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        self.storage.usage_now()
+        self.storage.look_at_disk().unwrap();
+        self.storage.usage()
     }
 
     pub(crate) fn offer(
@@ -181,15 +182,21 @@ impl SimPeer {
     }
 
     pub(crate) fn heartbeat(&self) -> (HeartbeatRequest, usize) {
-        self.findings.next(HeartbeatRequest::new(self.run, self.storage.usage_now()))
+        self.findings.next(HeartbeatRequest::new(self.run, self.usage()))
     }
 
     /// Takes the answer to a heartbeat, and does what it asks for.
     pub(crate) fn answered(&mut self, told: usize, response: HeartbeatResponse) {
         self.findings.heard(told);
         self.agreement.compare(response.now_ms);
-        let later = carry_out(&self.storage, &self.findings, response.tasks);
-        (self.copies, self.drops) = (later.copies, later.drops);
+        (self.copies, self.drops) = (Vec::new(), Vec::new());
+        for task in response.tasks {
+            match task {
+                Task::Copy(task) => self.copies.push(task),
+                Task::Drop(task) => self.drops.push(task),
+                task => carry_out(&self.storage, &self.findings, task),
+            }
+        }
         self.storage.expire(self.agreement.is_good()).unwrap();
     }
 
@@ -296,7 +303,7 @@ impl SimPeer {
     pub(crate) fn keep_house(&self) {
         if self.agreement.is_good() {
             self.storage.empty_aside(&self.partings.aside().unwrap()).unwrap();
-            self.storage.collect_orphans().unwrap();
+            self.storage.collect_unfinished().unwrap();
         }
     }
 }

@@ -1,38 +1,22 @@
 //! What the tracker asks for with a heartbeat, and how the peer answers it.
 
-use swarmdrop_core::api::{AppliedTerms, CopyTask, DropTask, ShareChunks, Task};
+use swarmdrop_core::api::{AppliedTerms, ShareChunks, Task};
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::terms::SignedTerms;
 
 use super::findings::{Finding, Findings};
 use super::storage::Storage;
 
-/// What takes time, and needs other peers.
-#[derive(Debug, Default)]
-pub(super) struct Later {
-    pub(super) copies: Vec<CopyTask>,
-    pub(super) drops: Vec<DropTask>,
-}
-
-/// Does at once what takes little time, and notes what the tracker is to hear of it; what takes longer is given back. It
-/// blocks on the disk.
-pub(super) fn carry_out(storage: &Storage, findings: &Findings, tasks: Vec<Task>) -> Later {
-    let mut later = Later::default();
-    for task in tasks {
-        match task {
-            Task::Copy(task) => later.copies.push(task),
-            Task::Drop(task) => later.drops.push(task),
-            Task::Terms { share, terms } => take_over(storage, findings, share, &terms),
-            Task::Verify(asked) => verify(storage, findings, &asked),
-        }
-    }
-    later
-}
-
-fn verify(storage: &Storage, findings: &Findings, ShareChunks { share, chunks }: &ShareChunks) {
-    match storage.check_again(*share, chunks) {
-        Ok(lost) => lost.into_iter().for_each(|lost| findings.note(Finding::Lost(lost))),
-        Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),
+/// Does what is asked for, and notes what the tracker is to hear of it; copies and drops, which need other peers, are made
+/// elsewhere. It blocks on the disk.
+pub(super) fn carry_out(storage: &Storage, findings: &Findings, task: Task) {
+    match task {
+        Task::Terms { share, terms } => take_over(storage, findings, share, &terms),
+        Task::Verify(ShareChunks { share, chunks }) => match storage.check_again(share, &chunks) {
+            Ok(lost) => lost.into_iter().for_each(|lost| findings.note(Finding::Lost(lost))),
+            Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),
+        },
+        Task::Copy(_) | Task::Drop(_) | Task::Restore(_) => {}
     }
 }
 

@@ -143,6 +143,7 @@ impl Tracker {
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
         tasks.extend(self.complaints.tasks(id));
         tasks.extend(self.repair_tasks(id));
+        tasks.extend(self.restore_tasks(id, &request.damaged).await.map_err(internal)?);
         let now_ms = self.clock.is_steady().then(clock::now_ms);
         Ok(HeartbeatResponse { tasks, now_ms, inventory_after_ms })
     }

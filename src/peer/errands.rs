@@ -1,0 +1,114 @@
+//! What the tracker asks for with a heartbeat and what waits for the disk: it is done beside the heartbeats, each kind
+//! by itself, so that newer terms do not wait until chunks were read again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use swarmdrop_core::api::Task;
+use swarmdrop_core::limits::TASKS_MAX;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Peer;
+use super::tasks::carry_out;
+use crate::task::blocking;
+
+/// Errands of the same kind, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    tasks: Mutex<Tasks>,
+    new: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    doing: Option<Task>,
+    waiting: VecDeque<Task>,
+}
+
+/// All errands.
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    /// Newer terms.
+    pub(super) terms: Lane,
+    /// Chunks to read again.
+    pub(super) checks: Lane,
+}
+
+impl Errands {
+    /// Takes a task over; what needs other peers is given back: a copy, a drop, or what is to be made whole.
+    pub(super) fn take(&self, task: Task) -> Option<Task> {
+        match task {
+            Task::Terms { .. } => self.terms.add(task),
+            Task::Verify(_) => self.checks.add(task),
+            other => return Some(other),
+        }
+        None
+    }
+}
+
+impl Lane {
+    /// Adds a task, unless it was asked for before and is not done yet. What finds no room is asked for again.
+    fn add(&self, task: Task) {
+        let mut tasks = self.tasks.lock();
+        let is_known = tasks.doing.as_ref() == Some(&task) || tasks.waiting.contains(&task);
+        if !is_known && tasks.waiting.len() < TASKS_MAX {
+            tasks.waiting.push_back(task);
+            self.new.notify_one();
+        }
+    }
+
+    async fn next(&self) -> Task {
+        loop {
+            {
+                let mut tasks = self.tasks.lock();
+                tasks.doing = tasks.waiting.pop_front();
+                if let Some(task) = &tasks.doing {
+                    return task.clone();
+                }
+            }
+            self.new.notified().await;
+        }
+    }
+}
+
+/// Runs the errands of one kind until told to stop.
+pub(super) async fn keep_running(peer: Arc<Peer>, lane: fn(&Errands) -> &Lane, stop: CancellationToken) {
+    let running = async {
+        loop {
+            let task = lane(&peer.errands).next().await;
+            let doing = Arc::clone(&peer);
+            blocking(move || carry_out(&doing.storage, &doing.findings, task)).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = running => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarmdrop_core::id::ShareId;
+
+    fn terms(number: u8) -> Task {
+        Task::Terms { share: ShareId::from_bytes([number; 32]), terms: String::new() }
+    }
+
+    #[tokio::test]
+    async fn an_errand_that_is_asked_for_again_is_run_once_and_their_number_is_bounded() {
+        let errands = Errands::default();
+        (0..3).for_each(|_| assert_eq!(errands.take(terms(1)), None));
+        assert_eq!(errands.terms.next().await, terms(1));
+        errands.take(terms(1));
+        assert!(errands.terms.tasks.lock().waiting.is_empty(), "it is being done");
+        for number in 0..2 * TASKS_MAX {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            errands.take(Task::Terms { share: ShareId::from_bytes(id), terms: String::new() });
+        }
+        assert_eq!(errands.terms.tasks.lock().waiting.len(), TASKS_MAX);
+    }
+}

@@ -1,0 +1,114 @@
+//! What a peer does by itself, beside the heartbeats: looks how the disk stands, drops what is over, tidies up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::errands::{self, Errands, Lane};
+use super::findings::Finding;
+use super::{Peer, mend};
+use crate::task::{Tasks, blocking};
+
+/// Time between two looks at the disk, and between two looks for what is over.
+const OFTEN: Duration = Duration::from_secs(1);
+/// Time between two rounds of tidying up.
+const SELDOM: Duration = Duration::from_secs(3600);
+
+/// Starts all that a peer that has joined does by itself, but what its heartbeats and its inventory are.
+pub(super) fn keep(peer: &Arc<Peer>, tasks: &Tasks) {
+    let stop = || tasks.stop_token().clone();
+    tasks.spawn("peer housekeeping", keep_tidy(Arc::clone(peer), stop()));
+    tasks.spawn("expiry", keep_expiring(Arc::clone(peer), stop()));
+    tasks.spawn("mending", mend::keep_mending(Arc::clone(peer), stop()));
+    let lanes: [fn(&Errands) -> &Lane; 2] = [|all| &all.terms, |all| &all.checks];
+    for lane in lanes {
+        tasks.spawn("errands", errands::keep_running(Arc::clone(peer), lane, stop()));
+    }
+}
+
+/// Tidies up now and then, until told to stop.
+async fn keep_tidy(peer: Arc<Peer>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(SELDOM);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        tidy(&peer).await;
+    }
+}
+
+async fn tidy(peer: &Arc<Peer>) {
+    let storage = Arc::clone(peer);
+    match blocking(move || storage.storage.strays()).await {
+        Ok(count) => {
+            peer.metrics.chunks_stray.set(i64::try_from(count).unwrap_or(i64::MAX));
+            if count > 0 {
+                tracing::warn!(count, "chunks are kept of which neither a share nor an upload knows");
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot tell whose the chunks are"),
+    }
+    if !peer.clock.is_good() {
+        return;
+    }
+    let storage = Arc::clone(peer);
+    if let Err(error) = blocking(move || storage.storage.empty_aside(&storage.partings.aside()?)).await {
+        tracing::error!(%error, "cannot remove what was set aside");
+    }
+    let storage = Arc::clone(peer);
+    match blocking(move || storage.storage.collect_unfinished()).await {
+        Ok(0) => {}
+        Ok(chunks) => tracing::info!(chunks, "set aside what unfinished uploads left behind"),
+        Err(error) => tracing::error!(%error, "cannot set aside what unfinished uploads left behind"),
+    }
+}
+
+/// Looks how the disk stands, and brings it back after it failed to write, until told to stop.
+pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
+    let mut was_there = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(OFTEN) => {}
+        }
+        let storage = Arc::clone(&peer);
+        let there = blocking(move || storage.storage.look_at_disk()).await;
+        if let (Err(error), true) = (&there, was_there) {
+            tracing::error!(%error, "nothing can be served");
+        }
+        was_there = there.is_ok();
+        if was_there && peer.storage.chunks.syncs.have_failed() {
+            recover(&peer).await;
+        }
+    }
+}
+
+async fn recover(peer: &Arc<Peer>) {
+    let storage = Arc::clone(peer);
+    let (lost, result) = blocking(move || storage.storage.recover()).await;
+    lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
+    match result {
+        Ok(()) => {
+            // What was taken and is gone is not held against those who send it again.
+            peer.grants.forget();
+            tracing::warn!("the disk writes again; what it had not written before has to be sent again");
+        }
+        Err(error) => tracing::error!(%error, "the disk still fails to write"),
+    }
+}
+
+/// Drops what is over, until told to stop.
+async fn keep_expiring(peer: Arc<Peer>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(OFTEN) => {}
+        }
+        let (storage, clock_is_good) = (Arc::clone(&peer), peer.clock.is_good());
+        if let Err(error) = blocking(move || storage.storage.expire(clock_is_good)).await {
+            tracing::error!(%error, "cannot drop an expired share");
+        }
+    }
+}

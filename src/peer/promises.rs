@@ -1,0 +1,97 @@
+//! How much room there is at a peer, and what of it is promised to whom.
+
+use std::collections::HashSet;
+
+use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::limits::TOKEN_UPLOADS_MAX;
+use swarmdrop_core::registry::Usage;
+use swarmdrop_core::reservation::Reservation;
+use swarmdrop_core::token::TokenId;
+
+use super::storage::{Storage, Upload};
+use crate::clock;
+use crate::server::Refusal;
+
+impl Storage {
+    /// Bytes used, and bytes that may still be promised, as the disk stood at the last look: it waits for nothing. What
+    /// was promised to somebody who makes no use of it is there for others.
+    pub(super) fn usage(&self) -> Usage {
+        self.usage_beside(None, self.disk.free_bytes())
+    }
+
+    /// The same without what is promised to one share, of a disk with so many free bytes.
+    fn usage_beside(&self, beside: Option<ShareId>, disk_free_bytes: u64) -> Usage {
+        let manifests_bytes = self.shares.manifests_bytes();
+        let used_bytes = self.chunks.used_bytes() + self.chunks.aside_bytes() + manifests_bytes;
+        let on_disk = disk_free_bytes.saturating_sub(self.bounds.keep_free_bytes);
+        let in_capacity =
+            self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
+        let (now_ms, wasteful, uploads) = (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
+        let others = uploads.iter().filter(|(share, _)| Some(**share) != beside);
+        let promises = others.map(|(_, upload)| &upload.promise);
+        let promised: u64 = promises.filter(|it| it.holds(&wasteful, now_ms)).map(|it| it.bytes).sum();
+        let takes = !self.chunks.syncs.have_failed();
+        let free_bytes = if takes { on_disk.min(in_capacity).saturating_sub(promised) } else { 0 };
+        Usage { used_bytes, free_bytes }
+    }
+
+    /// Whether a share may take so many bytes more, beside what is promised to others; how many are free for it.
+    pub(super) fn check_room(&self, share: ShareId, bytes: u64) -> Result<u64, Refusal> {
+        let on_disk = self.chunks.disk_free_bytes().map_err(|error| Refusal::internal(&error))?;
+        let free = self.usage_beside(Some(share), on_disk).free_bytes;
+        if bytes > free {
+            let detail = format!("{bytes} bytes are needed, {free} are free");
+            return Err(Refusal::new(ProblemKind::NoSpace, detail));
+        }
+        Ok(free)
+    }
+
+    /// Bytes that the peer is willing to hold in all.
+    pub(super) fn capacity_bytes(&self) -> u64 {
+        let usage = self.usage();
+        self.bounds.capacity_bytes.unwrap_or(usage.used_bytes.saturating_add(usage.free_bytes))
+    }
+
+    /// Promises space to a share of which these chunks have arrived; so many bytes are free, but for what others were
+    /// promised and make no use of: if need be, those promises end.
+    pub(super) fn promise(
+        &self,
+        token: Option<TokenId>,
+        share: ShareId,
+        needed: u64,
+        free: u64,
+        mut arrived: HashSet<ChunkId>,
+    ) -> Result<(), Refusal> {
+        let (now_ms, mut wasteful, mut uploads) =
+            (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
+        let of_token =
+            uploads.iter().filter(|(other, upload)| **other != share && upload.promise.token == token);
+        if token.is_some() && of_token.count() as u64 >= TOKEN_UPLOADS_MAX {
+            let what =
+                "too many shares are being sent here with this invite: finish one of them, or wait an hour";
+            return Err(Refusal::new(ProblemKind::QuotaExceeded, what));
+        }
+        let mut since = (now_ms, 0);
+        if let Some(now) = uploads.remove(&share) {
+            // Asked for again, a promise is not younger than it was, unless it no longer held.
+            if now.promise.holds(&wasteful, now_ms) {
+                since = (now.promise.since_ms, now.promise.arrived_bytes);
+            } else {
+                wasteful.note(now.promise.token, now_ms);
+            }
+            arrived.extend(now.arrived);
+        }
+        let is_idle = |upload: &Upload| upload.promise.bytes > 0 && !upload.promise.holds(&wasteful, now_ms);
+        let idle: Vec<_> = uploads.iter().filter(|(_, upload)| is_idle(upload)).map(|(id, _)| *id).collect();
+        let idle_bytes: u64 = idle.iter().map(|id| uploads[id].promise.bytes).sum();
+        if needed > free.saturating_sub(idle_bytes) {
+            for upload in idle.iter().filter_map(|id| uploads.remove(id)) {
+                wasteful.note(upload.promise.token, now_ms);
+            }
+        }
+        let promise = Reservation { token, bytes: needed, arrived_bytes: since.1, since_ms: since.0 };
+        uploads.insert(share, Upload { promise, arrived, touched_ms: now_ms });
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! The records of one share on disk. Each shows by itself whether it is whole: manifest and terms by the owner's
+//! signature, the list of chunks by a checksum. What cannot be read is another thing than what is not there.
+//!
+//! ```text
+//! manifest    the manifest, verbatim
+//! terms       the newest signed terms
+//! chunks      the text form of the set of chunks held here, a line feed, the BLAKE3 of both in hex, a line feed
+//! unsettled   nothing of the share expires before this time (milliseconds since the Unix epoch): its terms were lost,
+//!             and only one source had any
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::ShareId;
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::terms::SignedTerms;
+
+use crate::durable;
+
+const MANIFEST: &str = "manifest";
+const TERMS: &str = "terms";
+const CHUNKS: &str = "chunks";
+const UNSETTLED: &str = "unsettled";
+
+/// What is at the place of a record.
+#[derive(Debug)]
+pub(super) enum Record<T> {
+    /// The record.
+    Good(T),
+    /// Nothing.
+    Absent,
+    /// Something that cannot be read, or is not the record.
+    Damaged,
+}
+
+/// The records of a share, as they were found.
+#[derive(Debug)]
+pub(super) struct Records {
+    pub(super) manifest: Record<Manifest>,
+    pub(super) terms: Record<SignedTerms>,
+    pub(super) chunks: Record<ChunkSet>,
+    pub(super) unsettled_until_ms: Option<u64>,
+}
+
+impl<T> Record<T> {
+    fn of(read: io::Result<Vec<u8>>, parse: impl FnOnce(Vec<u8>) -> Option<T>) -> Self {
+        match read {
+            Ok(bytes) => parse(bytes).map_or(Self::Damaged, Self::Good),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Absent,
+            Err(_) => Self::Damaged,
+        }
+    }
+
+    /// The record, if it is good.
+    pub(super) fn good(self) -> Option<T> {
+        match self {
+            Self::Good(record) => Some(record),
+            Self::Absent | Self::Damaged => None,
+        }
+    }
+
+    /// Whether nothing is there.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+impl Records {
+    /// Reads what is in a share's folder.
+    pub(super) fn read(folder: &Path, share: ShareId) -> Self {
+        let read = |name| fs::read(folder.join(name));
+        let text = |bytes| String::from_utf8(bytes).ok();
+        let manifest: Record<Manifest> =
+            Record::of(read(MANIFEST), |bytes| Manifest::decode(bytes, share).ok());
+        let mut chunks = Record::of(read(CHUNKS), |bytes| parse_chunks(&text(bytes)?));
+        if let (Record::Good(manifest), Record::Good(set)) = (&manifest, &chunks)
+            && manifest.geometry().chunk_count() != set.chunk_count()
+        {
+            chunks = Record::Damaged;
+        }
+        let unsettled = Record::of(read(UNSETTLED), |bytes| text(bytes)?.trim_end().parse().ok());
+        Self {
+            manifest,
+            terms: Record::of(read(TERMS), |bytes| SignedTerms::verify(&text(bytes)?, share).ok()),
+            chunks,
+            unsettled_until_ms: match unsettled {
+                Record::Absent => None,
+                found => Some(found.good().unwrap_or(u64::MAX)),
+            },
+        }
+    }
+}
+
+fn parse_chunks(text: &str) -> Option<ChunkSet> {
+    let (set, checksum) = text.strip_suffix('\n')?.split_once('\n')?;
+    (checksum_of(set) == checksum).then(|| ChunkSet::parse(set))?
+}
+
+fn checksum_of(set: &str) -> String {
+    blake3::hash(format!("{set}\n").as_bytes()).to_hex().to_string()
+}
+
+/// Writes which chunks of a share are held.
+pub(super) fn write_chunks(folder: &Path, chunks: &ChunkSet) -> io::Result<()> {
+    let set = chunks.to_string();
+    durable::persist(&folder.join(CHUNKS), format!("{set}\n{}\n", checksum_of(&set)).as_bytes())
+}
+
+/// Writes the terms of a share.
+pub(super) fn write_terms(folder: &Path, terms: &SignedTerms) -> io::Result<()> {
+    durable::persist(&folder.join(TERMS), terms.token.as_bytes())
+}
+
+/// Writes the manifest of a share.
+pub(super) fn write_manifest(folder: &Path, manifest: &Manifest) -> io::Result<()> {
+    durable::persist(&folder.join(MANIFEST), manifest.encoded())
+}
+
+/// Reads the manifest of a share.
+pub(super) fn read_manifest(folder: &Path, share: ShareId) -> io::Result<Manifest> {
+    Manifest::decode(fs::read(folder.join(MANIFEST))?, share).map_err(io::Error::other)
+}
+
+/// Notes until when nothing of a share expires; none: its terms are settled.
+pub(super) fn write_unsettled(folder: &Path, until_ms: Option<u64>) -> io::Result<()> {
+    let path = folder.join(UNSETTLED);
+    match until_ms {
+        Some(until_ms) => durable::persist(&path, format!("{until_ms}\n").as_bytes()),
+        None => match fs::remove_file(&path) {
+            Ok(()) => durable::sync_folder(folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s5_every_flipped_bit_of_the_list_of_chunks_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = ChunkSet::range(77, 3..60);
+        write_chunks(folder.path(), &set).unwrap();
+        let path = folder.path().join(CHUNKS);
+        let good = fs::read(&path).unwrap();
+        assert_eq!(parse_chunks(std::str::from_utf8(&good).unwrap()), Some(set));
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bad).unwrap();
+            let records = Records::read(folder.path(), ShareId::from_bytes([1; 32]));
+            assert!(matches!(records.chunks, Record::Damaged), "bit {bit}");
+            assert!(records.manifest.is_absent() && records.terms.is_absent());
+        }
+    }
+}
