@@ -15,7 +15,7 @@ const OFTEN: Duration = Duration::from_secs(1);
 /// Time between two rounds of tidying up.
 const SELDOM: Duration = Duration::from_secs(3600);
 
-/// Starts all that a peer that has joined does by itself, but what its heartbeats and its inventory are.
+/// Starts what a peer that has joined does beside its heartbeats and its scrub.
 pub(super) fn keep(peer: &Arc<Peer>, tasks: &Tasks) {
     let stop = || tasks.stop_token().clone();
     tasks.spawn("peer housekeeping", keep_tidy(Arc::clone(peer), stop()));

@@ -23,7 +23,11 @@ impl Storage {
     pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
         let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
         let Some(held) = self.shares.get(share) else { return Ok(unknown()) };
-        let manifest = self.shares.manifest(share)?;
+        let manifest = match self.shares.manifest(share) {
+            // It was let go of just now.
+            Err(_) if self.shares.get(share).is_none() => return Ok(unknown()),
+            read => read?,
+        };
         if held.chunks.chunk_count() != chunks.chunk_count() {
             return Ok(Vec::new());
         }

@@ -530,7 +530,7 @@ mod tests {
             for byte in [1, 2] {
                 let mut arriving = storage.chunks.begin().unwrap();
                 arriving.write(&[byte; SEALED]).unwrap();
-                storage.chunks.finish(ChunkId::of(&[byte; SEALED]), arriving).unwrap();
+                storage.chunks.finish(ChunkId::of(&[byte; SEALED]), arriving, || Ok(())).unwrap();
             }
             let (encoded, chunks) = (Blob(manifest.encoded().to_vec()), ChunkSet::full(2));
             let request = CommitRequest { manifest: encoded, terms: terms.token, chunks };
