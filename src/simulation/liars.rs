@@ -68,6 +68,7 @@ impl World {
                     failed: Vec::new(),
                     dropped: Vec::new(),
                     wrong: Vec::new(),
+                    damaged: Vec::new(),
                     traffic: Traffic::default(),
                     scrub: None,
                 };
