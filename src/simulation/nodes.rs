@@ -195,7 +195,7 @@ impl World {
                 self.runtime.block_on(tracker.take_audit(audit, lie));
                 continue;
             };
-            let up = !self.mute && !self.peers[node].cut_off && self.arrives() && self.arrives();
+            let up = !self.mute && !self.no_way_out && self.is_open(node) && self.arrives() && self.arrives();
             self.tell_clock(self.peers[node].skew_ms);
             let answer = self.peers[node].running.as_ref().filter(|_| up).map(|peer| {
                 let prove = |sample| Proof { slice: peer.prove(sample) };
