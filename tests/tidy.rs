@@ -82,7 +82,11 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("io::stderr()", &["src/progress.rs", "src/commands.rs"], "progress.rs prints around its bar"),
     ("tokio::spawn", &[], "every task has an owner: use task::Tasks or a JoinSet"),
     ("thread::spawn", &[], "blocking work goes through task::blocking"),
-    ("JoinSet::new", &["src/share/push.rs", "src/get/download.rs"], "only the two shells run a set of work"),
+    (
+        "JoinSet::new",
+        &["src/share/push.rs", "src/get/download.rs", "src/tracker/audits.rs"],
+        "only the shells and the audits run a set of work",
+    ),
     ("fs::rename", &["src/durable.rs"], "a rename must be synced and must not replace by accident"),
     ("renameat", &["src/folder.rs"], "a rename must be synced and must not replace by accident"),
     ("SystemTime::now", &["src/clock.rs"], "one place knows the wall clock"),

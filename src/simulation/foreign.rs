@@ -67,20 +67,12 @@ impl Foreign {
         let stolen = &world.shares[victim];
         let own: Vec<Shared> = (0..OWN).map(|_| stolen.copied_by_another(&mut world.dice, now_ms)).collect();
         let peers: Vec<PeerId> = world.peers.iter().map(|node| node.id).collect();
-        let key = TrackerKey::from_seed(&Secret::from_bytes([1; 32]));
-        let grant = |share, operation| Grant {
-            share,
-            operation,
-            peers: peers.clone(),
-            bearer: None,
-            token: None,
-            budget_bytes: 1 << 30,
-            issued_ms: now_ms,
-            expires_ms: now_ms + 3_600_000,
-        };
         let shares = own.iter().take(TRIED).map(Shared::id).chain([stolen.id()]);
-        let both = |share| [grant(share, Operation::Push), grant(share, Operation::Copy)];
-        let grants: Vec<String> = shares.flat_map(both).map(|grant| key.sign(&grant)).collect();
+        let both = |share| [Operation::Push, Operation::Copy].map(|operation| (share, operation));
+        let grants: Vec<String> = shares
+            .flat_map(both)
+            .map(|(share, operation)| sign_grant(share, operation, peers.clone(), now_ms))
+            .collect();
         let mut words = vec![String::new(), "v4.public.x".into()];
         for act in [Act::Open, Act::Offer, Act::Commit, Act::Publish, Act::Delegate] {
             for credential in grants.iter().map(String::as_str).chain([INVITE]) {
@@ -98,55 +90,67 @@ impl Foreign {
     /// One call, with credentials and contents chosen at random. Returns whether it was taken.
     fn call(&mut self, world: &mut World) -> bool {
         let dice = &mut world.dice;
-        let (grant, word) =
-            (&self.grants[dice.index(self.grants.len())], &self.words[dice.index(self.words.len())]);
-        let own = &self.own[dice.index(self.own.len())];
-        let at = dice.index(world.peers.len());
-        let kind = dice.below(8);
+        let (own, at, kind) = (dice.index(self.own.len()), dice.index(world.peers.len()), dice.below(8));
         // Often he acts as the owner that he is, of his own shares. Chunks are put under an offer, so for one of these.
         let is_own = kind == 4 || dice.one_in(2);
-        let chunks = |dice: &mut super::dice::Dice, count: u32| match dice.below(3) {
+        let count = world.shares[self.victim].chunk_count();
+        let set = match dice.below(3) {
             0 => ChunkSet::empty(count),
             1 => ChunkSet::full(count),
             _ => ChunkSet::range(count, 0..u32::try_from(dice.below(u64::from(count) + 1)).unwrap()),
         };
-        let subject = if is_own { own } else { &world.shares[self.victim] };
-        let set = chunks(&mut world.dice, subject.chunk_count());
         let act = [Act::Open, Act::Offer, Act::Commit, Act::Publish][usize::try_from(kind % 4).unwrap()];
-        let key = TrackerKey::from_seed(&Secret::from_bytes([1; 32]));
-        let (peer_id, now_ms) = (world.peers[at].id, WALL + world.now_ms);
-        let own_grant = key.sign(&Grant {
-            share: own.id(),
-            operation: Operation::Push,
-            peers: world.peers.iter().map(|node| node.id).collect(),
-            bearer: None,
-            token: None,
-            budget_bytes: 1 << 30,
-            issued_ms: now_ms,
-            expires_ms: now_ms + 3_600_000,
-        });
-        let own_word = match act {
-            Act::Open => own.word(act, TRACKER, INVITE),
-            Act::Publish => own.word(act, TRACKER, &own_grant),
-            _ => own.word(act, peer_id, &own_grant),
+        let (grant, word) = self.credentials(world, is_own.then_some(own), act, at);
+        let answer = self.ask(world, kind, (is_own, own), at, set, Authority { grant: &grant, owner: &word });
+        assert!(is_own || answer.is_err(), "a call of kind {kind} about somebody else's share was taken");
+        if let (false, Err(kind)) = (is_own, &answer) {
+            let refusals = [
+                ProblemKind::AccessDenied,
+                ProblemKind::ClockSkew,
+                ProblemKind::InvalidShare,
+                ProblemKind::Conflict,
+            ];
+            assert!(refusals.contains(kind), "{kind:?}");
+        }
+        answer.is_ok()
+    }
+
+    /// What he shows: sound credentials for a share of his own, or for the other one anything that he has.
+    fn credentials(&self, world: &mut World, own: Option<usize>, act: Act, at: usize) -> (String, String) {
+        let Some(own) = own.map(|own| &self.own[own]) else {
+            let grant = match act {
+                Act::Open => INVITE,
+                _ => &self.grants[world.dice.index(self.grants.len())],
+            };
+            return (grant.to_owned(), self.words[world.dice.index(self.words.len())].clone());
         };
-        let shown = match (is_own, act) {
-            (true, Act::Open) => Authority { grant: INVITE, owner: &own_word },
-            (true, _) => Authority { grant: &own_grant, owner: &own_word },
-            (false, Act::Open) => Authority { grant: INVITE, owner: word },
-            (false, _) => Authority { grant, owner: word },
-        };
+        let peers: Vec<PeerId> = world.peers.iter().map(|node| node.id).collect();
+        let grant = sign_grant(own.id(), Operation::Push, peers, WALL + world.now_ms);
+        match act {
+            Act::Open => (INVITE.to_owned(), own.word(act, TRACKER, INVITE)),
+            Act::Publish => (grant.clone(), own.word(act, TRACKER, &grant)),
+            _ => (grant.clone(), own.word(act, world.peers[at].id, &grant)),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        world: &World,
+        kind: u64,
+        (is_own, own): (bool, usize),
+        at: usize,
+        set: ChunkSet,
+        shown: Authority<'_>,
+    ) -> Result<(), ProblemKind> {
+        let own = &self.own[own];
+        let subject = if is_own { own } else { &world.shares[self.victim] };
         let (tracker, peer) = (world.tracker.as_ref().unwrap(), world.peers[at].running.as_ref().unwrap());
-        let manifest = Blob(subject.manifest.encoded().to_vec());
-        let terms = subject.terms.token.clone();
-        let answer = match kind {
+        let (manifest, terms) = (Blob(subject.manifest.encoded().to_vec()), subject.terms.token.clone());
+        match kind {
             0 => {
-                let request = OpenRequest {
-                    share: subject.id(),
-                    size: subject.size(),
-                    replicas: 2,
-                    preferred: vec![peer_id],
-                };
+                let (share, size) = (subject.id(), subject.size());
+                let preferred = vec![world.peers[at].id];
+                let request = OpenRequest { share, size, replicas: 2, preferred };
                 world.runtime.block_on(tracker.open(&request, shown)).map(drop)
             }
             1 | 5 => {
@@ -168,28 +172,27 @@ impl Foreign {
             // What he may do: put his own copies of the chunks under a share of his own, and delete that.
             4 => own.sealed.iter().try_for_each(|bytes| peer.put(own.id(), ChunkId::of(bytes), bytes)),
             _ => {
-                let terms = Terms { issued_ms: now_ms, deleted: true, ..subject.terms.terms.clone() };
-                let key = &own.key;
-                let token = if terms.share == key.share_id() {
-                    SignedTerms::sign(key, terms).token
-                } else {
-                    own.terms.token.clone()
-                };
+                let issued_ms = WALL + world.now_ms;
+                let terms = Terms { issued_ms, deleted: true, ..own.terms.terms.clone() };
+                let token = SignedTerms::sign(&own.key, terms).token;
                 world.runtime.block_on(tracker.replace_terms(subject.id(), &token))
             }
-        };
-        assert!(is_own || answer.is_err(), "a call of kind {kind} about somebody else's share was taken");
-        if let (false, Err(kind)) = (is_own, &answer) {
-            let refusals = [
-                ProblemKind::AccessDenied,
-                ProblemKind::ClockSkew,
-                ProblemKind::InvalidShare,
-                ProblemKind::Conflict,
-            ];
-            assert!(refusals.contains(kind), "{kind:?}");
         }
-        answer.is_ok()
     }
+}
+
+/// A grant as the tracker signs it.
+fn sign_grant(share: ShareId, operation: Operation, peers: Vec<PeerId>, now_ms: u64) -> String {
+    TrackerKey::from_seed(&Secret::from_bytes([1; 32])).sign(&Grant {
+        share,
+        operation,
+        peers,
+        bearer: None,
+        token: None,
+        budget_bytes: 1 << 30,
+        issued_ms: now_ms,
+        expires_ms: now_ms + 3_600_000,
+    })
 }
 
 #[test]

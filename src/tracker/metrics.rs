@@ -2,6 +2,8 @@
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry as MetricRegistry;
 use swarmdrop_core::registry::Liveness;
 
@@ -38,9 +40,6 @@ pub(super) struct Metrics {
 
 /// The tracker's metrics as text.
 pub(super) async fn render(tracker: &Tracker) -> String {
-    use prometheus_client::metrics::family::Family;
-    use prometheus_client::metrics::gauge::Gauge;
-
     let metrics = &tracker.metrics;
     let mut registry = MetricRegistry::with_prefix("swarmdrop_tracker");
     registry.register("registrations", "Peer registrations taken", metrics.registrations.clone());
@@ -58,19 +57,7 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     registry.register("repairs", "Times that copies of a share were ordered", metrics.repairs.clone());
     registry.register("chunks_copied", "Chunks that peers were asked to copy", metrics.chunks_copied.clone());
 
-    let asked_help = "Samples of a share at a peer that were asked for";
-    registry.register("audits", asked_help, metrics.audits.clone());
-    registry.register("audits_refuted", "Audits that refuted something", metrics.audits_refuted.clone());
-    let unanswered_help = "Audits that were not answered";
-    registry.register("audits_unanswered", unanswered_help, metrics.audits_unanswered.clone());
-    let (known, proven) = tracker.audit_counts();
-    let pairs = Family::<[(&str, &str); 1], Gauge>::default();
-    for (evidence, count) in [("claimed", known - proven), ("proven", proven)] {
-        let gauge = pairs.get_or_create_owned(&[("evidence", evidence)]);
-        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-    registry.register("held_shares", "Shares at peers by what is known of them", pairs);
-
+    register_audits(&mut registry, tracker);
     let peers = Family::<[(&str, &str); 1], Gauge>::default();
     for (state, word) in [
         (Liveness::Alive, "alive"),
@@ -112,4 +99,20 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     let mut text = String::new();
     encode(&mut text, &registry).expect("writing to a string does not fail");
     text
+}
+
+fn register_audits(registry: &mut MetricRegistry, tracker: &Tracker) {
+    let metrics = &tracker.metrics;
+    let asked_help = "Samples of a share at a peer that were asked for";
+    registry.register("audits", asked_help, metrics.audits.clone());
+    registry.register("audits_refuted", "Audits that refuted something", metrics.audits_refuted.clone());
+    let unanswered_help = "Audits that were not answered";
+    registry.register("audits_unanswered", unanswered_help, metrics.audits_unanswered.clone());
+    let (known, proven) = tracker.audit_counts();
+    let pairs = Family::<[(&str, &str); 1], Gauge>::default();
+    for (evidence, count) in [("claimed", known - proven), ("proven", proven)] {
+        let gauge = pairs.get_or_create_owned(&[("evidence", evidence)]);
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    registry.register("held_shares", "Shares at peers by what is known of them", pairs);
 }
