@@ -191,8 +191,10 @@ fn large_chunks_over_a_narrow_line(bytes_per_second: usize, window: Duration) {
     let ran = Ran::of(bob.command(&["get", &link]).env(pace::WINDOW_VARIABLE, &window).output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(bob.read("file.bin") == bytes);
+    // One on which nothing more is asked for may end: what is left in buffers on the way takes its time.
     let log = swarm.peers[0].log();
-    assert!(!log.contains("connection ended"), "{log}");
+    let is_cut = |line: &&str| line.contains("connection ended") && !line.contains("read header from client");
+    assert_eq!(log.lines().find(is_cut), None, "{log}");
     // That one which ends badly would have been told:
     let mut broken = std::net::TcpStream::connect(swarm.peers[0].address()).unwrap();
     std::io::Write::write_all(&mut broken, &[0x16, 0, 0, 0, 1, 0]).unwrap();
