@@ -15,6 +15,7 @@ mod peers;
 mod quotas;
 mod reach;
 mod repair;
+mod restore;
 mod restored;
 mod sampler;
 mod sessions;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use swarmdrop_core::apart::{Places, Surplus};
-use swarmdrop_core::api::{CopyTask, DropTask, RestoreTask, ShareChunks, SwarmHealth, Task};
+use swarmdrop_core::api::{CopyTask, DropTask, ShareChunks, SwarmHealth, Task};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::dashboard::{CopyNow, LogKind, Work};
 use swarmdrop_core::duration::millis;
@@ -16,9 +16,7 @@ use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::health::{Condition, Health, ShareView, Standing, assess};
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{
-    DAMAGED_TOLD_MAX, INVENTORY_BYTES_MAX, ORDER_SOURCES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX,
-};
+use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
 use swarmdrop_core::placement::Candidate;
 use swarmdrop_core::registry::Rules;
 use swarmdrop_core::repair::{Order, Patience, Repairs};
@@ -469,7 +467,7 @@ impl Tracker {
     }
 
     /// Lets a peer read manifest and terms of a share at others.
-    fn copy_grant(&self, share: ShareId, bearer: PeerId, peers: Vec<PeerId>) -> String {
+    pub(super) fn copy_grant(&self, share: ShareId, bearer: PeerId, peers: Vec<PeerId>) -> String {
         let issued_ms = clock::now_ms();
         self.key.sign(&Grant {
             share,
@@ -481,25 +479,6 @@ impl Tracker {
             issued_ms,
             expires_ms: issued_ms.saturating_add(Grant::life_ms(0)),
         })
-    }
-
-    /// Where a peer can have the records of shares that it cannot read any more.
-    pub(super) async fn restore_tasks(
-        &self,
-        peer: PeerId,
-        damaged: &[ShareId],
-    ) -> Result<Vec<Task>, StoreError> {
-        let mut tasks = Vec::new();
-        for &share in damaged.iter().take(DAMAGED_TOLD_MAX) {
-            let Some(stored) = self.store.share(share).await? else { continue };
-            let holders = self.store.holders(share).await?.into_iter().map(|(holder, _)| holder);
-            let holders: Vec<PeerId> =
-                holders.filter(|holder| *holder != peer).take(ORDER_SOURCES_MAX).collect();
-            let sources = self.addresses(&self.registry.lock(), &holders);
-            let grant = self.copy_grant(share, peer, holders);
-            tasks.push(Task::Restore(RestoreTask { share, sources, grant, terms: Some(stored.terms) }));
-        }
-        Ok(tasks)
     }
 }
 
