@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use swarmdrop_core::api::{
-    AnnounceRequest, AuditRequest, CommitRequest, ComplaintRequest, HeartbeatRequest, InventoryRequest, OfferRequest,
-    OpenRequest, PublishRequest, RegisterRequest, TermsRequest,
+    AnnounceRequest, AuditRequest, CommitRequest, ComplaintRequest, HeartbeatRequest, InventoryRequest,
+    OfferRequest, OpenRequest, PublishRequest, RegisterRequest, TermsRequest,
 };
 
 macro_rules! read {
