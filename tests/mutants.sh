@@ -40,7 +40,7 @@ break_acknowledge_before_sync() {
 }
 break_skip_the_hash_check() { swap src/peer/chunk_store.rs 'if hash != id {' 'if false && hash != id {'; }
 break_acknowledge_at_one_replica() {
-    swap core/src/push.rs 'let all = self.members.values().all(' 'let all = self.members.values().any('
+    swap core/src/push.rs 'self.members.values().all(|member| member.state.has_committed())' 'self.members.values().any(|member| member.state.has_committed())'
 }
 break_rename_without_no_replace() { swap src/folder.rs 'RenameFlags::NOREPLACE)' 'RenameFlags::empty())'; }
 break_no_last_chunk_flag() { swap core/src/seal.rs 'u8::from(geometry.is_last(index))' '0 * u8::from(geometry.is_last(index))'; }
@@ -71,8 +71,8 @@ break_refute_by_silence() { swap src/tracker/audits.rs 'None => Outcome::Unanswe
 break_believe_any_proof() { swap src/tracker/audits.rs 'verdict == Some(Verdict::Proven)' 'verdict.is_some()'; }
 break_count_words_for_ever() { swap core/src/audit.rs 'now < pair.counts_until && ' ''; }
 break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'self.agreed.load(Ordering::Relaxed) && self.here.is_steady()' 'self.here.is_steady()'; }
-break_forget_what_was_not_heard() { swap src/peer/findings.rs 'pub(super) fn next(&self, usage: Usage) -> (HeartbeatRequest, usize) {
-        let queue = self.queue.lock();' 'pub(super) fn next(&self, usage: Usage) -> (HeartbeatRequest, usize) {
+break_forget_what_was_not_heard() { swap src/peer/findings.rs '-> (HeartbeatRequest, usize) {
+        let queue = self.queue.lock();' '-> (HeartbeatRequest, usize) {
         let queue = std::mem::take(&mut *self.queue.lock());'; }
 break_trust_an_unmounted_store() { swap src/peer/chunk_store.rs 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)' 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).or(Ok::<(), io::Error>(())).map_err(gone)'; }
 break_keep_replicas_that_an_inventory_leaves_out() { swap src/tracker/store/sqlite.rs 'for share in before.into_keys() {' 'for share in before.into_keys().take(0) {'; }
@@ -83,6 +83,20 @@ break_collect_what_no_mark_names() { swap src/peer/letting_go.rs 'for id in self
 break_believe_a_list_without_its_checksum() { swap src/peer/records.rs '(checksum_of(set) == checksum).then(|| ChunkSet::parse(set))?' '(checksum.len() == 64).then(|| ChunkSet::parse(set))?'; }
 break_go_on_after_a_failed_sync() { swap src/peer/syncs.rs 'Err(_) => state.failed = true,' 'Err(_) => state.failed = false,'; }
 break_share_a_sync_that_began_before() { swap src/peer/syncs.rs 'if COVERS_ALL && state.good >= mine {' 'if COVERS_ALL && state.good + 1 >= mine {'; }
+
+break_take_the_owners_word_for_another_server() { swap core/src/owner.rs 'claims.act == self.act && claims.audience == self.at' 'claims.act == self.act'; }
+break_take_the_owners_word_without_its_grant() {
+    swap core/src/owner.rs 'claims.share == self.share && claims.credential_sha256 == sha256(self.credential.as_bytes())' 'claims.share == self.share'
+}
+break_take_a_delegation_from_anybody() { swap core/src/owner.rs ' && self.by == Some(tracker) && may_be' ' && may_be'; }
+break_publish_in_the_place_of_adding() {
+    swap src/tracker/store/sqlite.rs 'before.map_or_else(|| chunks.clone(), |before| before.plus(chunks))' 'before.map_or_else(|| chunks.clone(), |_| chunks.clone())'
+}
+break_let_later_terms_undo_a_deletion() {
+    swap src/tracker/store/sqlite.rs 'if gone(&mut transaction, terms.terms.share).await?.is_some() {
+            return Ok(false);' 'if false && gone(&mut transaction, terms.terms.share).await?.is_some() {
+            return Ok(false);'
+}
 
 echo "| mutant | noticed by |"
 echo "|---|---|"
@@ -120,4 +134,9 @@ mutant collect_what_no_mark_names --lib peer::storage
 mutant believe_a_list_without_its_checksum --lib peer::records
 mutant go_on_after_a_failed_sync --lib peer::syncs
 mutant share_a_sync_that_began_before --lib peer::syncs
+mutant take_the_owners_word_for_another_server -p swarmdrop-core owner
+mutant take_the_owners_word_without_its_grant -p swarmdrop-core owner
+mutant take_a_delegation_from_anybody -p swarmdrop-core owner
+mutant publish_in_the_place_of_adding --lib tracker
+mutant let_later_terms_undo_a_deletion --lib tracker
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }
