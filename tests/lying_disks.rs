@@ -83,6 +83,24 @@ fn s5_lost_terms_are_had_from_the_tracker_alone_and_then_nothing_expires_in_a_hu
 }
 
 #[test]
+fn s5_a_damaged_manifest_is_had_from_the_tracker_when_nobody_else_has_it() {
+    let mut swarm = Swarm::start(1);
+    let (bytes, link) = share(&swarm, "the only one", "1");
+    let store = swarm.peer_data(0).join("store");
+    let manifest = records(&store).into_iter().find(|file| file.ends_with("manifest")).unwrap();
+    let good = fs::read(&manifest).unwrap();
+    swarm.peers[0].stop();
+    flip_a_bit(&manifest);
+    swarm.add_peer(0, &[]);
+    wait_for("the manifest to be whole again", || fs::read(&manifest).is_ok_and(|now| now == good));
+    wait_for("a replica", || swarm.person().fewest_replicas(&link) == 1);
+    assert_chunks_are_good(&swarm, 0, CHUNKS);
+    let bob = swarm.person();
+    bob.get(&link);
+    assert!(bob.read("file.bin") == bytes);
+}
+
+#[test]
 fn s5_a_store_whose_records_are_all_gone_keeps_its_chunks() {
     let mut swarm = Swarm::start(1);
     share(&swarm, "gone", "1");

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::PeerAddress;
+use crate::api::{Blob, PeerAddress};
 use crate::chunk_set::ChunkSet;
 use crate::id::{PeerId, RunId, ShareId};
 use crate::registry::{ScrubProgress, Usage};
@@ -152,6 +152,8 @@ pub struct RestoreTask {
     pub grant: String,
     /// The newest terms that the tracker knows.
     pub terms: Option<String>,
+    /// The manifest as the tracker has it, unless it is too large for this answer.
+    pub manifest: Option<Blob>,
 }
 
 /// Chunks that a peer is to copy from others.

@@ -20,7 +20,7 @@ use super::Peer;
 use super::findings::Finding;
 use super::storage::Storage;
 use crate::clock;
-use crate::server::{self, Client, Refusal, Turn};
+use crate::server::{self, Client, Refusal, Turn, denied};
 use crate::task::blocking;
 
 /// What the peer does about audits.
@@ -78,6 +78,10 @@ pub(super) async fn answer(
     client: Client,
     request: AuditRequest,
 ) -> Result<AuditResponse, Refusal> {
+    // A promise binds this peer for a day: it is given to peers alone, who prove that they are some.
+    if request.for_drop && client.peer.is_none() {
+        return Err(denied());
+    }
     if request.samples.len() > AUDIT_SAMPLES_MAX {
         return Err(Refusal::new(ProblemKind::BadRequest, format!("at most {AUDIT_SAMPLES_MAX} samples")));
     }
@@ -92,10 +96,15 @@ pub(super) async fn answer(
         wanted.entry((sample.root, sample.share)).or_default().push((position, sample.offset));
     }
     let is_tracker = client.peer == Some(PeerId::from_bytes(*peer.tracker_id.as_bytes()));
-    let held: Vec<(Wanted, Samples, u64)> = wanted
-        .into_iter()
-        .filter_map(|(wanted, samples)| Some((wanted, samples, peer.storage.bytes_of(wanted)?)))
-        .collect();
+    let measuring = Arc::clone(peer);
+    let held: Vec<(Wanted, Samples, u64)> = blocking(move || {
+        let measured = wanted.into_iter().filter_map(|(wanted, samples)| {
+            let bytes = measuring.storage.bytes_of(wanted)?;
+            Some((wanted, samples, bytes))
+        });
+        measured.collect()
+    })
+    .await;
     admit(peer, &held, if is_tracker { Asker::Tracker } else { Asker::Address(client.ip) })?;
     let mut proofs = vec![Proof { slice: None }; request.samples.len()];
     for (wanted, samples, bytes) in held {

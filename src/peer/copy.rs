@@ -93,7 +93,8 @@ pub(super) async fn keep_copying(peer: Arc<Peer>, stop: CancellationToken) {
             let task = peer.copies.next().await;
             let share = task.share;
             let result = copy(&peer, task).await;
-            peer.storage.end_copy(share);
+            let ending = Arc::clone(&peer);
+            blocking(move || ending.storage.end_copy(share)).await;
             if let Err(error) = result {
                 tracing::warn!(%share, %error, "cannot copy a share");
                 peer.findings.note(Finding::Failed(share));

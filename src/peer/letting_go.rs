@@ -144,12 +144,14 @@ impl Storage {
         }
         let now_ms = clock::now_ms();
         self.gone.expire(now_ms)?;
-        self.shares.over(now_ms).into_iter().try_for_each(|share| {
+        let ends = self.shares.over(now_ms).into_iter().map(|share| {
             let _alone = self.locks.lock(share);
             // Meanwhile it may have been extended.
             let is_over = self.shares.get(share).is_some_and(|held| held.is_over(now_ms));
             if is_over { self.drop_share(share) } else { Ok(()) }
-        })
+        });
+        // One that fails keeps the others from nothing.
+        ends.fold(Ok(()), io::Result::and)
     }
 
     /// Removes what was set aside long enough ago, but for chunks that may have to be taken back.

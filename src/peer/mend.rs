@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,6 +38,8 @@ pub(super) struct Mending {
     new: Notify,
     /// When the tracker was last told about shares whose terms are in doubt.
     told_ms: Mutex<Option<u64>>,
+    /// Whose turn it is when there are more than can be told at once.
+    turn: AtomicUsize,
 }
 
 impl Mending {
@@ -59,6 +62,12 @@ impl Mending {
         {
             *told_ms = Some(now_ms);
             wanted.extend(storage.shares.unsettled());
+        }
+        // Those that nobody can mend now do not keep others waiting.
+        if wanted.len() > DAMAGED_TOLD_MAX {
+            let turn = self.turn.fetch_add(DAMAGED_TOLD_MAX, Ordering::Relaxed);
+            let count = wanted.len();
+            wanted.rotate_left(turn % count);
         }
         wanted.truncate(DAMAGED_TOLD_MAX);
         wanted
@@ -101,8 +110,11 @@ pub(super) async fn keep_mending(peer: Arc<Peer>, stop: CancellationToken) {
 }
 
 async fn ask(peer: &Peer, task: RestoreTask) -> Sources {
-    let RestoreTask { share, sources, grant, terms } = task;
+    let RestoreTask { share, sources, grant, terms, manifest } = task;
     let mut found = Sources::default();
+    if let Some(manifest) = manifest {
+        found.manifest = blocking(move || Manifest::decode(manifest.0, share)).await.ok();
+    }
     found.terms.extend(terms.and_then(|terms| SignedTerms::verify(&terms, share).ok()));
     for source in sources {
         let source = PeerClient::new(peer.http.clone(), source);

@@ -414,7 +414,11 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
     for parted in blocking(move || listing.partings.all()).await? {
         let age_ms = clock::now_ms().saturating_sub(parted.parted_ms);
         if age_ms >= millis(SET_ASIDE) {
-            prove_again(peer, parted, age_ms >= 2 * millis(SET_ASIDE)).await?;
+            let share = parted.share;
+            // One that cannot be looked after keeps the others from nothing.
+            if let Err(error) = prove_again(peer, parted, age_ms >= 2 * millis(SET_ASIDE)).await {
+                tracing::error!(%share, %error, "cannot look after what was let go of");
+            }
         }
     }
     Ok(())
@@ -425,7 +429,7 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
 async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, is_late: bool) -> io::Result<()> {
     let share = parted.share;
     let Ok(terms) = SignedTerms::verify(&parted.terms, share) else { return Ok(()) };
-    if terms.terms.is_over(clock::now_ms()) {
+    if terms.terms.is_over(clock::now_ms()) || peer.storage.gone.contains(share) {
         let forgetting = Arc::clone(peer);
         return blocking(move || forgetting.partings.forget(share)).await;
     }

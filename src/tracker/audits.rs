@@ -292,6 +292,7 @@ impl Tracker {
         let Asking { peer, parts } = asking;
         let mut proofs = answer.map(|answer| answer.proofs.into_iter());
         let mut outcomes = Vec::with_capacity(parts.len());
+        let mut empty_handed = BTreeSet::new();
         for part in &parts {
             self.metrics.audits.inc();
             let outcome = match &mut proofs {
@@ -303,12 +304,13 @@ impl Tracker {
                         (*target, verdict == Some(Verdict::Proven))
                     };
                     let results: Vec<(Target, bool)> = part.questions.iter().map(judge).collect();
+                    empty_handed.extend(results.iter().all(|(_, right)| !right).then_some(part.share));
                     self.judge(peer, part, &results).await?
                 }
             };
             outcomes.push((part.share, outcome));
         }
-        self.conclude(peer, &outcomes).await
+        self.conclude(peer, &outcomes, &empty_handed).await
     }
 
     /// What follows from the answers about one share. What was refuted is lost at once.
@@ -355,7 +357,12 @@ impl Tracker {
     }
 
     /// Notes what came of a peer's turn, and has looked at what changed.
-    async fn conclude(&self, peer: PeerId, outcomes: &[(ShareId, Outcome)]) -> Result<(), StoreError> {
+    async fn conclude(
+        &self,
+        peer: PeerId,
+        outcomes: &[(ShareId, Outcome)],
+        empty_handed: &BTreeSet<ShareId>,
+    ) -> Result<(), StoreError> {
         let now_ms = self.lived_ms();
         let (mut changed, mut hopeless, mut deceived) = (Vec::new(), Vec::new(), Vec::new());
         {
@@ -371,7 +378,9 @@ impl Tracker {
                 let is = is_proven(&audits, peer, *share, now_ms);
                 // A claim that is not proven stops counting with time.
                 changed.extend((!is || !was).then_some(*share));
-                hopeless.extend(audits.is_hopeless(peer, *share).then_some(*share));
+                // A disk with some rot still has the rest, which may be all that there is.
+                let is_hopeless = empty_handed.contains(share) && audits.is_hopeless(peer, *share);
+                hopeless.extend(is_hopeless.then_some(*share));
             }
         }
         let unanswered = outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Unanswered).count();

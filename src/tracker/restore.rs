@@ -1,11 +1,11 @@
 //! Tells a peer where it can have the records of shares that it cannot read any more.
 
-use swarmdrop_core::api::{RestoreTask, Task};
+use swarmdrop_core::api::{Blob, RestoreTask, Task};
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{DAMAGED_TOLD_MAX, ORDER_SOURCES_MAX};
+use swarmdrop_core::limits::{DAMAGED_TOLD_MAX, ORDER_SOURCES_MAX, RESTORE_MANIFESTS_BYTES_MAX};
 
 use super::Tracker;
-use super::store::StoreError;
+use super::store::{Gone, StoreError};
 
 impl Tracker {
     /// Where a peer can have the records of shares that it cannot read any more.
@@ -15,14 +15,24 @@ impl Tracker {
         damaged: &[ShareId],
     ) -> Result<Vec<Task>, StoreError> {
         let mut tasks = Vec::new();
+        let mut room = RESTORE_MANIFESTS_BYTES_MAX;
         for &share in damaged.iter().take(DAMAGED_TOLD_MAX) {
+            // A deletion ends the trouble, too.
+            if let Some(Gone::Deleted(terms)) = self.store.gone(share).await? {
+                tasks.push(Task::Terms { share, terms });
+                continue;
+            }
             let Some(stored) = self.store.share(share).await? else { continue };
+            let fits = !stored.taken_down && stored.manifest_bytes <= room;
+            let manifest = if fits { self.store.manifest(share).await?.map(Blob) } else { None };
+            room -= manifest.as_ref().map_or(0, |_| stored.manifest_bytes);
             let holders = self.store.holders(share).await?.into_iter().map(|(holder, _)| holder);
             let holders: Vec<PeerId> =
                 holders.filter(|holder| *holder != peer).take(ORDER_SOURCES_MAX).collect();
             let sources = self.addresses(&self.registry.lock(), &holders);
             let grant = self.copy_grant(share, peer, holders);
-            tasks.push(Task::Restore(RestoreTask { share, sources, grant, terms: Some(stored.terms) }));
+            let terms = Some(stored.terms);
+            tasks.push(Task::Restore(RestoreTask { share, sources, grant, terms, manifest }));
         }
         Ok(tasks)
     }
