@@ -50,7 +50,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(3600);
 pub(super) struct Partings {
     root: PathBuf,
     state: Mutex<Parting>,
-    promises: Mutex<File>,
+    /// Where promises are added; none after a write has failed, until they are written anew.
+    promises: Mutex<Option<File>>,
     orders: Mutex<VecDeque<DropTask>>,
     new: Notify,
 }
@@ -91,14 +92,12 @@ impl Partings {
             Err(error) => return Err(failed(error)),
         };
         let mut state = Parting::resume(read_promises(&bytes));
-        // Written anew without those that are over, unless the clock may be wrong: then they are kept.
-        let standing: Vec<u8> = state.standing(clock::now_ms()).flat_map(promise_bytes).collect();
-        durable::persist(&path, &standing).map_err(failed)?;
-        let promises = fs::OpenOptions::new().append(true).open(&path).map_err(failed)?;
+        // Written anew without those that are over by this machine's clock, and without what a crash has torn.
+        let promises = write_promises(root, &mut state).map_err(failed)?;
         Ok(Self {
             root: root.to_owned(),
             state: Mutex::new(state),
-            promises: Mutex::new(promises),
+            promises: Mutex::new(Some(promises)),
             orders: Mutex::default(),
             new: Notify::new(),
         })
@@ -143,11 +142,16 @@ impl Partings {
         // One at a time: what one has put into the table, another must not give away before it is on the disk.
         let mut file = self.promises.lock();
         let (kept, new) = self.state.lock().promise(chunks, clock::now_ms());
-        if !new.is_empty() {
-            let bytes: Vec<u8> = new.into_iter().flat_map(promise_bytes).collect();
-            file.write_all(&bytes)?;
-            file.sync_data()?;
-        }
+        let bytes: Vec<u8> = new.into_iter().flat_map(promise_bytes).collect();
+        let written = match file.take() {
+            Some(mut open) if !bytes.is_empty() => {
+                open.write_all(&bytes).and_then(|()| open.sync_data()).map(|()| open)
+            }
+            Some(open) => Ok(open),
+            // What is in memory only is no promise, and a torn record would spoil those that come after it.
+            None => write_promises(&self.root, &mut self.state.lock()),
+        };
+        *file = Some(written?);
         Ok(kept.into_iter().collect())
     }
 
@@ -240,6 +244,14 @@ fn read_promises(bytes: &[u8]) -> impl Iterator<Item = (ChunkId, u64)> + '_ {
         until.copy_from_slice(&promise[32..]);
         (ChunkId::from_bytes(id), u64::from_be_bytes(until))
     })
+}
+
+/// Writes all promises that stand, and opens the file for those to come.
+fn write_promises(root: &Path, state: &mut Parting) -> io::Result<File> {
+    let path = root.join("promises");
+    let standing: Vec<u8> = state.standing(clock::now_ms()).flat_map(promise_bytes).collect();
+    durable::persist(&path, &standing)?;
+    fs::OpenOptions::new().append(true).open(&path)
 }
 
 fn promise_bytes((id, until_ms): (ChunkId, u64)) -> Vec<u8> {
