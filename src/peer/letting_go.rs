@@ -22,12 +22,15 @@ impl Storage {
     /// others that held them, too.
     pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
         let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
-        let Some(held) = self.shares.get(share) else { return Ok(unknown()) };
-        let manifest = match self.shares.manifest(share) {
-            // It was let go of just now.
-            Err(_) if self.shares.get(share).is_none() => return Ok(unknown()),
-            read => read?,
+        let known = {
+            // Alone, for a share that is being let go of has no manifest any more and is not gone yet.
+            let _alone = self.locks.lock(share);
+            match self.shares.get(share) {
+                Some(held) => Some((held, self.shares.manifest(share)?)),
+                None => None,
+            }
         };
+        let Some((held, manifest)) = known else { return Ok(unknown()) };
         if held.chunks.chunk_count() != chunks.chunk_count() {
             return Ok(Vec::new());
         }

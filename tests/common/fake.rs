@@ -198,7 +198,13 @@ impl FakePeer {
                 }
                 ("GET", _, Some(chunk)) => {
                     let chunks = chunks.lock().unwrap().clone();
-                    serve(&chunks[&chunk], &chunks, out)
+                    let Some(range) = asked_range(&request.head) else {
+                        return serve(&chunks[&chunk], &chunks, out);
+                    };
+                    let mut whole = Caught::default();
+                    let served = serve(&chunks[&chunk], &chunks, &mut whole);
+                    whole.part(range, chunks[&chunk].len(), out)?;
+                    served
                 }
                 (_, path, _) if path.ends_with("/offer") => {
                     let asked: Value = serde_json::from_slice(&request.body).unwrap();
@@ -224,6 +230,43 @@ impl FakePeer {
         let (tasks, gone) = (Arc::default(), Arc::<AtomicBool>::default());
         beat(swarm, &server, Arc::clone(&tasks), Arc::clone(&gone));
         Self { server, tasks, gone }
+    }
+}
+
+/// The bytes that a request for a part of a chunk asks for: a receiver on a busy machine takes a near peer for far away.
+fn asked_range(head: &str) -> Option<std::ops::RangeInclusive<usize>> {
+    let range = head.lines().find_map(|line| line.strip_prefix("range: bytes="))?;
+    let (first, last) = range.trim().split_once('-')?;
+    Some(first.parse().ok()?..=last.parse().ok()?)
+}
+
+/// An answer that is caught on its way, as much of it as fits.
+#[derive(Default)]
+struct Caught(Vec<u8>);
+
+impl Caught {
+    /// Passes a part of the answer on if it is a whole chunk, and otherwise the answer as it is.
+    fn part(self, range: std::ops::RangeInclusive<usize>, len: usize, out: Out<'_>) -> io::Result<()> {
+        let end = self.0.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |end| end + 4);
+        let (head, body) = self.0.split_at(end);
+        if head.starts_with(b"HTTP/1.1 200 X") && body.len() == len {
+            return answer(out, &format!("206 X\r\nContent-Range: bytes */{len}"), &body[range]);
+        }
+        out.write_all(&self.0)
+    }
+}
+
+impl Write for Caught {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() > 64 << 20 {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
