@@ -85,22 +85,16 @@ impl Partings {
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the promises in", root, &error);
         durable::create_private_folder(&root.join("parted")).map_err(failed)?;
-        let path = root.join("promises");
-        let bytes = match fs::read(&path) {
+        let bytes = match fs::read(root.join("promises")) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed(error)),
         };
         let mut state = Parting::resume(read_promises(&bytes));
         // Written anew without those that are over by this machine's clock, and without what a crash has torn.
-        let promises = write_promises(root, &mut state).map_err(failed)?;
-        Ok(Self {
-            root: root.to_owned(),
-            state: Mutex::new(state),
-            promises: Mutex::new(Some(promises)),
-            orders: Mutex::default(),
-            new: Notify::new(),
-        })
+        let promises = Mutex::new(Some(write_promises(root, &mut state).map_err(failed)?));
+        let (orders, new) = (Mutex::default(), Notify::new());
+        Ok(Self { root: root.to_owned(), state: Mutex::new(state), promises, orders, new })
     }
 
     /// Takes over what the tracker asks for now; what it no longer asks for is not begun any more.
@@ -249,8 +243,8 @@ fn read_promises(bytes: &[u8]) -> impl Iterator<Item = (ChunkId, u64)> + '_ {
 /// Writes all promises that stand, and opens the file for those to come.
 fn write_promises(root: &Path, state: &mut Parting) -> io::Result<File> {
     let path = root.join("promises");
-    let standing: Vec<u8> = state.standing(clock::now_ms()).flat_map(promise_bytes).collect();
-    durable::persist(&path, &standing)?;
+    let standing = state.standing(clock::now_ms()).flat_map(promise_bytes);
+    durable::persist(&path, &standing.collect::<Vec<u8>>())?;
     fs::OpenOptions::new().append(true).open(&path)
 }
 
@@ -426,9 +420,9 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
     for parted in blocking(move || listing.partings.all()).await? {
         let age_ms = clock::now_ms().saturating_sub(parted.parted_ms);
         if age_ms >= millis(SET_ASIDE) {
-            let share = parted.share;
             // One that cannot be looked after keeps the others from nothing.
-            if let Err(error) = prove_again(peer, parted, age_ms >= 2 * millis(SET_ASIDE)).await {
+            let (share, is_late) = (parted.share, age_ms >= 2 * millis(SET_ASIDE));
+            if let Err(error) = prove_again(peer, parted, is_late).await {
                 tracing::error!(%share, %error, "cannot look after what was let go of");
             }
         }
