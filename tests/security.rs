@@ -73,15 +73,7 @@ const LOOKS: &[&str] = &["admin", "session", "session of another site"];
 /// The credentials of the form that an access token has: one that does not fit learns what fits no share.
 const SECRETS: &[&str] = &["access", "access of another share", "sender", "peer", "admin", "revoked", "over"];
 
-/// Everything that comes with a sound grant for the share, whatever its owner says.
-const GRANTS: &[&str] = &[
-    "grant",
-    "owner",
-    "owner of another share",
-    "owner, for another act",
-    "owner, for another server",
-    "owner, with another grant",
-];
+/// Everything that comes with a sound grant, whatever its owner says; the first one is for another share.
 const ANY_GRANT: &[&str] = &[
     "grant for another share",
     "grant",
@@ -91,6 +83,8 @@ const ANY_GRANT: &[&str] = &[
     "owner, for another server",
     "owner, with another grant",
 ];
+/// Those that come with a sound grant for the share.
+const GRANTS: &[&str] = ANY_GRANT.split_at(1).1;
 
 impl Matrix {
     /// A sound credential for the call, with the word of an owner that fits or differs in one thing.

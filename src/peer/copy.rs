@@ -1,12 +1,10 @@
 //! Copies chunks from other peers when the tracker asks for it. What arrives is believed only if it hashes to
 //! its id, and is reported only when it is on stable storage.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use parking_lot::Mutex;
 use swarmdrop_core::api::{CopyTask, ProblemKind, ShareChunks, WrongChunks};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
@@ -14,7 +12,6 @@ use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::limits::{COPY_BATCH_BYTES, COPY_CHUNKS_MAX};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::terms::SignedTerms;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
@@ -24,34 +21,6 @@ use crate::client::{ChunkAnswer, PeerClient};
 use crate::crash::{self, Point};
 use crate::server::Refusal;
 use crate::task::blocking;
-
-/// The copies that the tracker asks for, the most urgent first.
-#[derive(Debug, Default)]
-pub(super) struct Copies {
-    queue: Mutex<VecDeque<CopyTask>>,
-    new: Notify,
-}
-
-impl Copies {
-    /// Takes over what the tracker asks for now; what it no longer asks for is not begun any more.
-    pub(super) fn replace(&self, tasks: Vec<CopyTask>) {
-        let is_any = !tasks.is_empty();
-        *self.queue.lock() = tasks.into();
-        if is_any {
-            self.new.notify_one();
-        }
-    }
-
-    async fn next(&self) -> CopyTask {
-        loop {
-            let first = self.queue.lock().pop_front();
-            match first {
-                Some(task) => return task,
-                None => self.new.notified().await,
-            }
-        }
-    }
-}
 
 /// Why a copy was given up. It is only logged: the tracker asks somebody else.
 #[derive(Debug, thiserror::Error)]

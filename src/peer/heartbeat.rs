@@ -104,7 +104,7 @@ async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) ->
         }
     }
     peer.copies.replace(copies);
-    peer.partings.replace(drops);
-    peer.mending.replace(restores);
+    peer.partings.orders.replace(drops);
+    peer.mending.orders.replace(restores);
     Ok(())
 }

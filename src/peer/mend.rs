@@ -1,7 +1,6 @@
 //! Makes records whole again that could not be read: the manifest from any copy, the terms from the tracker and every
 //! holder that can be reached, the list of chunks from the manifest and the files.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +12,10 @@ use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{DAMAGED_TOLD_MAX, GONE_KEPT, UNSETTLED_AGAIN};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::terms::SignedTerms;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
+use super::orders::Orders;
 use super::storage::Storage;
 use crate::client::PeerClient;
 use crate::clock;
@@ -34,8 +33,7 @@ pub(super) struct Sources {
 /// The shares that can be made whole, as the tracker told last.
 #[derive(Debug, Default)]
 pub(super) struct Mending {
-    queue: Mutex<VecDeque<RestoreTask>>,
-    new: Notify,
+    pub(super) orders: Orders<RestoreTask>,
     /// When the tracker was last told about shares whose terms are in doubt.
     told_ms: Mutex<Option<u64>>,
     /// Whose turn it is when there are more than can be told at once.
@@ -43,15 +41,6 @@ pub(super) struct Mending {
 }
 
 impl Mending {
-    /// Takes over where the tracker says that records can be had now.
-    pub(super) fn replace(&self, tasks: Vec<RestoreTask>) {
-        let is_any = !tasks.is_empty();
-        *self.queue.lock() = tasks.into();
-        if is_any {
-            self.new.notify_one();
-        }
-    }
-
     /// The shares about which the tracker is to be asked now.
     pub(super) fn wanted(&self, storage: &Storage) -> Vec<ShareId> {
         let mut wanted = storage.shares.damaged();
@@ -72,23 +61,13 @@ impl Mending {
         wanted.truncate(DAMAGED_TOLD_MAX);
         wanted
     }
-
-    async fn next(&self) -> RestoreTask {
-        loop {
-            let first = self.queue.lock().pop_front();
-            match first {
-                Some(task) => return task,
-                None => self.new.notified().await,
-            }
-        }
-    }
 }
 
 /// Makes whole what can be, until told to stop.
 pub(super) async fn keep_mending(peer: Arc<Peer>, stop: CancellationToken) {
     let mending = async {
         loop {
-            let task = peer.mending.next().await;
+            let task = peer.mending.orders.next().await;
             let share = task.share;
             let sources = ask(&peer, task).await;
             let storage = Arc::clone(&peer);

@@ -22,6 +22,7 @@ mod letting_go;
 mod marks;
 mod mend;
 mod metrics;
+mod orders;
 mod parting;
 mod promises;
 mod records;
@@ -39,7 +40,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::api::{CopyTask, ProblemKind};
 use swarmdrop_core::id::{PeerId, RunId, TrackerId};
 use swarmdrop_core::limits::{
     AUDIT_BYTES_PER_SECOND, COPY_BYTES_PER_SECOND, PIECE_BYTES, PIECES_KEPT, SCRUB_BYTES_PER_SECOND,
@@ -61,11 +62,11 @@ use crate::tls;
 use agreement::Agreement;
 use audits::Audits;
 use chunk_store::ChunkStore;
-use copy::Copies;
 use errands::Errands;
 use findings::Findings;
 use grants::Grants;
 use mend::Mending;
+use orders::Orders;
 use parting::Partings;
 use storage::{Bounds, Storage};
 
@@ -151,7 +152,7 @@ struct Peer {
     findings: Findings,
     audits: Audits,
     partings: Partings,
-    copies: Copies,
+    copies: Orders<CopyTask>,
     errands: Errands,
     mending: Mending,
     copy_rate: Throttle,
@@ -197,7 +198,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         findings: Findings::default(),
         audits: Audits::new(config.care.audit_bytes_per_second),
         partings: Partings::open(&store)?,
-        copies: Copies::default(),
+        copies: Orders::default(),
         errands: Errands::default(),
         mending: Mending::default(),
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),

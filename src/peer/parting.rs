@@ -8,7 +8,7 @@
 //! What was let go of stays aside until the same holders prove it once more, a day later at least; if they do not, it is
 //! taken back.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,12 +29,12 @@ use swarmdrop_core::limits::{
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::parting::{Parting, proved_enough};
 use swarmdrop_core::terms::SignedTerms;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::findings::Finding;
+use super::orders::Orders;
 use super::storage::Storage;
 use crate::client::{ClientError, PeerClient};
 use crate::clock;
@@ -52,8 +52,7 @@ pub(super) struct Partings {
     state: Mutex<Parting>,
     /// Where promises are added; none after a write has failed, until they are written anew.
     promises: Mutex<Option<File>>,
-    orders: Mutex<VecDeque<DropTask>>,
-    new: Notify,
+    pub(super) orders: Orders<DropTask>,
 }
 
 /// What was let go of and lies aside.
@@ -93,27 +92,8 @@ impl Partings {
         let mut state = Parting::resume(read_promises(&bytes));
         // Written anew without those that are over by this machine's clock, and without what a crash has torn.
         let promises = Mutex::new(Some(write_promises(root, &mut state).map_err(failed)?));
-        let (orders, new) = (Mutex::default(), Notify::new());
-        Ok(Self { root: root.to_owned(), state: Mutex::new(state), promises, orders, new })
-    }
-
-    /// Takes over what the tracker asks for now; what it no longer asks for is not begun any more.
-    pub(super) fn replace(&self, tasks: Vec<DropTask>) {
-        let is_any = !tasks.is_empty();
-        *self.orders.lock() = tasks.into();
-        if is_any {
-            self.new.notify_one();
-        }
-    }
-
-    async fn next(&self) -> DropTask {
-        loop {
-            let first = self.orders.lock().pop_front();
-            match first {
-                Some(task) => return task,
-                None => self.new.notified().await,
-            }
-        }
+        let orders = Orders::default();
+        Ok(Self { root: root.to_owned(), state: Mutex::new(state), promises, orders })
     }
 
     /// Whether the chunk is neither served nor proved at the moment.
@@ -260,7 +240,7 @@ pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
         let mut later = BTreeMap::<ShareId, Instant>::new();
         loop {
             tokio::select! {
-                task = peer.partings.next() => {
+                task = peer.partings.orders.next() => {
                     later.retain(|_, at| *at > Instant::now());
                     let share = task.share;
                     if later.contains_key(&share) {
