@@ -15,7 +15,8 @@
 //! * **parting**: how a peer lets go of surplus: others prove that they have it, and promise to keep it for a day.
 //! * **claimed**: what a peer is said to hold; **proven**: what it has shown to the tracker that it holds; **refuted**:
 //!   what it was found not to hold.
-//! * **placement**: which peers are to hold which chunks.
+//! * **placement**: which peers are to hold which chunks; **set**: a run of chunks, and the peers that are each to hold all
+//!   of it; **spare**: a peer that takes the place of one that fails.
 //! * **mark**: the list of what came for an upload; only what a mark names is ever collected.
 //! * **grant**: a short-lived token signed by the tracker that lets its bearer push one share to named peers.
 //! * **owner**: whoever holds a share's key.
@@ -33,9 +34,9 @@
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
-//! ([`placement`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`], [`ways`],
-//! [`inventory`], [`reach`], [`suspicion`], [`allowance`], [`parting`], [`registry`], [`traffic`], [`health`],
-//! [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
+//! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
+//! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`allowance`], [`parting`], [`registry`], [`traffic`],
+//! [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
 //!
 //! What the tracker believes of its peers is in [`audit`], how far apart replicas are in [`apart`].
 
@@ -77,6 +78,7 @@ pub mod quota;
 pub mod reach;
 pub mod registry;
 pub mod repair;
+pub mod replica_sets;
 pub mod reservation;
 pub mod runs;
 pub mod spread;

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+use crate::api::{OpenResponse, PeerAddress};
 use crate::id::{PeerId, ShareId};
 use crate::limits::SPARES_MAX;
 use crate::token::TokenId;
@@ -61,6 +62,18 @@ pub struct CopySet {
     pub chunk_count: u32,
     /// The peers.
     pub peers: Vec<PeerId>,
+}
+
+impl From<&OpenResponse> for Placement {
+    fn from(open: &OpenResponse) -> Self {
+        let ids = |peers: &[PeerAddress]| peers.iter().map(|peer| peer.id).collect();
+        let sets = open.sets.iter().map(|set| CopySet {
+            first_chunk: set.first_chunk,
+            chunk_count: set.chunk_count,
+            peers: ids(&set.peers),
+        });
+        Self { sets: sets.collect(), spares: ids(&open.spares) }
+    }
 }
 
 impl Placement {

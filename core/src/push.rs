@@ -8,13 +8,12 @@
 //! if one cannot, a spare takes its place and the share is published again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Range;
 
 use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, Geometry};
 use crate::id::PeerId;
-use crate::limits::FAILURES_MAX;
 use crate::placement::Placement;
+use crate::replica_sets::{Loss, ReplicaSets, Standing};
 
 /// What the shell is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +61,13 @@ pub enum Event {
 /// The state of one upload.
 #[derive(Debug)]
 pub struct Push {
-    sets: Vec<Set>,
-    spares: VecDeque<PeerId>,
-    members: BTreeMap<PeerId, Member>,
+    sets: ReplicaSets,
+    /// For each set: chunks of its run below this one were sent to every ready peer of the set, or are in flight.
+    cursors: Vec<u32>,
     in_flight: BTreeMap<ChunkIndex, BTreeSet<PeerId>>,
     offers: VecDeque<PeerId>,
+    /// Peers that were asked to confirm or to prove, and have not answered.
+    asked: BTreeSet<PeerId>,
     window: usize,
     phase: Phase,
     publishing: Publishing,
@@ -78,7 +79,8 @@ enum Phase {
     Asking,
     Sending,
     Finished,
-    GivenUp,
+    /// This peer was lost, and there is no spare.
+    GivenUp(PeerId),
 }
 
 /// How far the publishing is.
@@ -93,64 +95,20 @@ enum Publishing {
     Done,
 }
 
-#[derive(Debug)]
-struct Set {
-    /// The run of chunks that its peers are to hold.
-    run: Range<u32>,
-    chunks: ChunkSet,
-    peers: Vec<PeerId>,
-    /// Chunks of the run below it were sent to every ready peer of the set, or are in flight.
-    cursor: u32,
-}
-
-#[derive(Debug)]
-struct Member {
-    set: usize,
-    state: MemberState,
-    held: ChunkSet,
-    failures: u32,
-}
-
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-enum MemberState {
-    Asked,
-    Ready,
-    Committing,
-    /// It has confirmed, and is to be asked for proof.
-    Committed,
-    Audited,
-    Proven,
-}
-
-impl MemberState {
-    const fn has_committed(self) -> bool {
-        matches!(self, Self::Committed | Self::Audited | Self::Proven)
-    }
-}
-
 impl Push {
     /// Starts an upload that keeps at most `window` chunks in memory.
     pub fn new(geometry: &Geometry, placement: &Placement, window: usize) -> Self {
-        let chunk_count = geometry.chunk_count();
-        let mut push = Self {
-            sets: Vec::new(),
-            spares: placement.spares.iter().copied().collect(),
-            members: BTreeMap::new(),
+        let sets = ReplicaSets::new(geometry.chunk_count(), placement);
+        Self {
+            cursors: sets.runs().map(|run| run.start).collect(),
+            offers: sets.members().collect(),
+            sets,
             in_flight: BTreeMap::new(),
-            offers: VecDeque::new(),
+            asked: BTreeSet::new(),
             window: window.max(1),
             phase: Phase::Asking,
             publishing: Publishing::Due,
-        };
-        for set in &placement.sets {
-            let run = set.first_chunk..set.first_chunk + set.chunk_count;
-            let chunks = ChunkSet::range(chunk_count, run.clone());
-            push.sets.push(Set { cursor: run.start, run, chunks, peers: Vec::new() });
-            for &peer in &set.peers {
-                push.recruit(peer, push.sets.len() - 1);
-            }
         }
-        push
     }
 
     /// Sets how many chunks are kept in memory from now on.
@@ -163,14 +121,14 @@ impl Push {
     pub fn next(&mut self) -> Option<Action> {
         match self.phase {
             Phase::Finished => return None,
-            Phase::GivenUp => return Some(Action::GiveUp),
+            Phase::GivenUp(_) => return Some(Action::GiveUp),
             Phase::Asking | Phase::Sending => {}
         }
         if let Some(peer) = self.offers.pop_front() {
             return Some(Action::Offer(peer));
         }
         if self.phase == Phase::Asking {
-            if self.members.values().any(|member| member.state == MemberState::Asked) {
+            if !self.sets.are_ready() {
                 return None;
             }
             self.phase = Phase::Sending;
@@ -185,34 +143,31 @@ impl Push {
     /// Takes in what happened. Late news of a peer that was given up changes nothing.
     pub fn handle(&mut self, event: Event) {
         match event {
-            Event::Ready(peer, held) => self.ready(peer, held),
+            Event::Ready(peer, held) => {
+                self.sets.ready(peer, held);
+                self.rewind(peer);
+            }
             Event::Stored(peer, index) => {
                 self.landed(peer, index);
-                if let Some(member) = self.members.get_mut(&peer) {
-                    member.held.insert(index);
-                    member.failures = 0;
-                }
+                self.sets.stored(peer, index);
             }
             Event::Failed(peer, index) => {
                 self.landed(peer, index);
-                self.count_failure(peer);
+                let is_useless = self.sets.fails(peer);
+                self.go_on_with(peer, is_useless);
             }
             Event::Committed(peer) => {
-                if let Some(member) = self.members.get_mut(&peer) {
-                    member.state = MemberState::Committed;
-                }
+                self.asked.remove(&peer);
+                self.sets.kept(peer);
             }
             Event::Incomplete(peer, missing) => {
-                if let Some(member) = self.members.get_mut(&peer) {
-                    member.held = member.held.minus(&missing);
-                    member.state = MemberState::Ready;
-                }
-                self.count_failure(peer);
+                self.asked.remove(&peer);
+                let is_useless = self.sets.lacks(peer, &missing);
+                self.go_on_with(peer, is_useless);
             }
             Event::Proven(peer) => {
-                if let Some(member) = self.members.get_mut(&peer) {
-                    member.state = MemberState::Proven;
-                }
+                self.asked.remove(&peer);
+                self.sets.proven(peer);
             }
             Event::Published => {
                 let is_outdated = self.publishing == Publishing::Outdated;
@@ -224,30 +179,12 @@ impl Push {
 
     /// Who holds what, in the order of the sets; complete once [`Action::Publish`] came out.
     pub fn holders(&self) -> Vec<(PeerId, ChunkSet)> {
-        let of_set = |set: &Set| set.peers.iter().map(|&peer| (peer, set.chunks.clone())).collect::<Vec<_>>();
-        self.sets.iter().flat_map(of_set).collect()
+        self.sets.holders()
     }
 
     /// Whether the peer is to hold a part of the share.
     pub fn is_member(&self, peer: PeerId) -> bool {
-        self.members.contains_key(&peer)
-    }
-
-    fn recruit(&mut self, peer: PeerId, set: usize) {
-        let held = ChunkSet::empty(self.sets[set].chunks.chunk_count());
-        self.sets[set].peers.push(peer);
-        self.members.insert(peer, Member { set, state: MemberState::Asked, held, failures: 0 });
-        self.offers.push_back(peer);
-    }
-
-    fn ready(&mut self, peer: PeerId, held: ChunkSet) {
-        let Some(member) = self.members.get_mut(&peer) else { return };
-        if held.chunk_count() == member.held.chunk_count() {
-            member.held = held;
-        }
-        member.state = MemberState::Ready;
-        let set = member.set;
-        self.rewind(set);
+        self.sets.standing(peer).is_some() && self.phase != Phase::GivenUp(peer)
     }
 
     /// The chunk's bytes are no longer in memory on behalf of this peer.
@@ -260,55 +197,51 @@ impl Push {
         }
     }
 
-    fn count_failure(&mut self, peer: PeerId) {
-        let Some(member) = self.members.get_mut(&peer) else { return };
-        member.failures += 1;
-        let (failures, set) = (member.failures, member.set);
-        if failures >= FAILURES_MAX {
-            self.lose(peer);
-        } else {
-            self.rewind(set);
-        }
+    /// Sends a peer again what it lacks, or replaces it.
+    fn go_on_with(&mut self, peer: PeerId, is_useless: bool) {
+        if is_useless { self.lose(peer) } else { self.rewind(peer) }
     }
 
     fn lose(&mut self, peer: PeerId) {
-        self.spares.retain(|&spare| spare != peer);
         self.offers.retain(|&offer| offer != peer);
-        let Some(member) = self.members.remove(&peer) else { return };
-        self.sets[member.set].peers.retain(|&other| other != peer);
+        self.asked.remove(&peer);
+        // What is under way to it stays in memory, and so in `in_flight`, until its end is reported.
+        match self.sets.lose(peer) {
+            Loss::None => return,
+            Loss::Replaced(spare) => self.offers.push_back(spare),
+            Loss::NoSpare => self.phase = Phase::GivenUp(peer),
+        }
         self.publishing = match self.publishing {
             Publishing::Asked | Publishing::Outdated => Publishing::Outdated,
             Publishing::Due | Publishing::Done => Publishing::Due,
         };
-        // What is under way to it stays in memory, and so in `in_flight`, until its end is reported.
-        match self.spares.pop_front() {
-            Some(spare) => self.recruit(spare, member.set),
-            None => self.phase = Phase::GivenUp,
-        }
     }
 
-    fn rewind(&mut self, set: usize) {
-        self.sets[set].cursor = self.sets[set].run.start;
+    /// Looks through the peer's set again for chunks to send.
+    fn rewind(&mut self, peer: PeerId) {
+        let Some(set) = self.sets.set_of(peer) else { return };
+        self.cursors[set] = self.sets.runs().nth(set).map_or(0, |run| run.start);
     }
 
     fn next_send(&mut self) -> Option<Action> {
         if self.in_flight.len() >= self.window {
             return None;
         }
-        for set in &mut self.sets {
-            while set.cursor < set.run.end {
-                let index = ChunkIndex::new(set.cursor);
-                if self.in_flight.contains_key(&index) {
+        for (set, run) in self.sets.runs().enumerate() {
+            let cursor = &mut self.cursors[set];
+            while *cursor < run.end {
+                let index = ChunkIndex::new(*cursor);
+                let mut lacking = ready_without(&self.sets, set, index);
+                if let Some(waiting) = self.in_flight.get(&index) {
                     // The chunk is on its way to the set's other peers: come back when it has landed.
-                    if lacking(&self.members, &set.peers, index).any(|p| !self.in_flight[&index].contains(&p))
-                    {
+                    if lacking.any(|peer| !waiting.contains(&peer)) {
                         break;
                     }
-                    set.cursor += 1;
+                    *cursor += 1;
                     continue;
                 }
-                let to: Vec<PeerId> = lacking(&self.members, &set.peers, index).collect();
-                set.cursor += 1;
+                let to: Vec<PeerId> = lacking.collect();
+                *cursor += 1;
                 if !to.is_empty() {
                     self.in_flight.insert(index, to.iter().copied().collect());
                     return Some(Action::Send(index, to));
@@ -318,40 +251,36 @@ impl Push {
         None
     }
 
+    /// The manifest needs the id of every chunk, so nobody commits before everything is stored.
     fn next_commit(&mut self) -> Option<Action> {
-        if !self.everything_is_stored() {
+        if !self.in_flight.is_empty() || !self.sets.is_stored() {
             return None;
         }
-        let (&peer, member) = self.members.iter_mut().find(|(_, m)| m.state == MemberState::Ready)?;
-        member.state = MemberState::Committing;
-        Some(Action::Commit(peer, self.sets[member.set].chunks.clone()))
-    }
-
-    /// The manifest needs the id of every chunk, so nobody commits before everything is stored.
-    fn everything_is_stored(&self) -> bool {
-        self.in_flight.is_empty()
-            && self.members.values().all(|member| {
-                member.state != MemberState::Asked && member.held.contains_all(&self.sets[member.set].chunks)
-            })
+        self.ask_who_is(Standing::Ready).map(|(peer, chunks)| Action::Commit(peer, chunks))
     }
 
     fn next_audit(&mut self) -> Option<Action> {
-        let (&peer, member) = self.members.iter_mut().find(|(_, m)| m.state == MemberState::Committed)?;
-        member.state = MemberState::Audited;
-        Some(Action::Audit(peer, self.sets[member.set].chunks.clone()))
+        self.ask_who_is(Standing::Kept).map(|(peer, chunks)| Action::Audit(peer, chunks))
+    }
+
+    /// A peer that is so far and was not asked for the next step, which it is now.
+    fn ask_who_is(&mut self, standing: Standing) -> Option<(PeerId, ChunkSet)> {
+        let is_next =
+            |peer: &PeerId| self.sets.standing(*peer) == Some(standing) && !self.asked.contains(peer);
+        let peer = self.sets.members().find(is_next)?;
+        self.asked.insert(peer);
+        Some((peer, self.sets.chunks_of(peer)?.clone()))
     }
 
     fn publish(&mut self) -> Option<Action> {
-        let all = self.members.values().all(|member| member.state.has_committed());
-        (self.publishing == Publishing::Due && all && !self.members.is_empty()).then(|| {
+        (self.publishing == Publishing::Due && self.sets.is_kept()).then(|| {
             self.publishing = Publishing::Asked;
             Action::Publish
         })
     }
 
     fn finish(&mut self) -> Option<Action> {
-        let all = self.members.values().all(|member| member.state == MemberState::Proven);
-        (self.publishing == Publishing::Done && all).then(|| {
+        (self.publishing == Publishing::Done && self.sets.is_safe()).then(|| {
             self.phase = Phase::Finished;
             Action::Finish
         })
@@ -359,20 +288,15 @@ impl Push {
 }
 
 /// The ready peers of a set that lack the chunk.
-fn lacking<'a>(
-    members: &'a BTreeMap<PeerId, Member>,
-    peers: &'a [PeerId],
-    index: ChunkIndex,
-) -> impl Iterator<Item = PeerId> + 'a {
-    peers.iter().copied().filter(move |peer| {
-        members.get(peer).is_some_and(|m| m.state != MemberState::Asked && !m.held.contains(index))
-    })
+fn ready_without(sets: &ReplicaSets, set: usize, index: ChunkIndex) -> impl Iterator<Item = PeerId> + '_ {
+    sets.lacking_in(set, index).filter(|&peer| sets.standing(peer) >= Some(Standing::Ready))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::geometry::ChunkSize;
+    use crate::limits::FAILURES_MAX;
     use crate::placement::CopySet;
 
     fn peer(number: u8) -> PeerId {
@@ -569,6 +493,23 @@ mod tests {
         drain(&mut push);
         push.handle(Event::Incomplete(peer(1), ChunkSet::full(1)));
         assert_eq!(drain(&mut push), [Action::Send(only, vec![peer(1)])]);
+    }
+
+    #[test]
+    fn a_peer_that_takes_chunks_and_never_has_them_is_replaced() {
+        let mut push = push(1, &[3]);
+        make_ready(&mut push, 1);
+        let only = geometry(1).index(0).unwrap();
+        let mut offers = Vec::new();
+        for _ in 0..FAILURES_MAX {
+            drain(&mut push);
+            push.handle(Event::Stored(peer(1), only));
+            push.handle(Event::Stored(peer(2), only));
+            drain(&mut push);
+            push.handle(Event::Incomplete(peer(1), ChunkSet::full(1)));
+            offers = drain(&mut push);
+        }
+        assert_eq!(offers, [Action::Offer(peer(3))], "taking them again makes up for nothing");
     }
 
     #[test]

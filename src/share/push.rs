@@ -14,7 +14,7 @@ use swarmdrop_core::id::{ChunkId, PeerId};
 use swarmdrop_core::link::Invite;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::owner::Act;
-use swarmdrop_core::placement::{CopySet, Placement};
+use swarmdrop_core::placement::Placement;
 use swarmdrop_core::push::{Action, Event, Push};
 use swarmdrop_core::terms::SignedTerms;
 use tokio::sync::Semaphore;
@@ -80,7 +80,7 @@ pub(super) async fn push(
     progress: &Progress,
 ) -> Result<Pushed, Halt> {
     let geometry = upload.geometry();
-    let placement = placement(&open);
+    let placement = Placement::from(&open);
     let replicas = usize::from(terms.terms.replicas);
     if !placement.covers(geometry.chunk_count(), replicas) {
         let what = "the tracker named peers that do not make up the replicas that were asked for";
@@ -286,6 +286,13 @@ impl Pusher<'_> {
             Outcome::Committed(peer, Ok(Kept::Missing(missing))) => {
                 self.stage.retreat(self.bytes(&missing));
                 self.machine.handle(Event::Incomplete(peer, missing));
+                if !self.machine.is_member(peer) {
+                    let what = "it takes chunks and does not have them".to_owned();
+                    self.lose(
+                        peer,
+                        &ClientError::Protocol { server: self.peers[&peer].name().to_owned(), what },
+                    );
+                }
             }
             Outcome::Audited(peer, Ok(())) => self.machine.handle(Event::Proven(peer)),
             Outcome::Published(Ok(())) => {
@@ -354,16 +361,6 @@ impl Pusher<'_> {
             holders: holders.map(|(peer, _)| self.peers[&peer].clone()).collect(),
         }
     }
-}
-
-fn placement(open: &OpenResponse) -> Placement {
-    let ids = |peers: &[PeerAddress]| peers.iter().map(|peer| peer.id).collect();
-    let sets = open.sets.iter().map(|set| CopySet {
-        first_chunk: set.first_chunk,
-        chunk_count: set.chunk_count,
-        peers: ids(&set.peers),
-    });
-    Placement { sets: sets.collect(), spares: ids(&open.spares) }
 }
 
 /// A peer's answer about chunks, if it is about a share of as many chunks.

@@ -6,6 +6,7 @@ use swarmdrop_core::api::{
     Blob, CommitRequest, OfferRequest, OpenRequest, Proof, PublishRequest, Question, Verdict, questions,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::{ChunkId, PeerId};
 use swarmdrop_core::limits::FIRST_SAMPLES;
 use swarmdrop_core::owner::Act;
 use swarmdrop_core::seal::access_token;
@@ -30,7 +31,8 @@ impl World {
         let owner = shared.word(Act::Open, TRACKER, INVITE);
         let shown = Authority { grant: INVITE, owner: &owner };
         let Ok(response) = self.runtime.block_on(tracker.open(&travel(&request), shown)) else { return };
-        let upload = Upload::new(self.shares.len(), &shared, travel(&response));
+        let by_gateway = self.dice.one_in(3);
+        let upload = Upload::new(self.shares.len(), &shared, travel(&response), by_gateway);
         self.shares.push(shared);
         self.next_job += 1;
         self.uploads.insert(self.next_job, upload);
@@ -48,7 +50,11 @@ impl World {
                 push::Action::Offer(peer) => upload.work.push(Sending::Offer(peer)),
                 push::Action::Send(index, to) => {
                     upload.sent.insert(index);
-                    upload.work.extend(to.into_iter().map(|peer| Sending::Put(peer, index)));
+                    for peer in to {
+                        let source = upload.machine.source(index, peer);
+                        let put = Sending::Put(peer, index);
+                        upload.work.push(source.map_or(put, |source| Sending::Copy(peer, index, source)));
+                    }
                 }
                 push::Action::Commit(peer, chunks) => upload.work.push(Sending::Commit(peer, chunks)),
                 push::Action::Audit(peer, chunks) => upload.work.push(Sending::Audit(peer, chunks)),
@@ -74,6 +80,7 @@ impl World {
             work => {
                 let (Sending::Offer(peer)
                 | Sending::Put(peer, _)
+                | Sending::Copy(peer, ..)
                 | Sending::Commit(peer, _)
                 | Sending::Audit(peer, _)) = work
                 else {
@@ -89,14 +96,17 @@ impl World {
     }
 
     pub(super) fn send(&mut self, upload: &mut Upload, work: Sending) -> push::Event {
-        let (Sending::Offer(id) | Sending::Put(id, _) | Sending::Commit(id, _) | Sending::Audit(id, _)) =
-            work.clone()
+        let (Sending::Offer(id)
+        | Sending::Put(id, _)
+        | Sending::Copy(id, ..)
+        | Sending::Commit(id, _)
+        | Sending::Audit(id, _)) = work.clone()
         else {
             unreachable!("a publish is no message to a peer")
         };
         let index = self.index_of(id);
         let failed = match work {
-            Sending::Put(_, chunk) => push::Event::Failed(id, chunk),
+            Sending::Put(_, chunk) | Sending::Copy(_, chunk, _) => push::Event::Failed(id, chunk),
             _ => push::Event::Lost(id),
         };
         let (there, back) = (self.arrives(), self.arrives());
@@ -119,6 +129,11 @@ impl World {
                 let sealed = &shared.sealed[chunk.get() as usize];
                 let put = peer.put(shared.id(), shared.manifest.chunk(chunk), sealed);
                 put.map(|()| push::Event::Stored(id, chunk))
+            }
+            Sending::Copy(_, chunk, source) => {
+                let chunk_id = shared.manifest.chunk(chunk);
+                let Some(sealed) = self.served(source, chunk_id) else { return failed };
+                peer.put(shared.id(), chunk_id, &sealed).map(|()| push::Event::Stored(id, chunk))
             }
             Sending::Commit(_, chunks) => {
                 let manifest = Blob(shared.manifest.encoded().to_vec());
@@ -148,6 +163,12 @@ impl World {
             Sending::Publish(_) => unreachable!("a publish is no message to a peer"),
         };
         event.ok().filter(|_| back).unwrap_or(failed)
+    }
+
+    /// What a peer serves for a chunk, if it is there to be asked.
+    fn served(&self, source: PeerId, chunk: ChunkId) -> Option<Vec<u8>> {
+        let node = &self.peers[self.index_of(source)];
+        node.running.as_ref().filter(|_| !node.cut_off)?.chunk(chunk)
     }
 
     /// Whether the answer is a good one; `None` if there is none.

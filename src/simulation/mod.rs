@@ -1,7 +1,7 @@
 //! A whole swarm in virtual time: one tracker, peers, senders and receivers, and the faults that a seed brings.
 //!
 //! What runs is the real code, called directly in place of over HTTP: the tracker's rules, repair and database, the
-//! peers' disks, the sender's and the receiver's state machines, sealing, manifests, terms, grants. Requests and
+//! peers' disks, the sender's and the receiver's state machines, the gateway's sets of replicas, sealing, manifests, terms, grants. Requests and
 //! answers pass through their JSON forms. Time, randomness, the network and power are the simulation's.
 //!
 //! # Faults
@@ -27,6 +27,7 @@ mod jobs;
 mod liars;
 mod nodes;
 mod people;
+mod relay;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

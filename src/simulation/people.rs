@@ -10,12 +10,13 @@ use swarmdrop_core::id::{ChunkId, PeerId, Secret, ServerId, ShareId};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::metadata::Metadata;
 use swarmdrop_core::owner::{self, Act};
-use swarmdrop_core::placement::{CopySet, Placement};
+use swarmdrop_core::placement::Placement;
 use swarmdrop_core::push::Push;
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
 use super::dice::Dice;
+use super::relay::{Pusher, Relay};
 
 /// What a sender has shared, or is about to.
 pub(super) struct Shared {
@@ -117,6 +118,8 @@ impl Shared {
 pub(super) enum Sending {
     Offer(PeerId),
     Put(PeerId, ChunkIndex),
+    /// From the second peer.
+    Copy(PeerId, ChunkIndex, PeerId),
     Commit(PeerId, ChunkSet),
     Audit(PeerId, ChunkSet),
     /// With these receipts.
@@ -128,7 +131,7 @@ pub(super) struct Upload {
     /// Which of the world's shares.
     pub(super) share: usize,
     pub(super) grant: String,
-    pub(super) machine: Push,
+    pub(super) machine: Pusher,
     pub(super) work: Vec<Sending>,
     pub(super) sent: ChunkSet,
     pub(super) confirmed: BTreeMap<PeerId, (ChunkSet, String)>,
@@ -141,18 +144,16 @@ impl Upload {
         holders.filter_map(|(peer, _)| Some(self.confirmed.get(&peer)?.1.clone())).collect()
     }
 
-    pub(super) fn new(share: usize, shared: &Shared, response: OpenResponse) -> Self {
-        let ids = |peers: &[swarmdrop_core::api::PeerAddress]| peers.iter().map(|peer| peer.id).collect();
-        let set = |set: &swarmdrop_core::api::PeerSet| CopySet {
-            first_chunk: set.first_chunk,
-            chunk_count: set.chunk_count,
-            peers: ids(&set.peers),
-        };
-        let placement =
-            Placement { sets: response.sets.iter().map(set).collect(), spares: ids(&response.spares) };
+    pub(super) fn new(share: usize, shared: &Shared, response: OpenResponse, by_gateway: bool) -> Self {
+        let placement = Placement::from(&response);
         let replicas = usize::from(shared.terms.terms.replicas);
         assert!(placement.covers(shared.chunk_count(), replicas), "a placement with gaps");
-        let machine = Push::new(shared.manifest.geometry(), &placement, 4);
+        let geometry = shared.manifest.geometry();
+        let machine = if by_gateway {
+            Pusher::Gateway(Relay::new(geometry, &placement))
+        } else {
+            Pusher::Sender(Push::new(geometry, &placement, 4))
+        };
         let sent = ChunkSet::empty(shared.chunk_count());
         let confirmed = BTreeMap::new();
         Self { share, grant: response.grant, machine, work: Vec::new(), sent, confirmed }

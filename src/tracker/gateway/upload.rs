@@ -1,9 +1,8 @@
 //! Shares that come from browsers: the gateway hashes each sealed chunk, puts it to the peers of its set, replaces
 //! peers that fail, and has all of it on stable storage before the share is published.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
@@ -12,10 +11,9 @@ use futures_util::future::join_all;
 use futures_util::{TryStreamExt, stream};
 use parking_lot::Mutex;
 use swarmdrop_core::api::{
-    Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, OpenResponse, PeerAddress, ProblemKind,
-    PublishRequest, ShareSize,
+    Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, OpenResponse, ProblemKind, PublishRequest,
+    ShareSize,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::gateway::{
     DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
 };
@@ -23,6 +21,8 @@ use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::limits::{BROWSER_UPLOAD_IDLE, COPY_CHUNKS_MAX};
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::placement::Placement;
+use swarmdrop_core::replica_sets::{Loss, ReplicaSets, Standing};
 use swarmdrop_core::token::TokenRecord;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -36,8 +36,6 @@ use crate::task::blocking;
 use crate::tracker::Tracker;
 use crate::tracker::auth::Granted;
 
-/// How often the commit of a share is tried over after a peer turned out to lack chunks or failed.
-const COMMIT_ROUNDS: usize = 4;
 /// Peers that commit a share at once.
 const COMMITS_AT_ONCE: usize = 2;
 
@@ -52,32 +50,16 @@ pub(super) struct Upload {
     /// For chunks that are copied from one peer of a set to another.
     stock: Arc<Buffers>,
     state: Mutex<State>,
-    /// Held while a peer is being replaced: one at a time, or two would take the same spare.
-    replacing: tokio::sync::Mutex<()>,
     /// Its place among all uploads, until another of the same share takes it over.
     pub(super) place: Mutex<Option<Place>>,
 }
 
 struct State {
-    sets: Vec<Set>,
-    spares: VecDeque<PeerId>,
+    /// Who is to hold what, and has it.
+    sets: ReplicaSets,
     /// The chunks that came, by their index.
     ids: Vec<Option<ChunkId>>,
-    /// What each peer has taken.
-    stored: HashMap<PeerId, ChunkSet>,
     touched: Instant,
-}
-
-/// Peers that are each to hold the same run of chunks.
-struct Set {
-    run: Range<u32>,
-    members: Vec<PeerId>,
-}
-
-impl Set {
-    fn chunks(&self, geometry: &Geometry) -> ChunkSet {
-        ChunkSet::range(geometry.chunk_count(), self.run.clone())
-    }
 }
 
 impl Tracker {
@@ -191,16 +173,9 @@ impl Upload {
         stock: Arc<Buffers>,
         place: Place,
     ) -> Self {
-        let ids = |peers: &[PeerAddress]| peers.iter().map(|peer| peer.id).collect::<Vec<_>>();
-        let sets = opened.sets.iter().map(|set| Set {
-            run: set.first_chunk..set.first_chunk + set.chunk_count,
-            members: ids(&set.peers),
-        });
         let state = State {
-            sets: sets.collect(),
-            spares: ids(&opened.spares).into(),
+            sets: ReplicaSets::new(geometry.chunk_count(), &Placement::from(&opened)),
             ids: vec![None; geometry.chunk_count() as usize],
-            stored: HashMap::new(),
             touched: Instant::now(),
         };
         let addresses = opened.sets.into_iter().flat_map(|set| set.peers).chain(opened.spares);
@@ -212,7 +187,6 @@ impl Upload {
             peers: addresses.map(|peer| (peer.id, PeerClient::new(http.clone(), peer))).collect(),
             stock,
             state: Mutex::new(state),
-            replacing: tokio::sync::Mutex::default(),
             place: Mutex::new(Some(place)),
         }
     }
@@ -230,30 +204,11 @@ impl Upload {
 
     /// What the peers in use are called.
     fn names(&self) -> Vec<String> {
-        let state = self.state.lock();
-        let members = state.sets.iter().flat_map(|set| &set.members);
-        members.map(|peer| self.peers[peer].name().to_owned()).collect()
+        self.members().iter().map(|peer| self.peers[peer].name().to_owned()).collect()
     }
 
     fn members(&self) -> Vec<PeerId> {
-        self.state.lock().sets.iter().flat_map(|set| set.members.clone()).collect()
-    }
-
-    /// The chunks that a peer is to hold, while it is in use.
-    fn chunks_of(&self, peer: PeerId) -> Option<ChunkSet> {
-        let state = self.state.lock();
-        let set = state.sets.iter().find(|set| set.members.contains(&peer))?;
-        Some(set.chunks(&self.geometry))
-    }
-
-    /// Which chunks each of the peers in use is to hold.
-    fn placement(&self) -> Vec<(PeerId, ChunkSet)> {
-        let state = self.state.lock();
-        let of_set = |set: &Set| {
-            let chunks = set.chunks(&self.geometry);
-            set.members.iter().map(|&peer| (peer, chunks.clone())).collect::<Vec<_>>()
-        };
-        state.sets.iter().flat_map(of_set).collect()
+        self.state.lock().sets.members().collect()
     }
 
     async fn offer_to_all(&self) -> Result<(), Refusal> {
@@ -269,16 +224,17 @@ impl Upload {
 
     /// Asks a peer whether it is ready, and notes what it holds already.
     async fn offer(&self, peer: PeerId) -> Result<(), ClientError> {
-        let Some(chunks) = self.chunks_of(peer) else { return Ok(()) };
-        let known = {
+        let (chunks, known) = {
             let state = self.state.lock();
-            let indices = self.geometry.indices();
-            KnownChunks::runs(indices.filter_map(|index| Some((index, state.ids[index.get() as usize]?))))
+            let Some(chunks) = state.sets.chunks_of(peer).cloned() else { return Ok(()) };
+            let known = self.geometry.indices();
+            let known = known.filter_map(|index| Some((index, state.ids[index.get() as usize]?)));
+            (chunks, KnownChunks::runs(known))
         };
         let request = OfferRequest { size: ShareSize::from(&self.geometry), chunks, known };
         let client = &self.peers[&peer];
         let answer = with_retries(|| client.offer(self.share, self.authority(), &request)).await?;
-        self.state.lock().stored.insert(peer, answer.held);
+        self.state.lock().sets.ready(peer, answer.held);
         Ok(())
     }
 
@@ -295,18 +251,10 @@ impl Upload {
         ))
     }
 
-    /// The peers that are to hold the chunk and do not.
-    fn lacking(&self, index: ChunkIndex) -> Vec<PeerId> {
-        let state = self.state.lock();
-        let has = |peer: &PeerId| state.stored.get(peer).is_some_and(|stored| stored.contains(index));
-        let set = state.sets.iter().find(|set| set.run.contains(&index.get()));
-        set.map_or_else(Vec::new, |set| set.members.iter().filter(|peer| !has(peer)).copied().collect())
-    }
-
     /// Puts a chunk to every peer of its set.
     async fn store(&self, index: ChunkIndex, id: ChunkId, sealed: Bytes) -> Result<(), Refusal> {
         loop {
-            let lacking = self.lacking(index);
+            let lacking = self.state.lock().sets.lacking(index);
             if lacking.is_empty() {
                 return Ok(());
             }
@@ -328,38 +276,28 @@ impl Upload {
         sealed: Bytes,
     ) -> Result<(), ClientError> {
         self.peers[&peer].put_offered(&self.grant, id, sealed, self.offer(peer)).await?;
-        if let Some(stored) = self.state.lock().stored.get_mut(&peer) {
-            stored.insert(index);
-        }
+        self.state.lock().sets.stored(peer, index);
         Ok(())
     }
 
-    /// Puts a spare in the place of a peer that failed. What the others of the set hold is copied to it when the
-    /// share is committed.
+    /// Puts a spare in the place of a peer that failed: what failed was tried a few times already, and a browser does not
+    /// wait for long. What the others of the set hold is copied to it when the share is committed. Without a spare the
+    /// peer may be of use again when the browser comes back.
     async fn replace(&self, peer: PeerId, error: &ClientError) -> Result<(), Refusal> {
-        let _turn = self.replacing.lock().await;
-        let mut failed = peer;
-        let mut last = error.to_string();
+        let (mut failed, mut last) = (peer, error.to_string());
         loop {
-            if !self.members().contains(&failed) {
-                return Ok(());
-            }
-            tracing::info!(share = %self.share, peer = %failed, error = last, "a peer failed a browser's share");
-            let spare = {
-                let mut state = self.state.lock();
-                state.stored.remove(&failed);
-                state.spares.pop_front()
-            };
-            let Some(spare) = spare else {
-                let name = self.peers[&failed].name();
-                let what = format!("{name} failed ({last}), and no other peer is there to take its place");
-                return Err(Refusal::later(ProblemKind::NotEnoughPeers, what, 15));
-            };
-            for member in self.state.lock().sets.iter_mut().flat_map(|set| &mut set.members) {
-                if *member == failed {
-                    *member = spare;
+            let loss = self.state.lock().sets.lose(failed);
+            let spare = match loss {
+                Loss::None => return Ok(()),
+                Loss::Replaced(spare) => spare,
+                Loss::NoSpare => {
+                    let name = self.peers[&failed].name();
+                    let what =
+                        format!("{name} failed ({last}), and no other peer is there to take its place");
+                    return Err(Refusal::later(ProblemKind::NotEnoughPeers, what, 15));
                 }
-            }
+            };
+            tracing::info!(share = %self.share, peer = %failed, error = last, "a peer failed a browser's share");
             match self.offer(spare).await {
                 Ok(()) => return Ok(()),
                 Err(error) => (failed, last) = (spare, error.to_string()),
@@ -385,51 +323,70 @@ impl Upload {
         Ok(())
     }
 
-    /// Returns when all peers have confirmed that their parts are on stable storage: their receipts.
+    /// Returns when all peers have confirmed that their parts are on stable storage, and proved it: their receipts.
     async fn commit(
         &self,
         tracker: &Tracker,
         manifest: &Manifest,
         terms: &str,
     ) -> Result<Vec<String>, Refusal> {
-        for _ in 0..COMMIT_ROUNDS {
-            let placement = self.placement();
+        // For this manifest: the browser may have asked before, with another one.
+        let mut receipts = HashMap::<PeerId, String>::new();
+        loop {
+            if self.state.lock().sets.held_by_nobody().is_some() {
+                let what = "the peers lost chunks that they had taken: begin the upload again";
+                return Err(Refusal::new(ProblemKind::UploadNotFound, what));
+            }
+            let due = self.due(&receipts);
             // Each holds a copy of the manifest, which may be large.
             let places = Semaphore::new(COMMITS_AT_ONCE);
-            let commit = async |(peer, chunks): &(PeerId, ChunkSet)| {
+            let commit = async |peer: &PeerId| {
                 let _place = places.acquire().await.ok();
-                self.commit_at(tracker, *peer, chunks, manifest, terms).await
+                self.commit_at(tracker, *peer, manifest, terms).await
             };
-            let results = join_all(placement.iter().map(commit)).await;
-            let mut receipts = Vec::new();
-            for ((peer, _), result) in placement.iter().zip(results) {
+            let results = join_all(due.iter().map(commit)).await;
+            for (peer, result) in due.into_iter().zip(results) {
                 match result {
-                    Ok(Kept::All(receipt)) => receipts.push(receipt),
-                    Ok(Kept::Missing(_)) => {}
-                    Err(error) => self.replace(*peer, &error).await?,
+                    Ok(Some(receipt)) => drop(receipts.insert(peer, receipt)),
+                    Ok(None) => {}
+                    Err(error) => self.replace(peer, &error).await?,
                 }
             }
             // The browser may have asked twice, and the other request may have replaced a peer.
-            if receipts.len() == placement.len() && self.placement() == placement {
-                return Ok(receipts);
+            if self.due(&receipts).is_empty() {
+                return Ok(self.members().iter().filter_map(|peer| receipts.remove(peer)).collect());
             }
         }
-        // The peers of a set lost the same chunks: only the browser has them.
-        let what = "the peers lost chunks that they had taken: begin the upload again";
-        Err(Refusal::new(ProblemKind::UploadNotFound, what))
     }
 
-    /// Completes a peer's part from the others of its set, and has the peer keep it and prove that it has it.
+    /// The peers that have yet to give a receipt, and to prove what it says. It is empty only if all is safe.
+    fn due(&self, receipts: &HashMap<PeerId, String>) -> Vec<PeerId> {
+        let state = self.state.lock();
+        let is_due = |peer: &PeerId| {
+            !receipts.contains_key(peer) || state.sets.standing(*peer) != Some(Standing::Proven)
+        };
+        state.sets.members().filter(is_due).collect()
+    }
+
+    /// Completes a peer's part from the others of its set, and has the peer keep it and prove that it has it; its
+    /// receipt, unless it still lacks some.
     async fn commit_at(
         &self,
         tracker: &Tracker,
         peer: PeerId,
-        chunks: &ChunkSet,
         manifest: &Manifest,
         terms: &str,
-    ) -> Result<Kept, ClientError> {
-        let stored = self.state.lock().stored.get(&peer).cloned();
-        let missing = stored.map_or_else(|| chunks.clone(), |stored| chunks.minus(&stored));
+    ) -> Result<Option<String>, ClientError> {
+        let standing = self.state.lock().sets.standing(peer);
+        if standing == Some(Standing::Asked) {
+            self.offer(peer).await?;
+        }
+        let part = {
+            let state = self.state.lock();
+            state.sets.missing_at(peer).zip(state.sets.chunks_of(peer).cloned())
+        };
+        // Another request has replaced it.
+        let Some((missing, chunks)) = part else { return Ok(None) };
         let copies =
             missing.iter().map(|index| Ok(self.copy_to(tracker, peer, index, manifest.chunk(index))));
         stream::iter(copies).try_buffer_unordered(COPY_CHUNKS_MAX).try_for_each(async |()| Ok(())).await?;
@@ -440,14 +397,21 @@ impl Upload {
         };
         let client = &self.peers[&peer];
         let answer = with_retries(|| client.commit(self.share, self.authority(), &request)).await?;
-        let kept = client.kept(answer, manifest, chunks)?;
-        if matches!(kept, Kept::All(_)) {
-            client.prove(manifest, chunks).await?;
+        match client.kept(answer, manifest, &chunks)? {
+            Kept::All(receipt) => {
+                self.state.lock().sets.kept(peer);
+                client.prove(manifest, &chunks).await?;
+                self.state.lock().sets.proven(peer);
+                Ok(Some(receipt))
+            }
+            Kept::Missing(missing) => {
+                if self.state.lock().sets.lacks(peer, &missing) {
+                    let what = "it takes chunks and does not have them".to_owned();
+                    return Err(ClientError::Protocol { server: client.name().to_owned(), what });
+                }
+                Ok(None)
+            }
         }
-        if let (Kept::Missing(missing), Some(stored)) = (&kept, self.state.lock().stored.get_mut(&peer)) {
-            *stored = stored.minus(missing);
-        }
-        Ok(kept)
     }
 
     /// Copies a chunk to a peer from another one that has it; nothing happens if none does.
@@ -458,11 +422,7 @@ impl Upload {
         index: ChunkIndex,
         id: ChunkId,
     ) -> Result<(), ClientError> {
-        let holders: Vec<PeerId> = {
-            let state = self.state.lock();
-            let holding = state.stored.iter().filter(|(_, stored)| stored.contains(index));
-            holding.map(|(&holder, _)| holder).filter(|&holder| holder != peer).collect()
-        };
+        let holders = self.state.lock().sets.sources(index, peer);
         for holder in holders {
             let sealed_len = self.geometry.sealed_len(index);
             tracker.gateway.admit(sealed_len).await;
