@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a connection ends before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Weather {
     Slow {
         delay: Duration,
     },
-    /// The line carries so many bytes a second each way.
+    /// The line carries so many bytes a second each way, of all its connections together.
     Narrow {
         bytes_per_second: usize,
     },
@@ -54,12 +54,14 @@ impl Proxy {
         let weather = Arc::new(Mutex::new(Weather::Fair));
         let connections = Arc::new(AtomicUsize::new(0));
         let (of_all, counted) = (Arc::clone(&weather), Arc::clone(&connections));
+        let line = Arc::new([Line::default(), Line::default()]);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 counted.fetch_add(1, Relaxed);
                 let weather = *of_all.lock().unwrap();
                 let target = target.lock().unwrap().clone();
-                thread::spawn(move || pass(client, &target, weather));
+                let line = Arc::clone(&line);
+                thread::spawn(move || pass(client, &target, weather, &line));
             }
         });
         Self { address, weather, connections }
@@ -76,7 +78,27 @@ impl Proxy {
     }
 }
 
-fn pass(client: TcpStream, target: &str, weather: Weather) {
+/// One direction of what all connections share: what is said at the same time waits its turn.
+#[derive(Default)]
+struct Line {
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl Line {
+    /// Waits until the line has carried something that takes it so long.
+    fn carry(&self, takes: Duration) {
+        let now = Instant::now();
+        let done = {
+            let mut free_at = self.free_at.lock().unwrap();
+            let done = free_at.map_or(now, |at| at.max(now)) + takes;
+            *free_at = Some(done);
+            done
+        };
+        thread::sleep(done - now);
+    }
+}
+
+fn pass(client: TcpStream, target: &str, weather: Weather, line: &Arc<[Line; 2]>) {
     if matches!(weather, Weather::Partition) {
         thread::sleep(Duration::from_secs(20));
         return;
@@ -84,11 +106,12 @@ fn pass(client: TcpStream, target: &str, weather: Weather) {
     let Ok(server) = TcpStream::connect(target) else { return };
     let pair = |a: &TcpStream, b: &TcpStream| (a.try_clone().unwrap(), b.try_clone().unwrap());
     let (up, down) = (pair(&client, &server), pair(&server, &client));
-    thread::spawn(move || pump(up.0, up.1, weather, true));
-    pump(down.0, down.1, weather, false);
+    let upwards = Arc::clone(line);
+    thread::spawn(move || pump(up.0, up.1, weather, true, &upwards[0]));
+    pump(down.0, down.1, weather, false, &line[1]);
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, weather: Weather, towards_server: bool) {
+fn pump(mut from: TcpStream, mut to: TcpStream, weather: Weather, towards_server: bool, line: &Line) {
     let mut left = match weather {
         Weather::Cut { after, towards_server: wanted, .. } if wanted == towards_server => after,
         _ => usize::MAX,
@@ -98,7 +121,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, weather: Weather, towards_server
         match weather {
             Weather::Slow { delay } => thread::sleep(delay),
             Weather::Narrow { bytes_per_second } => {
-                thread::sleep(Duration::from_secs_f64(count as f64 / bytes_per_second as f64));
+                line.carry(Duration::from_secs_f64(count as f64 / bytes_per_second as f64));
             }
             _ => {}
         }
