@@ -223,6 +223,9 @@ async fn a_deletion_is_final_whatever_comes_after_it(store: &dyn Store) {
             sent,
             "it is sent to all holders"
         );
+        // What a peer says of the terms before was on its way when the share was deleted.
+        store.confirm_terms(peer(number), share, 30).await.unwrap();
+        assert_eq!(store.unconfirmed_terms(peer(number), 9).await.unwrap(), sent, "it does not know yet");
         store.confirm_terms(peer(number), share, 20).await.unwrap();
         assert_eq!(store.unconfirmed_terms(peer(number), 9).await.unwrap(), []);
     }

@@ -319,14 +319,21 @@ impl Store for SqliteStore {
     }
 
     async fn confirm_terms(&self, peer: PeerId, share: ShareId, issued_ms: u64) -> Result<(), StoreError> {
-        sqlx::query(
-            "DELETE FROM replicas WHERE share = $1 AND peer = $2
-             AND share IN (SELECT share FROM gone WHERE share = $1 AND terms <> '')",
-        )
-        .bind(bytes(share.as_bytes()))
-        .bind(bytes(peer.as_bytes()))
-        .execute(&self.pool)
-        .await?;
+        let is_told = match self.gone(share).await? {
+            // Of earlier terms it may have said so before the deletion was known.
+            Some(Gone::Deleted(token)) => {
+                SignedTerms::verify(&token, share).is_ok_and(|deletion| deletion.terms.issued_ms == issued_ms)
+            }
+            Some(Gone::TakenDown) | None => false,
+        };
+        if is_told {
+            sqlx::query("DELETE FROM replicas WHERE share = $1 AND peer = $2")
+                .bind(bytes(share.as_bytes()))
+                .bind(bytes(peer.as_bytes()))
+                .execute(&self.pool)
+                .await?;
+            return Ok(());
+        }
         sqlx::query(
             "UPDATE replicas SET terms_issued_ms = $3
              WHERE share = $1 AND peer = $2 AND terms_issued_ms < $3",
