@@ -136,6 +136,8 @@ pub struct InventoryResponse {
     pub unknown: Vec<ShareId>,
     /// Shares of the page that their owners deleted: to be dropped, if the signature is the owner's.
     pub deleted: Vec<SignedDeletion>,
+    /// Shares of the page that the operator took down: not to be served. The others of the page may be.
+    pub withheld: Vec<ShareId>,
 }
 
 /// `POST /v1/peers/{id}/shares`: a peer tells about a share that the tracker does not know.

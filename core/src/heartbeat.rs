@@ -43,6 +43,9 @@ pub struct HeartbeatRequest {
     /// looked at.
     #[serde(default)]
     pub damaged: Vec<ShareId>,
+    /// Shares that it serves no more since the last heartbeat, as it was asked to.
+    #[serde(default)]
+    pub withheld: Vec<ShareId>,
 }
 
 impl HeartbeatRequest {
@@ -60,6 +63,7 @@ impl HeartbeatRequest {
             traffic: Traffic::default(),
             scrub: None,
             damaged: Vec::new(),
+            withheld: Vec::new(),
         }
     }
 }
@@ -117,6 +121,11 @@ pub enum Task {
         share: ShareId,
         /// The signed terms.
         terms: String,
+    },
+    /// Serve this share to nobody any more, and keep what is held of it: the operator took it down.
+    Withhold {
+        /// The share.
+        share: ShareId,
     },
     /// Read these chunks again and report those that are not what they should be.
     Verify(ShareChunks),

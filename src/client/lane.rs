@@ -246,7 +246,7 @@ impl Connection {
         let refused = refused(&self.server, head.status, &body);
         let keeps = head.keeps && head.length == Some(body.len());
         let answer = match refused.problem() {
-            Some(ProblemKind::ChunkNotFound) => Ok(ChunkAnswer::Missing),
+            Some(ProblemKind::ChunkNotFound | ProblemKind::ShareGone) => Ok(ChunkAnswer::Missing),
             Some(ProblemKind::RangeNotSatisfiable) => Ok(ChunkAnswer::Wrong),
             _ => Err(refused),
         };

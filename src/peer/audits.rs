@@ -85,6 +85,14 @@ pub(super) async fn answer(
     if request.samples.len() > AUDIT_SAMPLES_MAX {
         return Err(Refusal::new(ProblemKind::BadRequest, format!("at most {AUDIT_SAMPLES_MAX} samples")));
     }
+    let is_tracker = client.peer == Some(PeerId::from_bytes(*peer.tracker_id.as_bytes()));
+    if !is_tracker {
+        // A proof shows a piece, and many pieces are the whole.
+        request.samples.iter().try_for_each(|sample| match sample.share {
+            Some(share) => peer.storage.check_served(share),
+            None => peer.storage.check_chunk_served(&sample.root),
+        })?;
+    }
     let is_leaving = request.samples.iter().any(|sample| peer.partings.is_leaving(&sample.root));
     if is_leaving {
         // It shows nothing: whether the chunk stays is not decided yet.
@@ -95,7 +103,6 @@ pub(super) async fn answer(
     for (position, sample) in request.samples.iter().enumerate() {
         wanted.entry((sample.root, sample.share)).or_default().push((position, sample.offset));
     }
-    let is_tracker = client.peer == Some(PeerId::from_bytes(*peer.tracker_id.as_bytes()));
     let measuring = Arc::clone(peer);
     let held: Vec<(Wanted, Samples, u64)> = blocking(move || {
         let measured = wanted.into_iter().filter_map(|(wanted, samples)| {

@@ -30,7 +30,7 @@ struct Tasks {
 /// All errands.
 #[derive(Debug, Default)]
 pub(super) struct Errands {
-    /// Newer terms.
+    /// Newer terms, and take-downs.
     pub(super) terms: Lane,
     /// Chunks to read again.
     pub(super) checks: Lane,
@@ -40,7 +40,7 @@ impl Errands {
     /// Takes a task over; what needs other peers is given back: a copy, a drop, or what is to be made whole.
     pub(super) fn take(&self, task: Task) -> Option<Task> {
         match task {
-            Task::Terms { .. } => self.terms.add(task),
+            Task::Terms { .. } | Task::Withhold { .. } => self.terms.add(task),
             Task::Verify(_) => self.checks.add(task),
             other => return Some(other),
         }

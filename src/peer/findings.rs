@@ -23,6 +23,8 @@ pub(super) enum Finding {
     Dropped(ShareChunks),
     /// Another peer served wrong chunks.
     Wrong(WrongChunks),
+    /// A share that was taken down is not served any more.
+    Withheld(ShareId),
 }
 
 /// The findings in the order in which they were made.
@@ -42,6 +44,7 @@ impl Finding {
             Self::Failed(_) => 3,
             Self::Dropped(_) => 4,
             Self::Wrong(_) => 5,
+            Self::Withheld(_) => 6,
         }
     }
 
@@ -49,7 +52,7 @@ impl Finding {
         match self {
             Self::Lost(found) | Self::Copied(found) | Self::Dropped(found) => found.chunks.text_len(),
             Self::Wrong(found) => found.chunks.text_len(),
-            Self::Applied(_) | Self::Failed(_) => 0,
+            Self::Applied(_) | Self::Failed(_) | Self::Withheld(_) => 0,
         }
     }
 }
@@ -84,6 +87,7 @@ impl Findings {
                 Finding::Failed(share) => request.failed.push(share),
                 Finding::Dropped(dropped) => request.dropped.push(dropped),
                 Finding::Wrong(wrong) => request.wrong.push(wrong),
+                Finding::Withheld(share) => request.withheld.push(share),
             }
         }
         (request, told)

@@ -172,6 +172,7 @@ async fn get_chunk(
     if peer.partings.is_leaving(&id) {
         return Err(not_held());
     }
+    peer.storage.check_chunk_served(&id)?;
     let store = Arc::clone(&peer);
     let (file, bytes) = match blocking(move || store.storage.chunks.read(&id)).await {
         Ok(found) => found,
@@ -319,6 +320,7 @@ async fn read_share(
     };
     let held = held
         .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
+    peer.storage.check_served(share)?;
     let store = Arc::clone(peer);
     let bytes = peer.storage.shares.manifest_bytes(share).map_err(|error| Refusal::internal(&error))?;
     let turn = Turn::wait(asker, bytes).await;

@@ -1,6 +1,7 @@
 //! What the tracker hears of the shares that are held here, once from each run of the peer to each of the tracker:
 //! one that lost its database, or was restored from an old copy, learns them anew, with manifest and terms.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,8 +83,12 @@ async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient) -> Result<(), ClientErr
             let last = pages.peek().is_none();
             let request = InventoryRequest { shares, after, last, gone: Vec::new() };
             after = last_of_page;
+            // What the tracker has withheld while it answers is not ended by its answer.
+            let mut withheld = peer.storage.shares.withheld();
+            withheld.retain(|share| request.shares.iter().any(|held| held.share == *share));
             let answer = tracker.inventory(peer.id, &request).await?;
             take_over_deletions(peer, answer.deleted).await;
+            take_over_withheld(peer, withheld, answer.withheld).await;
             for share in answer.unknown {
                 match announce(peer, tracker, share).await {
                     // What this tracker does not want is no reason to keep the rest from it.
@@ -107,6 +112,14 @@ async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
         }
     };
     blocking(take_over).await;
+}
+
+/// Serves what the operator took down no more, and what is not called so again.
+async fn take_over_withheld(peer: &Arc<Peer>, before: BTreeSet<ShareId>, withheld: Vec<ShareId>) {
+    let peer = Arc::clone(peer);
+    if let Err(error) = blocking(move || peer.storage.withhold_only(&before, &withheld)).await {
+        tracing::error!(%error, "cannot note which shares were taken down");
+    }
 }
 
 async fn announce(peer: &Arc<Peer>, tracker: &TrackerClient, share: ShareId) -> Result<(), ClientError> {

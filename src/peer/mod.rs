@@ -34,6 +34,7 @@ pub(crate) mod simulated;
 mod storage;
 mod syncs;
 mod tasks;
+mod withheld;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -7,6 +7,7 @@
 //! chunks      the text form of the set of chunks held here, a line feed, the BLAKE3 of both in hex, a line feed
 //! unsettled   nothing of the share expires before this time (milliseconds since the Unix epoch): its terms were lost,
 //!             and only one source had any
+//! withheld    nothing: if it is there, the share is kept and not served, for the tracker's operator took it down
 //! ```
 
 use std::fs;
@@ -24,6 +25,7 @@ const MANIFEST: &str = "manifest";
 const TERMS: &str = "terms";
 const CHUNKS: &str = "chunks";
 const UNSETTLED: &str = "unsettled";
+const WITHHELD: &str = "withheld";
 
 /// What is at the place of a record.
 #[derive(Debug)]
@@ -126,14 +128,27 @@ pub(super) fn read_manifest(folder: &Path, share: ShareId) -> io::Result<Manifes
 
 /// Notes until when nothing of a share expires; none: its terms are settled.
 pub(super) fn write_unsettled(folder: &Path, until_ms: Option<u64>) -> io::Result<()> {
-    let path = folder.join(UNSETTLED);
     match until_ms {
-        Some(until_ms) => durable::persist(&path, format!("{until_ms}\n").as_bytes()),
-        None => match fs::remove_file(&path) {
-            Ok(()) => durable::sync_folder(folder),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        },
+        Some(until_ms) => durable::persist(&folder.join(UNSETTLED), format!("{until_ms}\n").as_bytes()),
+        None => remove(folder, UNSETTLED),
+    }
+}
+
+/// Whether a share is not to be served.
+pub(super) fn is_withheld(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join(WITHHELD)).is_ok()
+}
+
+/// Notes whether a share is not to be served.
+pub(super) fn write_withheld(folder: &Path, is_withheld: bool) -> io::Result<()> {
+    if is_withheld { durable::persist(&folder.join(WITHHELD), b"") } else { remove(folder, WITHHELD) }
+}
+
+fn remove(folder: &Path, name: &str) -> io::Result<()> {
+    match fs::remove_file(folder.join(name)) {
+        Ok(()) => durable::sync_folder(folder),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -18,7 +18,8 @@ use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::terms::SignedTerms;
 
 use super::records::{
-    Record, Records, read_manifest, write_chunks, write_manifest, write_terms, write_unsettled,
+    Record, Records, is_withheld, read_manifest, write_chunks, write_manifest, write_terms, write_unsettled,
+    write_withheld,
 };
 use crate::crash::{self, Point};
 use crate::durable;
@@ -32,6 +33,8 @@ pub(super) struct ShareStore {
     shares: Mutex<BTreeMap<ShareId, Held>>,
     /// Those of which a record cannot be read.
     damaged: Mutex<BTreeSet<ShareId>>,
+    /// Those that are kept and not served.
+    withheld: Mutex<BTreeSet<ShareId>>,
 }
 
 /// What is kept in memory of a share.
@@ -61,13 +64,16 @@ impl ShareStore {
         for folder in [&root, &leaving] {
             durable::create_private_folder(folder).map_err(failed)?;
         }
-        let (mut shares, mut damaged) = (BTreeMap::new(), BTreeSet::new());
+        let (mut shares, mut damaged, mut withheld) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for (share, path) in folders(&root).map_err(failed)? {
             let Records { manifest, terms, chunks, unsettled_until_ms } = Records::read(&path, share);
             let is_empty = terms.is_absent() && chunks.is_absent();
             if manifest.is_absent() && (is_empty || is_upload(share)) {
                 tracing::info!(%share, "a commit was not finished");
                 continue;
+            }
+            if is_withheld(&path) {
+                withheld.insert(share);
             }
             let manifest = manifest.good();
             let is_listed = matches!(chunks, Record::Good(_));
@@ -84,7 +90,8 @@ impl ShareStore {
             let manifest_bytes = manifest.encoded().len() as u64;
             shares.insert(share, Held { terms, chunks, manifest_bytes, unsettled_until_ms });
         }
-        Ok(Self { root, leaving, shares: Mutex::new(shares), damaged: Mutex::new(damaged) })
+        let (shares, damaged, withheld) = (Mutex::new(shares), Mutex::new(damaged), Mutex::new(withheld));
+        Ok(Self { root, leaving, shares, damaged, withheld })
     }
 
     /// What is known of a share.
@@ -111,6 +118,28 @@ impl ShareStore {
     /// Whether a record of this share cannot be read.
     pub(super) fn is_damaged(&self, share: ShareId) -> bool {
         self.damaged.lock().contains(&share)
+    }
+
+    /// The shares that are kept and not served.
+    pub(super) fn withheld(&self) -> BTreeSet<ShareId> {
+        self.withheld.lock().clone()
+    }
+
+    /// Whether this share is kept and not served.
+    pub(super) fn is_withheld(&self, share: ShareId) -> bool {
+        self.withheld.lock().contains(&share)
+    }
+
+    /// Notes whether a share that is held is not to be served, so that it survives a crash.
+    pub(super) fn put_withheld(&self, share: ShareId, is_withheld: bool) -> io::Result<()> {
+        write_withheld(&self.folder(share), is_withheld)?;
+        let mut withheld = self.withheld.lock();
+        if is_withheld {
+            withheld.insert(share)
+        } else {
+            withheld.remove(&share)
+        };
+        Ok(())
     }
 
     /// The shares whose terms were lost, and not agreed on since.
@@ -228,6 +257,7 @@ impl ShareStore {
         crash::at(Point::ShareForgotten);
         self.shares.lock().remove(&share);
         self.damaged.lock().remove(&share);
+        self.withheld.lock().remove(&share);
         Ok(())
     }
 

@@ -132,6 +132,7 @@ impl Storage {
     ) -> Result<ChunkSet, Refusal> {
         let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
         self.check_takes(share)?;
+        self.check_served(share)?;
         let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
         if request.chunks.chunk_count() != geometry.chunk_count() {
             return Err(bad("the chunks are those of another number of chunks"));
@@ -307,6 +308,7 @@ impl Storage {
             return Err(invalid(&"the chunks are those of another number of chunks"));
         }
         let alone = self.locks.lock_for_commit(share)?;
+        self.check_served(share)?;
         let missing = self.keep(&manifest, terms, &request.chunks)?;
         drop(alone);
         crash::at(Point::ShareKept);

@@ -12,6 +12,10 @@ use super::storage::Storage;
 pub(super) fn carry_out(storage: &Storage, findings: &Findings, task: Task) {
     match task {
         Task::Terms { share, terms } => take_over(storage, findings, share, &terms),
+        Task::Withhold { share } => match storage.withhold(share) {
+            Ok(()) => findings.note(Finding::Withheld(share)),
+            Err(error) => tracing::error!(%share, %error, "cannot note that a share was taken down"),
+        },
         Task::Verify(ShareChunks { share, chunks }) => match storage.check_again(share, &chunks) {
             Ok(lost) => lost.into_iter().for_each(|lost| findings.note(Finding::Lost(lost))),
             Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),

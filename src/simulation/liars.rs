@@ -8,7 +8,6 @@ use swarmdrop_core::api::{
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, RunId};
 use swarmdrop_core::registry::{Registration, Usage};
-use swarmdrop_core::traffic::Traffic;
 
 use super::world::{BEAT, Event, MINUTE, World};
 
@@ -59,19 +58,8 @@ impl World {
             self.tell_clock(0);
             let tracker = self.tracker.as_ref().unwrap();
             for liar in LIARS {
-                let beat = HeartbeatRequest {
-                    run: RUN,
-                    usage,
-                    copied: vec![all.clone()],
-                    applied: Vec::new(),
-                    lost: Vec::new(),
-                    failed: Vec::new(),
-                    dropped: Vec::new(),
-                    wrong: Vec::new(),
-                    damaged: Vec::new(),
-                    traffic: Traffic::default(),
-                    scrub: None,
-                };
+                let beat =
+                    HeartbeatRequest { copied: vec![all.clone()], ..HeartbeatRequest::new(RUN, usage) };
                 let from = IpAddr::from([10, 0, 1, liar.as_bytes()[0]]);
                 if self.runtime.block_on(tracker.heartbeat(liar, beat, from)).is_err() {
                     let registration = liars_registration(liar);

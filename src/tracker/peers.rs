@@ -134,6 +134,9 @@ impl Tracker {
         for applied in request.applied.iter().take(TASKS_MAX) {
             self.store.confirm_terms(id, applied.share, applied.issued_ms).await.map_err(internal)?;
         }
+        for share in request.withheld.iter().take(TASKS_MAX) {
+            self.store.confirm_withheld(id, *share).await.map_err(internal)?;
+        }
         self.take_findings(id, &request).await.map_err(internal)?;
         if !(request.copied.is_empty() && request.lost.is_empty()) {
             crash::at(Point::FindingsTaken);
@@ -141,6 +144,8 @@ impl Tracker {
         let terms = self.store.unconfirmed_terms(id, TASKS_MAX).await.map_err(internal)?;
         let mut tasks: Vec<Task> =
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
+        let withheld = self.store.to_withhold(id, TASKS_MAX).await.map_err(internal)?;
+        tasks.extend(withheld.into_iter().map(|share| Task::Withhold { share }));
         tasks.extend(self.complaints.tasks(id));
         tasks.extend(self.repair_tasks(id));
         tasks.extend(self.restore_tasks(id, &request.damaged).await.map_err(internal)?);

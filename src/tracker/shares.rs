@@ -162,7 +162,7 @@ impl Tracker {
         }
         self.take_deletions(&request.gone).await?;
         if request.shares.is_empty() && !request.last {
-            return Ok(InventoryResponse { unknown: Vec::new(), deleted: Vec::new() });
+            return Ok(InventoryResponse { unknown: Vec::new(), deleted: Vec::new(), withheld: Vec::new() });
         }
         let page = InventoryPage { shares: &request.shares, after: request.after, last: request.last };
         let outcome = self.store.reconcile(peer, page).await.map_err(|error| Refusal::internal(&error))?;
@@ -180,7 +180,8 @@ impl Tracker {
             self.repairer.heard_inventory(peer);
         }
         let deleted = outcome.deleted.into_iter().map(|(share, terms)| SignedDeletion { share, terms });
-        Ok(InventoryResponse { unknown: outcome.unknown, deleted: deleted.collect() })
+        let (unknown, withheld) = (outcome.unknown, outcome.withheld);
+        Ok(InventoryResponse { unknown, deleted: deleted.collect(), withheld })
     }
 
     /// Takes over that owners deleted their shares, as peers know it: the owner's signature is all that it rests on.

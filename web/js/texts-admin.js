@@ -75,7 +75,7 @@ export const texts = {
     }),
     takeDown: (/** @type {string} */ id) => ({
       title: `Delete share ${id}?`,
-      text: "This cannot be undone. Nobody can get the share any more, it cannot be published again, and the peers drop what they hold of it.",
+      text: "This cannot be undone. Nobody can get the share any more, it cannot be published again, and the peers serve it no more. They drop what they hold of it when its time is over.",
       action: "Delete the share",
     }),
     revoke: (/** @type {string} */ name) => ({

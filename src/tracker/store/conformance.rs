@@ -178,7 +178,9 @@ async fn a_share_that_was_taken_down_stays_down(store: &dyn Store) {
     let share = key(15).share_id();
     assert!(!store.take_down(share, 9000).await.unwrap(), "an unknown share");
     let manifest = [7; MANIFEST_HEAD_BYTES + 500];
-    assert_eq!(store.publish(&manifest, &terms(15, 1, 1000), &[]).await.unwrap(), Published::Done);
+    let placement = [(peer(1), ChunkSet::full(3))];
+    assert_eq!(store.publish(&manifest, &terms(15, 1, 1000), &placement).await.unwrap(), Published::Done);
+    assert_eq!(store.to_withhold(peer(1), 9).await.unwrap(), []);
     for _ in 0..2 {
         assert!(store.take_down(share, 9000).await.unwrap());
         assert!(store.share(share).await.unwrap().unwrap().taken_down);
@@ -189,11 +191,34 @@ async fn a_share_that_was_taken_down_stays_down(store: &dyn Store) {
     }
     let left = store.share(share).await.unwrap().unwrap().manifest_bytes;
     assert_eq!(left, MANIFEST_HEAD_BYTES as u64, "the disk is free again");
+    who_holds_what_was_taken_down_is_told_until_it_says_that_it_knows(store, share).await;
     store.forget_expired(5001, 8999).await.unwrap();
     assert_eq!(store.share(share).await.unwrap(), None);
     assert_eq!(store.gone(share).await.unwrap(), Some(Gone::TakenDown), "earlier terms may still run");
     store.forget_expired(5001, 9001).await.unwrap();
     assert_eq!(store.gone(share).await.unwrap(), None);
+}
+
+async fn who_holds_what_was_taken_down_is_told_until_it_says_that_it_knows(
+    store: &dyn Store,
+    share: ShareId,
+) {
+    for _ in 0..2 {
+        assert_eq!(store.to_withhold(peer(1), 9).await.unwrap(), [share]);
+    }
+    assert_eq!(store.to_withhold(peer(1), 0).await.unwrap(), []);
+    assert_eq!(store.to_withhold(peer(2), 9).await.unwrap(), [], "it holds nothing");
+    store.confirm_withheld(peer(1), share).await.unwrap();
+    assert_eq!(store.to_withhold(peer(1), 9).await.unwrap(), []);
+    store.add_chunks(peer(1), share, &ChunkSet::full(3)).await.unwrap();
+    assert_eq!(store.to_withhold(peer(1), 9).await.unwrap(), [share], "it may have copied it anew");
+    let other = ShareChunks { share: key(77).share_id(), chunks: ChunkSet::full(3) };
+    let mut held = [ShareChunks { share, chunks: ChunkSet::full(3) }, other];
+    held.sort_by_key(|held| held.share);
+    for peer in [peer(1), peer(3)] {
+        let page = InventoryPage { shares: &held, after: None, last: true };
+        assert_eq!(store.reconcile(peer, page).await.unwrap().withheld, [share], "known of it or not");
+    }
 }
 
 async fn a_deletion_is_final_whatever_comes_after_it(store: &dyn Store) {

@@ -1,11 +1,13 @@
 //! Shares that never come back, in the SQLite store: their owner deleted them, or the operator took them down.
 
 use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Row, Sqlite, Transaction};
-use swarmdrop_core::id::ShareId;
+use swarmdrop_core::api::ShareChunks;
+use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 
+use super::rows::{bytes, id};
 use super::{Gone, StoreError, number};
 
 pub(super) fn select_gone(share: ShareId) -> Query<'static, Sqlite, SqliteArguments> {
@@ -49,4 +51,54 @@ pub(super) async fn bury(
         .execute(&mut **transaction)
         .await?;
     Ok(())
+}
+
+/// Those of the shares, which are in the order of their ids, that the operator took down.
+pub(super) async fn taken_down(
+    transaction: &mut Transaction<'static, Sqlite>,
+    shares: &[ShareChunks],
+) -> Result<Vec<ShareId>, StoreError> {
+    let (Some(first), Some(last)) = (shares.first(), shares.last()) else { return Ok(Vec::new()) };
+    let rows =
+        sqlx::query("SELECT share FROM gone WHERE terms = '' AND share BETWEEN $1 AND $2 ORDER BY share")
+            .bind(bytes(first.share.as_bytes()))
+            .bind(bytes(last.share.as_bytes()))
+            .fetch_all(&mut **transaction)
+            .await?;
+    let mut found = shares_in(&rows)?;
+    found.retain(|share| shares.binary_search_by_key(share, |held| held.share).is_ok());
+    Ok(found)
+}
+
+pub(super) async fn to_withhold(
+    pool: &SqlitePool,
+    peer: PeerId,
+    limit: usize,
+) -> Result<Vec<ShareId>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT gone.share FROM gone JOIN replicas ON replicas.share = gone.share AND replicas.peer = $1
+         WHERE gone.terms = '' AND replicas.withheld = 0 ORDER BY gone.share LIMIT $2",
+    )
+    .bind(bytes(peer.as_bytes()))
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await?;
+    shares_in(&rows)
+}
+
+pub(super) async fn confirm_withheld(
+    pool: &SqlitePool,
+    peer: PeerId,
+    share: ShareId,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE replicas SET withheld = 1 WHERE share = $1 AND peer = $2")
+        .bind(bytes(share.as_bytes()))
+        .bind(bytes(peer.as_bytes()))
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+fn shares_in(rows: &[SqliteRow]) -> Result<Vec<ShareId>, StoreError> {
+    rows.iter().map(|row| id(row, "share").map(ShareId::from_bytes)).collect()
 }

@@ -65,6 +65,8 @@ pub(super) struct Reconciled {
     pub(super) changed: Vec<ShareId>,
     /// Shares of the page that their owners deleted, with the signed terms that say so.
     pub(super) deleted: Vec<(ShareId, String)>,
+    /// Shares of the page that the operator took down.
+    pub(super) withheld: Vec<ShareId>,
 }
 
 /// A share that does not come back.
@@ -171,6 +173,13 @@ pub(super) trait Store: ProofStore + Send + Sync {
 
     /// Notes that the peer knows the share's terms of this moment. What knows of its deletion holds it no longer.
     async fn confirm_terms(&self, peer: PeerId, share: ShareId, issued_ms: u64) -> Result<(), StoreError>;
+
+    /// Shares of which a peer holds something, which the operator took down, and of which the peer has not said yet that it
+    /// serves them no more; at most `limit`.
+    async fn to_withhold(&self, peer: PeerId, limit: usize) -> Result<Vec<ShareId>, StoreError>;
+
+    /// Notes that a peer serves a share no more.
+    async fn confirm_withheld(&self, peer: PeerId, share: ShareId) -> Result<(), StoreError>;
 
     /// Forgets the shares that ended before `ended_ms`, and of those that are gone what need not be known any more at
     /// `now_ms`. Returns how many shares ended.

@@ -18,7 +18,7 @@ use swarmdrop_core::terms::SignedTerms;
 use swarmdrop_core::token::TokenId;
 
 use super::charges;
-use super::gone::{bury, gone, parse_gone, select_gone};
+use super::gone::{bury, confirm_withheld, gone, parse_gone, select_gone, taken_down, to_withhold};
 use super::rows::{bytes, id, moment, number, pool_options, private_database};
 use super::{Gone, InventoryPage, Published, Reconciled, Store, StoreError, StoredShare};
 
@@ -173,6 +173,7 @@ impl Store for SqliteStore {
         let select =
             sqlx::query("SELECT share, chunks FROM replicas WHERE peer = $1 AND share > $2 AND share <= $3");
         let rows = select.bind(bytes(peer.as_bytes())).bind(first).bind(last);
+        outcome.withheld = taken_down(&mut transaction, page.shares).await?;
         let mut before = BTreeMap::new();
         for row in rows.fetch_all(&mut *transaction).await? {
             before.insert(ShareId::from_bytes(id(&row, "share")?), row.try_get::<String, _>("chunks")?);
@@ -346,6 +347,14 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    async fn to_withhold(&self, peer: PeerId, limit: usize) -> Result<Vec<ShareId>, StoreError> {
+        to_withhold(&self.pool, peer, limit).await
+    }
+
+    async fn confirm_withheld(&self, peer: PeerId, share: ShareId) -> Result<(), StoreError> {
+        confirm_withheld(&self.pool, peer, share).await
+    }
+
     async fn forget_expired(&self, ended_ms: u64, now_ms: u64) -> Result<u64, StoreError> {
         let gone = sqlx::query("DELETE FROM gone WHERE until_ms < $1").bind(number(now_ms));
         gone.execute(&self.pool).await?;
@@ -444,10 +453,10 @@ async fn put_replica(
     share: ShareId,
     chunks: &ChunkSet,
 ) -> Result<(), StoreError> {
-    // It is not known which terms the peer has: it is sent the newest.
+    // It is not known which terms the peer has, nor whether it withholds the share: it is told anew.
     let insert = sqlx::query(
         "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, -1)
-         ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks, terms_issued_ms = -1",
+         ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks, terms_issued_ms = -1, withheld = 0",
     );
     let insert = insert.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes())).bind(chunks.to_string());
     insert.execute(&mut **transaction).await?;
