@@ -132,9 +132,10 @@ pub(super) async fn answer(
     Ok(AuditResponse { proofs })
 }
 
-/// Of proofs for a drop, those of what this peer promises to keep: chunks of shares, none of which it leaves itself.
+/// Of proofs for a drop, those of what this peer promises to keep: chunks of shares that it has for good, none of which it
+/// leaves itself.
 fn promised(peer: &Peer, samples: &[Sample], mut proofs: Vec<Proof>) -> Result<Vec<Proof>, Refusal> {
-    let is_kept = |sample: &Sample| sample.share.is_some() || peer.storage.is_claimed(&sample.root);
+    let is_kept = |sample: &Sample| sample.share.is_some() || peer.storage.is_lasting(&sample.root);
     let proved =
         samples.iter().zip(&proofs).filter(|(sample, proof)| proof.slice.is_some() && is_kept(sample));
     let proved: Vec<ChunkId> = proved.map(|(sample, _)| sample.root).collect();
@@ -240,9 +241,12 @@ impl Storage {
         }
     }
 
-    /// Whether a committed share holds the chunk.
-    pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
-        !self.chunks.holders(id).is_empty()
+    /// Whether the chunk is on stable storage, and so is the record of a share that holds it. A commit that is under way
+    /// holds what it may yet give up; it has its share locked.
+    pub(super) fn is_lasting(&self, id: &ChunkId) -> bool {
+        let is_committed =
+            |share| self.locks.try_lock(share).is_some_and(|_alone| self.chunks.is_held_by(share, id));
+        self.chunks.is_synced(id) && self.chunks.holders(id).into_iter().any(is_committed)
     }
 
     /// Reads a chunk again, whatever was known of it; what was lost if it is damaged.

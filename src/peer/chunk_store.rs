@@ -286,6 +286,17 @@ impl ChunkStore {
         self.index.lock().claims.is_claimed(id)
     }
 
+    /// Whether this share holds the chunk.
+    pub(super) fn is_held_by(&self, share: ShareId, id: &ChunkId) -> bool {
+        self.index.lock().claims.holds(share, id)
+    }
+
+    /// Whether the chunk is here, and a sync that succeeded covers it.
+    pub(super) fn is_synced(&self, id: &ChunkId) -> bool {
+        let good = self.syncs.good();
+        self.index.lock().chunks.get(id).is_some_and(|entry| entry.since <= good)
+    }
+
     /// Makes room for a chunk to arrive.
     pub(super) fn begin(&self) -> io::Result<Arriving> {
         Arriving::begin(&self.root.join("tmp"))

@@ -535,7 +535,7 @@ mod tests {
                 return BTreeSet::new();
             }
             let held: Vec<ChunkId> =
-                chunks.iter().filter(|id| self.storage.is_claimed(id)).copied().collect();
+                chunks.iter().filter(|id| self.storage.is_lasting(id)).copied().collect();
             self.partings.promise(&held).unwrap()
         }
 

@@ -46,6 +46,16 @@ impl ShareLocks {
         Ok(ShareLock { locks: self, share })
     }
 
+    /// Locks a share that nobody has at the moment.
+    pub(super) fn try_lock(&self, share: ShareId) -> Option<ShareLock<'_>> {
+        let mut shares = self.shares.lock();
+        if shares.contains_key(&share) {
+            return None;
+        }
+        self.take(share, &mut shares);
+        Some(ShareLock { locks: self, share })
+    }
+
     fn take(&self, share: ShareId, shares: &mut parking_lot::MutexGuard<'_, HashMap<ShareId, State>>) {
         shares.entry(share).or_default().waiting += 1;
         while shares.entry(share).or_default().locked {

@@ -225,7 +225,7 @@ impl SimPeer {
             return BTreeSet::new();
         }
         let is_here = |id: &&ChunkId| {
-            self.storage.is_claimed(id) && self.chunk(**id).is_some_and(|bytes| ChunkId::of(&bytes) == **id)
+            self.storage.is_lasting(id) && self.chunk(**id).is_some_and(|bytes| ChunkId::of(&bytes) == **id)
         };
         let proved: Vec<ChunkId> = chunks.iter().filter(is_here).copied().collect();
         self.partings.promise(&proved).unwrap()

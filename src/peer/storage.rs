@@ -517,6 +517,30 @@ mod tests {
     }
 
     #[test]
+    fn s8_what_no_good_sync_covers_or_a_commit_may_give_up_is_promised_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        ChunkStore::create(folder.path()).unwrap();
+        let storage =
+            Storage::open(folder.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
+        let id = put(&storage, &[1; 18]);
+        let both = share_of(&[id], 2);
+        {
+            // As in a commit, which comes to nothing.
+            let share = both.0.share();
+            let _alone = storage.locks.lock(share);
+            let mut claims = NewClaims { storage: &storage, share, ids: Vec::new() };
+            let (present, _) = storage.claim_present(&both.0, &ChunkSet::full(1), &mut claims).unwrap();
+            assert_eq!(present, [id]);
+            assert!(!storage.is_lasting(&id), "it may not be on the disk");
+            storage.settle(&present).unwrap();
+            assert!(!storage.is_lasting(&id), "the share's record is not written");
+        }
+        assert!(!storage.is_lasting(&id), "no share holds it");
+        commit(&storage, &both, ChunkSet::full(1));
+        assert!(storage.is_lasting(&id));
+    }
+
+    #[test]
     fn an_offer_that_is_made_again_keeps_what_arrives_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         ChunkStore::create(folder.path()).unwrap();
