@@ -82,6 +82,9 @@ pub const FIRST_PROOF_PATIENCE: Duration = Duration::from_secs(60);
 pub const PROMISE: Duration = Duration::from_secs(24 * 3600);
 /// Time for which it does so by its own book: a promise that is asked for again within the hour is not written again.
 pub const PROMISE_RENEWED: Duration = Duration::from_secs(25 * 3600);
+/// Promises of a peer for chunks that it holds no more, until their time is over: beyond them it promises only what it
+/// holds. As many may stand twice in its file.
+pub const PROMISES_SPARE: usize = 1 << 16;
 /// Time in which others must have proved what a peer wants to let go of: meanwhile it does not serve it.
 pub const PARTING_PATIENCE: Duration = Duration::from_secs(10);
 /// Time after which a peer asks again when others did not prove enough.

@@ -54,26 +54,49 @@ impl Parting {
         self.leaving.contains(id)
     }
 
-    /// Promises to keep those of the chunks that are not being left. Which these are, and what is to be noted before anybody
-    /// is told: until when the chunks are kept whose promise is new or renewed.
-    pub fn promise(&mut self, chunks: &[ChunkId], now_ms: u64) -> (Vec<ChunkId>, Vec<(ChunkId, u64)>) {
-        let staying: Vec<ChunkId> = chunks.iter().filter(|id| !self.leaving.contains(id)).copied().collect();
-        let (enough_ms, until_ms) =
-            (now_ms.saturating_add(millis(PROMISE)), now_ms.saturating_add(millis(PROMISE_RENEWED)));
-        let mut new = Vec::new();
-        for id in &staying {
-            let kept = self.kept.entry(*id).or_default();
-            if *kept < enough_ms {
-                *kept = until_ms;
+    /// Promises to keep those of the chunks that are not being left, while no more than `most` promises stand. Which these
+    /// are, and what is to be noted before anybody is told: until when the chunks are kept whose promise is new or
+    /// renewed. While the clock is not to be believed they have no end: it is set when it is ([`Parting::end_promises`]).
+    pub fn promise(
+        &mut self,
+        chunks: &[ChunkId],
+        now_ms: Option<u64>,
+        most: usize,
+    ) -> (Vec<ChunkId>, Vec<(ChunkId, u64)>) {
+        let after = |time| now_ms.map_or(u64::MAX, |now_ms| now_ms.saturating_add(millis(time)));
+        let (enough_ms, until_ms) = (after(PROMISE), after(PROMISE_RENEWED));
+        let (mut promised, mut new) = (Vec::new(), Vec::new());
+        for id in chunks.iter().filter(|id| !self.leaving.contains(id)) {
+            let known = self.kept.get(id).copied();
+            if known.is_none() && self.kept.len() >= most {
+                continue;
+            }
+            promised.push(*id);
+            if known.is_none_or(|known_ms| known_ms < enough_ms) {
+                self.kept.insert(*id, until_ms);
                 new.push((*id, until_ms));
             }
         }
-        (staying, new)
+        (promised, new)
     }
 
-    /// Forgets promises that are over; those that stand.
-    pub fn standing(&mut self, now_ms: u64) -> impl Iterator<Item = (ChunkId, u64)> + '_ {
-        self.kept.retain(|_, until_ms| now_ms < *until_ms);
+    /// Forgets promises that are over by a clock that is to be believed. None was given for longer than from now on: what
+    /// says so was given by a clock that was wrong.
+    pub fn end_promises(&mut self, now_ms: u64) {
+        let longest_ms = now_ms.saturating_add(millis(PROMISE_RENEWED));
+        self.kept.retain(|_, until_ms| {
+            *until_ms = longest_ms.min(*until_ms);
+            now_ms < *until_ms
+        });
+    }
+
+    /// How many promises stand.
+    pub fn promise_count(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// The promises that stand.
+    pub fn promises(&self) -> impl Iterator<Item = (ChunkId, u64)> + '_ {
         self.kept.iter().map(|(id, until_ms)| (*id, *until_ms))
     }
 }
@@ -111,30 +134,57 @@ mod tests {
         let mut parting = Parting::default();
         assert_eq!(parting.leave(&[chunk(1)], Some(0)), [chunk(1)]);
         assert!(parting.is_leaving(&chunk(1)));
-        let (promised, noted) = parting.promise(&[chunk(1), chunk(2)], 0);
+        let (promised, noted) = parting.promise(&[chunk(1), chunk(2)], Some(0), 9);
         assert_eq!((promised, noted.len()), (vec![chunk(2)], 1));
         assert_eq!(parting.leave(&[chunk(2), chunk(3)], Some(DAY_MS)), [chunk(3)]);
         assert_eq!(parting.leave(&[chunk(2)], Some(2 * DAY_MS)), [chunk(2)]);
         parting.stay(&[chunk(1)]);
         assert!(!parting.is_leaving(&chunk(1)));
-        assert_eq!(parting.promise(&[chunk(1)], 0).0, [chunk(1)]);
+        assert_eq!(parting.promise(&[chunk(1)], Some(0), 9).0, [chunk(1)]);
     }
 
     #[test]
     fn promises_outlive_a_restart_and_a_clock_that_jumps() {
         let mut before = Parting::default();
-        let (_, noted) = before.promise(&[chunk(1)], 1000);
+        let (_, noted) = before.promise(&[chunk(1)], Some(1000), 9);
         let mut parting = Parting::resume(noted.iter().copied().chain([(chunk(1), 7)]));
         assert_eq!(parting.leave(&[chunk(1)], Some(1000 + DAY_MS)), []);
         assert_eq!(parting.leave(&[chunk(1)], None), [], "no promise ends while the clock is not believed");
-        assert_eq!(parting.standing(1000 + DAY_MS).count(), 1);
-        assert_eq!(parting.standing(1000 + 2 * DAY_MS).count(), 0);
+        parting.end_promises(1000 + DAY_MS);
+        assert_eq!(parting.promise_count(), 1);
+        parting.end_promises(1000 + 2 * DAY_MS);
+        assert_eq!(parting.promises().count(), 0);
+    }
+
+    #[test]
+    fn a_promise_by_a_clock_that_is_not_believed_lasts_a_day_from_when_it_is() {
+        let mut parting = Parting::resume([(chunk(2), 1000 * DAY_MS)]);
+        let (promised, noted) = parting.promise(&[chunk(1)], None, 9);
+        assert_eq!((promised, noted), (vec![chunk(1)], vec![(chunk(1), u64::MAX)]));
+        assert_eq!(parting.promise(&[chunk(1)], Some(0), 9).1, [], "what has no end is long enough");
+        parting.end_promises(7 * DAY_MS);
+        assert_eq!(parting.leave(&[chunk(1), chunk(2)], Some(8 * DAY_MS)), []);
+        parting.end_promises(9 * DAY_MS);
+        assert_eq!(parting.leave(&[chunk(1), chunk(2)], Some(9 * DAY_MS)), [chunk(1), chunk(2)]);
+    }
+
+    #[test]
+    fn no_more_is_promised_than_there_is_room_for() {
+        let mut parting = Parting::default();
+        assert_eq!(parting.promise(&[chunk(1), chunk(2), chunk(3)], Some(0), 2).0, [chunk(1), chunk(2)]);
+        assert_eq!(
+            parting.promise(&[chunk(3), chunk(1)], Some(0), 2).0,
+            [chunk(1)],
+            "what stands is renewed"
+        );
+        assert_eq!(parting.promise_count(), 2);
     }
 
     #[test]
     fn a_promise_that_is_asked_for_again_and_again_is_noted_once_an_hour() {
         let mut parting = Parting::default();
-        let notes = (0..60 * 24).filter(|minute| !parting.promise(&[chunk(1)], minute * 60_000).1.is_empty());
+        let notes = (0..60 * 24)
+            .filter(|minute| !parting.promise(&[chunk(1)], Some(minute * 60_000), 9).1.is_empty());
         assert!(notes.count() <= 25);
     }
 
@@ -172,7 +222,7 @@ mod tests {
                         .map(|&other| (peer(u8::try_from(other).unwrap()), BTreeSet::from([id]))).collect();
                     holds[who] = proved_enough(wanted, &[id], &answers).is_empty();
                     peers[who].stay(&[id]);
-                } else if holds[other] && !peers[other].promise(&[id], now_ms).0.is_empty() {
+                } else if holds[other] && !peers[other].promise(&[id], Some(now_ms), 9).0.is_empty() {
                     proofs[who].insert(other);
                 }
                 let left = holds.iter().filter(|holds| **holds).count();

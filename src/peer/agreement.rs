@@ -34,9 +34,14 @@ impl Agreement {
         }
     }
 
-    /// Whether the time may end a share: if both agreed, and the clock here has not jumped since.
+    /// Whether the time may end something: if both agreed, and the clock here has not jumped since.
     pub(super) fn is_good(&self) -> bool {
         self.agreed.load(Ordering::Relaxed) && self.here.is_steady()
+    }
+
+    /// The time, if it may end something.
+    pub(super) fn now_ms(&self) -> Option<u64> {
+        self.is_good().then(clock::now_ms)
     }
 }
 

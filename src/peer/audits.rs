@@ -139,7 +139,8 @@ fn promised(peer: &Peer, samples: &[Sample], mut proofs: Vec<Proof>) -> Result<V
     let proved =
         samples.iter().zip(&proofs).filter(|(sample, proof)| proof.slice.is_some() && is_kept(sample));
     let proved: Vec<ChunkId> = proved.map(|(sample, _)| sample.root).collect();
-    let promised = peer.partings.promise(&proved).map_err(|error| Refusal::internal(&error))?;
+    let promised = peer.partings.promise(&proved, peer.storage.chunks.count(), peer.clock.now_ms());
+    let promised = promised.map_err(|error| Refusal::internal(&error))?;
     for (sample, proof) in samples.iter().zip(&mut proofs) {
         if !promised.contains(&sample.root) {
             proof.slice = None;

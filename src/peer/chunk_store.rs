@@ -159,6 +159,11 @@ impl ChunkStore {
         self.index.lock().aside_bytes
     }
 
+    /// How many chunks are here.
+    pub(super) fn count(&self) -> usize {
+        self.index.lock().chunks.len()
+    }
+
     /// Bytes of all chunks.
     pub(super) fn used_bytes(&self) -> u64 {
         self.index.lock().used_bytes

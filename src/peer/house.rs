@@ -50,8 +50,10 @@ async fn tidy(peer: &Arc<Peer>) {
         }
         Err(error) => tracing::error!(%error, "cannot tell whose the chunks are"),
     }
-    if !peer.clock.is_good() {
-        return;
+    let Some(now_ms) = peer.clock.now_ms() else { return };
+    let ending = Arc::clone(peer);
+    if let Err(error) = blocking(move || ending.partings.end_promises(now_ms)).await {
+        tracing::error!(%error, "cannot forget promises that are over");
     }
     let storage = Arc::clone(peer);
     if let Err(error) = blocking(move || storage.storage.empty_aside(&storage.partings.aside()?)).await {

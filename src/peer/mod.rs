@@ -24,6 +24,7 @@ mod mend;
 mod metrics;
 mod orders;
 mod parting;
+mod pledges;
 mod promises;
 mod records;
 mod scrub;

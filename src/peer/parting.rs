@@ -1,16 +1,15 @@
 //! Lets go of surplus chunks, once enough other holders have proved that they have them and promised to keep them.
 //!
 //! ```text
-//! DATA/store/promises                    what is kept for others: 32 bytes of id and until when, u64be, one after another
-//!            parted/<share id>.json      what was let go of and lies aside, and who has proved it
+//! DATA/store/parted/<share id>.json      what was let go of and lies aside, and who has proved it
 //!                   <share id>.manifest  the share's manifest, to take it back
 //! ```
 //! What was let go of stays aside until the same holders prove it once more, a day later at least; if they do not, it is
 //! taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,8 @@ use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::limits::{
-    AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, ORDER_SOURCES_MAX, PARTING_AGAIN, PARTING_PATIENCE, SET_ASIDE,
+    AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, ORDER_SOURCES_MAX, PARTING_AGAIN, PARTING_PATIENCE, PROMISES_SPARE,
+    SET_ASIDE,
 };
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::parting::{Parting, proved_enough};
@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use super::Peer;
 use super::findings::Finding;
 use super::orders::Orders;
+use super::pledges::Pledges;
 use super::storage::Storage;
 use crate::client::{ClientError, PeerClient};
 use crate::clock;
@@ -51,7 +52,7 @@ pub(super) struct Partings {
     root: PathBuf,
     state: Mutex<Parting>,
     /// Where promises are added; none after a write has failed, until they are written anew.
-    promises: Mutex<Option<File>>,
+    pledges: Mutex<Option<Pledges>>,
     pub(super) orders: Orders<DropTask>,
 }
 
@@ -84,16 +85,11 @@ impl Partings {
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the promises in", root, &error);
         durable::create_private_folder(&root.join("parted")).map_err(failed)?;
-        let bytes = match fs::read(root.join("promises")) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut state = Parting::resume(read_promises(&bytes));
-        // Written anew without those that are over by this machine's clock, and without what a crash has torn.
-        let promises = Mutex::new(Some(write_promises(root, &mut state).map_err(failed)?));
+        let state = Parting::resume(Pledges::read(root).map_err(failed)?);
+        // Written anew without what a crash has torn. Whether the clock may end any is not known yet.
+        let pledges = Mutex::new(Some(Pledges::write(root, state.promises()).map_err(failed)?));
         let orders = Orders::default();
-        Ok(Self { root: root.to_owned(), state: Mutex::new(state), promises, orders })
+        Ok(Self { root: root.to_owned(), state: Mutex::new(state), pledges, orders })
     }
 
     /// Whether the chunk is neither served nor proved at the moment.
@@ -101,9 +97,9 @@ impl Partings {
         self.state.lock().is_leaving(id)
     }
 
-    /// Begins to leave chunks; those of them that nobody was promised.
-    pub(super) fn leave(&self, chunks: &[ChunkId], clock_is_good: bool) -> Vec<ChunkId> {
-        self.state.lock().leave(chunks, clock_is_good.then(clock::now_ms))
+    /// Begins to leave chunks; those of them that nobody was promised, at this time if it is to be believed.
+    pub(super) fn leave(&self, chunks: &[ChunkId], now_ms: Option<u64>) -> Vec<ChunkId> {
+        self.state.lock().leave(chunks, now_ms)
     }
 
     /// Ends the leaving of chunks.
@@ -111,22 +107,38 @@ impl Partings {
         self.state.lock().stay(chunks);
     }
 
-    /// Promises to keep chunks; those for which the promise is given, and on stable storage.
-    pub(super) fn promise(&self, chunks: &[ChunkId]) -> io::Result<BTreeSet<ChunkId>> {
+    /// Promises to keep chunks of a peer that holds so many, at this time if it is to be believed; those for which the
+    /// promise is given, and on stable storage.
+    pub(super) fn promise(
+        &self,
+        chunks: &[ChunkId],
+        held: usize,
+        now_ms: Option<u64>,
+    ) -> io::Result<BTreeSet<ChunkId>> {
         // One at a time: what one has put into the table, another must not give away before it is on the disk.
-        let mut file = self.promises.lock();
-        let (kept, new) = self.state.lock().promise(chunks, clock::now_ms());
-        let bytes: Vec<u8> = new.into_iter().flat_map(promise_bytes).collect();
-        let written = match file.take() {
-            Some(mut open) if !bytes.is_empty() => {
-                open.write_all(&bytes).and_then(|()| open.sync_data()).map(|()| open)
-            }
-            Some(open) => Ok(open),
-            // What is in memory only is no promise, and a torn record would spoil those that come after it.
-            None => write_promises(&self.root, &mut self.state.lock()),
-        };
-        *file = Some(written?);
-        Ok(kept.into_iter().collect())
+        let mut pledges = self.pledges.lock();
+        let (promised, new) = self.state.lock().promise(chunks, now_ms, held + PROMISES_SPARE);
+        let standing = self.state.lock().promise_count();
+        *pledges = Some(match pledges.take() {
+            Some(open) if open.has_room(new.len(), standing) => open.add(new)?,
+            _ => self.write_pledges()?,
+        });
+        Ok(promised.into_iter().collect())
+    }
+
+    /// Forgets promises that are over at this time, which is to be believed.
+    pub(super) fn end_promises(&self, now_ms: u64) -> io::Result<()> {
+        let mut pledges = self.pledges.lock();
+        self.state.lock().end_promises(now_ms);
+        // A file that was replaced and could not be opened must not be written to.
+        *pledges = None;
+        *pledges = Some(self.write_pledges()?);
+        Ok(())
+    }
+
+    fn write_pledges(&self) -> io::Result<Pledges> {
+        let standing: Vec<_> = self.state.lock().promises().collect();
+        Pledges::write(&self.root, standing.into_iter())
     }
 
     /// Notes what is about to be let go of, so that it can be taken back.
@@ -209,29 +221,6 @@ impl Partings {
     }
 }
 
-/// Half a promise at the end, which a crash has left there, was given to nobody.
-fn read_promises(bytes: &[u8]) -> impl Iterator<Item = (ChunkId, u64)> + '_ {
-    let (promises, _) = bytes.as_chunks::<40>();
-    promises.iter().map(|promise| {
-        let (mut id, mut until) = ([0; 32], [0; 8]);
-        id.copy_from_slice(&promise[..32]);
-        until.copy_from_slice(&promise[32..]);
-        (ChunkId::from_bytes(id), u64::from_be_bytes(until))
-    })
-}
-
-/// Writes all promises that stand, and opens the file for those to come.
-fn write_promises(root: &Path, state: &mut Parting) -> io::Result<File> {
-    let path = root.join("promises");
-    let standing = state.standing(clock::now_ms()).flat_map(promise_bytes);
-    durable::persist(&path, &standing.collect::<Vec<u8>>())?;
-    fs::OpenOptions::new().append(true).open(&path)
-}
-
-fn promise_bytes((id, until_ms): (ChunkId, u64)) -> Vec<u8> {
-    [&id.as_bytes()[..], &until_ms.to_be_bytes()].concat()
-}
-
 /// Lets go of what the tracker asks for as far as others prove it, and looks after what lies aside, until told to stop.
 pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
     let parting = async {
@@ -283,7 +272,7 @@ async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
     let holders = others(peer.id, holders);
     let here = held.chunks.minus(&held.chunks.minus(&chunks));
     for batch in batches(&manifest, &here) {
-        let left = peer.partings.leave(&ids(&batch), peer.clock.is_good());
+        let left = peer.partings.leave(&ids(&batch), peer.clock.now_ms());
         let leaving = Leaving { partings: &peer.partings, chunks: left };
         let answers = ask(peer, &holders, &batch, true).await;
         let proved = proved_enough(held.terms.terms.replicas, &leaving.chunks, &answers);
@@ -536,7 +525,7 @@ mod tests {
             }
             let held: Vec<ChunkId> =
                 chunks.iter().filter(|id| self.storage.is_lasting(id)).copied().collect();
-            self.partings.promise(&held).unwrap()
+            self.partings.promise(&held, 2, Some(clock::now_ms())).unwrap()
         }
 
         /// Lets go of what was left, as far as another one has proved it.
@@ -563,7 +552,10 @@ mod tests {
     #[test]
     fn s3_of_two_holders_that_are_told_to_drop_in_one_instant_neither_does() {
         let (a, b) = (Holder::new(), Holder::new());
-        let (left_a, left_b) = (a.partings.leave(&all(), true), b.partings.leave(&all(), true));
+        let (left_a, left_b) = (
+            a.partings.leave(&all(), Some(clock::now_ms())),
+            b.partings.leave(&all(), Some(clock::now_ms())),
+        );
         let (proved_b, proved_a) = (b.prove_for_drop(&left_a), a.prove_for_drop(&left_b));
         a.end(&left_a, proved_b);
         b.end(&left_b, proved_a);
@@ -573,20 +565,20 @@ mod tests {
     #[test]
     fn s9_whoever_is_told_to_drop_what_it_has_promised_keeps_it_even_after_a_restart() {
         let (a, mut b) = (Holder::new(), Holder::new());
-        let left = a.partings.leave(&all(), true);
+        let left = a.partings.leave(&all(), Some(clock::now_ms()));
         let proved = b.prove_for_drop(&left);
         a.end(&left, proved);
         assert_eq!((a.holds(), b.holds()), (0, 2), "one of two may go");
-        assert_eq!(b.partings.leave(&all(), true), []);
+        assert_eq!(b.partings.leave(&all(), Some(clock::now_ms())), []);
         b.partings = Partings::open(b.folder.path()).unwrap();
-        assert_eq!(b.partings.leave(&all(), true), []);
+        assert_eq!(b.partings.leave(&all(), Some(clock::now_ms())), []);
         assert_eq!(a.prove_for_drop(&all()), BTreeSet::new(), "what was let go of is proved to nobody");
     }
 
     #[test]
     fn what_was_let_go_of_is_kept_aside_and_taken_back_if_others_turn_out_not_to_have_it() {
         let holder = Holder::new();
-        let left = holder.partings.leave(&all(), true);
+        let left = holder.partings.leave(&all(), Some(clock::now_ms()));
         holder.end(&left, left.iter().copied().collect());
         assert_eq!((holder.holds(), holder.storage.chunks.used_bytes()), (0, 0));
         let aside = holder.partings.aside().unwrap();
@@ -603,10 +595,18 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_that_a_crash_has_torn_was_given_to_nobody() {
-        let whole: Vec<u8> =
-            [(ChunkId::of(b"a"), 7), (ChunkId::of(b"b"), 8)].into_iter().flat_map(promise_bytes).collect();
-        assert_eq!(read_promises(&whole).count(), 2);
-        assert_eq!(read_promises(&whole[..79]).collect::<Vec<_>>(), [(ChunkId::of(b"a"), 7)]);
+    fn promises_are_ended_while_the_peer_runs_and_only_by_a_clock_that_is_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = ChunkId::of(b"a");
+        let now_ms = clock::now_ms();
+        // Of a day long ago, as this machine's clock says, which is perhaps wrong.
+        drop(Pledges::write(folder.path(), [(id, 1)].into_iter()).unwrap());
+        fs::create_dir(folder.path().join("parted")).unwrap();
+        let partings = Partings::open(folder.path()).unwrap();
+        assert_eq!(partings.leave(&[id], None), [], "a start ends none");
+        partings.end_promises(now_ms).unwrap();
+        assert_eq!(Pledges::read(folder.path()).unwrap(), []);
+        assert_eq!(partings.leave(&[id], None), [id]);
+        partings.stay(&[id]);
     }
 }

@@ -206,7 +206,7 @@ impl SimPeer {
         let manifest = self.storage.shares.manifest(task.share).ok()?;
         let here = held.chunks.minus(&held.chunks.minus(&task.chunks));
         let ids: Vec<ChunkId> = batches(&manifest, &here).iter().flat_map(|batch| ids(batch)).collect();
-        let left = self.partings.leave(&ids, self.agreement.is_good());
+        let left = self.partings.leave(&ids, self.agreement.now_ms());
         let asked = (task.holders.iter().map(|holder| holder.id).collect(), left.clone());
         self.leaving.push(Leaving { task, manifest, left, answers: Vec::new() });
         Some(asked)
@@ -228,7 +228,7 @@ impl SimPeer {
             self.storage.is_lasting(id) && self.chunk(**id).is_some_and(|bytes| ChunkId::of(&bytes) == **id)
         };
         let proved: Vec<ChunkId> = chunks.iter().filter(is_here).copied().collect();
-        self.partings.promise(&proved).unwrap()
+        self.partings.promise(&proved, self.storage.chunks.count(), self.agreement.now_ms()).unwrap()
     }
 
     /// Ends the partings that were begun: lets go of what enough others have proved.
@@ -301,7 +301,8 @@ impl SimPeer {
 
     /// What the peer does by itself now and then.
     pub(crate) fn keep_house(&self) {
-        if self.agreement.is_good() {
+        if let Some(now_ms) = self.agreement.now_ms() {
+            self.partings.end_promises(now_ms).unwrap();
             self.storage.empty_aside(&self.partings.aside().unwrap()).unwrap();
             self.storage.collect_unfinished().unwrap();
         }
