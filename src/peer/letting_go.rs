@@ -107,8 +107,8 @@ impl Storage {
             self.chunks.drop_surplus(share, &id)?;
         }
         if left.is_empty() {
-            self.shares.retire(share)?;
-            self.shares.forget_retired(share)?;
+            let retired = self.shares.retire(share)?;
+            self.shares.forget_retired(&retired)?;
         } else {
             self.shares.put_chunks(share, left)?;
         }
@@ -215,14 +215,15 @@ impl Storage {
         if !self.shares.is_whole() {
             return Ok(());
         }
-        for share in self.shares.retired()? {
+        for retired in self.shares.retired()? {
+            let share = retired.share;
             let _alone = self.locks.lock(share);
-            match self.shares.retired_chunks(share) {
+            match self.shares.retired_chunks(&retired) {
                 Ok(chunks) => {
                     for id in chunks.iter().filter(|id| !self.is_arriving(id)) {
                         self.chunks.remove_unclaimed(id)?;
                     }
-                    self.shares.forget_retired(share)?;
+                    self.shares.forget_retired(&retired)?;
                 }
                 Err(error) => tracing::error!(%share, %error, "cannot tell which chunks of a share are over"),
             }
@@ -236,14 +237,14 @@ impl Storage {
             (Some(held), Ok(manifest)) => ids(&manifest, &held.chunks).collect(),
             _ => self.chunks.claims_of(share),
         };
-        self.shares.retire(share)?;
+        let retired = self.shares.retire(share)?;
         tracing::info!(%share, chunks = chunks.len(), "share dropped");
         // As long as a share cannot be read, nobody knows whether it holds one of them.
         let is_whole = self.shares.is_whole();
         let let_go = |id| self.chunks.let_go(share, id, |id| !is_whole || self.is_arriving(id));
         // One that cannot be removed must not keep the others here.
         let result = chunks.iter().map(let_go).fold(Ok(()), io::Result::and);
-        if is_whole && result.is_ok() { self.shares.forget_retired(share) } else { result }
+        if is_whole && result.is_ok() { self.shares.forget_retired(&retired) } else { result }
     }
 
     /// Whether an upload that is under way has sent the chunk.

@@ -3,6 +3,8 @@
 //! ```text
 //! DATA/store/parted/<share id>.json      what was let go of and lies aside, and who has proved it
 //!                   <share id>.manifest  the share's manifest, to take it back
+//!                   <share id>.json.damaged, <share id>.manifest.damaged
+//!                                        the same of a share of which one of them could not be read
 //! ```
 //! What was let go of stays aside until the same holders prove it once more, a day later at least; if they do not, it is
 //! taken back.
@@ -174,11 +176,35 @@ impl Partings {
     }
 
     fn parted(&self, share: ShareId) -> io::Result<Option<Parted>> {
-        match fs::read(self.path(share, "json")) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+        let parse = |bytes: Vec<u8>| {
+            let parted: Parted = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
+            SignedTerms::verify(&parted.terms, share).map_err(io::Error::other)?;
+            Ok(parted)
+        };
+        match fs::read(self.path(share, "json")).and_then(parse) {
+            Ok(parted) => Ok(Some(parted)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => self.put_damaged_aside(share, error).map(|()| None),
         }
+    }
+
+    /// Takes a record out of use that cannot be read, and keeps it for the operator: what lies aside by it goes with
+    /// all else that does. Another failure than that is passed on: it says nothing about the record.
+    fn put_damaged_aside(&self, share: ShareId, error: io::Error) -> io::Result<()> {
+        let is_unreadable = |code| code == rustix::io::Errno::IO.raw_os_error();
+        if error.kind() != io::ErrorKind::NotFound && !error.raw_os_error().is_none_or(is_unreadable) {
+            return Err(error);
+        }
+        let path = self.path(share, "json");
+        tracing::error!(path = %path.display(), %error, "cannot read what was let go of: it is put aside");
+        for extension in ["json", "manifest"] {
+            let damaged = self.path(share, &format!("{extension}.damaged"));
+            match durable::set_aside(&self.path(share, extension), &damaged) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// All that lies aside.
@@ -195,8 +221,12 @@ impl Partings {
         Ok(all)
     }
 
-    fn manifest(&self, share: ShareId) -> io::Result<Manifest> {
-        Manifest::decode(fs::read(self.path(share, "manifest"))?, share).map_err(io::Error::other)
+    fn manifest(&self, parted: &Parted) -> io::Result<Manifest> {
+        let (share, chunk_count) = (parted.share, parted.chunks.chunk_count());
+        let read = fs::read(self.path(share, "manifest"))?;
+        let manifest = Manifest::decode(read, share).map_err(io::Error::other)?;
+        let is_of_it = manifest.geometry().chunk_count() == chunk_count;
+        is_of_it.then_some(manifest).ok_or_else(|| io::Error::other("it is of another number of chunks"))
     }
 
     /// Forgets what was let go of: it is in use again, or can go for good.
@@ -210,8 +240,10 @@ impl Partings {
     pub(super) fn aside(&self) -> io::Result<BTreeSet<ChunkId>> {
         let mut chunks = BTreeSet::new();
         for parted in self.all()? {
-            let manifest = self.manifest(parted.share)?;
-            chunks.extend(parted.chunks.iter().map(|index| manifest.chunk(index)));
+            match self.manifest(&parted) {
+                Ok(manifest) => chunks.extend(parted.chunks.iter().map(|index| manifest.chunk(index))),
+                Err(error) => self.put_damaged_aside(parted.share, error)?,
+            }
         }
         Ok(chunks)
     }
@@ -408,8 +440,8 @@ async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, is_late: bool) -> io:
         let forgetting = Arc::clone(peer);
         return blocking(move || forgetting.partings.forget(share)).await;
     }
-    let reading = Arc::clone(peer);
-    let manifest = blocking(move || reading.partings.manifest(share)).await?;
+    let (reading, noted) = (Arc::clone(peer), parted.clone());
+    let manifest = blocking(move || reading.partings.manifest(&noted)).await?;
     for batch in batches(&manifest, &parted.chunks) {
         let answers = ask(peer, &parted.holders, &batch, false).await;
         let proved = proved_enough(terms.terms.replicas, &ids(&batch), &answers);
@@ -587,11 +619,29 @@ mod tests {
         let again = Partings::open(holder.folder.path()).unwrap();
         let parted = again.all().unwrap();
         assert_eq!(parted.len(), 1, "it outlives a restart");
-        let (manifest, terms) = (again.manifest(parted[0].share).unwrap(), share().1);
+        let (manifest, terms) = (again.manifest(&parted[0]).unwrap(), share().1);
         let back = take_back(&again, &holder.storage, &manifest, terms, &parted[0].chunks).unwrap();
         assert!(back.unwrap().is_full());
         assert_eq!(holder.holds(), 2);
         assert_eq!(again.all().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_record_of_what_was_let_go_of_that_cannot_be_read_costs_only_itself() {
+        let holder = Holder::new();
+        let left = holder.partings.leave(&all(), Some(clock::now_ms()));
+        holder.end(&left, left.iter().copied().collect());
+        let parted = holder.folder.path().join("parted");
+        let (bad, good) = (ShareId::from_bytes([9; 32]), share().0.share());
+        fs::write(parted.join(format!("{bad}.json")), b"rot").unwrap();
+        assert_eq!(holder.partings.aside().unwrap().len(), 2, "the other one is looked after");
+        assert_eq!(holder.partings.all().unwrap().len(), 1);
+        let is_there = |name: String| parted.join(name).exists();
+        assert!(is_there(format!("{bad}.json.damaged")) && !is_there(format!("{bad}.json")));
+        fs::write(parted.join(format!("{good}.manifest")), b"rot").unwrap();
+        assert_eq!(holder.partings.aside().unwrap().len(), 0);
+        assert!(is_there(format!("{good}.json.damaged")) && is_there(format!("{good}.manifest.damaged")));
+        assert_eq!(holder.partings.all().unwrap().len(), 0);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! DATA/store/shares/<share id>/   its records (`src/peer/records.rs`)
-//!            leaving/<share id>/  the same of a share that is over, while its chunks are removed
+//!            leaving/<share id>/  the same of a share that is over, while its chunks are removed; `<share id>.1` and so on if
+//!                                 one of it is there already
 //! ```
 //! What changes a share is done under the share's lock, which the caller holds; no lock here is held across I/O.
 
@@ -48,6 +49,13 @@ pub(super) struct Held {
     pub(super) manifest_bytes: u64,
     /// Until when nothing of it expires: its terms were lost, and not two sources agreed on them since.
     pub(super) unsettled_until_ms: Option<u64>,
+}
+
+/// A share that is out of use, and where its records are: one that came back and ended again has several.
+#[derive(Debug)]
+pub(super) struct Retired {
+    pub(super) share: ShareId,
+    path: PathBuf,
 }
 
 impl ShareStore {
@@ -252,23 +260,37 @@ impl ShareStore {
     }
 
     /// Takes a share out of use: from here on it is not held, and after a crash the rest of it is removed, too.
-    pub(super) fn retire(&self, share: ShareId) -> io::Result<()> {
-        durable::set_aside(&self.folder(share), &self.leaving.join(share.to_string()))?;
+    pub(super) fn retire(&self, share: ShareId) -> io::Result<Retired> {
+        let mut path = self.leaving.join(share.to_string());
+        for number in 1.. {
+            if fs::symlink_metadata(&path).is_err() {
+                break;
+            }
+            path.set_file_name(format!("{share}.{number}"));
+        }
+        durable::set_aside(&self.folder(share), &path)?;
         crash::at(Point::ShareForgotten);
         self.shares.lock().remove(&share);
         self.damaged.lock().remove(&share);
         self.withheld.lock().remove(&share);
-        Ok(())
+        Ok(Retired { share, path })
     }
 
     /// The shares that are out of use and not removed yet.
-    pub(super) fn retired(&self) -> io::Result<Vec<ShareId>> {
-        Ok(folders(&self.leaving)?.into_iter().map(|(share, _)| share).collect())
+    pub(super) fn retired(&self) -> io::Result<Vec<Retired>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.leaving)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let share = name.split('.').next().and_then(|id| id.parse().ok());
+            found.extend(share.map(|share| Retired { share, path }));
+        }
+        Ok(found)
     }
 
     /// The chunks that a share held when it was taken out of use.
-    pub(super) fn retired_chunks(&self, share: ShareId) -> io::Result<Vec<ChunkId>> {
-        let records = Records::read(&self.leaving.join(share.to_string()), share);
+    pub(super) fn retired_chunks(&self, retired: &Retired) -> io::Result<Vec<ChunkId>> {
+        let records = Records::read(&retired.path, retired.share);
         let unreadable = || io::Error::other("its manifest cannot be read");
         let manifest = records.manifest.good().ok_or_else(unreadable)?;
         let held = records.chunks.good().unwrap_or_else(|| ChunkSet::full(manifest.geometry().chunk_count()));
@@ -276,8 +298,8 @@ impl ShareStore {
     }
 
     /// Forgets a share that is out of use, whose chunks are removed.
-    pub(super) fn forget_retired(&self, share: ShareId) -> io::Result<()> {
-        match fs::remove_dir_all(self.leaving.join(share.to_string())) {
+    pub(super) fn forget_retired(&self, retired: &Retired) -> io::Result<()> {
+        match fs::remove_dir_all(&retired.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

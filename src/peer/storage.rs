@@ -541,6 +541,31 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_let_go_of_although_a_former_record_of_it_is_still_leaving() {
+        let folder = tempfile::tempdir().unwrap();
+        ChunkStore::create(folder.path()).unwrap();
+        let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
+        let storage = Storage::open(folder.path(), bounds).unwrap();
+        let id = put(&storage, &[1; 18]);
+        let both = share_of(&[id], 2);
+        commit(&storage, &both, ChunkSet::full(1));
+        let share = both.0.share();
+        let leaving = folder.path().join("leaving");
+        let former = leaving.join(share.to_string());
+        std::fs::create_dir(&former).unwrap();
+        for name in ["manifest", "chunks"] {
+            let record = folder.path().join("shares").join(share.to_string()).join(name);
+            std::fs::copy(record, former.join(name)).unwrap();
+        }
+        let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
+        let deletion = SignedTerms::sign(&key, Terms { deleted: true, ..both.1.terms });
+        storage.put_terms(deletion).unwrap();
+        assert!(storage.shares.get(share).is_none() && !storage.chunks.contains(&id));
+        storage.finish_leaving().unwrap();
+        assert_eq!(std::fs::read_dir(&leaving).unwrap().count(), 0);
+    }
+
+    #[test]
     fn an_offer_that_is_made_again_keeps_what_arrives_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         ChunkStore::create(folder.path()).unwrap();
