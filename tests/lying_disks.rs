@@ -12,6 +12,7 @@ use common::swarm::Swarm;
 use common::{flip_a_bit, samples, wait_for};
 use swarmdrop::crash;
 use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::limits::RESTORE_MANIFESTS_BYTES_MAX;
 
 const CHUNKS: usize = 5;
 
@@ -98,6 +99,26 @@ fn s5_a_damaged_manifest_is_had_from_the_tracker_when_nobody_else_has_it() {
     let bob = swarm.person();
     bob.get(&link);
     assert!(bob.read("file.bin") == bytes);
+}
+
+#[test]
+fn s5_a_damaged_manifest_that_is_too_large_for_a_heartbeat_is_had_from_the_tracker_too() {
+    let mut swarm = Swarm::start(1);
+    let alice = swarm.person();
+    // The sealed table of files alone is larger than what an answer to a heartbeat carries.
+    for number in 0..1500 {
+        alice.write(&format!("folder/{number:0>240}"), b"");
+    }
+    let link = alice.share(&["folder", "--replicas", "1"]);
+    let store = swarm.peer_data(0).join("store");
+    let manifest = records(&store).into_iter().find(|file| file.ends_with("manifest")).unwrap();
+    let good = fs::read(&manifest).unwrap();
+    assert!(good.len() as u64 > RESTORE_MANIFESTS_BYTES_MAX, "{}", good.len());
+    swarm.peers[0].stop();
+    flip_a_bit(&manifest);
+    swarm.add_peer(0, &[]);
+    wait_for("the manifest to be whole again", || fs::read(&manifest).is_ok_and(|now| now == good));
+    swarm.person().get(&link);
 }
 
 #[test]

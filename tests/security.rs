@@ -238,6 +238,7 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
             &["admin", "session"],
         ),
         tracker("POST", format!("/v1/peers/{peer}/shares"), announce, &["own certificate"]),
+        tracker("GET", format!("/v1/peers/{peer}/shares/{share}"), Value::Null, &["own certificate"]),
         owned_by(Act::Open, tracker("POST", "/v1/shares".into(), open, &[])),
         owned_by(Act::Publish, tracker("PUT", format!("/v1/shares/{share}"), publish, &[])),
         tracker("GET", format!("/v1/shares/{share}"), Value::Null, SECRETS),

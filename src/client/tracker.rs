@@ -6,8 +6,8 @@ use http::Method;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
     AnnounceRequest, ComplaintRequest, DrainRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
-    InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, PublishRequest, RegisterRequest,
-    RegisterResponse, TermsRequest,
+    InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse, PeerList, PublishRequest,
+    RegisterRequest, RegisterResponse, TermsRequest,
 };
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::limits::{
@@ -77,6 +77,12 @@ impl TrackerClient {
     pub async fn announce(&self, peer: PeerId, request: &AnnounceRequest) -> Result<(), ClientError> {
         let path = format!("/v1/peers/{peer}/shares");
         self.http.send(self.request(Method::POST, path).json(request)).await.map(drop)
+    }
+
+    /// Manifest and terms of a share of which a peer cannot read its own.
+    pub async fn manifest(&self, peer: PeerId, share: ShareId) -> Result<ManifestResponse, ClientError> {
+        let call = self.request(Method::GET, format!("/v1/peers/{peer}/shares/{share}"));
+        self.http.json(call, MANIFEST_BODY_BYTES_MAX).await
     }
 
     /// Says that a peer goes.

@@ -66,11 +66,16 @@ impl ChunkStore {
         }
     }
 
-    /// Notes that a share no longer holds a chunk, and takes it out of use if no other share holds it: enough other
-    /// peers do.
-    pub(super) fn drop_surplus(&self, share: ShareId, id: &ChunkId) -> io::Result<()> {
+    /// Notes that a share no longer holds a chunk, and takes it out of use if no other share holds it and nobody else wants
+    /// it: enough other peers have it.
+    pub(super) fn drop_surplus(
+        &self,
+        share: ShareId,
+        id: &ChunkId,
+        is_wanted: impl FnOnce(&ChunkId) -> bool,
+    ) -> io::Result<()> {
         let _name = self.name(id).lock();
-        match self.release_and_take(share, id, false) {
+        match self.release_and_take(share, id, is_wanted(id)) {
             Some(entry) => self.move_aside(id, entry, Aside::Surplus),
             None => Ok(()),
         }

@@ -275,6 +275,11 @@ impl ChunkStore {
         !index.claims.is_claimed(id) || index.claims.holds(share, id)
     }
 
+    /// The chunks that several shares hold.
+    pub(super) fn of_several(&self) -> HashSet<ChunkId> {
+        self.index.lock().claims.of_several().copied().collect()
+    }
+
     /// All chunks that a share holds. It looks at every chunk.
     pub(super) fn claims_of(&self, share: ShareId) -> Vec<ChunkId> {
         self.index.lock().claims.of_share(share)
@@ -570,7 +575,7 @@ mod tests {
         let share = ShareId::from_bytes([1; 32]);
         let drop_surplus = |store: &ChunkStore| {
             store.claim(share, id);
-            store.drop_surplus(share, &id).unwrap();
+            store.drop_surplus(share, &id, |_| false).unwrap();
         };
         put(&store, id, b"bytes").unwrap();
         drop_surplus(&store);

@@ -86,6 +86,11 @@ impl Claims {
         self.of_chunk(id).filter_map(|number| Some(self.shares.get(number)?.share)).collect()
     }
 
+    /// The chunks that several shares hold.
+    pub(super) fn of_several(&self) -> impl Iterator<Item = &ChunkId> {
+        self.more.keys()
+    }
+
     /// All that a share holds, in no order. It looks at every chunk: for when the share's own list is gone.
     pub(super) fn of_share(&self, share: ShareId) -> Vec<ChunkId> {
         self.first.keys().filter(|id| self.holds(share, id)).copied().collect()

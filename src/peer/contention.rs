@@ -15,6 +15,7 @@ use swarmdrop_core::seal::{Header, ShareKeys};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
 use super::chunk_store::ChunkStore;
+use super::mend::Sources;
 use super::storage::{Bounds, Storage};
 use crate::clock;
 
@@ -249,6 +250,47 @@ fn a_deletion_that_a_crash_interrupted_is_finished_at_the_next_start() {
     drop(storage);
     let storage = open(folder.path());
     assert!(files(folder.path()).is_empty() && storage.shares.retired().unwrap().is_empty());
+}
+
+#[test]
+fn s5_while_a_record_cannot_be_read_what_is_of_others_goes_and_what_may_be_its_own_stays() {
+    let folder = folder();
+    // Chunk 2 was sent by the one and then by the other; 5 came for the upload first.
+    let (lost, other, upload) =
+        (Shared::new(1, vec![1, 2, 5]), Shared::new(2, vec![2, 3]), Shared::new(3, vec![4, 5]));
+    let storage = open(folder.path());
+    upload.offer(&storage);
+    upload.send(&storage, &upload.full());
+    for shared in [&lost, &other] {
+        shared.keep(&storage, &shared.terms(1, 3_600_000, false));
+    }
+    drop(storage);
+    let mark =
+        fs::File::options().write(true).open(folder.path().join("uploads").join(upload.id().to_string()));
+    mark.unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let record = folder.path().join("shares").join(lost.id().to_string()).join("manifest");
+    fs::write(record, b"rot").unwrap();
+
+    let storage = open(folder.path());
+    assert!(!storage.shares.is_whole());
+    storage.put_terms(other.terms(2, 0, true)).unwrap();
+    assert_eq!(storage.collect_unfinished().unwrap(), 1);
+    let here = |storage: &Storage| {
+        [1, 2, 3, 4, 5].map(|number| storage.chunks.contains(&ChunkId::of(&sealed(number))))
+    };
+    assert_eq!(here(&storage), [true, true, false, false, true]);
+    assert!(storage.marks.has(upload.id()), "what it names is not settled");
+    drop(storage);
+    let storage = open(folder.path());
+    assert_eq!(here(&storage), [true, true, false, false, true]);
+    assert_eq!(storage.shares.retired().unwrap().len(), 1);
+
+    let found = Sources { manifest: Some(lost.manifest.clone()), terms: Vec::new() };
+    assert!(storage.mend(lost.id(), found).unwrap());
+    assert_eq!(storage.shares.retired().unwrap().len(), 0, "now it is known what is whose");
+    assert_agreement(&storage, folder.path(), &[&lost]);
+    storage.put_terms(lost.terms(2, 0, true)).unwrap();
+    assert_eq!(here(&storage), [false; 5]);
 }
 
 #[test]

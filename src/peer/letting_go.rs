@@ -104,7 +104,7 @@ impl Storage {
         let gone = held.chunks.minus(&left);
         // The chunks go first: if the record does not follow, they are found to be gone at the next start.
         for id in ids(&manifest, &gone).filter(|id| !kept.contains(id)) {
-            self.chunks.drop_surplus(share, &id)?;
+            self.chunks.drop_surplus(share, &id, |id| self.may_be_of_unreadable(id))?;
         }
         if left.is_empty() {
             let retired = self.shares.retire(share)?;
@@ -166,19 +166,17 @@ impl Storage {
     /// their marks name, the chunks of no share and no promise. How many there were.
     pub(super) fn collect_unfinished(&self) -> io::Result<usize> {
         let mut count = 0;
-        // As long as a share cannot be read, nobody knows what is its own.
-        if !self.shares.is_whole() {
-            return Ok(count);
-        }
         for share in self.marks.before(long_ago(ORPHAN_AGE))? {
             let _alone = self.locks.lock(share);
-            if self.uploads.lock().contains_key(&share) {
+            // What a share's mark names may be its own, as long as it cannot be read.
+            if self.uploads.lock().contains_key(&share) || self.shares.is_damaged(share) {
                 continue;
             }
-            for id in self.marks.of(share)? {
-                count += usize::from(!self.is_arriving(&id) && self.chunks.set_aside_unfinished(&id)?);
+            let is_wanted = |id: &ChunkId| self.is_arriving(id) || self.may_be_of_unreadable(id);
+            for id in self.marks.of(share)?.iter().filter(|id| !is_wanted(id)) {
+                count += usize::from(self.chunks.set_aside_unfinished(id)?);
             }
-            self.marks.end(share, |_| true)?;
+            self.marks.end(share, |id| !self.may_be_of_unreadable(id))?;
         }
         Ok(count)
     }
@@ -212,18 +210,18 @@ impl Storage {
             let _alone = self.locks.lock(share);
             self.drop_share(share)?;
         }
-        if !self.shares.is_whole() {
-            return Ok(());
-        }
         for retired in self.shares.retired()? {
             let share = retired.share;
             let _alone = self.locks.lock(share);
             match self.shares.retired_chunks(&retired) {
                 Ok(chunks) => {
-                    for id in chunks.iter().filter(|id| !self.is_arriving(id)) {
+                    let is_wanted = |id: &ChunkId| self.is_arriving(id) || self.may_be_of_unreadable(id);
+                    for id in chunks.iter().filter(|id| !is_wanted(id)) {
                         self.chunks.remove_unclaimed(id)?;
                     }
-                    self.shares.forget_retired(&retired)?;
+                    if !chunks.iter().any(|id| self.may_be_of_unreadable(id)) {
+                        self.shares.forget_retired(&retired)?;
+                    }
                 }
                 Err(error) => tracing::error!(%share, %error, "cannot tell which chunks of a share are over"),
             }
@@ -239,12 +237,18 @@ impl Storage {
         };
         let retired = self.shares.retire(share)?;
         tracing::info!(%share, chunks = chunks.len(), "share dropped");
-        // As long as a share cannot be read, nobody knows whether it holds one of them.
-        let is_whole = self.shares.is_whole();
-        let let_go = |id| self.chunks.let_go(share, id, |id| !is_whole || self.is_arriving(id));
+        let is_wanted = |id: &ChunkId| self.is_arriving(id) || self.may_be_of_unreadable(id);
         // One that cannot be removed must not keep the others here.
-        let result = chunks.iter().map(let_go).fold(Ok(()), io::Result::and);
-        if is_whole && result.is_ok() { self.shares.forget_retired(&retired) } else { result }
+        let let_go = |id| self.chunks.let_go(share, id, is_wanted);
+        chunks.iter().map(let_go).fold(Ok(()), io::Result::and)?;
+        // The rest is removed when it is known whose it is.
+        let all_gone = !chunks.iter().any(|id| self.may_be_of_unreadable(id));
+        if all_gone { self.shares.forget_retired(&retired) } else { Ok(()) }
+    }
+
+    /// Whether a chunk may be of a share of which a record cannot be read, beside those that are known to name it.
+    fn may_be_of_unreadable(&self, id: &ChunkId) -> bool {
+        !self.shares.is_whole() && self.several.contains(id)
     }
 
     /// Whether an upload that is under way has sent the chunk.

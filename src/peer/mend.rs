@@ -103,6 +103,12 @@ async fn ask(peer: &Peer, task: RestoreTask) -> Sources {
             found.manifest = blocking(move || Manifest::decode(answer.manifest.0, share)).await.ok();
         }
     }
+    // The tracker's own may be too large for the answer to a heartbeat.
+    if found.manifest.is_none()
+        && let Ok(answer) = peer.tracker.manifest(peer.id, share).await
+    {
+        found.manifest = blocking(move || Manifest::decode(answer.manifest.0, share)).await.ok();
+    }
     found
 }
 

@@ -28,6 +28,7 @@ mod pledges;
 mod promises;
 mod records;
 mod scrub;
+mod several;
 mod share_locks;
 mod share_store;
 #[cfg(test)]

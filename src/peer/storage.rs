@@ -26,6 +26,7 @@ use super::claims::Released;
 use super::disk_look::DiskLook;
 use super::gone::GoneShares;
 use super::marks::Marks;
+use super::several::Several;
 use super::share_locks::ShareLocks;
 use super::share_store::ShareStore;
 use super::syncs::SyncError;
@@ -41,6 +42,7 @@ pub(super) struct Storage {
     pub(super) shares: ShareStore,
     pub(super) gone: GoneShares,
     pub(super) marks: Marks,
+    pub(super) several: Several,
     pub(super) disk: DiskLook,
     pub(super) bounds: Bounds,
     pub(super) uploads: Mutex<HashMap<ShareId, Upload>>,
@@ -81,6 +83,7 @@ impl Storage {
         let chunks = ChunkStore::open(root)?;
         let failed = |error| Failure::io("open the uploads in", root, &error);
         let marks = Marks::open(root).map_err(failed)?;
+        let several = Several::open(root).map_err(failed)?;
         let claim = |manifest: &Manifest, listed: Option<&ChunkSet>| {
             let (share, here) = (manifest.share(), chunks.here(manifest, listed));
             let gone = listed.map_or(0, |listed| listed.minus(&here).len());
@@ -94,13 +97,15 @@ impl Storage {
         let (gone, disk) = (GoneShares::open(root)?, DiskLook::default());
         let (uploads, locks) = (Mutex::default(), ShareLocks::default());
         let wasteful = Mutex::default();
-        let storage = Self { chunks, shares, gone, marks, disk, bounds, uploads, locks, wasteful };
+        let storage = Self { chunks, shares, gone, marks, several, disk, bounds, uploads, locks, wasteful };
         storage.tidy_at_start().map_err(failed)?;
         Ok(storage)
     }
 
     fn tidy_at_start(&self) -> io::Result<()> {
         if self.shares.is_whole() {
+            let (is_here, marked) = (|id: &ChunkId| self.chunks.contains(id), || self.marks.chunks());
+            self.several.renew(self.chunks.of_several(), is_here, marked)?;
             self.chunks.doubt(&self.marks.chunks()?);
         }
         self.finish_leaving()?;
@@ -342,6 +347,7 @@ impl Storage {
         let mut claims = NewClaims { storage: self, share, ids: Vec::new() };
         let (present, missing) = self.claim_present(manifest, arrived, &mut claims)?;
         if missing.is_empty() {
+            self.note_several(share, &claims.ids).map_err(|error| disk_refusal(&error))?;
             self.settle(&present)?;
             crash::at(Point::ChunksSynced);
             // A commit only ever adds: what is held already was promised, too.
@@ -351,6 +357,13 @@ impl Storage {
             tracing::info!(%share, chunks = present.len(), "share committed");
         }
         Ok(missing)
+    }
+
+    /// Notes of the chunks that a share claims now those that came for another one.
+    fn note_several(&self, share: ShareId, claimed: &[ChunkId]) -> io::Result<()> {
+        let own: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
+        let others: Vec<ChunkId> = claimed.iter().filter(|id| !own.contains(id)).copied().collect();
+        self.several.note(&others)
     }
 
     /// Makes chunks survive a crash. If that fails, everything that came since it succeeded last is in doubt.

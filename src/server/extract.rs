@@ -47,6 +47,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Index {
     }
 }
 
+/// The id of a share in the path, named `share` there: beside another id.
+#[derive(Debug, Clone, Copy)]
+pub struct OfShare(pub ShareId);
+
+impl<S: Send + Sync> FromRequestParts<S> for OfShare {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        path_part(parts, state, "share").await.map(Self)
+    }
+}
+
 async fn path_part<T, S>(parts: &mut Parts, state: &S, name: &str) -> Result<T, Refusal>
 where
     T: FromStr<Err: std::fmt::Display>,

@@ -44,7 +44,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use connections::{Busy, Connections, Place};
 
-pub use extract::{Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OwnersWord, denied};
+pub use extract::{
+    Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OfShare, OwnersWord, denied,
+};
 pub use fair::{Asker, ChargedTo, FairGate, Held};
 pub use memory::{LargeJson, Turn};
 pub use problem::Refusal;

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use swarmdrop_core::api::{
     AnnounceRequest, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
-    InventoryRequest, InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, PeerList, Problem,
-    PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
+    InventoryRequest, InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse,
+    PeerList, Problem, PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
 };
 use swarmdrop_core::gateway::{
     DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
@@ -28,7 +28,8 @@ use super::auth::{
 use super::{Tracker, admin, metrics, web};
 use crate::clock;
 use crate::server::{
-    Access, Asker, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, OwnersWord, Refusal, described,
+    Access, Asker, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, OfShare, OwnersWord, Refusal,
+    described,
 };
 
 #[derive(OpenApi)]
@@ -47,6 +48,7 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
         .routes(routes!(heartbeat))
         .routes(routes!(inventory))
         .routes(routes!(announce))
+        .routes(routes!(manifest_for_peer))
         .routes(routes!(leave))
         .routes(routes!(drain))
         .routes(routes!(open_share))
@@ -116,6 +118,19 @@ async fn announce(
     LargeJsonBody(request, _turn): LargeJsonBody<AnnounceRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<StatusCode, Refusal> {
     tracker.announce(id, request).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Manifest and terms of a share, for a peer that cannot read its own. Needs its certificate.
+#[utoipa::path(get, path = "/v1/peers/{id}/shares/{share}",
+    params(("id" = String, Path, description = "peer id"), ("share" = String, Path, description = "share id")),
+    responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)))]
+async fn manifest_for_peer(
+    State(tracker): State<Arc<Tracker>>,
+    _: Member,
+    OfShare(share): OfShare,
+    asker: Asker,
+) -> Result<LargeJson<ManifestResponse>, Refusal> {
+    tracker.manifest_for_peer(share, asker).await
 }
 
 /// A peer goes. What it holds is not forgotten: it may come back. Needs its certificate, or the admin's token.

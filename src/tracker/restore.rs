@@ -1,11 +1,12 @@
 //! Tells a peer where it can have the records of shares that it cannot read any more.
 
-use swarmdrop_core::api::{Blob, RestoreTask, Task};
+use swarmdrop_core::api::{Blob, ManifestResponse, ProblemKind, RestoreTask, Task};
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::{DAMAGED_TOLD_MAX, ORDER_SOURCES_MAX, RESTORE_MANIFESTS_BYTES_MAX};
 
 use super::Tracker;
 use super::store::{Gone, StoreError};
+use crate::server::{Asker, LargeJson, Refusal, Turn};
 
 impl Tracker {
     /// Where a peer can have the records of shares that it cannot read any more.
@@ -35,5 +36,20 @@ impl Tracker {
             tasks.push(Task::Restore(RestoreTask { share, sources, grant, terms, manifest }));
         }
         Ok(tasks)
+    }
+
+    /// Manifest and terms of a share, for a peer whose own cannot be read: one that is too large for a heartbeat's answer.
+    pub(super) async fn manifest_for_peer(
+        &self,
+        share: ShareId,
+        asker: Asker,
+    ) -> Result<LargeJson<ManifestResponse>, Refusal> {
+        let internal = |error: StoreError| Refusal::internal(&error);
+        self.check_not_gone(share).await?;
+        let unknown = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id");
+        let stored = self.store.share(share).await.map_err(internal)?.ok_or_else(unknown)?;
+        let turn = Turn::wait(asker, stored.manifest_bytes).await;
+        let manifest = self.store.manifest(share).await.map_err(internal)?.ok_or_else(unknown)?;
+        Ok(LargeJson(ManifestResponse { manifest: Blob(manifest), terms: stored.terms }, turn))
     }
 }

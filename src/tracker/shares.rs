@@ -35,7 +35,7 @@ use crate::server::{Asker, LargeJson, Refusal, Turn};
 
 impl Tracker {
     /// Checks that a share was neither deleted nor taken down.
-    async fn check_not_gone(&self, share: ShareId) -> Result<(), Refusal> {
+    pub(super) async fn check_not_gone(&self, share: ShareId) -> Result<(), Refusal> {
         match self.store.gone(share).await.map_err(|error| Refusal::internal(&error))? {
             Some(gone) => Err(is_gone(&gone)),
             None => Ok(()),
