@@ -105,8 +105,9 @@ pub const EXPIRY_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Time for which a deleted share is remembered: until no earlier terms can still run, whatever a sender's clock said,
 /// and a day for clocks that differ.
 pub const GONE_KEPT: Duration = Duration::from_secs(EXPIRY_MAX.as_secs() + 2 * 24 * 3600);
-/// Deletions that a tracker remembers of shares that it does not know: peers tell them.
-pub const GONE_UNKNOWN_MAX: u64 = 1 << 20;
+/// Deletions of shares that a tracker does not know, which it remembers for the peers of one invite: after it lost its
+/// database they tell it, of which each remembers [`GONE_MAX`]. Anybody can make keys and delete what never was.
+pub const ANNOUNCED_GONE_MAX: u64 = 2 * GONE_MAX as u64;
 /// Deleted shares that a peer remembers, so that they stay deleted: one file of a block each, 256 MiB. Beyond them the
 /// one is forgotten of which earlier terms would end first.
 pub const GONE_MAX: usize = 1 << 16;

@@ -9,7 +9,7 @@ use swarmdrop_core::api::{OpenRequest, ProblemKind};
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::grant::Grant;
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::ANNOUNCED_MANIFEST_BYTES_MAX;
+use swarmdrop_core::limits::{ANNOUNCED_GONE_MAX, ANNOUNCED_MANIFEST_BYTES_MAX};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::quota::{Allowance, Charged, OverQuota, Wanted};
 use swarmdrop_core::terms::SignedTerms;
@@ -177,6 +177,17 @@ impl Tracker {
         Ok(Some(token.id))
     }
 
+    /// How many deletions of shares that nothing is known of may still be remembered for the peers of a peer's invite, and
+    /// the token that is charged with them.
+    pub(super) async fn room_for_deletions(&self, peer: PeerId) -> Result<(Option<TokenId>, u64), Refusal> {
+        let internal = |error: StoreError| Refusal::internal(&error);
+        let Some(token) = self.gate.tokens.admitted_by(peer).await.map_err(internal)? else {
+            return Ok((None, ANNOUNCED_GONE_MAX));
+        };
+        let charged = self.store.charged_deletions(token.id).await.map_err(internal)?;
+        Ok((Some(token.id), ANNOUNCED_GONE_MAX.saturating_sub(charged)))
+    }
+
     async fn allowed_and_charged(
         &self,
         token: TokenId,
@@ -237,7 +248,13 @@ fn refusal(over: &OverQuota) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::simulated::SimTracker;
     use super::*;
+    use swarmdrop_core::api::{InventoryRequest, SignedDeletion};
+    use swarmdrop_core::id::{Secret, TrackerId};
+    use swarmdrop_core::manifest::ShareKey;
+    use swarmdrop_core::registry::Rules;
+    use swarmdrop_core::terms::Terms;
 
     #[test]
     fn every_refusal_says_what_is_allowed_and_what_to_do() {
@@ -254,6 +271,42 @@ mod tests {
             assert_eq!(refusal.0.kind, ProblemKind::QuotaExceeded);
             assert!(refusal.0.detail.contains(says), "{}", refusal.0.detail);
         }
+    }
+
+    #[tokio::test]
+    async fn the_peers_of_one_invite_fill_the_memory_of_deletions_for_nobody_else() {
+        let data = tempfile::tempdir().unwrap();
+        let rules = Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(60) };
+        let tracker = SimTracker::start(data.path(), TrackerId::from_bytes([1; 32]), rules).await;
+        let [mallory, friend] = [1, 2].map(|number| PeerId::from_bytes([number; 32]));
+        let full = tracker.let_in(mallory).await;
+        tracker.let_in(friend).await;
+        let pool = sqlx::SqlitePool::connect(data.path().join("tracker.db").to_str().unwrap()).await.unwrap();
+        let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+             INSERT INTO gone (share, terms, until_ms, token) SELECT randomblob(32), 'signed', $2, $3 FROM numbers";
+        let fill = sqlx::query(fill).bind(i64::try_from(ANNOUNCED_GONE_MAX - 1).unwrap()).bind(i64::MAX);
+        fill.bind(full.as_bytes().to_vec()).execute(&pool).await.unwrap();
+        let tell = async |peer, numbers: &[u8]| {
+            let gone: Vec<SignedDeletion> = numbers.iter().map(|&number| deletion(number)).collect();
+            let page = InventoryRequest { shares: Vec::new(), after: None, last: false, gone };
+            tracker.inventory(peer, page).await.unwrap();
+        };
+        let mut remembered = Vec::new();
+        tell(mallory, &[1, 2, 3]).await;
+        tell(mallory, &[1, 2]).await;
+        tell(friend, &[3, 4]).await;
+        for number in 1..=4 {
+            remembered.push(tracker.is_gone(deletion(number).share).await);
+        }
+        assert_eq!(remembered, [true, false, true, true]);
+    }
+
+    /// That somebody deleted a share of his.
+    fn deletion(number: u8) -> SignedDeletion {
+        let key = ShareKey::from_seed(&Secret::from_bytes([number; 32]));
+        let (share, access_sha256) = (key.share_id(), [0; 32]);
+        let terms = Terms { share, issued_ms: 1, expires_ms: 2, replicas: 1, access_sha256, deleted: true };
+        SignedDeletion { share, terms: SignedTerms::sign(&key, terms).token }
     }
 
     #[test]

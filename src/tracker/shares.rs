@@ -160,7 +160,7 @@ impl Tracker {
                 "the shares are not in the order of their ids",
             ));
         }
-        self.take_deletions(&request.gone).await?;
+        self.take_deletions(peer, &request.gone).await?;
         if request.shares.is_empty() && !request.last {
             return Ok(InventoryResponse { unknown: Vec::new(), deleted: Vec::new(), withheld: Vec::new() });
         }
@@ -185,15 +185,36 @@ impl Tracker {
     }
 
     /// Takes over that owners deleted their shares, as peers know it: the owner's signature is all that it rests on.
-    async fn take_deletions(&self, gone: &[SignedDeletion]) -> Result<(), Refusal> {
+    /// Of shares that nothing is known of only so many are remembered for the peers of one invite.
+    async fn take_deletions(&self, peer: PeerId, gone: &[SignedDeletion]) -> Result<(), Refusal> {
+        let internal = |error| Refusal::internal(&error);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let _charging = self.quotas.charging.lock().await;
+        let (token, mut room) = self.room_for_deletions(peer).await?;
+        let mut refused = 0;
         for SignedDeletion { share, terms } in gone {
-            match SignedTerms::verify(terms, *share).ok().filter(|terms| terms.terms.deleted) {
-                Some(terms) => {
-                    let taken = self.take_over_deletion(&terms).await;
-                    taken.map_err(|error| Refusal::internal(&error))?;
-                }
-                None => tracing::warn!(%share, "a peer calls a share deleted whose key did not sign that"),
+            let known = self.store.gone(*share).await.map_err(internal)?;
+            if matches!(known, Some(Gone::Deleted(_))) {
+                continue;
             }
+            let Some(terms) = SignedTerms::verify(terms, *share).ok().filter(|terms| terms.terms.deleted)
+            else {
+                tracing::warn!(%share, "a peer calls a share deleted whose key did not sign that");
+                continue;
+            };
+            let is_known = known.is_some() || self.store.share(*share).await.map_err(internal)?.is_some();
+            if !is_known && room == 0 {
+                refused += 1;
+                continue;
+            }
+            room -= u64::from(!is_known);
+            let token = token.filter(|_| !is_known);
+            self.take_over_deletion(&terms, token).await.map_err(internal)?;
+        }
+        if refused > 0 {
+            tracing::warn!(%peer, refused, "the peers of one invite tell of too many deleted shares");
         }
         Ok(())
     }
@@ -384,7 +405,7 @@ impl Tracker {
         let known = self.store.share(share).await.map_err(internal)?;
         let known = known.ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id"))?;
         if terms.terms.deleted {
-            return self.take_over_deletion(&terms).await.map_err(internal);
+            return self.take_over_deletion(&terms, None).await.map_err(internal);
         }
         self.check_not_gone(share).await?;
         let before = SignedTerms::verify(&known.terms, share).map_err(|error| Refusal::internal(&error))?;
@@ -403,10 +424,15 @@ impl Tracker {
         Err(Refusal::new(ProblemKind::Conflict, "newer terms are known"))
     }
 
-    /// Takes over that the owner deleted a share. It is final, whichever terms were issued later.
-    pub(super) async fn take_over_deletion(&self, terms: &SignedTerms) -> Result<(), StoreError> {
+    /// Takes over that the owner deleted a share. It is final, whichever terms were issued later. A token may be charged
+    /// with remembering it.
+    async fn take_over_deletion(
+        &self,
+        terms: &SignedTerms,
+        token: Option<TokenId>,
+    ) -> Result<(), StoreError> {
         let share = terms.terms.share;
-        let is_new = self.store.put_deletion(terms, clock::ms_from_now(GONE_KEPT)).await?;
+        let is_new = self.store.put_deletion(terms, clock::ms_from_now(GONE_KEPT), token).await?;
         crash::at(Point::TermsReplaced);
         self.repairer.changed([share]);
         if is_new {

@@ -14,8 +14,9 @@ use swarmdrop_core::grant::{Operation, TrackerKey, Use};
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::limits::SETTLING_BEATS;
 use swarmdrop_core::owner::{Act, Asked};
+use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::registry::{Registration, Rules, Usage};
-use swarmdrop_core::token::{Role, TokenRecord};
+use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
 use super::audits::{Asking, Auditor};
 use super::auth::Granted;
@@ -186,6 +187,20 @@ impl SimTracker {
     pub(crate) async fn refuted_chunks(&self, peer: PeerId) -> u64 {
         let peers = self.0.list().await.unwrap().peers;
         peers.iter().find(|info| info.id == peer).map_or(0, |info| info.refuted_chunks)
+    }
+
+    /// Admits a peer by an invite of its own; the token.
+    pub(crate) async fn let_in(&self, peer: PeerId) -> TokenId {
+        let tokens = &self.0.gate.tokens;
+        let token = tokens.issue(Role::Peer, "peer", None, Allowance::default()).await.unwrap();
+        let token = TokenId::of_token(&token);
+        assert!(tokens.admit(peer, token, 1).await.unwrap());
+        token
+    }
+
+    /// Whether a share is known to be deleted or taken down.
+    pub(crate) async fn is_gone(&self, share: ShareId) -> bool {
+        self.0.store.gone(share).await.unwrap().is_some()
     }
 
     pub(crate) async fn holders(&self, share: ShareId) -> Vec<(PeerId, ChunkSet)> {

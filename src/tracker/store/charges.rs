@@ -50,6 +50,12 @@ pub(super) async fn charged(
     })
 }
 
+pub(super) async fn charged_deletions(pool: &SqlitePool, token: TokenId) -> Result<u64, StoreError> {
+    let select = sqlx::query("SELECT count(*) AS n FROM gone WHERE token = $1");
+    let row = select.bind(token.as_bytes().to_vec()).fetch_one(pool).await?;
+    Ok(u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or(0))
+}
+
 pub(super) async fn charged_to(pool: &SqlitePool, share: ShareId) -> Result<Option<TokenId>, StoreError> {
     let select = sqlx::query("SELECT token FROM shares WHERE id = $1 AND token IS NOT NULL");
     let row = select.bind(share.as_bytes().to_vec()).fetch_optional(pool).await?;

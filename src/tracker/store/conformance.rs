@@ -228,10 +228,11 @@ async fn a_deletion_is_final_whatever_comes_after_it(store: &dyn Store) {
     // Terms that were issued later are known already: it is final all the same.
     assert!(store.put_terms(&terms(18, 30, 2000)).await.unwrap());
     store.confirm_terms(peer(5), share, 30).await.unwrap();
+    let token = TokenId::from_bytes([18; 8]);
     for (number, share) in [(18, share), (19, unknown)] {
         let deletion = deletion(number, 20);
-        assert!(store.put_deletion(&deletion, 9000).await.unwrap());
-        assert!(!store.put_deletion(&deletion, 9000).await.unwrap(), "it is known");
+        assert!(store.put_deletion(&deletion, 9000, Some(token)).await.unwrap());
+        assert!(!store.put_deletion(&deletion, 9000, None).await.unwrap(), "it is known");
         assert_eq!(store.gone(share).await.unwrap(), Some(Gone::Deleted(deletion.token.clone())));
         let again = store.publish(b"manifest", &terms(number, 40, 5000), &placement).await.unwrap();
         assert_eq!(again, Published::Gone);
@@ -241,6 +242,8 @@ async fn a_deletion_is_final_whatever_comes_after_it(store: &dyn Store) {
         let told = store.reconcile(peer(7), page).await.unwrap();
         assert_eq!(told.deleted, [(share, deletion.token.clone())], "whoever still holds it hears of it");
     }
+    assert_eq!(store.charged_deletions(token).await.unwrap(), 2);
+    assert_eq!(store.charged_deletions(TokenId::from_bytes([19; 8])).await.unwrap(), 0);
     let sent = [(share, deletion(18, 20).token)];
     for number in [5, 6] {
         assert_eq!(

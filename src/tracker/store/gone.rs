@@ -6,6 +6,7 @@ use sqlx::{Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
+use swarmdrop_core::token::TokenId;
 
 use super::rows::{bytes, id};
 use super::{Gone, StoreError, number};
@@ -34,15 +35,17 @@ pub(super) async fn bury(
     share: ShareId,
     terms: &str,
     until_ms: u64,
+    token: Option<TokenId>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO gone (share, terms, until_ms) VALUES ($1, $2, $3)
+        "INSERT INTO gone (share, terms, until_ms, token) VALUES ($1, $2, $3, $4)
          ON CONFLICT (share) DO UPDATE SET terms = excluded.terms, until_ms = excluded.until_ms
          WHERE gone.terms = ''",
     )
     .bind(share.as_bytes().to_vec())
     .bind(terms.to_owned())
     .bind(number(until_ms))
+    .bind(token.map(|token| token.as_bytes().to_vec()))
     .execute(&mut **transaction)
     .await?;
     sqlx::query("UPDATE shares SET manifest = substr(manifest, 1, $2) WHERE id = $1")

@@ -158,8 +158,16 @@ pub(super) trait Store: ProofStore + Send + Sync {
     async fn put_terms(&self, terms: &SignedTerms) -> Result<bool, StoreError>;
 
     /// Takes over that an owner deleted a share, known or not, whatever terms are known of it: its manifest is gone, and
-    /// it cannot come back before `until_ms`. Returns whether that is new.
-    async fn put_deletion(&self, terms: &SignedTerms, until_ms: u64) -> Result<bool, StoreError>;
+    /// it cannot come back before `until_ms`. A token may be charged with remembering it. Returns whether that is new.
+    async fn put_deletion(
+        &self,
+        terms: &SignedTerms,
+        until_ms: u64,
+        token: Option<TokenId>,
+    ) -> Result<bool, StoreError>;
+
+    /// How many deletions a token is charged with.
+    async fn charged_deletions(&self, token: TokenId) -> Result<u64, StoreError>;
 
     /// Whether a share is gone for good.
     async fn gone(&self, share: ShareId) -> Result<Option<Gone>, StoreError>;

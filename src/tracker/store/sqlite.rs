@@ -10,7 +10,6 @@ use sqlx::{Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::GONE_UNKNOWN_MAX;
 use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 use swarmdrop_core::quota::Charged;
 use swarmdrop_core::registry::Registration;
@@ -255,26 +254,23 @@ impl Store for SqliteStore {
         if update.rows_affected() == 0 {
             return Ok(false);
         }
-        bury(&mut transaction, share, "", until_ms).await?;
+        bury(&mut transaction, share, "", until_ms, None).await?;
         transaction.commit().await?;
         Ok(true)
     }
 
-    async fn put_deletion(&self, terms: &SignedTerms, until_ms: u64) -> Result<bool, StoreError> {
+    async fn put_deletion(
+        &self,
+        terms: &SignedTerms,
+        until_ms: u64,
+        token: Option<TokenId>,
+    ) -> Result<bool, StoreError> {
         let share = terms.terms.share;
         let mut transaction = self.write().await?;
         if matches!(gone(&mut transaction, share).await?, Some(Gone::Deleted(_))) {
             return Ok(false);
         }
-        let known = sqlx::query("SELECT 1 FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
-        // Anybody can make keys and delete what never was: of the unknown only so many are remembered.
-        if known.fetch_optional(&mut *transaction).await?.is_none() {
-            let count = sqlx::query("SELECT count(*) AS n FROM gone").fetch_one(&mut *transaction).await?;
-            if u64::try_from(count.try_get::<i64, _>("n")?).unwrap_or(0) >= GONE_UNKNOWN_MAX {
-                return Ok(false);
-            }
-        }
-        bury(&mut transaction, share, &terms.token, until_ms).await?;
+        bury(&mut transaction, share, &terms.token, until_ms, token).await?;
         // Later than any terms that a peer may have confirmed: it is sent to all that hold something.
         sqlx::query("UPDATE shares SET terms = $2, terms_issued_ms = $3 WHERE id = $1")
             .bind(bytes(share.as_bytes()))
@@ -284,6 +280,10 @@ impl Store for SqliteStore {
             .await?;
         transaction.commit().await?;
         Ok(true)
+    }
+
+    async fn charged_deletions(&self, token: TokenId) -> Result<u64, StoreError> {
+        charges::charged_deletions(&self.pool, token).await
     }
 
     async fn gone(&self, share: ShareId) -> Result<Option<Gone>, StoreError> {
