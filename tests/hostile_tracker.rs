@@ -129,6 +129,7 @@ fn m3_a_grant_of_another_tracker_or_beyond_the_peers_own_bounds_fills_nothing() 
         bearer: None,
         token: None,
         budget_bytes: 10_000_000_000_000,
+        quota_bytes: None,
         issued_ms: swarmdrop::clock::now_ms(),
         expires_ms: swarmdrop::clock::now_ms() + 600_000,
     };

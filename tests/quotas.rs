@@ -36,6 +36,13 @@ fn s11_a_senders_invite_allows_so_much_in_all_copies_counted() {
     let alice = Person::new(&invite(&swarm, &["--name", "alice", "--quota", "1MB"]));
     alice.write("file", &samples::bytes("quota", 300_000));
     let link = alice.share(&["file"]);
+    for peer in [0, 1] {
+        let shares = swarm.peer_data(peer).join("store/shares");
+        let share = std::fs::read_dir(shares).unwrap().next().unwrap().unwrap().path();
+        let record = std::fs::read_to_string(share.join("chunks")).unwrap();
+        let id = token(&swarm, "alice")["id"].as_str().unwrap().to_owned();
+        assert!(record.starts_with(&format!("1.gA {id}\n")), "charged at the peer, too: {record}");
+    }
     assert_over_quota(&alice.run(&["share", "file"]), "the invite's quota is 1.0 MB");
     let single = alice.share(&["file", "--replicas", "1"]);
     assert_over_quota(&alice.run(&["share", "file", "--replicas", "1"]), "swarmdrop rm");

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::chunk_set::ChunkSet;
 use crate::limits::{
     CHUNK_LOG2_DEFAULT, CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, CHUNKS_MAX, TAG_BYTES, WINDOW_BYTES,
     WINDOW_CHUNKS_MAX,
@@ -119,6 +120,14 @@ impl Geometry {
         self.total + u64::from(self.chunk_count) * TAG_BYTES as u64
     }
 
+    /// Bytes of these chunks after sealing.
+    pub fn sealed_of(&self, chunks: &ChunkSet) -> u64 {
+        let Some(last) = self.index(self.chunk_count.saturating_sub(1)) else { return 0 };
+        let full = self.chunk_size.bytes() + TAG_BYTES as u64;
+        let short = if chunks.contains(last) { full - self.sealed_len(last) as u64 } else { 0 };
+        u64::from(chunks.len()) * full - short
+    }
+
     /// The index `index`, if the share has such a chunk.
     pub fn index(&self, index: u32) -> Option<ChunkIndex> {
         (index < self.chunk_count).then_some(ChunkIndex(index))
@@ -165,6 +174,21 @@ mod tests {
     fn an_empty_stream_has_no_chunks() {
         let g = geometry(0, 20);
         assert_eq!((g.chunk_count(), g.sealed_total(), g.index(0)), (0, 0, None));
+    }
+
+    #[test]
+    fn the_bytes_of_some_chunks_are_the_sum_of_theirs() {
+        for total in [0, 1, 65_536, 65_537, 300_000] {
+            let g = geometry(total, 16);
+            for chunks in [ChunkSet::empty(g.chunk_count()), ChunkSet::full(g.chunk_count())] {
+                let some = ChunkSet::of(g.chunk_count(), chunks.iter().skip(1));
+                for chunks in [&chunks, &some] {
+                    let sum: u64 = chunks.iter().map(|index| g.sealed_len(index) as u64).sum();
+                    assert_eq!(g.sealed_of(chunks), sum);
+                }
+            }
+            assert_eq!(g.sealed_of(&ChunkSet::full(g.chunk_count())), g.sealed_total());
+        }
     }
 
     #[test]

@@ -49,6 +49,10 @@ pub struct Grant {
     pub token: Option<TokenId>,
     /// Bytes that each of the peers may be made to store.
     pub budget_bytes: u64,
+    /// Bytes that all shares of the token may take, as its invite says; `None`: it does not. Each of the peers holds it to
+    /// that by what it keeps itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
     /// When it was made: milliseconds since the Unix epoch.
     pub issued_ms: u64,
     /// When it ends: milliseconds since the Unix epoch.
@@ -195,6 +199,7 @@ mod tests {
             bearer: None,
             token: Some(TokenId::from_bytes([255; 8])),
             budget_bytes: 1000,
+            quota_bytes: None,
             issued_ms: 10 * HOUR_MS,
             expires_ms: 11 * HOUR_MS,
         }

@@ -55,6 +55,9 @@ pub const TOKEN_MANIFEST_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of the manifests that the peers of one invite announce of shares that nobody published here: what a tracker
 /// learns from them after it lost its database.
 pub const ANNOUNCED_MANIFEST_BYTES_MAX: u64 = 4 << 30;
+/// How often a peer holds what an invite's quota allows for all peers together: it may hear later than the tracker that a
+/// share was deleted, whose bytes another one takes meanwhile.
+pub const QUOTA_AT_PEER: u64 = 2;
 /// Bytes of a link or an invite: a host name, two ids and a secret.
 pub const LINK_BYTES_MAX: usize = 1024;
 

@@ -6,17 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use swarmdrop_core::api::{Blob, CommitRequest, OfferRequest, ShareSize};
+use swarmdrop_core::api::{Blob, CommitRequest, OfferRequest, ProblemKind, ShareSize};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, Secret, ShareId};
+use swarmdrop_core::limits::MANIFEST_RESERVE_BYTES;
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::seal::{Header, ShareKeys};
 use swarmdrop_core::terms::{SignedTerms, Terms};
+use swarmdrop_core::token::TokenId;
 
 use super::chunk_store::ChunkStore;
 use super::mend::Sources;
-use super::storage::{Bounds, Storage};
+use super::storage::{Bounds, Storage, Under};
 use crate::clock;
 
 /// Numbers that a seed makes (SplitMix64).
@@ -291,6 +293,48 @@ fn s5_while_a_record_cannot_be_read_what_is_of_others_goes_and_what_may_be_its_o
     assert_agreement(&storage, folder.path(), &[&lost]);
     storage.put_terms(lost.terms(2, 0, true)).unwrap();
     assert_eq!(here(&storage), [false; 5]);
+}
+
+#[test]
+fn s11_what_a_token_has_at_a_peer_is_bounded_published_or_not_also_after_a_restart() {
+    let folder = folder();
+    let shares = [1, 2, 3].map(|number| Shared::new(u64::from(number), vec![number]));
+    // Twice the quota are two chunks, and what is reserved beside them for their manifests.
+    let quota_bytes = Some(sealed(1).len() as u64 + 2 * MANIFEST_RESERVE_BYTES);
+    let under = |token| Under { token: Some(TokenId::from_bytes([token; 8])), quota_bytes, ..Under::NOBODY };
+    let request = |shared: &Shared| CommitRequest {
+        manifest: Blob(shared.manifest.encoded().to_vec()),
+        terms: shared.terms(1, 3_600_000, false).token,
+        chunks: shared.full(),
+    };
+    let commit = |storage: &Storage, shared: &Shared, token| {
+        shared.offer(storage);
+        shared.send(storage, &shared.full());
+        storage.commit_under(under(token), shared.id(), request(shared)).map_err(|refusal| refusal.0.kind)
+    };
+    let offer = |storage: &Storage, shared: &Shared, token| {
+        let geometry = shared.manifest.geometry();
+        let size = ShareSize { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() };
+        let request = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
+        storage.offer_under(under(token), shared.id(), &request).map(drop).map_err(|refusal| refusal.0.kind)
+    };
+    let storage = open(folder.path());
+    assert_eq!(offer(&storage, &shares[0], 1), Ok(()));
+    assert_eq!(offer(&storage, &shares[1], 1), Ok(()));
+    assert_eq!(offer(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded), "two are promised");
+    for shared in &shares[..2] {
+        assert!(commit(&storage, shared, 1).unwrap().is_empty());
+        assert!(commit(&storage, shared, 1).unwrap().is_empty(), "again, it is the same");
+    }
+    for storage in [storage, open(folder.path())] {
+        assert_eq!(offer(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded));
+        assert_eq!(commit(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded));
+        assert_eq!(offer(&storage, &shares[2], 2), Ok(()), "another invite has its own");
+        storage.end_copy(shares[2].id());
+    }
+    let storage = open(folder.path());
+    storage.put_terms(shares[0].terms(2, 0, true)).unwrap();
+    assert!(commit(&storage, &shares[2], 1).unwrap().is_empty());
 }
 
 #[test]

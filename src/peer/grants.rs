@@ -86,6 +86,12 @@ impl KnownGrant {
         self.grant.token
     }
 
+    /// What it allows, and who is charged.
+    fn under(&self) -> Under {
+        let Grant { token, budget_bytes, quota_bytes, .. } = self.grant;
+        Under { token, budget_bytes, quota_bytes }
+    }
+
     /// Whether the grant allows this at this peer, for `by`.
     pub(super) fn check(
         &self,
@@ -137,14 +143,14 @@ impl Drop for Charge {
 pub(super) struct Offering(pub(super) ShareId, pub(super) Under);
 
 /// Whoever may have a share kept here: the same.
-pub(super) struct Committing(pub(super) ShareId);
+pub(super) struct Committing(pub(super) ShareId, pub(super) Under);
 
 impl FromRequestParts<Arc<Peer>> for Offering {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, peer: &Arc<Peer>) -> Result<Self, Refusal> {
         let (share, grant) = pushed_share(parts, peer, Act::Offer).await?;
-        Ok(Self(share, Under { token: grant.token(), budget_bytes: grant.grant.budget_bytes }))
+        Ok(Self(share, grant.under()))
     }
 }
 
@@ -152,7 +158,7 @@ impl FromRequestParts<Arc<Peer>> for Committing {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, peer: &Arc<Peer>) -> Result<Self, Refusal> {
-        pushed_share(parts, peer, Act::Commit).await.map(|(share, _)| Self(share))
+        pushed_share(parts, peer, Act::Commit).await.map(|(share, grant)| Self(share, grant.under()))
     }
 }
 
@@ -191,6 +197,7 @@ mod tests {
             bearer: None,
             token: None,
             budget_bytes: 100,
+            quota_bytes: None,
             issued_ms: clock::now_ms(),
             expires_ms: clock::now_ms() + 60_000,
         }

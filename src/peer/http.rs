@@ -32,7 +32,7 @@ use utoipa_axum::routes;
 use super::chunk_file::read_piece;
 use super::grants::{Charge, Committing, KnownGrant, Offering};
 use super::share_store::Held;
-use super::storage::{Storage, disk_refusal};
+use super::storage::{Storage, Under, disk_refusal};
 use super::{Peer, audits, metrics};
 use crate::clock;
 use crate::server::{
@@ -242,23 +242,24 @@ fn requested_range(headers: &HeaderMap, bytes: u64) -> Result<Option<Range<u64>>
     request_body = CommitRequest, responses((status = 200, body = CommitResponse), (status = "default", body = Problem)))]
 async fn commit(
     State(peer): State<Arc<Peer>>,
-    Committing(share): Committing,
+    Committing(share, grant): Committing,
     LargeJsonBody(request, _turn): LargeJsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<Json<CommitResponse>, Refusal> {
-    blocking(move || receipted(&peer.storage, &peer.key, share, request)).await.map(Json)
+    blocking(move || receipted(&peer.storage, &peer.key, grant, share, request)).await.map(Json)
 }
 
 /// Keeps a share, and signs for what is kept.
 pub(super) fn receipted(
     storage: &Storage,
     key: &PeerKey,
+    grant: Under,
     share: ShareId,
     request: CommitRequest,
 ) -> Result<CommitResponse, Refusal> {
     let (digest, chunks) = (ChunkId::of(&request.manifest.0), request.chunks.clone());
     let in_pieces = || Refusal::new(ProblemKind::BadRequest, "the chunks are more runs than a receipt names");
     let receipt = key.receipt(share, digest, &chunks, clock::now_ms()).ok_or_else(in_pieces)?;
-    let missing = storage.commit(share, request)?;
+    let missing = storage.commit_under(grant, share, request)?;
     // It was made before, and is given away only now: that it can be made is known before anything is kept.
     let receipt = missing.is_empty().then_some(receipt);
     Ok(CommitResponse { missing, receipt })

@@ -133,7 +133,7 @@ impl Storage {
         for index in here.iter() {
             self.chunks.claim(share, manifest.chunk(index));
         }
-        self.shares.make_whole(&manifest, terms, here, unsettled_until_ms)?;
+        self.shares.make_whole(&manifest, terms, here, unsettled_until_ms, records.token)?;
         drop(alone);
         // What waited for it to be known what is whose.
         self.finish_leaving().map(|()| true)

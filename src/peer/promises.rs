@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 
 use swarmdrop_core::api::ProblemKind;
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::TOKEN_UPLOADS_MAX;
+use swarmdrop_core::limits::{QUOTA_AT_PEER, TOKEN_UPLOADS_MAX};
+use swarmdrop_core::quota::{Allowance, Charged, Wanted};
 use swarmdrop_core::registry::Usage;
 use swarmdrop_core::reservation::Reservation;
 use swarmdrop_core::token::TokenId;
 
-use super::storage::{Storage, Upload};
+use super::storage::{Storage, Under, Upload};
 use crate::clock;
 use crate::server::Refusal;
 
@@ -45,6 +48,44 @@ impl Storage {
             return Err(Refusal::new(ProblemKind::NoSpace, detail));
         }
         Ok(free)
+    }
+
+    /// Whether the token of a grant may have these chunks of a share here, and a manifest of so many bytes, beside all else
+    /// that is charged to it. The tracker holds it to its quota by what is published; what was sent here and never was
+    /// published is known to its peers alone.
+    pub(super) fn check_quota(
+        &self,
+        grant: Under,
+        share: ShareId,
+        geometry: &Geometry,
+        chunks: &ChunkSet,
+        manifest_bytes: u64,
+    ) -> Result<(), Refusal> {
+        let Some(token) = grant.token else { return Ok(()) };
+        let held = self.shares.get(share).map(|held| held.chunks);
+        let held = held.filter(|held| held.chunk_count() == chunks.chunk_count());
+        let bytes = geometry.sealed_of(&held.map_or_else(|| chunks.clone(), |held| held.plus(chunks)));
+        let quota_bytes = grant.quota_bytes.map(|bytes| bytes.saturating_mul(QUOTA_AT_PEER));
+        let allowance = Allowance { quota_bytes, ..Allowance::default() };
+        let charged = self.charged(token, share);
+        let wanted = Wanted { share_bytes: bytes, sealed_bytes: bytes, replicas: 1 };
+        let checks = allowance.check_room(&charged, &wanted);
+        checks.and_then(|()| allowance.check_manifest(&charged, manifest_bytes)).map_err(|_| {
+            let what = "this peer holds as much for the invite as it allows, or more shares or manifests than any may have";
+            Refusal::new(ProblemKind::QuotaExceeded, what)
+        })
+    }
+
+    /// What a token has here, kept and promised, but for one share.
+    fn charged(&self, token: TokenId, beside: ShareId) -> Charged {
+        let mut charged = self.shares.charged(token, beside);
+        let uploads = self.uploads.lock();
+        let others = uploads.iter().filter(|(share, _)| **share != beside);
+        for promise in others.map(|(_, upload)| &upload.promise).filter(|it| it.token == Some(token)) {
+            charged.bytes = charged.bytes.saturating_add(promise.bytes).saturating_add(promise.arrived_bytes);
+            charged.uploads += 1;
+        }
+        charged
     }
 
     /// Bytes that the peer is willing to hold in all.

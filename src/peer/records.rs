@@ -4,7 +4,8 @@
 //! ```text
 //! manifest    the manifest, verbatim
 //! terms       the newest signed terms
-//! chunks      the text form of the set of chunks held here, a line feed, the BLAKE3 of both in hex, a line feed
+//! chunks      the text form of the set of chunks held here, a space and the id of the token that is charged with them
+//!             unless there is none, a line feed, the BLAKE3 of all of it in hex, a line feed
 //! unsettled   nothing of the share expires before this time (milliseconds since the Unix epoch): its terms were lost,
 //!             and only one source had any
 //! withheld    nothing: if it is there, the share is kept and not served, for the tracker's operator took it down
@@ -18,6 +19,7 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::terms::SignedTerms;
+use swarmdrop_core::token::TokenId;
 
 use crate::durable;
 
@@ -44,6 +46,8 @@ pub(super) struct Records {
     pub(super) manifest: Record<Manifest>,
     pub(super) terms: Record<SignedTerms>,
     pub(super) chunks: Record<ChunkSet>,
+    /// Who is charged with them, as far as that can be read.
+    pub(super) token: Option<TokenId>,
     pub(super) unsettled_until_ms: Option<u64>,
 }
 
@@ -77,7 +81,12 @@ impl Records {
         let text = |bytes| String::from_utf8(bytes).ok();
         let manifest: Record<Manifest> =
             Record::of(read(MANIFEST), |bytes| Manifest::decode(bytes, share).ok());
-        let mut chunks = Record::of(read(CHUNKS), |bytes| parse_chunks(&text(bytes)?));
+        let mut token = None;
+        let mut chunks = Record::of(read(CHUNKS), |bytes| {
+            let (chunks, charged) = parse_chunks(&text(bytes)?)?;
+            token = charged;
+            Some(chunks)
+        });
         if let (Record::Good(manifest), Record::Good(set)) = (&manifest, &chunks)
             && manifest.geometry().chunk_count() != set.chunk_count()
         {
@@ -86,6 +95,7 @@ impl Records {
         let unsettled = Record::of(read(UNSETTLED), |bytes| text(bytes)?.trim_end().parse().ok());
         Self {
             manifest,
+            token,
             terms: Record::of(read(TERMS), |bytes| SignedTerms::verify(&text(bytes)?, share).ok()),
             chunks,
             unsettled_until_ms: match unsettled {
@@ -96,19 +106,25 @@ impl Records {
     }
 }
 
-fn parse_chunks(text: &str) -> Option<ChunkSet> {
-    let (set, checksum) = text.strip_suffix('\n')?.split_once('\n')?;
-    (checksum_of(set) == checksum).then(|| ChunkSet::parse(set))?
+fn parse_chunks(text: &str) -> Option<(ChunkSet, Option<TokenId>)> {
+    let (line, checksum) = text.strip_suffix('\n')?.split_once('\n')?;
+    if checksum_of(line) != checksum {
+        return None;
+    }
+    match line.split_once(' ') {
+        None => Some((ChunkSet::parse(line)?, None)),
+        Some((set, token)) => Some((ChunkSet::parse(set)?, Some(token.parse().ok()?))),
+    }
 }
 
-fn checksum_of(set: &str) -> String {
-    blake3::hash(format!("{set}\n").as_bytes()).to_hex().to_string()
+fn checksum_of(line: &str) -> String {
+    blake3::hash(format!("{line}\n").as_bytes()).to_hex().to_string()
 }
 
-/// Writes which chunks of a share are held.
-pub(super) fn write_chunks(folder: &Path, chunks: &ChunkSet) -> io::Result<()> {
-    let set = chunks.to_string();
-    durable::persist(&folder.join(CHUNKS), format!("{set}\n{}\n", checksum_of(&set)).as_bytes())
+/// Writes which chunks of a share are held, and who is charged with them.
+pub(super) fn write_chunks(folder: &Path, chunks: &ChunkSet, token: Option<TokenId>) -> io::Result<()> {
+    let line = token.map_or_else(|| chunks.to_string(), |token| format!("{chunks} {token}"));
+    durable::persist(&folder.join(CHUNKS), format!("{line}\n{}\n", checksum_of(&line)).as_bytes())
 }
 
 /// Writes the terms of a share.
@@ -160,10 +176,11 @@ mod tests {
     fn s5_every_flipped_bit_of_the_list_of_chunks_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let set = ChunkSet::range(77, 3..60);
-        write_chunks(folder.path(), &set).unwrap();
+        let token = TokenId::from_bytes([7; 8]);
+        write_chunks(folder.path(), &set, Some(token)).unwrap();
         let path = folder.path().join(CHUNKS);
         let good = fs::read(&path).unwrap();
-        assert_eq!(parse_chunks(std::str::from_utf8(&good).unwrap()), Some(set));
+        assert_eq!(parse_chunks(std::str::from_utf8(&good).unwrap()), Some((set, Some(token))));
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);

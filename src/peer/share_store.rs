@@ -14,9 +14,12 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::{ChunkId, ShareId};
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::quota::Charged;
 use swarmdrop_core::terms::SignedTerms;
+use swarmdrop_core::token::TokenId;
 
 use super::records::{
     Record, Records, is_withheld, read_manifest, write_chunks, write_manifest, write_terms, write_unsettled,
@@ -49,6 +52,10 @@ pub(super) struct Held {
     pub(super) manifest_bytes: u64,
     /// Until when nothing of it expires: its terms were lost, and not two sources agreed on them since.
     pub(super) unsettled_until_ms: Option<u64>,
+    /// How it is cut into chunks.
+    geometry: Geometry,
+    /// The token that is charged with it.
+    token: Option<TokenId>,
 }
 
 /// A share that is out of use, and where its records are: one that came back and ended again has several.
@@ -74,7 +81,7 @@ impl ShareStore {
         }
         let (mut shares, mut damaged, mut withheld) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for (share, path) in folders(&root).map_err(failed)? {
-            let Records { manifest, terms, chunks, unsettled_until_ms } = Records::read(&path, share);
+            let Records { manifest, terms, chunks, token, unsettled_until_ms } = Records::read(&path, share);
             let is_empty = terms.is_absent() && chunks.is_absent();
             if manifest.is_absent() && (is_empty || is_upload(share)) {
                 tracing::info!(%share, "a commit was not finished");
@@ -93,10 +100,9 @@ impl ShareStore {
             };
             if !is_listed {
                 tracing::warn!(%share, "the list of its chunks was damaged, and is made again from the files");
-                write_chunks(&path, &chunks).map_err(failed)?;
+                write_chunks(&path, &chunks, None).map_err(failed)?;
             }
-            let manifest_bytes = manifest.encoded().len() as u64;
-            shares.insert(share, Held { terms, chunks, manifest_bytes, unsettled_until_ms });
+            shares.insert(share, Held::new(&manifest, terms, chunks, unsettled_until_ms, token));
         }
         let (shares, damaged, withheld) = (Mutex::new(shares), Mutex::new(damaged), Mutex::new(withheld));
         Ok(Self { root, leaving, shares, damaged, withheld })
@@ -167,6 +173,18 @@ impl ShareStore {
         self.shares.lock().values().map(|held| held.manifest_bytes).sum()
     }
 
+    /// What the shares of a token take here, but for one.
+    pub(super) fn charged(&self, token: TokenId, beside: ShareId) -> Charged {
+        let shares = self.shares.lock();
+        let of_token = shares.iter().filter(|(share, held)| **share != beside && held.token == Some(token));
+        of_token.fold(Charged::default(), |charged, (_, held)| Charged {
+            bytes: charged.bytes + held.geometry.sealed_of(&held.chunks),
+            shares: charged.shares + 1,
+            manifest_bytes: charged.manifest_bytes + held.manifest_bytes,
+            uploads: 0,
+        })
+    }
+
     /// Bytes of a share's manifest.
     pub(super) fn manifest_bytes(&self, share: ShareId) -> io::Result<u64> {
         self.get(share).map(|held| held.manifest_bytes).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -182,13 +200,20 @@ impl ShareStore {
         Records::read(&self.folder(share), share)
     }
 
-    /// Keeps a share so that it survives a crash. Newer terms that are known already stay.
-    pub(super) fn commit(&self, manifest: &Manifest, terms: SignedTerms, chunks: ChunkSet) -> io::Result<()> {
+    /// Keeps a share so that it survives a crash. Newer terms that are known already stay, and so does who is charged.
+    pub(super) fn commit(
+        &self,
+        manifest: &Manifest,
+        terms: SignedTerms,
+        chunks: ChunkSet,
+        token: Option<TokenId>,
+    ) -> io::Result<()> {
         let known = self.get(manifest.share());
         let unsettled_until_ms = known.as_ref().and_then(|held| held.unsettled_until_ms);
+        let token = known.as_ref().and_then(|held| held.token).or(token);
         let known = known.map(|held| held.terms);
         let terms = known.filter(|known| known.terms.issued_ms > terms.terms.issued_ms).unwrap_or(terms);
-        self.keep(manifest, terms, chunks, unsettled_until_ms)
+        self.keep(manifest, Held::new(manifest, terms, chunks, unsettled_until_ms, token))
     }
 
     /// Keeps a share of which a record was damaged.
@@ -198,38 +223,33 @@ impl ShareStore {
         terms: SignedTerms,
         chunks: ChunkSet,
         unsettled_until_ms: Option<u64>,
+        token: Option<TokenId>,
     ) -> io::Result<()> {
         write_unsettled(&self.folder(manifest.share()), unsettled_until_ms)?;
-        self.keep(manifest, terms, chunks, unsettled_until_ms)?;
+        self.keep(manifest, Held::new(manifest, terms, chunks, unsettled_until_ms, token))?;
         self.damaged.lock().remove(&manifest.share());
         Ok(())
     }
 
-    fn keep(
-        &self,
-        manifest: &Manifest,
-        terms: SignedTerms,
-        chunks: ChunkSet,
-        unsettled_until_ms: Option<u64>,
-    ) -> io::Result<()> {
+    fn keep(&self, manifest: &Manifest, held: Held) -> io::Result<()> {
         let share = manifest.share();
         let folder = self.folder(share);
         durable::create_private_folder(&folder)?;
-        write_chunks(&folder, &chunks)?;
+        write_chunks(&folder, &held.chunks, held.token)?;
         crash::at(Point::ChunksNoted);
-        write_terms(&folder, &terms)?;
+        write_terms(&folder, &held.terms)?;
         crash::at(Point::TermsNoted);
         // The manifest comes last: a folder without it is an upload that was never confirmed.
         write_manifest(&folder, manifest)?;
         durable::sync_folder(&self.root)?;
-        let manifest_bytes = manifest.encoded().len() as u64;
-        self.shares.lock().insert(share, Held { terms, chunks, manifest_bytes, unsettled_until_ms });
+        self.shares.lock().insert(share, held);
         Ok(())
     }
 
     /// Notes that other chunks of a share are held than before.
     pub(super) fn put_chunks(&self, share: ShareId, chunks: ChunkSet) -> io::Result<()> {
-        write_chunks(&self.folder(share), &chunks)?;
+        let token = self.get(share).and_then(|held| held.token);
+        write_chunks(&self.folder(share), &chunks, token)?;
         if let Some(held) = self.shares.lock().get_mut(&share) {
             held.chunks = chunks;
         }
@@ -311,6 +331,17 @@ impl ShareStore {
 }
 
 impl Held {
+    fn new(
+        manifest: &Manifest,
+        terms: SignedTerms,
+        chunks: ChunkSet,
+        unsettled_until_ms: Option<u64>,
+        token: Option<TokenId>,
+    ) -> Self {
+        let (geometry, manifest_bytes) = (*manifest.geometry(), manifest.encoded().len() as u64);
+        Self { terms, chunks, manifest_bytes, unsettled_until_ms, geometry, token }
+    }
+
     /// Whether the share is over at this time, and not in doubt.
     pub(super) fn is_over(&self, now_ms: u64) -> bool {
         self.terms.terms.is_over(now_ms) && self.unsettled_until_ms.is_none_or(|until_ms| until_ms <= now_ms)

@@ -26,7 +26,7 @@ use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
 use super::http::receipted;
 use super::parting::{Partings, batches, ids, let_go, of_chunks};
-use super::storage::{Bounds, Storage};
+use super::storage::{Bounds, Storage, Under};
 use super::tasks::{carry_out, take_over};
 use crate::client::Authority;
 use crate::server::Refusal;
@@ -123,7 +123,7 @@ impl SimPeer {
         request: CommitRequest,
     ) -> Result<CommitResponse, ProblemKind> {
         self.check_owner(share, Act::Commit, shown)?;
-        receipted(&self.storage, &self.key, share, request).map_err(kind)
+        receipted(&self.storage, &self.key, Under::NOBODY, share, request).map_err(kind)
     }
 
     /// The proof for a sample, if the peer can make one.

@@ -75,6 +75,13 @@ pub(super) struct Under {
     pub(super) token: Option<TokenId>,
     /// Bytes that may be stored.
     pub(super) budget_bytes: u64,
+    /// Bytes that all shares of the token may take.
+    pub(super) quota_bytes: Option<u64>,
+}
+
+impl Under {
+    /// A grant of nobody, with no bound of its own.
+    pub(super) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
 }
 
 impl Storage {
@@ -125,7 +132,7 @@ impl Storage {
     /// Reserves space for a share under a grant of nobody, with no bound of its own.
     #[cfg(test)]
     pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, Refusal> {
-        self.offer_under(Under { token: None, budget_bytes: u64::MAX }, share, request)
+        self.offer_under(Under::NOBODY, share, request)
     }
 
     /// Reserves space for a share; the chunks of it that are here already.
@@ -174,6 +181,7 @@ impl Storage {
         if needed > grant.budget_bytes {
             return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than the grant allows"));
         }
+        self.check_quota(grant, share, geometry, chunks, MANIFEST_RESERVE_BYTES)?;
         let needed = needed + 32 * u64::from(geometry.chunk_count()) + MANIFEST_RESERVE_BYTES;
         let free = self.check_room(share, needed)?;
         self.promise(grant.token, share, needed, free, arrived)?;
@@ -189,13 +197,7 @@ impl Storage {
             let restored = self.chunks.restore(&id, || self.marks.note(share, &[id]));
             restored.map_err(|error| disk_refusal(&error))?;
         }
-        let held = self.reserve(
-            Under { token: None, budget_bytes: u64::MAX },
-            manifest.share(),
-            manifest.geometry(),
-            chunks,
-            known(),
-        )?;
+        let held = self.reserve(Under::NOBODY, manifest.share(), manifest.geometry(), chunks, known())?;
         Ok(chunks.minus(&held))
     }
 
@@ -208,7 +210,7 @@ impl Storage {
         chunks: &ChunkSet,
     ) -> Result<ChunkSet, Refusal> {
         let _alone = self.locks.lock(manifest.share());
-        self.keep(manifest, terms, chunks)
+        self.keep(manifest, terms, chunks, None)
     }
 
     /// Ends a copy, whatever came of it: its reservation is over.
@@ -302,9 +304,20 @@ impl Storage {
         self.put(share, id, sealed.len() as u64, arriving)
     }
 
+    /// Keeps a share under a grant of nobody.
+    #[cfg(test)]
+    pub(super) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, Refusal> {
+        self.commit_under(Under::NOBODY, share, request)
+    }
+
     /// Keeps a share for good: every chunk that is to be here is verified and synced before this
     /// returns the empty set. Otherwise returns the chunks that are missing.
-    pub(super) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, Refusal> {
+    pub(super) fn commit_under(
+        &self,
+        grant: Under,
+        share: ShareId,
+        request: CommitRequest,
+    ) -> Result<ChunkSet, Refusal> {
         let invalid =
             |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
         let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
@@ -314,7 +327,9 @@ impl Storage {
         }
         let alone = self.locks.lock_for_commit(share)?;
         self.check_served(share)?;
-        let missing = self.keep(&manifest, terms, &request.chunks)?;
+        let manifest_bytes = manifest.encoded().len() as u64;
+        self.check_quota(grant, share, manifest.geometry(), &request.chunks, manifest_bytes)?;
+        let missing = self.keep(&manifest, terms, &request.chunks, grant.token)?;
         drop(alone);
         crash::at(Point::ShareKept);
         if missing.is_empty() {
@@ -326,7 +341,13 @@ impl Storage {
 
     /// Keeps chunks of a share, which is locked, beside those that are held already, if all of them are here. What
     /// was held before is for the scrub to check: it reports what it finds, and must not stand in a new chunk's way.
-    fn keep(&self, manifest: &Manifest, terms: SignedTerms, arrived: &ChunkSet) -> Result<ChunkSet, Refusal> {
+    fn keep(
+        &self,
+        manifest: &Manifest,
+        terms: SignedTerms,
+        arrived: &ChunkSet,
+        token: Option<TokenId>,
+    ) -> Result<ChunkSet, Refusal> {
         let share = manifest.share();
         self.check_takes(share)?;
         if terms.terms.is_over(clock::now_ms()) {
@@ -351,7 +372,7 @@ impl Storage {
             self.settle(&present)?;
             crash::at(Point::ChunksSynced);
             // A commit only ever adds: what is held already was promised, too.
-            let commit = self.shares.commit(manifest, terms, held.plus(arrived));
+            let commit = self.shares.commit(manifest, terms, held.plus(arrived), token);
             commit.map_err(|error| self.record_refusal(&error))?;
             claims.ids.clear();
             tracing::info!(%share, chunks = present.len(), "share committed");
@@ -469,8 +490,6 @@ mod tests {
     use swarmdrop_core::seal::{Header, ShareKeys};
     use swarmdrop_core::terms::Terms;
 
-    const ANYBODY: Under = Under { token: None, budget_bytes: u64::MAX };
-
     fn put(storage: &Storage, bytes: &[u8]) -> ChunkId {
         let mut arriving = storage.chunks.begin().unwrap();
         arriving.write(bytes).unwrap();
@@ -587,7 +606,7 @@ mod tests {
         let (share, ids) = (ShareId::from_bytes([9; 32]), [b"one", b"two"].map(|bytes| ChunkId::of(bytes)));
         let geometry = Geometry::new(2 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
         let full = ChunkSet::full(2);
-        storage.reserve(ANYBODY, share, &geometry, &full, std::iter::empty()).unwrap();
+        storage.reserve(Under::NOBODY, share, &geometry, &full, std::iter::empty()).unwrap();
         let arrives = || {
             assert!(
                 storage.admit(share, ids[0], (1 << 16) + 16).unwrap(),
@@ -597,7 +616,7 @@ mod tests {
             storage.uploads.lock().get_mut(&share).unwrap().arrived.insert(ids[0]);
             (geometry.index(1).unwrap(), ids[1])
         };
-        storage.reserve(ANYBODY, share, &geometry, &full, std::iter::once_with(arrives)).unwrap();
+        storage.reserve(Under::NOBODY, share, &geometry, &full, std::iter::once_with(arrives)).unwrap();
         assert!(!storage.admit(share, ids[0], (1 << 16) + 16).unwrap(), "it has arrived");
     }
 
@@ -610,7 +629,8 @@ mod tests {
         let size = |bytes| Geometry::new(bytes, ChunkSize::from_log2(16).unwrap()).unwrap();
         let (all, some) = (size(900_000), size(100_000));
         let offer = |token, share, geometry: &Geometry| {
-            let grant = Under { token: Some(TokenId::from_bytes([token; 8])), budget_bytes: 1_000_000 };
+            let token = Some(TokenId::from_bytes([token; 8]));
+            let grant = Under { token, budget_bytes: 1_000_000, quota_bytes: None };
             let chunks = ChunkSet::full(geometry.chunk_count());
             let share = ShareId::from_bytes([share; 32]);
             storage.reserve(grant, share, geometry, &chunks, std::iter::empty()).map(drop)
@@ -634,7 +654,7 @@ mod tests {
         offer(2, 4, &size(700_000)).unwrap();
         assert!(!is_promised(3) && is_promised(2));
         // Nobody takes more than the grant says.
-        let grant = Under { token: None, budget_bytes: 100 };
+        let grant = Under { budget_bytes: 100, ..Under::NOBODY };
         let refused = storage.reserve(
             grant,
             ShareId::from_bytes([7; 32]),
@@ -656,7 +676,7 @@ mod tests {
             let token = Some(TokenId::from_bytes([token; 8]));
             let mut share = [0; 32];
             share[..8].copy_from_slice(&number.to_le_bytes());
-            let grant = Under { token, budget_bytes: 100 };
+            let grant = Under { token, budget_bytes: 100, quota_bytes: None };
             storage.reserve(
                 grant,
                 ShareId::from_bytes(share),

@@ -190,6 +190,7 @@ fn sign_grant(share: ShareId, operation: Operation, peers: Vec<PeerId>, now_ms: 
         bearer: None,
         token: None,
         budget_bytes: 1 << 30,
+        quota_bytes: None,
         issued_ms: now_ms,
         expires_ms: now_ms + 3_600_000,
     })

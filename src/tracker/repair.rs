@@ -476,6 +476,7 @@ impl Tracker {
             bearer: Some(bearer),
             token: None,
             budget_bytes: 0,
+            quota_bytes: None,
             issued_ms,
             expires_ms: issued_ms.saturating_add(Grant::life_ms(0)),
         })

@@ -74,7 +74,7 @@ impl Tracker {
             Refusal::new(kind, error.to_string())
         })?;
         self.metrics.opened.inc();
-        let grant = self.grant(by.id, request, &geometry, &placement);
+        let grant = self.grant(by, request, &geometry, &placement);
         let sets = placement.sets.iter().map(|set| PeerSet {
             first_chunk: set.first_chunk,
             chunk_count: set.chunk_count,
@@ -87,7 +87,7 @@ impl Tracker {
     /// Lets whoever asked push the share to the peers of the placement: each at most all of it.
     fn grant(
         &self,
-        token: TokenId,
+        by: &TokenRecord,
         request: &OpenRequest,
         geometry: &Geometry,
         placement: &Placement,
@@ -100,8 +100,9 @@ impl Tracker {
             operation: Operation::Push,
             peers: members.chain(&placement.spares).copied().collect(),
             bearer: None,
-            token: Some(token),
+            token: Some(by.id),
             budget_bytes,
+            quota_bytes: by.allowance.quota_bytes,
             issued_ms,
             expires_ms: issued_ms.saturating_add(Grant::life_ms(budget_bytes)),
         })

@@ -199,6 +199,7 @@ impl Swarm {
             bearer: None,
             token: None,
             budget_bytes: 1000,
+            quota_bytes: None,
             issued_ms: swarmdrop::clock::now_ms(),
             expires_ms: swarmdrop::clock::now_ms() + 600_000,
         }
