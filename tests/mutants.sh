@@ -76,11 +76,18 @@ break_forget_what_was_not_heard() { swap src/peer/findings.rs '-> (HeartbeatRequ
         let queue = std::mem::take(&mut *self.queue.lock());'; }
 break_trust_an_unmounted_store() { swap src/peer/chunk_store.rs 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)' 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).or(Ok::<(), io::Error>(())).map_err(gone)'; }
 break_keep_replicas_that_an_inventory_leaves_out() { swap src/tracker/store/sqlite.rs 'for share in before.into_keys() {' 'for share in before.into_keys().take(0) {'; }
-break_a_commit_replaces() { swap src/peer/storage.rs 'self.shares.commit(manifest, terms, held.plus(arrived))' 'self.shares.commit(manifest, terms, arrived.clone())'; }
+break_a_commit_replaces() { swap src/peer/storage.rs 'self.shares.commit(manifest, terms, held.plus(arrived), token)' 'self.shares.commit(manifest, terms, arrived.clone(), token)'; }
 break_let_go_of_what_another_share_holds() { swap src/peer/chunk_removal.rs 'if index.claims.release(share, id) != Released::Last || is_wanted {' 'if index.claims.release(share, id) == Released::NotHeld || is_wanted {'; }
 break_take_back_what_was_deleted() { swap src/peer/storage.rs 'if self.gone.contains(share) {' 'if false && self.gone.contains(share) {'; }
-break_collect_what_no_mark_names() { swap src/peer/letting_go.rs 'for id in self.marks.of(share)? {' 'for id in self.chunks.unclaimed() {'; }
-break_believe_a_list_without_its_checksum() { swap src/peer/records.rs '(checksum_of(set) == checksum).then(|| ChunkSet::parse(set))?' '(checksum.len() == 64).then(|| ChunkSet::parse(set))?'; }
+break_collect_what_no_mark_names() { swap src/peer/letting_go.rs 'for id in self.marks.of(share)?.iter()' 'for id in self.chunks.unclaimed().iter()'; }
+break_believe_a_list_without_its_checksum() { swap src/peer/records.rs 'if checksum_of(line) != checksum {' 'if checksum.len() != checksum_of(line).len() {'; }
+break_serve_what_was_taken_down() { swap src/peer/http.rs 'peer.storage.check_chunk_served(&id)?;' ''; }
+break_promise_what_no_sync_covers() { swap src/peer/audits.rs 'self.chunks.is_synced(id) && ' ''; }
+break_remove_what_may_be_of_what_cannot_be_read() {
+    swap src/peer/letting_go.rs '!self.shares.is_whole() && self.several.contains(id)' 'false && self.several.contains(id)'
+}
+break_keep_beyond_the_quota() { swap src/peer/promises.rs 'let Some(token) = grant.token else' 'let Some(token) = grant.token.filter(|_| false) else'; }
+break_remember_deletions_for_nobody() { swap src/tracker/quotas.rs 'ANNOUNCED_GONE_MAX.saturating_sub(charged)' '(1_u64 << 20).saturating_sub(charged)'; }
 break_go_on_after_a_failed_sync() { swap src/peer/syncs.rs 'Err(_) => state.failed = true,' 'Err(_) => state.failed = false,'; }
 break_share_a_sync_that_began_before() { swap src/peer/syncs.rs 'if COVERS_ALL && state.good >= mine {' 'if COVERS_ALL && state.good + 1 >= mine {'; }
 
@@ -132,6 +139,11 @@ mutant let_go_of_what_another_share_holds --lib peer::
 mutant take_back_what_was_deleted --lib peer::contention
 mutant collect_what_no_mark_names --lib peer::storage
 mutant believe_a_list_without_its_checksum --lib peer::records
+mutant serve_what_was_taken_down --test take_down
+mutant promise_what_no_sync_covers --lib peer::storage
+mutant remove_what_may_be_of_what_cannot_be_read --lib peer::contention
+mutant keep_beyond_the_quota --lib peer::contention
+mutant remember_deletions_for_nobody --lib tracker::quotas
 mutant go_on_after_a_failed_sync --lib peer::syncs
 mutant share_a_sync_that_began_before --lib peer::syncs
 mutant take_the_owners_word_for_another_server -p swarmdrop-core owner
