@@ -98,7 +98,7 @@ pub struct Watch {
 
 /// A moment by both clocks, from which the wall clock goes on as time does.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+pub struct Moment {
     wall_ms: u64,
     uptime_ms: u64,
 }
@@ -111,9 +111,22 @@ struct Line {
 }
 
 impl Moment {
+    /// Now, when some wall clock shows this.
+    pub fn at(wall_ms: u64) -> Self {
+        Self { wall_ms, uptime_ms: uptime_ms() }
+    }
+
+    /// What that wall clock shows by now.
+    pub fn now_ms(self) -> u64 {
+        self.wall_ms_at(uptime_ms())
+    }
+
+    fn wall_ms_at(self, uptime_ms: u64) -> u64 {
+        self.wall_ms.saturating_add(uptime_ms.saturating_sub(self.uptime_ms))
+    }
+
     fn leads_to(self, now: Self) -> bool {
-        let expected = self.wall_ms.saturating_add(now.uptime_ms.saturating_sub(self.uptime_ms));
-        expected.abs_diff(now.wall_ms) <= millis(CLOCK_JUMP)
+        self.wall_ms_at(now.uptime_ms).abs_diff(now.wall_ms) <= millis(CLOCK_JUMP)
     }
 }
 
@@ -125,8 +138,7 @@ impl Watch {
 
     /// Believes the wall clock as it is: somebody else says that it is right.
     pub fn believe(&self) {
-        let good = Moment { wall_ms: now_ms(), uptime_ms: uptime_ms() };
-        *self.state.lock() = Some(Line { good, other: None });
+        *self.state.lock() = Some(Line { good: Moment::at(now_ms()), other: None });
     }
 
     fn is_steady_at(&self, wall_ms: u64, uptime_ms: u64) -> bool {

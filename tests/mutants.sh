@@ -70,7 +70,8 @@ break_drop_what_was_learnt_lately() { swap core/src/apart.rs 'if view.learnt_lat
 break_refute_by_silence() { swap src/tracker/audits.rs 'None => Outcome::Unanswered,' 'None => Outcome::Refuted(1),'; }
 break_believe_any_proof() { swap src/tracker/audits.rs 'verdict == Some(Verdict::Proven)' 'verdict.is_some()'; }
 break_count_words_for_ever() { swap core/src/audit.rs 'now < pair.counts_until && ' ''; }
-break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'self.agreed.load(Ordering::Relaxed) && self.here.is_steady()' 'self.here.is_steady()'; }
+break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'tracker_ms.filter(|_| agrees).map(Moment::at)' 'tracker_ms.map(Moment::at)'; }
+break_end_shares_by_the_clock_that_is_ahead() { swap src/peer/agreement.rs 'clock::now_ms().min(there.now_ms())' 'clock::now_ms()'; }
 break_forget_what_was_not_heard() { swap src/peer/findings.rs '-> (HeartbeatRequest, usize) {
         let queue = self.queue.lock();' '-> (HeartbeatRequest, usize) {
         let queue = std::mem::take(&mut *self.queue.lock());'; }
@@ -131,6 +132,7 @@ mutant refute_by_silence --lib simulation
 mutant believe_any_proof --lib simulation
 mutant count_words_for_ever -p swarmdrop-core
 mutant let_a_wrong_clock_end_shares --lib agreement
+mutant end_shares_by_the_clock_that_is_ahead --lib -- agreement whatever_a_seed
 mutant forget_what_was_not_heard --lib findings
 mutant trust_an_unmounted_store --lib chunk_store
 mutant keep_replicas_that_an_inventory_leaves_out --lib tracker

@@ -1,19 +1,19 @@
 //! Whether this machine's clock is to be believed when it says that a share's time is over: a clock that was set
 //! wrong must not cost anybody a share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use swarmdrop_core::limits::CLOCK_JUMP;
 
-use crate::clock::{self, Watch};
+use crate::clock::{self, Moment, Watch};
 use crate::words;
 
 /// What is known of the clock here and that of the tracker.
 #[derive(Debug, Default)]
 pub(super) struct Agreement {
-    /// Whether both told the same time when they were compared last.
-    agreed: AtomicBool,
+    /// What the tracker's clock showed when the two were compared last, if they agreed.
+    there: Mutex<Option<Moment>>,
     here: Watch,
 }
 
@@ -25,7 +25,8 @@ impl Agreement {
         if agrees {
             self.here.believe();
         }
-        if self.agreed.swap(agrees, Ordering::Relaxed) && !agrees {
+        let there = tracker_ms.filter(|_| agrees).map(Moment::at);
+        if std::mem::replace(&mut *self.there.lock(), there).is_some() && !agrees {
             let what = apart.map_or_else(
                 || "doubts its own clock".into(),
                 |apart| format!("has a clock that is {} away from the one here", words::duration(apart)),
@@ -34,33 +35,55 @@ impl Agreement {
         }
     }
 
-    /// Whether the time may end something: if both agreed, and the clock here has not jumped since.
-    pub(super) fn is_good(&self) -> bool {
-        self.agreed.load(Ordering::Relaxed) && self.here.is_steady()
-    }
-
-    /// The time, if it may end something.
+    /// The time by which something may end here: the earlier of what both clocks show, if they agreed and the one here
+    /// has not jumped since. So one clock alone, however little it is ahead, ends nothing too soon.
     pub(super) fn now_ms(&self) -> Option<u64> {
-        self.is_good().then(clock::now_ms)
+        let there = (*self.there.lock())?;
+        self.here.is_steady().then(|| clock::now_ms().min(there.now_ms()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::simulated::{Told, tell};
+
+    const MINUTE_MS: u64 = 60_000;
 
     #[test]
     fn c1_time_ends_nothing_while_the_clocks_disagree() {
         let agreement = Agreement::default();
-        assert!(!agreement.is_good(), "before the first comparison");
+        assert_eq!(agreement.now_ms(), None, "before the first comparison");
         agreement.compare(Some(clock::now_ms()));
-        assert!(agreement.is_good());
-        let day_ms = 24 * 3_600_000;
+        assert!(agreement.now_ms().is_some());
+        let day_ms = 24 * 60 * MINUTE_MS;
         for other in [None, Some(clock::now_ms() + day_ms), Some(clock::now_ms() - day_ms)] {
             agreement.compare(other);
-            assert!(!agreement.is_good());
+            assert_eq!(agreement.now_ms(), None);
         }
-        agreement.compare(Some(clock::now_ms() + 60_000));
-        assert!(agreement.is_good());
+        agreement.compare(Some(clock::now_ms() + MINUTE_MS));
+        assert!(agreement.now_ms().is_some());
+    }
+
+    #[test]
+    fn c1_a_clock_that_is_ahead_by_less_than_is_noticed_ends_nothing_too_soon() {
+        let at = |minutes: u64, ahead: u64| {
+            let (wall_ms, uptime_ms) = ((100_000 + minutes + ahead) * MINUTE_MS, minutes * MINUTE_MS);
+            tell(Told { wall_ms, uptime_ms });
+        };
+        let tracker = |minutes: u64| Some((100_000 + minutes) * MINUTE_MS);
+        let agreement = Agreement::default();
+        // The one here is ahead, and the one at the tracker.
+        for (ahead, tracker_ahead) in [(50, 0), (0, 50)] {
+            at(0, ahead);
+            agreement.compare(tracker(tracker_ahead));
+            at(7, ahead);
+            assert_eq!(agreement.now_ms(), tracker(7));
+        }
+        // The one here is set after the two were compared.
+        at(10, 0);
+        agreement.compare(tracker(10));
+        at(11, 50);
+        assert_eq!(agreement.now_ms(), tracker(11));
     }
 }

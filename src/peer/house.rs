@@ -108,8 +108,8 @@ async fn keep_expiring(peer: Arc<Peer>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(OFTEN) => {}
         }
-        let (storage, clock_is_good) = (Arc::clone(&peer), peer.clock.is_good());
-        if let Err(error) = blocking(move || storage.storage.expire(clock_is_good)).await {
+        let (storage, now_ms) = (Arc::clone(&peer), peer.clock.now_ms());
+        if let Err(error) = blocking(move || storage.storage.expire(now_ms)).await {
             tracing::error!(%error, "cannot drop an expired share");
         }
     }

@@ -136,16 +136,13 @@ impl Storage {
         self.gone.all()
     }
 
-    /// Drops what is over: promises that nobody took up and, if the clock is to be believed, shares by their
+    /// Drops what is over: promises that nobody took up and, if there is a time that is to be believed, shares by their
     /// terms.
-    pub(super) fn expire(&self, clock_is_good: bool) -> io::Result<()> {
+    pub(super) fn expire(&self, now_ms: Option<u64>) -> io::Result<()> {
         let idle =
             |upload: &Upload| Duration::from_millis(clock::awake_ms().saturating_sub(upload.touched_ms));
         self.uploads.lock().retain(|_, upload| idle(upload) < RESERVATION_IDLE);
-        if !clock_is_good {
-            return Ok(());
-        }
-        let now_ms = clock::now_ms();
+        let Some(now_ms) = now_ms else { return Ok(()) };
         self.gone.expire(now_ms)?;
         let ends = self.shares.over(now_ms).into_iter().map(|share| {
             let _alone = self.locks.lock(share);

@@ -70,6 +70,13 @@ pub(super) struct Parted {
     parted_ms: u64,
 }
 
+impl Parted {
+    /// How long ago it was let go of.
+    const fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.parted_ms)
+    }
+}
+
 /// Chunks that are being left; they are served and proved again once this is dropped, if they are still here.
 struct Leaving<'a> {
     partings: &'a Partings,
@@ -414,16 +421,13 @@ async fn ask(
 
 /// Has the holders prove once more what was let go of long enough ago.
 async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
-    if !peer.clock.is_good() {
-        return Ok(());
-    }
+    let Some(now_ms) = peer.clock.now_ms() else { return Ok(()) };
     let listing = Arc::clone(peer);
     for parted in blocking(move || listing.partings.all()).await? {
-        let age_ms = clock::now_ms().saturating_sub(parted.parted_ms);
-        if age_ms >= millis(SET_ASIDE) {
+        if parted.age_ms(now_ms) >= millis(SET_ASIDE) {
             // One that cannot be looked after keeps the others from nothing.
-            let (share, is_late) = (parted.share, age_ms >= 2 * millis(SET_ASIDE));
-            if let Err(error) = prove_again(peer, parted, is_late).await {
+            let share = parted.share;
+            if let Err(error) = prove_again(peer, parted, now_ms).await {
                 tracing::error!(%share, %error, "cannot look after what was let go of");
             }
         }
@@ -433,10 +437,10 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
 
 /// Lets what others prove go for good, and takes the rest back: at once if they do not have it, and when they have
 /// not answered for long.
-async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, is_late: bool) -> io::Result<()> {
-    let share = parted.share;
+async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::Result<()> {
+    let (share, is_late) = (parted.share, parted.age_ms(now_ms) >= 2 * millis(SET_ASIDE));
     let Ok(terms) = SignedTerms::verify(&parted.terms, share) else { return Ok(()) };
-    if terms.terms.is_over(clock::now_ms()) || peer.storage.gone.contains(share) {
+    if terms.terms.is_over(now_ms) || peer.storage.gone.contains(share) {
         let forgetting = Arc::clone(peer);
         return blocking(move || forgetting.partings.forget(share)).await;
     }
@@ -584,10 +588,8 @@ mod tests {
     #[test]
     fn s3_of_two_holders_that_are_told_to_drop_in_one_instant_neither_does() {
         let (a, b) = (Holder::new(), Holder::new());
-        let (left_a, left_b) = (
-            a.partings.leave(&all(), Some(clock::now_ms())),
-            b.partings.leave(&all(), Some(clock::now_ms())),
-        );
+        let now_ms = Some(clock::now_ms());
+        let (left_a, left_b) = (a.partings.leave(&all(), now_ms), b.partings.leave(&all(), now_ms));
         let (proved_b, proved_a) = (b.prove_for_drop(&left_a), a.prove_for_drop(&left_b));
         a.end(&left_a, proved_b);
         b.end(&left_b, proved_a);

@@ -197,7 +197,11 @@ impl SimPeer {
                 task => carry_out(&self.storage, &self.findings, task),
             }
         }
-        self.storage.expire(self.agreement.is_good()).unwrap();
+        self.expire();
+    }
+
+    fn expire(&self) {
+        self.storage.expire(self.agreement.now_ms()).unwrap();
     }
 
     /// Begins to let go of chunks: leaves them. Whom to ask for proof of what.
@@ -301,6 +305,7 @@ impl SimPeer {
 
     /// What the peer does by itself now and then.
     pub(crate) fn keep_house(&self) {
+        self.expire();
         if let Some(now_ms) = self.agreement.now_ms() {
             self.partings.end_promises(now_ms).unwrap();
             self.storage.empty_aside(&self.partings.aside().unwrap()).unwrap();

@@ -7,7 +7,7 @@
 //! # Faults
 //! Messages and answers are lost; peers are slow, cut off, crash and lose or tear what they had not synced, fill up,
 //! rot, or lose their disk for good; the tracker crashes, loses its database, or is restored from an old copy of it; doors of peers
-//! are closed to who comes, and the tracker's way out, while heartbeats go on; clocks are wrong by days, in both
+//! are closed to who comes, and the tracker's way out, while heartbeats go on; clocks are wrong by minutes or days, in both
 //! directions; senders die. Rot and lost disks spare one good copy of each chunk: whatever follows must not
 //! destroy it.
 //!

@@ -36,6 +36,7 @@ impl World {
             closed: false,
             slow: false,
             skew_ms: 0,
+            told_skew_ms: 0,
             disk_lost: false,
         });
         self.start_peer(number, CAPACITY);
@@ -164,6 +165,10 @@ impl World {
         match self.runtime.block_on(tracker.heartbeat(id, travel(&request), from)) {
             Ok(response) if answer_arrives => {
                 self.ask(index, response.inventory_after_ms);
+                if response.now_ms.is_some() {
+                    self.peers[index].told_skew_ms = tracker_skew;
+                }
+                self.note_ahead(index);
                 self.tell_clock(skew);
                 peer.answered(told, travel(&response));
                 true

@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::id::{PeerId, Secret, TrackerId};
-use swarmdrop_core::limits::CLOCK_JUMP;
 use swarmdrop_core::registry::Rules;
 use tempfile::TempDir;
 
@@ -108,6 +107,8 @@ pub(super) struct Node {
     pub(super) closed: bool,
     pub(super) slow: bool,
     pub(super) skew_ms: i64,
+    /// How wrong the tracker's clock was when it told the time last.
+    pub(super) told_skew_ms: i64,
     pub(super) disk_lost: bool,
 }
 
@@ -118,6 +119,8 @@ pub(super) struct World {
     pub(super) now_ms: u64,
     pub(super) tracker: Option<SimTracker>,
     pub(super) tracker_skew_ms: i64,
+    /// How far a peer's clock and the tracker's that it had compared with were both ahead, at the most.
+    ahead_ms: u64,
     /// The tracker is reached, but reaches nobody.
     pub(super) no_way_out: bool,
     pub(super) peers: Vec<Node>,
@@ -154,6 +157,7 @@ impl World {
             now_ms: HOUR,
             tracker: None,
             tracker_skew_ms: 0,
+            ahead_ms: 0,
             no_way_out: false,
             peers: Vec::new(),
             shares: Vec::new(),
@@ -218,10 +222,8 @@ impl World {
                     .any(|p| p.holding(id).is_some());
                 assert!(!held, "a share that is over is still on a disk");
             }
-            // Whoever had a clock that was ahead, but not too far to be believed, may have ended it already.
-            let in_doubt_ms = u64::try_from(CLOCK_JUMP.as_millis()).unwrap();
-            let soon_over = self.shares[share].terms.terms.is_over(WALL + self.now_ms + in_doubt_ms);
-            if soon_over || !self.is_alive(share) {
+            // It takes a while to get it.
+            if !self.is_alive(share) || self.may_be_over(share, 5 * MINUTE) {
                 continue;
             }
             let before = self.tally.delivered;
@@ -239,6 +241,11 @@ impl World {
         shared.acknowledged && !shared.terms.terms.is_over(WALL + self.now_ms)
     }
 
+    /// Whether the share's time may be over this much later, for those of whom two had clocks that were ahead.
+    fn may_be_over(&self, share: usize, later_ms: u64) -> bool {
+        self.shares[share].terms.terms.is_over(WALL + self.now_ms + self.ahead_ms + later_ms)
+    }
+
     pub(super) fn is_over(&self, share: usize) -> bool {
         let shared = &self.shares[share];
         shared.terms.terms.is_over(WALL + self.now_ms) && !shared.deletion_forgotten
@@ -247,8 +254,11 @@ impl World {
     fn is_whole(&mut self) -> bool {
         let health = self.health();
         // What comes back after its deletion was forgotten, or was never published, may be there in part.
-        let in_part = |shared: &&Shared| shared.deletion_forgotten || !shared.acknowledged;
-        let forgotten = self.shares.iter().filter(in_part).count() as u64;
+        let in_part = |share: &usize| {
+            let shared = &self.shares[*share];
+            shared.deletion_forgotten || !shared.acknowledged || self.may_be_over(*share, 0)
+        };
+        let forgotten = (0..self.shares.len()).filter(in_part).count() as u64;
         let needy =
             health.unproven + health.weakened + health.endangered + health.unavailable + health.copies;
         if needy > 0 || health.lost > forgotten || !health.complete || health.paused {
@@ -350,6 +360,7 @@ impl World {
             Event::SetClock(None) => self.tracker_skew_ms = 0,
             Event::Scrub => {
                 for index in 0..self.peers.len() {
+                    self.note_ahead(index);
                     self.tell_clock(self.peers[index].skew_ms);
                     if let Some(peer) = &mut self.peers[index].running {
                         (0..4).for_each(|_| peer.scrub_one());
@@ -359,6 +370,13 @@ impl World {
                 self.after(20 * SECOND, Event::Scrub);
             }
         }
+    }
+
+    /// Notes by how much a peer may end a share too soon: by no more than the one of the two clocks that is less ahead.
+    pub(super) fn note_ahead(&mut self, index: usize) {
+        let Node { skew_ms, told_skew_ms, .. } = self.peers[index];
+        let ahead_ms = u64::try_from(skew_ms.min(told_skew_ms)).unwrap_or(0);
+        self.ahead_ms = self.ahead_ms.max(ahead_ms);
     }
 
     pub(super) fn tell_clock(&self, skew_ms: i64) {
