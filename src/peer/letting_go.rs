@@ -202,8 +202,8 @@ impl Storage {
 
     /// Finishes what a crash interrupted: shares that are over, but whose chunks are still here.
     pub(super) fn finish_leaving(&self) -> io::Result<()> {
-        let known = self.shares.ids().into_iter().chain(self.shares.damaged());
-        for share in known.filter(|share| self.gone.contains(*share)) {
+        let known: BTreeSet<ShareId> = self.shares.ids().into_iter().chain(self.shares.damaged()).collect();
+        for share in known.into_iter().filter(|share| self.gone.contains(*share)) {
             let _alone = self.locks.lock(share);
             self.drop_share(share)?;
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use swarmdrop_core::api::RestoreTask;
+use swarmdrop_core::api::{Blob, ManifestResponse, RestoreTask};
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{DAMAGED_TOLD_MAX, GONE_KEPT, UNSETTLED_AGAIN};
 use swarmdrop_core::manifest::Manifest;
@@ -90,18 +90,11 @@ pub(super) async fn keep_mending(peer: Arc<Peer>, stop: CancellationToken) {
 
 async fn ask(peer: &Peer, task: RestoreTask) -> Sources {
     let RestoreTask { share, sources, grant, terms, manifest } = task;
-    let mut found = Sources::default();
-    if let Some(manifest) = manifest {
-        found.manifest = blocking(move || Manifest::decode(manifest.0, share)).await.ok();
-    }
-    found.terms.extend(terms.and_then(|terms| SignedTerms::verify(&terms, share).ok()));
+    let mut found = blocking(move || Sources::new(share, manifest, terms)).await;
     for source in sources {
         let source = PeerClient::new(peer.http.clone(), source);
         let Ok(answer) = source.manifest_for_copy(share, &grant).await else { continue };
-        found.terms.extend(SignedTerms::verify(&answer.terms, share));
-        if found.manifest.is_none() {
-            found.manifest = blocking(move || Manifest::decode(answer.manifest.0, share)).await.ok();
-        }
+        found = blocking(move || found.and(share, answer)).await;
     }
     // The tracker's own may be too large for the answer to a heartbeat.
     if found.manifest.is_none()
@@ -110,6 +103,22 @@ async fn ask(peer: &Peer, task: RestoreTask) -> Sources {
         found.manifest = blocking(move || Manifest::decode(answer.manifest.0, share)).await.ok();
     }
     found
+}
+
+impl Sources {
+    /// What the tracker has. Nothing is believed but what the share's key signed.
+    pub(super) fn new(share: ShareId, manifest: Option<Blob>, terms: Option<String>) -> Self {
+        let manifest = manifest.and_then(|manifest| Manifest::decode(manifest.0, share).ok());
+        let terms = terms.and_then(|terms| SignedTerms::verify(&terms, share).ok());
+        Self { manifest, terms: terms.into_iter().collect() }
+    }
+
+    /// Beside it what a holder has.
+    pub(super) fn and(mut self, share: ShareId, answer: ManifestResponse) -> Self {
+        self.terms.extend(SignedTerms::verify(&answer.terms, share));
+        self.manifest = self.manifest.or_else(|| Manifest::decode(answer.manifest.0, share).ok());
+        self
+    }
 }
 
 impl Storage {

@@ -137,9 +137,10 @@ pub(super) fn write_manifest(folder: &Path, manifest: &Manifest) -> io::Result<(
     durable::persist(&folder.join(MANIFEST), manifest.encoded())
 }
 
-/// Reads the manifest of a share.
+/// Reads the manifest of a share; [`io::ErrorKind::InvalidData`]: it is damaged.
 pub(super) fn read_manifest(folder: &Path, share: ShareId) -> io::Result<Manifest> {
-    Manifest::decode(fs::read(folder.join(MANIFEST))?, share).map_err(io::Error::other)
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    Manifest::decode(fs::read(folder.join(MANIFEST))?, share).map_err(invalid)
 }
 
 /// Notes until when nothing of a share expires; none: its terms are settled.

@@ -190,9 +190,23 @@ impl ShareStore {
         self.get(share).map(|held| held.manifest_bytes).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// The manifest of a share.
+    /// The manifest of a share. One that turns out to be damaged is to be made again, as if it had been found so at the start.
     pub(super) fn manifest(&self, share: ShareId) -> io::Result<Manifest> {
-        read_manifest(&self.folder(share), share)
+        let read = read_manifest(&self.folder(share), share);
+        if let Err(error) = &read
+            && is_damage(error)
+            && self.note_damaged(share)
+        {
+            tracing::error!(%share, %error, "a share's manifest cannot be read any more; it is to be made again");
+        }
+        read
+    }
+
+    /// Notes that a record of a share that is held is damaged; whether that is news.
+    fn note_damaged(&self, share: ShareId) -> bool {
+        let shares = self.shares.lock();
+        // What is retired meanwhile is nobody's worry any more.
+        shares.contains_key(&share) && self.damaged.lock().insert(share)
     }
 
     /// What can be read of a share's records.
@@ -346,6 +360,12 @@ impl Held {
     pub(super) fn is_over(&self, now_ms: u64) -> bool {
         self.terms.terms.is_over(now_ms) && self.unsettled_until_ms.is_none_or(|until_ms| until_ms <= now_ms)
     }
+}
+
+/// Whether what could not be read is damaged, and not only out of reach.
+fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// The folders that have a share's name.

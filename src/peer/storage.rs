@@ -490,6 +490,8 @@ mod tests {
     use swarmdrop_core::seal::{Header, ShareKeys};
     use swarmdrop_core::terms::Terms;
 
+    use super::super::mend::Sources;
+
     fn put(storage: &Storage, bytes: &[u8]) -> ChunkId {
         let mut arriving = storage.chunks.begin().unwrap();
         arriving.write(bytes).unwrap();
@@ -595,6 +597,42 @@ mod tests {
         assert!(storage.shares.get(share).is_none() && !storage.chunks.contains(&id));
         storage.finish_leaving().unwrap();
         assert_eq!(std::fs::read_dir(&leaving).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn s5_a_manifest_that_rots_while_the_peer_runs_is_noticed_by_whoever_reads_it_and_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
+        ChunkStore::create(folder.path()).unwrap();
+        let storage = Storage::open(folder.path(), bounds).unwrap();
+        let (manifest, terms) = share_of(&[put(&storage, b"a chunk of a share")], 2);
+        let share = manifest.share();
+        commit(&storage, &(manifest.clone(), terms.clone()), ChunkSet::full(1));
+        let wanted = (manifest.digest(), Some(share));
+        let path = folder.path().join(format!("shares/{share}/manifest"));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[40] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+        assert!(storage.shares.damaged().is_empty());
+
+        assert!(storage.read_whole(wanted).is_err(), "an audit refutes nothing");
+        assert_eq!(storage.shares.damaged(), [share]);
+        let known = || {
+            let manifest = swarmdrop_core::api::Blob(manifest.encoded().to_vec());
+            Sources::new(share, Some(manifest), Some(terms.token.clone()))
+        };
+        assert!(storage.mend(share, known()).unwrap());
+        assert_eq!(storage.read_whole(wanted).unwrap().unwrap(), manifest.encoded());
+        assert!(storage.shares.is_whole() && storage.shares.unsettled().is_empty());
+        assert_eq!(storage.shares.get(share).unwrap().chunks, ChunkSet::full(1));
+        // What is deleted while it is damaged is gone for good.
+        std::fs::write(folder.path().join(format!("shares/{share}/manifest")), b"rot").unwrap();
+        assert!(storage.shares.manifest(share).is_err());
+        let deleted = Terms { deleted: true, issued_ms: 2, ..terms.terms };
+        let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
+        storage.put_terms(SignedTerms::sign(&key, deleted)).unwrap();
+        assert!(storage.shares.is_whole() && storage.shares.get(share).is_none());
+        assert_eq!(storage.chunks.used_bytes(), 0);
     }
 
     #[test]
