@@ -213,6 +213,8 @@ impl ChunkStore {
 
     /// Removes the file of a chunk that is off the index, under the lock of its name; none there is no error.
     fn unlink(&self, id: &ChunkId) -> io::Result<()> {
+        #[cfg(test)]
+        self.unsynced.lock().remove(id);
         match fs::remove_file(self.path(id)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

@@ -50,9 +50,9 @@ pub(super) struct ChunkStore {
     /// How many of the next syncs fail.
     #[cfg(test)]
     pub(super) failing: std::sync::atomic::AtomicU32,
-    /// What a crash would cost.
+    /// What a crash would cost, and whether a sync of it has failed: then no later one helps.
     #[cfg(test)]
-    unsynced: Mutex<std::collections::BTreeSet<ChunkId>>,
+    pub(super) unsynced: Mutex<BTreeMap<ChunkId, bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -339,7 +339,7 @@ impl ChunkStore {
         let bytes = arriving.name(&self.path(&id))?;
         crash::at(Point::ChunkNamed);
         #[cfg(test)]
-        self.unsynced.lock().insert(id);
+        self.unsynced.lock().insert(id, false);
         self.index.lock().put(id, Entry { bytes, since: self.syncs.next(), verified: true });
         Ok(())
     }
@@ -364,9 +364,10 @@ impl ChunkStore {
         {
             use std::sync::atomic::Ordering::Relaxed;
             if self.failing.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                self.unsynced.lock().values_mut().for_each(|has_failed| *has_failed = true);
                 return Err(io::Error::from(rustix::io::Errno::IO));
             }
-            self.unsynced.lock().clear();
+            self.unsynced.lock().retain(|_, has_failed| *has_failed);
         }
         #[cfg(target_os = "linux")]
         {
@@ -386,7 +387,7 @@ impl ChunkStore {
     /// The files that a crash of the system at this moment might leave torn, or take away.
     #[cfg(test)]
     pub(super) fn unsynced(&self) -> Vec<(ChunkId, PathBuf)> {
-        self.unsynced.lock().iter().map(|id| (*id, self.path(id))).collect()
+        self.unsynced.lock().keys().map(|id| (*id, self.path(id))).collect()
     }
 
     /// Opens a chunk for reading; its length as it stands on disk.

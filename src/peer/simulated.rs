@@ -2,13 +2,13 @@
 //! with it, is the real thing.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use swarmdrop_core::api::{
     AnnounceRequest, Blob, CommitRequest, CommitResponse, CopyTask, DropTask, HeartbeatRequest,
-    HeartbeatResponse, ManifestResponse, OfferRequest, ProblemKind, Sample, ShareChunks, SignedDeletion,
-    Task, WrongChunks,
+    HeartbeatResponse, ManifestResponse, OfferRequest, ProblemKind, Proof, RestoreTask, Sample, ShareChunks,
+    SignedDeletion, Task, WrongChunks,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
@@ -25,7 +25,9 @@ use super::agreement::Agreement;
 use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
 use super::http::receipted;
+use super::mend::{Mending, Sources};
 use super::parting::{Partings, batches, ids, let_go, of_chunks};
+use super::records::Records;
 use super::storage::{Bounds, Storage, Under};
 use super::tasks::{carry_out, take_over};
 use crate::client::Authority;
@@ -39,6 +41,17 @@ struct Leaving {
     answers: Vec<(PeerId, BTreeSet<ChunkId>)>,
 }
 
+/// Whether the records of a share below the root of a store can all be read.
+pub(crate) fn has_records(root: &Path, share: ShareId) -> bool {
+    let Records { manifest, terms, chunks, .. } = Records::read(&records_folder(root, share), share);
+    manifest.good().is_some() && terms.good().is_some() && chunks.good().is_some()
+}
+
+/// Where the records of a share are.
+pub(crate) fn records_folder(root: &Path, share: ShareId) -> PathBuf {
+    root.join("shares").join(share.to_string())
+}
+
 /// A peer that is called directly.
 pub(crate) struct SimPeer {
     key: PeerKey,
@@ -48,9 +61,11 @@ pub(crate) struct SimPeer {
     partings: Partings,
     findings: Findings,
     agreement: Agreement,
+    mending: Mending,
     /// What the tracker asked for last.
     pub(crate) copies: Vec<CopyTask>,
     pub(crate) drops: Vec<DropTask>,
+    pub(crate) restores: Vec<RestoreTask>,
     /// What it is letting go of, and who has proved it.
     leaving: Vec<Leaving>,
     scrubbed: Option<ChunkId>,
@@ -82,8 +97,10 @@ impl SimPeer {
             partings,
             findings,
             agreement,
+            mending: Mending::default(),
             copies: Vec::new(),
             drops: Vec::new(),
+            restores: Vec::new(),
             leaving: Vec::new(),
             scrubbed: None,
         }
@@ -126,11 +143,11 @@ impl SimPeer {
         receipted(&self.storage, &self.key, Under::NOBODY, share, request).map_err(kind)
     }
 
-    /// The proof for a sample, if the peer can make one.
-    pub(crate) fn prove(&self, sample: &Sample) -> Option<Blob> {
-        let bytes = self.storage.read_whole((sample.root, sample.share)).unwrap()?;
-        let prover = Prover::new(&bytes);
-        (prover.root() == sample.root).then(|| prover.prove(sample.offset).map(Blob)).flatten()
+    /// The proof for a sample, if the peer can make one; it answers nothing about what it cannot read.
+    pub(crate) fn prove(&self, sample: &Sample) -> io::Result<Proof> {
+        let read = self.storage.read_whole((sample.root, sample.share))?;
+        let prover = read.as_deref().map(Prover::new).filter(|prover| prover.root() == sample.root);
+        Ok(Proof { slice: prover.and_then(|prover| prover.prove(sample.offset)).map(Blob) })
     }
 
     fn check_owner(&self, share: ShareId, act: Act, shown: Authority<'_>) -> Result<(), ProblemKind> {
@@ -182,18 +199,20 @@ impl SimPeer {
     }
 
     pub(crate) fn heartbeat(&self) -> (HeartbeatRequest, usize) {
-        self.findings.next(HeartbeatRequest::new(self.run, self.usage()))
+        let (request, told) = self.findings.next(HeartbeatRequest::new(self.run, self.usage()));
+        (HeartbeatRequest { damaged: self.mending.wanted(&self.storage), ..request }, told)
     }
 
     /// Takes the answer to a heartbeat, and does what it asks for.
     pub(crate) fn answered(&mut self, told: usize, response: HeartbeatResponse) {
         self.findings.heard(told);
         self.agreement.compare(response.now_ms);
-        (self.copies, self.drops) = (Vec::new(), Vec::new());
+        (self.copies, self.drops, self.restores) = (Vec::new(), Vec::new(), Vec::new());
         for task in response.tasks {
             match task {
                 Task::Copy(task) => self.copies.push(task),
                 Task::Drop(task) => self.drops.push(task),
+                Task::Restore(task) => self.restores.push(task),
                 task => carry_out(&self.storage, &self.findings, task),
             }
         }
@@ -301,6 +320,33 @@ impl SimPeer {
             let lost = self.storage.scrub(id, bytes).unwrap();
             lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
         }
+    }
+
+    /// Makes records whole again with what the tracker and others have of a share; whether they were not and are now.
+    pub(crate) fn mend(&self, task: RestoreTask, answers: Vec<ManifestResponse>) -> bool {
+        let known = Sources::new(task.share, task.manifest, task.terms);
+        let sources = answers.into_iter().fold(known, |known, answer| known.and(task.share, answer));
+        self.storage.mend(task.share, sources).unwrap()
+    }
+
+    /// Whether nothing of the share expires yet, because its terms were lost.
+    pub(crate) fn is_unsettled(&self, share: ShareId) -> bool {
+        self.storage.shares.unsettled().contains(&share)
+    }
+
+    /// Has so many of the next syncs fail.
+    pub(crate) fn fail_syncs(&self, count: u32) {
+        self.storage.chunks.failing.store(count, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// After a failed sync: sees whether the disk works again. Whether one had failed.
+    pub(crate) fn recover(&self) -> bool {
+        let have_failed = self.storage.chunks.syncs.have_failed();
+        if have_failed {
+            let (lost, _) = self.storage.recover();
+            lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+        }
+        have_failed
     }
 
     /// What the peer does by itself now and then.

@@ -1,6 +1,6 @@
 //! What goes wrong in the simulation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use swarmdrop_core::api::{DropTask, PeerAddress, ShareChunks};
 use swarmdrop_core::id::ChunkId;
@@ -8,11 +8,12 @@ use swarmdrop_core::terms::{SignedTerms, Terms};
 
 use super::people::Shared;
 use super::world::{Event, HOUR, MINUTE, Node, SECOND, WALL, World};
+use crate::peer::simulated::{has_records, records_folder};
 
 impl World {
     pub(super) fn fault(&mut self) {
         let index = self.dice.index(self.peers.len());
-        match self.dice.below(17) {
+        match self.dice.below(19) {
             0..=2 => {
                 self.crash_peer(index);
                 let pause = self.dice.between(5 * SECOND, 3 * MINUTE);
@@ -64,6 +65,8 @@ impl World {
             13 => self.delete_a_share(),
             14 => self.order_everything_dropped(),
             15 => self.close_a_door(index),
+            17 => self.fail_syncs(index),
+            18 => self.damage_records(index),
             16 if self.dice.one_in(3) => {
                 self.no_way_out = true;
                 let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
@@ -102,11 +105,22 @@ impl World {
         }
     }
 
-    /// How many replicas of a chunk have the right bytes. What an upload left behind is no replica.
-    fn good_copies(&self, shared: &Shared, id: &ChunkId) -> usize {
-        let is_replica =
-            |node: &&Node| !node.disk_lost && has_manifest(node, shared) && has_good_copy(node, id);
-        self.peers.iter().filter(is_replica).count()
+    /// The machines that hold a share, by records that can be read. What an upload left behind is no replica.
+    fn holders(&self, shared: &Shared) -> Vec<&Node> {
+        let holds = |node: &&Node| !node.disk_lost && has_records(&node.root, shared.id());
+        self.peers.iter().filter(holds).collect()
+    }
+
+    /// Whether a machine holds something that no other one does: the records of a share that is not over, or a good
+    /// copy of one of its chunks.
+    fn is_last(&self, index: usize, share: usize) -> bool {
+        let shared = &self.shares[share];
+        let (own, others): (Vec<&Node>, Vec<&Node>) =
+            self.holders(shared).into_iter().partition(|node| node.name == self.peers[index].name);
+        let is_only_here = |id: &ChunkId| {
+            has_good_copy(&self.peers[index], id) && !others.iter().any(|node| has_good_copy(node, id))
+        };
+        others.is_empty() && !own.is_empty() || shared.manifest.chunks().any(|(_, id)| is_only_here(&id))
     }
 
     /// A bit of a chunk flips, unless it is the last good copy.
@@ -120,13 +134,46 @@ impl World {
             return;
         }
         let id = chunks[self.dice.index(chunks.len())];
-        if has_good_copy(&self.peers[index], &id) && self.good_copies(shared, &id) > 1 {
+        let copies = self.holders(shared).into_iter().filter(|node| has_good_copy(node, &id)).count();
+        if has_good_copy(&self.peers[index], &id) && copies > 1 {
             let path = chunk_path(&self.peers[index], &id);
-            let mut bytes = std::fs::read(&path).unwrap();
-            let at = self.dice.index(bytes.len());
-            bytes[at] ^= 1 << self.dice.below(8);
-            std::fs::write(&path, bytes).unwrap();
+            self.flip_a_bit(&path);
             self.tally.rotted += 1;
+        }
+    }
+
+    /// A bit of a share's record flips, unless what is held here is nowhere else. Half of the time the machine starts
+    /// again.
+    fn damage_records(&mut self, index: usize) {
+        if self.shares.is_empty() || self.peers[index].disk_lost {
+            return;
+        }
+        let share = self.dice.index(self.shares.len());
+        let id = self.shares[share].id();
+        if !has_records(&self.peers[index].root, id) || self.is_last(index, share) {
+            return;
+        }
+        let record = ["manifest", "terms", "chunks"][self.dice.index(3)];
+        self.flip_a_bit(&records_folder(&self.peers[index].root, id).join(record));
+        self.tally.records_damaged += 1;
+        if self.dice.one_in(2) {
+            self.crash_peer(index);
+            self.after(SECOND, Event::StartPeer(index));
+        }
+    }
+
+    fn flip_a_bit(&mut self, path: &Path) {
+        let mut bytes = std::fs::read(path).unwrap();
+        let at = self.dice.index(bytes.len());
+        bytes[at] ^= 1 << self.dice.below(8);
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// Some of a peer's next syncs fail: what they were for is on no disk, whatever later ones say.
+    fn fail_syncs(&mut self, index: usize) {
+        let count = u32::try_from(self.dice.between(1, 3)).unwrap();
+        if let Some(peer) = &self.peers[index].running {
+            peer.fail_syncs(count);
         }
     }
 
@@ -136,16 +183,9 @@ impl World {
         if self.peers[index].disk_lost {
             return;
         }
-        let living: Vec<usize> = (0..self.shares.len()).filter(|&share| !self.is_over(share)).collect();
-        for share in living {
-            let shared = &self.shares[share];
-            let only_here =
-                |id: &ChunkId| has_good_copy(&self.peers[index], id) && self.good_copies(shared, id) < 2;
-            let manifests = self.peers.iter().filter(|n| !n.disk_lost && has_manifest(n, shared)).count();
-            let is_only_manifest = has_manifest(&self.peers[index], shared) && manifests < 2;
-            if is_only_manifest || shared.manifest.chunks().any(|(_, id)| only_here(&id)) {
-                return;
-            }
+        let mut living = (0..self.shares.len()).filter(|&share| !self.is_over(share));
+        if living.any(|share| self.is_last(index, share)) {
+            return;
         }
         // What is being sent there was confirmed by nobody else yet, perhaps.
         if self.uploads.values().any(|upload| upload.machine.is_member(self.peers[index].id)) {
@@ -215,6 +255,7 @@ fn has_good_copy(node: &Node, id: &ChunkId) -> bool {
     std::fs::read(chunk_path(node, id)).is_ok_and(|bytes| ChunkId::of(&bytes) == *id)
 }
 
+/// Whether a machine has records of a share, readable or not.
 fn has_manifest(node: &Node, shared: &Shared) -> bool {
-    node.root.join(format!("shares/{}/manifest", shared.id())).exists()
+    records_folder(&node.root, shared.id()).join("manifest").exists()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use swarmdrop_core::api::{
-    Blob, CommitRequest, OfferRequest, OpenRequest, Proof, PublishRequest, Question, Verdict, questions,
+    Blob, CommitRequest, OfferRequest, OpenRequest, ProblemKind, PublishRequest, Question, Verdict, questions,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{ChunkId, PeerId};
@@ -154,11 +154,15 @@ impl World {
                 let dice = &mut self.dice;
                 let asked = questions(&shared.manifest, &chunks, FIRST_SAMPLES, |bound| dice.below(bound));
                 let is_proven = |question: &Question| {
-                    let proof = Proof { slice: peer.prove(&question.sample) };
-                    proof.judge(&question.sample, question.len) == Verdict::Proven
+                    let proof = peer.prove(&question.sample)?;
+                    Ok(proof.judge(&question.sample, question.len) == Verdict::Proven)
                 };
-                let proven = asked.iter().all(is_proven);
-                Ok(if proven { push::Event::Proven(id) } else { push::Event::Refuted(id) })
+                let proven: std::io::Result<Vec<bool>> = asked.iter().map(is_proven).collect();
+                let judged = |proven: Vec<bool>| match proven.into_iter().all(|is_proven| is_proven) {
+                    true => push::Event::Proven(id),
+                    false => push::Event::Refuted(id),
+                };
+                proven.map(judged).map_err(|_| ProblemKind::Internal)
             }
             Sending::Publish(_) => unreachable!("a publish is no message to a peer"),
         };

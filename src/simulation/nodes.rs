@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use swarmdrop_core::api::{AuditResponse, InventoryRequest, ProblemKind, Proof};
+use swarmdrop_core::api::{AuditResponse, InventoryRequest, ProblemKind};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{RunId, Secret};
 use swarmdrop_core::manifest::Manifest;
@@ -121,6 +121,10 @@ impl World {
             let delay = self.latency(Some(index));
             self.after(delay, Event::Part(index));
         }
+        if !peer.restores.is_empty() {
+            let delay = self.latency(Some(index));
+            self.after(delay, Event::Mend(index));
+        }
         let usage = peer.usage();
         assert!(usage.used_bytes <= CAPACITY, "{} holds more than its capacity", self.peers[index].name);
         self.peers[index].running = Some(peer);
@@ -202,9 +206,10 @@ impl World {
             };
             let up = !self.mute && !self.no_way_out && self.is_open(node) && self.arrives() && self.arrives();
             self.tell_clock(self.peers[node].skew_ms);
-            let answer = self.peers[node].running.as_ref().filter(|_| up).map(|peer| {
-                let prove = |sample| Proof { slice: peer.prove(sample) };
-                travel(&AuditResponse { proofs: request.samples.iter().map(prove).collect() })
+            let answer = self.peers[node].running.as_ref().filter(|_| up).and_then(|peer| {
+                let proofs: std::io::Result<_> =
+                    request.samples.iter().map(|sample| peer.prove(sample)).collect();
+                proofs.ok().map(|proofs| travel(&AuditResponse { proofs }))
             });
             self.tell_clock(self.tracker_skew_ms);
             self.runtime.block_on(tracker.take_audit(audit, answer));
@@ -246,6 +251,26 @@ impl World {
             self.crash_peer(index);
             self.after(MINUTE, Event::StartPeer(index));
         }
+    }
+
+    /// Makes damaged records whole again: what `peer/mend.rs` does.
+    pub(super) fn mend(&mut self, index: usize) {
+        let Some(mut peer) = self.peers[index].running.take() else { return };
+        for task in std::mem::take(&mut peer.restores) {
+            let mut answers = Vec::new();
+            for source in &task.sources {
+                let source = self.index_of(source.id);
+                let up = self.is_open(source) && self.arrives();
+                let answer = self.peers[source].running.as_ref().filter(|_| up);
+                answers.extend(answer.and_then(|other| other.manifest(task.share)));
+            }
+            self.tell_clock(self.peers[index].skew_ms);
+            if peer.mend(travel(&task), travel(&answers)) {
+                self.tally.mended += 1;
+                self.peers[index].inventory_ms = Some(self.now_ms);
+            }
+        }
+        self.peers[index].running = Some(peer);
     }
 
     /// Begins to let go of what is surplus, and asks others for proof: what `peer/parting.rs` does.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use swarmdrop_core::id::{PeerId, Secret, TrackerId};
+use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::registry::Rules;
 use tempfile::TempDir;
 
@@ -45,6 +45,7 @@ pub(super) enum Event {
     Copy(usize),
     Part(usize),
     EndPartings(usize),
+    Mend(usize),
     Share,
     Get,
     Fault,
@@ -70,6 +71,9 @@ pub(super) struct Tally {
     pub(super) doors_closed: u64,
     pub(super) clocks_changed: u64,
     pub(super) deleted: u64,
+    pub(super) syncs_failed: u64,
+    pub(super) records_damaged: u64,
+    pub(super) mended: u64,
 }
 
 impl Tally {
@@ -86,6 +90,9 @@ impl Tally {
             (&mut self.doors_closed, other.doors_closed),
             (&mut self.clocks_changed, other.clocks_changed),
             (&mut self.deleted, other.deleted),
+            (&mut self.syncs_failed, other.syncs_failed),
+            (&mut self.records_damaged, other.records_damaged),
+            (&mut self.mended, other.mended),
         ] {
             *sum += more;
         }
@@ -215,12 +222,11 @@ impl World {
             let shared = &self.shares[share];
             if self.is_over(share) {
                 let id = shared.id();
-                let held = self
-                    .peers
-                    .iter()
-                    .filter_map(|node| node.running.as_ref())
-                    .any(|p| p.holding(id).is_some());
-                assert!(!held, "a share that is over is still on a disk");
+                let mut peers = self.peers.iter().filter_map(|node| node.running.as_ref());
+                assert!(
+                    !peers.any(|peer| holds_for_nothing(peer, id)),
+                    "a share that is over is still on a disk"
+                );
             }
             // It takes a while to get it.
             if !self.is_alive(share) || self.may_be_over(share, 5 * MINUTE) {
@@ -271,9 +277,10 @@ impl World {
             for node in self.peers.iter().filter(|node| !node.disk_lost) {
                 let told =
                     holders.iter().find(|(peer, _)| *peer == node.id).map(|(_, chunks)| chunks.clone());
-                let held = node.running.as_ref().unwrap().holding(id);
+                let peer = node.running.as_ref().unwrap();
+                let held = peer.holding(id);
                 let over = self.is_over(share);
-                if (alive && told != held) || (over && held.is_some()) {
+                if (alive && told != held) || (over && holds_for_nothing(peer, id)) {
                     self.odd = format!(
                         "{}: told {told:?}, held {held:?}, alive {alive}, terms {:?}",
                         node.name, self.shares[share].terms.terms
@@ -327,6 +334,7 @@ impl World {
             Event::Copy(peer) => self.copy(peer),
             Event::Part(peer) => self.part(peer),
             Event::EndPartings(peer) => self.end_partings(peer),
+            Event::Mend(peer) => self.mend(peer),
             Event::Share if self.trouble => {
                 self.begin_upload();
                 let pause = self.dice.between(30 * SECOND, 4 * MINUTE);
@@ -363,6 +371,7 @@ impl World {
                     self.note_ahead(index);
                     self.tell_clock(self.peers[index].skew_ms);
                     if let Some(peer) = &mut self.peers[index].running {
+                        self.tally.syncs_failed += u64::from(peer.recover());
                         (0..4).for_each(|_| peer.scrub_one());
                         peer.keep_house();
                     }
@@ -402,4 +411,9 @@ impl World {
     pub(super) fn index_of(&self, id: PeerId) -> usize {
         self.peers.iter().position(|node| node.id == id).unwrap()
     }
+}
+
+/// Whether a peer holds a share that is over, and knows its terms for sure.
+fn holds_for_nothing(peer: &SimPeer, share: ShareId) -> bool {
+    peer.holding(share).is_some() && !peer.is_unsettled(share)
 }
