@@ -13,7 +13,7 @@ use crate::peer::simulated::{has_records, records_folder};
 impl World {
     pub(super) fn fault(&mut self) {
         let index = self.dice.index(self.peers.len());
-        match self.dice.below(19) {
+        match self.dice.below(21) {
             0..=2 => {
                 self.crash_peer(index);
                 let pause = self.dice.between(5 * SECOND, 3 * MINUTE);
@@ -67,6 +67,8 @@ impl World {
             15 => self.close_a_door(index),
             17 => self.fail_syncs(index),
             18 => self.damage_records(index),
+            19 => self.move_peer(index),
+            20 if self.dice.one_in(2) => self.clone_peer(index),
             16 if self.dice.one_in(3) => {
                 self.no_way_out = true;
                 let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
@@ -82,6 +84,37 @@ impl World {
         self.tally.doors_closed += 1;
         let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
         self.after(pause, Event::Reconnect(index));
+    }
+
+    /// A running peer gets another address. Where it is, others are told when the tracker has found it.
+    fn move_peer(&mut self, index: usize) {
+        let node = &mut self.peers[index];
+        if !(node.is_clone || node.disk_lost) {
+            (node.moves, node.found) = (node.moves.wrapping_add(1), false);
+            self.tally.moved += 1;
+        }
+    }
+
+    /// A second machine starts with what a peer has on its disk, its key too, behind the same router: who asks for the
+    /// peer reaches the first one. After a while its operator notices.
+    fn clone_peer(&mut self, index: usize) {
+        let (node, number) = (&self.peers[index], self.peers.len());
+        if node.running.is_none() || self.peers.iter().any(|other| other.is_clone && !other.disk_lost) {
+            return;
+        }
+        copy_folder(&node.root, &self.folder.path().join(format!("p{number}")));
+        self.add_machine(node.seed.clone(), true);
+        self.tally.cloned += 1;
+        let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
+        self.after(pause, Event::EndClone(number));
+    }
+
+    pub(super) fn end_clone(&mut self, index: usize) {
+        let node = &mut self.peers[index];
+        if !node.disk_lost {
+            (node.running, node.disk_lost) = (None, true);
+            std::fs::remove_dir_all(&node.root).unwrap();
+        }
     }
 
     /// The tracker starts again on a copy of its database that was made before, if there is one.
@@ -105,9 +138,9 @@ impl World {
         }
     }
 
-    /// The machines that hold a share, by records that can be read. What an upload left behind is no replica.
+    /// The machines that hold a share, by records that can be read, and are not about to go. What an upload left behind is no replica.
     fn holders(&self, shared: &Shared) -> Vec<&Node> {
-        let holds = |node: &&Node| !node.disk_lost && has_records(&node.root, shared.id());
+        let holds = |node: &&Node| !(node.disk_lost || node.is_clone) && has_records(&node.root, shared.id());
         self.peers.iter().filter(holds).collect()
     }
 
@@ -180,7 +213,7 @@ impl World {
     /// A disk dies with all that is on it, unless it has the last good copy of something. A new machine
     /// takes the old one's place.
     pub(super) fn lose_disk(&mut self, index: usize) {
-        if self.peers[index].disk_lost {
+        if self.peers[index].disk_lost || self.peers[index].is_clone {
             return;
         }
         let mut living = (0..self.shares.len()).filter(|&share| !self.is_over(share));
@@ -242,6 +275,19 @@ impl World {
         if self.runtime.block_on(tracker.replace_terms(shared.id(), &terms.token)).is_ok() {
             shared.terms = terms;
             self.tally.deleted += 1;
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
         }
     }
 }

@@ -7,7 +7,8 @@
 //! # Faults
 //! Messages and answers are lost; peers are slow, cut off, crash and lose or tear what they had not synced, fill up,
 //! rot, or lose their disk for good; syncs fail, and what they were for is on no disk; bits flip in records of shares; the tracker crashes, loses its database, or is restored from an old copy of it; doors of peers
-//! are closed to who comes, and the tracker's way out, while heartbeats go on; clocks are wrong by minutes or days, in both
+//! are closed to who comes, and the tracker's way out, while heartbeats go on; peers get other addresses; second machines start
+//! with a peer's key and what it held; clocks are wrong by minutes or days, in both
 //! directions; senders die. Rot, flipped bits and lost disks spare one good copy of each chunk and
 //! record: whatever follows must not destroy it.
 //!

@@ -1,6 +1,6 @@
 //! What the tracker and the peers of the simulation do: start, crash, beat, copy.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use swarmdrop_core::api::{AuditResponse, InventoryRequest, ProblemKind};
 use swarmdrop_core::chunk_set::ChunkSet;
@@ -14,6 +14,9 @@ use super::world::{BEAT, CAPACITY, Event, MINUTE, Node, RULES, SECOND, TRACKER, 
 use crate::peer::simulated::SimPeer;
 use crate::tracker::simulated::SimTracker;
 
+/// Where peers serve.
+const PORT: u16 = 7000;
+
 impl World {
     pub(super) fn start_tracker(&mut self) {
         self.tell_clock(self.tracker_skew_ms);
@@ -21,8 +24,13 @@ impl World {
     }
 
     pub(super) fn add_peer(&mut self) {
-        let number = self.peers.len();
         let seed = Secret::from_bytes(self.dice.bytes());
+        self.add_machine(seed, false);
+    }
+
+    /// A machine with this key.
+    pub(super) fn add_machine(&mut self, seed: Secret, is_clone: bool) {
+        let number = self.peers.len();
         let id = PeerKey::from_seed(&seed).public().peer();
         self.peers.push(Node {
             id,
@@ -34,6 +42,9 @@ impl World {
             inventory_ms: None,
             cut_off: false,
             closed: false,
+            moves: 0,
+            found: true,
+            is_clone,
             slow: false,
             skew_ms: 0,
             told_skew_ms: 0,
@@ -142,30 +153,36 @@ impl World {
         let (id, skew, tracker_skew) =
             (self.peers[index].id, self.peers[index].skew_ms, self.tracker_skew_ms);
         if !self.peers[index].registered {
-            // It is dialled back before it is taken.
-            if self.no_way_out || !self.is_open(index) {
+            // It is dialled back before it is taken. At a clone's address its original answers, which has the same key.
+            let place = self.index_of(id);
+            let is_up = place == index || self.peers[place].running.is_some();
+            if self.no_way_out || !self.answers(place) || !is_up {
                 return false;
             }
             let registration = Registration {
                 id,
                 run: peer.run,
                 name: self.peers[index].name.clone(),
-                addresses: vec![format!("10.0.0.{index}:7000")],
-                port: None,
+                addresses: vec![self.address(place).to_string()],
+                port: Some(PORT),
                 capacity_bytes: CAPACITY,
                 zone: None,
                 version: "1".into(),
                 token: None,
             };
             self.tell_clock(tracker_skew);
-            let answer = self.runtime.block_on(tracker.register(registration, peer.usage())).unwrap();
+            let answer = match self.runtime.block_on(tracker.register(registration, peer.usage())) {
+                Ok(answer) => answer,
+                Err(kind) => return self.refused(kind),
+            };
             self.peers[index].registered = true;
+            self.peers[place].found = true;
             self.ask(index, answer.inventory_after_ms);
         }
         self.tell_clock(skew);
         let (request, told) = peer.heartbeat();
         self.tell_clock(tracker_skew);
-        let from = IpAddr::from([10, 0, 0, u8::try_from(index).unwrap()]);
+        let from = self.address(self.index_of(id)).ip();
         match self.runtime.block_on(tracker.heartbeat(id, travel(&request), from)) {
             Ok(response) if answer_arrives => {
                 self.ask(index, response.inventory_after_ms);
@@ -178,12 +195,49 @@ impl World {
                 true
             }
             Ok(_) => true,
-            Err(kind) => {
-                assert_eq!(kind, ProblemKind::UnknownPeer);
+            Err(ProblemKind::UnknownPeer) => {
                 self.peers[index].registered = false;
                 false
             }
+            Err(kind) => self.refused(kind),
         }
+    }
+
+    /// Two machines have one key.
+    fn refused(&mut self, kind: ProblemKind) -> bool {
+        assert_eq!(kind, ProblemKind::Conflict);
+        self.tally.clones_refused += 1;
+        false
+    }
+
+    /// Where a machine is now.
+    fn address(&self, index: usize) -> SocketAddr {
+        let host = [10, self.peers[index].moves, 0, u8::try_from(index).unwrap()];
+        SocketAddr::from((host, PORT))
+    }
+
+    /// What the tracker does by itself: it asks who can be reached, follows those that moved, repairs.
+    pub(super) fn look_after_peers(&mut self) {
+        self.tell_clock(self.tracker_skew_ms);
+        let Some(tracker) = self.tracker.take() else { return };
+        // Who is none of the machines here answers, whatever it lies about.
+        let place = |id| self.peers.iter().position(|node| node.id == id);
+        let is_open = |id| !self.no_way_out && place(id).is_none_or(|peer| self.is_open(peer));
+        self.runtime.block_on(tracker.ask(is_open));
+        let is_at = |peer, address: &str| self.answers(peer) && self.address(peer).to_string() == address;
+        let answers =
+            |id, address: &str| !self.no_way_out && place(id).is_some_and(|peer| is_at(peer, address));
+        self.runtime.block_on(tracker.follow(answers));
+        self.runtime.block_on(tracker.round());
+        for index in 0..self.peers.len() {
+            let known = tracker.addresses(self.peers[index].id);
+            let is_found = known.is_some_and(|known| known.contains(&self.address(index).to_string()));
+            if is_found && !self.peers[index].found {
+                self.peers[index].found = true;
+                self.tally.followed += 1;
+            }
+        }
+        self.tracker = Some(tracker);
     }
 
     /// The tracker wants to hear the inventory, or has heard it.

@@ -46,6 +46,7 @@ pub(super) enum Event {
     Part(usize),
     EndPartings(usize),
     Mend(usize),
+    EndClone(usize),
     Share,
     Get,
     Fault,
@@ -74,6 +75,10 @@ pub(super) struct Tally {
     pub(super) syncs_failed: u64,
     pub(super) records_damaged: u64,
     pub(super) mended: u64,
+    pub(super) moved: u64,
+    pub(super) followed: u64,
+    pub(super) cloned: u64,
+    pub(super) clones_refused: u64,
 }
 
 impl Tally {
@@ -93,6 +98,10 @@ impl Tally {
             (&mut self.syncs_failed, other.syncs_failed),
             (&mut self.records_damaged, other.records_damaged),
             (&mut self.mended, other.mended),
+            (&mut self.moved, other.moved),
+            (&mut self.followed, other.followed),
+            (&mut self.cloned, other.cloned),
+            (&mut self.clones_refused, other.clones_refused),
         ] {
             *sum += more;
         }
@@ -112,6 +121,12 @@ pub(super) struct Node {
     pub(super) cut_off: bool,
     /// It reaches others, but they do not reach it.
     pub(super) closed: bool,
+    /// How often it has got another address.
+    pub(super) moves: u8,
+    /// Whether others are sent to where it is.
+    pub(super) found: bool,
+    /// It has another machine's key, and was made from what that held.
+    pub(super) is_clone: bool,
     pub(super) slow: bool,
     pub(super) skew_ms: i64,
     /// How wrong the tracker's clock was when it told the time last.
@@ -195,6 +210,11 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.trouble = false;
         (self.tracker_skew_ms, self.no_way_out) = (0, false);
+        for index in 0..self.peers.len() {
+            if self.peers[index].is_clone {
+                self.end_clone(index);
+            }
+        }
         self.uploads.clear();
         // Without this a tracker whose clock was set right lately would wait for a day before anything expires.
         self.tracker = None;
@@ -318,14 +338,7 @@ impl World {
         match event {
             Event::Beat(peer) => self.beat(peer),
             Event::Round => {
-                if let Some(tracker) = &self.tracker {
-                    self.tell_clock(self.tracker_skew_ms);
-                    // Who is none of the machines here answers, whatever it lies about.
-                    let place = |id| self.peers.iter().position(|node| node.id == id);
-                    let is_open = |id| !self.no_way_out && place(id).is_none_or(|peer| self.is_open(peer));
-                    self.runtime.block_on(tracker.ask(is_open));
-                    self.runtime.block_on(tracker.round());
-                }
+                self.look_after_peers();
                 self.audit();
                 self.after(BEAT / 2, Event::Round);
             }
@@ -335,6 +348,7 @@ impl World {
             Event::Part(peer) => self.part(peer),
             Event::EndPartings(peer) => self.end_partings(peer),
             Event::Mend(peer) => self.mend(peer),
+            Event::EndClone(peer) => self.end_clone(peer),
             Event::Share if self.trouble => {
                 self.begin_upload();
                 let pause = self.dice.between(30 * SECOND, 4 * MINUTE);
@@ -403,11 +417,17 @@ impl World {
         if slow { self.dice.between(SECOND, 10 * SECOND) } else { self.dice.between(5, 500) }
     }
 
-    /// Whether others reach the peer's machine.
-    pub(super) fn is_open(&self, peer: usize) -> bool {
+    /// Whether others reach the peer's machine, if they know where it is.
+    pub(super) fn answers(&self, peer: usize) -> bool {
         !(self.peers[peer].cut_off || self.peers[peer].closed)
     }
 
+    /// Whether others reach the peer's machine.
+    pub(super) fn is_open(&self, peer: usize) -> bool {
+        self.peers[peer].found && self.answers(peer)
+    }
+
+    /// The machine that is reached by this id: the first that had its key.
     pub(super) fn index_of(&self, id: PeerId) -> usize {
         self.peers.iter().position(|node| node.id == id).unwrap()
     }

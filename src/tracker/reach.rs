@@ -31,12 +31,19 @@ pub(super) struct Movers {
     new: Notify,
 }
 
+impl Movers {
+    /// Those that are to be dialled now.
+    pub(super) fn take(&self) -> BTreeMap<PeerId, SocketAddr> {
+        std::mem::take(&mut *self.waiting.lock())
+    }
+}
+
 /// Dials peers that have moved, until told to stop.
 pub(super) async fn keep_following(tracker: Arc<Tracker>, stop: CancellationToken) {
     let following = async {
         loop {
             tracker.movers.new.notified().await;
-            let waiting = std::mem::take(&mut *tracker.movers.waiting.lock());
+            let waiting = tracker.movers.take();
             let follow = async |(peer, address)| {
                 if let Err(error) = tracker.dial_moved(peer, address).await {
                     tracing::error!(%peer, %error, "cannot keep where a peer is");
@@ -155,17 +162,29 @@ impl Tracker {
             return Ok(());
         }
         let Some(address) = new.first() else { return Ok(()) };
-        let found = self.registry.lock().found_at(id, before.run, address);
-        let Some(found) = found else { return Ok(()) };
-        tracing::info!(peer = %id, name = %found.name, %address, "a peer has moved");
-        self.store.put_peer(&found).await?;
-        let answering = self.dial_back(id, before.addresses.clone()).await.unwrap_or_default();
-        let gone: Vec<_> = before.addresses.into_iter().filter(|old| !answering.contains(old)).collect();
-        let left = self.registry.lock().not_found_at(id, before.run, &gone);
-        if let Some(registration) = left {
-            self.store.put_peer(&registration).await?;
+        if !self.found(&before, address).await? {
+            return Ok(());
         }
-        Ok(())
+        let answering = self.dial_back(id, before.addresses.clone()).await.unwrap_or_default();
+        self.left(before, &answering).await
+    }
+
+    /// Notes at which new address a peer was found; whether that is news.
+    pub(super) async fn found(&self, before: &Registration, address: &str) -> Result<bool, StoreError> {
+        let found = self.registry.lock().found_at(before.id, before.run, address);
+        let Some(found) = found else { return Ok(false) };
+        tracing::info!(peer = %found.id, name = %found.name, %address, "a peer has moved");
+        self.store.put_peer(&found).await.map(|()| true)
+    }
+
+    /// Forgets the addresses of a peer where it was before it moved, but for those where it answers still.
+    pub(super) async fn left(&self, before: Registration, answering: &[String]) -> Result<(), StoreError> {
+        let gone: Vec<_> = before.addresses.into_iter().filter(|old| !answering.contains(old)).collect();
+        let left = self.registry.lock().not_found_at(before.id, before.run, &gone);
+        match left {
+            Some(registration) => self.store.put_peer(&registration).await,
+            None => Ok(()),
+        }
     }
 
     /// The addresses at which somebody with the peer's key answers. A peer is listed only with those.

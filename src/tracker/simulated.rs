@@ -158,6 +158,27 @@ impl SimTracker {
         }
     }
 
+    /// Dials the peers that come from another address; `answers` says whether one is there.
+    pub(crate) async fn follow(&self, answers: impl Fn(PeerId, &str) -> bool) {
+        for (id, address) in self.0.movers.take() {
+            let before =
+                self.0.registry.lock().get(id, self.0.now_ms()).map(|(peer, _)| peer.registration.clone());
+            let address = address.to_string();
+            let Some(before) = before.filter(|_| answers(id, &address)) else { continue };
+            let answering: Vec<String> =
+                before.addresses.iter().filter(|address| answers(id, address)).cloned().collect();
+            if self.0.found(&before, &address).await.unwrap() {
+                self.0.left(before, &answering).await.unwrap();
+            }
+        }
+    }
+
+    /// Where it sends others to a peer; `None`: it does not know it.
+    pub(crate) fn addresses(&self, id: PeerId) -> Option<Vec<String>> {
+        let registry = self.0.registry.lock();
+        registry.get(id, self.0.now_ms()).map(|(peer, _)| peer.registration.addresses.clone())
+    }
+
     /// What the tracker does by itself, once a heartbeat.
     pub(crate) async fn round(&self) {
         self.0.repair_round().await.unwrap();
