@@ -103,7 +103,9 @@ impl World {
             return;
         }
         copy_folder(&node.root, &self.folder.path().join(format!("p{number}")));
-        self.add_machine(node.seed.clone(), true);
+        let number = self.add_node(node.seed.clone());
+        self.peers[number].is_clone = true;
+        self.start_beating(number);
         self.tally.cloned += 1;
         let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
         self.after(pause, Event::EndClone(number));

@@ -113,6 +113,10 @@ impl World {
         if !there || !self.is_open(index) {
             return failed;
         }
+        if self.peers[index].lies {
+            let lie = self.lie_to_sender(upload, &work);
+            return if back { lie } else { failed };
+        }
         self.tell_clock(self.peers[index].skew_ms);
         let (Some(peer), shared) = (&self.peers[index].running, &self.shares[upload.share]) else {
             return failed;
@@ -202,6 +206,8 @@ impl World {
             let wanted = usize::from(shared.terms.terms.replicas);
             assert!(confirmed >= wanted, "acknowledged with too few replicas");
         }
+        let mut machines = holders.iter().map(|(peer, _)| self.peers.iter().find(|node| node.id == *peer));
+        assert!(machines.all(|node| !node.unwrap().lies), "acknowledged with what nobody holds");
         shared.acknowledged = true;
         self.tally.acknowledged += 1;
     }
@@ -247,6 +253,13 @@ impl World {
         let index = self.index_of(id);
         let reached = self.arrives() && self.is_open(index);
         let event = match (&self.peers[index].running, work) {
+            (None, Getting::Ask(_)) if reached && self.peers[index].lies => {
+                fetch::Event::Holds(id, ChunkSet::full(download.manifest.geometry().chunk_count()))
+            }
+            (None, Getting::Get(_, chunk)) if reached && self.peers[index].lies => {
+                self.tally.lies_served += 1;
+                download.take(id, chunk, Some(self.dice.bytes::<64>().to_vec()))
+            }
             (Some(peer), Getting::Ask(_)) if reached => {
                 match peer.holding(self.shares[download.share].id()) {
                     Some(chunks) => fetch::Event::Holds(id, chunks),

@@ -1,20 +1,30 @@
 //! Peers that hold nothing and say that they hold everything.
 
-use std::net::IpAddr;
-
 use swarmdrop_core::api::{
-    AuditRequest, AuditResponse, Blob, HeartbeatRequest, InventoryRequest, Proof, ShareChunks,
+    AuditRequest, AuditResponse, Blob, HeartbeatRequest, InventoryRequest, Proof, ShareChunks, WrongChunks,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, RunId};
+use swarmdrop_core::id::{PeerId, RunId, Secret};
+use swarmdrop_core::push;
+use swarmdrop_core::receipt::PeerKey;
 use swarmdrop_core::registry::{Registration, Usage};
 
+use super::people::{Sending, Shared, Upload};
 use super::world::{BEAT, Event, MINUTE, World};
 
 const RUN: RunId = RunId::from_bytes([7; 16]);
-const LIARS: [PeerId; 2] = [PeerId::from_bytes([254; 32]), PeerId::from_bytes([255; 32])];
+/// So much room has nobody.
+const USAGE: Usage = Usage { used_bytes: 0, free_bytes: 1 << 50 };
 
 impl World {
+    pub(super) fn add_liar(&mut self) {
+        let seed = Secret::from_bytes(self.dice.bytes());
+        let number = self.add_node(seed);
+        let node = &mut self.peers[number];
+        (node.lies, node.disk_lost) = (true, true);
+        self.after(BEAT, Event::Lie(number));
+    }
+
     /// What somebody who has nothing answers: that he has not, something else, or nothing at all.
     pub(super) fn lie(&mut self, request: &AuditRequest) -> Option<AuditResponse> {
         let slice = match self.dice.below(4) {
@@ -23,6 +33,57 @@ impl World {
             _ => Some(Blob(self.dice.bytes::<64>().to_vec())),
         };
         Some(AuditResponse { proofs: vec![Proof { slice }; request.samples.len()] })
+    }
+
+    /// What a sender is told by a liar: everything is taken and signed for.
+    pub(super) fn lie_to_sender(&mut self, upload: &mut Upload, work: &Sending) -> push::Event {
+        let shared = &self.shares[upload.share];
+        match work.clone() {
+            Sending::Offer(id) if self.dice.one_in(2) => {
+                push::Event::Ready(id, ChunkSet::full(shared.chunk_count()))
+            }
+            Sending::Offer(id) => push::Event::Ready(id, ChunkSet::empty(shared.chunk_count())),
+            Sending::Put(id, chunk) | Sending::Copy(id, chunk, _) => push::Event::Stored(id, chunk),
+            Sending::Commit(id, chunks) => {
+                let key = PeerKey::from_seed(&self.peers[self.index_of(id)].seed);
+                let receipt = key.receipt(shared.id(), shared.manifest.digest(), &chunks, self.wall_ms());
+                upload.confirmed.insert(id, (chunks, receipt.unwrap()));
+                self.tally.lies_signed += 1;
+                push::Event::Committed(id)
+            }
+            Sending::Audit(id, _) if self.dice.one_in(4) => push::Event::Lost(id),
+            Sending::Audit(id, _) => push::Event::Refuted(id),
+            Sending::Publish(_) => unreachable!("a publish is no message to a peer"),
+        }
+    }
+
+    /// A liar comes again and again, with all that a peer can say: it has all shares, has copied them, has room without
+    /// end in a zone of its own, and others serve wrong bytes.
+    pub(super) fn keep_lying(&mut self, index: usize) {
+        self.after(BEAT, Event::Lie(index));
+        let whole = |shared: &Shared| ShareChunks {
+            share: shared.id(),
+            chunks: ChunkSet::full(shared.chunk_count()),
+        };
+        let mut everything: Vec<ShareChunks> = self.shares.iter().map(whole).collect();
+        everything.sort_by_key(|all| all.share);
+        let peer = self.peers[self.dice.index(self.peers.len())].id;
+        let ill = everything.get(self.dice.index(everything.len())).cloned();
+        let slander = |ShareChunks { share, chunks }| WrongChunks { peer, share, chunks };
+        let beat = HeartbeatRequest {
+            copied: everything.clone(),
+            wrong: ill.map(slander).into_iter().collect(),
+            ..HeartbeatRequest::new(RUN, USAGE)
+        };
+        self.tell_clock(self.tracker_skew_ms);
+        let (id, address) = (self.peers[index].id, self.address(index));
+        let Some(tracker) = &self.tracker else { return };
+        if self.runtime.block_on(tracker.heartbeat(id, beat, address.ip())).is_err() {
+            let registration = liars_registration(id, &address.to_string());
+            self.runtime.block_on(tracker.register(registration, USAGE)).unwrap();
+        }
+        let inventory = InventoryRequest { shares: everything, after: None, last: true, gone: Vec::new() };
+        self.runtime.block_on(tracker.inventory(id, inventory)).unwrap();
     }
 
     /// A swarm of two peers without faults, which hold a share.
@@ -48,46 +109,22 @@ impl World {
         }
     }
 
-    /// They come again and again, with all that a peer can say.
-    fn let_them_lie(&mut self, share: usize, beats: u64) {
-        let shared = &self.shares[share];
-        let all = ShareChunks { share: shared.id(), chunks: ChunkSet::full(shared.chunk_count()) };
-        let usage = Usage { used_bytes: 0, free_bytes: 1 << 50 };
-        for _ in 0..beats {
-            self.run_until(self.now_ms + BEAT);
-            self.tell_clock(0);
-            let tracker = self.tracker.as_ref().unwrap();
-            for liar in LIARS {
-                let beat =
-                    HeartbeatRequest { copied: vec![all.clone()], ..HeartbeatRequest::new(RUN, usage) };
-                let from = IpAddr::from([10, 0, 1, liar.as_bytes()[0]]);
-                if self.runtime.block_on(tracker.heartbeat(liar, beat, from)).is_err() {
-                    let registration = liars_registration(liar);
-                    self.runtime.block_on(tracker.register(registration, usage)).unwrap();
-                }
-                let shares = vec![all.clone()];
-                let inventory = InventoryRequest { shares, after: None, last: true, gone: Vec::new() };
-                self.runtime.block_on(tracker.inventory(liar, inventory)).unwrap();
-            }
-        }
-    }
-
     fn holds_all(&self, peer: usize, share: usize) -> bool {
         let held = self.peers[peer].running.as_ref().and_then(|peer| peer.holding(self.shares[share].id()));
         held.is_some_and(|held| held.is_full())
     }
 }
 
-fn liars_registration(id: PeerId) -> Registration {
+fn liars_registration(id: PeerId, address: &str) -> Registration {
     Registration {
         id,
         run: RUN,
         port: None,
         token: None,
         name: "liar".into(),
-        addresses: vec![format!("10.0.1.{}:7000", id.as_bytes()[0])],
-        capacity_bytes: 1 << 50,
-        zone: Some(format!("zone {}", id.as_bytes()[0])),
+        addresses: vec![address.to_owned()],
+        capacity_bytes: USAGE.free_bytes,
+        zone: Some(format!("zone of {id}")),
         version: "1".into(),
     }
 }
@@ -96,8 +133,9 @@ fn liars_registration(id: PeerId) -> Registration {
 fn s3_two_of_four_peers_that_invent_everything_have_no_honest_replica_dropped_and_hinder_no_repair() {
     for seed in 0..4 {
         let (mut world, share) = World::with_two_peers(seed);
+        (0..2).for_each(|_| world.add_liar());
         // More than twelve dead times.
-        world.let_them_lie(share, 6 * 30);
+        world.run_until(world.now_ms + 30 * MINUTE);
         assert!((0..2).all(|peer| world.holds_all(peer, share)), "an honest replica was dropped");
         let tracker = world.tracker.as_ref().unwrap();
         let health = world.runtime.block_on(tracker.health());
@@ -106,18 +144,17 @@ fn s3_two_of_four_peers_that_invent_everything_have_no_honest_replica_dropped_an
             (0, 0),
             "{health:?}"
         );
-        for liar in LIARS {
-            assert!(world.runtime.block_on(tracker.refuted_chunks(liar)) > 0, "nobody names the liar");
-        }
-        for honest in 0..2 {
-            assert_eq!(world.runtime.block_on(tracker.refuted_chunks(world.peers[honest].id)), 0);
+        for node in &world.peers {
+            let refuted = world.runtime.block_on(tracker.refuted_chunks(node.id));
+            assert_eq!(refuted > 0, node.lies, "the liars are named, and nobody else");
         }
         // One dies for good, another one comes: the copy is made there, whatever the liars say.
         world.peers[0].running = None;
         world.peers[0].disk_lost = true;
         world.add_peer();
-        world.let_them_lie(share, 6 * 30);
-        assert!(world.holds_all(1, share) && world.holds_all(2, share), "repair came to nothing");
+        world.run_until(world.now_ms + 30 * MINUTE);
+        let new = world.peers.len() - 1;
+        assert!(world.holds_all(1, share) && world.holds_all(new, share), "repair came to nothing");
         let health = world.runtime.block_on(world.tracker.as_ref().unwrap().health());
         assert_eq!(
             (health.unproven, health.weakened + health.endangered + health.lost),

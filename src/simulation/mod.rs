@@ -9,12 +9,12 @@
 //! rot, or lose their disk for good; syncs fail, and what they were for is on no disk; bits flip in records of shares; the tracker crashes, loses its database, or is restored from an old copy of it; doors of peers
 //! are closed to who comes, and the tracker's way out, while heartbeats go on; peers get other addresses; second machines start
 //! with a peer's key and what it held; clocks are wrong by minutes or days, in both
-//! directions; senders die. Rot, flipped bits and lost disks spare one good copy of each chunk and
+//! directions; senders die. Some peers hold nothing, and sign, tell and serve whatever makes others rely on them. Rot, flipped bits and lost disks spare one good copy of each chunk and
 //! record: whatever follows must not destroy it.
 //!
 //! # What is checked
 //! When a peer confirms a share, its chunks are right and synced; when a share is acknowledged, as many peers as were
-//! asked for have confirmed each chunk. No peer exceeds its capacity. No receiver ever takes a wrong byte. No
+//! asked for have confirmed each chunk. No peer exceeds its capacity. None of them is one that lies. No receiver ever takes a wrong byte. No
 //! good copy of an acknowledged chunk is the last one destroyed by the swarm itself. When the faults stop, every
 //! acknowledged share comes back to as many replicas as were asked for, the tracker's view is what the disks hold,
 //! every such share can be had, and those that are over are on no disk.

@@ -25,11 +25,18 @@ impl World {
 
     pub(super) fn add_peer(&mut self) {
         let seed = Secret::from_bytes(self.dice.bytes());
-        self.add_machine(seed, false);
+        let number = self.add_node(seed);
+        self.start_beating(number);
     }
 
-    /// A machine with this key.
-    pub(super) fn add_machine(&mut self, seed: Secret, is_clone: bool) {
+    pub(super) fn start_beating(&mut self, number: usize) {
+        self.start_peer(number, CAPACITY);
+        let delay = self.dice.between(1, BEAT);
+        self.after(delay, Event::Beat(number));
+    }
+
+    /// A machine with this key, which does nothing yet.
+    pub(super) fn add_node(&mut self, seed: Secret) -> usize {
         let number = self.peers.len();
         let id = PeerKey::from_seed(&seed).public().peer();
         self.peers.push(Node {
@@ -44,15 +51,14 @@ impl World {
             closed: false,
             moves: 0,
             found: true,
-            is_clone,
+            is_clone: false,
+            lies: false,
             slow: false,
             skew_ms: 0,
             told_skew_ms: 0,
             disk_lost: false,
         });
-        self.start_peer(number, CAPACITY);
-        let delay = self.dice.between(1, BEAT);
-        self.after(delay, Event::Beat(number));
+        number
     }
 
     pub(super) fn start_peer(&mut self, index: usize, capacity: u64) {
@@ -211,7 +217,7 @@ impl World {
     }
 
     /// Where a machine is now.
-    fn address(&self, index: usize) -> SocketAddr {
+    pub(super) fn address(&self, index: usize) -> SocketAddr {
         let host = [10, self.peers[index].moves, 0, u8::try_from(index).unwrap()];
         SocketAddr::from((host, PORT))
     }
@@ -220,13 +226,10 @@ impl World {
     pub(super) fn look_after_peers(&mut self) {
         self.tell_clock(self.tracker_skew_ms);
         let Some(tracker) = self.tracker.take() else { return };
-        // Who is none of the machines here answers, whatever it lies about.
-        let place = |id| self.peers.iter().position(|node| node.id == id);
-        let is_open = |id| !self.no_way_out && place(id).is_none_or(|peer| self.is_open(peer));
+        let is_open = |id| !self.no_way_out && self.is_open(self.index_of(id));
         self.runtime.block_on(tracker.ask(is_open));
         let is_at = |peer, address: &str| self.answers(peer) && self.address(peer).to_string() == address;
-        let answers =
-            |id, address: &str| !self.no_way_out && place(id).is_some_and(|peer| is_at(peer, address));
+        let answers = |id, address: &str| !self.no_way_out && is_at(self.index_of(id), address);
         self.runtime.block_on(tracker.follow(answers));
         self.runtime.block_on(tracker.round());
         for index in 0..self.peers.len() {
@@ -253,11 +256,13 @@ impl World {
         let Some(tracker) = self.tracker.take() else { return };
         for audit in self.runtime.block_on(tracker.audits()) {
             let request = travel(&audit.request());
-            let Some(node) = self.peers.iter().position(|node| node.id == audit.peer()) else {
+            let node = self.index_of(audit.peer());
+            if self.peers[node].lies {
                 let lie = self.lie(&request);
+                self.tell_clock(self.tracker_skew_ms);
                 self.runtime.block_on(tracker.take_audit(audit, lie));
                 continue;
-            };
+            }
             let up = !self.mute && !self.no_way_out && self.is_open(node) && self.arrives() && self.arrives();
             self.tell_clock(self.peers[node].skew_ms);
             let answer = self.peers[node].running.as_ref().filter(|_| up).and_then(|peer| {
@@ -277,8 +282,7 @@ impl World {
         self.tell_clock(self.peers[index].skew_ms);
         if !peer.copies.is_empty() && !self.peers[index].cut_off {
             let task = peer.copies.remove(0);
-            let is_there = |id| self.peers.iter().position(|node| node.id == id);
-            let sources: Vec<usize> = task.sources.iter().filter_map(|source| is_there(source.id)).collect();
+            let sources: Vec<usize> = task.sources.iter().map(|source| self.index_of(source.id)).collect();
             let own = peer.manifest(task.share);
             let manifest = own.or_else(|| {
                 let reachable = sources.iter().filter(|&&source| self.is_open(source));
@@ -376,6 +380,8 @@ impl World {
                 let served =
                     served.filter(|s| s.holding(manifest.share()).is_some_and(|held| held.contains(chunk)));
                 let served = served.and_then(|source| source.chunk(manifest.chunk(chunk)));
+                let served =
+                    if self.peers[source].lies { Some(self.dice.bytes::<64>().to_vec()) } else { served };
                 let from = self.peers[source].id;
                 if served.is_some_and(|bytes| peer.take_copy(manifest, chunk, &bytes, from)) {
                     arrived.insert(chunk);

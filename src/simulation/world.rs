@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::registry::Rules;
 use tempfile::TempDir;
@@ -47,6 +48,7 @@ pub(super) enum Event {
     EndPartings(usize),
     Mend(usize),
     EndClone(usize),
+    Lie(usize),
     Share,
     Get,
     Fault,
@@ -79,6 +81,8 @@ pub(super) struct Tally {
     pub(super) followed: u64,
     pub(super) cloned: u64,
     pub(super) clones_refused: u64,
+    pub(super) lies_signed: u64,
+    pub(super) lies_served: u64,
 }
 
 impl Tally {
@@ -102,6 +106,8 @@ impl Tally {
             (&mut self.followed, other.followed),
             (&mut self.cloned, other.cloned),
             (&mut self.clones_refused, other.clones_refused),
+            (&mut self.lies_signed, other.lies_signed),
+            (&mut self.lies_served, other.lies_served),
         ] {
             *sum += more;
         }
@@ -127,6 +133,8 @@ pub(super) struct Node {
     pub(super) found: bool,
     /// It has another machine's key, and was made from what that held.
     pub(super) is_clone: bool,
+    /// It holds nothing, and says that it holds everything.
+    pub(super) lies: bool,
     pub(super) slow: bool,
     pub(super) skew_ms: i64,
     /// How wrong the tracker's clock was when it told the time last.
@@ -201,8 +209,9 @@ impl World {
         world
     }
 
-    /// Lives through the trouble.
+    /// Lives through the trouble, with some who lie.
     pub(super) fn live(&mut self) {
+        (0..self.dice.below(3)).for_each(|_| self.add_liar());
         self.run_until(HOUR + TROUBLE);
     }
 
@@ -279,20 +288,26 @@ impl World {
 
     fn is_whole(&mut self) -> bool {
         let health = self.health();
-        // What comes back after its deletion was forgotten, or was never published, may be there in part.
+        // What comes back after its deletion was forgotten, or was never published, may be there in part; and what only
+        // liars have signed for, not at all.
         let in_part = |share: &usize| {
             let shared = &self.shares[*share];
             shared.deletion_forgotten || !shared.acknowledged || self.may_be_over(*share, 0)
         };
-        let forgotten = (0..self.shares.len()).filter(in_part).count() as u64;
-        let needy =
-            health.unproven + health.weakened + health.endangered + health.unavailable + health.copies;
-        if needy > 0 || health.lost > forgotten || !health.complete || health.paused {
+        let in_part = (0..self.shares.len()).filter(in_part).count() as u64;
+        let in_vain = if self.peers.iter().any(|node| node.lies) { in_part } else { 0 };
+        let needy = health.unproven.max(health.weakened + health.endangered + health.unavailable);
+        let is_busy = health.copies > 0 && in_vain == 0;
+        if needy > in_vain || is_busy || health.lost > in_part || !health.complete || health.paused {
             return false;
         }
         self.tell_clock(self.tracker_skew_ms);
         for share in 0..self.shares.len() {
             let (id, alive) = (self.shares[share].id(), self.is_alive(share));
+            if alive && !self.may_be_over(share, 0) && !self.has_replicas(share) {
+                self.odd = format!("{id:?} has too few replicas");
+                return false;
+            }
             let holders = self.runtime.block_on(self.tracker.as_ref().unwrap().holders(id));
             for node in self.peers.iter().filter(|node| !node.disk_lost) {
                 let told =
@@ -310,6 +325,17 @@ impl World {
             }
         }
         true
+    }
+
+    /// Whether every chunk of a share is held by as many peers as was asked for.
+    fn has_replicas(&self, share: usize) -> bool {
+        let shared = &self.shares[share];
+        let running = self.peers.iter().filter_map(|node| node.running.as_ref());
+        let held: Vec<ChunkSet> = running.filter_map(|peer| peer.holding(shared.id())).collect();
+        let wanted = usize::from(shared.terms.terms.replicas);
+        let mut chunks = shared.manifest.geometry().indices();
+        held.len() >= wanted
+            && chunks.all(|index| held.iter().filter(|held| held.contains(index)).count() >= wanted)
     }
 
     fn health(&mut self) -> swarmdrop_core::api::SwarmHealth {
@@ -349,6 +375,7 @@ impl World {
             Event::EndPartings(peer) => self.end_partings(peer),
             Event::Mend(peer) => self.mend(peer),
             Event::EndClone(peer) => self.end_clone(peer),
+            Event::Lie(peer) => self.keep_lying(peer),
             Event::Share if self.trouble => {
                 self.begin_upload();
                 let pause = self.dice.between(30 * SECOND, 4 * MINUTE);
@@ -400,6 +427,11 @@ impl World {
         let Node { skew_ms, told_skew_ms, .. } = self.peers[index];
         let ahead_ms = u64::try_from(skew_ms.min(told_skew_ms)).unwrap_or(0);
         self.ahead_ms = self.ahead_ms.max(ahead_ms);
+    }
+
+    /// What clocks show that are right.
+    pub(super) const fn wall_ms(&self) -> u64 {
+        WALL + self.now_ms
     }
 
     pub(super) fn tell_clock(&self, skew_ms: i64) {
