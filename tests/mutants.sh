@@ -106,6 +106,52 @@ break_let_later_terms_undo_a_deletion() {
             return Ok(false);'
 }
 
+break_take_a_receipt_of_another_share() { swap core/src/receipt.rs 'self.share != share || ' ''; }
+break_take_a_receipt_for_another_manifest() { swap core/src/receipt.rs '|| self.manifest != manifest ' ''; }
+break_take_a_receipt_in_the_name_of_another() {
+    swap core/src/receipt.rs 'verified.map_err(|_| ReceiptError::Signature)' 'Ok(verified.unwrap_or(claimed))'
+}
+break_take_a_receipt_of_whom_the_grant_does_not_name() {
+    swap src/tracker/shares.rs '|peer| granted.grant.peers.contains(&peer);' '|_| true;'
+}
+break_count_the_peers_and_not_the_receipts_of_each_chunk() {
+    swap core/src/receipt.rs 'holders.values()).first_missing(0);' 'holders.values()).first_missing(0).filter(|_| false);'
+}
+break_sign_for_what_is_missing() { swap src/peer/http.rs 'missing.is_empty().then_some(receipt)' 'Some(receipt)'; }
+break_call_safe_what_is_not_proved() { swap core/src/replica_sets.rs 'self.all_are(Standing::Proven)' 'self.all_are(Standing::Kept)'; }
+break_take_the_owners_word_for_another_act() {
+    swap core/src/owner.rs 'claims.act == self.act && claims.audience == self.at' 'claims.audience == self.at'
+}
+break_ask_no_owner() { swap src/server/extract.rs 'asked.check(&self.token).map_err(|_| denied())' 'asked.check(&self.token).or(Ok(()))'; }
+break_count_one_holder_twice_for_a_drop() { swap core/src/parting.rs 'peers.collect::<BTreeSet<_>>().len()' 'peers.count()'; }
+break_prove_for_a_drop_what_is_being_left() {
+    swap core/src/parting.rs 'chunks.iter().filter(|id| !self.leaving.contains(id)).copied().collect();' 'chunks.to_vec();'
+}
+break_leave_what_was_promised() { swap core/src/parting.rs 'filter(|id| !is_kept(id))' 'filter(|id| !is_kept(id) || true)'; }
+break_forget_promises_at_a_restart() {
+    swap src/peer/parting.rs 'Parting::resume(read_promises(&bytes))' 'Parting::resume(read_promises(&bytes).take(0))'
+}
+break_drop_on_the_trackers_word() { swap core/src/parting.rs 'by(id) >= usize::from(wanted)' 'by(id) > 0 || wanted > 0'; }
+break_remove_at_once_what_was_let_go_of() {
+    swap src/peer/chunk_removal.rs 'Some(entry) => self.move_aside(id, entry, Aside::Surplus),' 'Some(_) => self.unlink(id),'
+}
+break_remove_what_others_have_not_proved_again() {
+    swap src/peer/chunk_removal.rs 'id.is_some_and(|id| kept.contains(&id))' 'id.is_some_and(|id| kept.contains(&id) && false)'
+}
+break_collect_while_a_record_is_damaged() {
+    swap src/peer/letting_go.rs '        // As long as a share cannot be read, nobody knows what is its own.
+        if !self.shares.is_whole() {' '        if false {'
+}
+break_keep_what_a_failed_sync_was_for() { swap src/peer/letting_go.rs 'self.lose(&self.chunks.remove_unsynced())' 'self.lose(&HashSet::new())'; }
+break_go_on_with_a_damaged_manifest() { swap src/peer/share_store.rs '&& self.note_damaged(share)' '&& false'; }
+break_answer_look_ups_before_it_is_known_what_is_held() {
+    swap src/tracker/shares.rs 'self.settled_after.saturating_sub(' 'self.settled_after.saturating_sub(self.settled_after + '
+}
+break_let_earlier_terms_win_at_the_tracker() { swap src/tracker/store/sqlite.rs 'WHERE id = $1 AND terms_issued_ms < $3' 'WHERE id = $1 AND terms_issued_ms > $3'; }
+break_let_earlier_terms_win_at_a_peer() {
+    swap src/peer/share_store.rs 'known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms)' 'known.is_none_or(|issued_ms| issued_ms < terms.terms.issued_ms)'
+}
+
 echo "| mutant | noticed by |"
 echo "|---|---|"
 mutant acknowledge_before_sync --lib simulation
@@ -153,4 +199,26 @@ mutant take_the_owners_word_without_its_grant -p swarmdrop-core owner
 mutant take_a_delegation_from_anybody -p swarmdrop-core owner
 mutant publish_in_the_place_of_adding --lib tracker
 mutant let_later_terms_undo_a_deletion --lib tracker
+mutant take_a_receipt_of_another_share -p swarmdrop-core receipt
+mutant take_a_receipt_for_another_manifest -p swarmdrop-core receipt
+mutant take_a_receipt_in_the_name_of_another -p swarmdrop-core receipt
+mutant count_the_peers_and_not_the_receipts_of_each_chunk -p swarmdrop-core receipt
+mutant call_safe_what_is_not_proved -p swarmdrop-core
+mutant take_the_owners_word_for_another_act -p swarmdrop-core owner
+mutant count_one_holder_twice_for_a_drop -p swarmdrop-core parting
+mutant prove_for_a_drop_what_is_being_left -p swarmdrop-core parting
+mutant leave_what_was_promised -p swarmdrop-core parting
+mutant drop_on_the_trackers_word -p swarmdrop-core parting
+mutant forget_promises_at_a_restart --lib peer::parting
+mutant remove_at_once_what_was_let_go_of --lib peer::
+mutant remove_what_others_have_not_proved_again --lib peer::parting
+mutant collect_while_a_record_is_damaged --lib peer::storage
+mutant go_on_with_a_damaged_manifest --lib peer::storage
+mutant let_earlier_terms_win_at_a_peer --lib peer::
+mutant let_earlier_terms_win_at_the_tracker --lib tracker
+mutant keep_what_a_failed_sync_was_for --lib -- peer::contention whatever_a_seed
+mutant sign_for_what_is_missing --lib -- peer:: whatever_a_seed
+mutant take_a_receipt_of_whom_the_grant_does_not_name --test receipts
+mutant ask_no_owner --test foreign_sender
+mutant answer_look_ups_before_it_is_known_what_is_held --test registration f50
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }

@@ -503,6 +503,8 @@ pub(super) fn take_back(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
+
     use swarmdrop_core::api::{Blob, CommitRequest};
     use swarmdrop_core::geometry::{ChunkSize, Geometry};
     use swarmdrop_core::id::Secret;
@@ -617,6 +619,11 @@ mod tests {
         assert_eq!((holder.holds(), holder.storage.chunks.used_bytes()), (0, 0));
         let aside = holder.partings.aside().unwrap();
         assert_eq!(aside.len(), 2);
+        let old = SystemTime::from(clock::moment(clock::now_ms())) - SET_ASIDE - Duration::from_secs(60);
+        for file in fs::read_dir(holder.folder.path().join("aside")).unwrap() {
+            let file = File::options().write(true).open(file.unwrap().path()).unwrap();
+            file.set_modified(old).unwrap();
+        }
         holder.storage.empty_aside(&aside).unwrap();
         let again = Partings::open(holder.folder.path()).unwrap();
         let parted = again.all().unwrap();

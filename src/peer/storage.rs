@@ -745,7 +745,8 @@ mod tests {
         storage.marks.note(going, &[sent]).unwrap();
         storage.marks.note(gone, &[left, held]).unwrap();
         storage.marks.note(mine, &[held]).unwrap();
-        commit(&storage, &share_of(&[held], 2), ChunkSet::full(1));
+        let share = share_of(&[held], 2);
+        commit(&storage, &share, ChunkSet::full(1));
         let now_ms = clock::awake_ms();
         let promise = Reservation { token: None, bytes: 0, arrived_bytes: 0, since_ms: now_ms };
         let upload = Upload { promise, arrived: HashSet::from([sent]), touched_ms: now_ms };
@@ -757,6 +758,12 @@ mod tests {
             file.set_modified(old).unwrap();
         }
         storage.marks.note(new, &[young]).unwrap();
+        let manifest = folder.path().join(format!("shares/{}/manifest", share.0.share()));
+        std::fs::write(&manifest, b"rot").unwrap();
+        assert!(storage.shares.manifest(share.0.share()).is_err());
+        assert_eq!(storage.collect_unfinished().unwrap(), 0, "nobody knows what is whose");
+        let known = swarmdrop_core::api::Blob(share.0.encoded().to_vec());
+        storage.mend(share.0.share(), Sources::new(share.0.share(), Some(known), None)).unwrap();
         assert_eq!(storage.collect_unfinished().unwrap(), 1);
         let is_here = |id: ChunkId| storage.chunks.contains(&id);
         assert_eq!([held, sent, left, unmarked, young].map(is_here), [true, true, false, true, true]);

@@ -60,7 +60,7 @@ impl World {
     /// A liar comes again and again, with all that a peer can say: it has all shares, has copied them, has room without
     /// end in a zone of its own, and others serve wrong bytes.
     pub(super) fn keep_lying(&mut self, index: usize) {
-        self.after(BEAT, Event::Lie(index));
+        self.after(2 * BEAT, Event::Lie(index));
         let whole = |shared: &Shared| ShareChunks {
             share: shared.id(),
             chunks: ChunkSet::full(shared.chunk_count()),
