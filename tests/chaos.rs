@@ -1,5 +1,5 @@
-//! A swarm of real processes under random kills, stops, rot and lost disks, while people share and get. At the end
-//! every share is accounted for. `tests/chaos.sh` runs it for ten minutes.
+//! A swarm of real processes under random kills, stops, closed doors, rot, flipped bits, lost disks and restored trackers,
+//! while people share and get. At the end every share is accounted for. `tests/chaos.sh` runs it for ten minutes.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -10,19 +10,24 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::person::{Person, Ran};
-use common::samples;
+use common::proxy::{Proxy, Weather};
 use common::swarm::Swarm;
+use common::{copy_folder, flip_a_bit, samples};
 use swarmdrop_core::id::ChunkId;
 
 const PEERS: usize = 6;
+/// Those of them that are reached through doors.
+const DOORS: usize = 2;
+/// What is kept of a share at a peer, beside the chunks.
+const RECORDS: [&str; 3] = ["manifest", "terms", "chunks"];
 /// Time for the swarm to be whole again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(180);
 
@@ -41,11 +46,70 @@ struct Counters {
     rotted: AtomicU64,
     disks_lost: AtomicU64,
     databases_lost: AtomicU64,
+    trackers_restored: AtomicU64,
+    doors_closed: AtomicU64,
+    records_damaged: AtomicU64,
     shares: AtomicU64,
     shares_killed: AtomicU64,
     gets: AtomicU64,
     gets_killed: AtomicU64,
     failures: Mutex<BTreeMap<String, u64>>,
+}
+
+/// The way to a peer, which can be closed while the peer beats on.
+struct Door {
+    proxy: Proxy,
+    listen: String,
+}
+
+/// Peers that are down, and doors that are closed, until when.
+#[derive(Default)]
+struct Trouble {
+    doors: Vec<Door>,
+    down: BTreeMap<usize, Instant>,
+    closed: BTreeMap<usize, Instant>,
+}
+
+impl Trouble {
+    /// Starts a peer, and opens its door: it joins only when it is reached.
+    fn start(&mut self, swarm: &mut Swarm, number: usize) {
+        match self.doors.get(number) {
+            Some(door) => {
+                door.proxy.set(Weather::Fair);
+                self.closed.remove(&number);
+                swarm.add_peer(number, &["--listen", &door.listen, "--public-addr", &door.proxy.address]);
+            }
+            None => swarm.add_peer(number, &[]),
+        }
+    }
+
+    /// Ends what is to end now.
+    fn end(&mut self, swarm: &mut Swarm, now: Option<Instant>) {
+        let is_due =
+            |(number, until): (&usize, &Instant)| now.is_none_or(|now| now >= *until).then_some(*number);
+        for number in self.down.iter().filter_map(is_due).collect::<Vec<_>>() {
+            self.start(swarm, number);
+            self.down.remove(&number);
+        }
+        for number in self.closed.iter().filter_map(is_due).collect::<Vec<_>>() {
+            self.doors[number].proxy.set(Weather::Fair);
+            self.closed.remove(&number);
+        }
+    }
+
+    fn kill(&mut self, swarm: &mut Swarm, number: usize, dice: &mut Dice) {
+        swarm.peers[number].kill();
+        self.down.insert(number, Instant::now() + Duration::from_millis(dice.below(9000)));
+    }
+}
+
+/// A way to a peer that does not run yet. Nobody else takes its port while it is down: those who call come from another
+/// address.
+fn door(number: usize) -> Door {
+    let host = if cfg!(target_os = "linux") { format!("127.0.1.{}", number + 1) } else { "127.0.0.1".into() };
+    let free = std::net::TcpListener::bind((host.as_str(), 0)).unwrap();
+    let listen = free.local_addr().unwrap().to_string();
+    Door { proxy: Proxy::start(Arc::new(Mutex::new(listen.clone()))), listen }
 }
 
 struct Chaos {
@@ -153,27 +217,21 @@ impl Chaos {
         }
     }
 
-    /// Kills, stops, spoils and destroys, and starts again what is down.
-    fn torment(&self, swarm: &mut Swarm, dice: &mut Dice, until: Instant) {
-        let mut down: BTreeMap<usize, Instant> = BTreeMap::new();
+    /// Kills, stops, shuts out, spoils and destroys, and starts again what is down.
+    fn torment(&self, swarm: &mut Swarm, doors: Vec<Door>, dice: &mut Dice, until: Instant) {
+        let mut trouble = Trouble { doors, ..Trouble::default() };
         let mut live: Vec<usize> = (0..PEERS).collect();
         while Instant::now() < until {
             dice.pause(200, 1500);
-            let due: Vec<usize> =
-                down.iter().filter(|(_, at)| Instant::now() >= **at).map(|(n, _)| *n).collect();
-            for number in due {
-                swarm.add_peer(number, &[]);
-                down.remove(&number);
-            }
+            trouble.end(swarm, Some(Instant::now()));
             let number = live[dice.index(live.len())];
-            if down.contains_key(&number) {
+            if trouble.down.contains_key(&number) {
                 continue;
             }
-            match dice.below(20) {
+            match dice.below(24) {
                 0..=7 => {
-                    swarm.peers[number].kill();
+                    trouble.kill(swarm, number, dice);
                     self.counters.kills.fetch_add(1, Relaxed);
-                    down.insert(number, Instant::now() + Duration::from_millis(dice.below(9000)));
                 }
                 8..=10 => {
                     swarm.restart_tracker();
@@ -184,7 +242,7 @@ impl Chaos {
                     self.counters.stops.fetch_add(1, Relaxed);
                 }
                 13..=16 => self.rot(swarm, number, dice),
-                17 | 19 if down.is_empty() && self.is_expendable(swarm, number, &live) => {
+                17 | 19 if trouble.down.is_empty() && self.is_expendable(swarm, number, &live) => {
                     swarm.peers[number].kill();
                     fs::remove_dir_all(swarm.peer_data(number)).unwrap();
                     self.counters.disks_lost.fetch_add(1, Relaxed);
@@ -192,18 +250,57 @@ impl Chaos {
                     live.push(swarm.peers.len());
                     swarm.add_peer(swarm.peers.len(), &[]);
                 }
-                18 if dice.below(2) == 0 => {
-                    swarm.restart_tracker_after(|data| {
-                        for name in ["tracker.db", "tracker.db-wal", "tracker.db-shm"] {
-                            let _ = fs::remove_file(data.join(name));
-                        }
-                    });
-                    self.counters.databases_lost.fetch_add(1, Relaxed);
+                18 if dice.below(2) == 0 => self.lose_database(swarm),
+                18 | 20 if dice.below(2) == 0 => copy_tracker(swarm),
+                18 | 20 => self.restore_tracker(swarm),
+                21 | 22 => {
+                    let number = dice.index(DOORS);
+                    trouble.doors[number].proxy.set(Weather::Closed);
+                    trouble.closed.insert(number, Instant::now() + Duration::from_millis(dice.below(9000)));
+                    self.counters.doors_closed.fetch_add(1, Relaxed);
                 }
+                23 => self.damage_a_record(swarm, &mut trouble, number, dice),
                 _ => {}
             }
         }
-        down.into_keys().for_each(|number| swarm.add_peer(number, &[]));
+        trouble.end(swarm, None);
+    }
+
+    fn lose_database(&self, swarm: &mut Swarm) {
+        swarm.restart_tracker_after(|data| {
+            for name in ["tracker.db", "tracker.db-wal", "tracker.db-shm"] {
+                let _ = fs::remove_file(data.join(name));
+            }
+        });
+        self.counters.databases_lost.fetch_add(1, Relaxed);
+    }
+
+    /// The tracker's folder becomes what it was when it was copied last.
+    fn restore_tracker(&self, swarm: &mut Swarm) {
+        let copy = copy_of_tracker(swarm);
+        swarm.restart_tracker_after(|data| {
+            fs::remove_dir_all(data).unwrap();
+            copy_folder(&copy, data);
+        });
+        self.counters.trackers_restored.fetch_add(1, Relaxed);
+    }
+
+    /// A bit flips in a record of a share that another peer holds, too, and the peer starts again.
+    fn damage_a_record(&self, swarm: &mut Swarm, trouble: &mut Trouble, number: usize, dice: &mut Dice) {
+        let shares = share_folders(swarm, number);
+        if shares.is_empty() {
+            return;
+        }
+        let share = &shares[dice.index(shares.len())];
+        let name = share.file_name().unwrap();
+        let elsewhere = (0..swarm.peers.len()).filter(|&other| other != number);
+        let is_same =
+            |other| has_same_records(share, &swarm.peer_data(other).join("store/shares").join(name));
+        if elsewhere.into_iter().any(is_same) {
+            trouble.kill(swarm, number, dice);
+            flip_a_bit(&share.join(RECORDS[dice.index(RECORDS.len())]));
+            self.counters.records_damaged.fetch_add(1, Relaxed);
+        }
     }
 
     /// Flips a bit of a chunk of which there is another good copy.
@@ -226,16 +323,41 @@ impl Chaos {
 
     /// Whether everything on a peer's disk has a good copy elsewhere.
     fn is_expendable(&self, swarm: &Swarm, number: usize, live: &[usize]) -> bool {
-        let shares = |peer: usize| swarm.peer_data(peer).join("store/shares");
-        let manifests = fs::read_dir(shares(number)).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut others = live.iter().filter(|&&other| other != number);
-        let has_all = manifests
-            .into_iter()
-            .all(|share| others.clone().any(|&other| shares(other).join(&share).join("manifest").exists()));
-        others.next().is_some()
-            && has_all
+        let others = || live.iter().filter(|&&other| other != number);
+        let is_elsewhere = |share: &PathBuf| {
+            let there = |other| swarm.peer_data(other).join("store/shares").join(share.file_name().unwrap());
+            others().any(|&other| has_same_records(share, &there(other)))
+        };
+        others().next().is_some()
+            && share_folders(swarm, number).iter().all(is_elsewhere)
             && swarm.chunk_files(number).iter().all(|file| good_copies(swarm, file) > 1)
     }
+}
+
+fn copy_of_tracker(swarm: &Swarm) -> PathBuf {
+    swarm.folder.path().join("copy")
+}
+
+fn copy_tracker(swarm: &mut Swarm) {
+    let copy = copy_of_tracker(swarm);
+    let _ = fs::remove_dir_all(&copy);
+    swarm.restart_tracker_after(|data| copy_folder(data, &copy));
+}
+
+fn share_folders(swarm: &Swarm, number: usize) -> Vec<PathBuf> {
+    let shares = fs::read_dir(swarm.peer_data(number).join("store/shares")).unwrap();
+    let mut shares: Vec<PathBuf> = shares.map(|entry| entry.unwrap().path()).collect();
+    shares.retain(|share| RECORDS.iter().all(|name| share.join(name).exists()));
+    shares.sort();
+    shares
+}
+
+/// Whether two peers have the same manifest and terms of a share: then neither was damaged.
+fn has_same_records(share: &Path, other: &Path) -> bool {
+    let same = |name| {
+        fs::read(share.join(name)).is_ok_and(|bytes| fs::read(other.join(name)).is_ok_and(|b| b == bytes))
+    };
+    same("manifest") && same("terms")
 }
 
 fn good_copies(swarm: &Swarm, file: &std::path::Path) -> usize {
@@ -258,7 +380,10 @@ fn real_processes_lose_no_acknowledged_share() {
     let seconds = setting("SWARMDROP_CHAOS_SECONDS", 60);
     let seed = setting("SWARMDROP_CHAOS_SEED", 1);
     println!("chaos for {seconds} s, seed {seed}");
-    let mut swarm = Swarm::start_with(PEERS, &["--heartbeat", "500ms", "--dead-after", "5s"]);
+    let mut swarm = Swarm::start_with(0, &["--heartbeat", "500ms", "--dead-after", "5s"]);
+    let mut begin = Trouble { doors: (0..DOORS).map(door).collect(), ..Trouble::default() };
+    (0..PEERS).for_each(|number| begin.start(&mut swarm, number));
+    copy_tracker(&mut swarm);
     let chaos =
         Chaos { over: AtomicBool::new(false), acknowledged: Mutex::default(), counters: Counters::default() };
     let people: Vec<Person> = (0..4).map(|_| swarm.person()).collect();
@@ -269,7 +394,12 @@ fn real_processes_lose_no_acknowledged_share() {
         scope.spawn(|| chaos.keep_sharing(carol, 2, &mut Dice(seed + 2)));
         scope.spawn(|| chaos.keep_getting(bob, &mut Dice(seed + 3)));
         scope.spawn(|| chaos.keep_getting(dave, &mut Dice(seed + 4)));
-        chaos.torment(&mut swarm, &mut Dice(seed), Instant::now() + Duration::from_secs(seconds));
+        chaos.torment(
+            &mut swarm,
+            begin.doors,
+            &mut Dice(seed),
+            Instant::now() + Duration::from_secs(seconds),
+        );
         chaos.over.store(true, Relaxed);
     });
     let begin = Instant::now();
@@ -290,13 +420,17 @@ fn real_processes_lose_no_acknowledged_share() {
     }
     let c = &chaos.counters;
     println!(
-        "{} kills, {} stops, {} rotten chunks, {} disks lost, {} databases lost; {} shares acknowledged \
+        "{} kills, {} stops, {} doors closed, {} rotten chunks, {} damaged records, {} disks lost, {} databases lost, \
+         {} trackers restored; {} shares acknowledged \
          ({} kills of senders), {} gets ({} kills of receivers), refused or failed meanwhile: {:?}",
         c.kills.load(Relaxed),
         c.stops.load(Relaxed),
+        c.doors_closed.load(Relaxed),
         c.rotted.load(Relaxed),
+        c.records_damaged.load(Relaxed),
         c.disks_lost.load(Relaxed),
         c.databases_lost.load(Relaxed),
+        c.trackers_restored.load(Relaxed),
         c.shares.load(Relaxed),
         c.shares_killed.load(Relaxed),
         c.gets.load(Relaxed),

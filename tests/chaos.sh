@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A swarm of real processes: kills, stops, rot, lost disks and databases, while people share and get; at the end every
-# share is accounted for.
+# A swarm of real processes: kills, stops, closed doors, rot, damaged records, lost disks, lost and restored databases, while
+# people share and get; at the end every share is accounted for.
 #   tests/chaos.sh [SECONDS] [SEED]     default: 600 s, a seed from the clock
 set -euo pipefail
 cd "$(dirname "$0")/.."

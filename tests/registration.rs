@@ -1,35 +1,21 @@
 //! Peers that move, are cloned, or are told to a tracker that was restored from an old copy of its folder.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::disallowed_methods, reason = "a test may copy a folder")]
 
 mod common;
 
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use common::fake::{Fake, Out, Request, answer_json, register_request};
 use common::swarm::Swarm;
-use common::{http, samples, tls, wait_for};
+use common::{copy_folder, http, samples, tls, wait_for};
 use serde_json::{Value, json};
 use swarmdrop_core::id::PeerId;
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::seal::access_token;
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 fn share(swarm: &Swarm, name: &str) -> (Vec<u8>, String) {
     let alice = swarm.person();

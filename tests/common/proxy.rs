@@ -38,6 +38,8 @@ pub enum Weather {
     },
     /// Nobody gets through.
     Partition,
+    /// Whoever comes is turned away.
+    Closed,
 }
 
 pub struct Proxy {
@@ -101,6 +103,9 @@ impl Line {
 fn pass(client: TcpStream, target: &str, weather: Weather, line: &Arc<[Line; 2]>) {
     if matches!(weather, Weather::Partition) {
         thread::sleep(Duration::from_secs(20));
+        return;
+    }
+    if matches!(weather, Weather::Closed) {
         return;
     }
     let Ok(server) = TcpStream::connect(target) else { return };
