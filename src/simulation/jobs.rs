@@ -157,16 +157,9 @@ impl World {
             Sending::Audit(_, chunks) => {
                 let dice = &mut self.dice;
                 let asked = questions(&shared.manifest, &chunks, FIRST_SAMPLES, |bound| dice.below(bound));
-                let is_proven = |question: &Question| {
-                    let proof = peer.prove(&question.sample)?;
-                    Ok(proof.judge(&question.sample, question.len) == Verdict::Proven)
-                };
-                let proven: std::io::Result<Vec<bool>> = asked.iter().map(is_proven).collect();
-                let judged = |proven: Vec<bool>| match proven.into_iter().all(|is_proven| is_proven) {
-                    true => push::Event::Proven(id),
-                    false => push::Event::Refuted(id),
-                };
-                proven.map(judged).map_err(|_| ProblemKind::Internal)
+                let judged =
+                    |is_proven| if is_proven { push::Event::Proven(id) } else { push::Event::Refuted(id) };
+                proves(peer, &asked).map(judged).map_err(|_| ProblemKind::Internal)
             }
             Sending::Publish(_) => unreachable!("a publish is no message to a peer"),
         };
@@ -278,6 +271,16 @@ impl World {
         self.downloads.insert(job, download);
         self.after(delay, Event::Download(job));
     }
+}
+
+/// Whether a peer proves all that it is asked about; an error: it cannot read something, and answers nothing.
+fn proves(peer: &SimPeer, asked: &[Question]) -> std::io::Result<bool> {
+    let is_proven = |question: &Question| {
+        let proof = peer.prove(&question.sample)?;
+        Ok(proof.judge(&question.sample, question.len) == Verdict::Proven)
+    };
+    let proven: std::io::Result<Vec<bool>> = asked.iter().map(is_proven).collect();
+    Ok(proven?.into_iter().all(|is_proven| is_proven))
 }
 
 /// What a peer confirms is there, right, and synced.

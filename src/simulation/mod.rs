@@ -15,7 +15,8 @@
 //! # What is checked
 //! When a peer confirms a share, its chunks are right and synced; when a share is acknowledged, as many peers as were
 //! asked for have confirmed each chunk. No peer exceeds its capacity. None of them is one that lies. No receiver ever takes a wrong byte. No
-//! good copy of an acknowledged chunk is the last one destroyed by the swarm itself. When the faults stop, every
+//! good copy of an acknowledged chunk is the last one destroyed by the swarm itself. No share is ended before its time but by
+//! two clocks that are both ahead. When the faults stop, every
 //! acknowledged share comes back to as many replicas as were asked for, the tracker's view is what the disks hold,
 //! every such share can be had, and those that are over are on no disk.
 //!

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use swarmdrop_core::api::{AuditResponse, InventoryRequest, ProblemKind};
+use swarmdrop_core::api::{AuditResponse, InventoryRequest, ProblemKind, ShareChunks};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{RunId, Secret};
 use swarmdrop_core::manifest::Manifest;
@@ -197,7 +197,9 @@ impl World {
                 }
                 self.note_ahead(index);
                 self.tell_clock(skew);
+                let held = peer.inventory();
                 peer.answered(told, travel(&response));
+                self.check_ends(held, peer);
                 true
             }
             Ok(_) => true,
@@ -206,6 +208,15 @@ impl World {
                 false
             }
             Err(kind) => self.refused(kind),
+        }
+    }
+
+    /// What a peer ended just now was deleted, or its time is over, by a clock that is right or by two that are wrong.
+    fn check_ends(&self, held: Vec<ShareChunks>, peer: &SimPeer) {
+        for ShareChunks { share, .. } in held.into_iter().filter(|held| peer.holding(held.share).is_none()) {
+            let known = (0..self.shares.len()).find(|&known| self.shares[known].id() == share);
+            let is_over = |share: usize| self.shares[share].terms.terms.deleted || self.may_be_over(share, 0);
+            assert!(known.is_none_or(is_over), "a share was ended before its time");
         }
     }
 

@@ -277,7 +277,7 @@ impl World {
     }
 
     /// Whether the share's time may be over this much later, for those of whom two had clocks that were ahead.
-    fn may_be_over(&self, share: usize, later_ms: u64) -> bool {
+    pub(super) fn may_be_over(&self, share: usize, later_ms: u64) -> bool {
         self.shares[share].terms.terms.is_over(WALL + self.now_ms + self.ahead_ms + later_ms)
     }
 
