@@ -148,6 +148,7 @@ break_answer_look_ups_before_it_is_known_what_is_held() {
     swap src/tracker/shares.rs 'self.settled_after.saturating_sub(' 'self.settled_after.saturating_sub(self.settled_after + '
 }
 break_let_earlier_terms_win_at_the_tracker() { swap src/tracker/store/sqlite.rs 'WHERE id = $1 AND terms_issued_ms < $3' 'WHERE id = $1 AND terms_issued_ms > $3'; }
+break_let_a_commit_bring_earlier_terms_back() { swap src/peer/share_store.rs 'filter(|known| known.terms.issued_ms > terms.terms.issued_ms)' 'filter(|_| false)'; }
 break_let_earlier_terms_win_at_a_peer() {
     swap src/peer/share_store.rs 'known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms)' 'known.is_none_or(|issued_ms| issued_ms < terms.terms.issued_ms)'
 }
@@ -214,7 +215,8 @@ mutant remove_at_once_what_was_let_go_of --lib peer::
 mutant remove_what_others_have_not_proved_again --lib peer::parting
 mutant collect_while_a_record_is_damaged --lib peer::storage
 mutant go_on_with_a_damaged_manifest --lib peer::storage
-mutant let_earlier_terms_win_at_a_peer --lib peer::
+mutant let_earlier_terms_win_at_a_peer --lib peer::storage
+mutant let_a_commit_bring_earlier_terms_back --lib peer::storage
 mutant let_earlier_terms_win_at_the_tracker --lib tracker
 mutant keep_what_a_failed_sync_was_for --lib -- peer::contention whatever_a_seed
 mutant sign_for_what_is_missing --lib -- peer:: whatever_a_seed

@@ -636,6 +636,30 @@ mod tests {
     }
 
     #[test]
+    fn of_all_terms_that_come_in_any_order_the_latest_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
+        ChunkStore::create(folder.path()).unwrap();
+        let storage = Storage::open(folder.path(), bounds).unwrap();
+        let (manifest, first) = share_of(&[put(&storage, b"a chunk of a share")], 2);
+        let issued = |issued_ms| {
+            let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
+            let expires_ms = first.terms.expires_ms + issued_ms;
+            SignedTerms::sign(&key, Terms { issued_ms, expires_ms, ..first.terms.clone() })
+        };
+        let held = |storage: &Storage| storage.shares.get(manifest.share()).unwrap().terms.terms.issued_ms;
+        commit(&storage, &(manifest.clone(), issued(3)), ChunkSet::full(1));
+        for (issued_ms, latest) in [(5, 5), (4, 5), (5, 5), (7, 7), (1, 7)] {
+            storage.put_terms(issued(issued_ms)).unwrap();
+            assert_eq!(held(&storage), latest, "after those of {issued_ms}");
+        }
+        commit(&storage, &(manifest.clone(), issued(6)), ChunkSet::full(1));
+        assert_eq!(held(&storage), 7, "a commit brings none back");
+        drop(storage);
+        assert_eq!(held(&Storage::open(folder.path(), bounds).unwrap()), 7, "nor does a restart");
+    }
+
+    #[test]
     fn an_offer_that_is_made_again_keeps_what_arrives_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         ChunkStore::create(folder.path()).unwrap();
