@@ -621,7 +621,7 @@ mod tests {
         assert_eq!(aside.len(), 2);
         let old = SystemTime::from(clock::moment(clock::now_ms())) - SET_ASIDE - Duration::from_secs(60);
         for file in fs::read_dir(holder.folder.path().join("aside")).unwrap() {
-            let file = File::options().write(true).open(file.unwrap().path()).unwrap();
+            let file = fs::File::options().write(true).open(file.unwrap().path()).unwrap();
             file.set_modified(old).unwrap();
         }
         holder.storage.empty_aside(&aside).unwrap();
