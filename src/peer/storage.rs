@@ -785,10 +785,10 @@ mod tests {
         let manifest = folder.path().join(format!("shares/{}/manifest", share.0.share()));
         std::fs::write(&manifest, b"rot").unwrap();
         assert!(storage.shares.manifest(share.0.share()).is_err());
-        assert_eq!(storage.collect_unfinished().unwrap(), 0, "nobody knows what is whose");
+        assert_eq!(storage.collect_unfinished().unwrap(), 1, "what came for that upload alone");
         let known = swarmdrop_core::api::Blob(share.0.encoded().to_vec());
         storage.mend(share.0.share(), Sources::new(share.0.share(), Some(known), None)).unwrap();
-        assert_eq!(storage.collect_unfinished().unwrap(), 1);
+        assert_eq!(storage.collect_unfinished().unwrap(), 0);
         let is_here = |id: ChunkId| storage.chunks.contains(&id);
         assert_eq!([held, sent, left, unmarked, young].map(is_here), [true, true, false, true, true]);
         let aside = folder.path().join("aside").join(format!("{left}.unfinished"));
