@@ -83,9 +83,10 @@ impl Records {
             Record::of(read(MANIFEST), |bytes| Manifest::decode(bytes, share).ok());
         let mut token = None;
         let mut chunks = Record::of(read(CHUNKS), |bytes| {
-            let (chunks, charged) = parse_chunks(&text(bytes)?)?;
-            token = charged;
-            Some(chunks)
+            let bytes = text(bytes)?;
+            // A list that is made again is charged as it was.
+            token = bytes.lines().next().and_then(|line| line.split_once(' ')?.1.parse().ok());
+            parse_chunks(&bytes)
         });
         if let (Record::Good(manifest), Record::Good(set)) = (&manifest, &chunks)
             && manifest.geometry().chunk_count() != set.chunk_count()
@@ -106,15 +107,12 @@ impl Records {
     }
 }
 
-fn parse_chunks(text: &str) -> Option<(ChunkSet, Option<TokenId>)> {
+fn parse_chunks(text: &str) -> Option<ChunkSet> {
     let (line, checksum) = text.strip_suffix('\n')?.split_once('\n')?;
     if checksum_of(line) != checksum {
         return None;
     }
-    match line.split_once(' ') {
-        None => Some((ChunkSet::parse(line)?, None)),
-        Some((set, token)) => Some((ChunkSet::parse(set)?, Some(token.parse().ok()?))),
-    }
+    ChunkSet::parse(line.split_once(' ').map_or(line, |(set, _)| set))
 }
 
 fn checksum_of(line: &str) -> String {
@@ -181,7 +179,8 @@ mod tests {
         write_chunks(folder.path(), &set, Some(token)).unwrap();
         let path = folder.path().join(CHUNKS);
         let good = fs::read(&path).unwrap();
-        assert_eq!(parse_chunks(std::str::from_utf8(&good).unwrap()), Some((set, Some(token))));
+        assert_eq!(parse_chunks(std::str::from_utf8(&good).unwrap()), Some(set));
+        assert_eq!(Records::read(folder.path(), ShareId::from_bytes([1; 32])).token, Some(token));
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);

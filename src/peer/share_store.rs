@@ -100,7 +100,7 @@ impl ShareStore {
             };
             if !is_listed {
                 tracing::warn!(%share, "the list of its chunks was damaged, and is made again from the files");
-                write_chunks(&path, &chunks, None).map_err(failed)?;
+                write_chunks(&path, &chunks, token).map_err(failed)?;
             }
             shares.insert(share, Held::new(&manifest, terms, chunks, unsettled_until_ms, token));
         }
