@@ -94,15 +94,15 @@ impl Storage {
         self.bounds.capacity_bytes.unwrap_or(usage.used_bytes.saturating_add(usage.free_bytes))
     }
 
-    /// Promises space to a share of which these chunks have arrived; so many bytes are free, but for what others were
-    /// promised and make no use of: if need be, those promises end.
+    /// Promises space to a share of which these chunks have arrived, and these of them were here already; so many bytes are
+    /// free, but for what others were promised and make no use of: if need be, those promises end.
     pub(super) fn promise(
         &self,
         token: Option<TokenId>,
         share: ShareId,
         needed: u64,
         free: u64,
-        mut arrived: HashSet<ChunkId>,
+        (mut arrived, mut met): (HashSet<ChunkId>, HashSet<ChunkId>),
     ) -> Result<(), Refusal> {
         let (now_ms, mut wasteful, mut uploads) =
             (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
@@ -122,6 +122,7 @@ impl Storage {
                 wasteful.note(now.promise.token, now_ms);
             }
             arrived.extend(now.arrived);
+            met.extend(now.met);
         }
         let is_idle = |upload: &Upload| upload.promise.bytes > 0 && !upload.promise.holds(&wasteful, now_ms);
         let idle: Vec<_> = uploads.iter().filter(|(_, upload)| is_idle(upload)).map(|(id, _)| *id).collect();
@@ -132,7 +133,7 @@ impl Storage {
             }
         }
         let promise = Reservation { token, bytes: needed, arrived_bytes: since.1, since_ms: since.0 };
-        uploads.insert(share, Upload { promise, arrived, touched_ms: now_ms });
+        uploads.insert(share, Upload { promise, arrived, met, touched_ms: now_ms });
         Ok(())
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Bounds {
 pub(super) struct Upload {
     pub(super) promise: Reservation,
     pub(super) arrived: HashSet<ChunkId>,
+    /// Those of them that were here already, and may have come for another share.
+    pub(super) met: HashSet<ChunkId>,
     pub(super) touched_ms: u64,
 }
 
@@ -168,12 +170,15 @@ impl Storage {
         let mut held = ChunkSet::empty(geometry.chunk_count());
         // Meanwhile the share's chunks are taken as before.
         let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
+        let mut met = HashSet::new();
         for (index, id) in known {
             let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
             let here = || self.chunks.verify(&id, geometry.sealed_len(index));
             if may_have && here().map_err(|error| Refusal::internal(&error))? {
                 held.insert(index);
-                arrived.insert(id);
+                if arrived.insert(id) {
+                    met.insert(id);
+                }
             }
         }
         let missing = chunks.minus(&held);
@@ -184,7 +189,7 @@ impl Storage {
         self.check_quota(grant, share, geometry, chunks, MANIFEST_RESERVE_BYTES)?;
         let needed = needed + 32 * u64::from(geometry.chunk_count()) + MANIFEST_RESERVE_BYTES;
         let free = self.check_room(share, needed)?;
-        self.promise(grant.token, share, needed, free, arrived)?;
+        self.promise(grant.token, share, needed, free, (arrived, met))?;
         Ok(held)
     }
 
@@ -281,7 +286,11 @@ impl Storage {
         bytes: u64,
         arriving: Arriving,
     ) -> Result<bool, Refusal> {
-        let finished = self.chunks.finish(id, arriving, || self.marks.note(share, &[id]));
+        let mut is_named = false;
+        let finished = self.chunks.finish(id, arriving, || {
+            is_named = true;
+            self.marks.note(share, &[id])
+        });
         finished.map_err(|error| match error {
             PutError::HashMismatch(_) => Refusal::new(ProblemKind::HashMismatch, error.to_string()),
             PutError::Io(error) => disk_refusal(&error),
@@ -289,6 +298,9 @@ impl Storage {
         let mut uploads = self.uploads.lock();
         let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
         let is_new = upload.arrived.insert(id);
+        if !is_named {
+            upload.met.insert(id);
+        }
         if is_new {
             upload.promise.bytes = upload.promise.bytes.saturating_sub(bytes);
             upload.promise.arrived_bytes = upload.promise.arrived_bytes.saturating_add(bytes);
@@ -382,8 +394,19 @@ impl Storage {
 
     /// Notes of the chunks that a share claims now those that came for another one.
     fn note_several(&self, share: ShareId, claimed: &[ChunkId]) -> io::Result<()> {
+        let mut others: Vec<ChunkId> = {
+            let uploads = self.uploads.lock();
+            let upload = uploads.get(&share);
+            let is_own =
+                |id: &ChunkId| upload.is_some_and(|it| it.arrived.contains(id) && !it.met.contains(id));
+            claimed.iter().filter(|id| !is_own(id)).copied().collect()
+        };
+        if others.is_empty() {
+            return Ok(());
+        }
+        // What came for this share before a restart is known by its mark.
         let own: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
-        let others: Vec<ChunkId> = claimed.iter().filter(|id| !own.contains(id)).copied().collect();
+        others.retain(|id| !own.contains(id));
         self.several.note(&others)
     }
 
@@ -773,7 +796,8 @@ mod tests {
         commit(&storage, &share, ChunkSet::full(1));
         let now_ms = clock::awake_ms();
         let promise = Reservation { token: None, bytes: 0, arrived_bytes: 0, since_ms: now_ms };
-        let upload = Upload { promise, arrived: HashSet::from([sent]), touched_ms: now_ms };
+        let (arrived, met) = (HashSet::from([sent]), HashSet::new());
+        let upload = Upload { promise, arrived, met, touched_ms: now_ms };
         storage.uploads.lock().insert(going, upload);
         let age = ORPHAN_AGE + std::time::Duration::from_secs(60);
         let old = SystemTime::from(clock::moment(clock::now_ms())) - age;
