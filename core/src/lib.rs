@@ -32,7 +32,7 @@
 //!
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
-//! [`chunk_set`]), then the share format ([`seal`],
+//! [`chunk_set`], [`name`], [`path_table`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
 //! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`allowance`], [`parting`], [`registry`], [`traffic`],
@@ -72,6 +72,7 @@ pub mod fetch;
 pub mod health;
 pub mod inventory;
 pub mod parting;
+pub mod path_table;
 pub mod placement;
 pub mod push;
 pub mod quota;

@@ -15,8 +15,12 @@ pub const TAG_BYTES: usize = 16;
 
 /// Files of one share: bounds the receiver's table and the metadata's size.
 pub const FILES_MAX: usize = 100_000;
-/// Empty folders of one share, for the same reason.
+/// Folders of one share, named or on the way to a file: each costs a receiver a folder.
 pub const DIRS_MAX: usize = 100_000;
+/// Components of one path: more than people make, and few enough for every tool that walks down a tree.
+pub const COMPONENTS_MAX: usize = 128;
+/// Components of all paths of a share, those of a folder that follows itself counted once: each costs a hash.
+pub const COMPONENTS_SUM_MAX: usize = 4_000_000;
 /// Bytes of one path component: what ext4, XFS, APFS and NTFS can hold.
 pub const COMPONENT_BYTES_MAX: usize = 255;
 /// Bytes of a whole path: `PATH_MAX` of Linux.

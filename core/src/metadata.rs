@@ -1,11 +1,17 @@
 //! The metadata of a share: what only its two ends may read. JSON, sealed inside the manifest.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::error::Category;
 use time::OffsetDateTime;
 
 use crate::geometry::Geometry;
 use crate::limits::{DIRS_MAX, FILES_MAX, METADATA_BYTES_MAX};
-use crate::name::{NameError, SafePath, check_together};
+use crate::name::{NameError, SafePath};
+use crate::path_table::{PathTable, PathTableError};
 
 /// Original name, extension, size, chunk count and file table of a share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +58,7 @@ pub struct FileEntry {
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
     /// Not the JSON it should be.
-    #[error("the metadata is not well-formed: {0}")]
+    #[error("{}", describe(.0))]
     Json(#[from] serde_json::Error),
     /// More than the limits allow.
     #[error("the metadata has more {0} than the limit")]
@@ -76,6 +82,8 @@ impl Metadata {
         if json.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::TooMany("bytes"));
         }
+        // What bounds memory comes first, from a pass that keeps no text.
+        let _: Outline = serde_json::from_slice(json)?;
         let metadata: Self = serde_json::from_slice(json)?;
         metadata.check(geometry)?;
         Ok(metadata)
@@ -139,8 +147,81 @@ impl Metadata {
                 return Err(MetadataError::Contradiction("it names neither a file nor a folder"));
             }
         }
-        check_together(self.files.iter().map(|file| &file.path), self.dirs.iter())?;
-        Ok(())
+        match PathTable::check(self.files.iter().map(|file| &file.path), self.dirs.iter()) {
+            Ok(()) => Ok(()),
+            Err(PathTableError::Name(error)) => Err(error.into()),
+            Err(PathTableError::TooMany(what)) => Err(MetadataError::TooMany(what)),
+        }
+    }
+}
+
+/// What is wrong, without the place in a text that nobody sees.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
+    let what = if error.classify() == Category::Data { "is refused" } else { "is not well-formed" };
+    format!("the metadata {what}: {text}")
+}
+
+/// The tables of metadata, each gone through within the limits, of which nothing is kept.
+#[derive(Deserialize)]
+struct Outline {
+    #[serde(rename = "files")]
+    _files: Passed<PathOf>,
+    #[serde(rename = "dirs")]
+    _dirs: Passed<SafePath>,
+}
+
+struct Passed<E>(PhantomData<E>);
+
+/// An entry of `files`, for its path.
+#[derive(Deserialize)]
+struct PathOf {
+    path: SafePath,
+}
+
+trait Entry {
+    const MAX: usize;
+    fn take(&self, table: &mut PathTable) -> Result<(), PathTableError>;
+}
+
+impl Entry for PathOf {
+    const MAX: usize = FILES_MAX;
+    fn take(&self, table: &mut PathTable) -> Result<(), PathTableError> {
+        table.take_file(&self.path)
+    }
+}
+
+impl Entry for SafePath {
+    const MAX: usize = DIRS_MAX;
+    fn take(&self, table: &mut PathTable) -> Result<(), PathTableError> {
+        table.take_folder(self)
+    }
+}
+
+impl<'de, E: Entry + Deserialize<'de>> Deserialize<'de> for Passed<E> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Self(PhantomData))
+    }
+}
+
+impl<'de, E: Entry + Deserialize<'de>> Visitor<'de> for Passed<E> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of paths")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        let (mut table, mut count) = (PathTable::default(), 0);
+        while let Some(entry) = entries.next_element::<E>()? {
+            count += 1;
+            if count > E::MAX {
+                return Err(A::Error::custom("more entries than the limit"));
+            }
+            entry.take(&mut table).map_err(A::Error::custom)?;
+        }
+        Ok(self)
     }
 }
 
@@ -220,7 +301,10 @@ mod tests {
                 || decode(&json.replace("s/a", "../a")).contains("..")
         );
         assert!(decode(&json.replace("\"s\"", "\".ssh\"")).contains("hidden"));
-        assert!(decode(&"[".repeat(1 << 20)).contains("not well-formed"));
+        assert!(decode(&"[".repeat(1 << 20)).contains("is refused"));
+        assert!(decode("{").contains("not well-formed"));
+        let refused = decode(&json.replace("s/a", "../a"));
+        assert!(!refused.contains(" at line ") && !refused.contains("well-formed"), "{refused}");
     }
 
     #[test]
@@ -245,6 +329,10 @@ mod tests {
         assert!(sizes.check(&geometry(7)).is_err(), "sizes whose sum wraps around to the right one");
         let many = |n: usize| (0..n).map(|n| file(&format!("s/{n}"), 0, 0)).collect::<Vec<_>>();
         assert!(folder(many(FILES_MAX + 1), &[]).check(&geometry(0)).is_err());
+        let deep = |n: usize| file(&format!("s/{n}/{}f", "d/".repeat(100)), 0, 0);
+        let deep = folder((0..2000).map(deep).collect(), &[]);
+        let refused = Metadata::decode(&deep.encode(), &geometry(0)).unwrap_err().to_string();
+        assert!(refused.contains("more folders than the limit"), "{refused}");
         assert!(decode(&"[".repeat(METADATA_BYTES_MAX)), "depth");
         assert!(decode(&" ".repeat(METADATA_BYTES_MAX + 1)), "length");
     }

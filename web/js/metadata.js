@@ -1,7 +1,7 @@
 // The metadata of a share: what only its two ends may read. JSON, sealed inside the manifest. Everything that a
 // receiver relies on is checked here.
 
-import { NameError, brokenRule, brokenTopRule, checkTogether, extensionOf } from "./names.js";
+import { DIRS_MAX, NameError, brokenRule, brokenTopRule, checkTogether, extensionOf } from "./names.js";
 
 export * from "./names.js";
 
@@ -9,7 +9,6 @@ export * from "./names.js";
 
 export const METADATA_BYTES_MAX = 32 * 2 ** 20;
 export const FILES_MAX = 100_000;
-export const DIRS_MAX = 100_000;
 
 /**
  * @typedef {object} FileEntry
@@ -219,5 +218,9 @@ function checkNames(metadata) {
     if (!isInside) throw new MetadataError("a path lies outside the share's own folder");
     if (files.length + dirs.length === 0) throw new MetadataError("it names neither a file nor a folder");
   }
-  checkTogether(files.map(({ path }) => path), dirs);
+  try {
+    checkTogether(files.map(({ path }) => path), dirs);
+  } catch (error) {
+    throw error instanceof RangeError ? new MetadataError(`it has ${error.message}`) : error;
+  }
 }

@@ -5,9 +5,12 @@ export { printable } from "./words.js";
 
 const PATH_BYTES_MAX = 4096;
 const COMPONENT_BYTES_MAX = 255;
+const COMPONENTS_MAX = 128;
+const COMPONENTS_SUM_MAX = 4_000_000;
+export const DIRS_MAX = 100_000;
 
 /**
- * @typedef {"empty" | "too-long" | "component-too-long" | "dot-component" | "absolute" | "backslash" | "control" |
+ * @typedef {"empty" | "too-long" | "component-too-long" | "too-deep" | "dot-component" | "absolute" | "backslash" | "control" |
  *   "bidi" | "not-normalised" | "not-unicode" | "windows-device" | "windows-end" | "drive-prefix" | "hidden" |
  *   "case-clash" | "file-and-folder" | "twice"} NameRule
  */
@@ -30,6 +33,8 @@ export class NameError extends Error {
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 const DEVICE = /^(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])$/;
+/** @type {Map<string, Place>} */
+const NOTHING = new Map();
 const ASCII = /^[\x00-\x7f]*$/;
 
 /**
@@ -45,7 +50,9 @@ export function brokenRule(path) {
   if (BIDI.test(path)) return "bidi";
   if (path.includes("\\")) return "backslash";
   if (path.normalize("NFC") !== path) return "not-normalised";
-  for (const component of path.split("/")) {
+  const components = path.split("/");
+  if (components.length > COMPONENTS_MAX) return "too-deep";
+  for (const component of components) {
     const rule = brokenComponentRule(component);
     if (rule) return rule;
   }
@@ -64,43 +71,63 @@ export function brokenTopRule(name) {
 }
 
 /**
- * Throws unless the paths can stand side by side on any file system: no file is a folder too, no two names differ
- * only in case, none stands there twice.
+ * A file or folder, by what is below it. Each component is kept once, however many paths lead through it.
+ * @typedef {{role: Role, name: string, below: Map<string, Place>}} Place
+ */
+/** @typedef {"file" | "folder" | "empty"} Role */
+
+/**
+ * Throws a NameError unless the paths can stand side by side on any file system: no file is a folder too, no two names
+ * differ only in case, none stands there twice; a RangeError if they are too many or too deep.
  * @param {Iterable<string>} files
  * @param {Iterable<string>} dirs the empty folders
  */
 export function checkTogether(files, dirs) {
-  /** @type {Map<string, {path: string, role: "file" | "folder" | "empty"}>} */
-  const seen = new Map();
-  let above = "";
+  const root = newPlace("folder", "");
+  let [folders, components, above, place] = [0, 0, "", root];
+  /**
+   * @param {Place} parent
+   * @param {string} path
+   * @param {number} start where its last component begins
+   * @param {Role} role
+   */
+  const put = (parent, path, start, role) => {
+    if (++components > COMPONENTS_SUM_MAX) throw new RangeError("more components of paths than the limit");
+    const name = path.slice(start);
+    const key = caseFolded(name);
+    const known = parent.below.get(key);
+    if (!known) {
+      if (role !== "file" && ++folders > DIRS_MAX) throw new RangeError("more folders than the limit");
+      const made = newPlace(role, name);
+      parent.below.set(key, made);
+      return made;
+    }
+    if (known.name !== name) throw new NameError(path, "case-clash");
+    if (known.role === role && role !== "folder") throw new NameError(path, "twice");
+    if ((known.role === "file") !== (role === "file")) throw new NameError(path, "file-and-folder");
+    // A folder that was named may stand on the way to others, but is named once.
+    if (role === "empty") known.role = role;
+    return known;
+  };
   /**
    * @param {string} path
-   * @param {"file" | "folder" | "empty"} role
+   * @param {Role} role
    */
   const take = (path, role) => {
-    const key = caseFolded(path);
-    const other = seen.get(key);
-    if (other && other.path !== path) throw new NameError(path, "case-clash");
-    if (other && other.role === role && role !== "folder") throw new NameError(path, "twice");
-    if (other && (other.role === "file") !== (role === "file")) throw new NameError(path, "file-and-folder");
-    seen.set(key, { path, role });
-  };
-  /**
-   * @param {string} path
-   * @param {"file" | "empty"} role
-   */
-  const takeWithFolders = (path, role) => {
+    const start = path.lastIndexOf("/") + 1;
+    const folder = path.slice(0, start);
     // Most paths stand in the same folder as the one before: it was looked at then.
-    const folder = path.slice(0, Math.max(0, path.lastIndexOf("/")));
-    let end = folder === above ? folder.length : path.indexOf("/");
     if (folder !== above) {
-      for (; end > 0; end = path.indexOf("/", end + 1)) take(path.slice(0, end), "folder");
+      place = root;
+      for (let [from, slash] = [0, path.indexOf("/")]; slash >= 0; [from, slash] = [slash + 1, path.indexOf("/", slash + 1)]) {
+        place = put(place, path.slice(0, slash), from, "folder");
+      }
+      above = folder;
     }
-    above = folder;
-    take(path, role);
+    put(place, path, start, role);
   };
-  for (const path of files) takeWithFolders(path, "file");
-  for (const path of dirs) takeWithFolders(path, "empty");
+  for (const path of files) take(path, "file");
+  for (const path of dirs) take(path, "empty");
 }
 
 /**
@@ -120,6 +147,15 @@ export function extensionOf(name) {
  */
 export function senderTopName(name) {
   return name.normalize("NFC").replace(/^\.+/, "");
+}
+
+/**
+ * @param {Role} role
+ * @param {string} name
+ * @returns {Place}
+ */
+function newPlace(role, name) {
+  return { role, name, below: role === "file" ? NOTHING : new Map() };
 }
 
 /**

@@ -9,6 +9,7 @@ const nameRules = {
   empty: "is empty or has an empty part",
   "too-long": "is longer than 4096 bytes",
   "component-too-long": "has a part longer than 255 bytes",
+  "too-deep": "has more than 128 parts",
   "dot-component": "has a part “.” or “..”",
   absolute: "starts with “/”, or has one where only one part may be",
   backslash: "has a backslash",

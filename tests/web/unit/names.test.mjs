@@ -28,6 +28,7 @@ test("hostile names are refused by rule", () => {
     "drive-prefix": ["C:x", "c:", "a/Z:b"],
     "component-too-long": [long, "é".repeat(128)],
     "too-long": [deep],
+    "too-deep": [`${"d/".repeat(128)}f`],
   };
   for (const [rule, names] of Object.entries(cases)) {
     for (const name of names) assert.equal(brokenRule(name), rule, JSON.stringify(name));
@@ -45,6 +46,15 @@ test("a top name is one visible component", () => {
   assert.equal(brokenTopRule("report.pdf"), null);
   for (const name of [".ssh", ".bashrc", "a/b", "..", ".", ""]) assert.notEqual(brokenTopRule(name), null, name);
   assert.equal(brokenTopRule(".ssh"), "hidden");
+});
+
+test("deep tables are refused by their number of folders and components", () => {
+  const deep = (/** @type {number} */ n) => `${n}/${"d/".repeat(126)}f`;
+  const files = (/** @type {number} */ count) => Array.from({ length: count }, (_, n) => deep(n));
+  assert.throws(() => checkTogether(files(1000), []), /more folders/);
+  const alternating = Array.from({ length: 50_000 }, (_, n) => `${n % 2}/${"d/".repeat(126)}${n}`);
+  assert.throws(() => checkTogether(alternating, []), /more components/);
+  checkTogether(files(700), []);
 });
 
 test("clashes are found", () => {
@@ -73,6 +83,7 @@ test("clashes are found", () => {
   assert.equal(rule(["s/a"], ["s/a"]), "file-and-folder");
   assert.equal(rule(["s/a", "s/a"]), "twice");
   assert.equal(rule([], ["s/a", "s/a"]), "twice");
+  assert.equal(rule([], ["s/a", "s/a/b", "s/a"]), "twice");
   assert.equal(rule(["s/a/b"], ["s/a"]), null);
 });
 

@@ -1,0 +1,181 @@
+//! Whether paths can stand side by side on any file system, told at a bounded cost however many they are and however
+//! deep: a path and each folder on the way to it are kept as hashes, not as text.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::limits::{COMPONENTS_SUM_MAX, DIRS_MAX};
+use crate::name::{NameError, NameRule, SafePath, case_folded};
+
+/// The paths of a share, as they are taken one after another.
+#[derive(Debug, Default)]
+pub struct PathTable {
+    seen: HashMap<Folded, (Exact, Role)>,
+    /// Folders that were named or stand on the way to a path.
+    folders: usize,
+    /// Components of all paths.
+    components: usize,
+    /// The folder of the last path, and what it hashes to: most paths stand in the same folder as the one before.
+    above: (String, Option<Place>),
+    /// Nobody who does not know these can make two paths that hash alike.
+    keys: [RandomState; 3],
+}
+
+/// Why a path cannot stand beside the others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathTableError {
+    /// It clashes with another.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There are too many of these.
+    #[error("more {0} than the limit")]
+    TooMany(&'static str),
+}
+
+/// The hash of a path, folded as in rule 6 of "Names" in `docs/formats.md`.
+type Folded = [u64; 2];
+/// The hash of a path as it stands.
+type Exact = u64;
+
+/// What the components up to one hash to, folded and as they stand.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    folded: Folded,
+    exact: Exact,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Role {
+    File,
+    /// On the way to another path.
+    Folder,
+    EmptyFolder,
+}
+
+impl PathTable {
+    /// Checks that all paths can stand side by side: no file is a folder too, no two names differ only in case, none
+    /// stands there twice, and the folders named or on the way are not too many.
+    pub fn check<'a>(
+        files: impl Iterator<Item = &'a SafePath>,
+        folders: impl Iterator<Item = &'a SafePath>,
+    ) -> Result<(), PathTableError> {
+        let mut table = Self::default();
+        for path in files {
+            table.take_file(path)?;
+        }
+        for path in folders {
+            table.take_folder(path)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a file.
+    pub fn take_file(&mut self, path: &SafePath) -> Result<(), PathTableError> {
+        self.take(path.as_str(), Role::File)
+    }
+
+    /// Takes a folder that holds nothing.
+    pub fn take_folder(&mut self, path: &SafePath) -> Result<(), PathTableError> {
+        self.take(path.as_str(), Role::EmptyFolder)
+    }
+
+    fn take(&mut self, path: &str, role: Role) -> Result<(), PathTableError> {
+        let start = path.rfind('/').map_or(0, |slash| slash + 1);
+        let folder = &path[..start];
+        let known = self.above.1.filter(|_| self.above.0 == folder);
+        let place = known.map_or_else(|| self.walk(folder), Ok)?;
+        if known.is_none() {
+            self.above = (folder.to_owned(), Some(place));
+        }
+        self.put(place, path, start, role).map(drop)
+    }
+
+    /// Takes the folders on the way; the last of them ends in a slash.
+    fn walk(&mut self, folder: &str) -> Result<Place, PathTableError> {
+        let (mut place, mut start) = (Place::default(), 0);
+        for (slash, _) in folder.match_indices('/') {
+            place = self.put(place, &folder[..slash], start, Role::Folder)?;
+            start = slash + 1;
+        }
+        Ok(place)
+    }
+
+    /// Takes one component, which stands at `start` of the path, below a place.
+    fn put(&mut self, above: Place, path: &str, start: usize, role: Role) -> Result<Place, PathTableError> {
+        self.components += 1;
+        if self.components > COMPONENTS_SUM_MAX {
+            return Err(PathTableError::TooMany("components of paths"));
+        }
+        let (component, [a, b, c]) = (&path[start..], &self.keys);
+        let folded = case_folded(component);
+        let place = Place {
+            folded: [a.hash_one((above.folded, &folded)), b.hash_one((above.folded, &folded))],
+            exact: c.hash_one((above.exact, component)),
+        };
+        let refuse = |rule| Err(NameError { name: path.to_owned(), rule }.into());
+        match self.seen.entry(place.folded) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((place.exact, role));
+                self.folders += usize::from(role != Role::File);
+                if self.folders > DIRS_MAX {
+                    return Err(PathTableError::TooMany("folders"));
+                }
+            }
+            Entry::Occupied(mut other) => match *other.get() {
+                (exact, _) if exact != place.exact => return refuse(NameRule::CaseClash),
+                (_, known) if known == role && role != Role::Folder => return refuse(NameRule::Twice),
+                (_, known) if (known == Role::File) != (role == Role::File) => {
+                    return refuse(NameRule::FileAndFolder);
+                }
+                // A folder that was named may stand on the way to others, but is named once.
+                _ if role == Role::EmptyFolder => drop(other.insert((place.exact, role))),
+                _ => {}
+            },
+        }
+        Ok(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::COMPONENTS_MAX;
+
+    fn check(files: &[&str], folders: &[&str]) -> Result<(), PathTableError> {
+        let parse = |names: &[&str]| names.iter().map(|n| SafePath::parse(n).unwrap()).collect::<Vec<_>>();
+        PathTable::check(parse(files).iter(), parse(folders).iter())
+    }
+
+    #[test]
+    fn clashes_are_found() {
+        let rule = |files: &[&str], folders: &[&str]| match check(files, folders) {
+            Err(PathTableError::Name(error)) => Some(error.rule),
+            other => other.map(|()| None).unwrap(),
+        };
+        assert_eq!(rule(&["s/a", "s/b/c", "s/b/d", "s/a.b/c", "s/b/e"], &["s/d", "s/b"]), None);
+        assert_eq!(rule(&["s/A", "s/a"], &[]), Some(NameRule::CaseClash));
+        assert_eq!(rule(&["s/straße", "s/STRASSE"], &[]), Some(NameRule::CaseClash));
+        assert_eq!(rule(&["s/X/a", "s/x/b"], &[]), Some(NameRule::CaseClash));
+        assert_eq!(rule(&["s/a", "s/a/b"], &[]), Some(NameRule::FileAndFolder));
+        assert_eq!(rule(&["s/a/b", "s/a"], &[]), Some(NameRule::FileAndFolder));
+        assert_eq!(rule(&["s/a"], &["s/a"]), Some(NameRule::FileAndFolder));
+        assert_eq!(rule(&["s/a", "s/a"], &[]), Some(NameRule::Twice));
+        assert_eq!(rule(&[], &["s/a", "s/a/b", "s/a"]), Some(NameRule::Twice));
+    }
+
+    #[test]
+    fn deep_paths_cost_no_more_than_their_number_of_folders() {
+        let path = |n: usize| SafePath::parse(&format!("{n}/{}f", "d/".repeat(COMPONENTS_MAX - 2))).unwrap();
+        let paths: Vec<SafePath> = (0..DIRS_MAX / 100).map(path).collect();
+        let refused = PathTable::check(paths.iter(), [].iter());
+        assert_eq!(refused, Err(PathTableError::TooMany("folders")));
+        let again: Vec<&SafePath> = [&paths[0], &paths[1]].into_iter().cycle().take(50_000).collect();
+        let folders = again.iter().enumerate().map(|(n, path)| {
+            SafePath::parse(&format!("{}{n}", path.as_str().strip_suffix('f').unwrap())).unwrap()
+        });
+        let folders: Vec<SafePath> = folders.collect();
+        let refused = PathTable::check(folders.iter(), [].iter());
+        assert_eq!(refused, Err(PathTableError::TooMany("components of paths")));
+    }
+}
