@@ -28,7 +28,7 @@ use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
 use crate::task::{EndRequests, Tasks};
-use crate::tls::WebCertificate;
+use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
 use crate::{demo, durable, manage, operate, verify, words};
 
@@ -257,8 +257,9 @@ impl Runner {
         let shared = share::share(&self.context, &self.swarm(args.invite)?, request).await?;
         let fields = json!({ "link": shared.link.expose_text(), "name": shared.name, "size_bytes": shared.size_bytes,
             "peers": shared.peers, "expires": crate::clock::rfc3339(shared.expires_ms),
-            "warnings": self.context.progress.warnings() });
+            "browsers_warn": shared.browsers_warn, "warnings": self.context.progress.warnings() });
         self.context.progress.summary(&shared.sentence(), fields);
+        self.context.progress.explain(shared.in_browsers());
         Ok(())
     }
 
@@ -290,6 +291,7 @@ impl Runner {
     fn ready(&self, head: &[String], tracker: &RunningTracker, data: &Path, mut fields: serde_json::Value) {
         let progress = &self.context.progress;
         fields["address"] = tracker.address.to_string().into();
+        fields["browsers_warn"] = tracker.browsers_warn.into();
         let first = tracker.first.as_ref().map(|FirstInvites { peer, sender }| {
             let (peer, sender) = (peer.expose_text(), sender.expose_text());
             fields["peer_invite"] = peer.as_str().into();
@@ -298,6 +300,11 @@ impl Runner {
         });
         progress.summary(&head[0], fields);
         head[1..].iter().for_each(|line| progress.explain(line));
+        progress.explain(if tracker.browsers_warn {
+            "Browsers open links after a warning: the tracker's certificate is its own. --certificate shows another."
+        } else {
+            "Browsers open links by the certificate that you gave to the tracker or to its proxy."
+        });
         let Some((peer, sender)) = first else {
             let data = data.display();
             let invite =

@@ -63,6 +63,8 @@ pub struct Shared {
     pub expires_ms: u64,
     /// How long it took.
     pub took: Duration,
+    /// Whether a browser warns before it opens the link.
+    pub browsers_warn: bool,
 }
 
 impl Shared {
@@ -72,6 +74,15 @@ impl Shared {
         let left = words::until(self.expires_ms, clock::now_ms());
         let names = self.peers.join(", ");
         format!("Safe on {peers} ({names}). You can switch this machine off. Expires in {left}.")
+    }
+
+    /// What becomes of the link in a browser.
+    pub fn in_browsers(&self) -> &'static str {
+        if self.browsers_warn {
+            "A browser opens the link, too, after a warning: the tracker's certificate is its own."
+        } else {
+            "A browser opens the link, too."
+        }
     }
 }
 
@@ -85,9 +96,11 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
 
     let result = async {
         let open = wait_for_peers(context, swarm, &upload, &request).await?;
-        push::push(&upload, &terms, open, (&context.http, swarm), &context.progress).await
+        let browsers_warn = open.browsers_warn;
+        let pushed = push::push(&upload, &terms, open, (&context.http, swarm), &context.progress).await?;
+        Ok((pushed, browsers_warn))
     };
-    let pushed = match result.await {
+    let (pushed, browsers_warn) = match result.await {
         Ok(pushed) => pushed,
         Err(halt) => return Err(stop(&upload, halt)),
     };
@@ -99,6 +112,7 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
         peers: peer_names(&pushed),
         expires_ms: terms.terms.expires_ms,
         took: started.elapsed(),
+        browsers_warn,
     };
     remember(context, &upload, &terms, &shared, pushed.receipts)?;
     // The link is out before the journal goes: killed in between, the same command prints the same link.

@@ -1,28 +1,25 @@
 //! TLS 1.3 with identities in the place of authorities: who answers is who has the private key whose
 //! fingerprint was expected. Names and dates in certificates mean nothing here.
 //!
-//! A server shows its own, self-signed certificate to clients that pin (they say so by the application
-//! protocol `swarmdrop/1`), and a certificate signed by an authority, where it was given one, to others.
+//! Clients that pin say so by the application protocol `swarmdrop/1`. What a server shows them and others is decided in
+//! [`server`].
 
-use std::path::{Path, PathBuf};
+pub mod server;
+pub mod web_certificate;
+
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, sign};
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, sign};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
-    SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use swarmdrop_core::id::sha256;
 use swarmdrop_core::limits::SESSIONS_MAX;
 
@@ -36,15 +33,6 @@ const WEB_PROTOCOL: &[u8] = b"http/1.1";
 /// What stands behind an id where TLS wants a server's name. It is never sent, and resolves nowhere.
 const PIN_DOMAIN: &str = "swarmdrop.invalid";
 
-/// A certificate signed by an authority, with its private key.
-#[derive(Debug, Clone)]
-pub struct WebCertificate {
-    /// PEM file with the certificate, then those up to the authority.
-    pub chain: PathBuf,
-    /// PEM file with its private key.
-    pub key: PathBuf,
-}
-
 /// How a server is to be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Trust {
@@ -52,21 +40,6 @@ pub enum Trust {
     Key([u8; 32]),
     /// By a certificate that one of the system's authorities signed for its name.
     Authorities,
-}
-
-/// The configuration of a server with this identity.
-pub fn server_config(identity: &Identity, web: Option<&WebCertificate>) -> Result<ServerConfig, Failure> {
-    let own = own_certificate(identity)?;
-    let web = web.map(read_certificate).transpose()?.map(Arc::new);
-    let resolver = Certificates { own: Arc::new(own), web };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(&[&TLS13])
-        .map_err(|error| failure(&error))?
-        .with_client_cert_verifier(Arc::new(AnyClientKey))
-        .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![PINNED_PROTOCOL.to_vec(), WEB_PROTOCOL.to_vec()];
-    config.ticketer = Ticketer::new().map_err(|error| failure(&error))?;
-    Ok(config)
 }
 
 /// The configuration of a client that knows servers by their keys; with an identity it proves its own.
@@ -163,34 +136,8 @@ fn own_certificate(identity: &Identity) -> Result<CertifiedKey, Failure> {
     Ok(CertifiedKey::new(vec![certificate.der().clone()], signer))
 }
 
-fn read_certificate(files: &WebCertificate) -> Result<CertifiedKey, Failure> {
-    let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
-        Failure::new(Kind::Usage, format!("{}: {error}", path.display())).next("Give PEM files.")
-    };
-    let chain = CertificateDer::pem_file_iter(&files.chain).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.map_err(|error| unreadable(&files.chain, &error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unreadable(&files.key, &error))?;
-    let pair = CertifiedKey::from_der(chain, key, &provider());
-    pair.map_err(|error| unreadable(&files.chain, &error))
-}
-
 fn failure(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Kind::Other, format!("cannot set up TLS: {error}"))
-}
-
-/// Chooses what a server shows.
-#[derive(Debug)]
-struct Certificates {
-    own: Arc<CertifiedKey>,
-    web: Option<Arc<CertifiedKey>>,
-}
-
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let pins = hello.alpn().is_some_and(|mut protocols| protocols.any(|p| p == PINNED_PROTOCOL));
-        let shown = if pins { &self.own } else { self.web.as_ref().unwrap_or(&self.own) };
-        Some(Arc::clone(shown))
-    }
 }
 
 /// Accepts the one key whose fingerprint is in the name. The handshake's signature proves that the
@@ -211,51 +158,6 @@ impl ServerCertVerifier for PinnedKey {
         verify_slices_are_equal(&fingerprint(end_entity)?, &expected)
             .map(|()| ServerCertVerified::assertion())
             .map_err(|_| CertificateError::ApplicationVerificationFailure.into())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2 is not spoken".into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-}
-
-/// Accepts any key of a client, or none: what it may do is decided request by request.
-#[derive(Debug)]
-struct AnyClientKey;
-
-impl ClientCertVerifier for AnyClientKey {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        fingerprint(end_entity).map(|_| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -28,7 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("secrecy", &["failure"]),
     ("task", &["failure"]),
     ("throttle", &[]),
-    ("tls", &["failure", "identity"]),
+    ("tls", &["clock", "durable", "failure", "identity"]),
     ("words", &[]),
     // Layer 2: speaking, listening, remembering.
     ("client", &["buffers", "failure", "identity", "pace", "tls"]),

@@ -43,7 +43,7 @@ fn t2_only_the_holder_of_the_pinned_key_is_spoken_to_whatever_certificate_he_sho
         let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().der().clone();
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let signing = provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(pkcs8(signer))).unwrap();
-        let mut config = swarmdrop::tls::server_config(&tls::identity(shown), None).unwrap();
+        let mut config = swarmdrop::tls::server::pinned_config(&tls::identity(shown)).unwrap();
         config.cert_resolver = Arc::new(Shows(Arc::new(CertifiedKey::new(vec![certificate], signing))));
         Fake::start_with("127.0.0.1:0", tls::identity(shown), config, |_, out| {
             answer_json(out, 200, &json!({ "role": "peer", "id": "x", "now_ms": 0 }))
@@ -212,9 +212,124 @@ fn whoever_does_not_speak_tls_from_afar_is_told_so() {
     command.args(["tracker", "--json", "--listen", &format!("{outward}:0"), "--data"]);
     command.arg(swarm.folder.path().join("second"));
     let tracker = common::swarm::Server::start(command);
-    let answer = get(&tracker.address(), "/healthz");
+    let asked = b"GET /s/abc?x=1 HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let answer = common::http::raw(&tracker.address(), asked);
+    assert_eq!(answer.status, 308);
+    let location = answer.header("location").unwrap();
+    assert_eq!(location, format!("https://{}/s/abc?x=1", tracker.address()), "whatever the request calls it");
+    let answer = common::http::send(&tracker.address(), "POST", "/v1/shares", "", b"{}");
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("use https://"), "{}", answer.text());
+}
+
+/// Takes whatever is shown, and remembers it.
+#[derive(Debug, Default)]
+struct TakesAny {
+    schemes: Vec<rustls::SignatureScheme>,
+    shown: std::sync::Mutex<Option<CertificateDer<'static>>>,
+}
+
+impl rustls::client::danger::ServerCertVerifier for TakesAny {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &rustls::pki_types::ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        *self.shown.lock().unwrap() = Some(end_entity.clone().into_owned());
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        unreachable!("TLS 1.3 only")
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.schemes.clone()
+    }
+}
+
+/// Remembers whether a certificate was asked for.
+#[derive(Debug, Default)]
+struct WasAsked(std::sync::atomic::AtomicBool);
+
+impl rustls::client::ResolvesClientCert for WasAsked {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// What a client sees that offers these signatures and protocols: the certificate, whether it was asked for one, and the
+/// answer to a request for the page; none if no handshake came about.
+fn as_a_client(
+    address: &str,
+    schemes: &[rustls::SignatureScheme],
+    protocols: &[&[u8]],
+) -> Option<(CertificateDer<'static>, bool, String)> {
+    let verifier = Arc::new(TakesAny { schemes: schemes.to_vec(), ..TakesAny::default() });
+    let asked = Arc::new(WasAsked::default());
+    let mut config = rustls::ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
+        .with_client_cert_resolver(Arc::clone(&asked) as _);
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let name = "localhost".try_into().unwrap();
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let shown = verifier.shown.lock().unwrap().take()?;
+    Some((
+        shown,
+        asked.0.load(std::sync::atomic::Ordering::Relaxed),
+        String::from_utf8_lossy(&answer).into_owned(),
+    ))
+}
+
+#[test]
+fn a_browser_reads_the_trackers_certificate_and_is_asked_for_none() {
+    use rustls::SignatureScheme::{ECDSA_NISTP256_SHA256, ED25519, RSA_PSS_SHA256};
+    let mut swarm = Swarm::start(0);
+    let as_browser = |swarm: &Swarm| {
+        let schemes = [ECDSA_NISTP256_SHA256, RSA_PSS_SHA256];
+        as_a_client(&swarm.tracker.address(), &schemes, &[b"h2", b"http/1.1"]).expect("a handshake")
+    };
+    let (shown, was_asked, page) = as_browser(&swarm);
+    assert!(!was_asked, "some browsers end the handshake then, others ask their user");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("<!doctype html>"), "{page}");
+    let verified = rustls::server::ParsedCertificate::try_from(&shown).unwrap();
+    for name in ["localhost", "127.0.0.1", "::1"] {
+        rustls::client::verify_server_name(&verified, &name.try_into().unwrap()).unwrap();
+    }
+    // Whoever pins has what he had.
+    let (own, was_asked, _) = as_a_client(&swarm.tracker.address(), &[ED25519], &[b"swarmdrop/1"]).unwrap();
+    assert!(was_asked && swarmdrop::tls::shown_fingerprint(Some(&[own])) == Some(swarm.tracker_pin()));
+    // A browser remembers the very certificate that its user accepted.
+    swarm.restart_tracker();
+    assert_eq!(as_browser(&swarm).0, shown);
 }
 
 fn outward_address() -> Option<std::net::IpAddr> {

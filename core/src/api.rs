@@ -282,6 +282,8 @@ pub struct OpenResponse {
     pub spares: Vec<PeerAddress>,
     /// The token that lets the sender use these peers, and publish the share.
     pub grant: String,
+    /// Whether a browser warns before it opens a link of this tracker, whose certificate is its own.
+    pub browsers_warn: bool,
 }
 
 /// Peers that are each to hold the same run of chunks.

@@ -61,7 +61,7 @@ use crate::identity::{self, Identity};
 use crate::server::{self, FairGate, Front};
 use crate::task::Tasks;
 use crate::throttle::Throttle;
-use crate::tls;
+use crate::tls::server::ServerTls;
 use agreement::Agreement;
 use audits::Audits;
 use chunk_store::ChunkStore;
@@ -181,8 +181,8 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
     let storage = Storage::open(&store, bounds)?;
     let http = Http::new(Some(&identity))?;
-    let tls = Arc::new(tls::server_config(&identity, None)?);
-    let front = Front { tls, proxies: Vec::new(), hosts: Arc::default() };
+    let tls = ServerTls::new(&identity, None)?;
+    let front = Front { tls, secure_at: None, proxies: Vec::new(), hosts: Arc::default() };
     let (listener, address) = server::listen(config.listen).await?;
     let peer = Arc::new(Peer {
         id: identity.peer_id(),

@@ -18,8 +18,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, FORWARDED};
+use axum::http::header::{CONTENT_TYPE, FORWARDED, LOCATION};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -27,7 +28,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustls::ServerConfig;
 use swarmdrop_core::address::canonical;
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::PeerId;
@@ -35,9 +35,8 @@ use swarmdrop_core::limits::{
     DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX, READ_AHEAD_BYTES,
     WRITE_BEHIND_BYTES,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -55,14 +54,14 @@ use crate::failure::{Failure, Kind};
 use crate::pace::Paced;
 use crate::task::Tasks;
 use crate::tls;
+use crate::tls::server::ServerTls;
 
 /// Pause after a failed accept (out of descriptors, say), so that the loop does not spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// The first byte of a TLS connection: a handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 /// What somebody from afar hears who does not speak TLS.
-const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 37\r\n\
-    Connection: close\r\n\r\nThis port speaks TLS: use https://.\r\n";
+const SPEAK_TLS: &str = "This port speaks TLS: use https://.\r\n";
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Where a request came from, and who sent it.
@@ -84,7 +83,9 @@ pub struct Client {
 #[derive(Debug, Clone)]
 pub struct Front {
     /// Keys and certificates.
-    pub tls: Arc<ServerConfig>,
+    pub tls: ServerTls,
+    /// Where a page is to be asked for that was asked for without TLS, as in `https://example.org:9090`.
+    pub secure_at: Option<Arc<str>>,
     /// Machines that speak plain HTTP for others, whose addresses they name in `X-Forwarded-For`.
     pub proxies: Vec<IpAddr>,
     /// Names by which browsers may call this server; its addresses need not be told.
@@ -182,9 +183,8 @@ impl Connection {
         let stranger =
             Client { ip: self.remote, peer: None, is_local: false, is_pinned: false, is_secure: false };
         if first[0] == TLS_HANDSHAKE {
-            let acceptor = TlsAcceptor::from(Arc::clone(&self.front.tls));
             let stream = Paced::new(BufReader::with_capacity(READ_AHEAD_BYTES, stream));
-            let mut stream = in_time(acceptor.accept(stream)).await?;
+            let mut stream = in_time(self.front.tls.accept(stream)).await?;
             stream.get_mut().1.set_buffer_limit(Some(WRITE_BEHIND_BYTES));
             let session = stream.get_ref().1;
             let peer = tls::shown_fingerprint(session.peer_certificates()).map(PeerId::from_bytes);
@@ -194,8 +194,22 @@ impl Connection {
         if self.remote.is_loopback() || self.front.proxies.contains(&self.remote) {
             return self.speak_http(Paced::new(stream), stranger).await;
         }
-        let mut stream = stream;
-        in_time(stream.write_all(SPEAK_TLS)).await
+        self.send_to_tls(Paced::new(stream)).await
+    }
+
+    /// Answers who does not speak TLS, and shows a page's visitor the way: to the name that was set for this server,
+    /// whatever the request calls it.
+    async fn send_to_tls(self, stream: Paced<TcpStream>) -> io::Result<()> {
+        let (place, secure_at) = (self.place, self.front.secure_at);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let busy = place.busy();
+            let answer = to_tls(secure_at.as_deref(), request.method(), request.uri());
+            async move {
+                Ok::<Response, Infallible>(answer.map(|inner| Body::new(BusyBody { inner, _busy: busy })))
+            }
+        });
+        let connection = http().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        self.watcher.watch(connection).await.map_err(io::Error::other)
     }
 
     async fn speak_http<S>(self, stream: S, client: Client) -> io::Result<()>
@@ -210,13 +224,30 @@ impl Connection {
             let router = is_for_us.then(|| router.clone());
             async move { Ok::<Response, Infallible>(answer(router, client, request, busy).await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+        let connection = http().serve_connection(TokioIo::new(stream), service);
         self.watcher.watch(connection).await.map_err(io::Error::other)
+    }
+}
+
+/// HTTP/1.1 within the limits.
+fn http() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+}
+
+/// The answer to a request from afar without TLS. Only what a browser asks for by itself is led on: what was sent with
+/// another method may hold secrets, and is better seen to fail.
+fn to_tls(secure_at: Option<&str>, method: &Method, uri: &Uri) -> Response {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let leads = matches!(*method, Method::GET | Method::HEAD);
+    match secure_at.filter(|_| leads) {
+        Some(at) => (StatusCode::PERMANENT_REDIRECT, [(LOCATION, format!("{at}{path}"))]).into_response(),
+        None => (StatusCode::BAD_REQUEST, SPEAK_TLS).into_response(),
     }
 }
 
@@ -284,6 +315,23 @@ impl HttpBody for BusyBody {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+
+    #[test]
+    fn who_speaks_no_tls_is_led_to_the_name_that_was_set_and_no_other() {
+        let answer = |at, method: Method, uri: &str| {
+            let answer = to_tls(at, &method, &uri.parse().unwrap());
+            let location = answer.headers().get(LOCATION).map(|to| to.to_str().unwrap().to_owned());
+            (answer.status().as_u16(), location)
+        };
+        let at = Some("https://drop.example:9090");
+        let to = |path: &str| (308, Some(format!("https://drop.example:9090{path}")));
+        assert_eq!(answer(at, Method::GET, "/s/abc?x=1"), to("/s/abc?x=1"));
+        assert_eq!(answer(at, Method::HEAD, "/"), to("/"));
+        assert_eq!(answer(at, Method::GET, "http://evil.example/s/abc"), to("/s/abc"));
+        assert_eq!(answer(at, Method::GET, "//evil.example/x"), to("//evil.example/x"));
+        assert_eq!(answer(at, Method::POST, "/v1/shares"), (400, None));
+        assert_eq!(answer(None, Method::GET, "/"), (400, None));
+    }
 
     #[test]
     fn a_proxys_word_counts_only_if_the_proxy_was_declared() {

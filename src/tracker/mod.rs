@@ -49,7 +49,8 @@ use crate::failure::{Failure, Kind};
 use crate::identity::{self, FolderLock};
 use crate::server::{self, Front};
 use crate::task::Tasks;
-use crate::tls::{self, WebCertificate};
+use crate::tls::server::ServerTls;
+use crate::tls::web_certificate::{self, WebCertificate};
 use audits::Auditor;
 use complaints::Complaints;
 use dashboard::Dashboard;
@@ -92,6 +93,8 @@ pub struct RunningTracker {
     pub address: SocketAddr,
     /// Where peers, senders and receivers reach it.
     pub url: TrackerUrl,
+    /// Whether browsers warn before they open its links.
+    pub browsers_warn: bool,
     /// Makes invites.
     pub gate: Arc<Gate>,
     /// What the first peers and senders need to join; made at the first start only.
@@ -102,6 +105,7 @@ pub struct RunningTracker {
 /// What the handlers share.
 struct Tracker {
     id: TrackerId,
+    browsers_warn: bool,
     registry: Mutex<Registry>,
     store: Box<dyn Store>,
     gate: Arc<Gate>,
@@ -141,16 +145,25 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         Some(url) => url,
         None => guessed_url(address)?,
     };
+    let hosts: Vec<String> = config.hosts.into_iter().chain([url.host().to_owned()]).collect();
+    // A proxy has a certificate of its own, and browsers go through it.
+    let browsers_warn = config.certificate.is_none() && config.proxies.is_empty();
+    let web = match &config.certificate {
+        Some(certificate) => certificate.read()?,
+        None => web_certificate::own(&config.data, &certified_names(&hosts))?,
+    };
     let front = Front {
-        tls: Arc::new(tls::server_config(&identity, config.certificate.as_ref())?),
+        tls: ServerTls::new(&identity, Some(web))?,
+        secure_at: Some(url.to_string().into()),
         proxies: config.proxies,
-        hosts: config.hosts.into_iter().chain([url.host().to_owned()]).collect(),
+        hosts: hosts.into(),
     };
     let gate = Arc::new(Gate::open(&config.data, &identity, &url).await?);
     let first = gate.first_invites().await?;
     let tasks = tasks.child();
     let tracker = Arc::new(Tracker {
         id: identity.tracker_id(),
+        browsers_warn,
         registry: Mutex::new(registry),
         store: Box::new(store),
         gate: Arc::clone(&gate),
@@ -186,7 +199,14 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     let sampling = sampler::keep_sampling(Arc::clone(&tracker), tasks.stop_token().clone());
     tasks.spawn("sampler", sampling);
     tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));
-    Ok(RunningTracker { address, url, gate, first, tasks })
+    Ok(RunningTracker { address, url, browsers_warn, gate, first, tasks })
+}
+
+/// The names and addresses for which a tracker vouches itself: those that it is called by, and this machine's own.
+fn certified_names(hosts: &[String]) -> Vec<String> {
+    let bare = hosts.iter().map(|host| host.trim_matches(['[', ']']));
+    let names: BTreeSet<String> = bare.chain(["localhost", "127.0.0.1", "::1"]).map(str::to_owned).collect();
+    names.into_iter().collect()
 }
 
 /// What a tracker that starts knows about its peers.

@@ -81,7 +81,7 @@ impl Tracker {
             peers: self.addresses(&registry, &set.peers),
         });
         let spares = self.addresses(&registry, &placement.spares);
-        Ok(OpenResponse { sets: sets.collect(), spares, grant })
+        Ok(OpenResponse { sets: sets.collect(), spares, grant, browsers_warn: self.browsers_warn })
     }
 
     /// Lets whoever asked push the share to the peers of the placement: each at most all of it.

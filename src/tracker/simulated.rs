@@ -64,6 +64,7 @@ impl SimTracker {
         let identity = Identity::from_seed(Secret::from_bytes([1; 32]));
         let gate = Gate::open(data, &identity, &"https://127.0.0.1:9090".parse().unwrap()).await.unwrap();
         Self(Tracker {
+            browsers_warn: true,
             id,
             registry: parking_lot::Mutex::new(registry),
             store: Box::new(store),

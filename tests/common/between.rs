@@ -38,7 +38,7 @@ impl Between {
     /// Stands in for the server at `real`. In what it answers, these addresses are replaced.
     pub fn start(name: &str, identity: Identity, real: String, addresses: Vec<(String, SocketAddr)>) -> Self {
         let state = Arc::<Mutex<State>>::default();
-        let config = tls::server_config(&identity, None).unwrap();
+        let config = tls::server::pinned_config(&identity).unwrap();
         let (name, shared) = (name.to_owned(), Arc::clone(&state));
         let fake = Fake::start_with("127.0.0.1:0", identity, config, move |request, out| {
             let real = forward(&real, request);

@@ -61,7 +61,7 @@ impl Fake {
         script: impl Fn(&Request, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let identity = identity(number);
-        let config = tls::server_config(&identity, None).unwrap();
+        let config = tls::server::pinned_config(&identity).unwrap();
         Self::start_with(address, identity, config, script)
     }
 
