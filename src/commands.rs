@@ -1,13 +1,11 @@
 //! Carries out each command: from its flags to the module that does the work.
 
-use std::fs;
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use serde_json::json;
 use swarmdrop_core::duration::millis;
-use swarmdrop_core::link::{Invite, LinkError, ShareLink};
+use swarmdrop_core::link::Invite;
 use swarmdrop_core::name::printable;
 use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::registry::Rules;
@@ -30,7 +28,7 @@ use crate::swarm::KnownSwarms;
 use crate::task::{EndRequests, Tasks};
 use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
-use crate::{demo, durable, manage, operate, verify, words};
+use crate::{demo, durable, manage, operate, pasted, verify, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -105,13 +103,13 @@ impl Runner {
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
             Command::Inspect(args) => {
-                manage::inspect(&self.context, &read_link(args.link)?, args.receipts).await
+                manage::inspect(&self.context, &pasted::link(args.link)?, args.receipts).await
             }
-            Command::Verify(args) => verify::verify(&self.context, &read_link(args.link)?).await,
+            Command::Verify(args) => verify::verify(&self.context, &pasted::link(args.link)?).await,
             Command::Ls => manage::list(&self.context),
-            Command::Rm(args) => manage::remove(&self.context, &read_link(args.link)?).await,
+            Command::Rm(args) => manage::remove(&self.context, &pasted::link(args.link)?).await,
             Command::Extend(args) => {
-                manage::extend(&self.context, &read_link(Some(args.link))?, args.duration).await
+                manage::extend(&self.context, &pasted::link(Some(args.link))?, args.duration).await
             }
             Command::Status(args) => manage::status(&self.context, &self.swarm(args.invite)?).await,
             Command::Completions { shell } => {
@@ -148,7 +146,7 @@ impl Runner {
             format!("A tracker on {} and {peers} are up.", swarm.tracker.address),
             "Share a file from here:       swarmdrop share FILE".to_owned(),
         ];
-        self.ready(&head, &swarm.tracker, &data.join("tracker"), json!({ "peers": args.peers }));
+        self.ready(&head, &swarm.tracker, &data.join("tracker"), json!({ "peers": args.peers }))?;
         self.until_asked_to_end(&mut ends).await;
         swarms.note_down();
         stop_with(swarm.stop(), &mut ends).await
@@ -170,7 +168,7 @@ impl Runner {
         };
         let tracker = tracker::start(config, &self.tasks).await?;
         let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);
-        self.ready(&[head], &tracker, &data, json!({}));
+        self.ready(&[head], &tracker, &data, json!({}))?;
         self.until_asked_to_end(&mut ends).await;
         stop_with(tracker.stop(), &mut ends).await
     }
@@ -231,9 +229,15 @@ impl Runner {
     }
 
     async fn join(&self, args: JoinArgs) -> Result<(), Failure> {
-        let invite: Invite = read_text(args.invite, "invite")?.parse().map_err(|error| unreadable(&error))?;
+        let invite = pasted::invite(args.invite)?;
         let tracker = TrackerClient::of_invite(self.context.http.clone(), &invite);
-        tracker.peers().await.map_err(|error| tracker_failure(&error))?;
+        let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
+        if list.role == Role::Peer {
+            return Err(Failure::new(Kind::Usage, "this invite is for peers: nobody can share with it")
+                .next(
+                    "Run a peer with `swarmdrop peer --invite`, or ask the operator for a sender's invite.",
+                ));
+        }
         KnownSwarms::new(&self.context.state).join(&invite)?;
         let text = format!("Joined the swarm of {}. Share with: swarmdrop share FILE", invite.tracker);
         self.context.progress.summary(&text, json!({ "tracker": invite.tracker.to_string() }));
@@ -258,8 +262,8 @@ impl Runner {
         let fields = json!({ "link": shared.link.expose_text(), "name": shared.name, "size_bytes": shared.size_bytes,
             "peers": shared.peers, "expires": crate::clock::rfc3339(shared.expires_ms),
             "browsers_warn": shared.browsers_warn, "warnings": self.context.progress.warnings() });
-        self.context.progress.summary(&shared.sentence(), fields);
         self.context.progress.explain(shared.in_browsers());
+        self.context.progress.summary(&shared.sentence(), fields);
         Ok(())
     }
 
@@ -272,7 +276,7 @@ impl Runner {
         if self.context.progress.is_json() && matches!(destination, Destination::Stdout) {
             return Err(Failure::new(Kind::Usage, "--json and -o - both want standard output"));
         }
-        let link = read_link(args.link)?;
+        let link = pasted::link(args.link)?;
         let got = get::get(&self.context, &link, &destination, args.force).await?;
         let fields = json!({ "name": got.name, "size_bytes": got.size_bytes, "peers": got.peers,
             "path": got.target.as_ref().map(|path| path.to_string_lossy()), "warnings": self.context.progress.warnings() });
@@ -281,14 +285,19 @@ impl Runner {
     }
 
     fn swarm(&self, named: Option<String>) -> Result<Invite, Failure> {
-        let named = named.map(|text| read_text(Some(text), "invite")).transpose()?;
-        let named = named.map(|text| text.parse()).transpose().map_err(|error| unreadable(&error))?;
+        let named = named.map(|text| pasted::invite(Some(text))).transpose()?;
         KnownSwarms::new(&self.context.state).choose(named)
     }
 
     /// Tells that a tracker is ready, and how others come in: words on stderr, at the first start the invites
     /// on stdout, the one for peers first.
-    fn ready(&self, head: &[String], tracker: &RunningTracker, data: &Path, mut fields: serde_json::Value) {
+    fn ready(
+        &self,
+        head: &[String],
+        tracker: &RunningTracker,
+        data: &Path,
+        mut fields: serde_json::Value,
+    ) -> Result<(), Failure> {
         let progress = &self.context.progress;
         fields["address"] = tracker.address.to_string().into();
         fields["browsers_warn"] = tracker.browsers_warn.into();
@@ -313,13 +322,15 @@ impl Runner {
             let invite =
                 format!("Invite another sender:        swarmdrop invite --role sender --data '{data}'");
             progress.explain(&invite);
-            return;
+            return progress.check_written();
         };
         progress.explain(&format!("Add a peer (two are needed):  swarmdrop peer --invite '{peer}'"));
         progress.explain(&format!("Join as a sender:             swarmdrop join '{sender}'"));
         progress.explain("The two invites are the lines below. More of them: swarmdrop invite --help");
         progress.result(&peer);
         progress.result(&sender);
+        // They are shown once.
+        progress.check_written()
     }
 
     /// The folder of the tracker that runs here: the one that was named, else that of `swarmdrop tracker`, else
@@ -332,10 +343,9 @@ impl Runner {
 
     fn print(&self, text: &[u8]) -> Result<(), Failure> {
         let text = std::str::from_utf8(text).map_err(|error| Failure::new(Kind::Other, error.to_string()))?;
-        text.trim_end().lines().for_each(|line| self.context.progress.result(line));
+        self.context.progress.page(text);
         Ok(())
     }
-
     async fn until_asked_to_end(&self, ends: &mut EndRequests) {
         ends.next().await;
         self.context
@@ -366,31 +376,4 @@ fn machine_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name: String = printable(&name).chars().take(32).collect();
     if name.is_empty() { "peer".into() } else { name }
-}
-
-fn read_link(argument: Option<String>) -> Result<ShareLink, Failure> {
-    read_text(argument, "link")?.parse().map_err(|error| unreadable(&error))
-}
-
-fn unreadable(error: &LinkError) -> Failure {
-    Failure::new(Kind::Usage, error.to_string()).next("Copy all of it, from https:// to the end.")
-}
-
-/// A link or invite from the argument, from standard input (`-`), from a file, or from a prompt.
-fn read_text(argument: Option<String>, what: &str) -> Result<String, Failure> {
-    let failed = |error: io::Error| Failure::new(Kind::Other, format!("cannot read the {what}: {error}"));
-    let text = match argument.as_deref() {
-        Some(text) if text != "-" && (text.contains("://") || !Path::new(text).is_file()) => text.to_owned(),
-        Some(path) if path != "-" => fs::read_to_string(path).map_err(failed)?,
-        _ => {
-            if io::stdin().is_terminal() {
-                let mut stderr = io::stderr();
-                write!(stderr, "Paste the {what}: ").and_then(|()| stderr.flush()).map_err(failed)?;
-            }
-            let mut line = String::new();
-            io::stdin().read_line(&mut line).map_err(failed)?;
-            line
-        }
-    };
-    Ok(text.trim().to_owned())
 }

@@ -33,6 +33,7 @@ pub fn tracker_failure(error: &ClientError) -> Failure {
             };
             let failure = Failure::new(kind, format!("the tracker at {error}"));
             match problem.kind {
+                ProblemKind::ShareGone => failure.next("What is over does not come back: share it again."),
                 ProblemKind::AccessDenied => failure.next(
                     "The invite may be for another role, revoked or over. Ask the operator for a new one.",
                 ),

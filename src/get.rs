@@ -122,11 +122,7 @@ pub async fn look_up(context: &Context, link: &ShareLink) -> Result<Found, Failu
             Failure::new(Kind::NotFound, format!("{} knows no share of this link", link.tracker))
                 .next("Is the link complete? It may also have expired or been deleted.")
         }
-        Some(ProblemKind::ShareGone) => {
-            Failure::new(Kind::NotFound, "the share has expired or was deleted by its owner")
-                .next("Ask the sender to share it again.")
-        }
-        _ => tracker_failure(&error),
+        _ => gone(&error).unwrap_or_else(|| tracker_failure(&error)),
     })?;
     let manifest = Manifest::decode(response.manifest.0, link.share).map_err(|error| damaged(&error))?;
     let (keys, metadata) = manifest.open(&link.secret).map_err(|error| damaged(&error))?;
@@ -138,6 +134,15 @@ pub async fn look_up(context: &Context, link: &ShareLink) -> Result<Found, Failu
         );
     }
     Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
+}
+
+/// What to say if the tracker says that the share is over: who ended it.
+fn gone(error: &ClientError) -> Option<Failure> {
+    let ClientError::Refused { problem, .. } = error else { return None };
+    (problem.kind == ProblemKind::ShareGone).then(|| {
+        Failure::new(Kind::NotFound, format!("the share is gone: {}", problem.detail))
+            .next("Ask the sender to share it again.")
+    })
 }
 
 /// Asks again for a while if the tracker has just started and does not know yet.

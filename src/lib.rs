@@ -14,6 +14,7 @@ pub mod failure;
 pub mod folder;
 pub mod identity;
 pub mod pace;
+pub mod pasted;
 pub mod progress;
 pub mod secrecy;
 pub mod task;

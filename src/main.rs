@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(swarmdrop::commands::run(cli.command, progress.clone(), &folders));
     // Disk work that nobody waits for any more must not hold up the exit: journals allow for it.
     runtime.shutdown_background();
-    match result {
+    match result.and_then(|()| progress.check_written()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             progress.fail(&failure);

@@ -144,11 +144,23 @@ pub fn list(context: &Context) -> Result<(), Failure> {
 
 /// Takes a share back: its peers drop it with their next heartbeats.
 pub async fn remove(context: &Context, link: &ShareLink) -> Result<(), Failure> {
+    if OwnedShares::new(&context.state).get(link.share).is_none() && is_over(context, link).await {
+        let text = "The share is over already: there is nothing to delete.";
+        context.progress.summary(text, json!({ "share": link.share, "deleted": true }));
+        return Ok(());
+    }
     let (owned, terms) = replace_terms(context, link, |terms| Terms { deleted: true, ..terms }).await?;
     let _ = OwnedShares::new(&context.state).remove(terms.terms.share);
     let text = format!("Deleted {}. Its peers drop it with their next heartbeats.", owned.name);
     context.progress.summary(&text, json!({ "share": link.share, "name": owned.name, "deleted": true }));
     Ok(())
+}
+
+/// Whether the tracker says that a share was deleted, or that its time is over.
+async fn is_over(context: &Context, link: &ShareLink) -> bool {
+    let tracker = TrackerClient::of_link(context.http.clone(), link);
+    let answer = tracker.look_up(link.share, &access_token(&link.secret)).await;
+    answer.is_err_and(|error| error.problem() == Some(ProblemKind::ShareGone))
 }
 
 /// Lets a share live for this long from now.

@@ -8,7 +8,7 @@
 //! lest it forges a line of its own.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::words;
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -46,6 +46,8 @@ pub struct Progress {
     /// The bar on screen, so that lines are printed above it.
     bar: Arc<Mutex<Option<ProgressBar>>>,
     warnings: Arc<Mutex<u64>>,
+    /// Why something that belongs on stdout is not there.
+    unwritten: Arc<Mutex<Option<io::Error>>>,
 }
 
 /// A stage of work that is under way, measured in bytes.
@@ -71,13 +73,13 @@ impl Progress {
     /// Reports in this style.
     pub fn new(style: Style) -> Self {
         let bars = style == Style::Text && std::io::stderr().is_terminal();
-        Self { style, bars, bar: Arc::default(), warnings: Arc::default() }
+        Self { style, bars, bar: Arc::default(), warnings: Arc::default(), unwritten: Arc::default() }
     }
 
     /// Reports errors and warnings only, whatever stderr is.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
-        Self { style: Style::Quiet, bars: false, bar: Arc::default(), warnings: Arc::default() }
+        Self { style: Style::Quiet, bars: false, ..Self::new(Style::Quiet) }
     }
 
     /// Whether events and documents are asked for.
@@ -131,7 +133,7 @@ impl Progress {
     /// Prints the result: the one thing on stdout.
     pub fn result(&self, text: &str) {
         if self.style != Style::Json {
-            self.suspended(|| write_line(&mut std::io::stdout(), &printable(text)));
+            self.suspended(|| self.write_out(&printable(text)));
         }
     }
 
@@ -142,7 +144,31 @@ impl Progress {
 
     /// Prints one JSON document, the whole answer of a short command with `--json`.
     pub fn document(&self, document: &Value) {
-        write_line(&mut std::io::stdout(), &plain_json(&format!("{document:#}")));
+        self.write_out(&plain_json(&format!("{document:#}")));
+    }
+
+    /// Prints a text that was asked for, whatever the style: a manual, a script for a shell.
+    pub fn page(&self, text: &str) {
+        text.trim_end().lines().for_each(|line| self.write_out(&printable(line)));
+    }
+
+    /// Fails if something that belongs on stdout could not be written there. A reader that needs no more, as `head`, is
+    /// no failure.
+    pub fn check_written(&self) -> Result<(), Failure> {
+        let Some(error) = self.unwritten.lock().take() else { return Ok(()) };
+        let kind = if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
+        Err(Failure::new(kind, format!("cannot write the result to standard output: {error}"))
+            .next("`swarmdrop ls` shows what was shared from here; other commands can be run again."))
+    }
+
+    fn write_out(&self, text: &str) {
+        let mut out = std::io::stdout();
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.unwritten.lock().get_or_insert(error);
+            }
+            _ => {}
+        }
     }
 
     /// Ends a long command: a sentence for people, the fields for programs.
@@ -168,7 +194,7 @@ impl Progress {
             if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
                 event.extend(fields);
             }
-            write_line(&mut std::io::stdout(), &plain_json(&event.to_string()));
+            self.write_out(&plain_json(&event.to_string()));
         }
     }
 
@@ -189,7 +215,8 @@ impl Progress {
             shown.truncate(end);
             shown.push('…');
         }
-        self.suspended(|| write_line(&mut std::io::stderr(), &shown));
+        // There is nobody to tell that nobody can be told.
+        self.suspended(|| drop(writeln!(std::io::stderr(), "{shown}")));
     }
 
     fn suspended(&self, print: impl FnOnce()) {
@@ -323,11 +350,6 @@ fn plain_json(json: &str) -> String {
         }
     }
     plain
-}
-
-/// A closed pipe at the other end is no reason to panic.
-fn write_line(out: &mut impl Write, text: &str) {
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 #[cfg(test)]

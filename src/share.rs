@@ -129,7 +129,7 @@ async fn collect_files(context: &Context, request: &ShareRequest) -> Result<Coll
         if request.stdin {
             collect::collect_stdin(&context.state, name, &context.progress)
         } else {
-            collect::collect(&request.paths, name, &context.progress)
+            collect::collect(&context.state, &request.paths, name, &context.progress)
         }
     })
     .await

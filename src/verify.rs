@@ -159,7 +159,7 @@ fn tell(context: &Context, manifest: &Manifest, peers: &[Report], least: u32, sh
             let wrong: Vec<u32> = peer.wrong.iter().map(ChunkIndex::get).collect();
             json!({ "name": peer.name, "good": peer.good.len(), "wrong": wrong, "failed": peer.failed })
         };
-        context.progress.document(&json!({
+        context.progress.event("summary", json!({
             "share": manifest.share(), "chunk_count": chunk_count, "replicas_wanted": wanted,
             "replicas_least": least, "chunks_short": short, "peers": peers.iter().map(peer).collect::<Vec<_>>(),
         }));

@@ -126,7 +126,7 @@ impl Page {
         };
         let draft =
             Draft::new(&self.key, &self.keys, &[self.secret.expose()[0]; 32], self.geometry, &self.ids);
-        draft.finish(&self.key, &self.keys, &metadata.encode())
+        draft.finish(&self.key, &self.keys, &metadata.encode().unwrap())
     }
 
     fn finish_with(&self, manifest: &Manifest) -> Answer {

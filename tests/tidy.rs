@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("failure", &[]),
     ("identity", &["durable", "failure"]),
     ("pace", &[]),
+    ("pasted", &["failure"]),
     ("progress", &["failure", "words"]),
     ("secrecy", &["failure"]),
     ("task", &["failure"]),
@@ -79,7 +80,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("println!", &["src/simulation/mod.rs"], "progress.rs prints, and it returns errors"),
     ("eprintln!", &["src/simulation/mod.rs"], "progress.rs prints, and it returns errors"),
     ("io::stdout()", &["src/progress.rs", "src/get/sink.rs"], "stdout carries results only"),
-    ("io::stderr()", &["src/progress.rs", "src/commands.rs"], "progress.rs prints around its bar"),
+    ("io::stderr()", &["src/progress.rs", "src/pasted.rs"], "progress.rs prints around its bar"),
     ("tokio::spawn", &[], "every task has an owner: use task::Tasks or a JoinSet"),
     ("thread::spawn", &[], "blocking work goes through task::blocking"),
     (

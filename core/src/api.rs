@@ -219,6 +219,8 @@ pub struct SwarmHealth {
 /// Answer to `GET /v1/peers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerList {
+    /// What the token lets its bearer do that was shown.
+    pub role: crate::token::Role,
     /// All registered peers.
     pub peers: Vec<PeerInfo>,
     /// How the shares stand.

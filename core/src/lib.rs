@@ -60,6 +60,7 @@ pub mod name;
 pub mod owner;
 mod pair;
 mod paseto;
+pub mod pasted;
 pub mod proof;
 pub mod receipt;
 pub mod seal;

@@ -21,6 +21,8 @@ pub const DIRS_MAX: usize = 100_000;
 pub const COMPONENTS_MAX: usize = 128;
 /// Components of all paths of a share, those of a folder that follows itself counted once: each costs a hash.
 pub const COMPONENTS_SUM_MAX: usize = 4_000_000;
+/// Bytes of a file that does not tell its length, as those that a kernel makes up: it is read before it is shared.
+pub const UNTOLD_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one path component: what ext4, XFS, APFS and NTFS can hold.
 pub const COMPONENT_BYTES_MAX: usize = 255;
 /// Bytes of a whole path: `PATH_MAX` of Linux.
@@ -64,6 +66,8 @@ pub const ANNOUNCED_MANIFEST_BYTES_MAX: u64 = 4 << 30;
 pub const QUOTA_AT_PEER: u64 = 2;
 /// Bytes of a link or an invite: a host name, two ids and a secret.
 pub const LINK_BYTES_MAX: usize = 1024;
+/// Bytes of a text in which a link is looked for: a mail.
+pub const PASTED_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of the piece of a blob that a proof shows: the leaf of BLAKE3's tree.
 pub const PROOF_PIECE_BYTES: usize = 1024;

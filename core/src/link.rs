@@ -56,7 +56,7 @@ pub struct Invite {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// It does not start with `https://`.
-    #[error("a {0} starts with https://")]
+    #[error("{} starts with https://", one(.0))]
     Scheme(&'static str),
     /// The host is not a name or address, or carries more than that.
     #[error("the {0} has no plain host name or address")]
@@ -65,7 +65,7 @@ pub enum LinkError {
     #[error("the {0}'s port is not a number from 1 to 65535")]
     Port(&'static str),
     /// The path is another one.
-    #[error("this is not a {0}: its path is another one")]
+    #[error("this is not {}: its path is another one", one(.0))]
     Path(&'static str),
     /// Nothing follows `#`.
     #[error("the {0} is cut off: the part after # is missing")]
@@ -80,8 +80,13 @@ pub enum LinkError {
     #[error("the {0} has extra characters at its end")]
     Extra(&'static str),
     /// Longer than any can be, or with characters that none has.
-    #[error("this is not a {0}: it has characters that none has, or is too long")]
+    #[error("this is not {}: it has characters that none has, or is too long", one(.0))]
     NotText(&'static str),
+}
+
+/// The word with its article.
+fn one(what: &str) -> String {
+    format!("{} {what}", if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" })
 }
 
 impl TrackerUrl {
@@ -130,8 +135,15 @@ impl fmt::Display for TrackerUrl {
 impl FromStr for TrackerUrl {
     type Err = LinkError;
 
+    /// Takes it as people type it: with a slash at its end, without `https://`.
     fn from_str(text: &str) -> Result<Self, LinkError> {
-        Self::parse(text, "tracker address")
+        let text = text.trim().trim_end_matches('/');
+        let bare = match text.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+            Some(scheme) => &text[scheme.len()..],
+            None if text.contains("://") => return Err(LinkError::Scheme("tracker address")),
+            None => text,
+        };
+        Self::parse(&format!("https://{bare}"), "tracker address")
     }
 }
 
@@ -261,6 +273,22 @@ mod tests {
                 assert_eq!(link.expose_text().parse(), Ok(link.clone()));
                 assert!(link.expose_text().starts_with(&format!("{tracker}/s/")));
             }
+        }
+    }
+
+    #[test]
+    fn a_trackers_address_is_taken_as_people_type_it() {
+        let parse = |text: &str| text.parse::<TrackerUrl>().map(|url| url.to_string());
+        for typed in
+            ["https://drop.lan:9090/", "HTTPS://Drop.LAN:9090", "drop.lan:9090", " https://drop.lan:9090 "]
+        {
+            assert_eq!(parse(typed).as_deref(), Ok("https://drop.lan:9090"), "{typed}");
+        }
+        assert_eq!(parse("drop.lan").as_deref(), Ok("https://drop.lan"));
+        assert_eq!(parse("[::1]:9090").as_deref(), Ok("https://[::1]:9090"));
+        for wrong in ["http://drop.lan", "", "https://", "drop.lan/x", "drop lan", "https://https://drop.lan"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 

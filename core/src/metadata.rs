@@ -73,8 +73,12 @@ pub enum MetadataError {
 
 impl Metadata {
     /// The JSON bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("metadata has string keys and no failing serializer")
+    pub fn encode(&self) -> Result<Vec<u8>, MetadataError> {
+        let json = serde_json::to_vec(self).expect("metadata has string keys and no failing serializer");
+        if json.len() > METADATA_BYTES_MAX {
+            return Err(MetadataError::TooMany("bytes"));
+        }
+        Ok(json)
     }
 
     /// Reads and checks metadata that belongs to a stream of this geometry.
@@ -265,7 +269,7 @@ mod tests {
     #[test]
     fn a_sound_folder_round_trips() {
         let metadata = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
-        assert_eq!(Metadata::decode(&metadata.encode(), &geometry(7)).unwrap(), metadata);
+        assert_eq!(Metadata::decode(&metadata.encode().unwrap(), &geometry(7)).unwrap(), metadata);
     }
 
     #[test]
@@ -292,7 +296,7 @@ mod tests {
 
     #[test]
     fn unknown_fields_and_hostile_names_are_refused() {
-        let json = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode()).unwrap();
+        let json = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
         let decode =
             |json: &str| Metadata::decode(json.as_bytes(), &geometry(7)).map(|_| ()).unwrap_err().to_string();
         assert!(decode(&json.replacen("\"size\"", "\"setuid\":true,\"size\"", 1)).contains("unknown field"));
@@ -309,7 +313,7 @@ mod tests {
 
     #[test]
     fn s2_numbers_and_tables_beyond_all_bounds_are_refused() {
-        let sound = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode()).unwrap();
+        let sound = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
         let decode = |json: &str| Metadata::decode(json.as_bytes(), &geometry(7)).is_err();
         assert!(!decode(&sound), "the sound one is taken");
         for (field, value) in [
@@ -329,9 +333,12 @@ mod tests {
         assert!(sizes.check(&geometry(7)).is_err(), "sizes whose sum wraps around to the right one");
         let many = |n: usize| (0..n).map(|n| file(&format!("s/{n}"), 0, 0)).collect::<Vec<_>>();
         assert!(folder(many(FILES_MAX + 1), &[]).check(&geometry(0)).is_err());
+        let wide = |n: usize| file(&format!("s/{n}/{}", "x".repeat(240)), 0, 0);
+        let wide = folder((0..FILES_MAX).map(wide).collect(), &[]);
+        assert!(wide.check(&geometry(0)).is_ok() && wide.encode().is_err(), "nobody could read it");
         let deep = |n: usize| file(&format!("s/{n}/{}f", "d/".repeat(100)), 0, 0);
         let deep = folder((0..2000).map(deep).collect(), &[]);
-        let refused = Metadata::decode(&deep.encode(), &geometry(0)).unwrap_err().to_string();
+        let refused = Metadata::decode(&deep.encode().unwrap(), &geometry(0)).unwrap_err().to_string();
         assert!(refused.contains("more folders than the limit"), "{refused}");
         assert!(decode(&"[".repeat(METADATA_BYTES_MAX)), "depth");
         assert!(decode(&" ".repeat(METADATA_BYTES_MAX + 1)), "length");
@@ -345,7 +352,7 @@ mod tests {
 
         #[test]
         fn any_change_of_sound_metadata_is_read_or_refused(position in 0usize..400, byte in any::<u8>()) {
-            let mut json = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]).encode();
+            let mut json = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]).encode().unwrap();
             let position = position % json.len();
             json[position] = byte;
             if let Ok(read) = Metadata::decode(&json, &geometry(7)) {

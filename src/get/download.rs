@@ -128,7 +128,7 @@ impl Downloader<'_> {
                     Action::Ask(peer) => self.ask(peer),
                     Action::Get(peer, index) => self.get(peer, index),
                     Action::Finish => return Ok(self.servers()),
-                    Action::GiveUp => return Err(self.stuck()),
+                    Action::GiveUp => return Err(self.gone().await.unwrap_or_else(|| self.stuck())),
                 }
             }
             let outcome = match self.machine.patience(self.started.elapsed()) {
@@ -265,6 +265,12 @@ impl Downloader<'_> {
     fn servers(&self) -> Vec<String> {
         let served = self.machine.sources().filter(|(.., served)| *served > 0);
         served.map(|(peer, ..)| self.peers[&peer].name().to_owned()).collect()
+    }
+
+    /// If no peer has it any more because it was deleted meanwhile, or its time is over, that is what to say.
+    async fn gone(&self) -> Option<Failure> {
+        let Download { tracker, manifest, access, .. } = &*self.download;
+        super::gone(&tracker.look_up(manifest.share(), access).await.err()?)
     }
 
     /// No source is left for some chunk: who is at fault decides what to do next.

@@ -28,8 +28,10 @@ pub struct DownloadHeader {
     /// The share.
     pub share: ShareId,
     /// Where the result will be.
+    #[serde(with = "super::path_text")]
     pub target: PathBuf,
     /// Where the bytes are until then.
+    #[serde(with = "super::path_text")]
     pub temporary: PathBuf,
     /// The inode number of the temporary, to notice another one in its place.
     pub inode: u64,

@@ -43,3 +43,63 @@ mod secret_text {
         Secret::parse(&text).map_err(serde::de::Error::custom)
     }
 }
+
+/// How a path stands in a journal: as text, or as its bytes where they are no text. Old disks have names of other
+/// encodings.
+mod path_text {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Unicode(String),
+        Bytes(Vec<u8>),
+    }
+
+    impl From<&Path> for Text {
+        fn from(path: &Path) -> Self {
+            path.to_str().map_or_else(
+                || Self::Bytes(path.as_os_str().as_bytes().to_owned()),
+                |text| Self::Unicode(text.to_owned()),
+            )
+        }
+    }
+
+    impl From<Text> for PathBuf {
+        fn from(text: Text) -> Self {
+            match text {
+                Text::Unicode(text) => text.into(),
+                Text::Bytes(bytes) => OsString::from_vec(bytes).into(),
+            }
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        Text::from(path).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Text::deserialize(deserializer).map(Into::into)
+    }
+
+    pub(super) mod optional {
+        use super::{Deserialize, Deserializer, PathBuf, Serialize, Serializer, Text};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            path: &Option<PathBuf>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            path.as_deref().map(Text::from).serialize(serializer)
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<PathBuf>, D::Error> {
+            Option::<Text>::deserialize(deserializer).map(|text| text.map(Into::into))
+        }
+    }
+}

@@ -51,8 +51,12 @@ pub struct UploadHeader {
 /// A file of an upload, and how to notice that it changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Where it is on this machine; `None` for what came from standard input.
+    /// Where it is on this machine; `None` for what was read at the start: see `spooled_at`.
+    #[serde(with = "super::path_text::optional")]
     pub disk: Option<PathBuf>,
+    /// Where it begins among what was read at the start, because it cannot be read again or does not tell its length.
+    #[serde(default)]
+    pub spooled_at: u64,
     /// The path that the receiver sees.
     pub path: SafePath,
     /// Bytes of the file.

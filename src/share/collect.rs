@@ -1,12 +1,12 @@
 //! What there is to share: walks the paths and checks every name before anything is sent.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
-use swarmdrop_core::limits::FILES_MAX;
+use swarmdrop_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
 use swarmdrop_core::name::{SafePath, normalise};
 
 use crate::failure::{Failure, Kind};
@@ -22,17 +22,18 @@ pub(super) struct Collected {
     pub(super) files: Vec<SourceFile>,
     /// The folders that hold nothing.
     pub(super) dirs: Vec<SafePath>,
-    /// What came from standard input, if it was asked for.
-    pub(super) stdin: Option<File>,
+    /// What was read already: standard input, and files that do not tell their length.
+    pub(super) spool: Option<File>,
 }
 
 /// Walks the paths. Symlinks and special files are not followed: each is named in a warning.
 pub(super) fn collect(
+    state: &Path,
     paths: &[PathBuf],
     name: Option<&str>,
     progress: &Progress,
 ) -> Result<Collected, Failure> {
-    let mut walk = Walk { files: Vec::new(), dirs: Vec::new(), progress };
+    let mut walk = Walk { files: Vec::new(), dirs: Vec::new(), spool: Spool::new(state), progress };
     let top = match paths {
         [path] => {
             let top = walk.top_name(name, &own_name(path)?)?;
@@ -54,7 +55,7 @@ pub(super) fn collect(
         let what = "there is nothing to share: only symlinks or special files were named";
         return Err(Failure::new(Kind::Usage, what));
     }
-    Ok(Collected { name: top, files: walk.files, dirs: walk.dirs, stdin: None })
+    Ok(Collected { name: top, files: walk.files, dirs: walk.dirs, spool: walk.spool.file })
 }
 
 /// Takes standard input to its end into a file that vanishes with this process. Its length must be
@@ -65,17 +66,16 @@ pub(super) fn collect_stdin(
     progress: &Progress,
 ) -> Result<Collected, Failure> {
     let failed = |error: io::Error| Failure::io("keep standard input in", state, &error);
-    crate::durable::create_private_folder(state).map_err(failed)?;
-    let mut file = tempfile::tempfile_in(state).map_err(failed)?;
+    let mut spool = Spool::new(state);
     progress.say("Reading standard input…");
-    let size = io::copy(&mut io::stdin().lock(), &mut file).map_err(failed)?;
-    file.flush().map_err(failed)?;
-    let walk = Walk { files: Vec::new(), dirs: Vec::new(), progress };
+    let (spooled_at, size) = spool.take(&mut io::stdin().lock(), u64::MAX).map_err(failed)?;
+    let walk = Walk { files: Vec::new(), dirs: Vec::new(), spool, progress };
     let path = walk.top_name(name, "stdin")?;
     let modified_ns = i128::from(crate::clock::now_ms()) * 1_000_000;
+    let (inode, executable) = (0, false);
     let source =
-        SourceFile { disk: None, path: path.clone(), size, modified_ns, inode: 0, executable: false };
-    Ok(Collected { name: path, files: vec![source], dirs: Vec::new(), stdin: Some(file) })
+        SourceFile { disk: None, spooled_at, path: path.clone(), size, modified_ns, inode, executable };
+    Ok(Collected { name: path, files: vec![source], dirs: Vec::new(), spool: walk.spool.file })
 }
 
 /// The facts by which a change of the file is noticed.
@@ -84,9 +84,48 @@ pub(super) fn fingerprint(metadata: &Metadata) -> (u64, i128, u64) {
     (metadata.len(), modified_ns, metadata.ino())
 }
 
+/// A file that vanishes with this process, with what cannot be read again, or not by its length, one after the other.
+struct Spool<'a> {
+    state: &'a Path,
+    file: Option<File>,
+    end: u64,
+}
+
+impl<'a> Spool<'a> {
+    fn new(state: &'a Path) -> Self {
+        Self { state, file: None, end: 0 }
+    }
+
+    /// Reads to the end, but no more than `limit`; where it begins, and how long it is.
+    fn take(&mut self, input: &mut impl Read, limit: u64) -> io::Result<(u64, u64)> {
+        if self.file.is_none() {
+            crate::durable::create_private_folder(self.state)?;
+            self.file = Some(tempfile::tempfile_in(self.state)?);
+        }
+        let (start, Some(file)) = (self.end, &mut self.file) else { unreachable!("it was just made") };
+        let size = io::copy(&mut input.take(limit), file)?;
+        file.flush()?;
+        self.end += size;
+        Ok((start, size))
+    }
+}
+
+/// Whether a file holds something else than its length says: nothing for what the kernel makes up when it is read
+/// (`/proc`), or a page for less than that (`/sys`).
+fn hides_its_length(file: &File, len: u64) -> io::Result<bool> {
+    let mut byte = [0];
+    match len {
+        0 => Ok(file.read_at(&mut byte, 0)? > 0),
+        // What is on a disk has blocks, but for small files and holes, which end where they say.
+        _ if file.metadata()?.blocks() > 0 => Ok(false),
+        _ => Ok(file.read_at(&mut byte, len - 1)? == 0),
+    }
+}
+
 struct Walk<'a> {
     files: Vec<SourceFile>,
     dirs: Vec<SafePath>,
+    spool: Spool<'a>,
     progress: &'a Progress,
 }
 
@@ -119,14 +158,38 @@ impl Walk<'_> {
         rustix::fs::access(disk, Access::READ_OK)
             .map_err(|error| Failure::io("read", disk, &error.into()))?;
         let (size, modified_ns, inode) = fingerprint(&metadata);
-        self.files.push(SourceFile {
+        let mut source = SourceFile {
             disk: Some(disk.to_owned()),
+            spooled_at: 0,
             path: path.clone(),
             size,
             modified_ns,
             inode,
             executable: metadata.permissions().mode() & 0o100 != 0,
-        });
+        };
+        if size == 0 || metadata.blocks() == 0 {
+            self.spool_if_it_hides_its_length(disk, &mut source)?;
+        }
+        self.files.push(source);
+        Ok(())
+    }
+
+    fn spool_if_it_hides_its_length(&mut self, disk: &Path, source: &mut SourceFile) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::io("read", disk, &error);
+        let mut file = crate::durable::open_read(disk).map_err(failed)?;
+        if !hides_its_length(&file, source.size).map_err(failed)? {
+            return Ok(());
+        }
+        (source.spooled_at, source.size) =
+            self.spool.take(&mut file, UNTOLD_BYTES_MAX + 1).map_err(failed)?;
+        source.disk = None;
+        if source.size > UNTOLD_BYTES_MAX {
+            let most = crate::words::bytes(UNTOLD_BYTES_MAX);
+            let what = format!("{} does not tell its length, and has no end within {most}", disk.display());
+            return Err(
+                Failure::new(Kind::Usage, what).next("Save what you need of it in a file, and share that.")
+            );
+        }
         Ok(())
     }
 
@@ -192,7 +255,7 @@ mod tests {
     fn collect_in(folder: &Path, names: &[&str]) -> Result<(Collected, u64), Failure> {
         let progress = Progress::silent();
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-        collect(&paths, None, &progress).map(|collected| (collected, progress.warnings()))
+        collect(folder, &paths, None, &progress).map(|collected| (collected, progress.warnings()))
     }
 
     fn paths(collected: &Collected) -> Vec<&str> {

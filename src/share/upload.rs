@@ -12,7 +12,7 @@ use swarmdrop_core::id::{ChunkId, PeerId, ServerId, ShareId};
 use swarmdrop_core::limits::PREFERRED_MAX;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
-use swarmdrop_core::metadata::{FileEntry, Metadata};
+use swarmdrop_core::metadata::{FileEntry, Metadata, MetadataError};
 use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -53,7 +53,7 @@ pub(super) struct Upload {
     metadata: Vec<u8>,
     /// Where each file starts in the stream.
     offsets: Vec<u64>,
-    stdin: Option<File>,
+    spool: Option<File>,
     resumed: bool,
 }
 
@@ -75,7 +75,7 @@ impl Upload {
                 && header.files == collected.files
                 && header.dirs == collected.dirs
                 && header.name == collected.name
-                && collected.stdin.is_none()
+                && collected.spool.is_none()
         });
         let resumed = before.is_some();
         let journal = match before {
@@ -87,14 +87,14 @@ impl Upload {
                 UploadJournal::begin(&folder, header)?
             }
         };
-        Self::from_journal(journal, total, size, collected.stdin, resumed)
+        Self::from_journal(journal, total, size, collected.spool, resumed)
     }
 
     fn from_journal(
         journal: UploadJournal,
         total: u64,
         chunk_size: ChunkSize,
-        stdin: Option<File>,
+        spool: Option<File>,
         resumed: bool,
     ) -> Result<Self, Failure> {
         let header = journal.header();
@@ -109,16 +109,20 @@ impl Upload {
             })
             .collect();
         let metadata = metadata(header, &offsets, &geometry);
-        metadata.check(&geometry).map_err(|error| {
-            Failure::new(Kind::Usage, format!("cannot share: {error}")).next("Rename it, then share again.")
+        let encoded = metadata.check(&geometry).and_then(|()| metadata.encode()).map_err(|error| {
+            let next = match error {
+                MetadataError::TooMany(_) => "Share parts of the folder, or pack it into an archive first.",
+                _ => "Rename it, then share again.",
+            };
+            Failure::new(Kind::Usage, format!("cannot share: {error}")).next(next)
         })?;
         Ok(Self {
             geometry,
             key: ShareKey::from_seed(&header.seed),
             keys: ShareKeys::derive(&header.secret, &header.salt, Header { chunk_size }),
-            metadata: metadata.encode(),
+            metadata: encoded,
             offsets,
-            stdin,
+            spool,
             resumed,
             journal,
         })
@@ -255,14 +259,15 @@ impl Upload {
     }
 
     fn read_file(&self, file: &SourceFile, from: u64, bytes: &mut [u8]) -> Result<(), Halt> {
-        let read = match (&file.disk, &self.stdin) {
+        let read = match (&file.disk, &self.spool) {
             (Some(disk), _) => durable::open_read(disk).and_then(|file| file.read_exact_at(bytes, from)),
-            (None, Some(stdin)) => stdin.read_exact_at(bytes, from),
+            (None, Some(spool)) => spool.read_exact_at(bytes, file.spooled_at + from),
             (None, None) => Err(io::ErrorKind::NotFound.into()),
         };
         read.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Halt::Changed(file.path.to_string()),
-            _ => Failure::io("read", file.disk.as_deref().unwrap_or(Path::new("stdin")), &error).into(),
+            _ => Failure::io("read", file.disk.as_deref().unwrap_or(Path::new(file.path.as_str())), &error)
+                .into(),
         })
     }
 

@@ -64,7 +64,8 @@ impl Shared {
         let metadata = serde_json::json!({ "original_filename": "file", "extension": "", "size": bytes,
             "chunk_count": geometry.chunk_count(), "created": when, "files": files, "dirs": [] });
         let metadata: Metadata = serde_json::from_value(metadata).unwrap();
-        let manifest = Draft::new(&key, &keys, &salt, geometry, &ids).finish(&key, &keys, &metadata.encode());
+        let manifest =
+            Draft::new(&key, &keys, &salt, geometry, &ids).finish(&key, &keys, &metadata.encode().unwrap());
         let life_ms = if dice.one_in(3) { dice.between(10, 60) * 60_000 } else { 7 * 24 * 3_600_000 };
         let terms = Terms {
             share: key.share_id(),

@@ -17,8 +17,8 @@ use super::sessions::{Session, SessionId, is_own};
 use crate::clock;
 use crate::server::{ChargedTo, Client, Credential, Id, OwnersWord, Refusal, denied};
 
-/// Somebody with a token of any role, or the admin who has signed in.
-pub(super) struct Admitted;
+/// Somebody with a token of this role, whichever it is, or the admin who has signed in.
+pub(super) struct Admitted(pub(super) Role);
 
 /// Somebody with a sender's token, or the admin: what is known of the token.
 pub(super) struct Sender(pub(super) TokenRecord);
@@ -106,9 +106,10 @@ impl FromRequestParts<Arc<Tracker>> for Admitted {
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
         if !parts.headers.contains_key(AUTHORIZATION) {
-            return tracker.session(parts).await.map(|_| Self);
+            return tracker.session(parts).await.map(|_| Self(Role::Admin));
         }
-        tracker.token(parts, &[Role::Admin, Role::Peer, Role::Sender]).await.map(|_| Self)
+        let token = tracker.token(parts, &[Role::Admin, Role::Peer, Role::Sender]).await?;
+        Ok(Self(token.role))
     }
 }
 

@@ -80,8 +80,11 @@ async fn register(
 /// All registered peers, and how the shares stand. Needs a token.
 #[utoipa::path(get, path = "/v1/peers",
     responses((status = 200, body = PeerList), (status = "default", body = Problem)))]
-async fn list_peers(State(tracker): State<Arc<Tracker>>, _: Admitted) -> Result<Json<PeerList>, Refusal> {
-    tracker.list().await.map(Json)
+async fn list_peers(
+    State(tracker): State<Arc<Tracker>>,
+    Admitted(role): Admitted,
+) -> Result<Json<PeerList>, Refusal> {
+    tracker.list(role).await.map(Json)
 }
 
 /// A peer says that it is there, and learns what to do. Needs its certificate.

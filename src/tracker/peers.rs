@@ -14,7 +14,7 @@ use swarmdrop_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX}
 use swarmdrop_core::name::printable;
 use swarmdrop_core::registry::{BeatError, Liveness, Peer, Registration, Registry, Usage};
 use swarmdrop_core::runs::Cloned;
-use swarmdrop_core::token::TokenRecord;
+use swarmdrop_core::token::{Role, TokenRecord};
 
 use super::Tracker;
 use super::auth::Joiner;
@@ -216,8 +216,8 @@ impl Tracker {
         self.store.delete_peer(id).await.map_err(|error| Refusal::internal(&error))
     }
 
-    /// All peers, and how the shares stand.
-    pub(super) async fn list(&self) -> Result<PeerList, Refusal> {
+    /// All peers, and how the shares stand, for whoever has a token of this role.
+    pub(super) async fn list(&self, role: Role) -> Result<PeerList, Refusal> {
         let shares = self.store.share_count().await.map_err(|error| Refusal::internal(&error))?;
         let now_ms = self.now_ms();
         let registry = self.registry.lock();
@@ -228,6 +228,7 @@ impl Tracker {
             PeerInfo { draining, doubt, refuted_chunks, ..info(peer, state, now_ms) }
         };
         Ok(PeerList {
+            role,
             peers: registry.peers(now_ms).map(info).collect(),
             health: self.repairer.health(shares),
         })

@@ -410,6 +410,10 @@ impl Tracker {
         }
         self.check_not_gone(share).await?;
         let before = SignedTerms::verify(&known.terms, share).map_err(|error| Refusal::internal(&error))?;
+        // Peers drop what is over: a longer life comes too late. The same terms again are an answer that got lost.
+        if before != terms {
+            check_not_over(&before)?;
+        }
         let _charging = self.quotas.charging.lock().await;
         if before != terms {
             let geometry = known.geometry().map_err(|error| Refusal::internal(&error))?;

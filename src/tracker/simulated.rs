@@ -202,12 +202,12 @@ impl SimTracker {
     }
 
     pub(crate) async fn health(&self) -> SwarmHealth {
-        self.0.list().await.unwrap().health
+        self.0.list(Role::Admin).await.unwrap().health
     }
 
     /// How many chunks a peer was found not to have.
     pub(crate) async fn refuted_chunks(&self, peer: PeerId) -> u64 {
-        let peers = self.0.list().await.unwrap().peers;
+        let peers = self.0.list(Role::Admin).await.unwrap().peers;
         peers.iter().find(|info| info.id == peer).map_or(0, |info| info.refuted_chunks)
     }
 

@@ -1,0 +1,166 @@
+//! Links and invites as people paste them: out of a mail, a chat, a spreadsheet. What stands there is looked for, never
+//! guessed at: a text is a link if it parses as one, and parts of ids and secrets have one length.
+
+use std::str::FromStr;
+
+use crate::limits::{LINK_BYTES_MAX, PASTED_BYTES_MAX};
+use crate::link::LinkError;
+
+const SCHEME: &str = "https://";
+/// Line breaks that a link may have: mail programs break long lines.
+const BREAKS_MAX: usize = 6;
+/// How often an address may stand in another one, as in the links that mail filters put in the place of links.
+const WRAPPINGS_MAX: usize = 2;
+
+/// The link or invite in a text: all of it, or the first that stands in it, whatever stands around. Line breaks within
+/// it, quotation marks of mails, percent-encoding and a byte order mark are seen through.
+pub fn read<T: FromStr<Err = LinkError>>(text: &str) -> Result<T, LinkError> {
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let strictly = text.parse();
+    if strictly.is_ok() {
+        return strictly;
+    }
+    let mut text = text[..text.floor_char_boundary(PASTED_BYTES_MAX)].to_owned();
+    let mut nearest = None;
+    for _ in 0..=WRAPPINGS_MAX {
+        for candidate in candidates(&text) {
+            match candidate.parse() {
+                Ok(found) => return Ok(found),
+                Err(error) => drop(nearest.get_or_insert(error)),
+            }
+        }
+        text = percent_decoded(&text);
+    }
+    nearest.map_or(strictly, Err)
+}
+
+/// What stands from each `https://` on to the first character that no link has: with line breaks taken out first, for
+/// what is cut off at one may be a whole link without its last part.
+fn candidates(text: &str) -> impl Iterator<Item = String> + '_ {
+    let starts = text.match_indices(SCHEME).map(|(start, _)| &text[start..]);
+    starts.flat_map(|rest| {
+        let mut longer: Vec<String> = (0..=BREAKS_MAX).map(|breaks| up_to_break(rest, breaks)).collect();
+        longer.dedup();
+        longer.into_iter().rev()
+    })
+}
+
+/// The link that starts the text, with this many line breaks in it.
+fn up_to_break(text: &str, breaks: usize) -> String {
+    let is_of_a_link = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]#%".contains(c);
+    let mut link = String::new();
+    for line in text.lines().take(breaks + 1) {
+        // Mails that are answered quote each line.
+        let line = line.trim_start_matches(['>', ' ', '\t']);
+        let end = line.find(|c| !is_of_a_link(c)).unwrap_or(line.len());
+        link.push_str(&line[..end]);
+        if !line[end..].trim().is_empty() || link.len() > LINK_BYTES_MAX {
+            break;
+        }
+    }
+    link.truncate(link.trim_end_matches(['.', ':', '/', '-', ']']).len().max(SCHEME.len()));
+    link
+}
+
+/// The text with `%23` and the like as what they stand for, where that is ASCII.
+fn percent_decoded(text: &str) -> String {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(percent) = rest.find('%') {
+        decoded.push_str(&rest[..percent]);
+        let code = rest.get(percent + 1..percent + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match code.filter(u8::is_ascii) {
+            Some(code) => {
+                decoded.push(char::from(code));
+                rest = &rest[percent + 3..];
+            }
+            None => {
+                decoded.push('%');
+                rest = &rest[percent + 1..];
+            }
+        }
+    }
+    decoded + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::{Secret, ShareId, TrackerId};
+    use crate::link::{Invite, ShareLink};
+
+    /// One that ends in characters that may stand behind a link, too.
+    fn link() -> ShareLink {
+        ShareLink {
+            tracker: "https://tracker.example:9090".parse().unwrap(),
+            share: ShareId::from_bytes([255; 32]),
+            secret: Secret::from_bytes([2; 32]),
+            tracker_id: Some(TrackerId::from_bytes([251; 32])),
+        }
+    }
+
+    #[test]
+    fn links_are_understood_as_people_paste_them() {
+        let text = link().expose_text();
+        let encoded = text.replace(':', "%3A").replace('/', "%2F").replace('#', "%23");
+        let twice = encoded.replace('%', "%25");
+        let (head, tail) = text.split_at(100);
+        let (one, two) = tail.split_at(30);
+        for pasted in [
+            format!("<{text}>"),
+            format!("\"{text}\""),
+            format!("“{text}”"),
+            format!("({text})"),
+            format!("[{text}]"),
+            format!("{text}."),
+            format!("{text},"),
+            format!("{text}…"),
+            format!("`{text}`"),
+            format!("[my file]({text})"),
+            format!("\u{feff}{text}\r\n"),
+            format!("  {text}\t\n"),
+            text.replace('#', "%23"),
+            format!("{head}\n{tail}"),
+            format!("{head}\r\n{one}\r\n{two}\r\n\r\nBest regards"),
+            format!("> Hello,\n> here it is:\n> {head}\n> {tail}\n> Alice"),
+            format!("Subject: file\nSee https://example.org/ first.\n\nThen {text}!\n"),
+            format!("https://eur01.safelinks.protection.outlook.com/?url={encoded}&data=05%7C02&reserved=0"),
+            format!("https://mail.example/?to=https%3A%2F%2Ffilter.example%2F%3Furl%3D{twice}%26x%3D1&y=2"),
+        ] {
+            assert_eq!(read(&pasted), Ok(link()), "{pasted}");
+        }
+        let invite = Invite {
+            tracker: link().tracker,
+            tracker_id: TrackerId::from_bytes([3; 32]),
+            token: Secret::from_bytes([4; 32]),
+        };
+        assert_eq!(read(&format!("Join us: {}.", invite.expose_text())), Ok(invite));
+    }
+
+    #[test]
+    fn what_is_none_is_refused_with_what_is_wrong_with_the_nearest() {
+        let refusal = |text: &str| read::<ShareLink>(text).unwrap_err().to_string();
+        let text = link().expose_text();
+        assert!(refusal("").contains("starts with https://") || refusal("").contains("part after #"));
+        assert!(refusal(&format!("See {}, Bob", &text[..60])).contains("part after # is missing"));
+        assert!(refusal(&format!("Here: {}", &text[..text.len() - 50])).contains("damaged"));
+        assert!(refusal("see https://example.org/x").contains("missing"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_around_a_link_it_is_that_link_or_none(
+            before in "[ -~\n%>]{0,40}", after in "[ -~\n%>]{0,40}", cut in 0_usize..200,
+        ) {
+            let text = link().expose_text();
+            let cut = cut.min(text.len());
+            let pasted = format!("{before}{}\n{}{after}", &text[..cut], &text[cut..]);
+            if let Ok(found) = read::<ShareLink>(&pasted) {
+                let without_id = ShareLink { tracker_id: None, ..link() };
+                prop_assert!(found == link() || found == without_id, "{}", pasted);
+            }
+        }
+    }
+}

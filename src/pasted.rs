@@ -1,0 +1,89 @@
+//! Links and invites as they are given to a command: as an argument, in a file, on standard input, at a prompt.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+use std::str::FromStr;
+
+use swarmdrop_core::limits::PASTED_BYTES_MAX;
+use swarmdrop_core::link::{Invite, LinkError, ShareLink};
+use swarmdrop_core::pasted;
+
+use crate::failure::{Failure, Kind};
+
+/// The link that was given: an argument, or a file that is named or `-` for standard input, else what is pasted at a
+/// prompt.
+pub fn link(argument: Option<String>) -> Result<ShareLink, Failure> {
+    let text = given(argument, "link")?;
+    understand(&text).map_err(|error| match pasted::read::<Invite>(&text) {
+        Ok(_) => Failure::new(Kind::Usage, "this is an invite, which lets its bearer join a swarm, and no link to a share")
+            .next("Who was invited to share runs `swarmdrop join`; who was invited to add a peer, `swarmdrop peer --invite`."),
+        Err(_) => error,
+    })
+}
+
+/// The invite that was given, in the same ways.
+pub fn invite(argument: Option<String>) -> Result<Invite, Failure> {
+    let text = given(argument, "invite")?;
+    understand(&text).map_err(|error| match pasted::read::<ShareLink>(&text) {
+        Ok(_) => Failure::new(Kind::Usage, "this is a link to a share, and no invite to a swarm")
+            .next("Get what it leads to with `swarmdrop get`."),
+        Err(_) => error,
+    })
+}
+
+fn understand<T: FromStr<Err = LinkError>>(text: &str) -> Result<T, Failure> {
+    pasted::read(text).map_err(|error| {
+        Failure::new(Kind::Usage, error.to_string()).next("Copy all of it, from https:// to the end.")
+    })
+}
+
+/// The text that was given, which holds something.
+fn given(argument: Option<String>, what: &str) -> Result<String, Failure> {
+    let text = match argument.as_deref() {
+        Some(text) if text != "-" && text.contains("://") => return Ok(text.to_owned()),
+        Some(text) if text != "-" && !may_be_pasted(text) => in_file(Path::new(text), what)?,
+        Some(text) if text != "-" => return Ok(text.to_owned()),
+        _ => on_stdin(what)?,
+    };
+    if text.trim().is_empty() {
+        let what = format!("there is no {what}: what was to be read is empty");
+        return Err(Failure::new(Kind::Usage, what).next("Give it as an argument, or on standard input."));
+    }
+    Ok(text)
+}
+
+/// Whether it may be something that was pasted rather than the name of a file: percent-encoded, say.
+fn may_be_pasted(text: &str) -> bool {
+    !Path::new(text).exists() && (text.contains("%3A") || text.contains("%3a") || text.contains('#'))
+}
+
+fn in_file(path: &Path, what: &str) -> Result<String, Failure> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let text = format!("{} is neither a {what} nor a file that holds one", path.display());
+            Failure::new(Kind::Usage, text).next("Copy all of it, from https:// to the end.")
+        }
+        _ => Failure::io("read", path, &error),
+    };
+    read_all(fs::File::open(path).map_err(failed)?).map_err(failed)
+}
+
+fn on_stdin(what: &str) -> Result<String, Failure> {
+    let failed = |error: io::Error| Failure::new(Kind::Other, format!("cannot read the {what}: {error}"));
+    if !io::stdin().is_terminal() {
+        return read_all(io::stdin()).map_err(failed);
+    }
+    let mut stderr = io::stderr();
+    write!(stderr, "Paste the {what}: ").and_then(|()| stderr.flush()).map_err(failed)?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(failed)?;
+    Ok(line)
+}
+
+/// All of it, within what a mail may have. Who saved it may have used another encoding than ours; links are ASCII.
+fn read_all(input: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    input.take(PASTED_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
