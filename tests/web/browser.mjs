@@ -10,7 +10,7 @@ import { Wire } from "./wire.mjs";
 /** Where run.sh installed what the tests use. */
 export const modules = process.env.SWARMDROP_WEB_MODULES ?? join(root, "target/web-tests");
 export const require = createRequire(join(modules, "package.json"));
-const { chromium } = require("playwright-core");
+export const { chromium } = require("playwright-core");
 
 const flags = [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -25,7 +25,7 @@ export const policy =
   "base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; trusted-types swarmdrop";
 
 /** Ways to save, each by what a browser of that kind lacks. The pickers hand out files of the origin's private folder. */
-const kinds = {
+export const kinds = {
   "file system": () => {
     window.showSaveFilePicker = async ({ suggestedName } = {}) => {
       const folder = await navigator.storage.getDirectory();
@@ -53,13 +53,16 @@ const kinds = {
 };
 
 /** Runs in every document before anything else. */
-const watchPage = () => {
+export const watchPage = () => {
   addEventListener("securitypolicyviolation", (event) => {
     console.error(`CSP violation: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
   });
 };
 
-const launch = { executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags };
+/** Whether a line of the console says that the page was kept from something that its policy forbids. */
+export const isViolation = (text) => /CSP violation|Content Security Policy|Trusted ?(Type|HTML|Script)/i.test(text);
+
+export const launch = { executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags };
 let common;
 
 export class Visitor {
@@ -94,7 +97,7 @@ export class Visitor {
     });
     page.on("pageerror", (error) => this.troubles.push(`uncaught at ${page.url()}: ${error.name} ${error.message} ${error.stack}`));
     page.on("console", (message) => {
-      if (/CSP violation|Content Security Policy|Trusted ?(Type|HTML|Script)/i.test(message.text())) this.troubles.push(message.text());
+      if (isViolation(message.text())) this.troubles.push(message.text());
     });
   }
 

@@ -1,5 +1,6 @@
 // What a test of the page stands on: a stage with a swarm, visitors and folders, cleared at the end, and what
 // must hold in every test checked.
+import assert from "node:assert/strict";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +12,7 @@ class Stage {
   visitors = [];
   folders = [];
   swarms = [];
+  browsers = [];
 
   async swarm(options) {
     const swarm = await Swarm.start(options);
@@ -24,6 +26,13 @@ class Stage {
     return visitor;
   }
 
+  /** A browser as it comes, of a kind such as Firefox, with a profile of its own. */
+  async browser(Kind, options) {
+    const browser = await Kind.start(await this.folder(), options);
+    this.browsers.push(browser);
+    return browser;
+  }
+
   async folder() {
     const folder = await mkdtemp(join(tmpdir(), "swarmdrop-web-"));
     this.folders.push(folder);
@@ -32,6 +41,7 @@ class Stage {
 
   checkHygiene() {
     for (const visitor of this.visitors) visitor.checkHygiene(this.swarms[0]);
+    for (const browser of this.browsers) assert.deepEqual(browser.troubles, []);
   }
 
   /** What a person needs to see why a test failed. */
@@ -45,12 +55,15 @@ class Stage {
       const text = await page.locator("body").innerText({ timeout: 2000 }).catch(() => "(no page)");
       console.log(`-- ${page.url()}\n${text}`);
     }
+    for (const browser of this.browsers) {
+      console.log(`-- ${await browser.evaluate(() => `${location}\n${document.body.innerText}`).catch(String)}`);
+    }
     await writeFile(`${file}.log`, this.swarms.map((swarm) => swarm.log).join("\n"));
     console.log(`-- logs and pictures: ${file}*`);
   }
 
   async clear() {
-    await Promise.all(this.visitors.map((visitor) => visitor.leave()));
+    await Promise.all([...this.visitors, ...this.browsers].map((visitor) => visitor.leave()));
     await Promise.all(this.swarms.map((swarm) => swarm.end()));
     await Promise.all(this.folders.map((folder) => rm(folder, { recursive: true, force: true, maxRetries: 5 })));
   }

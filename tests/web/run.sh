@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests of the web page: types, units, and real Chromium against a real swarm. On Debian, as root, it installs
-# what is missing.
+# The tests of the web page: types, units, and real Chromium against a real swarm; over TLS Firefox, too. On Debian, as
+# root, it installs what is missing.
 #
 #   tests/web/run.sh                    all
 #   tests/web/run.sh --only NAME        types, unit, a file (get, share, …), or the tests whose names match
@@ -20,7 +20,10 @@ packages=()
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 command -v python3 >/dev/null || packages+=(python3)
+command -v openssl >/dev/null || packages+=(openssl)
+command -v certutil >/dev/null || packages+=(libnss3-tools)
 [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || packages+=(chromium)
+[ -x "${FIREFOX:-/usr/bin/firefox-esr}" ] || packages+=(firefox-esr)
 if [ ${#packages[@]} -gt 0 ]; then
     apt-get update --quiet
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "${packages[@]}"

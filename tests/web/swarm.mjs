@@ -14,6 +14,14 @@ const binary = process.env.SWARMDROP_BIN ?? join(root, "target/release/swarmdrop
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
+/** Starts a program that ends with the tests at the latest. */
+export function begin(program, args, options) {
+  const child = spawn(program, args, options);
+  running.add(child);
+  child.once("close", () => running.delete(child));
+  return child;
+}
+
 /** Nothing of this machine's own settings reaches the command. */
 const environment = (home, more = {}) => ({ HOME: home, NO_COLOR: "1", RUST_BACKTRACE: "1", ...more });
 
@@ -21,10 +29,9 @@ const environment = (home, more = {}) => ({ HOME: home, NO_COLOR: "1", RUST_BACK
 class Server {
   static async start(home, args) {
     const server = new Server();
-    server.child = spawn(binary, [...args, "--json"], { env: environment(home), stdio: ["ignore", "pipe", "pipe"] });
+    server.child = begin(binary, [...args, "--json"], { env: environment(home), stdio: ["ignore", "pipe", "pipe"] });
     server.log = "";
     server.ended = new Promise((resolve) => server.child.once("close", resolve));
-    running.add(server.child);
     server.child.stderr.on("data", (data) => (server.log += data));
     const lines = createInterface({ input: server.child.stdout });
     const first = new Promise((resolve) => lines.once("line", resolve));
@@ -50,7 +57,6 @@ class Server {
   async kill() {
     this.child.kill("SIGKILL");
     await this.ended;
-    running.delete(this.child);
   }
 }
 
@@ -96,14 +102,18 @@ class Person {
 }
 
 export class Swarm {
-  /** A tracker, and so many peers, named p0, p1, …, or a list of peers with `name`, `zone`, `capacity`. */
-  static async start({ peers = 2, flags = ["--heartbeat", "200ms", "--dead-after", "3s"] } = {}) {
+  /**
+   * A tracker, and so many peers, named p0, p1, …, or a list of peers with `name`, `zone`, `capacity`. `certificate`: one
+   * for browsers, as files `chain` and `key`.
+   */
+  static async start({ peers = 2, flags = ["--heartbeat", "200ms", "--dead-after", "3s"], certificate } = {}) {
     const swarm = new Swarm();
     swarm.folder = await mkdtemp(join(tmpdir(), "swarmdrop-web-"));
     swarm.peers = [];
     swarm.persons = 0;
     try {
       const data = join(swarm.folder, "tracker");
+      if (certificate) flags = [...flags, "--certificate", certificate.chain, "--certificate-key", certificate.key];
       swarm.tracker = await Server.start(swarm.folder, ["tracker", "--listen", "127.0.0.1:0", "--data", data, ...flags]);
       swarm.origin = `http://${swarm.tracker.address}`;
       swarm.adminToken = (await readFile(join(data, "admin.token"), "utf8")).trim();
@@ -193,8 +203,7 @@ export class Swarm {
 
 /** Runs a program to its end. */
 export async function run(program, args, options = {}) {
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
-  running.add(child);
+  const child = begin(program, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (data) => (stdout += data));
   child.stderr.on("data", (data) => (stderr += data));
@@ -202,7 +211,6 @@ export async function run(program, args, options = {}) {
     child.once("error", reject);
     child.once("close", resolve);
   });
-  running.delete(child);
   return { code, stdout, stderr };
 }
 
