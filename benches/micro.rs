@@ -86,6 +86,7 @@ fn placement(criterion: &mut Criterion) {
             peer: PeerId::from_bytes(id),
             free_bytes: 1 << 40,
             zone: Some(format!("zone {}", number % 5)),
+            zone_is_given: true,
             host: format!("host {number}"),
             token: None,
         }

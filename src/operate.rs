@@ -1,11 +1,12 @@
 //! What the operator does beside a tracker: make invites, list and revoke the tokens behind them, empty peers.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 use swarmdrop_core::api::PeerInfo;
-use swarmdrop_core::quota::Allowance;
+use swarmdrop_core::quota::{Allowance, Charged};
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
@@ -42,15 +43,18 @@ pub async fn invite(
 
 /// Lists the tokens of a tracker, or the ids of those that were revoked.
 pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> Result<(), Failure> {
-    let mut tokens = Gate::beside(data).await?.tokens().await?;
+    let gate = Gate::beside(data).await?;
+    let mut tokens = gate.tokens().await?;
     tokens.retain(|(token, _)| token.revoked || !only_revoked);
     let now_ms = clock::now_ms();
+    let used = if only_revoked { HashMap::new() } else { used(context, &gate).await };
+    let used_of = |token: &TokenRecord| used.get(&token.id.to_string());
     if context.progress.is_json() {
         let entry = |(token, peers): &(TokenRecord, u64)| {
             json!({ "id": token.id.to_string(), "role": token.role, "name": token.name,
                 "created": clock::rfc3339(token.created_ms), "expires": token.expires_ms.map(clock::rfc3339),
                 "revoked": token.revoked, "active": token.is_active(now_ms),
-                "allowance": token.allowance, "peers": peers })
+                "allowance": token.allowance, "used": used_of(token), "peers": peers })
         };
         context.progress.document(&json!({ "tokens": tokens.iter().map(entry).collect::<Vec<_>>() }));
         return Ok(());
@@ -61,21 +65,42 @@ pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> 
             continue;
         }
         let (id, role, name) = (token.id, token.role.to_string(), &token.name);
-        let allows = allows(token, *peers);
+        let allows = allows(token, *peers, used_of(token));
         let allows = if allows.is_empty() { allows } else { format!("  ({allows})") };
         context.progress.result(&format!("{id}  {role:6}  {:18}  {name}{allows}", state(token, now_ms)));
     }
     Ok(())
 }
 
-/// What a token allows, and what was taken up of it, in words.
-fn allows(token: &TokenRecord, peers: u64) -> String {
+/// What is used of each token, as the tracker knows it that runs; nothing if none does.
+async fn used(context: &Context, gate: &Gate) -> HashMap<String, Charged> {
+    let Ok(admin) = gate.admin() else { return HashMap::new() };
+    let tracker = TrackerClient::of_invite(context.http.clone(), &admin);
+    match tracker.invites().await {
+        Ok(list) => list.invites.into_iter().map(|invite| (invite.id, invite.used)).collect(),
+        Err(error) => {
+            context.progress.explain(&format!("What is used of them only the tracker knows: {error}"));
+            HashMap::new()
+        }
+    }
+}
+
+/// What a token allows, and what is used of it, in words.
+fn allows(token: &TokenRecord, peers: u64, used: Option<&Charged>) -> String {
     let allowance = &token.allowance;
+    let some = |of: fn(&Charged) -> u64| used.map(of).filter(|&number| number > 0);
+    let in_all = match (allowance.quota_bytes.map(words::bytes), used.map(|used| words::bytes(used.bytes))) {
+        (Some(quota), Some(used)) => Some(format!("{used} of {quota} in all")),
+        (Some(quota), None) => Some(format!("{quota} in all")),
+        (None, _) => some(|used| used.bytes).map(|used| words::bytes(used) + " in all"),
+    };
     let admits = || format!("{peers} of {}", words::count(allowance.peers_max().into(), "peer"));
     let parts = [
         (token.role == Role::Peer).then(admits),
         allowance.zone.as_ref().map(|zone| format!("zone {zone}")),
-        allowance.quota_bytes.map(|bytes| format!("{} in all", words::bytes(bytes))),
+        in_all,
+        some(|used| used.shares).map(|shares| words::count(shares, "share")),
+        some(|used| used.uploads).map(|uploads| words::count(uploads, "upload") + " under way"),
         allowance.share_bytes_max.map(|bytes| format!("{} a share", words::bytes(bytes))),
         allowance.life_ms_max.map(|ms| format!("for {}", words::duration(Duration::from_millis(ms)))),
         allowance.replicas_max.map(|max| format!("{max} × at most")),

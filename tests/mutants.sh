@@ -69,14 +69,19 @@ break_let_the_young_push_out_the_old() { swap core/src/apart.rs 'settled || othe
 break_drop_what_was_learnt_lately() { swap core/src/apart.rs 'if view.learnt_lately {' 'if false && view.learnt_lately {'; }
 break_refute_by_silence() { swap src/tracker/audits.rs 'None => Outcome::Unanswered,' 'None => Outcome::Refuted(1),'; }
 break_believe_any_proof() { swap src/tracker/audits.rs 'verdict == Some(Verdict::Proven)' 'verdict.is_some()'; }
-break_count_words_for_ever() { swap core/src/audit.rs 'now < pair.counts_until && ' ''; }
+break_count_words_for_ever() { swap core/src/audit.rs 'counted < pair.counts_until && ' ''; }
+break_let_claims_age_when_nobody_can_prove() { swap core/src/audit.rs '(true, None) => self.stands_since = Some(now),' '(true, None) => {}'; }
+break_weigh_words() { swap src/tracker/audits.rs '|peer| audits.weight(peer)' '|peer| audits.weight(peer).max(2)'; }
+break_count_what_nobody_ordered() { swap src/tracker/peers.rs 'self.store.add_bare(id, copied.share, &bare).await?' 'self.store.add_chunks(id, copied.share, &bare).await.map(|()| true)?'; }
+break_give_old_age_to_what_is_new() { swap core/src/audit.rs 'if outcome == Outcome::Grown {' 'if false && outcome == Outcome::Grown {'; }
+break_believe_a_peers_own_zone() { swap core/src/apart.rs 'candidate.zone.as_deref().filter(|_| candidate.zone_is_given)' 'candidate.zone.as_deref()'; }
 break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'tracker_ms.filter(|_| agrees).map(Moment::at)' 'tracker_ms.map(Moment::at)'; }
 break_end_shares_by_the_clock_that_is_ahead() { swap src/peer/agreement.rs 'clock::now_ms().min(there.now_ms())' 'clock::now_ms()'; }
 break_forget_what_was_not_heard() { swap src/peer/findings.rs '-> (HeartbeatRequest, usize) {
         let queue = self.queue.lock();' '-> (HeartbeatRequest, usize) {
         let queue = std::mem::take(&mut *self.queue.lock());'; }
 break_trust_an_unmounted_store() { swap src/peer/chunk_store.rs 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)' 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).or(Ok::<(), io::Error>(())).map_err(gone)'; }
-break_keep_replicas_that_an_inventory_leaves_out() { swap src/tracker/store/sqlite.rs 'for share in before.into_keys() {' 'for share in before.into_keys().take(0) {'; }
+break_keep_replicas_that_an_inventory_leaves_out() { swap src/tracker/store/replicas.rs 'for share in before.into_keys() {' 'for share in before.into_keys().take(0) {'; }
 break_a_commit_replaces() { swap src/peer/storage.rs 'self.shares.commit(manifest, terms, held.plus(arrived), token)' 'self.shares.commit(manifest, terms, arrived.clone(), token)'; }
 break_let_go_of_what_another_share_holds() { swap src/peer/chunk_removal.rs 'if index.claims.release(share, id) != Released::Last || is_wanted {' 'if index.claims.release(share, id) == Released::NotHeld || is_wanted {'; }
 break_take_back_what_was_deleted() { swap src/peer/storage.rs 'if self.gone.contains(share) {' 'if false && self.gone.contains(share) {'; }
@@ -98,7 +103,7 @@ break_take_the_owners_word_without_its_grant() {
 }
 break_take_a_delegation_from_anybody() { swap core/src/owner.rs ' && self.by == Some(tracker) && may_be' ' && may_be'; }
 break_publish_in_the_place_of_adding() {
-    swap src/tracker/store/sqlite.rs 'before.map_or_else(|| chunks.clone(), |before| before.plus(chunks))' 'before.map_or_else(|| chunks.clone(), |_| chunks.clone())'
+    swap src/tracker/store/replicas.rs 'known.map_or_else(|| chunks.clone(), |known| known.chunks.plus(chunks))' 'known.map_or_else(|| chunks.clone(), |_| chunks.clone())'
 }
 break_let_later_terms_undo_a_deletion() {
     swap src/tracker/store/sqlite.rs 'if gone(&mut transaction, terms.terms.share).await?.is_some() {
@@ -178,6 +183,11 @@ mutant drop_what_was_learnt_lately -p swarmdrop-core
 mutant refute_by_silence --lib simulation
 mutant believe_any_proof --lib simulation
 mutant count_words_for_ever -p swarmdrop-core
+mutant let_claims_age_when_nobody_can_prove -p swarmdrop-core
+mutant weigh_words --lib tracker
+mutant count_what_nobody_ordered --lib tracker
+mutant give_old_age_to_what_is_new -p swarmdrop-core
+mutant believe_a_peers_own_zone -p swarmdrop-core
 mutant let_a_wrong_clock_end_shares --lib agreement
 mutant end_shares_by_the_clock_that_is_ahead --lib -- agreement whatever_a_seed
 mutant forget_what_was_not_heard --lib findings

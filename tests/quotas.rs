@@ -53,9 +53,13 @@ fn s11_a_senders_invite_allows_so_much_in_all_copies_counted() {
     let bob = swarm.person();
     bob.write("file", &samples::bytes("other", 2_000_000));
     bob.share(&["file"]);
-    assert_eq!(token(&swarm, "alice")["allowance"]["quota_bytes"], 1_000_000);
+    let alices = token(&swarm, "alice");
+    assert_eq!(alices["allowance"]["quota_bytes"], 1_000_000);
+    let used = alices["used"]["bytes"].as_u64().unwrap();
+    assert!((900_000..901_000).contains(&used), "three replicas are there: {alices}");
+    assert_eq!(alices["used"]["uploads"], 0);
     let listed = swarm.operator(&["tokens", "ls"]).stdout;
-    assert!(listed.contains("alice  (1.0 MB in all)"), "{listed}");
+    assert!(listed.contains("alice  (900.0 kB of 1.0 MB in all"), "{listed}");
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //!
 //! Who goes is decided by age, as the tracker has seen it: the youngest, for whoever is to push honest replicas out
 //! must have proven to hold the same for longer than they. Nobody goes whose loss leaves fewer zones or machines
-//! while another's leaves more. What a peer says about its free space decides nothing.
+//! while another's leaves more. What a peer says about its free space decides nothing, and what it says about its zone
+//! only against it: that it is where the operator knows others to be, never that it is in a place of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,10 +33,19 @@ pub struct Surplus {
 type Spread = (usize, usize);
 
 fn spread<'a>(candidates: impl Iterator<Item = &'a Candidate> + Clone) -> Spread {
-    // Peers that say nothing about their zone are taken to be in one.
-    let zones: BTreeSet<_> = candidates.clone().map(|candidate| candidate.zone.as_deref()).collect();
+    let given: BTreeSet<&str> = candidates.clone().filter_map(given_zone).collect();
+    // Those whose zone nobody but they themselves knows are taken to be in one.
+    let is_elsewhere = |candidate: &Candidate| {
+        !candidate.zone_is_given && candidate.zone.as_deref().is_none_or(|own| !given.contains(own))
+    };
+    let zones = given.len() + usize::from(candidates.clone().any(is_elsewhere));
     let hosts: BTreeSet<_> = candidates.map(|candidate| candidate.host.as_str()).collect();
-    (zones.len(), hosts.len())
+    (zones, hosts.len())
+}
+
+/// The zone in which the operator knows a peer to be.
+fn given_zone(candidate: &Candidate) -> Option<&str> {
+    candidate.zone.as_deref().filter(|_| candidate.zone_is_given)
 }
 
 /// The spread of these holders without one of them.
@@ -147,16 +157,20 @@ pub struct Places {
 impl Places {
     /// The places of these candidates.
     pub fn of(candidates: &[Candidate]) -> Self {
-        let zones = candidates.iter().map(|candidate| candidate.zone.clone()).collect();
+        let zones = candidates.iter().map(|candidate| given_zone(candidate).map(str::to_owned)).collect();
         let hosts = candidates.iter().map(|candidate| candidate.host.clone()).collect();
         Self { candidates: candidates.to_vec(), zones, hosts }
     }
 
-    /// Whether there is a zone or machine where none of the holders is.
-    fn offer_more_than(&self, holders: &[&Holder]) -> bool {
-        let new_zone = |zone: &Option<String>| holders.iter().all(|holder| holder.peer.zone != *zone);
-        let new_host = |host: &String| holders.iter().all(|holder| holder.peer.host != *host);
-        self.zones.iter().any(new_zone) || self.hosts.iter().any(new_host)
+    /// No better spread than this can so many holders have, wherever some of them go: to know it costs no look at each
+    /// candidate, of which there may be thousands.
+    fn best_for(&self, holders: &[&Holder]) -> Spread {
+        let own_zones = holders.iter().map(|holder| given_zone(&holder.peer).map(str::to_owned));
+        let other_zones: BTreeSet<_> = own_zones.filter(|zone| !self.zones.contains(zone)).collect();
+        let own_hosts = holders.iter().map(|holder| &holder.peer.host);
+        let other_hosts: BTreeSet<_> = own_hosts.filter(|host| !self.hosts.contains(*host)).collect();
+        let of = |places: usize, others: usize| holders.len().min(places + others);
+        (of(self.zones.len(), other_zones.len()), of(self.hosts.len(), other_hosts.len()))
     }
 
     /// The chunks that have the right number of replicas in the wrong places, with whom a further one would be
@@ -169,8 +183,7 @@ impl Places {
         let right_number = groups(view, Holder::counts, &view.holders, |count| count == wanted);
         right_number.into_iter().find_map(|(members, chunks)| {
             let now = spread(members.iter().map(|holder| &holder.peer));
-            let best = (members.len(), members.len());
-            if now >= best || !self.offer_more_than(&members) {
+            if now >= self.best_for(&members) {
                 return None;
             }
             let chunk_bytes = view.geometry.chunk_size().bytes() + TAG_BYTES as u64;
@@ -220,6 +233,7 @@ mod tests {
             peer: PeerId::from_bytes([number; 32]),
             free_bytes: 1 << 40,
             zone: zone.map(str::to_owned),
+            zone_is_given: true,
             host: host.to_string(),
             token: None,
         }
@@ -257,6 +271,22 @@ mod tests {
         let found = surplus(&three).unwrap();
         assert_eq!(found.others, [1, 3].map(|n| PeerId::from_bytes([n; 32])));
         assert!(found.chunks.is_full());
+    }
+
+    #[test]
+    fn s6_its_own_word_about_its_zone_only_makes_a_peer_less_distinct() {
+        let says = |number, zone| Candidate { zone_is_given: false, ..candidate(number, Some(zone), number) };
+        let none = |number| candidate(number, None, number);
+        let zones = |of: &[Candidate]| spread(of.iter()).0;
+        assert_eq!(zones(&[says(1, "moon"), says(2, "mars"), none(3)]), 1, "words make no zones");
+        assert_eq!(zones(&[home(1), says(2, "moon")]), zones(&[home(1), none(2)]));
+        assert_eq!(zones(&[home(1), says(2, "home")]), 1, "it is believed that it is where another one is");
+        // The youngest goes, although it says to be far from the others, and is not offered as a better place.
+        let holders = |liar| vec![proven(none(1), 0, true), proven(none(2), 5, true), proven(liar, 9, false)];
+        assert_eq!(goes(&view(2, holders(says(3, "moon")))), Some(3));
+        let pair = view(2, holders(none(3))[..2].to_vec());
+        assert!(Places::of(&[says(3, "moon")]).better_for(&pair).is_none());
+        assert!(Places::of(&[candidate(3, Some("moon"), 3)]).better_for(&pair).is_some());
     }
 
     #[test]
@@ -374,12 +404,16 @@ mod tests {
     proptest! {
         #[test]
         fn copies_and_drops_come_to_rest_in_the_best_places_there_are(
-            peers in proptest::collection::vec((0_u8..4, 0_u8..4, 0_u8..8, 0_u64..1000), 1..7),
+            peers in proptest::collection::vec((0_u8..7, 0_u8..4, 0_u8..8, 0_u64..1000), 1..7),
             wanted in 1_u8..4,
         ) {
             let zone = |n: u8| [None, Some("a"), Some("b"), Some("c")][usize::from(n)];
-            let swarm: Vec<Candidate> =
-                (1..).zip(&peers).map(|(n, (z, host, _, _))| candidate(n, zone(*z), *host)).collect();
+            // Some zones are given, the others the peers' own words.
+            let place = |(n, (z, host, _, _)): (u8, &(u8, u8, u8, u64))| Candidate {
+                zone_is_given: *z < 4,
+                ..candidate(n, zone(if *z < 4 { *z } else { *z - 3 }), *host)
+            };
+            let swarm: Vec<Candidate> = (1..).zip(&peers).map(place).collect();
             let set = |bits: u8| ChunkSet::of(3, (0..3).filter(|i| bits >> i & 1 == 1).map(ChunkIndex::new));
             let holders = swarm.iter().zip(&peers).map(|(peer, (_, _, bits, since_ms))| {
                 Holder { chunks: set(*bits), ..proven(peer.clone(), *since_ms, false) }

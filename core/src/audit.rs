@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use crate::claim::{Asked, Claim, Evidence, Outcome, Record, Target, Turn, draw_samples};
+pub use crate::claim::{Asked, Claim, Evidence, Outcome, Record, Target, Turn, draw_chunks, draw_samples};
 use crate::id::{PeerId, ShareId};
 use crate::limits::{AUDIT_SAMPLES_FIRST, AUDIT_TURN_SAMPLES};
 use crate::pair::{BARE, NEW, PROVEN, Pace, Pair, RECLAIMED, RECLAIMED_MOST, REFUTED_MOST, Tick, ms, tick};
@@ -36,12 +36,14 @@ struct Subject {
     /// Whether it was not there at its last turn.
     away: bool,
     last_asked: Option<Tick>,
-    /// Since when, and how often in a row, it has not answered.
+    /// Since when by the claims' clock, and how often in a row, it has not answered.
     silent: Option<(Tick, u32)>,
+    /// Pairs of which it gave proofs, also before this tracker started.
+    shown: u64,
     last_proof: Option<Tick>,
     last_refuted: Option<Tick>,
     refuted_chunks: u64,
-    /// When it was first told, within the last week, that it has what was never proven.
+    /// When by the claims' clock it was first told, within the last week, that it has what was never proven.
     told_since: Option<Tick>,
 }
 
@@ -66,6 +68,34 @@ pub struct Audits {
     unsaved: BTreeSet<(PeerId, u32)>,
     pairs: u64,
     proven: u64,
+    claims: ClaimsClock,
+}
+
+/// The clock by which claims count. It stands still while the tracker suspects its own network, for nobody can prove
+/// anything then.
+#[derive(Debug, Default)]
+struct ClaimsClock {
+    /// For how long it has stood still, but for this time.
+    stood: Tick,
+    /// Since when it stands still.
+    stands_since: Option<Tick>,
+}
+
+impl ClaimsClock {
+    fn at(&self, now: Tick) -> Tick {
+        self.stands_since.map_or(now, |since| since.min(now)).saturating_sub(self.stood)
+    }
+
+    fn stand(&mut self, stands: bool, now: Tick) {
+        match (stands, self.stands_since) {
+            (true, None) => self.stands_since = Some(now),
+            (false, Some(since)) => {
+                self.stood = self.stood.saturating_add(now.saturating_sub(since));
+                self.stands_since = None;
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Audits {
@@ -81,7 +111,18 @@ impl Audits {
             unsaved: BTreeSet::new(),
             pairs: 0,
             proven: 0,
+            claims: ClaimsClock::default(),
         }
+    }
+
+    /// Notes whether the tracker suspects its own network: then no claim gets older.
+    pub fn suspect_own_network(&mut self, suspicion: bool, now_ms: u64) {
+        self.claims.stand(suspicion, tick(now_ms));
+    }
+
+    /// What the loss of a peer weighs: the shares of which it gave proofs, also before this tracker started.
+    pub fn weight(&self, peer: PeerId) -> u64 {
+        self.peers.get(&peer).map_or(0, |subject| subject.shown)
     }
 
     /// Pairs that are known, and those of them that are proven.
@@ -95,8 +136,7 @@ impl Audits {
         let number = self.number(share);
         let known = self.peers.get(&peer).and_then(|subject| subject.pairs.get(&number)).copied();
         let mut pair = match (known, how) {
-            (Some(pair), Claim::Told | Claim::Bare) if pair.class != PROVEN => return,
-            // What is proven stays so until more is claimed.
+            (Some(pair), Claim::Told) if pair.class != PROVEN => return,
             (Some(pair), _) => pair,
             (None, _) => Pair {
                 proofs: None,
@@ -107,16 +147,19 @@ impl Audits {
                 refuted: 0,
             },
         };
-        pair.due = now;
+        let counted = self.claims.at(now);
+        if how != Claim::Bare || pair.class == PROVEN {
+            pair.due = now;
+        }
         match how {
-            // Who proved a part of it is believed for as long as one that says the same again.
-            Claim::Bare if pair.proofs.is_none() => (pair.counts_until, pair.class) = (now, BARE),
+            // What is asked is more, what the rest counts for is the same.
+            Claim::Bare => pair.samples = pair.samples.max(AUDIT_SAMPLES_FIRST),
             Claim::Expected => {
-                pair.counts_until = now.saturating_add(self.pace.dead);
+                pair.counts_until = counted.saturating_add(self.pace.dead);
                 (pair.class, pair.samples) = (NEW, pair.samples.max(AUDIT_SAMPLES_FIRST));
             }
-            Claim::Told | Claim::Bare => {
-                pair.counts_until = self.told_until(peer, pair.proofs.is_some(), now);
+            Claim::Told => {
+                pair.counts_until = self.told_until(peer, pair.proofs.is_some(), counted);
                 pair.class = self.reclaimed(number);
             }
         }
@@ -127,14 +170,14 @@ impl Audits {
 
     /// Until when a claim counts that nothing but the peer's word or an old proof speaks for. What was never
     /// proven counts within one day of a week, so that nobody holds repair up by telling the same again and again.
-    fn told_until(&mut self, peer: PeerId, proven_before: bool, now: Tick) -> Tick {
+    fn told_until(&mut self, peer: PeerId, proven_before: bool, counted: Tick) -> Tick {
         let subject = self.peers.entry(peer).or_default();
-        let is_over = |since: Tick| now.saturating_sub(since) >= self.pace.week;
-        let since = *subject.told_since.get_or_insert(now);
+        let is_over = |since: Tick| counted.saturating_sub(since) >= self.pace.week;
+        let since = *subject.told_since.get_or_insert(counted);
         if is_over(since) {
-            subject.told_since = Some(now);
+            subject.told_since = Some(counted);
         }
-        let from = if proven_before { now } else { subject.told_since.unwrap_or(now) };
+        let from = if proven_before { counted } else { subject.told_since.unwrap_or(counted) };
         from.saturating_add(self.pace.day)
     }
 
@@ -147,11 +190,11 @@ impl Audits {
         // Nothing is older than this tracker, whatever its store says.
         let at = |moment_ms: u64| tick(moment_ms.min(now_ms));
         let proofs = record.map(|r| (at(r.since_ms), at(r.steady_ms), at(r.proven_ms)));
-        let counts_until = tick(now_ms).saturating_add(self.pace.day);
-        let number = self.number(share);
-        if let Some(pair) = self.peers.get_mut(&peer).and_then(|subject| subject.pairs.get_mut(&number)) {
-            (pair.proofs, pair.counts_until) = (proofs, counts_until);
-            pair.samples = if proofs.is_some() { 1 } else { AUDIT_SAMPLES_FIRST };
+        let counts_until = self.claims.at(tick(now_ms)).saturating_add(self.pace.day);
+        if let Some(pair) = self.pair(peer, share) {
+            let samples = if proofs.is_some() { 1 } else { AUDIT_SAMPLES_FIRST };
+            let number = self.number(share);
+            self.put(peer, number, Some(Pair { proofs, counts_until, samples, ..pair }));
         }
     }
 
@@ -169,7 +212,8 @@ impl Audits {
         let (Some(subject), Some(pair)) = (self.peers.get(&peer), self.pair(peer, share)) else {
             return Evidence::Claimed { counts: false };
         };
-        let silent = subject.silent.map_or(0, |(since, _)| now.saturating_sub(since));
+        let counted = self.claims.at(now);
+        let silent = subject.silent.map_or(0, |(since, _)| counted.saturating_sub(since));
         match pair.proofs {
             Some((since, steady, _)) if pair.class == PROVEN && silent < self.pace.day => Evidence::Proven {
                 since_ms: ms(since),
@@ -177,7 +221,7 @@ impl Audits {
             },
             _ => {
                 let counts =
-                    now < pair.counts_until && silent < self.pace.dead && !self.is_liar(subject, now);
+                    counted < pair.counts_until && silent < self.pace.dead && !self.is_liar(subject, now);
                 Evidence::Claimed { counts }
             }
         }
@@ -274,13 +318,15 @@ impl Audits {
         mut draw: impl FnMut() -> u64,
     ) {
         let now = tick(now_ms);
+        let counted = self.claims.at(now);
         let is_silent = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::Unanswered);
-        let has_spoken = outcomes.iter().any(|(_, v)| matches!(v, Outcome::Proven | Outcome::Refuted(_)));
+        let has_spoken =
+            outcomes.iter().any(|(_, v)| matches!(v, Outcome::Proven | Outcome::Grown | Outcome::Refuted(_)));
         let Some(subject) = self.peers.get_mut(&peer) else { return };
         (subject.asked, subject.away) = (false, false);
         match (is_silent, subject.silent) {
             _ if has_spoken => subject.silent = None,
-            (true, None) => subject.silent = Some((now, 1)),
+            (true, None) => subject.silent = Some((counted, 1)),
             (true, Some((since, times))) => subject.silent = Some((since, times.saturating_add(1))),
             (false, _) => {}
         }
@@ -300,25 +346,29 @@ impl Audits {
 
     fn judge(&mut self, peer: PeerId, share: ShareId, outcome: Outcome, now: Tick, random: u64) {
         let Some(mut pair) = self.pair(peer, share) else { return };
-        let number = self.number(share);
+        let (number, counted) = (self.number(share), self.claims.at(now));
         match outcome {
             Outcome::Gone => return self.put(peer, number, None),
-            Outcome::Proven => {
+            Outcome::Proven | Outcome::Grown => {
+                if outcome == Outcome::Grown {
+                    // All of it is as young as its youngest part: nobody gets old chunks by words.
+                    pair.proofs = None;
+                }
                 pair.prove(self.pace, now, random);
                 self.unsaved.insert((peer, number));
             }
             Outcome::Refuted(chunks) => {
-                pair.refute(self.pace, now);
+                pair.refute(self.pace, now, counted);
                 self.unsaved.insert((peer, number));
                 if let Some(subject) = self.peers.get_mut(&peer) {
                     subject.refuted_chunks += u64::from(chunks.max(1));
                 }
             }
-            Outcome::Unanswered => pair.wait(self.pace, now),
+            Outcome::Unanswered => pair.wait(self.pace, now, counted),
         }
         if let Some(subject) = self.peers.get_mut(&peer) {
             match outcome {
-                Outcome::Proven => subject.last_proof = Some(now),
+                Outcome::Proven | Outcome::Grown => subject.last_proof = Some(now),
                 Outcome::Refuted(_) => subject.last_refuted = Some(now),
                 _ => {}
             }
@@ -381,6 +431,8 @@ impl Audits {
             }
             None => subject.pairs.remove(&number),
         };
+        let has_shown = |pair: Option<Pair>| u64::from(pair.is_some_and(|pair| pair.proofs.is_some()));
+        subject.shown = subject.shown + has_shown(pair) - has_shown(before);
         let place = |pair: Pair| (pair.class, pair.due, number);
         if let Some(old) = before.map(place).filter(|old| Some(*old) != pair.map(place)) {
             subject.queue.remove(&old);
@@ -519,6 +571,8 @@ mod tests {
                 counts.0 += 1;
                 counts.1 += u32::from(pair.class == PROVEN);
             }
+            let shown = subject.pairs.values().filter(|pair| pair.proofs.is_some()).count();
+            assert_eq!(subject.shown, shown as u64);
         }
         for (id, number) in &audits.numbers {
             let known = &audits.shares[*number as usize];
@@ -566,6 +620,70 @@ mod tests {
             Evidence::Proven { since_ms: 0, settled: false },
             "absence makes nobody younger"
         );
+    }
+
+    #[test]
+    fn claims_get_no_older_while_nobody_could_prove_anything() {
+        let mut audits = claimed(Claim::Expected);
+        audits.suspect_own_network(true, 100 * SECOND);
+        for minute in 2..30 {
+            audits.suspect_own_network(true, minute * MINUTE);
+            answer(&mut audits, Outcome::Unanswered, minute * MINUTE);
+            assert_eq!(evidence(&audits, minute * MINUTE), CLAIMED, "minute {minute}");
+        }
+        audits.suspect_own_network(false, 30 * MINUTE);
+        let left = 200 * SECOND;
+        assert_eq!(evidence(&audits, 30 * MINUTE + left - SECOND), CLAIMED);
+        assert_eq!(evidence(&audits, 30 * MINUTE + left), WORDS);
+        // What is proven is not taken for silent either.
+        answer(&mut audits, Outcome::Proven, HOUR);
+        audits.suspect_own_network(true, HOUR);
+        for hour in 1..60 {
+            answer(&mut audits, Outcome::Unanswered, hour * HOUR + MINUTE);
+            assert!(is_proven(&audits, hour * HOUR + MINUTE), "hour {hour}");
+        }
+    }
+
+    #[test]
+    fn a_peer_weighs_what_it_has_proven_and_not_what_it_says() {
+        let mut audits = Audits::new(RULES);
+        let record = Record { since_ms: 0, steady_ms: 0, proven_ms: 0 };
+        (0..9).for_each(|number| audits.claim(peer(1), share(number), Claim::Told, 0));
+        (0..9).for_each(|number| audits.meet(peer(2), share(number), Some(record), 0));
+        assert_eq!((audits.weight(peer(1)), audits.weight(peer(2))), (0, 9));
+        let turn = audits.take(1, 0).remove(0);
+        let outcomes: Vec<_> = turn.questions.iter().map(|asked| (asked.share, Outcome::Proven)).collect();
+        audits.done(turn.peer, &outcomes, 0, dice(1));
+        assert_eq!(
+            audits.weight(peer(1)) + audits.weight(peer(2)),
+            9 + u64::from(turn.peer == peer(1)) * outcomes.len() as u64
+        );
+        audits.done(peer(2), &[(share(1), Outcome::Refuted(1))], SECOND, dice(1));
+        audits.forget(peer(2), share(2));
+        assert_eq!(audits.weight(peer(2)), 7);
+        check(&audits);
+    }
+
+    #[test]
+    fn s3_what_nobody_ordered_changes_nothing_about_the_rest_until_it_is_proven() {
+        let mut audits = claimed(Claim::Expected);
+        answer(&mut audits, Outcome::Proven, 0);
+        for hour in 0..=8 * 24 {
+            answer(&mut audits, Outcome::Proven, hour * HOUR);
+        }
+        let old = Evidence::Proven { since_ms: 0, settled: true };
+        let now_ms = 8 * DAY + MINUTE;
+        audits.claim(peer(1), share(1), Claim::Bare, now_ms);
+        assert_eq!(evidence(&audits, now_ms), old);
+        let asked = answer(&mut audits, Outcome::Grown, now_ms + 5 * MINUTE);
+        assert_eq!(asked, usize::from(AUDIT_SAMPLES_FIRST), "it is asked soon, and more than once");
+        let young = Evidence::Proven { since_ms: now_ms + 5 * MINUTE, settled: false };
+        assert_eq!(evidence(&audits, now_ms + 5 * MINUTE), young, "all of it is as young as what is new");
+        // Of a claim that counts it takes nothing away either.
+        let mut audits = claimed(Claim::Told);
+        audits.claim(peer(1), share(1), Claim::Bare, 0);
+        assert_eq!(evidence(&audits, 0), CLAIMED);
+        check(&audits);
     }
 
     #[test]
@@ -730,6 +848,7 @@ mod tests {
     fn outcome() -> impl Strategy<Value = Outcome> {
         prop_oneof![
             4 => Just(Outcome::Proven),
+            1 => Just(Outcome::Grown),
             1 => (0_u32..3).prop_map(Outcome::Refuted),
             2 => Just(Outcome::Unanswered),
             1 => Just(Outcome::Gone),
@@ -772,7 +891,9 @@ mod tests {
                     Act::Claim(p, s, how) => {
                         let how = [Claim::Expected, Claim::Told, Claim::Bare][usize::from(how)];
                         audits.claim(peer(p), share(s), how, now_ms);
-                        proven.remove(&(peer(p), share(s)));
+                        if how != Claim::Bare {
+                            proven.remove(&(peer(p), share(s)));
+                        }
                     }
                     Act::Meet(p, s, at) => {
                         let record = Record { since_ms: at, steady_ms: at, proven_ms: at };
@@ -790,7 +911,7 @@ mod tests {
                             audits.done(turn.peer, &answers, now_ms, &mut draw);
                             for (id, outcome) in answers {
                                 match outcome {
-                                    Outcome::Proven => drop(proven.insert((turn.peer, id))),
+                                    Outcome::Proven | Outcome::Grown => drop(proven.insert((turn.peer, id))),
                                     Outcome::Unanswered => {}
                                     _ => drop(proven.remove(&(turn.peer, id))),
                                 }

@@ -11,7 +11,7 @@ pub enum Claim {
     Expected,
     /// The peer's inventory, or this tracker's own memory after a restart: until its turn comes, a day at most.
     Told,
-    /// Anything else that a peer says: not at all.
+    /// Anything else that a peer says: not at all. It changes nothing about what else the peer holds of the share.
     Bare,
 }
 
@@ -66,6 +66,8 @@ pub struct Turn {
 pub enum Outcome {
     /// Each was answered with a right slice.
     Proven,
+    /// So were those of what nobody had ordered, which is a replica from now on.
+    Grown,
     /// So many chunks are not there: the slice was wrong, or the peer said that it has none.
     Refuted(u32),
     /// Time-out, too busy, or an answer that is none.
@@ -93,13 +95,24 @@ pub fn draw_samples(
     mut draw: impl FnMut() -> u64,
 ) -> Vec<(Target, u64)> {
     let chunks = u64::from(held.len());
-    let mut sample = || {
-        let chosen = u32::try_from(draw() % (chunks + 1)).ok().and_then(|nth| held.nth(nth));
-        let (target, len) = match chosen {
-            Some(index) => (Target::Chunk(index), geometry.sealed_len(index) as u64),
-            None => (Target::Manifest, manifest_bytes),
-        };
-        (target, draw() % len.max(1))
+    let mut sample = || match u32::try_from(draw() % (chunks + 1)).ok().and_then(|nth| held.nth(nth)) {
+        Some(index) => (Target::Chunk(index), draw() % geometry.sealed_len(index) as u64),
+        None => (Target::Manifest, draw() % manifest_bytes.max(1)),
     };
     (0..count).map(|_| sample()).collect()
+}
+
+/// Draws samples of these chunks alone: what one more replica of them would have to show.
+pub fn draw_chunks(
+    geometry: &Geometry,
+    chunks: &ChunkSet,
+    count: u8,
+    mut draw: impl FnMut() -> u64,
+) -> Vec<(Target, u64)> {
+    let mut sample = || {
+        let nth = draw() % u64::from(chunks.len()).max(1);
+        let index = u32::try_from(nth).ok().and_then(|nth| chunks.nth(nth))?;
+        Some((Target::Chunk(index), draw() % geometry.sealed_len(index) as u64))
+    };
+    (0..count).filter_map(|_| sample()).collect()
 }

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::SwarmHealth;
 use crate::health::Condition;
 use crate::id::{PeerId, ShareId};
-use crate::quota::Allowance;
+use crate::quota::{Allowance, Charged};
 use crate::registry::{Liveness, ScrubProgress};
 use crate::token::{Role, TokenRecord};
 use crate::traffic::Rates;
@@ -50,14 +50,14 @@ pub struct InviteResponse {
 }
 
 /// Answer to `GET /v1/invites`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InviteList {
     /// Every invite and the admin's own token, the oldest first.
     pub invites: Vec<InviteInfo>,
 }
 
 /// An invite that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InviteInfo {
     /// Its public name.
     pub id: String,
@@ -73,15 +73,17 @@ pub struct InviteInfo {
     pub revoked: bool,
     /// What it allows.
     pub allowance: Allowance,
+    /// What of it is used.
+    pub used: Charged,
     /// Peers that it has admitted, ever.
     pub peers: u64,
 }
 
 impl InviteInfo {
-    /// What is told of a token that has admitted so many peers.
-    pub fn of(token: TokenRecord, peers: u64) -> Self {
+    /// What is told of a token that has admitted so many peers, and is charged with this.
+    pub fn of(token: TokenRecord, peers: u64, used: Charged) -> Self {
         let TokenRecord { id, role, name, created_ms, expires_ms, revoked, allowance, .. } = token;
-        Self { id: id.to_string(), role, name, created_ms, expires_ms, revoked, allowance, peers }
+        Self { id: id.to_string(), role, name, created_ms, expires_ms, revoked, allowance, used, peers }
     }
 }
 

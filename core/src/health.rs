@@ -198,7 +198,14 @@ mod tests {
 
     fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
         let peer = PeerId::from_bytes([number; 32]);
-        let peer = Candidate { peer, free_bytes: 0, zone: None, host: number.to_string(), token: None };
+        let peer = Candidate {
+            peer,
+            free_bytes: 0,
+            zone: None,
+            zone_is_given: false,
+            host: number.to_string(),
+            token: None,
+        };
         Holder { peer, standing, chunks, evidence: Evidence::Proven { since_ms: 0, settled: false } }
     }
 

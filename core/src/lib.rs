@@ -27,6 +27,7 @@
 //! * **unreachable**: said of a peer that beats, but does not answer where others are sent to it.
 //! * **inventory**: all that a peer says it holds; the tracker asks each run for it once.
 //! * **allowance**: what the maker of an invite allows by it; **quota**: bytes of all shares of its bearers at once.
+//! * **workload**: work that a peer lets in at so many bytes a second.
 //! * **reservation**: space that a peer has promised to a share whose chunks are to arrive.
 //! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
 //!
@@ -35,7 +36,7 @@
 //! [`chunk_set`], [`name`], [`path_table`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
-//! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`allowance`], [`parting`], [`registry`], [`traffic`],
+//! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`registry`], [`traffic`],
 //! [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
 //!
 //! What the tracker believes of its peers is in [`audit`], how far apart replicas are in [`apart`].
@@ -44,7 +45,6 @@ pub mod duration;
 pub mod limits;
 
 pub mod address;
-pub mod allowance;
 pub mod apart;
 pub mod audit;
 pub mod chunk_set;
@@ -87,6 +87,7 @@ pub mod spread;
 pub mod suspicion;
 pub mod traffic;
 pub mod ways;
+pub mod workload;
 
 pub mod api;
 pub mod dashboard;

@@ -103,11 +103,11 @@ pub const PARTING_AGAIN: Duration = Duration::from_secs(15);
 /// Chunks that audits found to be wrong and that wait to be looked at; further ones are the scrub's.
 pub const DOUBTS_MAX: usize = 256;
 /// Work that is let in beyond a rate, as the time that it takes at it: one large audit waits for no other.
-pub const ALLOWANCE_BACKLOG: Duration = Duration::from_secs(4);
+pub const WORKLOAD_BACKLOG: Duration = Duration::from_secs(4);
 /// Bytes that the smallest piece of work counts as: a disk reads so many in the time of a seek.
-pub const ALLOWANCE_BYTES_MIN: u64 = 64 << 10;
+pub const WORKLOAD_BYTES_MIN: u64 = 64 << 10;
 /// Addresses whose work is remembered before those that owe nothing are forgotten.
-pub const ALLOWANCE_ADDRESSES_KEPT: usize = 1024;
+pub const WORKLOAD_ADDRESSES_KEPT: usize = 1024;
 
 /// Replicas that may be asked for: more would only multiply the sender's upload.
 pub const REPLICAS_MAX: u8 = 16;

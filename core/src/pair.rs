@@ -50,7 +50,7 @@ pub(crate) struct Pair {
     pub(crate) proofs: Option<(Tick, Tick, Tick)>,
     /// When it is to be asked.
     pub(crate) due: Tick,
-    /// Until when repair counts the claim.
+    /// Until when, by the claims' clock, repair counts the claim.
     pub(crate) counts_until: Tick,
     /// Where it stands in its peer's queue; [`PROVEN`] if it is.
     pub(crate) class: u8,
@@ -76,19 +76,19 @@ impl Pair {
     }
 
     /// Something was refuted: it begins anew, and the rest must be proven at once. One rotten chunk of a good peer is
-    /// forgiven for a dead time, not a second in a row.
-    pub(crate) fn refute(&mut self, pace: Pace, now: Tick) {
+    /// forgiven for a dead time, not a second in a row. `counted` is the time by the claims' clock.
+    pub(crate) fn refute(&mut self, pace: Pace, now: Tick, counted: Tick) {
         (self.proofs, self.class) = (None, NEW);
         self.due = now.saturating_add(if self.refuted < REFUTED_MOST { 0 } else { pace.dead });
-        self.counts_until = if self.refuted == 0 { now.saturating_add(pace.dead) } else { now };
+        self.counts_until = if self.refuted == 0 { counted.saturating_add(pace.dead) } else { counted };
         self.samples = self.samples.max(AUDIT_SAMPLES_FIRST).saturating_mul(2).min(AUDIT_SAMPLES_DENSE);
         self.refuted = self.refuted.saturating_add(1);
     }
 
-    /// It was asked about, without an answer.
-    pub(crate) fn wait(&mut self, pace: Pace, now: Tick) {
+    /// It was asked about, without an answer. `counted` is the time by the claims' clock.
+    pub(crate) fn wait(&mut self, pace: Pace, now: Tick, counted: Tick) {
         if self.class != PROVEN {
-            self.counts_until = self.counts_until.min(now.saturating_add(pace.dead));
+            self.counts_until = self.counts_until.min(counted.saturating_add(pace.dead));
         }
         self.due = now.saturating_add(pace.beat);
     }

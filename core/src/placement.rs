@@ -20,12 +20,21 @@ pub struct Candidate {
     pub peer: PeerId,
     /// Bytes that it can still take.
     pub free_bytes: u64,
-    /// Where it stands, if its operator said so.
+    /// Where it stands, if that is known.
     pub zone: Option<String>,
+    /// Whether that is the word of the swarm's operator, not the peer's own.
+    pub zone_is_given: bool,
     /// The machine that it runs on, as far as its address tells.
     pub host: String,
     /// The token that admitted it, if it is known: whoever has an invite can run as many peers as it admits.
     pub token: Option<TokenId>,
+}
+
+impl Candidate {
+    /// A peer of which nothing is known, and which could hold nothing.
+    pub const fn unknown(peer: PeerId) -> Self {
+        Self { peer, free_bytes: 0, zone: None, zone_is_given: false, host: String::new(), token: None }
+    }
 }
 
 /// What is to be placed.
@@ -231,6 +240,7 @@ mod tests {
             peer: PeerId::from_bytes([number; 32]),
             free_bytes,
             zone: None,
+            zone_is_given: false,
             host: format!("host{number}"),
             token: None,
         }

@@ -25,8 +25,8 @@ pub struct Allowance {
     pub zone: Option<String>,
 }
 
-/// What a token is charged with, beside the share in question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a token is charged with: what its bearers use of what it allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Charged {
     /// Bytes of its shares that are not over, and of those that are being sent, times their replicas.
     pub bytes: u64,

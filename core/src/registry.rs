@@ -45,6 +45,9 @@ pub struct Registration {
     pub capacity_bytes: u64,
     /// Where it stands, to keep replicas apart.
     pub zone: Option<String>,
+    /// Whether that was said by the swarm's operator, with the invite, and not by the peer itself.
+    #[serde(default)]
+    pub zone_is_given: bool,
     /// The version of swarmdrop that it runs.
     pub version: String,
     /// The token that admitted it: those of one token may all be one machine.
@@ -407,22 +410,21 @@ impl Registry {
 
     /// A holder of chunks, as repair sees it.
     pub fn holder(&self, id: PeerId, chunks: ChunkSet, evidence: Evidence, now_ms: u64) -> Holder {
-        let unknown = || Candidate { peer: id, free_bytes: 0, zone: None, host: String::new(), token: None };
-        let peer = self.peers.get(&id).map_or_else(unknown, candidate);
+        let peer = self.peers.get(&id).map_or_else(|| Candidate::unknown(id), candidate);
         Holder { peer, standing: self.standing(id, now_ms), chunks, evidence }
     }
 
     /// Judges whether more than a third of what is held was lost at once, and not long ago, to silence or because peers
     /// cannot be reached any more: then it is rather the tracker's own network that failed, and copying everything anew would
-    /// be wrong. `held` says how many replicas a peer has.
-    pub fn suspect_own_network(&mut self, held: impl Fn(PeerId) -> u64, now_ms: u64) -> bool {
+    /// be wrong. `weight` says of how many shares a peer has proven to hold something.
+    pub fn suspect_own_network(&mut self, weight: impl Fn(PeerId) -> u64, now_ms: u64) -> bool {
         let patience_ms = millis(self.rules.dead_after * PATIENCE_WINDOWS);
         let grace_ms = millis(self.rules.grace());
         let (mut losses, mut alive_weight) = (Vec::new(), 0_u64);
         for (peer, liveness) in self.peers(now_ms) {
             let (from_ms, to_ms) = match liveness {
                 Liveness::Alive | Liveness::Cloned => {
-                    alive_weight = alive_weight.saturating_add(held(peer.registration.id));
+                    alive_weight = alive_weight.saturating_add(weight(peer.registration.id));
                     continue;
                 }
                 Liveness::Unreachable => peer.reach.lost_within(),
@@ -430,7 +432,7 @@ impl Registry {
             };
             if now_ms.saturating_sub(to_ms) < patience_ms {
                 let to_ms = to_ms.saturating_add(grace_ms);
-                losses.push(Loss { from_ms, to_ms, weight: held(peer.registration.id) });
+                losses.push(Loss { from_ms, to_ms, weight: weight(peer.registration.id) });
             }
         }
         self.suspicion = is_own_network(&losses, alive_weight);
@@ -487,6 +489,7 @@ fn candidate(peer: &Peer) -> Candidate {
         peer: peer.registration.id,
         free_bytes: peer.usage.free_bytes,
         zone: peer.registration.zone.clone(),
+        zone_is_given: peer.registration.zone_is_given,
         host: host.to_owned(),
         token: peer.registration.token,
     }
@@ -509,6 +512,7 @@ mod tests {
             port: Some(7000),
             capacity_bytes: 100,
             zone: None,
+            zone_is_given: false,
             version: "1".into(),
             token: None,
         }

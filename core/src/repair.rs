@@ -213,10 +213,11 @@ impl Repairs {
         self.running.is_empty()
     }
 
-    /// Whether a peer was asked to copy some of these chunks, or the manifest of a share without any.
-    pub fn is_ordered(&self, target: PeerId, share: ShareId, chunks: &ChunkSet) -> bool {
-        let ordered = self.running.get(&(target, share)).map(|running| &running.order.chunks);
-        ordered.is_some_and(|o| o.chunk_count() == 0 || o.first_common(chunks, 0).is_some())
+    /// Which of these chunks a peer was asked to copy; none of a share without any, if it was asked for the manifest.
+    pub fn ordered(&self, target: PeerId, share: ShareId, chunks: &ChunkSet) -> Option<ChunkSet> {
+        let ordered = &self.running.get(&(target, share))?.order.chunks;
+        let ordered = chunks.minus(&chunks.minus(ordered));
+        (ordered.chunk_count() == 0 || !ordered.is_empty()).then_some(ordered)
     }
 
     /// Notes that a peer was found not to have what it says to have copied: it is not asked again for long.
@@ -333,6 +334,7 @@ mod tests {
             peer: PeerId::from_bytes([number; 32]),
             free_bytes: free_chunks * ((1 << 16) + 16),
             zone: None,
+            zone_is_given: false,
             host: format!("10.0.0.{number}"),
             token: None,
         }
@@ -479,12 +481,10 @@ mod tests {
             (view(5, 2, vec![holder(1, Standing::Sure, ChunkSet::full(5))]), ChunkSet::full(5));
         let mut repairs = Repairs::new(PATIENCE);
         let liar = PeerId::from_bytes([3; 32]);
-        assert!(!repairs.is_ordered(liar, SHARE, &full));
+        assert_eq!(repairs.ordered(liar, SHARE, &full), None);
         repairs.plan(&share, &candidates(&[3]), 0);
-        assert!(
-            repairs.is_ordered(liar, SHARE, &full)
-                && !repairs.is_ordered(only_order(&repairs).sources[0], SHARE, &full)
-        );
+        assert_eq!(repairs.ordered(liar, SHARE, &full), Some(full.clone()));
+        assert_eq!(repairs.ordered(only_order(&repairs).sources[0], SHARE, &full), None);
         repairs.deceived(liar, SHARE, 0);
         assert!(!repairs.plan(&share, &candidates(&[3]), HOUR_MS - 1));
         assert!(repairs.plan(&share, &candidates(&[3, 4]), HOUR_MS - 1), "somebody else is");

@@ -7,12 +7,12 @@ pub struct Loss {
     pub from_ms: u64,
     /// The latest moment.
     pub to_ms: u64,
-    /// Replicas that are lost with it.
+    /// Shares of which the peer has proven to hold something.
     pub weight: u64,
 }
 
-/// Whether more than a third of what counts may have been lost at one moment, and at more than one peer. Who holds nothing
-/// has no weight: identities cost nothing.
+/// Whether more than a third of what counts may have been lost at one moment, and at more than one peer. Who has proven
+/// nothing has no weight: identities and words cost nothing.
 pub fn is_own_network(losses: &[Loss], alive_weight: u64) -> bool {
     let weighty = losses.iter().filter(|loss| loss.weight > 0);
     let mut events: Vec<(u64, bool, u64)> = weighty

@@ -9,6 +9,7 @@ use swarmdrop_core::api::{
     InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse, PeerList, PublishRequest,
     RegisterRequest, RegisterResponse, TermsRequest,
 };
+use swarmdrop_core::dashboard::InviteList;
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::limits::{
     HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX,
@@ -104,6 +105,11 @@ impl TrackerClient {
     /// All peers.
     pub async fn peers(&self) -> Result<PeerList, ClientError> {
         self.http.json(self.admitted(Method::GET, "/v1/peers"), PEER_LIST_BYTES_MAX).await
+    }
+
+    /// Asks for all invites, and what is used of what they allow.
+    pub async fn invites(&self) -> Result<InviteList, ClientError> {
+        self.http.json(self.admitted(Method::GET, "/v1/invites"), PEER_LIST_BYTES_MAX).await
     }
 
     /// Asks where to push a share, with the word of its owner.

@@ -8,11 +8,11 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use swarmdrop_core::allowance::{Allowance, Asker};
 use swarmdrop_core::api::{AuditRequest, AuditResponse, Blob, ProblemKind, Proof, Sample, ShareChunks};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::limits::{AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, DOUBTS_MAX};
 use swarmdrop_core::proof::Prover;
+use swarmdrop_core::workload::{Asker, Workload};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ use crate::task::blocking;
 /// What the peer does about audits.
 #[derive(Debug)]
 pub(super) struct Audits {
-    allowance: Mutex<Allowance>,
+    workload: Mutex<Workload>,
     /// Leave to have a chunk in memory: one for the tracker's questions, one for everybody else's.
     tracker: Semaphore,
     others: Semaphore,
@@ -55,7 +55,7 @@ impl Audits {
     /// Reads at most this many bytes a second.
     pub(super) fn new(bytes_per_second: u64) -> Self {
         Self {
-            allowance: Mutex::new(Allowance::new(bytes_per_second)),
+            workload: Mutex::new(Workload::new(bytes_per_second)),
             tracker: Semaphore::new(1),
             others: Semaphore::new(1),
             doubts: Doubts::default(),
@@ -159,7 +159,7 @@ fn admit(peer: &Peer, held: &[(Wanted, Samples, u64)], asker: Asker) -> Result<(
         let what = format!("{bytes} bytes would have to be read, at most {AUDIT_BYTES_MAX} are at once");
         return Err(Refusal::new(ProblemKind::TooLarge, what));
     }
-    let admitted = peer.audits.allowance.lock().admit(asker, bytes, held.len() as u64, clock::uptime_ms());
+    let admitted = peer.audits.workload.lock().admit(asker, bytes, held.len() as u64, clock::uptime_ms());
     admitted.map_err(|wait_ms| {
         let seconds = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1);
         let what = format!("too much is to be proved: ask again in {seconds} s");

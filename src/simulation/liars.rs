@@ -125,6 +125,7 @@ fn liars_registration(id: PeerId, address: &str) -> Registration {
         addresses: vec![address.to_owned()],
         capacity_bytes: USAGE.free_bytes,
         zone: Some(format!("zone of {id}")),
+        zone_is_given: false,
         version: "1".into(),
     }
 }

@@ -173,6 +173,7 @@ impl World {
                 port: Some(PORT),
                 capacity_bytes: CAPACITY,
                 zone: None,
+                zone_is_given: false,
                 version: "1".into(),
                 token: None,
             };

@@ -7,23 +7,25 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use swarmdrop_core::api::{AuditRequest, AuditResponse, Question, Sample, Verdict};
-use swarmdrop_core::audit::{Asked, Audits, Claim, Evidence, Outcome, Record, Target, Turn, draw_samples};
+use swarmdrop_core::audit::{
+    Asked, Audits, Claim, Evidence, Outcome, Record, Target, Turn, draw_chunks, draw_samples,
+};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::dashboard::LogKind;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::limits::{
-    AUDIT_BYTES_MAX, AUDITS_AT_ONCE, PROOFS_SAVED_EVERY, PROOFS_SAVED_MAX, WEEK_WINDOWS,
+    AUDIT_BYTES_MAX, AUDIT_SAMPLES_FIRST, AUDITS_AT_ONCE, PROOFS_SAVED_EVERY, PROOFS_SAVED_MAX, WEEK_WINDOWS,
 };
-use swarmdrop_core::registry::{Liveness, Rules};
+use swarmdrop_core::registry::{Liveness, Registration, Registry, Rules};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
 use super::peers::address;
-use super::store::{StoreError, StoredShare};
+use super::store::{Replica, StoreError, StoredShare, unless_damaged};
 use crate::client::PeerClient;
 
 /// Looks at who is to be asked follow each other after this part of a heartbeat.
@@ -64,6 +66,8 @@ impl Auditor {
 /// What one peer is asked in one request.
 pub(super) struct Asking {
     pub(super) peer: PeerId,
+    /// Where it is asked, as what it was registered then.
+    at: Option<Registration>,
     parts: Vec<Part>,
 }
 
@@ -72,6 +76,8 @@ struct Part {
     share: ShareId,
     chunk_count: u32,
     questions: Vec<(Target, Question)>,
+    /// What it says to hold although nobody ordered it, if all samples of that are among the questions.
+    bare: Option<ChunkSet>,
 }
 
 impl Asking {
@@ -112,15 +118,10 @@ pub(super) async fn keep_auditing(tracker: Arc<Tracker>, every: Duration, stop: 
 
 async fn ask(tracker: Arc<Tracker>, turn: Turn) {
     let peer = turn.peer;
-    let client = {
-        let registry = tracker.registry.lock();
-        registry
-            .get(peer, tracker.now_ms())
-            .map(|(known, _)| PeerClient::new(tracker.dialer.clone(), address(&known.registration)))
-    };
     let asked = async {
         let Some(asking) = tracker.prepare(turn).await? else { return Ok(()) };
-        let Some(client) = client else { return tracker.take_audit(asking, None).await };
+        let Some(at) = &asking.at else { return tracker.take_audit(asking, None).await };
+        let client = PeerClient::new(tracker.dialer.clone(), address(at));
         let answer = client.audit(&asking.request()).await;
         if let Err(error) = &answer {
             tracing::debug!(%peer, %error, "a peer does not answer an audit");
@@ -193,6 +194,14 @@ impl Tracker {
         self.auditor.audits.lock().refuted_chunks(peer)
     }
 
+    /// Judges whether it is rather this tracker's own network that failed: then claims get no older.
+    pub(super) fn suspect_own_network(&self, registry: &mut Registry, now_ms: u64) -> bool {
+        let mut audits = self.auditor.audits.lock();
+        let suspicion = registry.suspect_own_network(|peer| audits.weight(peer), now_ms);
+        audits.suspect_own_network(suspicion, self.lived_ms());
+        suspicion
+    }
+
     /// Pairs of peer and share that are known, and those that are proven.
     pub(super) fn audit_counts(&self) -> (u64, u64) {
         self.auditor.audits.lock().counts()
@@ -217,9 +226,10 @@ impl Tracker {
         let mut read: BTreeSet<ChunkId> = BTreeSet::new();
         let mut bytes = 0_u64;
         for asked in &turn.questions {
-            match self.part(turn.peer, asked).await? {
+            match unless_damaged(asked.share, self.part(turn.peer, asked).await)?.flatten() {
                 Some(mut part) => {
                     // A part of a turn that is too much to be read at once waits for the next.
+                    let drawn = part.questions.len();
                     part.questions.retain(|(_, Question { sample, len })| {
                         let more = if read.contains(&sample.root) { 0 } else { *len };
                         let fits = bytes == 0 || bytes + more <= AUDIT_BYTES_MAX;
@@ -229,6 +239,7 @@ impl Tracker {
                         }
                         fits
                     });
+                    part.bare = part.bare.filter(|_| part.questions.len() == drawn);
                     parts.extend((!part.questions.is_empty()).then_some(part));
                 }
                 None => gone.push((asked.share, Outcome::Gone)),
@@ -239,30 +250,37 @@ impl Tracker {
             return Ok(None);
         }
         gone.iter().for_each(|(share, _)| self.unclaim(turn.peer, *share));
-        Ok(Some(Asking { peer: turn.peer, parts }))
+        let registry = self.registry.lock();
+        let at = registry.get(turn.peer, self.now_ms()).map(|(peer, _)| peer.registration.clone());
+        Ok(Some(Asking { peer: turn.peer, at, parts }))
     }
 
     /// The samples about one share; `None` if it is over, or the peer holds nothing of it.
     async fn part(&self, peer: PeerId, asked: &Asked) -> Result<Option<Part>, StoreError> {
         let share = asked.share;
         let Some((stored, _)) = self.current(share).await? else { return Ok(None) };
-        let Some(held) = self.store.held(peer, share).await? else { return Ok(None) };
+        let Some(Replica { chunks, bare }) = self.store.held(peer, share).await? else { return Ok(None) };
         let geometry = stored.geometry()?;
-        if held.chunk_count() != geometry.chunk_count() {
+        if chunks.chunk_count() != geometry.chunk_count() {
             return Ok(None);
         }
         // What it is told to drop it does not prove.
         let dropping = self.repairer.dropping(peer, share);
-        let held = dropping.map_or_else(|| held.clone(), |dropping| held.minus(&dropping));
-        let samples =
-            draw_samples(&geometry, &held, stored.manifest_bytes, asked.samples, || self.auditor.draw());
+        let chunks = dropping.map_or_else(|| chunks.clone(), |dropping| chunks.minus(&dropping));
+        let bare = Some(bare).filter(|bare| !bare.is_empty());
+        // What nobody ordered is proven by samples of its own, the rest beside it by one.
+        let of_all = if bare.is_some() { 1 } else { asked.samples };
+        let draw = || self.auditor.draw();
+        let mut samples = draw_samples(&geometry, &chunks, stored.manifest_bytes, of_all, draw);
+        let of_bare = |bare| draw_chunks(&geometry, bare, asked.samples.max(AUDIT_SAMPLES_FIRST), draw);
+        samples.extend(bare.iter().flat_map(of_bare));
         let mut questions = Vec::with_capacity(samples.len());
         for (target, offset) in samples {
             let question = self.question(share, &stored, &geometry, target, offset).await?;
             questions.extend(question.map(|question| (target, question)));
         }
         let chunk_count = geometry.chunk_count();
-        Ok((!questions.is_empty()).then_some(Part { share, chunk_count, questions }))
+        Ok((!questions.is_empty()).then_some(Part { share, chunk_count, questions, bare }))
     }
 
     async fn question(
@@ -289,7 +307,11 @@ impl Tracker {
         asking: Asking,
         answer: Option<AuditResponse>,
     ) -> Result<(), StoreError> {
-        let Asking { peer, parts } = asking;
+        let Asking { peer, at, parts } = asking;
+        // Who answers where others are sent to it can be reached. With several addresses it is not known which it was.
+        if let Some(at) = at.filter(|at| answer.is_some() && at.addresses.len() == 1) {
+            self.take_answer(&at, Ok(()), &[]).await;
+        }
         let mut proofs = answer.map(|answer| answer.proofs.into_iter());
         let mut outcomes = Vec::with_capacity(parts.len());
         let mut empty_handed = BTreeSet::new();
@@ -323,10 +345,13 @@ impl Tracker {
         let share = part.share;
         let is_right = |(_, right): &(Target, bool)| *right;
         if results.iter().all(is_right) {
-            return Ok(Outcome::Proven);
+            let Some(bare) = &part.bare else { return Ok(Outcome::Proven) };
+            self.store.add_chunks(peer, share, bare).await?;
+            return Ok(Outcome::Grown);
         }
         // It may have said itself meanwhile that it lost or dropped them.
-        let held = self.store.held(peer, share).await?;
+        let held = unless_damaged(share, self.store.held(peer, share).await)?.flatten();
+        let held = held.map(|replica| replica.all());
         let still_held = |index: ChunkIndex| {
             held.as_ref().is_some_and(|held| held.contains(index))
                 && !self.repairer.is_dropping(peer, share, index)
@@ -374,10 +399,11 @@ impl Tracker {
                 deceived.extend((is_new && matches!(outcome, Outcome::Refuted(_))).then_some(*share));
             }
             audits.done(peer, outcomes, now_ms, || self.auditor.draw());
-            for ((share, _), was) in outcomes.iter().zip(before) {
+            for ((share, outcome), was) in outcomes.iter().zip(before) {
                 let is = is_proven(&audits, peer, *share, now_ms);
                 // A claim that is not proven stops counting with time.
-                changed.extend((!is || !was).then_some(*share));
+                let has_grown = *outcome == Outcome::Grown;
+                changed.extend((!is || !was || has_grown).then_some(*share));
                 // A disk with some rot still has the rest, which may be all that there is.
                 let is_hopeless = empty_handed.contains(share) && audits.is_hopeless(peer, *share);
                 hopeless.extend(is_hopeless.then_some(*share));
@@ -389,8 +415,8 @@ impl Tracker {
             self.repairer.deceived(peer, share, self.now_ms());
         }
         for share in hopeless {
-            if let Some(held) = self.store.held(peer, share).await? {
-                self.store.remove_chunks(peer, share, &held, true).await?;
+            if let Some(held) = unless_damaged(share, self.store.held(peer, share).await)?.flatten() {
+                self.store.remove_chunks(peer, share, &held.all(), true).await?;
             }
             self.unclaim(peer, share);
         }

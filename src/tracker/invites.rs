@@ -169,8 +169,12 @@ impl Tracker {
     /// All invites, for the operator's page.
     pub(super) async fn list_invites(&self) -> Result<InviteList, Refusal> {
         let tokens = self.gate.with_admissions().await.map_err(|error| Refusal::internal(&error))?;
-        let invites = tokens.into_iter().map(|(token, peers)| InviteInfo::of(token, peers));
-        Ok(InviteList { invites: invites.collect() })
+        let mut invites = Vec::with_capacity(tokens.len());
+        for (token, peers) in tokens {
+            let used = self.used(token.id).await.map_err(|error| Refusal::internal(&error))?;
+            invites.push(InviteInfo::of(token, peers, used));
+        }
+        Ok(InviteList { invites })
     }
 
     /// Makes an invite for the operator's page.

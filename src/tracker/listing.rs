@@ -7,7 +7,7 @@ use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::{SHARE_PAGE_DEFAULT, SHARE_PAGE_MAX};
 
 use super::Tracker;
-use super::store::StoreError;
+use super::store::{StoreError, unless_damaged};
 use crate::server::Refusal;
 
 impl Tracker {
@@ -23,7 +23,8 @@ impl Tracker {
         let next = ids.last().filter(|_| ids.len() == limit).copied();
         let mut shares = Vec::new();
         for share in ids {
-            shares.extend(self.share_info(share).await.map_err(internal)?);
+            let info = unless_damaged(share, self.share_info(share).await).map_err(internal)?;
+            shares.extend(info.flatten());
         }
         Ok(ShareList { shares, next })
     }

@@ -24,6 +24,8 @@ mod shares;
 pub(crate) mod simulated;
 mod store;
 mod tokens;
+#[cfg(test)]
+mod trials;
 mod web;
 
 use std::collections::BTreeSet;
@@ -59,7 +61,7 @@ use quotas::Quotas;
 use reach::Movers;
 use repair::Repairer;
 use sessions::Sessions;
-use store::{SqliteStore, Store, StoreError};
+use store::{SqliteStore, Store, StoreError, unless_damaged};
 
 pub use invites::{FirstInvites, Gate, check_allowance};
 
@@ -251,7 +253,8 @@ impl Tracker {
     /// Tells the operator's page which shares' time was over between two moments.
     async fn note_expired(&self, from_ms: u64, to_ms: u64) -> Result<(), StoreError> {
         for share in self.store.expired_between(from_ms, to_ms, LOG_ENTRIES_MAX).await? {
-            if self.known(share).await?.is_some_and(|(_, terms)| !terms.deleted) {
+            let known = unless_damaged(share, self.known(share).await)?.flatten();
+            if known.is_some_and(|(_, terms)| !terms.deleted) {
                 self.dashboard.note(LogKind::ShareExpired, |entry| entry.share = Some(share));
             }
         }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use swarmdrop_core::api::{
     HeartbeatRequest, HeartbeatResponse, PeerAddress, PeerInfo, PeerList, ProblemKind, RegisterRequest,
-    RegisterResponse, Task, WrongChunks,
+    RegisterResponse, ShareChunks, Task, WrongChunks,
 };
 use swarmdrop_core::audit::Claim;
 use swarmdrop_core::dashboard::LogKind;
@@ -19,7 +19,7 @@ use swarmdrop_core::token::{Role, TokenRecord};
 use super::Tracker;
 use super::auth::Joiner;
 use super::reach::checked;
-use super::store::StoreError;
+use super::store::{StoreError, unless_damaged};
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::server::{Refusal, denied};
@@ -44,6 +44,7 @@ impl Tracker {
             if follows { vec![SocketAddr::new(remote, request.port).to_string()] } else { request.addresses };
         let addresses = self.dial_back(request.id, checked(&addresses, remote)?).await?;
         let token = self.admit_by_token(joiner).await?;
+        let given_zone = token.as_ref().and_then(|token| token.allowance.zone.clone());
         let registration = Registration {
             id: request.id,
             run: request.run,
@@ -52,7 +53,8 @@ impl Tracker {
             port: follows.then_some(request.port),
             capacity_bytes: request.capacity_bytes,
             // Where a peer stands is the operator's word, if he gave it.
-            zone: token.as_ref().and_then(|token| token.allowance.zone.clone()).or(request.zone),
+            zone_is_given: given_zone.is_some(),
+            zone: given_zone.or(request.zone),
             version: request.version,
             token: token.map(|token| token.id),
         };
@@ -166,15 +168,7 @@ impl Tracker {
             });
         }
         for copied in request.copied.iter().take(TASKS_MAX) {
-            let Some(stored) = self.store.share(copied.share).await? else { continue };
-            if stored.geometry()?.chunk_count() == copied.chunks.chunk_count() {
-                // What nobody asked for counts when it is proven.
-                let ordered = self.repairer.ordered(id, copied);
-                self.claim(id, copied.share, if ordered { Claim::Expected } else { Claim::Bare });
-                self.store.add_chunks(id, copied.share, &copied.chunks).await?;
-                self.metrics.chunks_copied.inc_by(u64::from(copied.chunks.len()));
-                self.repairer.copied(id, copied, self.now_ms());
-            }
+            unless_damaged(copied.share, self.take_copied(id, copied).await)?;
         }
         for share in request.failed.iter().take(TASKS_MAX) {
             tracing::info!(peer = %id, %share, "a peer could not copy what it was asked for");
@@ -186,6 +180,27 @@ impl Tracker {
         }
         for WrongChunks { peer, share, chunks } in request.wrong.iter().take(TASKS_MAX) {
             self.suspect(*peer, *share, chunks).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in that a peer copied chunks of a share.
+    async fn take_copied(&self, id: PeerId, copied: &ShareChunks) -> Result<(), StoreError> {
+        let Some(stored) = self.store.share(copied.share).await? else { return Ok(()) };
+        if stored.geometry()?.chunk_count() != copied.chunks.chunk_count() {
+            return Ok(());
+        }
+        let ordered = self.repairer.ordered(id, copied);
+        if let Some(ordered) = &ordered {
+            self.claim(id, copied.share, Claim::Expected);
+            self.store.add_chunks(id, copied.share, ordered).await?;
+            self.metrics.chunks_copied.inc_by(u64::from(ordered.len()));
+            self.repairer.copied(id, copied, self.now_ms());
+        }
+        // What nobody asked for counts when it is proven.
+        let bare = ordered.map_or_else(|| copied.chunks.clone(), |ordered| copied.chunks.minus(&ordered));
+        if self.store.add_bare(id, copied.share, &bare).await? {
+            self.claim(id, copied.share, Claim::Bare);
         }
         Ok(())
     }

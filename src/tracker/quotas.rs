@@ -55,13 +55,15 @@ impl Quotas {
             shares.retain(|_, sending| sending.until_ms > now_ms);
             !shares.is_empty()
         });
-        let of_token = sending.get(&token);
-        let others = of_token.into_iter().flatten().filter(|(other, _)| **other != share);
-        let (bytes, count) = others
-            .fold((0_u64, 0), |(bytes, count), (_, other)| (bytes.saturating_add(other.bytes), count + 1));
+        let (bytes, count) = of_token(&sending, token, Some(share), now_ms);
         check(bytes, count)?;
         sending.entry(token).or_default().insert(share, wanted);
         Ok(())
+    }
+
+    /// Bytes of the shares that are being sent with a token, and their number.
+    fn sending(&self, token: TokenId) -> (u64, u64) {
+        of_token(&self.sending.lock(), token, None, clock::now_ms())
     }
 
     /// A share is no longer being sent: it is kept.
@@ -76,7 +78,25 @@ impl Quotas {
     }
 }
 
+fn of_token(
+    sending: &HashMap<TokenId, HashMap<ShareId, Sending>>,
+    token: TokenId,
+    beside: Option<ShareId>,
+    now_ms: u64,
+) -> (u64, u64) {
+    let shares = sending.get(&token).into_iter().flatten();
+    let others = shares.filter(|(share, sending)| Some(**share) != beside && sending.until_ms > now_ms);
+    others.fold((0, 0), |(bytes, count), (_, other)| (bytes.saturating_add(other.bytes), count + 1))
+}
+
 impl Tracker {
+    /// What a token is charged with, shares that are being sent included.
+    pub(super) async fn used(&self, token: TokenId) -> Result<Charged, StoreError> {
+        let (bytes, uploads) = self.quotas.sending(token);
+        let kept = self.store.charged(token, None, clock::now_ms()).await?;
+        Ok(Charged { bytes: kept.bytes.saturating_add(bytes), uploads, ..kept })
+    }
+
     /// Whether the invite allows this share to be sent, beside all that it is charged with.
     pub(super) async fn charge_opening(
         &self,
@@ -86,7 +106,7 @@ impl Tracker {
     ) -> Result<(), Refusal> {
         let wanted = wanted(geometry, request.replicas);
         by.allowance.check_share(&wanted).map_err(|over| refusal(&over))?;
-        let charged = self.store.charged(by.id, request.share, clock::now_ms()).await;
+        let charged = self.store.charged(by.id, Some(request.share), clock::now_ms()).await;
         let charged = charged.map_err(|error| Refusal::internal(&error))?;
         let life_ms = Grant::life_ms(geometry.sealed_total());
         let sending = Sending { bytes: wanted.bytes(), until_ms: clock::now_ms().saturating_add(life_ms) };
@@ -170,7 +190,7 @@ impl Tracker {
         let Some(token) = self.gate.tokens.admitted_by(peer).await.map_err(internal)? else {
             return Ok(None);
         };
-        let charged = self.store.charged(token.id, share, clock::now_ms()).await.map_err(internal)?;
+        let charged = self.store.charged(token.id, Some(share), clock::now_ms()).await.map_err(internal)?;
         if charged.manifest_bytes.saturating_add(manifest_bytes) > ANNOUNCED_MANIFEST_BYTES_MAX {
             return Err(refusal(&OverQuota::ManifestBytes { max: ANNOUNCED_MANIFEST_BYTES_MAX }));
         }
@@ -195,7 +215,7 @@ impl Tracker {
     ) -> Result<(Allowance, Charged), Refusal> {
         let internal = |error: StoreError| Refusal::internal(&error);
         let record = self.gate.tokens.record(token).await.map_err(internal)?;
-        let charged = self.store.charged(token, beside, clock::now_ms()).await.map_err(internal)?;
+        let charged = self.store.charged(token, Some(beside), clock::now_ms()).await.map_err(internal)?;
         Ok((record.map(|record| record.allowance).unwrap_or_default(), charged))
     }
 }

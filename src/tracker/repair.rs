@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
-use super::store::{StoreError, StoredShare};
+use super::store::{StoreError, StoredShare, unless_damaged};
 use crate::clock;
 
 /// Rounds do not follow each other faster than this part of a heartbeat.
@@ -52,9 +52,6 @@ struct State {
     unproven: BTreeSet<ShareId>,
     /// How the replicas of each peer were counted in the last round.
     standings: BTreeMap<PeerId, Standing>,
-    /// Of how many shares each peer holds something, and when to count again.
-    held: BTreeMap<PeerId, u64>,
-    weigh_ms: u64,
     paused: bool,
     /// The share in need that was looked at last in its turn.
     turn: Option<ShareId>,
@@ -95,8 +92,6 @@ impl Repairer {
             watched: BTreeMap::new(),
             unproven: BTreeSet::new(),
             standings: holders.into_iter().map(|peer| (peer, Standing::Unsure)).collect(),
-            held: BTreeMap::new(),
-            weigh_ms: 0,
             paused: false,
             turn: None,
         };
@@ -115,9 +110,9 @@ impl Repairer {
         self.changed([copied.share]);
     }
 
-    /// Whether a peer was asked to copy some of these chunks.
-    pub(super) fn ordered(&self, peer: PeerId, copied: &ShareChunks) -> bool {
-        self.state.lock().repairs.is_ordered(peer, copied.share, &copied.chunks)
+    /// What a peer was asked to copy of these chunks.
+    pub(super) fn ordered(&self, peer: PeerId, copied: &ShareChunks) -> Option<ChunkSet> {
+        self.state.lock().repairs.ordered(peer, copied.share, &copied.chunks)
     }
 
     /// Notes that a peer does not have what it says to have copied.
@@ -221,12 +216,9 @@ impl Tracker {
     /// first.
     pub(super) async fn repair_round(&self) -> Result<(), StoreError> {
         let now_ms = self.now_ms();
-        self.weigh_peers(now_ms).await?;
         let (candidates, suspicion) = {
             let mut registry = self.registry.lock();
-            let state = self.repairer.state.lock();
-            let held = |peer| state.held.get(&peer).copied().unwrap_or(0);
-            let suspicion = registry.suspect_own_network(held, now_ms);
+            let suspicion = self.suspect_own_network(&mut registry, now_ms);
             (registry.candidates(now_ms), suspicion)
         };
         self.note_suspicion(suspicion);
@@ -255,18 +247,6 @@ impl Tracker {
                 self.plan(&view, &candidates, &places, now_ms);
             }
         }
-        Ok(())
-    }
-
-    /// Counts what each peer holds, now and then.
-    async fn weigh_peers(&self, now_ms: u64) -> Result<(), StoreError> {
-        if self.repairer.state.lock().weigh_ms > now_ms {
-            return Ok(());
-        }
-        let held = self.store.replica_counts().await?.into_iter().collect();
-        let again = self.registry.lock().rules().grace();
-        let mut state = self.repairer.state.lock();
-        (state.held, state.weigh_ms) = (held, now_ms.saturating_add(millis(again)));
         Ok(())
     }
 
@@ -357,7 +337,7 @@ impl Tracker {
         places: &Places,
         now_ms: u64,
     ) -> Result<Option<ShareView>, StoreError> {
-        let view = self.view(share, now_ms).await?;
+        let view = unless_damaged(share, self.view(share, now_ms).await)?.flatten();
         let misplaced = view.as_ref().is_some_and(|view| places.better_for(view).is_some());
         let mut state = self.repairer.state.lock();
         let Some(view) = view else {

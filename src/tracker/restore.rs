@@ -5,7 +5,7 @@ use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::{DAMAGED_TOLD_MAX, ORDER_SOURCES_MAX, RESTORE_MANIFESTS_BYTES_MAX};
 
 use super::Tracker;
-use super::store::{Gone, StoreError};
+use super::store::{Gone, StoreError, unless_damaged};
 use crate::server::{Asker, LargeJson, Refusal, Turn};
 
 impl Tracker {
@@ -23,7 +23,8 @@ impl Tracker {
                 tasks.push(Task::Terms { share, terms });
                 continue;
             }
-            let Some(stored) = self.store.share(share).await? else { continue };
+            let known = unless_damaged(share, self.store.share(share).await)?.flatten();
+            let Some(stored) = known else { continue };
             let fits = !stored.taken_down && stored.manifest_bytes <= room;
             let manifest = if fits { self.store.manifest(share).await?.map(Blob) } else { None };
             room -= manifest.as_ref().map_or(0, |_| stored.manifest_bytes);

@@ -206,6 +206,7 @@ pub(super) mod tests {
             port: Some(7000),
             capacity_bytes: 1000,
             zone: Some("cellar".into()),
+            zone_is_given: false,
             version: "1".into(),
             token: None,
         }

@@ -150,13 +150,15 @@ impl SimTracker {
         self.0.replace_terms(share, token).await.map_err(kind)
     }
 
-    /// Asks the peers that are due; `is_open` says whether one can be reached.
-    pub(crate) async fn ask(&self, is_open: impl Fn(PeerId) -> bool) {
+    /// Asks the peers that are due; `is_open` says whether one can be reached. Who they are.
+    pub(crate) async fn ask(&self, is_open: impl Fn(PeerId) -> bool) -> Vec<PeerId> {
         let questions = self.0.registry.lock().questions(self.0.now_ms(), usize::MAX);
+        let due = questions.iter().map(|asked| asked.id).collect();
         for asked in questions {
             let answer = if is_open(asked.id) { Ok(()) } else { Err("no answer in time".to_owned()) };
             self.0.take_answer(&asked, answer, &[]).await;
         }
+        due
     }
 
     /// Dials the peers that come from another address; `answers` says whether one is there.

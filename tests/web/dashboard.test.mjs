@@ -96,6 +96,22 @@ check("an invite without an end is offered for senders only", async (stage) => {
   assert.equal(await dashboard.at("invite-life").inputValue(), "7");
 });
 
+check("an invite is made with bounds, and shows what of them is used", async (stage) => {
+  const { swarm, dashboard } = await signedIn(stage);
+  assert.ok(!(await dashboard.at("invite-quota").isVisible()), "peers have no quota");
+  await dashboard.at("invite-role").selectOption("sender");
+  assert.ok(!(await dashboard.at("invite-count").isVisible()), "a sender is one");
+  await dashboard.at("invite-quota").fill("0.5");
+  await dashboard.at("invite-replicas-max").fill("2");
+  const alice = await swarm.person();
+  alice.invite = await dashboard.makeInvite("sender", "alice");
+  await dashboard.invite("alice").getByText(/0 B of 500 MB in all, 2 copies at most/).waitFor();
+  assert.equal(await dashboard.at("invite-quota").inputValue(), "");
+  await alice.share(await alice.write("a.txt", "x".repeat(1_000_000)));
+  await dashboard.makeInvite("sender", "bob");
+  await dashboard.invite("alice").getByText(/2(\.0)? MB of 500 MB in all, 1 share/).waitFor();
+});
+
 check("an invite that ends while it is shown is told to be over", async (stage) => {
   const swarm = await stage.swarm();
   const dashboard = await Dashboard.open(swarm, await stage.visitor());

@@ -128,7 +128,7 @@ export function makeActions(tell, stateNow, ended) {
     loadInvites: () => shown("invite-problem", invites),
 
     /**
-     * @param {{ role: string, name: string, expires_ms: number|null }} wanted
+     * @param {{ role: string, name: string, expires_ms: number|null, allowance: Partial<Allowance> }} wanted
      * @param {(invite: string) => void} made is told the invite
      */
     makeInvite: (wanted, made) =>

@@ -14,6 +14,7 @@ import { printable } from "./admin-state.js";
 const DAY_MS = 86_400_000;
 /** Days that a peer's invite gets in the place of "never": the tracker makes none without an end. */
 const PEER_DAYS = "7";
+const GB = 1e9;
 /** Peers that an invite admits unless it says otherwise. */
 const PEERS_MAX = 8;
 
@@ -27,6 +28,7 @@ export function invitesView(actions) {
   const life = /** @type {HTMLSelectElement} */ (byId("invite-life"));
   const text = /** @type {HTMLInputElement} */ (byId("invite-text"));
   const make = /** @type {HTMLButtonElement} */ (byId("invite-make"));
+  const bounds = boundsForm();
   /** @type {State|null} */
   let last = null;
   const now = () => Date.now() + (last?.clock_ms ?? 0);
@@ -36,6 +38,7 @@ export function invitesView(actions) {
   const offer = () => {
     never.disabled = role.value === "peer";
     if (never.disabled && never.selected) life.value = PEER_DAYS;
+    bounds.offer(role.value);
   };
   role.addEventListener("change", offer);
   offer();
@@ -44,11 +47,13 @@ export function invitesView(actions) {
     event.preventDefault();
     make.disabled = true;
     const expires_ms = life.value === "" ? null : now() + Number(life.value) * DAY_MS;
-    await actions.makeInvite({ role: role.value, name: name.value.trim(), expires_ms }, (invite) => {
+    const allowance = bounds.allowance(role.value);
+    await actions.makeInvite({ role: role.value, name: name.value.trim(), expires_ms, allowance }, (invite) => {
       text.value = invite;
       setText(byId("invite-copied"), "");
       byId("invite-made").hidden = false;
       name.value = "";
+      bounds.clear();
       text.focus();
       text.select();
     });
@@ -87,6 +92,41 @@ export function invitesView(actions) {
   };
 }
 
+/** The fields for what an invite allows: those that go with its role; what is left empty has the bounds that all have. */
+function boundsForm() {
+  const fields = /** @type {const} */ ({
+    quota_bytes: { id: "invite-quota", role: "sender", unit: GB },
+    share_bytes_max: { id: "invite-share-max", role: "sender", unit: GB },
+    life_ms_max: { id: "invite-life-max", role: "sender", unit: DAY_MS },
+    replicas_max: { id: "invite-replicas-max", role: "sender", unit: 1 },
+    peers_max: { id: "invite-count", role: "peer", unit: 1 },
+    zone: { id: "invite-zone", role: "peer", unit: null },
+  });
+  const all = Object.entries(fields).map(([key, field]) => ({ key, ...field, input: /** @type {HTMLInputElement} */ (byId(field.id)) }));
+  return {
+    /** @param {string} role */
+    offer(role) {
+      for (const { input, ...field } of all) {
+        input.disabled = field.role !== role;
+        /** @type {HTMLElement} */ (input.parentElement).hidden = input.disabled;
+      }
+    },
+    /**
+     * @param {string} role
+     * @returns {Partial<Allowance>}
+     */
+    allowance(role) {
+      const filled = all.filter(({ input, ...field }) => field.role === role && input.value.trim() !== "");
+      return Object.fromEntries(
+        filled.map(({ key, unit, input }) => [key, unit === null ? input.value.trim() : Math.round(Number(input.value) * unit)]),
+      );
+    },
+    clear() {
+      for (const { input } of all) input.value = "";
+    },
+  };
+}
+
 /**
  * @param {Invite} invite
  * @param {Actions} actions
@@ -121,7 +161,7 @@ function inviteRow({ id, name, role, created_ms, allowance }, actions, now) {
       drawn = invite;
       const left = invite.expires_ms === null ? Infinity : invite.expires_ms - now();
       const isOver = left <= 0;
-      setText(kind, [texts.invites.roles[role] ?? role, ...allowed(role, allowance, invite.peers)].join(", "));
+      setText(kind, [texts.invites.roles[role] ?? role, ...allowed(role, allowance, invite)].join(", "));
       setText(expires, invite.expires_ms === null ? texts.invites.never : isOver ? texts.invites.over : texts.shares.in(duration(left)));
       setText(state, invite.revoked ? texts.invites.revoked : isOver ? texts.invites.over : texts.invites.good);
       setAttribute(node, "data-state", invite.revoked || isOver ? "over" : "good");
@@ -132,17 +172,19 @@ function inviteRow({ id, name, role, created_ms, allowance }, actions, now) {
 }
 
 /**
- * What an invite allows, in words; nothing where it has the bounds that everybody has.
+ * What is used of an invite and what it allows, in words; nothing where it has the bounds that everybody has.
  * @param {string} role
  * @param {Allowance} allowance
- * @param {number} peers those that it has admitted
+ * @param {Invite} invite
  */
-function allowed(role, { quota_bytes, share_bytes_max, life_ms_max, replicas_max, peers_max, zone }, peers) {
+function allowed(role, { quota_bytes, share_bytes_max, life_ms_max, replicas_max, peers_max, zone }, { used, peers }) {
   const say = texts.invites;
   return [
     role === "peer" ? say.peers(peers, peers_max ?? PEERS_MAX) : null,
     zone === null ? null : say.zone(String(printable("", zone))),
-    quota_bytes === null ? null : say.quota(bytes(quota_bytes)),
+    quota_bytes !== null ? say.quota(bytes(used.bytes), bytes(quota_bytes)) : used.bytes > 0 ? say.used(bytes(used.bytes)) : null,
+    used.shares > 0 ? say.shares(used.shares) : null,
+    used.uploads > 0 ? say.uploads(used.uploads) : null,
     share_bytes_max === null ? null : say.share(bytes(share_bytes_max)),
     life_ms_max === null ? null : say.life(duration(life_ms_max)),
     replicas_max === null ? null : say.replicas(replicas_max),

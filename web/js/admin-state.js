@@ -20,7 +20,8 @@
  * @typedef {{ share: string, total_bytes: number, chunk_count: number, replicas: number, peers: string[],
  *   fewest_replicas: number, missing_chunks: number, expires_ms: number, condition: Condition }} Share
  * @typedef {{ id: string, role: "admin"|"peer"|"sender", name: string, created_ms: number, expires_ms: number|null,
- *   revoked: boolean, allowance: Allowance, peers: number }} Invite
+ *   revoked: boolean, allowance: Allowance, used: Used, peers: number }} Invite
+ * @typedef {{ bytes: number, shares: number, manifest_bytes: number, uploads: number }} Used
  * @typedef {{ quota_bytes: number|null, share_bytes_max: number|null, life_ms_max: number|null, replicas_max: number|null,
  *   peers_max: number|null, zone: string|null }} Allowance
  * @typedef {"connecting"|"live"|"lost"} Connection

@@ -26,18 +26,18 @@ pub(super) async fn charge(
 pub(super) async fn charged(
     pool: &SqlitePool,
     token: TokenId,
-    beside: ShareId,
+    beside: Option<ShareId>,
     now_ms: u64,
 ) -> Result<Charged, StoreError> {
     // What is over or deleted takes no bytes of the swarm's disks any more; its manifest is here as long as its row.
     let row = sqlx::query(
-        "SELECT count(*) AS shares, coalesce(sum(length(manifest)), 0) AS manifest_bytes,
+        "SELECT count(*) AS shares, coalesce(sum(manifest_bytes), 0) AS manifest_bytes,
              coalesce(sum(charged_bytes) FILTER (
                  WHERE expires_ms > $3 AND id NOT IN (SELECT share FROM gone WHERE terms <> '')), 0) AS bytes
-         FROM shares WHERE token = $1 AND id != $2",
+         FROM shares WHERE token = $1 AND ($2 IS NULL OR id != $2)",
     )
     .bind(token.as_bytes().to_vec())
-    .bind(beside.as_bytes().to_vec())
+    .bind(beside.map(|share| share.as_bytes().to_vec()))
     .bind(number(now_ms))
     .fetch_one(pool)
     .await?;

@@ -10,7 +10,7 @@ use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::{SignedTerms, Terms};
 use swarmdrop_core::token::TokenId;
 
-use super::{Gone, InventoryPage, Published, Reconciled, Store};
+use super::{Gone, InventoryPage, Published, Reconciled, Replica, Store};
 
 /// Runs the whole suite on an empty store.
 pub(super) async fn run(store: &dyn Store) {
@@ -26,12 +26,13 @@ pub(super) async fn run(store: &dyn Store) {
     a_peer_that_tells_what_it_holds_counts_and_learns_the_newest_terms(store).await;
     what_an_inventory_leaves_out_is_no_longer_held(store).await;
     copied_chunks_are_added_to_what_a_peer_holds(store).await;
+    what_nobody_ordered_is_held_when_it_is_proven(store).await;
     draining_outlives_a_registration(store).await;
     shares_are_charged_to_tokens_until_they_are_over(store).await;
     proofs_are_kept_with_the_time_that_the_tracker_has_run(store).await;
 }
 
-pub(super) fn registration(number: u8) -> Registration {
+pub(in crate::tracker) fn registration(number: u8) -> Registration {
     Registration {
         id: peer(number),
         run: RunId::from_bytes([number; 16]),
@@ -40,6 +41,7 @@ pub(super) fn registration(number: u8) -> Registration {
         port: Some(1),
         capacity_bytes: u64::MAX,
         zone: Some("attic".into()),
+        zone_is_given: true,
         version: "1".into(),
         token: None,
     }
@@ -88,7 +90,7 @@ async fn proofs_are_kept_with_the_time_that_the_tracker_has_run(store: &dyn Stor
     for _ in 0..2 {
         assert_eq!(store.digest(share).await.unwrap(), Some(ChunkId::of(&manifest)));
     }
-    assert_eq!(store.held(peer(1), share).await.unwrap(), Some(ChunkSet::range(3, 1..3)));
+    assert_eq!(store.held(peer(1), share).await.unwrap(), Some(Replica::of(ChunkSet::range(3, 1..3))));
     assert_eq!(store.held(peer(3), share).await.unwrap(), None);
     let unknown = key(41).share_id();
     assert_eq!(store.digest(unknown).await.unwrap(), None);
@@ -312,6 +314,35 @@ async fn what_an_inventory_leaves_out_is_no_longer_held(store: &dyn Store) {
     assert_eq!(store.shares_after(Some(all[1]), 2).await.unwrap(), all[2..4]);
 }
 
+async fn what_nobody_ordered_is_held_when_it_is_proven(store: &dyn Store) {
+    let share = key(45).share_id();
+    let part = |range| ChunkSet::range(9, range);
+    assert!(!store.add_bare(peer(60), share, &part(0..1)).await.unwrap(), "an unknown share");
+    store.publish(b"manifest", &terms(45, 1, 1000), &[(peer(60), part(0..3))]).await.unwrap();
+    let record = Record { since_ms: 1, steady_ms: 1, proven_ms: 1 };
+    store.save_proofs(&[(peer(60), share, Some(record))], 0).await.unwrap();
+    for is_new in [true, false] {
+        assert_eq!(store.add_bare(peer(60), share, &part(2..5)).await.unwrap(), is_new);
+    }
+    let held = async |chunks, bare| {
+        assert_eq!(store.holders(share).await.unwrap(), [(peer(60), part(chunks))]);
+        assert_eq!(store.held(peer(60), share).await.unwrap().unwrap().bare, part(bare));
+    };
+    held(0..3, 3..5).await;
+    // Telling it once more makes no difference, telling less does.
+    for (told, chunks, bare) in [(0..6, 0..3, 3..6), (1..5, 1..3, 3..5)] {
+        let shares = [ShareChunks { share, chunks: part(told) }];
+        let page = InventoryPage { shares: &shares, after: None, last: false };
+        assert_eq!(store.reconcile(peer(60), page).await.unwrap().changed, [share]);
+        assert_eq!(store.reconcile(peer(60), page).await.unwrap().changed, []);
+        held(chunks, bare).await;
+    }
+    store.remove_chunks(peer(60), share, &part(4..9), false).await.unwrap();
+    held(1..3, 3..4).await;
+    store.add_chunks(peer(60), share, &part(3..4)).await.unwrap();
+    held(1..4, 0..0).await;
+}
+
 async fn copied_chunks_are_added_to_what_a_peer_holds(store: &dyn Store) {
     let share = key(17).share_id();
     store.add_chunks(peer(1), share, &ChunkSet::full(3)).await.unwrap();
@@ -342,7 +373,7 @@ async fn draining_outlives_a_registration(store: &dyn Store) {
 
 async fn shares_are_charged_to_tokens_until_they_are_over(store: &dyn Store) {
     let token = |number| TokenId::from_bytes([number; 8]);
-    let none = ShareId::from_bytes([0; 32]);
+    let none = None;
     for (number, expires_ms) in [(91, 1000), (92, 2000)] {
         let terms = terms(number, 1, expires_ms);
         store.publish(b"manifest", &terms, &[]).await.unwrap();
@@ -354,7 +385,7 @@ async fn shares_are_charged_to_tokens_until_they_are_over(store: &dyn Store) {
     assert_eq!(store.charged(token(1), none, 0).await.unwrap(), charged(140, 2));
     assert_eq!(store.charged(token(1), none, 1000).await.unwrap(), charged(70, 2));
     let first = terms(91, 1, 1000).terms.share;
-    assert_eq!(store.charged(token(1), first, 0).await.unwrap(), charged(70, 1));
+    assert_eq!(store.charged(token(1), Some(first), 0).await.unwrap(), charged(70, 1));
     store.charge(first, token(2), 5).await.unwrap();
     assert_eq!(store.charged(token(1), none, 0).await.unwrap(), charged(70, 1));
     assert_eq!(store.charged(token(2), none, 0).await.unwrap(), charged(5, 1));

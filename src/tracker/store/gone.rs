@@ -5,11 +5,10 @@ use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 use swarmdrop_core::token::TokenId;
 
-use super::rows::{bytes, id};
-use super::{Gone, StoreError, number};
+use super::rows::{bytes, id, sound};
+use super::{Gone, StoreError, manifests, number};
 
 pub(super) fn select_gone(share: ShareId) -> Query<'static, Sqlite, SqliteArguments> {
     sqlx::query("SELECT terms FROM gone WHERE share = $1").bind(share.as_bytes().to_vec())
@@ -48,12 +47,7 @@ pub(super) async fn bury(
     .bind(token.map(|token| token.as_bytes().to_vec()))
     .execute(&mut **transaction)
     .await?;
-    sqlx::query("UPDATE shares SET manifest = substr(manifest, 1, $2) WHERE id = $1")
-        .bind(share.as_bytes().to_vec())
-        .bind(i64::try_from(MANIFEST_HEAD_BYTES).unwrap_or(i64::MAX))
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
+    manifests::remove(transaction, share).await
 }
 
 /// Those of the shares, which are in the order of their ids, that the operator took down.
@@ -68,7 +62,7 @@ pub(super) async fn taken_down(
             .bind(bytes(last.share.as_bytes()))
             .fetch_all(&mut **transaction)
             .await?;
-    let mut found = shares_in(&rows)?;
+    let mut found = shares_in(&rows);
     found.retain(|share| shares.binary_search_by_key(share, |held| held.share).is_ok());
     Ok(found)
 }
@@ -86,7 +80,7 @@ pub(super) async fn to_withhold(
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(pool)
     .await?;
-    shares_in(&rows)
+    Ok(shares_in(&rows))
 }
 
 pub(super) async fn confirm_withheld(
@@ -102,6 +96,6 @@ pub(super) async fn confirm_withheld(
     Ok(())
 }
 
-fn shares_in(rows: &[SqliteRow]) -> Result<Vec<ShareId>, StoreError> {
-    rows.iter().map(|row| id(row, "share").map(ShareId::from_bytes)).collect()
+fn shares_in(rows: &[SqliteRow]) -> Vec<ShareId> {
+    sound(rows, "shares that are gone", |row| id(row, "share").map(ShareId::from_bytes))
 }

@@ -2,9 +2,11 @@
 
 mod charges;
 #[cfg(test)]
-mod conformance;
+pub(super) mod conformance;
 mod gone;
+mod manifests;
 mod proofs;
+mod replicas;
 mod rows;
 mod sqlite;
 
@@ -20,6 +22,7 @@ use swarmdrop_core::terms::SignedTerms;
 use swarmdrop_core::token::TokenId;
 
 use proofs::ProofStore;
+pub(super) use proofs::Replica;
 pub(super) use rows::{number, pool_options, private_database};
 pub(super) use sqlite::SqliteStore;
 
@@ -103,7 +106,32 @@ pub(super) enum StoreError {
     Damaged(&'static str),
 }
 
-/// Peers, shares, and who holds what. Every method is one transaction.
+impl StoreError {
+    /// Whether it is a row that is damaged, and not the database that fails.
+    const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged(_) | Self::Database(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+        )
+    }
+}
+
+/// What was done about one share; `None`, and a word in the log, if its rows are damaged, for that costs no other share.
+pub(super) fn unless_damaged<T>(
+    share: ShareId,
+    done: Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    match done {
+        Err(error) if error.is_damage() => {
+            tracing::error!(%share, %error, "what is known of a share cannot be read: it is passed over");
+            Ok(None)
+        }
+        done => done.map(Some),
+    }
+}
+
+/// Peers, shares, and who holds what. Every method is one transaction. Lists leave out what is damaged, and say so in the
+/// log.
 #[async_trait]
 pub(super) trait Store: ProofStore + Send + Sync {
     /// Keeps a registration; a later one of the same peer replaces it.
@@ -207,9 +235,6 @@ pub(super) trait Store: ProofStore + Send + Sync {
     /// The shares of which a peer holds chunks.
     async fn shares_of(&self, peer: PeerId) -> Result<Vec<ShareId>, StoreError>;
 
-    /// Of how many shares each peer holds something.
-    async fn replica_counts(&self) -> Result<Vec<(PeerId, u64)>, StoreError>;
-
     /// Every peer that holds chunks, registered or not.
     async fn all_holders(&self) -> Result<Vec<PeerId>, StoreError>;
 
@@ -222,8 +247,13 @@ pub(super) trait Store: ProofStore + Send + Sync {
     /// Charges a share that is known to a token: so many bytes of the swarm's disks.
     async fn charge(&self, share: ShareId, token: TokenId, bytes: u64) -> Result<(), StoreError>;
 
-    /// What a token is charged with at this moment, but for one share.
-    async fn charged(&self, token: TokenId, beside: ShareId, now_ms: u64) -> Result<Charged, StoreError>;
+    /// What a token is charged with at this moment, beside a share.
+    async fn charged(
+        &self,
+        token: TokenId,
+        beside: Option<ShareId>,
+        now_ms: u64,
+    ) -> Result<Charged, StoreError>;
 
     /// The token that a share is charged to, if any is.
     async fn charged_to(&self, share: ShareId) -> Result<Option<TokenId>, StoreError>;

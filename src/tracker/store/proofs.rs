@@ -7,22 +7,46 @@ use swarmdrop_core::audit::Record;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 
-use super::rows::{bytes, id, moment, number};
+use super::rows::{bytes, id, moment, number, sound};
 use super::sqlite::SqliteStore;
-use super::{Store, StoreError};
+use super::{Store, StoreError, manifests, replicas};
+
+/// What a peer holds of a share, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tracker) struct Replica {
+    /// The chunks.
+    pub(in crate::tracker) chunks: ChunkSet,
+    /// Chunks beside them that it says to have copied although nobody ordered it.
+    pub(in crate::tracker) bare: ChunkSet,
+}
+
+impl Replica {
+    /// One of these chunks.
+    pub(in crate::tracker) fn of(chunks: ChunkSet) -> Self {
+        let bare = ChunkSet::empty(chunks.chunk_count());
+        Self { chunks, bare }
+    }
+
+    /// All that it is said to have.
+    pub(in crate::tracker) fn all(&self) -> ChunkSet {
+        self.chunks.plus(&self.bare)
+    }
+}
 
 /// The part of a store that audits need.
 #[async_trait]
 pub(in crate::tracker) trait ProofStore {
     /// Which chunks of a share a peer holds, if it is one of its holders.
-    async fn held(&self, peer: PeerId, share: ShareId) -> Result<Option<ChunkSet>, StoreError>;
+    async fn held(&self, peer: PeerId, share: ShareId) -> Result<Option<Replica>, StoreError>;
 
-    /// The id of a chunk. No more of the manifest is handed over.
+    /// Notes that a peer says to hold these chunks of a share, too, which nobody ordered. Returns whether some are new.
+    async fn add_bare(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<bool, StoreError>;
+
+    /// The id of a chunk. No more than a part of the manifest is read.
     async fn chunk_id(&self, share: ShareId, index: ChunkIndex) -> Result<Option<ChunkId>, StoreError>;
 
-    /// The BLAKE3 hash of the share's manifest.
+    /// The BLAKE3 hash of the share's manifest. What an older version kept has it when it was needed once.
     async fn digest(&self, share: ShareId) -> Result<Option<ChunkId>, StoreError>;
 
     /// What holders of the share have proven.
@@ -45,20 +69,20 @@ pub(in crate::tracker) trait ProofStore {
 
 #[async_trait]
 impl ProofStore for SqliteStore {
-    async fn held(&self, peer: PeerId, share: ShareId) -> Result<Option<ChunkSet>, StoreError> {
-        let select = sqlx::query("SELECT chunks FROM replicas WHERE share = $1 AND peer = $2");
-        let select = select.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
-        let Some(row) = select.fetch_optional(&self.pool).await? else { return Ok(None) };
-        ChunkSet::parse(row.try_get("chunks")?).map(Some).ok_or(StoreError::Damaged("a set of chunks"))
+    async fn held(&self, peer: PeerId, share: ShareId) -> Result<Option<Replica>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        replicas::read(&mut connection, peer, share).await
+    }
+
+    async fn add_bare(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<bool, StoreError> {
+        let mut transaction = self.write().await?;
+        let is_new = replicas::add_bare(&mut transaction, peer, share, chunks).await?;
+        transaction.commit().await?;
+        Ok(is_new)
     }
 
     async fn chunk_id(&self, share: ShareId, index: ChunkIndex) -> Result<Option<ChunkId>, StoreError> {
-        let select = sqlx::query("SELECT substr(manifest, $2, 32) AS id FROM shares WHERE id = $1");
-        // SQLite counts from 1.
-        let at = MANIFEST_HEAD_BYTES as u64 + 32 * u64::from(index.get()) + 1;
-        let select = select.bind(bytes(share.as_bytes())).bind(number(at));
-        let row = select.fetch_optional(&self.pool).await?;
-        row.map(|row| id(&row, "id").map(ChunkId::from_bytes)).transpose()
+        manifests::chunk_id(&self.pool, share, index).await
     }
 
     async fn digest(&self, share: ShareId) -> Result<Option<ChunkId>, StoreError> {
@@ -90,7 +114,7 @@ impl ProofStore for SqliteStore {
             };
             Ok((PeerId::from_bytes(id(row, "peer")?), record))
         };
-        rows.iter().map(parse).collect()
+        Ok(sound(&rows, format_args!("proofs of {share}"), parse))
     }
 
     async fn save_proofs(

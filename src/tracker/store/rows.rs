@@ -1,5 +1,6 @@
 //! How values stand in SQLite's rows, and how its files and connections are kept.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
@@ -35,6 +36,19 @@ pub(in crate::tracker) fn number(value: u64) -> i64 {
 /// The moment that stands in a row.
 pub(super) fn moment(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+/// What stands in those rows that are sound. One that is damaged is named in the log, and costs no other.
+pub(super) fn sound<T>(
+    rows: &[SqliteRow],
+    what: impl Display,
+    parse: impl Fn(&SqliteRow) -> Result<T, StoreError>,
+) -> Vec<T> {
+    let sound = |row| {
+        let parsed = parse(row);
+        parsed.inspect_err(|error| tracing::error!(%error, "{what}: a row is left out")).ok()
+    };
+    rows.iter().filter_map(sound).collect()
 }
 
 /// The id in a column.

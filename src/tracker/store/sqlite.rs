@@ -1,28 +1,29 @@
 //! The store on SQLite: one file in the tracker's data folder, no server to run.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
-use swarmdrop_core::api::ShareChunks;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 use swarmdrop_core::quota::Charged;
 use swarmdrop_core::registry::Registration;
 use swarmdrop_core::terms::SignedTerms;
 use swarmdrop_core::token::TokenId;
 
-use super::charges;
-use super::gone::{bury, confirm_withheld, gone, parse_gone, select_gone, taken_down, to_withhold};
-use super::rows::{bytes, id, moment, number, pool_options, private_database};
+use super::gone::{bury, confirm_withheld, gone, parse_gone, select_gone, to_withhold};
+use super::rows::{bytes, id, moment, number, pool_options, private_database, sound};
 use super::{Gone, InventoryPage, Published, Reconciled, Store, StoreError, StoredShare};
+use super::{charges, manifests, replicas};
 
 const CONNECTIONS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The newest terms of shares of which a peer holds something and does not know them.
+const UNCONFIRMED: &str =
+    "SELECT shares.id, shares.terms FROM replicas JOIN shares ON shares.id = replicas.share
+    WHERE replicas.peer = $1 AND replicas.untold = 1 ORDER BY replicas.share LIMIT $2";
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Store for SqliteStore {
             serde_json::from_str(row.try_get("registration")?)
                 .map_err(|_| StoreError::Damaged("a peer's registration"))
         };
-        rows.iter().map(parse).collect()
+        Ok(sound(&rows, "registered peers", parse))
     }
 
     async fn publish(
@@ -88,41 +89,19 @@ impl Store for SqliteStore {
         terms: &SignedTerms,
         placement: &[(PeerId, ChunkSet)],
     ) -> Result<Published, StoreError> {
-        let share = bytes(terms.terms.share.as_bytes());
         let mut transaction = self.write().await?;
         if gone(&mut transaction, terms.terms.share).await?.is_some() {
             return Ok(Published::Gone);
         }
-        let known = sqlx::query("SELECT manifest FROM shares WHERE id = $1").bind(share.clone());
-        if let Some(row) = known.fetch_optional(&mut *transaction).await? {
-            if row.try_get::<&[u8], _>("manifest")? != manifest {
-                return Ok(Published::OtherManifest);
-            }
-        } else {
-            sqlx::query(
-                "INSERT INTO shares (id, manifest, terms, terms_issued_ms, expires_ms)
-                 VALUES ($1, $2, '', -1, 0)",
-            )
-            .bind(share.clone())
-            .bind(manifest.to_vec())
-            .execute(&mut *transaction)
-            .await?;
+        match manifests::read(&mut transaction, terms.terms.share).await? {
+            Some(known) if known != manifest => return Ok(Published::OtherManifest),
+            Some(_) => {}
+            None => manifests::insert(&mut transaction, terms.terms.share, manifest).await?,
         }
         update_terms(&mut transaction, terms).await?;
-        for (peer, chunks) in placement {
-            let before = held(&mut transaction, *peer, terms.terms.share).await?;
-            // What is said here only ever adds: nobody's replica is taken away by it.
-            let chunks = before.map_or_else(|| chunks.clone(), |before| before.plus(chunks));
-            sqlx::query(
-                "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks",
-            )
-            .bind(share.clone())
-            .bind(bytes(peer.as_bytes()))
-            .bind(chunks.to_string())
-            .bind(number(terms.terms.issued_ms))
-            .execute(&mut *transaction)
-            .await?;
+        for placed in placement {
+            replicas::place(&mut transaction, placed, terms.terms.share, number(terms.terms.issued_ms))
+                .await?;
         }
         transaction.commit().await?;
         Ok(Published::Done)
@@ -130,15 +109,13 @@ impl Store for SqliteStore {
 
     async fn share(&self, share: ShareId) -> Result<Option<StoredShare>, StoreError> {
         let select =
-            "SELECT length(manifest) AS bytes, substr(manifest, 1, $2) AS head, terms, taken_down, learnt_ms
-             FROM shares WHERE id = $1";
+            "SELECT manifest_bytes, manifest_head, terms, taken_down, learnt_ms FROM shares WHERE id = $1";
         let select = sqlx::query(select).bind(bytes(share.as_bytes()));
-        let head_bytes = i64::try_from(MANIFEST_HEAD_BYTES).unwrap_or(i64::MAX);
-        let row = select.bind(head_bytes).fetch_optional(&self.pool).await?;
+        let row = select.fetch_optional(&self.pool).await?;
         let parse = |row: SqliteRow| {
             Ok(StoredShare {
-                manifest_bytes: u64::try_from(row.try_get::<i64, _>("bytes")?).unwrap_or(0),
-                manifest_head: row.try_get("head")?,
+                manifest_bytes: moment(row.try_get("manifest_bytes")?),
+                manifest_head: row.try_get("manifest_head")?,
                 terms: row.try_get("terms")?,
                 taken_down: row.try_get("taken_down")?,
                 learnt_ms: row.try_get::<Option<i64>, _>("learnt_ms")?.map(moment),
@@ -148,9 +125,7 @@ impl Store for SqliteStore {
     }
 
     async fn manifest(&self, share: ShareId) -> Result<Option<Vec<u8>>, StoreError> {
-        let select = sqlx::query("SELECT manifest FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
-        let row = select.fetch_optional(&self.pool).await?;
-        Ok(row.map(|row| row.try_get("manifest")).transpose()?)
+        manifests::read(&mut *self.pool.begin().await?, share).await
     }
 
     async fn holders(&self, share: ShareId) -> Result<Vec<(PeerId, ChunkSet)>, StoreError> {
@@ -160,63 +135,19 @@ impl Store for SqliteStore {
             let chunks = ChunkSet::parse(row.try_get("chunks")?);
             Ok((PeerId::from_bytes(id(row, "peer")?), chunks.ok_or(StoreError::Damaged("a set of chunks"))?))
         };
-        rows.iter().map(parse).collect()
+        Ok(sound(&rows, format_args!("holders of {share}"), parse))
     }
 
     async fn reconcile(&self, peer: PeerId, page: InventoryPage<'_>) -> Result<Reconciled, StoreError> {
         let mut transaction = self.write().await?;
-        let mut outcome = Reconciled::default();
-        let first = page.after.map_or(vec![], |share| bytes(share.as_bytes()));
-        let last = page.shares.last().filter(|_| !page.last);
-        let last = last.map_or(vec![255; 33], |page| bytes(page.share.as_bytes()));
-        let select =
-            sqlx::query("SELECT share, chunks FROM replicas WHERE peer = $1 AND share > $2 AND share <= $3");
-        let rows = select.bind(bytes(peer.as_bytes())).bind(first).bind(last);
-        outcome.withheld = taken_down(&mut transaction, page.shares).await?;
-        let mut before = BTreeMap::new();
-        for row in rows.fetch_all(&mut *transaction).await? {
-            before.insert(ShareId::from_bytes(id(&row, "share")?), row.try_get::<String, _>("chunks")?);
-        }
-        for ShareChunks { share, chunks } in page.shares {
-            if before.remove(share).is_some_and(|known| known == chunks.to_string()) {
-                continue;
-            }
-            match gone(&mut transaction, *share).await? {
-                Some(Gone::Deleted(terms)) => {
-                    outcome.deleted.push((*share, terms));
-                    continue;
-                }
-                // Its bytes go with the time of its terms.
-                Some(Gone::TakenDown) => continue,
-                None => {}
-            }
-            let known = sqlx::query("SELECT 1 FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
-            if known.fetch_optional(&mut *transaction).await?.is_none() {
-                outcome.unknown.push(*share);
-                continue;
-            }
-            put_replica(&mut transaction, peer, *share, chunks).await?;
-            outcome.changed.push(*share);
-        }
-        for share in before.into_keys() {
-            let delete = sqlx::query("DELETE FROM replicas WHERE share = $1 AND peer = $2");
-            let delete = delete.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
-            delete.execute(&mut *transaction).await?;
-            outcome.changed.push(share);
-        }
+        let outcome = replicas::reconcile(&mut transaction, peer, page).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
 
     async fn add_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
-        let known = sqlx::query("SELECT 1 FROM shares WHERE id = $1").bind(bytes(share.as_bytes()));
-        if known.fetch_optional(&mut *transaction).await?.is_none() {
-            return Ok(());
-        }
-        let held = held(&mut transaction, peer, share).await?;
-        let all = held.map_or_else(|| chunks.clone(), |held| chunks.plus(&held));
-        put_replica(&mut transaction, peer, share, &all).await?;
+        replicas::add(&mut transaction, peer, share, chunks).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -229,20 +160,7 @@ impl Store for SqliteStore {
         left: bool,
     ) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
-        let Some(held) = held(&mut transaction, peer, share).await? else { return Ok(()) };
-        if held.chunk_count() != chunks.chunk_count() {
-            return Ok(());
-        }
-        let kept = held.minus(chunks);
-        let delete = left && kept.is_empty();
-        let change = if delete {
-            sqlx::query("DELETE FROM replicas WHERE share = $1 AND peer = $2")
-        } else {
-            sqlx::query("UPDATE replicas SET chunks = $3 WHERE share = $1 AND peer = $2")
-        };
-        let change = change.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
-        let change = if delete { change } else { change.bind(kept.to_string()) };
-        change.execute(&mut *transaction).await?;
+        replicas::remove(&mut transaction, peer, share, chunks, left).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -306,17 +224,13 @@ impl Store for SqliteStore {
         peer: PeerId,
         limit: usize,
     ) -> Result<Vec<(ShareId, String)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT shares.id, shares.terms FROM replicas JOIN shares ON shares.id = replicas.share
-             WHERE replicas.peer = $1 AND replicas.terms_issued_ms < shares.terms_issued_ms
-             ORDER BY shares.id LIMIT $2",
-        )
-        .bind(bytes(peer.as_bytes()))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
-        .await?;
+        let rows = sqlx::query(UNCONFIRMED)
+            .bind(bytes(peer.as_bytes()))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await?;
         let parse = |row: &SqliteRow| Ok((ShareId::from_bytes(id(row, "id")?), row.try_get("terms")?));
-        rows.iter().map(parse).collect()
+        Ok(sound(&rows, format_args!("terms for {peer}"), parse))
     }
 
     async fn confirm_terms(&self, peer: PeerId, share: ShareId, issued_ms: u64) -> Result<(), StoreError> {
@@ -372,35 +286,25 @@ impl Store for SqliteStore {
              WHERE expires_ms >= $1 AND expires_ms < $2 AND taken_down = 0 ORDER BY expires_ms, id LIMIT $3";
         let select = sqlx::query(select).bind(number(from_ms)).bind(number(to_ms));
         let rows = select.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&self.pool).await?;
-        rows.iter().map(|row| id(row, "id").map(ShareId::from_bytes)).collect()
+        Ok(sound(&rows, "shares", |row| id(row, "id").map(ShareId::from_bytes)))
     }
 
     async fn shares_after(&self, after: Option<ShareId>, limit: usize) -> Result<Vec<ShareId>, StoreError> {
         let after = after.map_or(vec![], |share| bytes(share.as_bytes()));
         let select = sqlx::query("SELECT id FROM shares WHERE id > $1 ORDER BY id LIMIT $2").bind(after);
         let rows = select.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&self.pool).await?;
-        rows.iter().map(|row| id(row, "id").map(ShareId::from_bytes)).collect()
+        Ok(sound(&rows, "shares", |row| id(row, "id").map(ShareId::from_bytes)))
     }
 
     async fn shares_of(&self, peer: PeerId) -> Result<Vec<ShareId>, StoreError> {
         let select = sqlx::query("SELECT share FROM replicas WHERE peer = $1 ORDER BY share");
         let rows = select.bind(bytes(peer.as_bytes())).fetch_all(&self.pool).await?;
-        rows.iter().map(|row| id(row, "share").map(ShareId::from_bytes)).collect()
-    }
-
-    async fn replica_counts(&self) -> Result<Vec<(PeerId, u64)>, StoreError> {
-        let select = "SELECT peer, count(*) AS n FROM replicas GROUP BY peer";
-        let rows = sqlx::query(select).fetch_all(&self.pool).await?;
-        let parse = |row: &SqliteRow| {
-            let count = u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or(0);
-            Ok((PeerId::from_bytes(id(row, "peer")?), count))
-        };
-        rows.iter().map(parse).collect()
+        Ok(sound(&rows, format_args!("shares of {peer}"), |row| id(row, "share").map(ShareId::from_bytes)))
     }
 
     async fn all_holders(&self) -> Result<Vec<PeerId>, StoreError> {
         let rows = sqlx::query("SELECT DISTINCT peer FROM replicas").fetch_all(&self.pool).await?;
-        rows.iter().map(|row| id(row, "peer").map(PeerId::from_bytes)).collect()
+        Ok(sound(&rows, "holders", |row| id(row, "peer").map(PeerId::from_bytes)))
     }
 
     async fn set_draining(&self, peer: PeerId, draining: bool) -> Result<(), StoreError> {
@@ -415,14 +319,19 @@ impl Store for SqliteStore {
 
     async fn draining(&self) -> Result<Vec<PeerId>, StoreError> {
         let rows = sqlx::query("SELECT peer FROM draining").fetch_all(&self.pool).await?;
-        rows.iter().map(|row| id(row, "peer").map(PeerId::from_bytes)).collect()
+        Ok(sound(&rows, "peers that are emptied", |row| id(row, "peer").map(PeerId::from_bytes)))
     }
 
     async fn charge(&self, share: ShareId, token: TokenId, bytes: u64) -> Result<(), StoreError> {
         charges::charge(&self.pool, share, token, bytes).await
     }
 
-    async fn charged(&self, token: TokenId, beside: ShareId, now_ms: u64) -> Result<Charged, StoreError> {
+    async fn charged(
+        &self,
+        token: TokenId,
+        beside: Option<ShareId>,
+        now_ms: u64,
+    ) -> Result<Charged, StoreError> {
         charges::charged(&self.pool, token, beside, now_ms).await
     }
 
@@ -434,33 +343,6 @@ impl Store for SqliteStore {
         let row = sqlx::query("SELECT count(*) AS n FROM shares").fetch_one(&self.pool).await?;
         Ok(u64::try_from(row.try_get::<i64, _>("n")?).unwrap_or(0))
     }
-}
-
-async fn held(
-    transaction: &mut Transaction<'static, Sqlite>,
-    peer: PeerId,
-    share: ShareId,
-) -> Result<Option<ChunkSet>, StoreError> {
-    let select = sqlx::query("SELECT chunks FROM replicas WHERE share = $1 AND peer = $2");
-    let select = select.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes()));
-    let Some(row) = select.fetch_optional(&mut **transaction).await? else { return Ok(None) };
-    ChunkSet::parse(row.try_get("chunks")?).map(Some).ok_or(StoreError::Damaged("a set of chunks"))
-}
-
-async fn put_replica(
-    transaction: &mut Transaction<'static, Sqlite>,
-    peer: PeerId,
-    share: ShareId,
-    chunks: &ChunkSet,
-) -> Result<(), StoreError> {
-    // It is not known which terms the peer has, nor whether it withholds the share: it is told anew.
-    let insert = sqlx::query(
-        "INSERT INTO replicas (share, peer, chunks, terms_issued_ms) VALUES ($1, $2, $3, -1)
-         ON CONFLICT (share, peer) DO UPDATE SET chunks = excluded.chunks, terms_issued_ms = -1, withheld = 0",
-    );
-    let insert = insert.bind(bytes(share.as_bytes())).bind(bytes(peer.as_bytes())).bind(chunks.to_string());
-    insert.execute(&mut **transaction).await?;
-    Ok(())
 }
 
 async fn update_terms(
@@ -499,6 +381,17 @@ mod tests {
         SqliteStore::open(&path).await.unwrap().put_peer(&registration).await.unwrap();
         let peers = SqliteStore::open(&path).await.unwrap().peers().await.unwrap();
         assert_eq!(peers, [registration]);
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_costs_no_look_at_all_that_its_peer_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("tracker.db")).await.unwrap();
+        let plan = format!("EXPLAIN QUERY PLAN {UNCONFIRMED}");
+        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(plan)).fetch_all(&store.pool).await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        assert!(steps[0].contains("replicas_untold"), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.contains("SCAN") || step.contains("B-TREE")), "{steps:?}");
     }
 
     #[tokio::test]

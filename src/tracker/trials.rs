@@ -1,0 +1,230 @@
+//! Trials of a tracker on databases that were made for them: what it makes of what its peers say, prove and do not.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use swarmdrop_core::api::{
+    AuditRequest, AuditResponse, Blob, HeartbeatRequest, Proof, ShareChunks, SwarmHealth, Task,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::{ChunkSize, Geometry};
+use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId, TrackerId};
+use swarmdrop_core::manifest::{Draft, ShareKey};
+use swarmdrop_core::proof::Prover;
+use swarmdrop_core::registry::{Rules, Usage};
+use swarmdrop_core::seal::{Header, ShareKeys};
+use swarmdrop_core::terms::{SignedTerms, Terms};
+
+use super::simulated::SimTracker;
+use super::store::conformance::registration;
+use super::store::{SqliteStore, Store};
+use crate::clock::simulated::{Told, tell};
+
+const RULES: Rules = Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(300) };
+const USAGE: Usage = Usage { used_bytes: 0, free_bytes: 1 << 40 };
+/// The wall clock's moment at which a trial begins.
+const BEGAN_MS: u64 = 1_000_000_000;
+
+fn peer(number: u8) -> PeerId {
+    PeerId::from_bytes([number; 32])
+}
+
+fn key(number: u8) -> ShareKey {
+    ShareKey::from_seed(&Secret::from_bytes([number; 32]))
+}
+
+fn share(number: u8) -> ShareId {
+    key(number).share_id()
+}
+
+/// The chunks of every share.
+fn blobs() -> [Vec<u8>; 2] {
+    [1, 2].map(|number| vec![number; (1 << 16) + 16])
+}
+
+fn manifest(number: u8) -> Vec<u8> {
+    let chunk_size = ChunkSize::from_log2(16).unwrap();
+    let geometry = Geometry::new(2 << 16, chunk_size).unwrap();
+    let keys = ShareKeys::derive(&Secret::from_bytes([1; 32]), &[2; 32], Header { chunk_size });
+    let ids = blobs().map(|blob| ChunkId::of(&blob));
+    let draft = Draft::new(&key(number), &keys, &[2; 32], geometry, &ids);
+    draft.finish(&key(number), &keys, b"{}").encoded().to_vec()
+}
+
+fn at(now_ms: u64) {
+    tell(Told { wall_ms: BEGAN_MS + now_ms, uptime_ms: now_ms });
+}
+
+/// A share of two chunks, with who holds which of them.
+async fn publish(store: &SqliteStore, number: u8, replicas: u8, placement: &[(u8, ChunkSet)]) {
+    let terms = Terms {
+        share: share(number),
+        issued_ms: BEGAN_MS,
+        expires_ms: BEGAN_MS + 24 * 3_600_000,
+        replicas,
+        access_sha256: [0; 32],
+        deleted: false,
+    };
+    let placement: Vec<_> =
+        placement.iter().map(|(number, chunks)| (peer(*number), chunks.clone())).collect();
+    let terms = SignedTerms::sign(&key(number), terms);
+    store.publish(&manifest(number), &terms, &placement).await.unwrap();
+}
+
+async fn store(folder: &Path) -> SqliteStore {
+    at(0);
+    SqliteStore::open(&folder.join("tracker.db")).await.unwrap()
+}
+
+/// A tracker on the database in a folder, with these peers.
+async fn start(folder: &Path, peers: &[u8]) -> SimTracker {
+    let tracker = SimTracker::start(folder, TrackerId::from_bytes([9; 32]), RULES).await;
+    for &number in peers {
+        tracker.register(registration(number), USAGE).await.unwrap();
+    }
+    tracker
+}
+
+async fn beat(tracker: &SimTracker, number: u8, copied: Vec<ShareChunks>) -> Vec<Task> {
+    let run = registration(number).run;
+    let request = HeartbeatRequest { copied, ..HeartbeatRequest::new(run, USAGE) };
+    tracker.heartbeat(peer(number), request, Ipv4Addr::LOCALHOST.into()).await.unwrap().tasks
+}
+
+/// What a peer answers that has everything.
+fn prove(request: &AuditRequest) -> AuditResponse {
+    let known: Vec<Vec<u8>> = blobs().into_iter().chain((0..=9).map(manifest)).collect();
+    let prove = |blob: &Vec<u8>, offset| Prover::new(blob).prove(offset).map(Blob);
+    let proof = |sample: &swarmdrop_core::api::Sample| {
+        let blob = known.iter().find(|blob| ChunkId::of(blob) == sample.root);
+        Proof { slice: blob.and_then(|blob| prove(blob, sample.offset)) }
+    };
+    AuditResponse { proofs: request.samples.iter().map(proof).collect() }
+}
+
+/// Has whom it is time to ask asked; these peers prove what they are asked, the others do not answer. Who was asked.
+async fn audit(tracker: &SimTracker, honest: &[u8]) -> Vec<PeerId> {
+    let mut asked = Vec::new();
+    for audit in tracker.audits().await {
+        asked.push(audit.peer());
+        let answers = honest.iter().any(|&number| peer(number) == audit.peer());
+        let answer = answers.then(|| prove(&audit.request()));
+        tracker.take_audit(audit, answer).await;
+    }
+    asked
+}
+
+async fn damage(folder: &Path, change: &'static str, id: &[u8; 32]) {
+    let options = SqliteConnectOptions::new().filename(folder.join("tracker.db"));
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let change = sqlx::query(change).bind(id.to_vec()).execute(&pool).await.unwrap();
+    assert_eq!(change.rows_affected(), 1);
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_row_costs_its_share_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    for number in 1..=3 {
+        store.put_peer(&registration(number)).await.unwrap();
+    }
+    let full = ChunkSet::full(2);
+    for number in 1..=6 {
+        publish(&store, number, 2, &[(1, full.clone())]).await;
+    }
+    publish(&store, 7, 2, &[(1, full.clone()), (2, full.clone())]).await;
+    for (number, change) in [
+        (2, "UPDATE shares SET terms = 'v4.public.' || terms WHERE id = $1"),
+        (3, "UPDATE shares SET manifest_head = x'00' WHERE id = $1"),
+        (4, "UPDATE shares SET terms = x'ff' WHERE id = $1"),
+        (5, "UPDATE replicas SET chunks = '?' WHERE share = $1"),
+        (7, "UPDATE replicas SET chunks = x'ff' WHERE share = $1 AND peer < x'02'"),
+    ] {
+        damage(folder.path(), change, share(number).as_bytes()).await;
+    }
+    damage(folder.path(), "UPDATE peers SET registration = '{' WHERE id = $1", peer(3).as_bytes()).await;
+
+    let tracker = start(folder.path(), &[1, 2]).await;
+    tracker.round().await;
+    // What it says about a share that cannot be read is passed over, and not held against it.
+    let copied = ShareChunks { share: share(3), chunks: full };
+    let tasks = beat(&tracker, 2, vec![copied]).await;
+    let copies = tasks.iter().filter_map(|task| match task {
+        Task::Copy(copy) => Some(copy.share),
+        _ => None,
+    });
+    let mut expected = [1, 6].map(share);
+    expected.sort_unstable();
+    assert_eq!(copies.collect::<Vec<_>>(), expected, "what is sound is copied");
+    let mut asked = audit(&tracker, &[1, 2]).await;
+    asked.sort_unstable();
+    assert_eq!(asked, [peer(1), peer(2)]);
+}
+
+#[tokio::test]
+async fn who_answers_an_audit_is_not_asked_as_well_whether_it_can_be_reached() {
+    let folder = tempfile::tempdir().unwrap();
+    publish(&store(folder.path()).await, 1, 2, &[(1, ChunkSet::full(2)), (3, ChunkSet::full(2))]).await;
+    let tracker = start(folder.path(), &[1, 2, 3]).await;
+    tracker.round().await;
+    let asked = audit(&tracker, &[1]).await;
+    assert_eq!(asked, [peer(1), peer(3)]);
+    at(10_000);
+    assert_eq!(tracker.ask(|_| true).await, [peer(2), peer(3)], "nothing was heard of them");
+    at(134_000);
+    assert!(!tracker.ask(|_| true).await.contains(&peer(1)));
+    at(135_000);
+    assert!(tracker.ask(|_| true).await.contains(&peer(1)), "its answer was half a dead time ago");
+}
+
+#[tokio::test]
+async fn s3_what_nobody_ordered_is_no_replica_until_it_is_proven() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = [ChunkSet::range(2, 0..1), ChunkSet::range(2, 1..2)];
+    let placement = [(1, first.clone()), (2, second.clone())];
+    publish(&store(folder.path()).await, 1, 1, &placement).await;
+    let tracker = start(folder.path(), &[1, 2]).await;
+    tracker.round().await;
+    audit(&tracker, &[1, 2]).await;
+    let told = || vec![ShareChunks { share: share(1), chunks: second.clone() }];
+    for _ in 0..2 {
+        beat(&tracker, 1, told()).await;
+        assert_eq!(tracker.holders(share(1)).await, [(peer(1), first.clone()), (peer(2), second.clone())]);
+    }
+    at(300_000);
+    for number in [1, 2] {
+        beat(&tracker, number, Vec::new()).await;
+    }
+    assert!(audit(&tracker, &[1, 2]).await.contains(&peer(1)));
+    let all = ChunkSet::full(2);
+    assert_eq!(tracker.holders(share(1)).await, [(peer(1), all), (peer(2), second.clone())]);
+}
+
+#[tokio::test]
+async fn s13_who_has_proven_nothing_puts_no_network_under_suspicion() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let full = || ChunkSet::full(2);
+    for number in 1..=5 {
+        publish(&store, number, 2, &[(3, full()), (4, full())]).await;
+    }
+    publish(&store, 6, 2, &[(1, full()), (2, full())]).await;
+    let tracker = start(folder.path(), &[1, 2, 3, 4]).await;
+    let paused = async |beating: &[u8]| {
+        for &number in beating {
+            beat(&tracker, number, Vec::new()).await;
+        }
+        tracker.round().await;
+        let SwarmHealth { paused, .. } = tracker.health().await;
+        paused
+    };
+    assert!(!paused(&[1, 2, 3, 4]).await);
+    audit(&tracker, &[1, 2]).await;
+    at(60_000);
+    assert!(!paused(&[1, 2]).await, "two vanished that had said much and proven nothing");
+    at(120_000);
+    assert!(paused(&[]).await, "now those are gone that had proven what they hold");
+}
