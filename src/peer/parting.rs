@@ -97,8 +97,8 @@ impl Partings {
         let state = Parting::resume(Pledges::read(root).map_err(failed)?);
         // Written anew without what a crash has torn. Whether the clock may end any is not known yet.
         let pledges = Mutex::new(Some(Pledges::write(root, state.promises()).map_err(failed)?));
-        let orders = Orders::default();
-        Ok(Self { root: root.to_owned(), state: Mutex::new(state), pledges, orders })
+        let (root, state) = (root.to_owned(), Mutex::new(state));
+        Ok(Self { root, state, pledges, orders: Orders::default() })
     }
 
     /// Whether the chunk is neither served nor proved at the moment.
@@ -141,8 +141,7 @@ impl Partings {
         self.state.lock().end_promises(now_ms);
         // A file that was replaced and could not be opened must not be written to.
         *pledges = None;
-        *pledges = Some(self.write_pledges()?);
-        Ok(())
+        self.write_pledges().map(|new| *pledges = Some(new))
     }
 
     fn write_pledges(&self) -> io::Result<Pledges> {
