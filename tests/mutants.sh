@@ -153,6 +153,7 @@ break_answer_look_ups_before_it_is_known_what_is_held() {
     swap src/tracker/shares.rs 'self.settled_after.saturating_sub(' 'self.settled_after.saturating_sub(self.settled_after + '
 }
 break_let_earlier_terms_win_at_the_tracker() { swap src/tracker/store/sqlite.rs 'WHERE id = $1 AND terms_issued_ms < $3' 'WHERE id = $1 AND terms_issued_ms > $3'; }
+break_take_the_terms_before_for_the_deletion() { swap src/tracker/store/sqlite.rs 'deletion.terms.issued_ms == issued_ms)' 'deletion.terms.issued_ms > 0 || issued_ms > 0)'; }
 break_let_a_commit_bring_earlier_terms_back() { swap src/peer/share_store.rs 'filter(|known| known.terms.issued_ms > terms.terms.issued_ms)' 'filter(|_| false)'; }
 break_let_earlier_terms_win_at_a_peer() {
     swap src/peer/share_store.rs 'known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms)' 'known.is_none_or(|issued_ms| issued_ms < terms.terms.issued_ms)'
@@ -228,6 +229,7 @@ mutant go_on_with_a_damaged_manifest --lib peer::storage
 mutant let_earlier_terms_win_at_a_peer --lib peer::storage
 mutant let_a_commit_bring_earlier_terms_back --lib peer::storage
 mutant let_earlier_terms_win_at_the_tracker --lib tracker
+mutant take_the_terms_before_for_the_deletion --lib tracker::store
 mutant keep_what_a_failed_sync_was_for --lib -- peer::contention whatever_a_seed
 mutant sign_for_what_is_missing --lib -- peer:: whatever_a_seed
 mutant take_a_receipt_of_whom_the_grant_does_not_name --test receipts
