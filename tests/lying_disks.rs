@@ -182,12 +182,13 @@ fn s10_a_peer_whose_disk_is_slow_beats_on() {
     let mut swarm = Swarm::start(0);
     swarm.add_peer_with(0, crash::SLOW_SYNC, "5000");
     let (_, link) = share(&swarm, "first", "1");
-    // One chunk rots; while another share is being committed, the peer is asked to look at it.
-    flip_a_bit(&swarm.chunk_files(0)[2]);
+    let rotten = swarm.chunk_files(0).swap_remove(2);
     let alice = swarm.person();
     alice.write("other.bin", &samples::bytes("second", CHUNKS * 65_536));
     let mut sharing = alice.start(&["share", "other.bin", "--chunk-size", "64KiB", "--replicas", "1"]);
     wait_for("the commit to begin", || swarm.chunk_files(0).len() >= 2 * CHUNKS);
+    // While a share is being committed, a chunk of another one rots, and the peer is asked to look at it.
+    flip_a_bit(&rotten);
     assert_ne!(swarm.person().run(&["verify", &link]).code, 0);
     while sharing.try_wait().unwrap().is_none() {
         assert_ne!(swarm.peer_list()[0]["state"], "dead", "it waits for the disk");
