@@ -44,8 +44,9 @@ fn chunks_come_in_pieces_to_a_file_and_to_standard_output() {
 /// bytes.
 #[track_caller]
 fn spoiled_chunks_are_noticed(is_wrong: bool, spoil: impl Fn(&Path, &Path)) {
-    let swarm = Swarm::start(2);
+    let swarm = Swarm::start_seldom_audited(2);
     let (bytes, link) = shared(&swarm, "spoiled", 40 << 20, &[]);
+    swarm.wait_for_proofs();
     swarm.spoil_chunks(0, spoil);
     let bob = swarm.person();
     let ran = Ran::of(from_afar(&bob, &["get", &link]).output().unwrap());

@@ -200,8 +200,9 @@ fn a_browser_gets_each_chunk_and_nothing_but_chunks_of_the_share_that_it_names()
 
 #[test]
 fn the_gateway_passes_on_no_wrong_byte_and_says_when_no_peer_has_a_chunk() {
-    let swarm = Swarm::start(2);
+    let swarm = Swarm::start_seldom_audited(2);
     let (link, manifest) = shared(&swarm, &samples::bytes("rot", 2 * CHUNK));
+    swarm.wait_for_proofs();
     let spoil = |peer: usize, index: usize| {
         let (_, id) = manifest.chunks().nth(index).unwrap();
         let files = swarm.chunk_files(peer);

@@ -285,6 +285,7 @@ pub struct OpenResponse {
     /// The token that lets the sender use these peers, and publish the share.
     pub grant: String,
     /// Whether a browser warns before it opens a link of this tracker, whose certificate is its own.
+    #[serde(default)]
     pub browsers_warn: bool,
 }
 

@@ -333,11 +333,11 @@ mod tests {
         assert!(sizes.check(&geometry(7)).is_err(), "sizes whose sum wraps around to the right one");
         let many = |n: usize| (0..n).map(|n| file(&format!("s/{n}"), 0, 0)).collect::<Vec<_>>();
         assert!(folder(many(FILES_MAX + 1), &[]).check(&geometry(0)).is_err());
-        let wide = |n: usize| file(&format!("s/{n}/{}", "x".repeat(240)), 0, 0);
-        let wide = folder((0..FILES_MAX).map(wide).collect(), &[]);
+        let wide = |n: usize| file(&format!("s/{n}{}", "x".repeat(249)), 0, 0);
+        let wide = Metadata { chunk_count: 0, ..folder((0..FILES_MAX).map(wide).collect(), &[]) };
         assert!(wide.check(&geometry(0)).is_ok() && wide.encode().is_err(), "nobody could read it");
         let deep = |n: usize| file(&format!("s/{n}/{}f", "d/".repeat(100)), 0, 0);
-        let deep = folder((0..2000).map(deep).collect(), &[]);
+        let deep = Metadata { chunk_count: 0, ..folder((0..2000).map(deep).collect(), &[]) };
         let refused = Metadata::decode(&deep.encode().unwrap(), &geometry(0)).unwrap_err().to_string();
         assert!(refused.contains("more folders than the limit"), "{refused}");
         assert!(decode(&"[".repeat(METADATA_BYTES_MAX)), "depth");

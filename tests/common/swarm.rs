@@ -129,6 +129,24 @@ impl Swarm {
         swarm
     }
 
+    /// The same, with times by which a replica that was proven once is asked again in half an hour at the earliest: what a test
+    /// spoils is found by nobody but the test. See [`Swarm::wait_for_proofs`].
+    #[track_caller]
+    pub fn start_seldom_audited(peers: usize) -> Self {
+        Self::start_with(peers, &["--heartbeat", "200ms", "--dead-after", "1h"])
+    }
+
+    /// Waits until the tracker has had every replica proven.
+    #[track_caller]
+    pub fn wait_for_proofs(&self) {
+        wait_for("every replica to be proven", || {
+            let list = http::send(&self.tracker.address(), "GET", "/v1/peers", &self.bearer("sender"), b"").json();
+            let health = &list["health"];
+            let audits = http::metric(&self.tracker.address(), "swarmdrop_tracker_audits_total");
+            health["complete"] == true && health["unproven"] == 0 && audits >= self.holders().len() as u64
+        });
+    }
+
     /// The fingerprint of the tracker's key.
     pub fn tracker_pin(&self) -> [u8; 32] {
         *self.invite().parse::<Invite>().unwrap().tracker_id.as_bytes()

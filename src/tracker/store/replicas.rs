@@ -191,8 +191,8 @@ pub(super) async fn reconcile(
     peer: PeerId,
     page: InventoryPage<'_>,
 ) -> Result<Reconciled, StoreError> {
-    let mut outcome = Reconciled::default();
-    outcome.withheld = taken_down(transaction, page.shares).await?;
+    let withheld = taken_down(transaction, page.shares).await?;
+    let mut outcome = Reconciled { withheld, ..Reconciled::default() };
     let mut before = within(transaction, peer, page).await?;
     for ShareChunks { share, chunks } in page.shares {
         let known = before.remove(share);
