@@ -146,7 +146,7 @@ pub struct TrackerArgs {
     #[arg(long, env = "SWARMDROP_BEHIND_PROXY", value_name = "IP", value_delimiter = ',')]
     pub behind_proxy: Vec<IpAddr>,
     /// Further name under which browsers reach it, beside the one of --public-url; several with commas
-    #[arg(long, env = "SWARMDROP_HOST_NAME", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, env = "SWARMDROP_HOST_NAME", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
     pub host_name: Vec<String>,
     /// Bytes a second that pass through it for browsers; 0 serves none
     #[arg(long, default_value = "64MiB", env = "SWARMDROP_GATEWAY_RATE")]
@@ -383,6 +383,13 @@ fn parse_token_name(text: &str) -> Result<String, String> {
 fn parse_chunk_size(text: &str) -> Result<ChunkSize, String> {
     let bytes: ByteSize = text.parse()?;
     ChunkSize::from_bytes(bytes.as_u64()).map_err(|error| error.to_string())
+}
+
+/// A name that can stand in an address, and so in a certificate.
+fn host_name(text: &str) -> Result<String, String> {
+    let url = TrackerUrl::new(text, 443);
+    url.map(|url| url.host().to_owned())
+        .map_err(|_| "a name without port or path is wanted, in ASCII (xn--…)".into())
 }
 
 #[cfg(test)]

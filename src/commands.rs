@@ -103,15 +103,15 @@ impl Runner {
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
             Command::Inspect(args) => {
-                manage::inspect(&self.context, &pasted::link(args.link)?, args.receipts).await
+                manage::inspect(&self.context, &pasted::link(args.link).await?, args.receipts).await
             }
-            Command::Verify(args) => verify::verify(&self.context, &pasted::link(args.link)?).await,
+            Command::Verify(args) => verify::verify(&self.context, &pasted::link(args.link).await?).await,
             Command::Ls => manage::list(&self.context),
-            Command::Rm(args) => manage::remove(&self.context, &pasted::link(args.link)?).await,
+            Command::Rm(args) => manage::remove(&self.context, &pasted::link(args.link).await?).await,
             Command::Extend(args) => {
-                manage::extend(&self.context, &pasted::link(Some(args.link))?, args.duration).await
+                manage::extend(&self.context, &pasted::link(Some(args.link)).await?, args.duration).await
             }
-            Command::Status(args) => manage::status(&self.context, &self.swarm(args.invite)?).await,
+            Command::Status(args) => manage::status(&self.context, &self.swarm(args.invite).await?).await,
             Command::Completions { shell } => {
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "swarmdrop", &mut text);
@@ -176,7 +176,7 @@ impl Runner {
     async fn peer(&self, args: PeerArgs) -> Result<(), Failure> {
         let mut ends = EndRequests::listen()?;
         let config = PeerConfig {
-            invite: self.swarm(args.invite)?,
+            invite: self.swarm(args.invite).await?,
             listen: args.listen,
             data: args.data.unwrap_or_else(|| self.data.join("peer")),
             name: args.name.unwrap_or_else(machine_name),
@@ -229,7 +229,7 @@ impl Runner {
     }
 
     async fn join(&self, args: JoinArgs) -> Result<(), Failure> {
-        let invite = pasted::invite(args.invite)?;
+        let invite = pasted::invite(args.invite).await?;
         let tracker = TrackerClient::of_invite(self.context.http.clone(), &invite);
         let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
         if list.role == Role::Peer {
@@ -258,7 +258,7 @@ impl Runner {
             chunk_size: args.chunk_size,
             wait: args.wait,
         };
-        let shared = share::share(&self.context, &self.swarm(args.invite)?, request).await?;
+        let shared = share::share(&self.context, &self.swarm(args.invite).await?, request).await?;
         let fields = json!({ "link": shared.link.expose_text(), "name": shared.name, "size_bytes": shared.size_bytes,
             "peers": shared.peers, "expires": crate::clock::rfc3339(shared.expires_ms),
             "browsers_warn": shared.browsers_warn, "warnings": self.context.progress.warnings() });
@@ -276,7 +276,7 @@ impl Runner {
         if self.context.progress.is_json() && matches!(destination, Destination::Stdout) {
             return Err(Failure::new(Kind::Usage, "--json and -o - both want standard output"));
         }
-        let link = pasted::link(args.link)?;
+        let link = pasted::link(args.link).await?;
         let got = get::get(&self.context, &link, &destination, args.force).await?;
         let fields = json!({ "name": got.name, "size_bytes": got.size_bytes, "peers": got.peers,
             "path": got.target.as_ref().map(|path| path.to_string_lossy()), "warnings": self.context.progress.warnings() });
@@ -284,8 +284,11 @@ impl Runner {
         Ok(())
     }
 
-    fn swarm(&self, named: Option<String>) -> Result<Invite, Failure> {
-        let named = named.map(|text| pasted::invite(Some(text))).transpose()?;
+    async fn swarm(&self, named: Option<String>) -> Result<Invite, Failure> {
+        let named = match named {
+            Some(text) => Some(pasted::invite(Some(text)).await?),
+            None => None,
+        };
         KnownSwarms::new(&self.context.state).choose(named)
     }
 
@@ -312,7 +315,7 @@ impl Runner {
         progress.explain(if tracker.browsers_warn {
             "Browsers open links after a warning: the tracker's certificate is its own. --certificate shows another."
         } else {
-            "Browsers open links by the certificate that you gave to the tracker or to its proxy."
+            "Browsers open links by the certificate that you gave."
         });
         let Some((peer, sender)) = first else {
             let data = data.display();

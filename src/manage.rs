@@ -142,25 +142,15 @@ pub fn list(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes a share back: its peers drop it with their next heartbeats.
+/// Takes a share back: its peers drop it with their next heartbeats. Its key is kept until its time is over, to say so
+/// again to a tracker that forgot.
 pub async fn remove(context: &Context, link: &ShareLink) -> Result<(), Failure> {
-    if OwnedShares::new(&context.state).get(link.share).is_none() && is_over(context, link).await {
-        let text = "The share is over already: there is nothing to delete.";
-        context.progress.summary(text, json!({ "share": link.share, "deleted": true }));
-        return Ok(());
-    }
-    let (owned, terms) = replace_terms(context, link, |terms| Terms { deleted: true, ..terms }).await?;
-    let _ = OwnedShares::new(&context.state).remove(terms.terms.share);
+    let (mut owned, terms) = replace_terms(context, link, |terms| Terms { deleted: true, ..terms }).await?;
+    owned.set_terms(&terms);
+    OwnedShares::new(&context.state).put(&owned)?;
     let text = format!("Deleted {}. Its peers drop it with their next heartbeats.", owned.name);
     context.progress.summary(&text, json!({ "share": link.share, "name": owned.name, "deleted": true }));
     Ok(())
-}
-
-/// Whether the tracker says that a share was deleted, or that its time is over.
-async fn is_over(context: &Context, link: &ShareLink) -> bool {
-    let tracker = TrackerClient::of_link(context.http.clone(), link);
-    let answer = tracker.look_up(link.share, &access_token(&link.secret)).await;
-    answer.is_err_and(|error| error.problem() == Some(ProblemKind::ShareGone))
 }
 
 /// Lets a share live for this long from now.
@@ -272,12 +262,26 @@ async fn replace_terms(
     let owned = OwnedShares::new(&context.state).get(link.share);
     let owned = owned.ok_or_else(not_ours)?;
     let before = owned.terms().ok_or_else(not_ours)?.terms;
+    let terms = change(before.clone());
+    if before.deleted && terms.expires_ms != before.expires_ms {
+        return Err(Failure::new(Kind::NotFound, format!("{} was deleted from here", owned.name))
+            .next("What is over does not come back: share it again."));
+    }
     let issued_ms = clock::now_ms().max(before.issued_ms + 1);
-    let terms = SignedTerms::sign(&owned.key(), Terms { issued_ms, ..change(before) });
+    let terms = SignedTerms::sign(&owned.key(), Terms { issued_ms, ..terms });
     let tracker = TrackerClient::of_link(context.http.clone(), link);
     match tracker.put_terms(link.share, terms.token.clone()).await {
         Ok(()) => Ok((owned, terms)),
-        Err(error) if terms.terms.deleted && is_gone(error.problem()) => Ok((owned, terms)),
+        Err(error) if terms.terms.deleted && error.problem() == Some(ProblemKind::ShareGone) => {
+            Ok((owned, terms))
+        }
+        Err(error) if error.problem() == Some(ProblemKind::ShareNotFound) => {
+            if terms.terms.deleted && before.is_over(clock::now_ms()) {
+                return Ok((owned, terms));
+            }
+            // It may have lost its database, and peers that are away may bring the share back.
+            Err(tracker_failure(&error).next("Run the same command again when its peers are there."))
+        }
         Err(error) => Err(tracker_failure(&error)),
     }
 }
@@ -285,11 +289,6 @@ async fn replace_terms(
 fn not_ours() -> Failure {
     Failure::new(Kind::Denied, "this share was not made from here: only its sender's machine has its key")
         .next("`swarmdrop ls` shows the shares that were made from here.")
-}
-
-/// A share that is gone already needs no deleting.
-fn is_gone(problem: Option<ProblemKind>) -> bool {
-    matches!(problem, Some(ProblemKind::ShareNotFound | ProblemKind::ShareGone))
 }
 
 const fn state_word(state: Liveness) -> &'static str {

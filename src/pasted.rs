@@ -10,10 +10,15 @@ use swarmdrop_core::link::{Invite, LinkError, ShareLink};
 use swarmdrop_core::pasted;
 
 use crate::failure::{Failure, Kind};
+use crate::task::blocking;
 
 /// The link that was given: an argument, or a file that is named or `-` for standard input, else what is pasted at a
 /// prompt.
-pub fn link(argument: Option<String>) -> Result<ShareLink, Failure> {
+pub async fn link(argument: Option<String>) -> Result<ShareLink, Failure> {
+    blocking(move || read_link(argument)).await
+}
+
+fn read_link(argument: Option<String>) -> Result<ShareLink, Failure> {
     let text = given(argument, "link")?;
     understand(&text).map_err(|error| match pasted::read::<Invite>(&text) {
         Ok(_) => Failure::new(Kind::Usage, "this is an invite, which lets its bearer join a swarm, and no link to a share")
@@ -23,7 +28,11 @@ pub fn link(argument: Option<String>) -> Result<ShareLink, Failure> {
 }
 
 /// The invite that was given, in the same ways.
-pub fn invite(argument: Option<String>) -> Result<Invite, Failure> {
+pub async fn invite(argument: Option<String>) -> Result<Invite, Failure> {
+    blocking(move || read_invite(argument)).await
+}
+
+fn read_invite(argument: Option<String>) -> Result<Invite, Failure> {
     let text = given(argument, "invite")?;
     understand(&text).map_err(|error| match pasted::read::<ShareLink>(&text) {
         Ok(_) => Failure::new(Kind::Usage, "this is a link to a share, and no invite to a swarm")
@@ -32,9 +41,13 @@ pub fn invite(argument: Option<String>) -> Result<Invite, Failure> {
     })
 }
 
-fn understand<T: FromStr<Err = LinkError>>(text: &str) -> Result<T, Failure> {
+fn understand<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, Failure> {
     pasted::read(text).map_err(|error| {
-        Failure::new(Kind::Usage, error.to_string()).next("Copy all of it, from https:// to the end.")
+        let next = match error {
+            LinkError::Several => "Give the one that is meant.",
+            _ => "Copy all of it, from https:// to the end.",
+        };
+        Failure::new(Kind::Usage, error.to_string()).next(next)
     })
 }
 
@@ -78,6 +91,8 @@ fn on_stdin(what: &str) -> Result<String, Failure> {
     write!(stderr, "Paste the {what}: ").and_then(|()| stderr.flush()).map_err(failed)?;
     let mut line = String::new();
     io::stdin().read_line(&mut line).map_err(failed)?;
+    // What else was pasted is not for the shell to execute.
+    let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
     Ok(line)
 }
 

@@ -146,7 +146,10 @@ fn f40_f44_what_is_over_is_not_extended_and_deleting_it_again_is_no_error() {
         let ran = alice.run(&["rm", &link]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
     }
-    // Somebody else's is not to be deleted, nor is one that nobody knows.
+    let ran = extend(&link);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(alice.run(&["ls"]).stdout.lines().all(|line| !line.contains(&link)));
+    // Somebody else's is not to be deleted.
     alice.write("another", b"y");
     let foreign = alice.share(&["another"]);
     assert_eq!(swarm.person().run(&["rm", &foreign]).code, 10);
@@ -176,4 +179,26 @@ fn f49_a_share_that_is_deleted_while_it_is_fetched_is_said_to_be_deleted() {
     let ran = Ran::of(getting.wait_with_output().unwrap());
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("its owner deleted the share"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_a_tracker_has_forgotten_is_not_said_to_be_deleted_and_can_be_deleted_when_it_is_known_again() {
+    let mut swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"x");
+    let link = alice.share(&["file"]);
+    swarm.peers.iter_mut().for_each(common::swarm::Server::kill);
+    swarm.restart_tracker_after(|data| {
+        for name in ["tracker.db", "tracker.db-wal", "tracker.db-shm"] {
+            let _ = fs::remove_file(data.join(name));
+        }
+    });
+    wait_for("the tracker to have settled", || {
+        alice.run(&["rm", &link]).stderr.contains("no share has this id")
+    });
+    assert_eq!(alice.run(&["rm", &link]).code, 4);
+    assert!(alice.run(&["ls"]).stdout.contains(&link), "its key is kept");
+    (0..2).for_each(|number| swarm.add_peer(number, &[]));
+    wait_for("the share to be known again", || alice.run(&["rm", &link]).code == 0);
+    wait_for("the peers to drop it", || swarm.holders().is_empty());
 }

@@ -24,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("failure", &[]),
     ("identity", &["durable", "failure"]),
     ("pace", &[]),
-    ("pasted", &["failure"]),
+    ("pasted", &["failure", "task"]),
     ("progress", &["failure", "words"]),
     ("secrecy", &["failure"]),
     ("task", &["failure"]),

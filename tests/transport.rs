@@ -211,12 +211,13 @@ fn whoever_does_not_speak_tls_from_afar_is_told_so() {
     let mut command = common::person::bare_command(swarm.folder.path());
     command.args(["tracker", "--json", "--listen", &format!("{outward}:0"), "--data"]);
     command.arg(swarm.folder.path().join("second"));
+    command.args(["--public-url", "https://drop.example:9090/"]);
     let tracker = common::swarm::Server::start(command);
     let asked = b"GET /s/abc?x=1 HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     let answer = common::http::raw(&tracker.address(), asked);
-    assert_eq!(answer.status, 308);
+    assert_eq!(answer.status, 307);
     let location = answer.header("location").unwrap();
-    assert_eq!(location, format!("https://{}/s/abc?x=1", tracker.address()), "whatever the request calls it");
+    assert_eq!(location, "https://drop.example:9090/s/abc?x=1", "whatever the request calls it");
     let answer = common::http::send(&tracker.address(), "POST", "/v1/shares", "", b"{}");
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("use https://"), "{}", answer.text());

@@ -79,6 +79,9 @@ pub enum LinkError {
     /// More parts than there are.
     #[error("the {0} has extra characters at its end")]
     Extra(&'static str),
+    /// A text has several.
+    #[error("there are several in this text")]
+    Several,
     /// Longer than any can be, or with characters that none has.
     #[error("this is not {}: it has characters that none has, or is too long", one(.0))]
     NotText(&'static str),

@@ -12,9 +12,9 @@ const BREAKS_MAX: usize = 6;
 /// How often an address may stand in another one, as in the links that mail filters put in the place of links.
 const WRAPPINGS_MAX: usize = 2;
 
-/// The link or invite in a text: all of it, or the first that stands in it, whatever stands around. Line breaks within
-/// it, quotation marks of mails, percent-encoding and a byte order mark are seen through.
-pub fn read<T: FromStr<Err = LinkError>>(text: &str) -> Result<T, LinkError> {
+/// The link or invite in a text: all of it, or the one that stands in it, whatever stands around. Line breaks within
+/// it, quotation marks of mails, percent-encoding and a byte order mark are seen through. Of several, none is chosen.
+pub fn read<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, LinkError> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let strictly = text.parse();
     if strictly.is_ok() {
@@ -23,26 +23,42 @@ pub fn read<T: FromStr<Err = LinkError>>(text: &str) -> Result<T, LinkError> {
     let mut text = text[..text.floor_char_boundary(PASTED_BYTES_MAX)].to_owned();
     let mut nearest = None;
     for _ in 0..=WRAPPINGS_MAX {
-        for candidate in candidates(&text) {
-            match candidate.parse() {
-                Ok(found) => return Ok(found),
+        let mut found: Option<T> = None;
+        for start in starts(&text) {
+            match in_start(start) {
+                Ok(link) if found.as_ref().is_none_or(|found| *found == link) => found = Some(link),
+                Ok(_) => return Err(LinkError::Several),
                 Err(error) => drop(nearest.get_or_insert(error)),
             }
+        }
+        if let Some(found) = found {
+            return Ok(found);
         }
         text = percent_decoded(&text);
     }
     nearest.map_or(strictly, Err)
 }
 
-/// What stands from each `https://` on to the first character that no link has: with line breaks taken out first, for
-/// what is cut off at one may be a whole link without its last part.
-fn candidates(text: &str) -> impl Iterator<Item = String> + '_ {
-    let starts = text.match_indices(SCHEME).map(|(start, _)| &text[start..]);
-    starts.flat_map(|rest| {
-        let mut longer: Vec<String> = (0..=BREAKS_MAX).map(|breaks| up_to_break(rest, breaks)).collect();
-        longer.dedup();
-        longer.into_iter().rev()
+/// What stands from each `https://` on to the next: no link has two.
+fn starts(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(SCHEME).map(move |(start, _)| {
+        let rest = &text[start..];
+        let end = rest[SCHEME.len()..].find(SCHEME).map_or(rest.len(), |next| next + SCHEME.len());
+        &rest[..end]
     })
+}
+
+/// The link that starts a text, with line breaks taken out first: what is cut off at one may be a whole link without its
+/// last part.
+fn in_start<T: FromStr<Err = LinkError>>(text: &str) -> Result<T, LinkError> {
+    let mut nearest = None;
+    for breaks in (0..=BREAKS_MAX).rev() {
+        match up_to_break(text, breaks).parse() {
+            Ok(found) => return Ok(found),
+            Err(error) => nearest = Some(error),
+        }
+    }
+    Err(nearest.expect("it was tried once at least"))
 }
 
 /// The link that starts the text, with this many line breaks in it.
@@ -50,15 +66,16 @@ fn up_to_break(text: &str, breaks: usize) -> String {
     let is_of_a_link = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]#%".contains(c);
     let mut link = String::new();
     for line in text.lines().take(breaks + 1) {
-        // Mails that are answered quote each line.
-        let line = line.trim_start_matches(['>', ' ', '\t']);
+        // Mails that are answered quote each line; others break long lines with an equals sign (RFC 2045 §6.7).
+        let line = line.trim_start_matches(['>', ' ', '\t']).trim_end();
+        let line = line.strip_suffix('=').unwrap_or(line);
         let end = line.find(|c| !is_of_a_link(c)).unwrap_or(line.len());
         link.push_str(&line[..end]);
-        if !line[end..].trim().is_empty() || link.len() > LINK_BYTES_MAX {
+        if end < line.len() || link.len() > LINK_BYTES_MAX {
             break;
         }
     }
-    link.truncate(link.trim_end_matches(['.', ':', '/', '-', ']']).len().max(SCHEME.len()));
+    link.truncate(link.trim_end_matches(['.', ':', '/', '-', ']', '_', '~']).len().max(SCHEME.len()));
     link
 }
 
@@ -117,6 +134,14 @@ mod tests {
             format!("{text}."),
             format!("{text},"),
             format!("{text}…"),
+            format!("_{text}_"),
+            format!("~~{text}~~"),
+            text.as_bytes()
+                .chunks(75)
+                .map(|line| std::str::from_utf8(line).unwrap())
+                .collect::<Vec<_>>()
+                .join("=\r\n"),
+            format!("{text}\n\n> {text}"),
             format!("`{text}`"),
             format!("[my file]({text})"),
             format!("\u{feff}{text}\r\n"),
@@ -147,6 +172,19 @@ mod tests {
         assert!(refusal(&format!("See {}, Bob", &text[..60])).contains("part after # is missing"));
         assert!(refusal(&format!("Here: {}", &text[..text.len() - 50])).contains("damaged"));
         assert!(refusal("see https://example.org/x").contains("missing"));
+    }
+
+    #[test]
+    fn of_several_links_none_is_chosen() {
+        let other = ShareLink { share: ShareId::from_bytes([1; 32]), ..link() };
+        let both = format!("{}\n{}", link().expose_text(), other.expose_text());
+        assert_eq!(read::<ShareLink>(&both), Err(LinkError::Several));
+    }
+
+    #[test]
+    fn a_text_full_of_beginnings_is_read_in_little_time() {
+        assert!(read::<ShareLink>(&SCHEME.repeat(PASTED_BYTES_MAX / SCHEME.len())).is_err());
+        assert!(read::<ShareLink>(&format!("{SCHEME}{}", "a\n".repeat(PASTED_BYTES_MAX / 2))).is_err());
     }
 
     proptest! {

@@ -128,7 +128,7 @@ impl Downloader<'_> {
                     Action::Ask(peer) => self.ask(peer),
                     Action::Get(peer, index) => self.get(peer, index),
                     Action::Finish => return Ok(self.servers()),
-                    Action::GiveUp => return Err(self.gone().await.unwrap_or_else(|| self.stuck())),
+                    Action::GiveUp => return Err(self.give_up().await),
                 }
             }
             let outcome = match self.machine.patience(self.started.elapsed()) {
@@ -267,10 +267,16 @@ impl Downloader<'_> {
         served.map(|(peer, ..)| self.peers[&peer].name().to_owned()).collect()
     }
 
-    /// If no peer has it any more because it was deleted meanwhile, or its time is over, that is what to say.
-    async fn gone(&self) -> Option<Failure> {
+    /// Why it cannot go on. If no peer has it any more because it was deleted meanwhile, or its time is over, that is what
+    /// to say; but who served wrong bytes is named whatever the tracker says.
+    async fn give_up(&self) -> Failure {
+        let stuck = self.stuck();
+        if stuck.kind == Kind::Integrity {
+            return stuck;
+        }
         let Download { tracker, manifest, access, .. } = &*self.download;
-        super::gone(&tracker.look_up(manifest.share(), access).await.err()?)
+        let answer = tracker.look_up(manifest.share(), access).await;
+        answer.err().and_then(|error| super::gone(&error)).unwrap_or(stuck)
     }
 
     /// No source is left for some chunk: who is at fault decides what to do next.

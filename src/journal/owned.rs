@@ -99,10 +99,21 @@ impl OwnedShares {
         read(&self.path(share))
     }
 
-    /// All shares, the newest first.
+    /// All shares that were not deleted, the newest first. Of those that were, what is over is forgotten.
     pub fn list(&self) -> Vec<OwnedShare> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
         let mut shares: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path())).collect();
+        shares.retain(|share: &OwnedShare| {
+            let Some(terms) = share.terms().map(|signed| signed.terms).filter(|terms| terms.deleted) else {
+                return true;
+            };
+            if terms.expires_ms <= crate::clock::now_ms()
+                && let Err(error) = self.remove(terms.share)
+            {
+                tracing::warn!(%error, "cannot forget a share that was deleted");
+            }
+            false
+        });
         shares.sort_by_key(|share: &OwnedShare| std::cmp::Reverse(share.created_ms));
         shares
     }

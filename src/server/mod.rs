@@ -61,7 +61,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// The first byte of a TLS connection: a handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 /// What somebody from afar hears who does not speak TLS.
-const SPEAK_TLS: &str = "This port speaks TLS: use https://.\r\n";
+const SPEAK_TLS: &str = "This port speaks TLS: use https://. A proxy that speaks TLS for it is to be named with --behind-proxy.\r\n";
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Where a request came from, and who sent it.
@@ -203,7 +203,7 @@ impl Connection {
         let (place, secure_at) = (self.place, self.front.secure_at);
         let service = service_fn(move |request: Request<Incoming>| {
             let busy = place.busy();
-            let answer = to_tls(secure_at.as_deref(), request.method(), request.uri());
+            let answer = to_tls(secure_at.as_deref(), request.method(), request.uri(), request.headers());
             async move {
                 Ok::<Response, Infallible>(answer.map(|inner| Body::new(BusyBody { inner, _busy: busy })))
             }
@@ -241,14 +241,21 @@ fn http() -> http1::Builder {
 }
 
 /// The answer to a request from afar without TLS. Only what a browser asks for by itself is led on: what was sent with
-/// another method may hold secrets, and is better seen to fail.
-fn to_tls(secure_at: Option<&str>, method: &Method, uri: &Uri) -> Response {
+/// another method may hold secrets, and is better seen to fail. Whom a proxy asks for is led back to it for ever.
+fn to_tls(secure_at: Option<&str>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
     let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let leads = matches!(*method, Method::GET | Method::HEAD);
-    match secure_at.filter(|_| leads) {
-        Some(at) => (StatusCode::PERMANENT_REDIRECT, [(LOCATION, format!("{at}{path}"))]).into_response(),
+    let leads = matches!(*method, Method::GET | Method::HEAD) && !is_relayed(headers);
+    let mut answer = match secure_at.filter(|_| leads) {
+        Some(at) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, format!("{at}{path}"))]).into_response(),
         None => (StatusCode::BAD_REQUEST, SPEAK_TLS).into_response(),
-    }
+    };
+    guard::protect(answer.headers_mut());
+    answer
+}
+
+/// Whether a proxy says that it asks for somebody else.
+fn is_relayed(headers: &HeaderMap) -> bool {
+    headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED)
 }
 
 async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -263,8 +270,7 @@ fn located(client: Client, proxies: &[IpAddr], headers: &HeaderMap) -> Client {
         let named = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
         return Client { ip: named.map_or(client.ip, canonical), is_local: false, is_secure: true, ..client };
     }
-    let relayed = forwarded.is_some() || headers.contains_key(FORWARDED);
-    Client { is_local: client.ip.is_loopback() && !relayed, ..client }
+    Client { is_local: client.ip.is_loopback() && !is_relayed(headers), ..client }
 }
 
 /// The router's answer; without one, the request is for another host.
@@ -319,18 +325,23 @@ mod tests {
     #[test]
     fn who_speaks_no_tls_is_led_to_the_name_that_was_set_and_no_other() {
         let answer = |at, method: Method, uri: &str| {
-            let answer = to_tls(at, &method, &uri.parse().unwrap());
+            let answer = to_tls(at, &method, &uri.parse().unwrap(), &HeaderMap::new());
             let location = answer.headers().get(LOCATION).map(|to| to.to_str().unwrap().to_owned());
             (answer.status().as_u16(), location)
         };
         let at = Some("https://drop.example:9090");
-        let to = |path: &str| (308, Some(format!("https://drop.example:9090{path}")));
+        let to = |path: &str| (307, Some(format!("https://drop.example:9090{path}")));
         assert_eq!(answer(at, Method::GET, "/s/abc?x=1"), to("/s/abc?x=1"));
         assert_eq!(answer(at, Method::HEAD, "/"), to("/"));
         assert_eq!(answer(at, Method::GET, "http://evil.example/s/abc"), to("/s/abc"));
         assert_eq!(answer(at, Method::GET, "//evil.example/x"), to("//evil.example/x"));
         assert_eq!(answer(at, Method::POST, "/v1/shares"), (400, None));
         assert_eq!(answer(None, Method::GET, "/"), (400, None));
+        let relayed = HeaderMap::from_iter([(FORWARDED, HeaderValue::from_static("for=1.1.1.1"))]);
+        assert_eq!(
+            to_tls(at, &Method::GET, &"/".parse().unwrap(), &relayed).status(),
+            StatusCode::BAD_REQUEST
+        );
     }
 
     #[test]

@@ -177,11 +177,15 @@ impl Walk<'_> {
     fn spool_if_it_hides_its_length(&mut self, disk: &Path, source: &mut SourceFile) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("read", disk, &error);
         let mut file = crate::durable::open_read(disk).map_err(failed)?;
-        if !hides_its_length(&file, source.size).map_err(failed)? {
+        // One that has grown meanwhile tells its length.
+        let is_as_it_was = file.metadata().map_err(failed)?.len() == source.size;
+        if !is_as_it_was || !hides_its_length(&file, source.size).map_err(failed)? {
             return Ok(());
         }
-        (source.spooled_at, source.size) =
-            self.spool.take(&mut file, UNTOLD_BYTES_MAX + 1).map_err(failed)?;
+        (source.spooled_at, source.size) = self
+            .spool
+            .take(&mut file, UNTOLD_BYTES_MAX + 1)
+            .map_err(|error| Failure::io("keep what was read in", self.spool.state, &error))?;
         source.disk = None;
         if source.size > UNTOLD_BYTES_MAX {
             let most = crate::words::bytes(UNTOLD_BYTES_MAX);

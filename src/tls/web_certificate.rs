@@ -81,7 +81,9 @@ pub fn own(data: &Path, names: &[String]) -> Result<CertifiedKey, Failure> {
 fn still_good(kept: &[u8], names: &[String], now: OffsetDateTime) -> Option<CertifiedKey> {
     let head = std::str::from_utf8(kept).ok()?.lines().next()?;
     let until = head.strip_prefix(&format!("{HEAD} {}; used until ", names.join(" ")))?;
-    if until.parse::<i64>().ok()? <= now.unix_timestamp() {
+    // One that a clock made which was ahead is not valid yet.
+    let used = now.unix_timestamp()..=(now + USED + CLOCK_BEHIND).unix_timestamp();
+    if !used.contains(&until.parse().ok()?) {
         return None;
     }
     let chain = CertificateDer::pem_slice_iter(kept).collect::<Result<Vec<_>, _>>().ok()?;
@@ -125,6 +127,7 @@ mod tests {
         let now = OffsetDateTime::now_utc();
         assert!(still_good(kept.as_bytes(), &home, now + USED - Duration::days(1)).is_some());
         assert!(still_good(kept.as_bytes(), &home, now + USED + Duration::days(1)).is_none());
+        assert!(still_good(kept.as_bytes(), &home, now - Duration::days(9)).is_none(), "not valid yet");
         let third = shown(&home);
         fs::write(&path, &kept[..kept.len() / 2]).unwrap();
         assert_ne!(shown(&home), third);

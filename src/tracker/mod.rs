@@ -139,24 +139,23 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     let store = SqliteStore::open(&database).await.map_err(|error| store_failure(&config, &error))?;
     let remembered = remembered(&store, config.rules).await;
     let (registry, repairer, lived_ms) = remembered.map_err(|error| store_failure(&config, &error))?;
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|error| Failure::new(Kind::Other, format!("no random numbers: {error}")))?;
+    let seed = identity::random_bytes()?;
     let (listener, address) = server::listen(config.listen).await?;
+    // An address that was guessed may be another machine's way, and no visitor's.
+    let secure_at = config.public_url.as_ref().map(|url| url.to_string().into());
     let url = match config.public_url {
         Some(url) => url,
         None => guessed_url(address)?,
     };
     let hosts: Vec<String> = config.hosts.into_iter().chain([url.host().to_owned()]).collect();
-    // A proxy has a certificate of its own, and browsers go through it.
-    let browsers_warn = config.certificate.is_none() && config.proxies.is_empty();
+    let browsers_warn = config.certificate.is_none();
     let web = match &config.certificate {
         Some(certificate) => certificate.read()?,
         None => web_certificate::own(&config.data, &certified_names(&hosts))?,
     };
     let front = Front {
         tls: ServerTls::new(&identity, Some(web))?,
-        secure_at: Some(url.to_string().into()),
+        secure_at,
         proxies: config.proxies,
         hosts: hosts.into(),
     };
