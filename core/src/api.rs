@@ -137,6 +137,7 @@ pub struct InventoryResponse {
     /// Shares of the page that their owners deleted: to be dropped, if the signature is the owner's.
     pub deleted: Vec<SignedDeletion>,
     /// Shares of the page that the operator took down: not to be served. The others of the page may be.
+    #[serde(default)]
     pub withheld: Vec<ShareId>,
 }
 

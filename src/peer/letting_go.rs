@@ -102,6 +102,12 @@ impl Storage {
         let left = held.chunks.minus(chunks);
         let kept: HashSet<ChunkId> = left.iter().map(|index| manifest.chunk(index)).collect();
         let gone = held.chunks.minus(&left);
+        // What stays beside a record that cannot be read is known by a mark when the share's own record is gone.
+        let stays: Vec<ChunkId> =
+            ids(&manifest, &gone).filter(|id| !kept.contains(id) && self.may_be_of_unreadable(id)).collect();
+        if !stays.is_empty() {
+            self.marks.note(share, &stays)?;
+        }
         // The chunks go first: if the record does not follow, they are found to be gone at the next start.
         for id in ids(&manifest, &gone).filter(|id| !kept.contains(id)) {
             self.chunks.drop_surplus(share, &id, |id| self.may_be_of_unreadable(id))?;

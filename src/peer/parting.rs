@@ -96,7 +96,7 @@ impl Partings {
         durable::create_private_folder(&root.join("parted")).map_err(failed)?;
         let state = Parting::resume(Pledges::read(root).map_err(failed)?);
         // Written anew without what a crash has torn. Whether the clock may end any is not known yet.
-        let pledges = Mutex::new(Some(Pledges::write(root, state.promises()).map_err(failed)?));
+        let pledges = Mutex::new(Pledges::written(root, state.promises()));
         let (root, state) = (root.to_owned(), Mutex::new(state));
         Ok(Self { root, state, pledges, orders: Orders::default() })
     }

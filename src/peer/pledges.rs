@@ -43,6 +43,12 @@ impl Pledges {
         Ok(Self { file, count: bytes.len() / 40 })
     }
 
+    /// The same, but none on a disk that takes nothing: what is here is served all the same.
+    pub(super) fn written(store: &Path, standing: impl Iterator<Item = Pledge>) -> Option<Self> {
+        let written = Self::write(store, standing);
+        written.inspect_err(|error| tracing::error!(%error, "what was promised cannot be written down")).ok()
+    }
+
     /// Whether so many more can be added while so many stand.
     pub(super) fn has_room(&self, more: usize, standing: usize) -> bool {
         self.count + more <= 2 * standing + PROMISES_SPARE

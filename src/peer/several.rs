@@ -34,10 +34,8 @@ impl Several {
         let path = store.join("several");
         let ids = match fs::read(&path) {
             Ok(bytes) => Some(parse(&bytes).collect()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                durable::persist(&path, b"")?;
-                Some(HashSet::new())
-            }
+            // As good as unreadable: a store without a share has none to be careful about, and others had one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "cannot tell which chunks are of several shares");
                 None
@@ -83,8 +81,13 @@ impl Several {
             None => chunks.extend(marked()?),
         }
         if ids.as_ref() != Some(&chunks) {
-            durable::persist(&self.path, &chunks.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>())?;
-            *ids = Some(chunks);
+            let bytes: Vec<u8> = chunks.iter().flat_map(|id| *id.as_bytes()).collect();
+            let written = durable::persist(&self.path, &bytes);
+            // A disk that takes nothing is no reason not to serve what is on it.
+            if let Err(error) = &written {
+                tracing::error!(path = %self.path.display(), %error, "cannot note which chunks are of several shares");
+            }
+            *ids = written.is_ok().then_some(chunks);
         }
         Ok(())
     }
@@ -103,7 +106,11 @@ mod tests {
         let store = tempfile::tempdir().unwrap();
         let [one, two, three] = [b"1", b"2", b"3"].map(|bytes| ChunkId::of(bytes));
         let open = || Several::open(store.path()).unwrap();
+        let nothing = || Ok(HashSet::new());
         let several = open();
+        assert!(several.contains(&one), "who knows what was noted before");
+        several.renew(HashSet::new(), |_| false, nothing).unwrap();
+        assert!(!several.contains(&one));
         several.note(&[one]).unwrap();
         several.note(&[one, two]).unwrap();
         let bytes = fs::read(&several.path).unwrap();
@@ -112,7 +119,6 @@ mod tests {
         let torn = open();
         assert!(torn.contains(&one) && !torn.contains(&two));
         torn.note(&[three]).unwrap();
-        let nothing = || Ok(HashSet::new());
         open().renew(HashSet::from([two]), |id| *id == three, nothing).unwrap();
         let [is_one, is_two, is_three] = [one, two, three].map(|id| open().contains(&id));
         assert!(!is_one && is_two && is_three);

@@ -346,8 +346,9 @@ impl Tracker {
         let is_right = |(_, right): &(Target, bool)| *right;
         if results.iter().all(is_right) {
             let Some(bare) = &part.bare else { return Ok(Outcome::Proven) };
-            self.store.add_chunks(peer, share, bare).await?;
-            return Ok(Outcome::Grown);
+            // It may have said itself meanwhile that it lost or dropped some.
+            let is_grown = self.store.grow(peer, share, bare).await?;
+            return Ok(if is_grown { Outcome::Grown } else { Outcome::Proven });
         }
         // It may have said itself meanwhile that it lost or dropped them.
         let held = unless_damaged(share, self.store.held(peer, share).await)?.flatten();

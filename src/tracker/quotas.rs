@@ -31,6 +31,9 @@ pub(super) struct Quotas {
     sending: Mutex<HashMap<TokenId, HashMap<ShareId, Sending>>>,
     /// Held from the look at what a token has to the charge: or two shares would take the same room.
     pub(super) charging: tokio::sync::Mutex<()>,
+    /// Held from counting the deletions that an invite's peers told of to remembering more. It may take long, so it is
+    /// not the one above.
+    pub(super) remembering: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone, Copy)]

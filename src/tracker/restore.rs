@@ -26,7 +26,10 @@ impl Tracker {
             let known = unless_damaged(share, self.store.share(share).await)?.flatten();
             let Some(stored) = known else { continue };
             let fits = !stored.taken_down && stored.manifest_bytes <= room;
-            let manifest = if fits { self.store.manifest(share).await?.map(Blob) } else { None };
+            let manifest = match fits {
+                true => unless_damaged(share, self.store.manifest(share).await)?.flatten().map(Blob),
+                false => None,
+            };
             room -= manifest.as_ref().map_or(0, |_| stored.manifest_bytes);
             let holders = self.store.holders(share).await?.into_iter().map(|(holder, _)| holder);
             let holders: Vec<PeerId> =

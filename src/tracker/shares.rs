@@ -192,12 +192,12 @@ impl Tracker {
         if gone.is_empty() {
             return Ok(());
         }
-        let _charging = self.quotas.charging.lock().await;
+        let _remembering = self.quotas.remembering.lock().await;
         let (token, mut room) = self.room_for_deletions(peer).await?;
         let mut refused = 0;
         for SignedDeletion { share, terms } in gone {
             let known = self.store.gone(*share).await.map_err(internal)?;
-            if matches!(known, Some(Gone::Deleted(_))) {
+            if known.as_ref().is_some_and(|known| known.is_sound_deletion(*share)) {
                 continue;
             }
             let Some(terms) = SignedTerms::verify(terms, *share).ok().filter(|terms| terms.terms.deleted)
@@ -404,7 +404,11 @@ impl Tracker {
         check_expiry(&terms)?;
         let internal = |error| Refusal::internal(&error);
         let known = self.store.share(share).await.map_err(internal)?;
-        let known = known.ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id"))?;
+        let Some(known) = known else {
+            self.check_not_gone(share).await?;
+            let unknown = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id");
+            return Err(self.settles().unwrap_or_else(unknown));
+        };
         if terms.terms.deleted {
             return self.take_over_deletion(&terms, None).await.map_err(internal);
         }
@@ -451,16 +455,6 @@ impl Tracker {
         let now_ms = self.now_ms();
         let known = peers.iter().filter_map(|&id| registry.get(id, now_ms));
         known.map(|(peer, _)| address(&peer.registration)).collect()
-    }
-}
-
-impl Gone {
-    /// Whether a reader with this access token could have read the share.
-    fn opens_to(&self, share: ShareId, access: &Secret) -> bool {
-        // Nothing is known any more of how a share was read that the operator took down.
-        let Self::Deleted(token) = self else { return false };
-        let terms = SignedTerms::verify(token, share);
-        terms.is_ok_and(|signed| access_matches(access, &signed.terms.access_sha256))
     }
 }
 

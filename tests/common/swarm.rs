@@ -140,7 +140,8 @@ impl Swarm {
     #[track_caller]
     pub fn wait_for_proofs(&self) {
         wait_for("every replica to be proven", || {
-            let list = http::send(&self.tracker.address(), "GET", "/v1/peers", &self.bearer("sender"), b"").json();
+            let list =
+                http::send(&self.tracker.address(), "GET", "/v1/peers", &self.bearer("sender"), b"").json();
             let health = &list["health"];
             let audits = http::metric(&self.tracker.address(), "swarmdrop_tracker_audits_total");
             health["complete"] == true && health["unproven"] == 0 && audits >= self.holders().len() as u64

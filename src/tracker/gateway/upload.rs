@@ -224,17 +224,23 @@ impl Upload {
 
     /// Asks a peer whether it is ready, and notes what it holds already.
     async fn offer(&self, peer: PeerId) -> Result<(), ClientError> {
-        let (chunks, known) = {
+        let (chunks, known, missing) = {
             let state = self.state.lock();
             let Some(chunks) = state.sets.chunks_of(peer).cloned() else { return Ok(()) };
+            let Some(missing) = state.sets.missing_at(peer) else { return Ok(()) };
             let known = self.geometry.indices();
             let known = known.filter_map(|index| Some((index, state.ids[index.get() as usize]?)));
-            (chunks, KnownChunks::runs(known))
+            (chunks, KnownChunks::runs(known), missing)
         };
         let request = OfferRequest { size: ShareSize::from(&self.geometry), chunks, known };
         let client = &self.peers[&peer];
         let answer = with_retries(|| client.offer(self.share, self.authority(), &request)).await?;
-        self.state.lock().sets.ready(peer, answer.held);
+        let mut state = self.state.lock();
+        // What it took while it was asked, it may not have counted.
+        if let Some(now) = state.sets.missing_at(peer) {
+            let taken = missing.minus(&now);
+            state.sets.ready(peer, answer.held.plus(&taken));
+        }
         Ok(())
     }
 

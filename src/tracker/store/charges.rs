@@ -33,7 +33,8 @@ pub(super) async fn charged(
     let row = sqlx::query(
         "SELECT count(*) AS shares, coalesce(sum(manifest_bytes), 0) AS manifest_bytes,
              coalesce(sum(charged_bytes) FILTER (
-                 WHERE expires_ms > $3 AND id NOT IN (SELECT share FROM gone WHERE terms <> '')), 0) AS bytes
+                 WHERE expires_ms > $3 AND NOT EXISTS (
+                     SELECT 1 FROM gone WHERE gone.share = shares.id AND gone.terms <> '')), 0) AS bytes
          FROM shares WHERE token = $1 AND ($2 IS NULL OR id != $2)",
     )
     .bind(token.as_bytes().to_vec())

@@ -4,18 +4,40 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Row, Sqlite, Transaction};
 use swarmdrop_core::api::ShareChunks;
-use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::id::{PeerId, Secret, ShareId};
+use swarmdrop_core::seal::access_matches;
+use swarmdrop_core::terms::SignedTerms;
 use swarmdrop_core::token::TokenId;
 
 use super::rows::{bytes, id, sound};
 use super::{Gone, StoreError, manifests, number};
+
+impl Gone {
+    /// Whether it is the owner's word, and that can be read.
+    pub(in crate::tracker) fn is_sound_deletion(&self, share: ShareId) -> bool {
+        let Self::Deleted(token) = self else { return false };
+        SignedTerms::verify(token, share).is_ok_and(|signed| signed.terms.deleted)
+    }
+
+    /// Whether a reader with this access token could have read the share.
+    pub(in crate::tracker) fn opens_to(&self, share: ShareId, access: &Secret) -> bool {
+        // Nothing is known any more of how a share was read that the operator took down.
+        let Self::Deleted(token) = self else { return false };
+        let terms = SignedTerms::verify(token, share);
+        terms.is_ok_and(|signed| access_matches(access, &signed.terms.access_sha256))
+    }
+}
+
+/// In the place of terms that are damaged.
+const UNREADABLE: &str = "?";
 
 pub(super) fn select_gone(share: ShareId) -> Query<'static, Sqlite, SqliteArguments> {
     sqlx::query("SELECT terms FROM gone WHERE share = $1").bind(share.as_bytes().to_vec())
 }
 
 pub(super) fn parse_gone(row: &SqliteRow) -> Result<Gone, StoreError> {
-    let terms: String = row.try_get("terms")?;
+    // What cannot be read was written by somebody's word all the same: the share stays gone.
+    let terms = row.try_get("terms").unwrap_or_else(|_| UNREADABLE.to_owned());
     Ok(if terms.is_empty() { Gone::TakenDown } else { Gone::Deleted(terms) })
 }
 
@@ -39,7 +61,7 @@ pub(super) async fn bury(
     sqlx::query(
         "INSERT INTO gone (share, terms, until_ms, token) VALUES ($1, $2, $3, $4)
          ON CONFLICT (share) DO UPDATE SET terms = excluded.terms, until_ms = excluded.until_ms
-         WHERE gone.terms = ''",
+         WHERE gone.terms = '' OR excluded.terms <> ''",
     )
     .bind(share.as_bytes().to_vec())
     .bind(terms.to_owned())
@@ -73,7 +95,7 @@ pub(super) async fn to_withhold(
     limit: usize,
 ) -> Result<Vec<ShareId>, StoreError> {
     let rows = sqlx::query(
-        "SELECT gone.share FROM gone JOIN replicas ON replicas.share = gone.share AND replicas.peer = $1
+        "SELECT gone.share FROM gone CROSS JOIN replicas ON replicas.share = gone.share AND replicas.peer = $1
          WHERE gone.terms = '' AND replicas.withheld = 0 ORDER BY gone.share LIMIT $2",
     )
     .bind(bytes(peer.as_bytes()))

@@ -115,6 +115,23 @@ pub(super) async fn add(
     put(transaction, peer, share, &added).await
 }
 
+/// Notes that chunks which nobody ordered were proven, as far as the peer still holds them; whether there are any.
+pub(super) async fn grow(
+    transaction: &mut Writing,
+    peer: PeerId,
+    share: ShareId,
+    proven: &ChunkSet,
+) -> Result<bool, StoreError> {
+    let Some(known) = before(transaction, peer, share).await? else { return Ok(false) };
+    if known.bare.chunk_count() != proven.chunk_count() {
+        return Ok(false);
+    }
+    let unproven = known.bare.minus(proven);
+    let proven = known.bare.minus(&unproven);
+    put(transaction, peer, share, &Replica { chunks: known.chunks.plus(&proven), bare: unproven }).await?;
+    Ok(!proven.is_empty())
+}
+
 /// Notes that a peer says to hold these chunks, too, which nobody ordered; whether some of them are new.
 pub(super) async fn add_bare(
     transaction: &mut Writing,

@@ -152,6 +152,13 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    async fn grow(&self, peer: PeerId, share: ShareId, proven: &ChunkSet) -> Result<bool, StoreError> {
+        let mut transaction = self.write().await?;
+        let is_grown = replicas::grow(&mut transaction, peer, share, proven).await?;
+        transaction.commit().await?;
+        Ok(is_grown)
+    }
+
     async fn remove_chunks(
         &self,
         peer: PeerId,
@@ -185,7 +192,7 @@ impl Store for SqliteStore {
     ) -> Result<bool, StoreError> {
         let share = terms.terms.share;
         let mut transaction = self.write().await?;
-        if matches!(gone(&mut transaction, share).await?, Some(Gone::Deleted(_))) {
+        if gone(&mut transaction, share).await?.is_some_and(|known| known.is_sound_deletion(share)) {
             return Ok(false);
         }
         bury(&mut transaction, share, &terms.token, until_ms, token).await?;
