@@ -313,7 +313,7 @@ impl Runner {
         progress.summary(&head[0], fields);
         head[1..].iter().for_each(|line| progress.explain(line));
         progress.explain(if tracker.browsers_warn {
-            "Browsers open links after a warning: the tracker's certificate is its own. --certificate shows another."
+            "Browsers open links after a warning: the tracker's certificate is its own. See `swarmdrop tracker --certificate`."
         } else {
             "Browsers open links by the certificate that you gave."
         });

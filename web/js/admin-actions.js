@@ -10,6 +10,7 @@ import { printable } from "./admin-state.js";
 /** @typedef {import("./admin-state.js").State} State */
 /** @typedef {import("./admin-state.js").Peer} Peer */
 /** @typedef {import("./admin-state.js").Invite} Invite */
+/** @typedef {import("./admin-state.js").Allowance} Allowance */
 /** @typedef {ReturnType<typeof makeActions>} Actions */
 
 /** Shares of a page. */
