@@ -349,6 +349,7 @@ impl Runner {
         self.context.progress.page(text);
         Ok(())
     }
+
     async fn until_asked_to_end(&self, ends: &mut EndRequests) {
         ends.next().await;
         self.context

@@ -15,30 +15,29 @@ use crate::task::blocking;
 /// The link that was given: an argument, or a file that is named or `-` for standard input, else what is pasted at a
 /// prompt.
 pub async fn link(argument: Option<String>) -> Result<ShareLink, Failure> {
-    blocking(move || read_link(argument)).await
-}
-
-fn read_link(argument: Option<String>) -> Result<ShareLink, Failure> {
-    let text = given(argument, "link")?;
-    understand(&text).map_err(|error| match pasted::read::<Invite>(&text) {
-        Ok(_) => Failure::new(Kind::Usage, "this is an invite, which lets its bearer join a swarm, and no link to a share")
-            .next("Who was invited to share runs `swarmdrop join`; who was invited to add a peer, `swarmdrop peer --invite`."),
-        Err(_) => error,
-    })
+    let what = "this is an invite, which lets its bearer join a swarm, and no link to a share";
+    let next = "Who was invited to share runs `swarmdrop join`; who was invited to add a peer, `swarmdrop peer --invite`.";
+    read::<_, Invite>(argument, "link", Failure::new(Kind::Usage, what).next(next)).await
 }
 
 /// The invite that was given, in the same ways.
 pub async fn invite(argument: Option<String>) -> Result<Invite, Failure> {
-    blocking(move || read_invite(argument)).await
+    let what = "this is a link to a share, and no invite to a swarm";
+    let other = Failure::new(Kind::Usage, what).next("Get what it leads to with `swarmdrop get`.");
+    read::<_, ShareLink>(argument, "invite", other).await
 }
 
-fn read_invite(argument: Option<String>) -> Result<Invite, Failure> {
-    let text = given(argument, "invite")?;
-    understand(&text).map_err(|error| match pasted::read::<ShareLink>(&text) {
-        Ok(_) => Failure::new(Kind::Usage, "this is a link to a share, and no invite to a swarm")
-            .next("Get what it leads to with `swarmdrop get`."),
-        Err(_) => error,
+/// What was given; fails with `other` if it is one of the other kind.
+async fn read<T, Other>(argument: Option<String>, what: &'static str, other: Failure) -> Result<T, Failure>
+where
+    T: FromStr<Err = LinkError> + PartialEq + Send + 'static,
+    Other: FromStr<Err = LinkError> + PartialEq,
+{
+    blocking(move || {
+        let text = given(argument, what)?;
+        understand(&text).map_err(|error| if pasted::read::<Other>(&text).is_ok() { other } else { error })
     })
+    .await
 }
 
 fn understand<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, Failure> {
@@ -53,11 +52,10 @@ fn understand<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, 
 
 /// The text that was given, which holds something.
 fn given(argument: Option<String>, what: &str) -> Result<String, Failure> {
-    let text = match argument.as_deref() {
-        Some(text) if text != "-" && text.contains("://") => return Ok(text.to_owned()),
-        Some(text) if text != "-" && !may_be_pasted(text) => in_file(Path::new(text), what)?,
-        Some(text) if text != "-" => return Ok(text.to_owned()),
-        _ => on_stdin(what)?,
+    let text = match argument.filter(|text| text != "-") {
+        Some(text) if text.contains("://") || may_be_pasted(&text) => text,
+        Some(path) => in_file(Path::new(&path), what)?,
+        None => on_stdin(what)?,
     };
     if text.trim().is_empty() {
         let what = format!("there is no {what}: what was to be read is empty");

@@ -79,7 +79,7 @@ impl Progress {
     /// Reports errors and warnings only, whatever stderr is.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
-        Self { style: Style::Quiet, bars: false, ..Self::new(Style::Quiet) }
+        Self::new(Style::Quiet)
     }
 
     /// Whether events and documents are asked for.

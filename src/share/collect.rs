@@ -110,16 +110,11 @@ impl<'a> Spool<'a> {
     }
 }
 
-/// Whether a file holds something else than its length says: nothing for what the kernel makes up when it is read
-/// (`/proc`), or a page for less than that (`/sys`).
+/// Whether a file without blocks on a disk holds something else than its length says: more than nothing, as what the
+/// kernel makes up when it is read (`/proc`), or less than a page (`/sys`). Small files and holes end where they say.
 fn hides_its_length(file: &File, len: u64) -> io::Result<bool> {
-    let mut byte = [0];
-    match len {
-        0 => Ok(file.read_at(&mut byte, 0)? > 0),
-        // What is on a disk has blocks, but for small files and holes, which end where they say.
-        _ if file.metadata()?.blocks() > 0 => Ok(false),
-        _ => Ok(file.read_at(&mut byte, len - 1)? == 0),
-    }
+    let is_there = file.read_at(&mut [0], len.saturating_sub(1))? > 0;
+    Ok(is_there == (len == 0))
 }
 
 struct Walk<'a> {
