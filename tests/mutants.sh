@@ -52,7 +52,7 @@ break_repair_from_an_unverified_copy() {
     swap src/peer/chunk_store.rs 'if hash != id {' 'if hash != id && !arriving.believed {'
     swap src/peer/chunk_file.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
     swap src/peer/chunk_file.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
-    swap src/peer/storage.rs 'arriving.write(sealed).map_err(disk)?;' 'arriving.write(sealed).map_err(disk)?; arriving.believed = true;'
+    swap src/peer/arrivals.rs 'arriving.write(sealed).map_err(disk)?;' 'arriving.write(sealed).map_err(disk)?; arriving.believed = true;'
 }
 break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => Standing::Gone,' 'Liveness::Dead => Standing::Unsure,'; }
 break_repair_when_the_network_fails() { swap core/src/suspicion.rs 'peers > 1 && weight.saturating_mul(3) >' 'peers > 1 && weight / 9 >'; }
@@ -93,6 +93,10 @@ break_remove_what_may_be_of_what_cannot_be_read() {
     swap src/peer/letting_go.rs '!self.shares.is_whole() && self.several.contains(id)' 'false && self.several.contains(id)'
 }
 break_keep_beyond_the_quota() { swap src/peer/promises.rs 'let Some(token) = grant.token else' 'let Some(token) = grant.token.filter(|_| false) else'; }
+break_leave_uploads_uncharged() { swap src/peer/arrivals.rs 'self.unfinished.lock().add(share, token, bytes);' ''; }
+break_forget_at_a_restart_who_left_uploads() { swap src/peer/storage.rs 'self.count_unfinished()?;' ''; }
+break_begin_a_share_anew_for_nothing() { swap src/peer/arrivals.rs 'let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);' 'let left_bytes = 0;'; }
+break_promise_what_others_are_promised_now() { swap src/peer/arrivals.rs 'let _one_by_one = self.promising.lock();' ''; }
 break_remember_deletions_for_nobody() { swap src/tracker/quotas.rs 'ANNOUNCED_GONE_MAX.saturating_sub(charged)' '(1_u64 << 20).saturating_sub(charged)'; }
 break_go_on_after_a_failed_sync() { swap src/peer/syncs.rs 'Err(_) => state.failed = true,' 'Err(_) => state.failed = false,'; }
 break_share_a_sync_that_began_before() { swap src/peer/syncs.rs 'if COVERS_ALL && state.good >= mine {' 'if COVERS_ALL && state.good + 1 >= mine {'; }
@@ -198,7 +202,11 @@ mutant believe_a_list_without_its_checksum --lib peer::records
 mutant serve_what_was_taken_down --test take_down
 mutant promise_what_no_sync_covers --lib peer::storage
 mutant remove_what_may_be_of_what_cannot_be_read --lib peer::contention
-mutant keep_beyond_the_quota --lib peer::contention
+mutant keep_beyond_the_quota --lib peer::charges
+mutant leave_uploads_uncharged --lib peer::charges
+mutant forget_at_a_restart_who_left_uploads --lib peer::charges
+mutant begin_a_share_anew_for_nothing --lib peer::charges
+mutant promise_what_others_are_promised_now --lib peer::charges
 mutant remember_deletions_for_nobody --lib tracker::quotas
 mutant go_on_after_a_failed_sync --lib peer::syncs
 mutant share_a_sync_that_began_before --lib peer::syncs

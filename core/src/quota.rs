@@ -93,6 +93,27 @@ pub enum OverQuota {
     },
 }
 
+impl Charged {
+    /// Both together.
+    pub fn and(&self, other: &Self) -> Self {
+        self.each(other, u64::saturating_add)
+    }
+
+    /// What is left of it without the other.
+    pub fn without(&self, other: &Self) -> Self {
+        self.each(other, u64::saturating_sub)
+    }
+
+    fn each(&self, other: &Self, of: fn(u64, u64) -> u64) -> Self {
+        Self {
+            bytes: of(self.bytes, other.bytes),
+            shares: of(self.shares, other.shares),
+            manifest_bytes: of(self.manifest_bytes, other.manifest_bytes),
+            uploads: of(self.uploads, other.uploads),
+        }
+    }
+}
+
 impl Wanted {
     /// Bytes that it takes of the swarm's disks.
     pub fn bytes(&self) -> u64 {

@@ -291,6 +291,13 @@ impl ChunkStore {
         index.chunks.keys().filter(|id| !index.claims.is_claimed(id)).copied().collect()
     }
 
+    /// Bytes of those of these chunks that are here and of no share.
+    pub(super) fn unclaimed_bytes(&self, ids: &HashSet<ChunkId>) -> u64 {
+        let index = self.index.lock();
+        let unclaimed = ids.iter().filter(|id| !index.claims.is_claimed(id));
+        unclaimed.filter_map(|id| index.chunks.get(id)).map(|entry| entry.bytes).sum()
+    }
+
     /// Whether a share holds the chunk.
     pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
         self.index.lock().claims.is_claimed(id)

@@ -10,15 +10,13 @@ use swarmdrop_core::api::{Blob, CommitRequest, OfferRequest, ProblemKind, ShareS
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, Secret, ShareId};
-use swarmdrop_core::limits::MANIFEST_RESERVE_BYTES;
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::seal::{Header, ShareKeys};
 use swarmdrop_core::terms::{SignedTerms, Terms};
-use swarmdrop_core::token::TokenId;
 
 use super::chunk_store::ChunkStore;
 use super::mend::Sources;
-use super::storage::{Bounds, Storage, Under};
+use super::storage::{Bounds, Storage};
 use crate::clock;
 
 /// Numbers that a seed makes (SplitMix64).
@@ -47,28 +45,28 @@ const CHUNKS: u8 = 12;
 const CHUNKS_EACH: u8 = 6;
 
 /// A store in memory, where the system has such a place: what is tried here is order, not disks.
-fn folder() -> tempfile::TempDir {
+pub(super) fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-fn open(root: &Path) -> Storage {
+pub(super) fn open(root: &Path) -> Storage {
     ChunkStore::create(root).unwrap();
     Storage::open(root, Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap()
 }
 
-fn sealed(number: u8) -> Vec<u8> {
+pub(super) fn sealed(number: u8) -> Vec<u8> {
     vec![number; (1 << 16) + 16]
 }
 
 /// A share of which everything is known.
-struct Shared {
+pub(super) struct Shared {
     key: ShareKey,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     chunks: Vec<u8>,
 }
 
 impl Shared {
-    fn new(number: u64, chunks: Vec<u8>) -> Self {
+    pub(super) fn new(number: u64, chunks: Vec<u8>) -> Self {
         let mut seed = [9; 32];
         seed[..8].copy_from_slice(&number.to_be_bytes());
         let key = ShareKey::from_seed(&Secret::from_bytes(seed));
@@ -80,18 +78,18 @@ impl Shared {
         Self { key, manifest, chunks }
     }
 
-    fn id(&self) -> ShareId {
+    pub(super) fn id(&self) -> ShareId {
         self.manifest.share()
     }
 
-    fn terms(&self, issued_ms: u64, life_ms: u64, deleted: bool) -> SignedTerms {
+    pub(super) fn terms(&self, issued_ms: u64, life_ms: u64, deleted: bool) -> SignedTerms {
         let expires_ms = clock::now_ms() + life_ms;
         let share = self.id();
         let terms = Terms { share, issued_ms, expires_ms, replicas: 1, access_sha256: [0; 32], deleted };
         SignedTerms::sign(&self.key, terms)
     }
 
-    fn full(&self) -> ChunkSet {
+    pub(super) fn full(&self) -> ChunkSet {
         ChunkSet::full(self.manifest.geometry().chunk_count())
     }
 
@@ -101,19 +99,25 @@ impl Shared {
         storage.commit(self.id(), request).ok()
     }
 
-    fn offer(&self, storage: &Storage) {
+    pub(super) fn offer(&self, storage: &Storage) {
         let geometry = self.manifest.geometry();
         let size = ShareSize { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() };
         let _ = storage.offer(self.id(), &OfferRequest { size, chunks: self.full(), known: Vec::new() });
     }
 
-    fn send(&self, storage: &Storage, chunks: &ChunkSet) {
+    pub(super) fn send(&self, storage: &Storage, chunks: &ChunkSet) {
         for index in chunks.iter() {
             let bytes = sealed(self.chunks[index.get() as usize]);
             if matches!(storage.admit(self.id(), ChunkId::of(&bytes), bytes.len() as u64), Ok(true)) {
-                storage.put_whole(self.id(), ChunkId::of(&bytes), &bytes).unwrap();
+                self.put(storage, &bytes);
             }
         }
+    }
+
+    fn put(&self, storage: &Storage, bytes: &[u8]) {
+        let put = storage.put_whole(self.id(), ChunkId::of(bytes), bytes);
+        // Another thread may have ended the upload meanwhile.
+        assert!(put.err().is_none_or(|refusal| refusal.0.kind == ProblemKind::Conflict));
     }
 
     /// Sends and commits everything.
@@ -296,48 +300,6 @@ fn s5_while_a_record_cannot_be_read_what_is_of_others_goes_and_what_may_be_its_o
 }
 
 #[test]
-fn s11_what_a_token_has_at_a_peer_is_bounded_published_or_not_also_after_a_restart() {
-    let folder = folder();
-    let shares = [1, 2, 3].map(|number| Shared::new(u64::from(number), vec![number]));
-    // Twice the quota are two chunks, and what is reserved beside them for their manifests.
-    let quota_bytes = Some(sealed(1).len() as u64 + 2 * MANIFEST_RESERVE_BYTES);
-    let under = |token| Under { token: Some(TokenId::from_bytes([token; 8])), quota_bytes, ..Under::NOBODY };
-    let request = |shared: &Shared| CommitRequest {
-        manifest: Blob(shared.manifest.encoded().to_vec()),
-        terms: shared.terms(1, 3_600_000, false).token,
-        chunks: shared.full(),
-    };
-    let commit = |storage: &Storage, shared: &Shared, token| {
-        shared.offer(storage);
-        shared.send(storage, &shared.full());
-        storage.commit_under(under(token), shared.id(), request(shared)).map_err(|refusal| refusal.0.kind)
-    };
-    let offer = |storage: &Storage, shared: &Shared, token| {
-        let geometry = shared.manifest.geometry();
-        let size = ShareSize { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() };
-        let request = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
-        storage.offer_under(under(token), shared.id(), &request).map(drop).map_err(|refusal| refusal.0.kind)
-    };
-    let storage = open(folder.path());
-    assert_eq!(offer(&storage, &shares[0], 1), Ok(()));
-    assert_eq!(offer(&storage, &shares[1], 1), Ok(()));
-    assert_eq!(offer(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded), "two are promised");
-    for shared in &shares[..2] {
-        assert!(commit(&storage, shared, 1).unwrap().is_empty());
-        assert!(commit(&storage, shared, 1).unwrap().is_empty(), "again, it is the same");
-    }
-    for storage in [storage, open(folder.path())] {
-        assert_eq!(offer(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded));
-        assert_eq!(commit(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded));
-        assert_eq!(offer(&storage, &shares[2], 2), Ok(()), "another invite has its own");
-        storage.end_copy(shares[2].id());
-    }
-    let storage = open(folder.path());
-    storage.put_terms(shares[0].terms(2, 0, true)).unwrap();
-    assert!(commit(&storage, &shares[2], 1).unwrap().is_empty());
-}
-
-#[test]
 fn s8_a_failed_sync_takes_back_what_came_since_the_last_good_one_and_nothing_else() {
     let folder = folder();
     let storage = open(folder.path());
@@ -408,7 +370,7 @@ fn act(storage: &Storage, root: &Path, table: &Table, dice: &mut Dice, step: u64
             if let Ok(missing) = storage.begin_copy(&shared.manifest, &some) {
                 for index in missing.iter() {
                     let bytes = sealed(shared.chunks[index.get() as usize]);
-                    storage.put_whole(shared.id(), ChunkId::of(&bytes), &bytes).unwrap();
+                    shared.put(storage, &bytes);
                 }
                 let _ = storage.keep_copied(&shared.manifest, long, &some);
             }

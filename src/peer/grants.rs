@@ -15,7 +15,7 @@ use swarmdrop_core::owner::Act;
 use swarmdrop_core::token::TokenId;
 
 use super::Peer;
-use super::storage::Under;
+use super::arrivals::Under;
 use crate::clock;
 use crate::server::{ChargedTo, Credential, Id, OwnersWord, Refusal, denied};
 

@@ -29,10 +29,11 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::arrivals::Under;
 use super::chunk_file::read_piece;
 use super::grants::{Charge, Committing, KnownGrant, Offering};
 use super::share_store::Held;
-use super::storage::{Storage, Under, disk_refusal};
+use super::storage::{Storage, disk_refusal};
 use super::{Peer, audits, metrics};
 use crate::clock;
 use crate::server::{

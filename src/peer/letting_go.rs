@@ -180,6 +180,7 @@ impl Storage {
                 count += usize::from(self.chunks.set_aside_unfinished(id)?);
             }
             self.marks.end(share, |id| !self.may_be_of_unreadable(id))?;
+            self.count_unfinished_of(share)?;
         }
         Ok(count)
     }
@@ -203,6 +204,9 @@ impl Storage {
         // Senders offer again, and send again.
         self.uploads.lock().clear();
         let lost = self.lose(&self.chunks.remove_unsynced());
+        if let Err(error) = self.count_unfinished() {
+            tracing::warn!(%error, "cannot tell what uploads have left behind");
+        }
         (lost, self.chunks.prove())
     }
 

@@ -2,7 +2,8 @@
 //! behind is known by name: nothing is removed for being of no share.
 //!
 //! ```text
-//! DATA/store/uploads/<share id>   the chunks' ids, 32 bytes each, as they came
+//! DATA/store/uploads/<share id>         the chunks' ids, 32 bytes each, as they came
+//!                    <share id>.token   the id of the token that is charged with them, 8 bytes; none: nobody's
 //! ```
 //! A mark is not synced when it is written: the sync of the chunks covers it. A crash of the system may take the end
 //! of it away; chunks of which that is true are kept, and reported.
@@ -16,6 +17,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::token::TokenId;
 
 use crate::durable;
 
@@ -51,6 +53,24 @@ impl Marks {
         file.write_all(&bytes)
     }
 
+    /// Notes which token is charged with what comes for a share; the first one stays.
+    pub(super) fn charge(&self, share: ShareId, token: TokenId) -> io::Result<()> {
+        let _writing = self.writing.lock();
+        let path = self.token_path(share);
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.len() == token.as_bytes().len() as u64) {
+            return Ok(());
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(token.as_bytes())
+    }
+
+    /// The token that is charged with what came for a share. A crash may have taken the note of it.
+    pub(super) fn charged(&self, share: ShareId) -> Option<TokenId> {
+        let bytes = fs::read(self.token_path(share)).ok()?;
+        bytes.try_into().ok().map(TokenId::from_bytes)
+    }
+
     /// Whether there is a mark for the share.
     pub(super) fn has(&self, share: ShareId) -> bool {
         fs::symlink_metadata(self.path(share)).is_ok()
@@ -72,10 +92,14 @@ impl Marks {
         if !self.of(share)?.iter().all(is_settled) {
             return Ok(());
         }
-        match fs::remove_file(self.path(share)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        // The token's note goes first: a mark is what tells that there is one.
+        for path in [self.token_path(share), self.path(share)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// The shares whose marks were written last before this moment.
@@ -96,6 +120,11 @@ impl Marks {
         Ok(all)
     }
 
+    /// The shares that have marks.
+    pub(super) fn shares(&self) -> io::Result<Vec<ShareId>> {
+        Ok(self.all()?.into_iter().map(|(share, _)| share).collect())
+    }
+
     fn all(&self) -> io::Result<Vec<(ShareId, SystemTime)>> {
         let mut found = Vec::new();
         for file in fs::read_dir(&self.root)? {
@@ -112,6 +141,10 @@ impl Marks {
 
     fn path(&self, share: ShareId) -> PathBuf {
         self.root.join(share.to_string())
+    }
+
+    fn token_path(&self, share: ShareId) -> PathBuf {
+        self.root.join(format!("{share}.token"))
     }
 }
 

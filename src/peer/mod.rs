@@ -1,7 +1,10 @@
 //! A peer: stores chunks and serves them. It cannot tell what it stores.
 
 mod agreement;
+mod arrivals;
 mod audits;
+#[cfg(test)]
+mod charges;
 mod chunk_file;
 mod chunk_removal;
 mod chunk_store;
@@ -36,6 +39,7 @@ pub(crate) mod simulated;
 mod storage;
 mod syncs;
 mod tasks;
+mod unfinished;
 mod withheld;
 
 use std::net::SocketAddr;

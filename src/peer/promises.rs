@@ -1,6 +1,7 @@
 //! How much room there is at a peer, and what of it is promised to whom.
 
 use std::collections::HashSet;
+use std::io;
 
 use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::chunk_set::ChunkSet;
@@ -12,7 +13,8 @@ use swarmdrop_core::registry::Usage;
 use swarmdrop_core::reservation::Reservation;
 use swarmdrop_core::token::TokenId;
 
-use super::storage::{Storage, Under, Upload};
+use super::arrivals::Under;
+use super::storage::{Storage, Upload};
 use crate::clock;
 use crate::server::Refusal;
 
@@ -42,6 +44,11 @@ impl Storage {
     /// Whether a share may take so many bytes more, beside what is promised to others; how many are free for it.
     pub(super) fn check_room(&self, share: ShareId, bytes: u64) -> Result<u64, Refusal> {
         let on_disk = self.chunks.disk_free_bytes().map_err(|error| Refusal::internal(&error))?;
+        self.check_room_of(share, bytes, on_disk)
+    }
+
+    /// The same of a disk with so many free bytes.
+    pub(super) fn check_room_of(&self, share: ShareId, bytes: u64, on_disk: u64) -> Result<u64, Refusal> {
         let free = self.usage_beside(Some(share), on_disk).free_bytes;
         if bytes > free {
             let detail = format!("{bytes} bytes are needed, {free} are free");
@@ -50,8 +57,8 @@ impl Storage {
         Ok(free)
     }
 
-    /// Whether the token of a grant may have these chunks of a share here, and a manifest of so many bytes, beside all else
-    /// that is charged to it. The tracker holds it to its quota by what is published; what was sent here and never was
+    /// Whether the token of a grant may have these chunks of a share here, beside so many bytes that came for it and are none
+    /// of them, and a manifest of so many bytes, beside all else that is charged to it. The tracker holds it to its quota by what is published; what was sent here and never was
     /// published is known to its peers alone.
     pub(super) fn check_quota(
         &self,
@@ -59,7 +66,7 @@ impl Storage {
         share: ShareId,
         geometry: &Geometry,
         chunks: &ChunkSet,
-        manifest_bytes: u64,
+        (left_bytes, manifest_bytes): (u64, u64),
     ) -> Result<(), Refusal> {
         let Some(token) = grant.token else { return Ok(()) };
         let held = self.shares.get(share).map(|held| held.chunks);
@@ -67,7 +74,8 @@ impl Storage {
         let bytes = geometry.sealed_of(&held.map_or_else(|| chunks.clone(), |held| held.plus(chunks)));
         let quota_bytes = grant.quota_bytes.map(|bytes| bytes.saturating_mul(QUOTA_AT_PEER));
         let allowance = Allowance { quota_bytes, ..Allowance::default() };
-        let charged = self.charged(token, share);
+        let mut charged = self.charged(token, share);
+        charged.bytes = charged.bytes.saturating_add(left_bytes);
         let wanted = Wanted { share_bytes: bytes, sealed_bytes: bytes, replicas: 1 };
         let checks = allowance.check_room(&charged, &wanted);
         checks.and_then(|()| allowance.check_manifest(&charged, manifest_bytes)).map_err(|_| {
@@ -76,16 +84,35 @@ impl Storage {
         })
     }
 
-    /// What a token has here, kept and promised, but for one share.
+    /// What a token has here, kept, promised, and left by uploads that were never committed, but for one share.
     fn charged(&self, token: TokenId, beside: ShareId) -> Charged {
         let mut charged = self.shares.charged(token, beside);
-        let uploads = self.uploads.lock();
-        let others = uploads.iter().filter(|(share, _)| **share != beside);
-        for promise in others.map(|(_, upload)| &upload.promise).filter(|it| it.token == Some(token)) {
-            charged.bytes = charged.bytes.saturating_add(promise.bytes).saturating_add(promise.arrived_bytes);
-            charged.uploads += 1;
+        let mut under_way = HashSet::new();
+        for (share, upload) in self.uploads.lock().iter() {
+            if *share != beside && upload.promise.token == Some(token) {
+                charged.bytes = charged.bytes.saturating_add(upload.promise.bytes);
+                under_way.insert(*share);
+            }
         }
+        for (share, bytes) in self.unfinished.lock().of_token(token, beside) {
+            charged.bytes = charged.bytes.saturating_add(bytes);
+            under_way.insert(share);
+        }
+        charged.uploads = under_way.len() as u64;
         charged
+    }
+
+    /// Counts what the marks name that is of no share.
+    pub(super) fn count_unfinished(&self) -> io::Result<()> {
+        self.marks.shares()?.into_iter().try_for_each(|share| self.count_unfinished_of(share))
+    }
+
+    /// The same of one share.
+    pub(super) fn count_unfinished_of(&self, share: ShareId) -> io::Result<()> {
+        let ids: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
+        let bytes = self.chunks.unclaimed_bytes(&ids);
+        self.unfinished.lock().set(share, self.marks.charged(share), bytes);
+        Ok(())
     }
 
     /// Bytes that the peer is willing to hold in all.

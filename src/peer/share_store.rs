@@ -7,7 +7,8 @@
 //! ```
 //! What changes a share is done under the share's lock, which the caller holds; no lock here is held across I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,11 +35,19 @@ use crate::failure::Failure;
 pub(super) struct ShareStore {
     root: PathBuf,
     leaving: PathBuf,
-    shares: Mutex<BTreeMap<ShareId, Held>>,
+    shares: Mutex<Table>,
     /// Those of which a record cannot be read.
     damaged: Mutex<BTreeSet<ShareId>>,
     /// Those that are kept and not served.
     withheld: Mutex<BTreeSet<ShareId>>,
+}
+
+/// The shares, and what they come to.
+#[derive(Debug, Default)]
+struct Table {
+    shares: BTreeMap<ShareId, Held>,
+    charged: HashMap<TokenId, Charged>,
+    manifests_bytes: u64,
 }
 
 /// What is kept in memory of a share.
@@ -79,7 +88,7 @@ impl ShareStore {
         for folder in [&root, &leaving] {
             durable::create_private_folder(folder).map_err(failed)?;
         }
-        let (mut shares, mut damaged, mut withheld) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut shares, mut damaged, mut withheld) = (Table::default(), BTreeSet::new(), BTreeSet::new());
         for (share, path) in folders(&root).map_err(failed)? {
             let Records { manifest, terms, chunks, token, unsettled_until_ms } = Records::read(&path, share);
             let is_empty = terms.is_absent() && chunks.is_absent();
@@ -102,7 +111,7 @@ impl ShareStore {
                 tracing::warn!(%share, "the list of its chunks was damaged, and is made again from the files");
                 write_chunks(&path, &chunks, token).map_err(failed)?;
             }
-            shares.insert(share, Held::new(&manifest, terms, chunks, unsettled_until_ms, token));
+            shares.put(share, Held::new(&manifest, terms, chunks, unsettled_until_ms, token));
         }
         let (shares, damaged, withheld) = (Mutex::new(shares), Mutex::new(damaged), Mutex::new(withheld));
         Ok(Self { root, leaving, shares, damaged, withheld })
@@ -110,17 +119,17 @@ impl ShareStore {
 
     /// What is known of a share.
     pub(super) fn get(&self, share: ShareId) -> Option<Held> {
-        self.shares.lock().get(&share).cloned()
+        self.shares.lock().shares.get(&share).cloned()
     }
 
     /// All shares, in the order of their ids.
     pub(super) fn ids(&self) -> Vec<ShareId> {
-        self.shares.lock().keys().copied().collect()
+        self.shares.lock().shares.keys().copied().collect()
     }
 
     /// The shares whose terms are over at this time.
     pub(super) fn over(&self, now_ms: u64) -> Vec<ShareId> {
-        let shares = self.shares.lock();
+        let shares = &self.shares.lock().shares;
         shares.iter().filter(|(_, held)| held.is_over(now_ms)).map(|(share, _)| *share).collect()
     }
 
@@ -158,7 +167,7 @@ impl ShareStore {
 
     /// The shares whose terms were lost, and not agreed on since.
     pub(super) fn unsettled(&self) -> Vec<ShareId> {
-        let shares = self.shares.lock();
+        let shares = &self.shares.lock().shares;
         let unsettled = shares.iter().filter(|(_, held)| held.unsettled_until_ms.is_some());
         unsettled.map(|(share, _)| *share).collect()
     }
@@ -170,19 +179,15 @@ impl ShareStore {
 
     /// Bytes of all manifests.
     pub(super) fn manifests_bytes(&self) -> u64 {
-        self.shares.lock().values().map(|held| held.manifest_bytes).sum()
+        self.shares.lock().manifests_bytes
     }
 
     /// What the shares of a token take here, but for one.
     pub(super) fn charged(&self, token: TokenId, beside: ShareId) -> Charged {
-        let shares = self.shares.lock();
-        let of_token = shares.iter().filter(|(share, held)| **share != beside && held.token == Some(token));
-        of_token.fold(Charged::default(), |charged, (_, held)| Charged {
-            bytes: charged.bytes + held.geometry.sealed_of(&held.chunks),
-            shares: charged.shares + 1,
-            manifest_bytes: charged.manifest_bytes + held.manifest_bytes,
-            uploads: 0,
-        })
+        let table = self.shares.lock();
+        let all = table.charged.get(&token).copied().unwrap_or_default();
+        let own = table.shares.get(&beside).filter(|held| held.token == Some(token));
+        own.map_or(all, |held| all.without(&held.charge()))
     }
 
     /// Bytes of a share's manifest.
@@ -206,7 +211,7 @@ impl ShareStore {
     fn note_damaged(&self, share: ShareId) -> bool {
         let shares = self.shares.lock();
         // What is retired meanwhile is nobody's worry any more.
-        shares.contains_key(&share) && self.damaged.lock().insert(share)
+        shares.shares.contains_key(&share) && self.damaged.lock().insert(share)
     }
 
     /// What can be read of a share's records.
@@ -256,7 +261,7 @@ impl ShareStore {
         // The manifest comes last: a folder without it is an upload that was never confirmed.
         write_manifest(&folder, manifest)?;
         durable::sync_folder(&self.root)?;
-        self.shares.lock().insert(share, held);
+        self.shares.lock().put(share, held);
         Ok(())
     }
 
@@ -264,9 +269,7 @@ impl ShareStore {
     pub(super) fn put_chunks(&self, share: ShareId, chunks: ChunkSet) -> io::Result<()> {
         let token = self.get(share).and_then(|held| held.token);
         write_chunks(&self.folder(share), &chunks, token)?;
-        if let Some(held) = self.shares.lock().get_mut(&share) {
-            held.chunks = chunks;
-        }
+        self.shares.lock().change(share, |held| held.chunks = chunks);
         Ok(())
     }
 
@@ -278,18 +281,14 @@ impl ShareStore {
             return Ok(false);
         }
         write_terms(&self.folder(share), &terms)?;
-        if let Some(held) = self.shares.lock().get_mut(&share) {
-            held.terms = terms;
-        }
+        self.shares.lock().change(share, |held| held.terms = terms);
         Ok(true)
     }
 
     /// Notes that two sources agree on the terms of a share.
     pub(super) fn settle(&self, share: ShareId) -> io::Result<()> {
         write_unsettled(&self.folder(share), None)?;
-        if let Some(held) = self.shares.lock().get_mut(&share) {
-            held.unsettled_until_ms = None;
-        }
+        self.shares.lock().change(share, |held| held.unsettled_until_ms = None);
         Ok(())
     }
 
@@ -304,7 +303,7 @@ impl ShareStore {
         }
         durable::set_aside(&self.folder(share), &path)?;
         crash::at(Point::ShareForgotten);
-        self.shares.lock().remove(&share);
+        self.shares.lock().take(share);
         self.damaged.lock().remove(&share);
         self.withheld.lock().remove(&share);
         Ok(Retired { share, path })
@@ -344,7 +343,48 @@ impl ShareStore {
     }
 }
 
+impl Table {
+    fn put(&mut self, share: ShareId, held: Held) {
+        self.take(share);
+        if let Some(token) = held.token {
+            let charged = self.charged.entry(token).or_default();
+            *charged = charged.and(&held.charge());
+        }
+        self.manifests_bytes += held.manifest_bytes;
+        self.shares.insert(share, held);
+    }
+
+    fn take(&mut self, share: ShareId) -> Option<Held> {
+        let held = self.shares.remove(&share)?;
+        if let Some(token) = held.token
+            && let Entry::Occupied(mut charged) = self.charged.entry(token)
+        {
+            let left = charged.get().without(&held.charge());
+            if left.shares == 0 {
+                charged.remove();
+            } else {
+                charged.insert(left);
+            }
+        }
+        self.manifests_bytes -= held.manifest_bytes;
+        Some(held)
+    }
+
+    fn change(&mut self, share: ShareId, change: impl FnOnce(&mut Held)) {
+        if let Some(mut held) = self.take(share) {
+            change(&mut held);
+            self.put(share, held);
+        }
+    }
+}
+
 impl Held {
+    /// What is charged for it.
+    fn charge(&self) -> Charged {
+        let bytes = self.geometry.sealed_of(&self.chunks);
+        Charged { bytes, shares: 1, manifest_bytes: self.manifest_bytes, uploads: 0 }
+    }
+
     fn new(
         manifest: &Manifest,
         terms: SignedTerms,

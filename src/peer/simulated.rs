@@ -22,13 +22,14 @@ use swarmdrop_core::registry::Usage;
 use swarmdrop_core::terms::SignedTerms;
 
 use super::agreement::Agreement;
+use super::arrivals::Under;
 use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
 use super::http::receipted;
 use super::mend::{Mending, Sources};
 use super::parting::{Partings, batches, ids, let_go, of_chunks};
 use super::records::Records;
-use super::storage::{Bounds, Storage, Under};
+use super::storage::{Bounds, Storage};
 use super::tasks::{carry_out, take_over};
 use crate::client::Authority;
 use crate::server::Refusal;

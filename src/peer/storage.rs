@@ -1,5 +1,5 @@
-//! What a peer does with its disk: makes promises (offer) and keeps them (put, commit). How it lets go stands in
-//! `src/peer/letting_go.rs`.
+//! What a peer does with its disk: it keeps what it promised (commit). What comes stands in `src/peer/arrivals.rs`, how it
+//! lets go in `src/peer/letting_go.rs`.
 //!
 //! Locks, always in this order: the share's (`src/peer/share_locks.rs`), held around everything that changes what is
 //! held of it; a chunk's name, and the index (`src/peer/chunk_store.rs`). Those of uploads, shares and deleted shares
@@ -10,17 +10,15 @@ use std::io;
 use std::path::Path;
 
 use parking_lot::Mutex;
-use swarmdrop_core::api::{CommitRequest, OfferRequest, ProblemKind};
+use swarmdrop_core::api::{CommitRequest, ProblemKind};
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::MANIFEST_RESERVE_BYTES;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::reservation::{Reservation, Wasteful};
 use swarmdrop_core::terms::SignedTerms;
 use swarmdrop_core::token::TokenId;
 
-use super::chunk_file::{Arriving, PutError};
+use super::arrivals::Under;
 use super::chunk_store::ChunkStore;
 use super::claims::Released;
 use super::disk_look::DiskLook;
@@ -30,6 +28,7 @@ use super::several::Several;
 use super::share_locks::ShareLocks;
 use super::share_store::ShareStore;
 use super::syncs::SyncError;
+use super::unfinished::Unfinished;
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::failure::Failure;
@@ -47,8 +46,10 @@ pub(super) struct Storage {
     pub(super) bounds: Bounds,
     pub(super) uploads: Mutex<HashMap<ShareId, Upload>>,
     pub(super) locks: ShareLocks,
-    /// Taken before `uploads`.
+    /// Held while room is looked for and promised. Taken before `wasteful`, which is taken before `uploads`.
+    pub(super) promising: Mutex<()>,
     pub(super) wasteful: Mutex<Wasteful>,
+    pub(super) unfinished: Mutex<Unfinished>,
 }
 
 /// How much of the disk a peer may fill.
@@ -70,22 +71,6 @@ pub(super) struct Upload {
     pub(super) touched_ms: u64,
 }
 
-/// What an offer's grant says.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Under {
-    /// The token that is charged; `None`: nobody's.
-    pub(super) token: Option<TokenId>,
-    /// Bytes that may be stored.
-    pub(super) budget_bytes: u64,
-    /// Bytes that all shares of the token may take.
-    pub(super) quota_bytes: Option<u64>,
-}
-
-impl Under {
-    /// A grant of nobody, with no bound of its own.
-    pub(super) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
-}
-
 impl Storage {
     /// Opens what the peer holds below `root`.
     pub(super) fn open(root: &Path, bounds: Bounds) -> Result<Self, Failure> {
@@ -105,8 +90,21 @@ impl Storage {
         let shares = ShareStore::open(root, |share| marks.has(share), claim)?;
         let (gone, disk) = (GoneShares::open(root)?, DiskLook::default());
         let (uploads, locks) = (Mutex::default(), ShareLocks::default());
-        let wasteful = Mutex::default();
-        let storage = Self { chunks, shares, gone, marks, several, disk, bounds, uploads, locks, wasteful };
+        let (promising, wasteful, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let storage = Self {
+            chunks,
+            shares,
+            gone,
+            marks,
+            several,
+            disk,
+            bounds,
+            uploads,
+            locks,
+            promising,
+            wasteful,
+            unfinished,
+        };
         storage.tidy_at_start().map_err(failed)?;
         Ok(storage)
     }
@@ -118,6 +116,7 @@ impl Storage {
             self.chunks.doubt(&self.marks.chunks()?);
         }
         self.finish_leaving()?;
+        self.count_unfinished()?;
         self.look_at_disk()
     }
 
@@ -129,81 +128,6 @@ impl Storage {
     /// Whether the store was there at the last look.
     pub(super) fn is_there(&self) -> bool {
         self.disk.is_there()
-    }
-
-    /// Reserves space for a share under a grant of nobody, with no bound of its own.
-    #[cfg(test)]
-    pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, Refusal> {
-        self.offer_under(Under::NOBODY, share, request)
-    }
-
-    /// Reserves space for a share; the chunks of it that are here already.
-    pub(super) fn offer_under(
-        &self,
-        grant: Under,
-        share: ShareId,
-        request: &OfferRequest,
-    ) -> Result<ChunkSet, Refusal> {
-        let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
-        self.check_takes(share)?;
-        self.check_served(share)?;
-        let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
-        if request.chunks.chunk_count() != geometry.chunk_count() {
-            return Err(bad("the chunks are those of another number of chunks"));
-        }
-        let mut known = Vec::new();
-        for run in &request.known {
-            known.extend(run.chunks(&geometry).ok_or_else(|| bad("a known chunk is none of the share"))?);
-        }
-        self.reserve(grant, share, &geometry, &request.chunks, known.into_iter())
-    }
-
-    /// Reserves space for chunks of a share. Of those whose ids are known, the ones that are here already.
-    fn reserve(
-        &self,
-        grant: Under,
-        share: ShareId,
-        geometry: &Geometry,
-        chunks: &ChunkSet,
-        known: impl Iterator<Item = (ChunkIndex, ChunkId)>,
-    ) -> Result<ChunkSet, Refusal> {
-        let mut held = ChunkSet::empty(geometry.chunk_count());
-        // Meanwhile the share's chunks are taken as before.
-        let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
-        let mut met = HashSet::new();
-        for (index, id) in known {
-            let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
-            let here = || self.chunks.verify(&id, geometry.sealed_len(index));
-            if may_have && here().map_err(|error| Refusal::internal(&error))? {
-                held.insert(index);
-                if arrived.insert(id) {
-                    met.insert(id);
-                }
-            }
-        }
-        let missing = chunks.minus(&held);
-        let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
-        if needed > grant.budget_bytes {
-            return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than the grant allows"));
-        }
-        self.check_quota(grant, share, geometry, chunks, MANIFEST_RESERVE_BYTES)?;
-        let needed = needed + 32 * u64::from(geometry.chunk_count()) + MANIFEST_RESERVE_BYTES;
-        let free = self.check_room(share, needed)?;
-        self.promise(grant.token, share, needed, free, (arrived, met))?;
-        Ok(held)
-    }
-
-    /// Makes room for chunks of a share that are to be copied from other peers; those that are missing here.
-    pub(super) fn begin_copy(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<ChunkSet, Refusal> {
-        let share = manifest.share();
-        self.check_takes(share)?;
-        let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
-        for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
-            let restored = self.chunks.restore(&id, || self.marks.note(share, &[id]));
-            restored.map_err(|error| disk_refusal(&error))?;
-        }
-        let held = self.reserve(Under::NOBODY, manifest.share(), manifest.geometry(), chunks, known())?;
-        Ok(chunks.minus(&held))
     }
 
     /// Keeps chunks that were copied, beside those of the share that are held already. Returns what is missing,
@@ -226,20 +150,21 @@ impl Storage {
 
     /// Ends the mark of an upload that is over, if all that came for it was committed.
     fn end_mark(&self, share: ShareId) {
-        if let Err(error) = self.marks.end(share, |id| self.chunks.is_claimed(id)) {
+        let ended = self.marks.end(share, |id| self.chunks.is_claimed(id));
+        if let Err(error) = ended.and_then(|()| self.count_unfinished_of(share)) {
             tracing::warn!(%share, %error, "cannot end the mark of an upload");
         }
     }
 
     /// Whether a share may count on a chunk that it has not sent to this process. Ids are no secret to those
     /// who can read a share: what another share holds must be sent, to prove that it is there to be sent.
-    fn may_claim_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
+    pub(super) fn may_claim_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
         self.chunks.is_free_for(share, id)
     }
 
     /// Whether anything of a share can be taken now: not if the owner deleted it, if what is known of it is to be made
     /// again, or if the disk failed to write.
-    fn check_takes(&self, share: ShareId) -> Result<(), Refusal> {
+    pub(super) fn check_takes(&self, share: ShareId) -> Result<(), Refusal> {
         self.check_not_gone(share)?;
         let not_now = |detail: &str| Err(Refusal::new(ProblemKind::Unavailable, detail));
         if self.chunks.syncs.have_failed() {
@@ -259,61 +184,6 @@ impl Storage {
             return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
         }
         Ok(())
-    }
-
-    /// Whether a chunk of this many bytes is still to arrive for the share; no more than was promised.
-    pub(super) fn admit(&self, share: ShareId, id: ChunkId, bytes: u64) -> Result<bool, Refusal> {
-        self.check_takes(share)?;
-        let mut uploads = self.uploads.lock();
-        let upload = uploads
-            .get_mut(&share)
-            .ok_or_else(|| Refusal::new(ProblemKind::Conflict, "the share was not offered here first"))?;
-        upload.touched_ms = clock::awake_ms();
-        if upload.arrived.contains(&id) && self.chunks.contains(&id) {
-            return Ok(false);
-        }
-        if bytes > upload.promise.bytes {
-            return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than were offered"));
-        }
-        Ok(true)
-    }
-
-    /// Takes a chunk that has arrived; whether it had not arrived before.
-    pub(super) fn put(
-        &self,
-        share: ShareId,
-        id: ChunkId,
-        bytes: u64,
-        arriving: Arriving,
-    ) -> Result<bool, Refusal> {
-        let mut is_named = false;
-        let finished = self.chunks.finish(id, arriving, || {
-            is_named = true;
-            self.marks.note(share, &[id])
-        });
-        finished.map_err(|error| match error {
-            PutError::HashMismatch(_) => Refusal::new(ProblemKind::HashMismatch, error.to_string()),
-            PutError::Io(error) => disk_refusal(&error),
-        })?;
-        let mut uploads = self.uploads.lock();
-        let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
-        let is_new = upload.arrived.insert(id);
-        if !is_named {
-            upload.met.insert(id);
-        }
-        if is_new {
-            upload.promise.bytes = upload.promise.bytes.saturating_sub(bytes);
-            upload.promise.arrived_bytes = upload.promise.arrived_bytes.saturating_add(bytes);
-        }
-        Ok(is_new)
-    }
-
-    /// Takes a chunk that is in memory as a whole; like [`Storage::put`].
-    pub(super) fn put_whole(&self, share: ShareId, id: ChunkId, sealed: &[u8]) -> Result<bool, Refusal> {
-        let disk = |error: io::Error| disk_refusal(&error);
-        let mut arriving = self.chunks.begin().map_err(disk)?;
-        arriving.write(sealed).map_err(disk)?;
-        self.put(share, id, sealed.len() as u64, arriving)
     }
 
     /// Keeps a share under a grant of nobody.
@@ -340,7 +210,7 @@ impl Storage {
         let alone = self.locks.lock_for_commit(share)?;
         self.check_served(share)?;
         let manifest_bytes = manifest.encoded().len() as u64;
-        self.check_quota(grant, share, manifest.geometry(), &request.chunks, manifest_bytes)?;
+        self.check_quota(grant, share, manifest.geometry(), &request.chunks, (0, manifest_bytes))?;
         let missing = self.keep(&manifest, terms, &request.chunks, grant.token)?;
         drop(alone);
         crash::at(Point::ShareKept);
@@ -506,7 +376,7 @@ mod tests {
 
     use swarmdrop_core::api::ShareChunks;
     use swarmdrop_core::duration::millis;
-    use swarmdrop_core::geometry::ChunkSize;
+    use swarmdrop_core::geometry::{ChunkSize, Geometry};
     use swarmdrop_core::id::Secret;
     use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_GRACE, TOKEN_UPLOADS_MAX};
     use swarmdrop_core::manifest::{Draft, ShareKey};

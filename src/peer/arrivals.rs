@@ -1,0 +1,186 @@
+//! How chunks come to a peer: what is offered to it, and what arrives.
+
+use std::collections::HashSet;
+use std::io;
+
+use swarmdrop_core::api::{OfferRequest, ProblemKind};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::{ChunkIndex, Geometry};
+use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::limits::{MANIFEST_RESERVE_BYTES, QUOTA_AT_PEER};
+use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::token::TokenId;
+
+use super::chunk_file::{Arriving, PutError};
+use super::storage::{Storage, Upload, disk_refusal};
+use crate::clock;
+use crate::server::Refusal;
+
+/// What an offer's grant says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Under {
+    /// The token that is charged; `None`: nobody's.
+    pub(super) token: Option<TokenId>,
+    /// Bytes that may be stored.
+    pub(super) budget_bytes: u64,
+    /// Bytes that all shares of the token may take.
+    pub(super) quota_bytes: Option<u64>,
+}
+
+impl Under {
+    /// A grant of nobody, with no bound of its own.
+    pub(super) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
+
+    /// Whether so many bytes may come, beside those that came before under whatever grant and are not offered again: a
+    /// sender that has forgotten them all may begin once more.
+    fn check_budget(&self, needed: u64, left_bytes: u64) -> Result<(), Refusal> {
+        let once_more = self.budget_bytes.saturating_mul(QUOTA_AT_PEER);
+        if needed > self.budget_bytes || needed.saturating_add(left_bytes) > once_more {
+            return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than the grant allows"));
+        }
+        Ok(())
+    }
+}
+
+impl Storage {
+    /// Reserves space for a share under a grant of nobody, with no bound of its own.
+    #[cfg(test)]
+    pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, Refusal> {
+        self.offer_under(Under::NOBODY, share, request)
+    }
+
+    /// Reserves space for a share; the chunks of it that are here already.
+    pub(super) fn offer_under(
+        &self,
+        grant: Under,
+        share: ShareId,
+        request: &OfferRequest,
+    ) -> Result<ChunkSet, Refusal> {
+        let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
+        self.check_takes(share)?;
+        self.check_served(share)?;
+        let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
+        if request.chunks.chunk_count() != geometry.chunk_count() {
+            return Err(bad("the chunks are those of another number of chunks"));
+        }
+        let mut known = Vec::new();
+        for run in &request.known {
+            known.extend(run.chunks(&geometry).ok_or_else(|| bad("a known chunk is none of the share"))?);
+        }
+        self.reserve(grant, share, &geometry, &request.chunks, known.into_iter())
+    }
+
+    /// Reserves space for chunks of a share. Of those whose ids are known, the ones that are here already.
+    pub(super) fn reserve(
+        &self,
+        grant: Under,
+        share: ShareId,
+        geometry: &Geometry,
+        chunks: &ChunkSet,
+        known: impl Iterator<Item = (ChunkIndex, ChunkId)>,
+    ) -> Result<ChunkSet, Refusal> {
+        let mut held = ChunkSet::empty(geometry.chunk_count());
+        // Meanwhile the share's chunks are taken as before.
+        let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
+        let (mut met, mut shown_bytes) = (HashSet::new(), 0);
+        for (index, id) in known {
+            let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
+            let here = || self.chunks.verify(&id, geometry.sealed_len(index));
+            if may_have && here().map_err(|error| Refusal::internal(&error))? {
+                held.insert(index);
+                shown_bytes += geometry.sealed_len(index) as u64;
+                if arrived.insert(id) {
+                    met.insert(id);
+                }
+            }
+        }
+        let missing = chunks.minus(&held);
+        let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
+        let on_disk = self.chunks.disk_free_bytes().map_err(|error| Refusal::internal(&error))?;
+        let _one_by_one = self.promising.lock();
+        // What came for the share before and is not offered again takes room, too.
+        let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);
+        grant.check_budget(needed, left_bytes)?;
+        self.check_quota(grant, share, geometry, chunks, (left_bytes, MANIFEST_RESERVE_BYTES))?;
+        let needed = needed + 32 * u64::from(geometry.chunk_count()) + MANIFEST_RESERVE_BYTES;
+        let free = self.check_room_of(share, needed, on_disk)?;
+        self.promise(grant.token, share, needed, free, (arrived, met))?;
+        Ok(held)
+    }
+
+    /// Makes room for chunks of a share that are to be copied from other peers; those that are missing here.
+    pub(super) fn begin_copy(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<ChunkSet, Refusal> {
+        let share = manifest.share();
+        self.check_takes(share)?;
+        let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
+        for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
+            let restored = self.chunks.restore(&id, || self.marks.note(share, &[id]));
+            restored.map_err(|error| disk_refusal(&error))?;
+        }
+        let held = self.reserve(Under::NOBODY, manifest.share(), manifest.geometry(), chunks, known())?;
+        Ok(chunks.minus(&held))
+    }
+
+    /// Whether a chunk of this many bytes is still to arrive for the share; no more than was promised.
+    pub(super) fn admit(&self, share: ShareId, id: ChunkId, bytes: u64) -> Result<bool, Refusal> {
+        self.check_takes(share)?;
+        let mut uploads = self.uploads.lock();
+        let upload = uploads.get_mut(&share).ok_or_else(not_offered)?;
+        upload.touched_ms = clock::awake_ms();
+        if upload.arrived.contains(&id) && self.chunks.contains(&id) {
+            return Ok(false);
+        }
+        if bytes > upload.promise.bytes {
+            return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than were offered"));
+        }
+        Ok(true)
+    }
+
+    /// Takes a chunk that has arrived; whether it had not arrived before.
+    pub(super) fn put(
+        &self,
+        share: ShareId,
+        id: ChunkId,
+        bytes: u64,
+        arriving: Arriving,
+    ) -> Result<bool, Refusal> {
+        let of_upload = |upload: &Upload| upload.promise.token;
+        let Some(token) = self.uploads.lock().get(&share).map(of_upload) else {
+            return Err(not_offered());
+        };
+        let mut is_named = false;
+        let finished = self.chunks.finish(id, arriving, || {
+            is_named = true;
+            self.marks.note(share, &[id])?;
+            self.unfinished.lock().add(share, token, bytes);
+            token.map_or(Ok(()), |token| self.marks.charge(share, token))
+        });
+        finished.map_err(|error| match error {
+            PutError::HashMismatch(_) => Refusal::new(ProblemKind::HashMismatch, error.to_string()),
+            PutError::Io(error) => disk_refusal(&error),
+        })?;
+        let mut uploads = self.uploads.lock();
+        let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
+        let is_new = upload.arrived.insert(id);
+        if !is_named {
+            upload.met.insert(id);
+        }
+        if is_new {
+            upload.promise.bytes = upload.promise.bytes.saturating_sub(bytes);
+            upload.promise.arrived_bytes = upload.promise.arrived_bytes.saturating_add(bytes);
+        }
+        Ok(is_new)
+    }
+
+    /// Takes a chunk that is in memory as a whole; like [`Storage::put`].
+    pub(super) fn put_whole(&self, share: ShareId, id: ChunkId, sealed: &[u8]) -> Result<bool, Refusal> {
+        let disk = |error: io::Error| disk_refusal(&error);
+        let mut arriving = self.chunks.begin().map_err(disk)?;
+        arriving.write(sealed).map_err(disk)?;
+        self.put(share, id, sealed.len() as u64, arriving)
+    }
+}
+
+fn not_offered() -> Refusal {
+    Refusal::new(ProblemKind::Conflict, "the share was not offered here first")
+}
