@@ -87,6 +87,8 @@ break_let_go_of_what_another_share_holds() { swap src/peer/chunk_removal.rs 'if 
 break_take_back_what_was_deleted() { swap src/peer/storage.rs 'if self.gone.contains(share) {' 'if false && self.gone.contains(share) {'; }
 break_collect_what_no_mark_names() { swap src/peer/letting_go.rs 'for id in self.marks.of(share)?.iter()' 'for id in self.chunks.unclaimed().iter()'; }
 break_believe_a_list_without_its_checksum() { swap src/peer/records.rs 'if checksum_of(line) != checksum {' 'if checksum.len() != checksum_of(line).len() {'; }
+break_hear_of_no_take_down() { swap src/peer/tasks.rs 'storage.withhold(share)' '{ let _ = storage; Ok::<(), std::io::Error>(()) }'; swap src/peer/withheld.rs 'withheld.iter().try_for_each(|share| self.withhold(*share))' 'Ok(())'; }
+break_withhold_for_ever() { swap src/peer/withheld.rs 'self.shares.put_withheld(*share, false)?;' ''; }
 break_serve_what_was_taken_down() { swap src/peer/http.rs 'peer.storage.check_chunk_served(&id)?;' ''; }
 break_promise_what_no_sync_covers() { swap src/peer/audits.rs 'self.chunks.is_synced(id) && ' ''; }
 break_remove_what_may_be_of_what_cannot_be_read() {
@@ -199,6 +201,8 @@ mutant let_go_of_what_another_share_holds --lib peer::
 mutant take_back_what_was_deleted --lib peer::contention
 mutant collect_what_no_mark_names --lib peer::storage
 mutant believe_a_list_without_its_checksum --lib peer::records
+mutant hear_of_no_take_down --lib simulation
+mutant withhold_for_ever --lib simulation
 mutant serve_what_was_taken_down --test take_down
 mutant promise_what_no_sync_covers --lib peer::storage
 mutant remove_what_may_be_of_what_cannot_be_read --lib peer::contention

@@ -159,7 +159,7 @@ impl SimPeer {
 
     /// What the peer would serve for a chunk, right or wrong.
     pub(crate) fn chunk(&self, id: ChunkId) -> Option<Vec<u8>> {
-        if self.partings.is_leaving(&id) {
+        if self.partings.is_leaving(&id) || self.storage.check_chunk_served(&id).is_err() {
             return None;
         }
         let (mut file, _) = self.storage.chunks.read(&id).ok()?;
@@ -170,6 +170,20 @@ impl SimPeer {
 
     pub(crate) fn holding(&self, share: ShareId) -> Option<ChunkSet> {
         self.storage.shares.get(share).map(|held| held.chunks)
+    }
+
+    /// The shares that are kept and not served.
+    pub(crate) fn withheld(&self) -> BTreeSet<ShareId> {
+        self.storage.shares.withheld()
+    }
+
+    pub(crate) fn withholds(&self, share: ShareId) -> bool {
+        self.storage.check_served(share).is_err()
+    }
+
+    /// Takes over what the tracker says of shares, of which `before` were withheld when it was asked.
+    pub(crate) fn withhold_only(&self, before: &BTreeSet<ShareId>, withheld: &[ShareId]) {
+        self.storage.withhold_only(before, withheld).unwrap();
     }
 
     pub(crate) fn manifest(&self, share: ShareId) -> Option<ManifestResponse> {

@@ -13,7 +13,7 @@ use crate::peer::simulated::{has_records, records_folder};
 impl World {
     pub(super) fn fault(&mut self) {
         let index = self.dice.index(self.peers.len());
-        match self.dice.below(21) {
+        match self.dice.below(22) {
             0..=2 => {
                 self.crash_peer(index);
                 let pause = self.dice.between(5 * SECOND, 3 * MINUTE);
@@ -69,6 +69,7 @@ impl World {
             18 => self.damage_records(index),
             19 => self.move_peer(index),
             20 if self.dice.one_in(2) => self.clone_peer(index),
+            21 if self.dice.one_in(2) => self.take_down_a_share(),
             16 if self.dice.one_in(3) => {
                 self.no_way_out = true;
                 let pause = self.dice.between(10 * SECOND, 5 * MINUTE);
@@ -262,12 +263,29 @@ impl World {
         }
     }
 
-    pub(super) fn delete_a_share(&mut self) {
-        let alive: Vec<usize> = (0..self.shares.len()).filter(|&share| self.is_alive(share)).collect();
-        if alive.is_empty() {
-            return;
+    /// One of the shares that were acknowledged and are not over, served or taken down.
+    fn some_share(&mut self) -> Option<usize> {
+        let is_there = |share: &usize| {
+            let shared = &self.shares[*share];
+            shared.acknowledged && !shared.terms.terms.is_over(WALL + self.now_ms)
+        };
+        let there: Vec<usize> = (0..self.shares.len()).filter(is_there).collect();
+        (!there.is_empty()).then(|| there[self.dice.index(there.len())])
+    }
+
+    /// The operator takes a share down: nobody serves it any more, and no byte of it goes.
+    fn take_down_a_share(&mut self) {
+        let Some(share) = self.some_share() else { return };
+        self.tell_clock(self.tracker_skew_ms);
+        let Some(tracker) = &self.tracker else { return };
+        if self.runtime.block_on(tracker.take_down(self.shares[share].id())).is_ok() {
+            self.shares[share].taken_down = true;
+            self.tally.taken_down += 1;
         }
-        let share = alive[self.dice.index(alive.len())];
+    }
+
+    pub(super) fn delete_a_share(&mut self) {
+        let Some(share) = self.some_share() else { return };
         self.tell_clock(self.tracker_skew_ms);
         let Some(tracker) = &self.tracker else { return };
         let shared = &mut self.shares[share];

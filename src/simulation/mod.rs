@@ -9,7 +9,7 @@
 //! rot, or lose their disk for good; syncs fail, and what they were for is on no disk; bits flip in records of shares; the tracker crashes, loses its database, or is restored from an old copy of it; doors of peers
 //! are closed to who comes, and the tracker's way out, while heartbeats go on; peers get other addresses; second machines start
 //! with a peer's key and what it held; clocks are wrong by minutes or days, in both
-//! directions; senders die. Some peers hold nothing, and sign, tell and serve whatever makes others rely on them. Rot, flipped bits and lost disks spare one good copy of each chunk and
+//! directions; senders die; the operator takes shares down. Some peers hold nothing, and sign, tell and serve whatever makes others rely on them. Rot, flipped bits and lost disks spare one good copy of each chunk and
 //! record: whatever follows must not destroy it.
 //!
 //! # What is checked
@@ -18,7 +18,8 @@
 //! good copy of an acknowledged chunk is the last one destroyed by the swarm itself. No share is ended before its time but by
 //! two clocks that are both ahead. When the faults stop, every
 //! acknowledged share comes back to as many replicas as were asked for, the tracker's view is what the disks hold,
-//! every such share can be had, and those that are over are on no disk.
+//! every such share can be had, those that are over are on no disk, and what was taken down is kept and served by nobody, as
+//! long as the tracker knows of it.
 //!
 //! `SWARMDROP_SIM_SEEDS=1000 cargo test --release --lib simulation` runs that many seeds; `SWARMDROP_SIM_SEED=7` one.
 

@@ -115,8 +115,10 @@ impl World {
                     gone: peer.deletions(),
                 };
                 self.tell_clock(tracker_skew);
+                let withheld = peer.withheld();
                 let answer = self.runtime.block_on(tracker.inventory(id, travel(&request))).unwrap();
                 self.tell_clock(skew);
+                peer.withhold_only(&withheld, &answer.withheld);
                 peer.take_over_deletions(answer.deleted);
                 for share in answer.unknown {
                     self.tell_clock(skew);

@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) terms: SignedTerms,
     /// Whether its sender was told that it is safe.
     pub(super) acknowledged: bool,
+    /// Whether the operator took it down. A tracker that lost its database does not know of it any more.
+    pub(super) taken_down: bool,
     /// Whether the tracker's database was lost between the deletion and the last peer's hearing of it.
     pub(super) deletion_forgotten: bool,
 }
@@ -76,7 +78,7 @@ impl Shared {
             deleted: false,
         };
         let terms = SignedTerms::sign(&key, terms);
-        Self { key, secret, plain, sealed, manifest, terms, acknowledged: false, deletion_forgotten: false }
+        Self::unsent(key, secret, plain, sealed, manifest, terms)
     }
 
     /// A share of somebody else who can read this one: it lists the same chunks under a key of his own.
@@ -89,7 +91,19 @@ impl Shared {
         let terms = Terms { share: key.share_id(), issued_ms: now_ms, ..self.terms.terms.clone() };
         let terms = SignedTerms::sign(&key, terms);
         let (secret, plain, sealed) = (self.secret.clone(), self.plain.clone(), self.sealed.clone());
-        Self { key, secret, plain, sealed, manifest, terms, acknowledged: false, deletion_forgotten: false }
+        Self::unsent(key, secret, plain, sealed, manifest, terms)
+    }
+
+    fn unsent(
+        key: ShareKey,
+        secret: Secret,
+        plain: Vec<u8>,
+        sealed: Vec<Vec<u8>>,
+        manifest: Manifest,
+        terms: SignedTerms,
+    ) -> Self {
+        let (acknowledged, taken_down, deletion_forgotten) = (false, false, false);
+        Self { key, secret, plain, sealed, manifest, terms, acknowledged, taken_down, deletion_forgotten }
     }
 
     pub(super) fn id(&self) -> ShareId {

@@ -74,6 +74,7 @@ pub(super) struct Tally {
     pub(super) doors_closed: u64,
     pub(super) clocks_changed: u64,
     pub(super) deleted: u64,
+    pub(super) taken_down: u64,
     pub(super) syncs_failed: u64,
     pub(super) records_damaged: u64,
     pub(super) mended: u64,
@@ -99,6 +100,7 @@ impl Tally {
             (&mut self.doors_closed, other.doors_closed),
             (&mut self.clocks_changed, other.clocks_changed),
             (&mut self.deleted, other.deleted),
+            (&mut self.taken_down, other.taken_down),
             (&mut self.syncs_failed, other.syncs_failed),
             (&mut self.records_damaged, other.records_damaged),
             (&mut self.mended, other.mended),
@@ -270,10 +272,10 @@ impl World {
         }
     }
 
-    /// Whether the share was acknowledged and is not over.
+    /// Whether the share was acknowledged, is not over, and nobody took it down.
     pub(super) fn is_alive(&self, share: usize) -> bool {
         let shared = &self.shares[share];
-        shared.acknowledged && !shared.terms.terms.is_over(WALL + self.now_ms)
+        shared.acknowledged && !shared.taken_down && !shared.terms.terms.is_over(WALL + self.now_ms)
     }
 
     /// Whether the share's time may be over this much later, for those of whom two had clocks that were ahead.
@@ -292,7 +294,8 @@ impl World {
         // liars have signed for, not at all.
         let in_part = |share: &usize| {
             let shared = &self.shares[*share];
-            shared.deletion_forgotten || !shared.acknowledged || self.may_be_over(*share, 0)
+            let is_odd = shared.deletion_forgotten || shared.taken_down || !shared.acknowledged;
+            is_odd || self.may_be_over(*share, 0)
         };
         let in_part = (0..self.shares.len()).filter(in_part).count() as u64;
         let in_vain = if self.peers.iter().any(|node| node.lies) { in_part } else { 0 };
@@ -308,12 +311,18 @@ impl World {
                 self.odd = format!("{id:?} has too few replicas");
                 return false;
             }
-            let holders = self.runtime.block_on(self.tracker.as_ref().unwrap().holders(id));
+            let tracker = self.tracker.as_ref().unwrap();
+            let holders = self.runtime.block_on(tracker.holders(id));
+            let taken_down = self.runtime.block_on(tracker.is_taken_down(id));
             for node in self.peers.iter().filter(|node| !node.disk_lost) {
                 let told =
                     holders.iter().find(|(peer, _)| *peer == node.id).map(|(_, chunks)| chunks.clone());
                 let peer = node.running.as_ref().unwrap();
                 let held = peer.holding(id);
+                if held.is_some() && peer.withholds(id) != taken_down {
+                    self.odd = format!("{} withholds what it should not, or serves it", node.name);
+                    return false;
+                }
                 let over = self.is_over(share);
                 if (alive && told != held) || (over && holds_for_nothing(peer, id)) {
                     self.odd = format!(

@@ -27,7 +27,7 @@ use super::invites::Gate;
 use super::quotas::Quotas;
 use super::reach::Movers;
 use super::sessions::Sessions;
-use super::store::SqliteStore;
+use super::store::{Gone, SqliteStore};
 use super::{Tracker, metrics, remembered};
 use crate::client::{Authority, Http};
 use crate::clock::{self, Watch};
@@ -220,6 +220,14 @@ impl SimTracker {
         let token = TokenId::of_token(&token);
         assert!(tokens.admit(peer, token, 1).await.unwrap());
         token
+    }
+
+    pub(crate) async fn take_down(&self, share: ShareId) -> Answer<()> {
+        self.0.take_down(share).await.map_err(kind)
+    }
+
+    pub(crate) async fn is_taken_down(&self, share: ShareId) -> bool {
+        matches!(self.0.store.gone(share).await.unwrap(), Some(Gone::TakenDown))
     }
 
     /// Whether a share is known to be deleted or taken down.
