@@ -87,6 +87,16 @@ pub fn open_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)
 }
 
+/// Has what is read of a file from here on come from the disk, and not from what the system remembers of it: after a write
+/// that failed, or rot, the two differ. What was not written yet is read as it was written.
+pub fn drop_cached(file: &File) {
+    // It is a hint: where it is not taken, the file is read all the same.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
+}
+
 /// Bytes that an ordinary user can still write to the file system below the path.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;

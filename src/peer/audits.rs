@@ -20,6 +20,7 @@ use super::Peer;
 use super::findings::Finding;
 use super::storage::Storage;
 use crate::clock;
+use crate::durable;
 use crate::server::{self, Client, Refusal, Turn, denied};
 use crate::task::blocking;
 
@@ -224,10 +225,12 @@ impl Storage {
         }
     }
 
-    /// All bytes of something; `None` if it is not here. A chunk that the disk cannot read is as bad as none.
+    /// All bytes of something as they are on the disk; `None` if it is not here. A chunk that the disk cannot read is as bad
+    /// as none.
     pub(super) fn read_whole(&self, (root, share): Wanted) -> io::Result<Option<Vec<u8>>> {
         let read = match share {
             None => self.chunks.read(&root).and_then(|(file, bytes)| {
+                durable::drop_cached(&file);
                 let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
                 file.take(bytes).read_to_end(&mut whole).map(|_| whole)
             }),

@@ -74,9 +74,61 @@ pub(super) fn read_piece(file: &File, offset: u64, bytes: u64, piece: &mut Vec<u
     Ok(())
 }
 
-/// The id that a file's bytes have.
+/// The id that a file's bytes have on the disk.
 pub(super) fn hash_file(path: &Path) -> io::Result<ChunkId> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(durable::open_read(path)?)?;
+    let (mut hasher, file) = (blake3::Hasher::new(), durable::open_read(path)?);
+    durable::drop_cached(&file);
+    hasher.update_reader(file)?;
     Ok(ChunkId::from_bytes(*hasher.finalize().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::FileExt;
+    use std::process::Command;
+
+    /// A file system in a file, as long as it lives.
+    struct Image {
+        folder: tempfile::TempDir,
+    }
+
+    impl Image {
+        /// None: this machine lets nobody mount one.
+        fn mount() -> Option<Self> {
+            let folder = tempfile::tempdir().unwrap();
+            let (image, disk) = (folder.path().join("image"), folder.path().join("disk"));
+            fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+            fs::create_dir(&disk).unwrap();
+            let works = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+            let is_mounted = works(Command::new("mkfs.ext4").arg("-q").arg(&image))
+                && works(Command::new("mount").args(["-o", "loop"]).args([&image, &disk]));
+            is_mounted.then_some(Self { folder })
+        }
+    }
+
+    impl Drop for Image {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg(self.folder.path().join("disk")).status();
+        }
+    }
+
+    #[test]
+    fn s8_a_chunk_that_is_read_again_is_read_from_the_disk() {
+        // Where nobody may mount one, nothing is to be seen.
+        let Some(image) = Image::mount() else { return };
+        let (chunk, disk) = (image.folder.path().join("disk/chunk"), image.folder.path().join("image"));
+        let bytes = b"the bytes of a chunk ".repeat(1000);
+        fs::write(&chunk, &bytes).unwrap();
+        fs::File::open(&chunk).unwrap().sync_all().unwrap();
+        // The disk loses a bit of it, and the system does not notice.
+        let whole = fs::read(&disk).unwrap();
+        let at = whole.windows(bytes.len()).position(|window| window == bytes).unwrap();
+        let disk = fs::File::options().write(true).open(disk).unwrap();
+        disk.write_all_at(b"T", at as u64).unwrap();
+        disk.sync_all().unwrap();
+        assert_eq!(fs::read(&chunk).unwrap(), bytes, "it is remembered as it was written");
+        assert_ne!(hash_file(&chunk).unwrap(), ChunkId::of(&bytes));
+    }
 }
