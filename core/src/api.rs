@@ -22,7 +22,7 @@ pub use crate::problem::{Problem, ProblemKind};
 
 /// Bytes that travel as base64url in JSON.
 #[derive(Clone, PartialEq, Eq, ToSchema)]
-#[schema(value_type = String, format = Byte)]
+#[schema(value_type = String, content_encoding = "base64url", pattern = "^[A-Za-z0-9_-]*$")]
 pub struct Blob(pub Vec<u8>);
 
 impl std::fmt::Debug for Blob {
@@ -75,7 +75,7 @@ pub struct RegisterRequest {
     pub run: RunId,
     /// What its operator calls it, at most 64 bytes.
     pub name: String,
-    /// Where others reach it, as `host:port`; empty: wherever its requests come from, at `port`.
+    /// Where others reach it, as `IP:PORT`; empty: wherever its requests come from, at `port`.
     pub addresses: Vec<String>,
     /// The port that it listens on.
     pub port: u16,
@@ -248,6 +248,7 @@ pub struct OpenRequest {
     /// How large it is.
     pub size: ShareSize,
     /// How many peers are to hold each chunk.
+    #[schema(minimum = 1, maximum = 16)]
     pub replicas: u8,
     /// Peers that were named for the share before and hold a part of it already; at most 64.
     pub preferred: Vec<PeerId>,

@@ -209,7 +209,8 @@ impl fmt::Display for ChunkSet {
 
 impl PartialSchema for ChunkSet {
     fn schema() -> RefOr<Schema> {
-        String::schema()
+        let what = "A set of chunks: their number, a dot, and a bit for each in base64url.";
+        crate::schema::text(what, "^(0|[1-9][0-9]{0,6})\\.[A-Za-z0-9_-]*$")
     }
 }
 

@@ -93,9 +93,9 @@ impl InviteInfo {
 #[into_params(parameter_in = Query)]
 pub struct SharePage {
     /// The share before the first one; none: from the start.
-    #[param(value_type = Option<String>)]
     pub after: Option<ShareId>,
     /// How many to look at, 1 to 200; 100 if it is not said.
+    #[param(minimum = 1, maximum = 200)]
     pub limit: Option<usize>,
 }
 

@@ -14,6 +14,7 @@ pub struct UploadRequest {
     /// How large the share is.
     pub size: ShareSize,
     /// How many peers are to hold each chunk.
+    #[schema(minimum = 1, maximum = 16)]
     pub replicas: u8,
 }
 

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use data_encoding::{BASE64URL_NOPAD, Encoding, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// An id's text is not the one canonical form of its bytes.
@@ -19,8 +21,7 @@ pub struct IdError {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal, $encoding:expr, $expected:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
-        #[schema(value_type = String)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; $bytes]);
 
         impl $name {
@@ -49,6 +50,20 @@ macro_rules! id {
                 write!(f, "{}({:.8})", stringify!($name), self.to_string())
             }
         }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let is_hex = Self::ENCODING == HEXLOWER;
+                // 43 digits are two bits more than 32 bytes, and these are zero.
+                let pattern = match (is_hex, $bytes * 2) {
+                    (true, digits) => format!("^[0-9a-f]{{{digits}}}$"),
+                    (false, _) => "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$".to_owned(),
+                };
+                crate::schema::text($expected, &pattern)
+            }
+        }
+
+        impl ToSchema for $name {}
 
         impl FromStr for $name {
             type Err = IdError;

@@ -95,3 +95,4 @@ mod evidence;
 pub mod gateway;
 mod heartbeat;
 mod problem;
+mod schema;

@@ -1,7 +1,9 @@
 //! Errors as both HTTP APIs report them: problem documents (RFC 9457) with a stable `type`.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
 /// An error as RFC 9457 describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,7 +22,7 @@ pub struct Problem {
 macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident = $urn:literal, $status:literal, $title:literal;)*) => {
         /// The kinds of problem, stable for programs to match on.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub enum ProblemKind {
             $($(#[$doc])* #[serde(rename = $urn)] $name,)*
         }
@@ -99,6 +101,15 @@ problems! {
     /// There is no space for the share.
     NoSpace = "urn:swarmdrop:problem:no-space", 507, "Not enough free space";
 }
+
+impl PartialSchema for ProblemKind {
+    fn schema() -> RefOr<Schema> {
+        let kinds = Self::ALL.iter().map(|kind| kind.urn());
+        crate::schema::one_of("The kinds of problem, stable for programs to match on.", kinds)
+    }
+}
+
+impl ToSchema for ProblemKind {}
 
 impl Problem {
     /// A problem of this kind, with what happened.

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use data_encoding::HEXLOWER;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::id::{Secret, sha256};
 use crate::quota::Allowance;
@@ -28,6 +30,14 @@ pub enum Role {
 /// takes for a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId([u8; 8]);
+
+impl PartialSchema for TokenId {
+    fn schema() -> RefOr<Schema> {
+        crate::schema::text("16 hexadecimal digits", "^[0-9a-f]{16}$")
+    }
+}
+
+impl ToSchema for TokenId {}
 
 /// What is kept of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use swarmdrop_core::api::{
     ManifestResponse, OfferRequest, OfferResponse, Problem, ProblemKind, Role,
 };
 use swarmdrop_core::grant::Operation;
-use swarmdrop_core::id::{ChunkId, ShareId};
+use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 use swarmdrop_core::limits::{
     CHUNK_LOG2_MAX, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, PIECE_BYTES,
     TAG_BYTES,
@@ -43,12 +43,15 @@ use crate::server::{
 use crate::task::blocking;
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "swarmdrop peer",
-    description = "Stores and serves sealed chunks. Errors are RFC 9457 problem documents.",
-    version = "1",
-    license(name = "MIT OR Apache-2.0")
-))]
+#[openapi(
+    info(
+        title = "swarmdrop peer",
+        description = "Stores and serves sealed chunks. Errors are RFC 9457 problem documents.",
+        version = "1",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    components(schemas(ChunkId, PeerId, ShareId))
+)]
 struct ApiDoc;
 
 /// Every route of a peer.
@@ -66,8 +69,8 @@ pub(super) fn router(peer: Arc<Peer>) -> Router {
 
 /// Is the peer ready for a share? It reserves space, and says which chunks it holds already. Needs the grant, and
 /// the owner's token for the offer.
-#[utoipa::path(post, path = "/v1/shares/{id}/offer", params(("id" = String, Path, description = "share id")),
-    request_body = OfferRequest, responses((status = 200, body = OfferResponse), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/v1/shares/{id}/offer", params(("id" = ShareId, Path, description = "share id")),
+    request_body = OfferRequest, responses((status = 200, body = OfferResponse), (status = "default", body = Problem)), security(("grant" = [], "owner" = [])))]
 async fn offer(
     State(peer): State<Arc<Peer>>,
     Offering(share, grant): Offering,
@@ -79,8 +82,8 @@ async fn offer(
 
 /// Store a chunk of a share that was offered. The body must hash to the id. Needs the grant.
 #[utoipa::path(put, path = "/v1/chunks/{id}", request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    params(("id" = String, Path, description = "chunk id")),
-    responses((status = 204), (status = "default", body = Problem)))]
+    params(("id" = ChunkId, Path, description = "chunk id")),
+    responses((status = 204), (status = "default", body = Problem)), security(("grant" = [])))]
 async fn put_chunk(
     State(peer): State<Arc<Peer>>,
     Id(id): Id<ChunkId>,
@@ -160,7 +163,7 @@ async fn receive(
 }
 
 /// Serve a chunk, or a range of it. `HEAD` tells its length.
-#[utoipa::path(get, path = "/v1/chunks/{id}", params(("id" = String, Path, description = "chunk id")),
+#[utoipa::path(get, path = "/v1/chunks/{id}", params(("id" = ChunkId, Path, description = "chunk id")),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 206, body = Vec<u8>, content_type = "application/octet-stream"),
         (status = "default", body = Problem)))]
@@ -239,8 +242,8 @@ fn requested_range(headers: &HeaderMap, bytes: u64) -> Result<Option<Range<u64>>
 
 /// Keep a share: answers with nothing missing, and with a receipt, only when its chunks are verified and on stable
 /// storage. Needs the grant, and the owner's token for the commit.
-#[utoipa::path(put, path = "/v1/shares/{id}/manifest", params(("id" = String, Path, description = "share id")),
-    request_body = CommitRequest, responses((status = 200, body = CommitResponse), (status = "default", body = Problem)))]
+#[utoipa::path(put, path = "/v1/shares/{id}/manifest", params(("id" = ShareId, Path, description = "share id")),
+    request_body = CommitRequest, responses((status = 200, body = CommitResponse), (status = "default", body = Problem)), security(("grant" = [], "owner" = [])))]
 async fn commit(
     State(peer): State<Arc<Peer>>,
     Committing(share, grant): Committing,
@@ -268,8 +271,8 @@ pub(super) fn receipted(
 
 /// Manifest and terms of a share. Needs `Authorization: Bearer ACCESS`, or
 /// a grant to copy and the certificate of the peer that it belongs to.
-#[utoipa::path(get, path = "/v1/shares/{id}/manifest", params(("id" = String, Path, description = "share id")),
-    responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/v1/shares/{id}/manifest", params(("id" = ShareId, Path, description = "share id")),
+    responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)), security(("access" = []), ("grant" = [], "certificate" = [])))]
 async fn manifest(
     State(peer): State<Arc<Peer>>,
     Id(share): Id<ShareId>,
@@ -284,8 +287,8 @@ async fn manifest(
 
 /// Which chunks of a share are held here. Needs `Authorization: Bearer ACCESS`, or
 /// a grant to copy and the certificate of the peer that it belongs to.
-#[utoipa::path(get, path = "/v1/shares/{id}/chunks", params(("id" = String, Path, description = "share id")),
-    responses((status = 200, body = HoldingResponse), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/v1/shares/{id}/chunks", params(("id" = ShareId, Path, description = "share id")),
+    responses((status = 200, body = HoldingResponse), (status = "default", body = Problem)), security(("access" = []), ("grant" = [], "certificate" = [])))]
 async fn holding(
     State(peer): State<Arc<Peer>>,
     Id(share): Id<ShareId>,
@@ -349,7 +352,7 @@ async fn health(State(peer): State<Arc<Peer>>) -> Json<Health> {
 
 /// Counters and gauges in the OpenMetrics text format, for this machine only.
 #[utoipa::path(get, path = "/metrics",
-    responses((status = 200, body = String), (status = "default", body = Problem)))]
+    responses((status = 200, body = String, content_type = "application/openmetrics-text"), (status = "default", body = Problem)))]
 async fn show_metrics(
     State(peer): State<Arc<Peer>>,
     Extension(client): Extension<Client>,

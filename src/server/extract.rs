@@ -92,12 +92,18 @@ pub fn denied() -> Refusal {
     Refusal::new(ProblemKind::AccessDenied, "the request needs a credential that allows it")
 }
 
+/// What follows the scheme, which is written in any case (RFC 9110, 11.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, credential) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then_some(credential)
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Credential {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let credential = header.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(denied)?;
+        let credential = header.and_then(bearer).ok_or_else(denied)?;
         Ok(Self(Zeroizing::new(credential.to_owned())))
     }
 }

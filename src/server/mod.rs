@@ -1,6 +1,7 @@
 //! The HTTP server under tracker and peer: listener, TLS, limits, problem documents, graceful stop.
 
 mod connections;
+mod description;
 mod extract;
 mod fair;
 mod guard;
@@ -18,11 +19,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, FORWARDED, LOCATION};
+use axum::http::header::{FORWARDED, LOCATION};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -39,10 +39,10 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::router::OpenApiRouter;
 
 use connections::{Busy, Connections, Place};
 
+pub use description::described;
 pub use extract::{
     Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OfShare, OwnersWord, denied,
 };
@@ -101,14 +101,6 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fa
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let local = listener.local_addr().map_err(refuse)?;
     Ok((listener, local))
-}
-
-/// The routes together with `/openapi.json`, which describes them (OpenAPI 3.1).
-pub fn described<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, state: S) -> Router {
-    let (router, api) = routes.split_for_parts();
-    let json = api.to_json().expect("the description is made of plain values");
-    let openapi = get(|| async move { ([(CONTENT_TYPE, "application/json")], json) });
-    router.route("/openapi.json", openapi).with_state(state)
 }
 
 /// Serves until `tasks` is told to stop, then finishes what is in flight.

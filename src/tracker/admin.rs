@@ -46,13 +46,13 @@ async fn sign_in(
 }
 
 /// Is this page signed in? Needs the cookie and the secret.
-#[utoipa::path(get, path = "/v1/session", responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/v1/session", responses((status = 204), (status = "default", body = Problem)), security(("cookie" = [], "secret" = [])))]
 async fn signed_in(_: SignedIn) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
 /// Sign out. Needs the cookie and the secret.
-#[utoipa::path(delete, path = "/v1/session", responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/v1/session", responses((status = 204), (status = "default", body = Problem)), security(("cookie" = [], "secret" = [])))]
 async fn sign_out(
     State(tracker): State<Arc<Tracker>>,
     SignedIn(session): SignedIn,
@@ -64,14 +64,14 @@ async fn sign_out(
 
 /// All invites, and the admin's own token, without their secrets. Needs the admin.
 #[utoipa::path(get, path = "/v1/invites",
-    responses((status = 200, body = InviteList), (status = "default", body = Problem)))]
+    responses((status = 200, body = InviteList), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn list_invites(State(tracker): State<Arc<Tracker>>, _: Admin) -> Result<Json<InviteList>, Refusal> {
     tracker.list_invites().await.map(Json)
 }
 
 /// Make an invite for a peer or a sender. Needs the admin.
 #[utoipa::path(post, path = "/v1/invites", request_body = InviteRequest,
-    responses((status = 200, body = InviteResponse), (status = "default", body = Problem)))]
+    responses((status = 200, body = InviteResponse), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn make_invite(
     State(tracker): State<Arc<Tracker>>,
     _: Admin,
@@ -81,8 +81,8 @@ async fn make_invite(
 }
 
 /// Revoke an invite: it admits nobody any more, and peers that it admitted are shut out. Needs the admin.
-#[utoipa::path(delete, path = "/v1/invites/{id}", params(("id" = String, Path, description = "invite id")),
-    responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/v1/invites/{id}", params(("id" = TokenId, Path, description = "invite id")),
+    responses((status = 204), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn revoke_invite(
     State(tracker): State<Arc<Tracker>>,
     _: Admin,
@@ -93,7 +93,7 @@ async fn revoke_invite(
 
 /// A page of the shares, with how each stands. Needs the admin.
 #[utoipa::path(get, path = "/v1/shares", params(SharePage),
-    responses((status = 200, body = ShareList), (status = "default", body = Problem)))]
+    responses((status = 200, body = ShareList), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn list_shares(
     State(tracker): State<Arc<Tracker>>,
     _: Admin,
@@ -105,7 +105,7 @@ async fn list_shares(
 
 /// What happens in the swarm, as server-sent events. Needs the admin.
 #[utoipa::path(get, path = "/v1/events",
-    responses((status = 200, body = String, content_type = "text/event-stream"), (status = "default", body = Problem)))]
+    responses((status = 200, body = String, content_type = "text/event-stream"), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn stream_events(
     State(tracker): State<Arc<Tracker>>,
     admin: Admin,

@@ -18,6 +18,7 @@ use swarmdrop_core::gateway::{
 use swarmdrop_core::id::{PeerId, ShareId};
 use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
 use swarmdrop_core::owner::Act;
+use swarmdrop_core::token::TokenId;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,12 +34,15 @@ use crate::server::{
 };
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "swarmdrop tracker",
-    description = "Who is alive and who holds what. Errors are RFC 9457 problem documents.",
-    version = "1",
-    license(name = "MIT OR Apache-2.0")
-))]
+#[openapi(
+    info(
+        title = "swarmdrop tracker",
+        description = "Who is alive and who holds what. Errors are RFC 9457 problem documents.",
+        version = "1",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    components(schemas(PeerId, ShareId, TokenId))
+)]
 struct ApiDoc;
 
 /// Every route of the tracker.
@@ -67,7 +71,7 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
 /// Register a peer, or refresh its registration. Needs the peer's certificate and, the first time, a peer's
 /// token. The tracker dials the peer back before it answers.
 #[utoipa::path(post, path = "/v1/peers", request_body = RegisterRequest,
-    responses((status = 200, body = RegisterResponse), (status = "default", body = Problem)))]
+    responses((status = 200, body = RegisterResponse), (status = "default", body = Problem)), security(("certificate" = [], "token" = []), ("certificate" = [])))]
 async fn register(
     State(tracker): State<Arc<Tracker>>,
     joiner: Joiner,
@@ -79,7 +83,7 @@ async fn register(
 
 /// All registered peers, and how the shares stand. Needs a token.
 #[utoipa::path(get, path = "/v1/peers",
-    responses((status = 200, body = PeerList), (status = "default", body = Problem)))]
+    responses((status = 200, body = PeerList), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn list_peers(
     State(tracker): State<Arc<Tracker>>,
     Admitted(role): Admitted,
@@ -88,9 +92,9 @@ async fn list_peers(
 }
 
 /// A peer says that it is there, and learns what to do. Needs its certificate.
-#[utoipa::path(post, path = "/v1/peers/{id}/heartbeat", params(("id" = String, Path, description = "peer id")),
+#[utoipa::path(post, path = "/v1/peers/{id}/heartbeat", params(("id" = PeerId, Path, description = "peer id")),
     request_body = HeartbeatRequest,
-    responses((status = 200, body = HeartbeatResponse), (status = "default", body = Problem)))]
+    responses((status = 200, body = HeartbeatResponse), (status = "default", body = Problem)), security(("certificate" = [])))]
 async fn heartbeat(
     State(tracker): State<Arc<Tracker>>,
     Member(id): Member,
@@ -101,9 +105,9 @@ async fn heartbeat(
 }
 
 /// A peer tells some of the shares that it holds. Needs its certificate.
-#[utoipa::path(post, path = "/v1/peers/{id}/inventory", params(("id" = String, Path, description = "peer id")),
+#[utoipa::path(post, path = "/v1/peers/{id}/inventory", params(("id" = PeerId, Path, description = "peer id")),
     request_body = InventoryRequest,
-    responses((status = 200, body = InventoryResponse), (status = "default", body = Problem)))]
+    responses((status = 200, body = InventoryResponse), (status = "default", body = Problem)), security(("certificate" = [])))]
 async fn inventory(
     State(tracker): State<Arc<Tracker>>,
     Member(id): Member,
@@ -113,8 +117,8 @@ async fn inventory(
 }
 
 /// A peer tells about a share that the tracker does not know. Needs its certificate.
-#[utoipa::path(post, path = "/v1/peers/{id}/shares", params(("id" = String, Path, description = "peer id")),
-    request_body = AnnounceRequest, responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/v1/peers/{id}/shares", params(("id" = PeerId, Path, description = "peer id")),
+    request_body = AnnounceRequest, responses((status = 204), (status = "default", body = Problem)), security(("certificate" = [])))]
 async fn announce(
     State(tracker): State<Arc<Tracker>>,
     Member(id): Member,
@@ -125,8 +129,8 @@ async fn announce(
 
 /// Manifest and terms of a share, for a peer that cannot read its own. Needs its certificate.
 #[utoipa::path(get, path = "/v1/peers/{id}/shares/{share}",
-    params(("id" = String, Path, description = "peer id"), ("share" = String, Path, description = "share id")),
-    responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)))]
+    params(("id" = PeerId, Path, description = "peer id"), ("share" = ShareId, Path, description = "share id")),
+    responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)), security(("certificate" = [])))]
 async fn manifest_for_peer(
     State(tracker): State<Arc<Tracker>>,
     _: Member,
@@ -137,8 +141,8 @@ async fn manifest_for_peer(
 }
 
 /// A peer goes. What it holds is not forgotten: it may come back. Needs its certificate, or the admin's token.
-#[utoipa::path(delete, path = "/v1/peers/{id}", params(("id" = String, Path, description = "peer id")),
-    responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/v1/peers/{id}", params(("id" = PeerId, Path, description = "peer id")),
+    responses((status = 204), (status = "default", body = Problem)), security(("certificate" = []), ("token" = []), ("cookie" = [], "secret" = [])))]
 async fn leave(
     State(tracker): State<Arc<Tracker>>,
     MemberOrAdmin(id): MemberOrAdmin,
@@ -148,8 +152,8 @@ async fn leave(
 
 /// Empty a peer before it leaves, or let it fill again: it gets nothing new, and what it holds is copied to
 /// others. Needs the admin's token.
-#[utoipa::path(put, path = "/v1/peers/{id}/drain", params(("id" = String, Path, description = "peer id")),
-    request_body = DrainRequest, responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(put, path = "/v1/peers/{id}/drain", params(("id" = PeerId, Path, description = "peer id")),
+    request_body = DrainRequest, responses((status = 204), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn drain(
     State(tracker): State<Arc<Tracker>>,
     _: Admin,
@@ -162,7 +166,7 @@ async fn drain(
 /// Ask where to push a new share, and for the grant to do it. Nothing is kept: asking again gives the peers
 /// of that moment. Needs a sender's token, and the owner's token to open.
 #[utoipa::path(post, path = "/v1/shares", request_body = OpenRequest,
-    responses((status = 200, body = OpenResponse), (status = "default", body = Problem)))]
+    responses((status = 200, body = OpenResponse), (status = "default", body = Problem)), security(("token" = [], "owner" = [])))]
 async fn open_share(
     State(tracker): State<Arc<Tracker>>,
     Sender(token): Sender,
@@ -175,8 +179,8 @@ async fn open_share(
 
 /// Publish a share that is on its peers' disks. The first manifest of a share is final. Needs the grant,
 /// and the owner's token to publish.
-#[utoipa::path(put, path = "/v1/shares/{id}", params(("id" = String, Path, description = "share id")),
-    request_body = PublishRequest, responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(put, path = "/v1/shares/{id}", params(("id" = ShareId, Path, description = "share id")),
+    request_body = PublishRequest, responses((status = 204), (status = "default", body = Problem)), security(("grant" = [], "owner" = [])))]
 async fn publish(
     State(tracker): State<Arc<Tracker>>,
     Publisher(granted): Publisher,
@@ -186,8 +190,8 @@ async fn publish(
 }
 
 /// Look a share up: manifest, terms and sources. Needs `Authorization: Bearer ACCESS`.
-#[utoipa::path(get, path = "/v1/shares/{id}", params(("id" = String, Path, description = "share id")),
-    responses((status = 200, body = LookUpResponse), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/v1/shares/{id}", params(("id" = ShareId, Path, description = "share id")),
+    responses((status = 200, body = LookUpResponse), (status = "default", body = Problem)), security(("access" = [])))]
 async fn look_up(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
@@ -198,7 +202,7 @@ async fn look_up(
 }
 
 /// Replace the terms of a share by newer ones, signed by the share's key: extend it or delete it.
-#[utoipa::path(put, path = "/v1/shares/{id}/terms", params(("id" = String, Path, description = "share id")),
+#[utoipa::path(put, path = "/v1/shares/{id}/terms", params(("id" = ShareId, Path, description = "share id")),
     request_body = TermsRequest, responses((status = 204), (status = "default", body = Problem)))]
 async fn put_terms(
     State(tracker): State<Arc<Tracker>>,
@@ -209,8 +213,8 @@ async fn put_terms(
 }
 
 /// Take a share down, whoever owns it: it is not shown any more and cannot come back. Needs the admin's token.
-#[utoipa::path(delete, path = "/v1/shares/{id}", params(("id" = String, Path, description = "share id")),
-    responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/v1/shares/{id}", params(("id" = ShareId, Path, description = "share id")),
+    responses((status = 204), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn take_down(
     State(tracker): State<Arc<Tracker>>,
     _: Admin,
@@ -220,8 +224,8 @@ async fn take_down(
 }
 
 /// Tell that a peer served wrong bytes, or could not be reached: it is asked to look, or dialled. Needs `Authorization: Bearer ACCESS`.
-#[utoipa::path(post, path = "/v1/shares/{id}/complaints", params(("id" = String, Path, description = "share id")),
-    request_body = ComplaintRequest, responses((status = 202), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/v1/shares/{id}/complaints", params(("id" = ShareId, Path, description = "share id")),
+    request_body = ComplaintRequest, responses((status = 202), (status = "default", body = Problem)), security(("access" = [])))]
 async fn complain(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
@@ -234,9 +238,9 @@ async fn complain(
 
 /// A sealed chunk of a share, fetched from a peer and verified, for browsers. Needs `Authorization: Bearer ACCESS`.
 #[utoipa::path(get, path = "/v1/shares/{id}/chunks/{index}",
-    params(("id" = String, Path, description = "share id"), ("index" = u32, Path, description = "chunk index")),
+    params(("id" = ShareId, Path, description = "share id"), ("index" = u32, Path, description = "chunk index")),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = "default", body = Problem)))]
+        (status = "default", body = Problem)), security(("access" = [])))]
 async fn chunk_for_browser(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
@@ -250,8 +254,8 @@ async fn chunk_for_browser(
 
 /// Begin the upload of a share that a browser seals: answers with the grant that a delegation is to name. Needs a
 /// sender's token, and the owner's token to open.
-#[utoipa::path(post, path = "/v1/shares/{id}/upload", params(("id" = String, Path, description = "share id")),
-    request_body = UploadRequest, responses((status = 200, body = UploadResponse), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/v1/shares/{id}/upload", params(("id" = ShareId, Path, description = "share id")),
+    request_body = UploadRequest, responses((status = 200, body = UploadResponse), (status = "default", body = Problem)), security(("token" = [], "owner" = [])))]
 async fn begin_upload(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
@@ -267,8 +271,8 @@ async fn begin_upload(
 
 /// Leave offering, committing and publishing a share to this tracker: answers when its peers are ready. Needs the
 /// grant, and the owner's token to delegate.
-#[utoipa::path(put, path = "/v1/shares/{id}/delegation", params(("id" = String, Path, description = "share id")),
-    responses((status = 200, body = DelegationResponse), (status = "default", body = Problem)))]
+#[utoipa::path(put, path = "/v1/shares/{id}/delegation", params(("id" = ShareId, Path, description = "share id")),
+    responses((status = 200, body = DelegationResponse), (status = "default", body = Problem)), security(("grant" = [], "owner" = [])))]
 async fn delegate(
     State(tracker): State<Arc<Tracker>>,
     Delegator { granted, delegation }: Delegator,
@@ -280,9 +284,9 @@ async fn delegate(
 
 /// Send a sealed chunk: answers with its id when it is at all of its peers. Needs the grant.
 #[utoipa::path(put, path = "/v1/shares/{id}/chunks/{index}",
-    params(("id" = String, Path, description = "share id"), ("index" = u32, Path, description = "chunk index")),
+    params(("id" = ShareId, Path, description = "share id"), ("index" = u32, Path, description = "chunk index")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 200, body = StoredChunk), (status = "default", body = Problem)))]
+    responses((status = 200, body = StoredChunk), (status = "default", body = Problem)), security(("grant" = [])))]
 async fn take_chunk(
     State(tracker): State<Arc<Tracker>>,
     granted: Granted,
@@ -295,8 +299,8 @@ async fn take_chunk(
 }
 
 /// Finish an upload: answers when the share is on stable storage at its peers, and published. Needs the grant.
-#[utoipa::path(put, path = "/v1/shares/{id}/upload", params(("id" = String, Path, description = "share id")),
-    request_body = FinishRequest, responses((status = 200, body = FinishResponse), (status = "default", body = Problem)))]
+#[utoipa::path(put, path = "/v1/shares/{id}/upload", params(("id" = ShareId, Path, description = "share id")),
+    request_body = FinishRequest, responses((status = 200, body = FinishResponse), (status = "default", body = Problem)), security(("grant" = [])))]
 async fn finish_upload(
     State(tracker): State<Arc<Tracker>>,
     granted: Granted,
@@ -306,8 +310,8 @@ async fn finish_upload(
 }
 
 /// Give an upload up. Needs the grant.
-#[utoipa::path(delete, path = "/v1/shares/{id}/upload", params(("id" = String, Path, description = "share id")),
-    responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/v1/shares/{id}/upload", params(("id" = ShareId, Path, description = "share id")),
+    responses((status = 204), (status = "default", body = Problem)), security(("grant" = [])))]
 async fn give_up_upload(State(tracker): State<Arc<Tracker>>, granted: Granted) -> StatusCode {
     tracker.gateway.abandon(granted.share);
     StatusCode::NO_CONTENT
@@ -321,7 +325,7 @@ async fn health(State(tracker): State<Arc<Tracker>>) -> Json<Health> {
 
 /// Counters and gauges in the OpenMetrics text format. From another machine it needs the admin's token.
 #[utoipa::path(get, path = "/metrics",
-    responses((status = 200, body = String), (status = "default", body = Problem)))]
+    responses((status = 200, body = String, content_type = "application/openmetrics-text"), (status = "default", body = Problem)), security((), ("token" = []), ("cookie" = [], "secret" = [])))]
 async fn show_metrics(State(tracker): State<Arc<Tracker>>, _: Observer) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], metrics::render(&tracker).await)
