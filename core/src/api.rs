@@ -4,6 +4,7 @@
 //! field says otherwise). Errors are RFC 9457 problem documents.
 
 use data_encoding::BASE64URL_NOPAD;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -33,14 +34,29 @@ impl std::fmt::Debug for Blob {
 
 impl Serialize for Blob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64URL_NOPAD.encode(&self.0))
+        // The text of a large one never stands in memory as a whole.
+        serializer.collect_str(&BASE64URL_NOPAD.encode_display(&self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for Blob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        BASE64URL_NOPAD.decode(text.as_bytes()).map(Self).map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(BlobText)
+    }
+}
+
+/// Reads the text where it stands.
+struct BlobText;
+
+impl Visitor<'_> for BlobText {
+    type Value = Blob;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("bytes in base64url")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Blob, E> {
+        BASE64URL_NOPAD.decode(text.as_bytes()).map(Blob).map_err(E::custom)
     }
 }
 

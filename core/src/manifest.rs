@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, SignatureError, Signer, SigningKey, VerifyingKey};
 
 use crate::geometry::{ChunkIndex, Geometry};
 use crate::id::{ChunkId, Secret, ShareId};
@@ -158,9 +158,7 @@ impl Manifest {
         }
         let (signed, signature) = encoded.split_at(encoded.len() - SIGNATURE_BYTES);
         let signature = Signature::from_slice(signature).map_err(|_| ManifestError::Signature)?;
-        VerifyingKey::from_bytes(share.as_bytes())
-            .and_then(|key| key.verify_strict(&[SIGNATURE_CONTEXT, signed].concat(), &signature))
-            .map_err(|_| ManifestError::Signature)?;
+        verify_strictly(&share, signed, &signature).map_err(|_| ManifestError::Signature)?;
         Ok(Self { encoded, header, geometry })
     }
 
@@ -228,6 +226,19 @@ impl fmt::Debug for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Manifest({:?}, {} chunks)", self.share(), self.geometry.chunk_count())
     }
+}
+
+/// What `VerifyingKey::verify_strict` does with the context and the bytes one after the other, without a copy of both.
+fn verify_strictly(share: &ShareId, signed: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+    let key = VerifyingKey::from_bytes(share.as_bytes())?;
+    let point = VerifyingKey::from_bytes(signature.r_bytes())?;
+    if key.is_weak() || point.is_weak() {
+        return Err(SignatureError::new());
+    }
+    let mut verifier = key.verify_stream(signature)?;
+    verifier.update(SIGNATURE_CONTEXT);
+    verifier.update(signed);
+    verifier.finalize_and_verify()
 }
 
 /// Checks everything about the bytes but their signature.

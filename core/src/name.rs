@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use unicase::UniCase;
 use unicode_normalization::UnicodeNormalization;
@@ -131,7 +132,28 @@ impl Serialize for SafePath {
 
 impl<'de> Deserialize<'de> for SafePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(PathText)
+    }
+}
+
+/// Reads the text where it stands, and repeats none in an error that is longer than a path may be.
+struct PathText;
+
+impl Visitor<'_> for PathText {
+    type Value = SafePath;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SafePath, E> {
+        if text.len() > PATH_BYTES_MAX {
+            return Err(E::custom(format!(
+                "a path has {} bytes, and at most {PATH_BYTES_MAX} are taken",
+                text.len()
+            )));
+        }
+        SafePath::parse(text).map_err(E::custom)
     }
 }
 

@@ -123,8 +123,10 @@ impl ShareKeys {
         let plain = self
             .metadata
             .open_in_place(metadata_nonce(), Aad::from(manifest_prefix), &mut buffer)
-            .map_err(|_| OpenError)?;
-        Ok(plain.to_vec())
+            .map_err(|_| OpenError)?
+            .len();
+        buffer.truncate(plain);
+        Ok(buffer)
     }
 }
 

@@ -20,7 +20,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{Problem, ProblemKind};
 use swarmdrop_core::id::Secret;
-use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT};
+use swarmdrop_core::limits::{
+    JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT,
+};
 use swarmdrop_core::owner::OWNER_TOKEN_FIELD;
 
 use super::connector::{ConnectError, Connector, SecureStream, Server};
@@ -270,7 +272,9 @@ enum Broken {
 
 /// Reads a body at the pace that it must keep.
 async fn collect(mut body: Limited<Incoming>) -> Result<Vec<u8>, Broken> {
-    let (mut pace, mut bytes) = (Pace::default(), Vec::new());
+    // What is announced has room at once: growing takes half as much again.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+    let (mut pace, mut bytes) = (Pace::default(), Vec::with_capacity(announced.min(MANIFEST_BODY_BYTES_MAX)));
     let count = |frame: &Option<Result<Frame<Bytes>, _>>| match frame {
         Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
         _ => 0,
