@@ -22,9 +22,16 @@ pub use crate::heartbeat::{
 pub use crate::problem::{Problem, ProblemKind};
 
 /// Bytes that travel as base64url in JSON.
-#[derive(Clone, PartialEq, Eq, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Default, ToSchema)]
 #[schema(value_type = String, content_encoding = "base64url", pattern = "^[A-Za-z0-9_-]*$")]
 pub struct Blob(pub Vec<u8>);
+
+impl Blob {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -333,7 +340,8 @@ pub struct PublishRequest {
 /// Answer to `GET /v1/shares/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LookUpResponse {
-    /// The manifest.
+    /// The manifest; not in JSON that it follows.
+    #[serde(default, skip_serializing_if = "Blob::is_empty")]
     pub manifest: Blob,
     /// The signed terms.
     pub terms: String,
@@ -463,7 +471,8 @@ pub struct HoldingResponse {
 /// Answer to `GET /v1/shares/{id}/manifest` at a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ManifestResponse {
-    /// The manifest.
+    /// The manifest; not in JSON that it follows.
+    #[serde(default, skip_serializing_if = "Blob::is_empty")]
     pub manifest: Blob,
     /// The signed terms.
     pub terms: String,

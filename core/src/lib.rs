@@ -91,6 +91,7 @@ pub mod workload;
 
 pub mod api;
 pub mod dashboard;
+pub mod enclosed;
 mod evidence;
 pub mod gateway;
 mod heartbeat;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{Problem, ProblemKind};
+use swarmdrop_core::enclosed::{ENCLOSED, Encloses, disclose};
 use swarmdrop_core::id::Secret;
 use swarmdrop_core::limits::{
     JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT,
@@ -161,6 +162,8 @@ pub(super) struct Call<'a> {
     pub(super) path: String,
     pub(super) bearer: Option<String>,
     pub(super) owner: Option<String>,
+    /// The media type of the answer, if it is not JSON.
+    pub(super) accept: Option<&'static str>,
     pub(super) body: Bytes,
     pub(super) timeout: Duration,
 }
@@ -168,7 +171,16 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     pub(super) fn new(method: Method, server: &'a Server, path: impl Into<String>) -> Self {
         let timeout = REQUEST_TIMEOUT;
-        Self { method, server, path: path.into(), bearer: None, owner: None, body: Bytes::new(), timeout }
+        Self {
+            method,
+            server,
+            path: path.into(),
+            bearer: None,
+            owner: None,
+            accept: None,
+            body: Bytes::new(),
+            timeout,
+        }
     }
 
     pub(super) fn json(mut self, body: &impl Serialize) -> Self {
@@ -215,6 +227,9 @@ impl Http {
         if let Some(owner) = call.owner {
             request = request.header(OWNER_TOKEN_FIELD, owner);
         }
+        if let Some(accept) = call.accept {
+            request = request.header(ACCEPT, accept);
+        }
         let left_bytes = Arc::new(AtomicUsize::new(call.body.len()));
         let body = Sending { left: call.body, left_bytes: Arc::clone(&left_bytes) };
         let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
@@ -242,8 +257,30 @@ impl Http {
         max: usize,
     ) -> Result<T, ClientError> {
         let server = call.server.address.clone();
+        let (_, bytes) = self.read(call, max).await?;
+        let protocol = |error: serde_json::Error| ClientError::Protocol { server, what: error.to_string() };
+        serde_json::from_slice(&bytes).map_err(protocol)
+    }
+
+    /// Sends a request whose response has a manifest.
+    pub(super) async fn enclosed<T: Encloses>(&self, mut call: Call<'_>) -> Result<T, ClientError> {
+        call.accept = Some(ENCLOSED);
+        let server = call.server.address.clone();
+        let (is_enclosed, bytes) = self.read(call, MANIFEST_BODY_BYTES_MAX).await?;
+        let protocol = |what: String| ClientError::Protocol { server, what };
+        if is_enclosed {
+            return disclose(bytes).ok_or_else(|| protocol("the answer has no manifest in it".into()));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| protocol(error.to_string()))
+    }
+
+    /// Sends a request and reads its response, of at most `max` bytes; whether a manifest follows JSON in it.
+    async fn read(&self, call: Call<'_>, max: usize) -> Result<(bool, Vec<u8>), ClientError> {
+        let server = call.server.address.clone();
         let timeout = call.timeout;
         let response = self.send(call).await?;
+        let is_enclosed =
+            response.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == ENCLOSED);
         let protocol = |what: String| ClientError::Protocol { server: server.clone(), what };
         let stalled =
             || ClientError::Unreachable { server: server.clone(), why: "the answer stalled".into() };
@@ -258,7 +295,7 @@ impl Http {
             Broken::Slow => stalled(),
             Broken::Other(what) => protocol(what),
         })?;
-        serde_json::from_slice(&bytes).map_err(|error| protocol(error.to_string()))
+        Ok((is_enclosed, bytes))
     }
 }
 

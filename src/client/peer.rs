@@ -18,8 +18,7 @@ use swarmdrop_core::distance;
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{
-    COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PUT_TIMEOUT, RECEIVER_CONNECTIONS_MAX,
-    REQUEST_TIMEOUT,
+    COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, PUT_TIMEOUT, RECEIVER_CONNECTIONS_MAX, REQUEST_TIMEOUT,
 };
 
 use super::connector::{SecureStream, Server};
@@ -327,7 +326,7 @@ impl PeerClient {
     ) -> Result<ManifestResponse, ClientError> {
         let path = format!("/v1/shares/{share}/manifest");
         let call = |server| Call::new(Method::GET, server, path.clone()).bearer(grant);
-        self.first_reachable(|server| self.http.json(call(server), MANIFEST_BODY_BYTES_MAX)).await
+        self.first_reachable(|server| self.http.enclosed(call(server))).await
     }
 
     /// Has the peer prove what it holds; one answer for each sample.

@@ -11,9 +11,7 @@ use swarmdrop_core::api::{
 };
 use swarmdrop_core::dashboard::InviteList;
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::limits::{
-    HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX,
-};
+use swarmdrop_core::limits::{HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
 use swarmdrop_core::link::{Invite, ShareLink, TrackerUrl};
 
 use super::connector::Server;
@@ -83,7 +81,7 @@ impl TrackerClient {
     /// Manifest and terms of a share of which a peer cannot read its own.
     pub async fn manifest(&self, peer: PeerId, share: ShareId) -> Result<ManifestResponse, ClientError> {
         let call = self.request(Method::GET, format!("/v1/peers/{peer}/shares/{share}"));
-        self.http.json(call, MANIFEST_BODY_BYTES_MAX).await
+        self.http.enclosed(call).await
     }
 
     /// Says that a peer goes.
@@ -132,7 +130,7 @@ impl TrackerClient {
     /// Looks a share up.
     pub async fn look_up(&self, share: ShareId, access: &Secret) -> Result<LookUpResponse, ClientError> {
         let call = self.request(Method::GET, format!("/v1/shares/{share}")).secret(access);
-        self.http.json(call, MANIFEST_BODY_BYTES_MAX).await
+        self.http.enclosed(call).await
     }
 
     /// Replaces the terms of a share.

@@ -37,7 +37,7 @@ use super::storage::{Storage, disk_refusal};
 use super::{Peer, audits, metrics};
 use crate::clock;
 use crate::server::{
-    Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Refusal, Turn, denied,
+    Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Layout, Refusal, Turn, denied,
     described,
 };
 use crate::task::blocking;
@@ -272,17 +272,18 @@ pub(super) fn receipted(
 /// Manifest and terms of a share. Needs `Authorization: Bearer ACCESS`, or
 /// a grant to copy and the certificate of the peer that it belongs to.
 #[utoipa::path(get, path = "/v1/shares/{id}/manifest", params(("id" = ShareId, Path, description = "share id")),
-    responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)), security(("access" = []), ("grant" = [], "certificate" = [])))]
+    responses((status = 200, content((ManifestResponse = "application/json"), (Vec<u8> = "application/vnd.swarmdrop.manifest"))), (status = "default", body = Problem)), security(("access" = []), ("grant" = [], "certificate" = [])))]
 async fn manifest(
     State(peer): State<Arc<Peer>>,
     Id(share): Id<ShareId>,
     Extension(client): Extension<Client>,
     credential: Credential,
     asker: Asker,
-) -> Result<LargeJson<ManifestResponse>, Refusal> {
+    layout: Layout,
+) -> Result<Response, Refusal> {
     let (held, manifest, turn) = read_share(&peer, share, &credential, client, asker).await?;
     let manifest = Blob(manifest.encoded().to_vec());
-    Ok(LargeJson(ManifestResponse { manifest, terms: held.terms.token }, turn))
+    Ok(LargeJson(ManifestResponse { manifest, terms: held.terms.token }, turn).in_layout(layout))
 }
 
 /// Which chunks of a share are held here. Needs `Authorization: Bearer ACCESS`, or

@@ -2,6 +2,7 @@
 //! nobody takes more of it than leaves some for the next one.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::LazyLock;
@@ -9,11 +10,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::FromRequestParts;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response};
 use axum::response::IntoResponse;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Serialize;
+use swarmdrop_core::enclosed::{ENCLOSED, Encloses, enclose};
 use swarmdrop_core::limits::{
     JSON_BODY_BYTES_MAX, LARGE_BODY_BYTES_PER_SECOND, LARGE_BODY_TIME, LARGE_VALUES_BYTES_MAX,
 };
@@ -95,20 +99,52 @@ pub struct LargeJson<T>(pub T, pub Turn);
 
 impl<T: Serialize> IntoResponse for LargeJson<T> {
     fn into_response(self) -> axum::response::Response {
-        let Self(value, mut turn) = self;
+        let Self(value, turn) = self;
         let mut text = Text::default();
         let written = serde_json::to_writer(&mut text, &value);
         drop(value);
         match written {
-            Ok(()) => {
-                turn.keep_text(text.bytes);
-                let until = Instant::now() + patience(text.bytes);
-                let mut response = Response::new(Body::new(TurnBody { left: text, turn, until }));
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                response
-            }
+            Ok(()) => text.respond(turn, "application/json"),
             Err(error) => Refusal::internal(&error).into_response(),
         }
+    }
+}
+
+impl<T: Encloses> LargeJson<T> {
+    /// The response in the layout that was asked for.
+    pub fn in_layout(self, layout: Layout) -> axum::response::Response {
+        match layout {
+            Layout::Json => self.into_response(),
+            Layout::Enclosed => {
+                let Self(value, turn) = self;
+                let (head, manifest) = enclose(value);
+                let mut text = Text::default();
+                let written = text.write_all(&head).and_then(|()| text.write_all(&manifest));
+                drop(manifest);
+                match written {
+                    Ok(()) => text.respond(turn, ENCLOSED),
+                    Err(error) => Refusal::internal(&error).into_response(),
+                }
+            }
+        }
+    }
+}
+
+/// How an answer with a manifest is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// All of it is JSON.
+    Json,
+    /// The manifest's bytes follow the JSON.
+    Enclosed,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Layout {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let is_asked_for = parts.headers.get(ACCEPT).is_some_and(|types| types == ENCLOSED);
+        Ok(if is_asked_for { Self::Enclosed } else { Self::Json })
     }
 }
 
@@ -137,6 +173,15 @@ impl Write for Text {
 }
 
 impl Text {
+    /// A response that keeps its turn until it is sent.
+    fn respond(self, mut turn: Turn, media_type: &'static str) -> axum::response::Response {
+        turn.keep_text(self.bytes);
+        let until = Instant::now() + patience(self.bytes);
+        let mut response = Response::new(Body::new(TurnBody { left: self, turn, until }));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        response
+    }
+
     /// Takes a part off its beginning; an empty one at the end.
     fn take(&mut self) -> Bytes {
         if self.whole.is_empty() {

@@ -47,7 +47,7 @@ pub use extract::{
     Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OfShare, OwnersWord, denied,
 };
 pub use fair::{Asker, ChargedTo, FairGate, Held};
-pub use memory::{LargeJson, Turn};
+pub use memory::{LargeJson, Layout, Turn};
 pub use problem::Refusal;
 
 use crate::failure::{Failure, Kind};

@@ -29,7 +29,7 @@ use super::auth::{
 use super::{Tracker, admin, metrics, web};
 use crate::clock;
 use crate::server::{
-    Access, Asker, Client, Id, Index, JsonBody, LargeJson, LargeJsonBody, OfShare, OwnersWord, Refusal,
+    Access, Asker, Client, Id, Index, JsonBody, LargeJsonBody, Layout, OfShare, OwnersWord, Refusal,
     described,
 };
 
@@ -130,14 +130,15 @@ async fn announce(
 /// Manifest and terms of a share, for a peer that cannot read its own. Needs its certificate.
 #[utoipa::path(get, path = "/v1/peers/{id}/shares/{share}",
     params(("id" = PeerId, Path, description = "peer id"), ("share" = ShareId, Path, description = "share id")),
-    responses((status = 200, body = ManifestResponse), (status = "default", body = Problem)), security(("certificate" = [])))]
+    responses((status = 200, content((ManifestResponse = "application/json"), (Vec<u8> = "application/vnd.swarmdrop.manifest"))), (status = "default", body = Problem)), security(("certificate" = [])))]
 async fn manifest_for_peer(
     State(tracker): State<Arc<Tracker>>,
     _: Member,
     OfShare(share): OfShare,
     asker: Asker,
-) -> Result<LargeJson<ManifestResponse>, Refusal> {
-    tracker.manifest_for_peer(share, asker).await
+    layout: Layout,
+) -> Result<Response, Refusal> {
+    tracker.manifest_for_peer(share, asker).await.map(|answer| answer.in_layout(layout))
 }
 
 /// A peer goes. What it holds is not forgotten: it may come back. Needs its certificate, or the admin's token.
@@ -191,14 +192,15 @@ async fn publish(
 
 /// Look a share up: manifest, terms and sources. Needs `Authorization: Bearer ACCESS`.
 #[utoipa::path(get, path = "/v1/shares/{id}", params(("id" = ShareId, Path, description = "share id")),
-    responses((status = 200, body = LookUpResponse), (status = "default", body = Problem)), security(("access" = [])))]
+    responses((status = 200, content((LookUpResponse = "application/json"), (Vec<u8> = "application/vnd.swarmdrop.manifest"))), (status = "default", body = Problem)), security(("access" = [])))]
 async fn look_up(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,
     Access(access): Access,
     asker: Asker,
-) -> Result<LargeJson<LookUpResponse>, Refusal> {
-    tracker.look_up(share, &access, asker).await
+    layout: Layout,
+) -> Result<Response, Refusal> {
+    tracker.look_up(share, &access, asker).await.map(|answer| answer.in_layout(layout))
 }
 
 /// Replace the terms of a share by newer ones, signed by the share's key: extend it or delete it.
