@@ -1,10 +1,13 @@
 //! The story of Bob: look up, verify, fetch from many peers at once, save under the file's own name.
 
 mod download;
+mod merge;
 mod output;
+mod place;
 mod sink;
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,8 +34,9 @@ use crate::journal::{DownloadHeader, DownloadJournal};
 use crate::task::blocking;
 use crate::words;
 use download::Download;
-use output::{Output, exists};
-use sink::Sink;
+use output::{Output, parent};
+use place::{Place, Wish, open_stream};
+use sink::{Sink, Stream};
 
 /// Pause before a tracker that has just started is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -102,12 +106,18 @@ pub async fn get(
     let name = found.metadata.original_filename.to_string();
     let size_bytes = found.metadata.size;
     let (peers, target) = match target_path(destination, &found.metadata)? {
-        None => (to_stdout(context, link, found).await?, None),
-        Some(target) => {
-            if !force && fs::symlink_metadata(&target).is_ok() {
-                return Err(exists(&target));
-            }
-            (to_disk(context, link, found, &target, force).await?, Some(target))
+        None => (to_stream(context, link, found, Stream::Stdout).await?, None),
+        Some((target, is_named)) => {
+            let wish = Wish { is_file: found.metadata.is_single_file(), is_named, force };
+            let peers = match wish.at(&target)? {
+                Place::Stream => {
+                    let path = target.clone();
+                    let opened = blocking(move || open_stream(&path)).await?;
+                    to_stream(context, link, found, Stream::Special(opened)).await?
+                }
+                place => to_disk(context, link, found, (&target, place), wish).await?,
+            };
+            (peers, Some(target))
         }
     };
     Ok(Got { target, name, size_bytes, peers, took: started.elapsed() })
@@ -172,26 +182,35 @@ async fn patient_look_up(
     }
 }
 
-async fn to_stdout(context: &Context, link: &ShareLink, found: Found) -> Result<Vec<String>, Failure> {
+async fn to_stream(
+    context: &Context,
+    link: &ShareLink,
+    found: Found,
+    stream: Stream,
+) -> Result<Vec<String>, Failure> {
     if !found.metadata.is_single_file() {
         return Err(Failure::new(Kind::Usage, "a folder cannot be written to standard output")
             .next("Give a folder with -o PATH."));
     }
     let none = ChunkSet::empty(found.manifest.geometry().chunk_count());
-    let (download, sources) = split(context, link, found, Sink::stdout());
-    download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await
+    let stream = Arc::new(stream);
+    let (download, sources) = split(context, link, found, Sink::stream(Arc::clone(&stream)));
+    let peers = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await?;
+    let synced = blocking(move || stream.sync()).await;
+    synced.map_err(|error| Failure::new(Kind::Other, format!("cannot write the result: {error}")))?;
+    Ok(peers)
 }
 
 async fn to_disk(
     context: &Context,
     link: &ShareLink,
     found: Found,
-    target: &Path,
-    force: bool,
+    (target, place): (&Path, Place),
+    wish: Wish,
 ) -> Result<Vec<String>, Failure> {
     let (state, owned_target) = (context.state.clone(), target.to_owned());
     let (found, prepared) = blocking(move || {
-        let prepared = prepare(&state, &owned_target, &found);
+        let prepared = prepare(&state, &owned_target, place, &found);
         (found, prepared)
     })
     .await;
@@ -208,7 +227,7 @@ async fn to_disk(
     let fetched =
         download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await?;
     crash::at(Point::AllWritten);
-    blocking(move || output.finish(force)).await?;
+    blocking(move || output.finish(wish)).await?;
     crash::at(Point::ResultNamed);
     if let Err(error) = journal.forget() {
         tracing::warn!(%error, "cannot remove the journal");
@@ -223,21 +242,27 @@ struct Prepared {
 }
 
 /// Opens the temporary of an earlier attempt, or makes a new one.
-fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failure> {
+fn prepare(state: &Path, target: &Path, place: Place, found: &Found) -> Result<Prepared, Failure> {
     let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
     let target = std::path::absolute(target).map_err(|error| Failure::io("find", target, &error))?;
     let (mut journal, before) = DownloadJournal::open(state, share, &target, geometry)?;
+    // What goes into a folder that is there arrives in it: another disk may be mounted there.
+    let folder = if place == Place::Folder { &*target } else { parent(&target) };
+    if place == Place::Folder {
+        merge::check(folder, &found.metadata)?;
+    }
     // Not by the share alone: it may be on its way to another name in the same folder.
-    let temporary = target.with_file_name(format!(".swarmdrop-{:.16}.part", journal.key()));
+    let temporary = folder.join(format!(".swarmdrop-{:.16}.part", journal.key()));
     if let Some(before) = before {
         let metadata = found.metadata.clone();
         if let Some(output) = Output::reopen(&before.header.temporary, &target, metadata, before.header.inode)
         {
-            let done = if before.trusted { before.done } else { check_again(&output, found, &before.done) };
+            let done = output.present(&before.done, geometry);
+            let done = if before.trusted { done } else { check_again(&output, found, &done) };
             return Ok(Prepared { output, journal, done });
         }
     }
-    check_space(&target, geometry)?;
+    check_space(folder, geometry)?;
     remove_any(&temporary).map_err(|error| Failure::io("clear away", &temporary, &error))?;
     let failed = |error: std::io::Error| Failure::io("prepare", &target, &error);
     let output = Output::create(&temporary, &target, found.metadata.clone()).inspect_err(|_| {
@@ -267,8 +292,7 @@ fn check_again(output: &Output, found: &Found, done: &ChunkSet) -> ChunkSet {
     good
 }
 
-fn check_space(target: &Path, geometry: &Geometry) -> Result<(), Failure> {
-    let folder = target.parent().unwrap_or(Path::new("/"));
+fn check_space(folder: &Path, geometry: &Geometry) -> Result<(), Failure> {
     let free = durable::free_bytes(folder).map_err(|error| Failure::io("save in", folder, &error))?;
     if free < geometry.total() {
         let (needed, free) = (words::bytes(geometry.total()), words::bytes(free));
@@ -278,17 +302,21 @@ fn check_space(target: &Path, geometry: &Geometry) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The path that the result will have; `None` for standard output.
-fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<PathBuf>, Failure> {
+/// The path that the result will have, and whether the user named it himself; `None` for standard output.
+fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<(PathBuf, bool)>, Failure> {
     let name = metadata.original_filename.as_str();
     match destination {
         Destination::Stdout => Ok(None),
-        Destination::Here => Ok(Some(PathBuf::from(name))),
-        Destination::Path(path) if path.is_dir() => Ok(Some(path.join(name))),
+        Destination::Here => Ok(Some((PathBuf::from(name), false))),
+        Destination::Path(path) if path.is_dir() => Ok(Some((path.join(name), false))),
+        Destination::Path(path) if path.as_os_str().as_bytes().ends_with(b"/") => {
+            fs::create_dir(path).map_err(|error| Failure::io("make the folder", path, &error))?;
+            Ok(Some((path.join(name), false)))
+        }
         Destination::Path(path) if path.file_name().is_none() => {
             Err(Failure::new(Kind::Usage, format!("{} names no file", path.display())))
         }
-        Destination::Path(path) => Ok(Some(path.clone())),
+        Destination::Path(path) => Ok(Some((path.clone(), true))),
     }
 }
 

@@ -224,10 +224,11 @@ impl Downloader<'_> {
             Fetched::Disk(error) => {
                 let kind =
                     if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
-                let what = format!("cannot write the result: {error}");
-                return Err(
-                    Failure::new(kind, what).next("Run the same command again: it goes on from here.")
-                );
+                let failure = Failure::new(kind, format!("cannot write the result: {error}"));
+                return Err(match self.download.sink.is_ordered() {
+                    true => failure,
+                    false => failure.next("Run the same command again: it goes on from here."),
+                });
             }
         }
         Ok(())

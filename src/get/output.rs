@@ -10,10 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::FallocateFlags;
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 
+use super::merge::merge;
+use super::place::{Place, Wish};
 use crate::failure::{Failure, Kind};
-use crate::folder::{Folder, private_inode, remove_any};
+use crate::folder::{Folder, private_inode};
 
 /// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
 const RAM_DISK: i64 = 0x0102_1994;
@@ -21,9 +25,11 @@ const RAM_DISK: i64 = 0x0102_1994;
 /// The temporary of a download.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// The folder in which temporary and target stand.
-    parent: Folder,
+    /// The folder in which the temporary stands.
+    beside: Folder,
     temporary: PathBuf,
+    /// The folder in which the target stands.
+    parent: Folder,
     target: PathBuf,
     metadata: Metadata,
     content: Content,
@@ -51,32 +57,35 @@ impl Output {
     /// anything is fetched, or the folders in which files appear as they arrive.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
+        let beside = Folder::open(parent(temporary)).map_err(failed)?;
         let parent = Folder::open(parent(target)).map_err(failed)?;
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
-            let file = parent.create_file(name).map_err(failed)?;
+            let file = beside.create_file(name).map_err(failed)?;
             allocate(&file, metadata.size).map_err(failed)?;
             Content::Single(file)
         } else {
-            let root = parent.create_folder(name).map_err(failed)?;
+            let root = beside.create_folder(name).map_err(failed)?;
             create_folders(&root, &metadata).map_err(failed)?;
             Content::Tree(Tree::new(root, &metadata))
         };
-        Ok(Self { parent, temporary: temporary.to_owned(), target: target.to_owned(), metadata, content })
+        let (temporary, target) = (temporary.to_owned(), target.to_owned());
+        Ok(Self { beside, temporary, parent, target, metadata, content })
     }
 
     /// Opens a temporary that was created before; `None` if it is not the one with this inode number, or
     /// not this user's alone: somebody may have put another in its place.
     pub(super) fn reopen(temporary: &Path, target: &Path, metadata: Metadata, inode: u64) -> Option<Self> {
+        let beside = Folder::open(parent(temporary)).ok()?;
         let parent = Folder::open(parent(target)).ok()?;
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
-            Content::Single(parent.open_file(name).ok()?)
+            Content::Single(beside.open_file(name).ok()?)
         } else {
-            Content::Tree(Tree::new(parent.open_folder(name).ok()?, &metadata))
+            Content::Tree(Tree::new(beside.open_folder(name).ok()?, &metadata))
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
-        let output = Self { parent, temporary, target, metadata, content };
+        let output = Self { beside, temporary, parent, target, metadata, content };
         (output.inode().ok()? == Some(inode)).then_some(output)
     }
 
@@ -86,6 +95,29 @@ impl Output {
             Content::Single(file) => private_inode(file),
             Content::Tree(tree) => tree.root.private_inode(),
         }
+    }
+
+    /// The chunks of these whose files are there: some of an earlier attempt may be in place already.
+    pub(super) fn present(&self, done: &ChunkSet, geometry: &Geometry) -> ChunkSet {
+        let Content::Tree(tree) = &self.content else { return done.clone() };
+        let is_there = |file: &FileEntry| tree.root.len_of(self.path(file)).ok() == Some(Some(file.size));
+        let there: Vec<bool> = self.metadata.files.iter().map(is_there).collect();
+        let mut present = ChunkSet::empty(done.chunk_count());
+        for index in done.iter() {
+            let mut all = true;
+            let looked = self.for_each_part(
+                geometry.plain_range(index).start,
+                geometry.plain_len(index),
+                |number, _, _| {
+                    all &= there[number];
+                    Ok(())
+                },
+            );
+            if all && looked.is_ok() {
+                present.insert(index);
+            }
+        }
+        present
     }
 
     /// Writes bytes of the stream where they belong.
@@ -125,9 +157,9 @@ impl Output {
         file.write_all_at(bytes, within)
     }
 
-    /// Gives the temporary its modes, times and, last, its name. Everything is on stable storage
-    /// before the name changes.
-    pub(super) fn finish(&self, replace: bool) -> Result<(), Failure> {
+    /// Gives the temporary its modes, times and, last, its name, or its files their names in the folder that is there.
+    /// Everything is on stable storage before a name changes.
+    pub(super) fn finish(&self, wish: Wish) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let umask = umask();
         match &self.content {
@@ -141,18 +173,27 @@ impl Output {
         .map_err(failed)?;
         let (temporary, target) = (file_name(&self.temporary), file_name(&self.target));
         self.check_in_place(temporary)?;
-        let renamed = if replace {
-            let aside = self.temporary.with_extension("old");
-            let replaced = self.parent.replace(temporary, target, file_name(&aside));
-            replaced.and_then(|()| remove_any(&aside))
-        } else {
-            self.parent.rename_new(temporary, target)
+        let named = match (wish.inside(&self.parent, &self.target)?, &self.content) {
+            (Place::File, Content::Single(_)) => self.beside.rename(temporary, &self.parent, target),
+            (Place::Folder, Content::Tree(tree)) => {
+                merge(&tree.root, &self.parent.open_folder(target).map_err(failed)?, &self.target)?;
+                self.beside.remove_folder(temporary)
+            }
+            _ => self.beside.rename_new(temporary, &self.parent, target),
         };
-        renamed.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => exists(&self.target),
+        named.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => self.in_the_way(wish),
             _ => failed(error),
         })?;
         self.parent.sync().map_err(failed)
+    }
+
+    /// What to say about what appeared at the target just now.
+    fn in_the_way(&self, wish: Wish) -> Failure {
+        let refused = Wish { force: false, ..wish }.inside(&self.parent, &self.target);
+        refused
+            .err()
+            .unwrap_or_else(|| Failure::io("save", &self.target, &io::ErrorKind::AlreadyExists.into()))
     }
 
     /// What gets the final name must be what was written: in a folder that others can write to, somebody
@@ -163,7 +204,7 @@ impl Output {
             Content::Single(file) => std::os::unix::fs::MetadataExt::ino(&file.metadata().map_err(failed)?),
             Content::Tree(tree) => tree.root.inode_of(Path::new(".")).map_err(failed)?,
         };
-        if self.parent.inode_of(temporary).ok() == Some(opened) {
+        if self.beside.inode_of(temporary).ok() == Some(opened) {
             return Ok(());
         }
         let what = format!("{} was taken away or replaced by somebody else", self.temporary.display());
@@ -244,17 +285,13 @@ impl Tree {
     }
 }
 
-/// The failure for a target that is in the way.
-pub(super) fn exists(target: &Path) -> Failure {
-    Failure::new(Kind::Exists, format!("{} exists already", target.display()))
-        .next("Nothing was overwritten. Give another place with -o, or replace it with --force.")
-}
-
-fn parent(path: &Path) -> &Path {
+/// The folder that something stands in.
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn file_name(path: &Path) -> &Path {
+/// The last component of a path.
+pub(super) fn file_name(path: &Path) -> &Path {
     path.file_name().map_or(path, Path::new)
 }
 

@@ -1,0 +1,216 @@
+//! What `get` does to what stands where it saves, and on file systems that can do less than others.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use common::person::{Person, Ran, names_in};
+use common::samples;
+use common::swarm::Swarm;
+use swarmdrop::crash::{self, Point};
+
+fn symlink(to: &str, at: &Path) {
+    std::os::unix::fs::symlink(to, at).unwrap();
+}
+
+fn fifo(at: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, at, rustix::fs::Mode::RWXU).unwrap();
+}
+
+/// A swarm, and the links of a file `file` and a folder `folder` with `a`, `sub/b` and an empty folder.
+fn shares() -> (Swarm, String, String) {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"new");
+    alice.write("folder/a", b"new a");
+    alice.write("folder/sub/b", b"new b");
+    fs::create_dir(alice.path("folder/empty")).unwrap();
+    let (file, folder) = (alice.share(&["file"]), alice.share(&["folder"]));
+    (swarm, file, folder)
+}
+
+fn refused(bob: &Person, args: &[&str], words: &str) {
+    let ran = bob.run(args);
+    assert_eq!(ran.code, 9, "{args:?} {}", ran.stderr);
+    assert!(ran.stderr.contains(words), "{args:?} {}", ran.stderr);
+    assert!(!ran.stderr.contains("--force"), "it would be refused, too: {}", ran.stderr);
+}
+
+#[test]
+fn f39_with_force_a_file_replaces_a_file_and_nothing_else() {
+    let (swarm, link, _) = shares();
+    let bob = swarm.person();
+    bob.write("file/precious", b"kept");
+    for args in [&["get", &link][..], &["get", &link, "--force"]] {
+        refused(&bob, args, "file is a folder, and the share is a file");
+    }
+    assert_eq!(bob.read("file/precious"), b"kept");
+    fs::remove_dir_all(bob.path("file")).unwrap();
+
+    bob.write("other", b"kept");
+    symlink("other", &bob.path("file"));
+    for args in [&["get", &link][..], &["get", &link, "--force"], &["get", &link, "-o", "file", "--force"]] {
+        refused(&bob, args, "file is a symlink, which is neither followed nor replaced");
+    }
+    assert_eq!(bob.read("other"), b"kept");
+    fs::remove_file(bob.path("file")).unwrap();
+
+    let _socket = std::os::unix::net::UnixListener::bind(bob.path("file")).unwrap();
+    refused(&bob, &["get", &link, "-o", "file", "--force"], "file is a socket");
+    fs::remove_file(bob.path("file")).unwrap();
+
+    // One that was not named is not written into.
+    fifo(&bob.path("file"));
+    refused(&bob, &["get", &link, "--force"], "file is a fifo");
+    fs::remove_file(bob.path("file")).unwrap();
+
+    bob.write("file", b"old");
+    let ran = bob.run(&["get", &link]);
+    assert_eq!(ran.code, 9);
+    assert!(ran.stderr.contains("or replace it with --force"), "{}", ran.stderr);
+    assert_eq!(bob.run(&["get", &link, "--force"]).code, 0);
+    assert_eq!(bob.read("file"), b"new");
+    assert_eq!(bob.names(), ["file", "other"]);
+}
+
+#[test]
+fn f39_with_force_a_folders_files_go_into_the_folder_that_is_there() {
+    let (swarm, _, link) = shares();
+    let bob = swarm.person();
+    bob.write("folder/a", b"old a");
+    bob.write("folder/sub/mine", b"kept");
+    let ran = bob.run(&["get", &link]);
+    assert_eq!(ran.code, 9);
+    assert!(ran.stderr.contains("put the share's files into it with --force"), "{}", ran.stderr);
+    assert_eq!(bob.read("folder/a"), b"old a");
+
+    assert_eq!(bob.run(&["get", &link, "--force"]).code, 0);
+    assert_eq!(names_in(&bob.path("folder")), ["a", "empty", "sub"]);
+    assert_eq!(names_in(&bob.path("folder/sub")), ["b", "mine"]);
+    assert_eq!((bob.read("folder/a"), bob.read("folder/sub/b")), (b"new a".to_vec(), b"new b".to_vec()));
+    assert_eq!(bob.read("folder/sub/mine"), b"kept");
+    assert_eq!(bob.names(), ["folder"]);
+}
+
+#[test]
+fn f39_a_folder_in_which_something_else_stands_is_left_as_it_is() {
+    let (swarm, _, link) = shares();
+    let bob = swarm.person();
+    let place = |what: &str, put: &dyn Fn(&Path), at: &str, words: &str| {
+        bob.write("folder/mine", b"kept");
+        put(&bob.path(at));
+        refused(&bob, &["get", &link, "--force"], words);
+        assert_eq!(names_in(&bob.path("folder")).len(), 2, "{what}: nothing was put beside it");
+        assert_eq!(bob.read("folder/mine"), b"kept", "{what}");
+        fs::remove_dir_all(bob.path("folder")).unwrap();
+    };
+    let file = |at: &Path| fs::write(at, b"x").unwrap();
+    let folder = |at: &Path| fs::create_dir(at).unwrap();
+    place("a folder for a file", &folder, "folder/a", "folder/a is a folder, and the share has a file there");
+    place(
+        "a file for a folder",
+        &file,
+        "folder/sub",
+        "folder/sub is a file, and the share has a folder there",
+    );
+    place("a file for an empty folder", &file, "folder/empty", "folder/empty is a file");
+    place("a symlink to a folder", &|at| symlink("/", at), "folder/sub", "folder/sub is a symlink");
+    place("a symlink to a file", &|at| symlink("mine", at), "folder/a", "folder/a is a symlink");
+    // The folder itself.
+    bob.write("other/mine", b"kept");
+    symlink("other", &bob.path("folder"));
+    refused(&bob, &["get", &link, "--force"], "folder is a symlink");
+    fs::remove_file(bob.path("folder")).unwrap();
+    bob.write("folder", b"kept");
+    refused(&bob, &["get", &link, "--force"], "folder is a file, and the share is a folder");
+    fifo(&bob.path("fifo"));
+    refused(&bob, &["get", &link, "-o", "fifo", "--force"], "fifo is a fifo, and the share is a folder");
+    assert_eq!(bob.names(), ["fifo", "folder", "other"]);
+}
+
+#[test]
+fn f39_what_was_killed_while_files_went_into_a_folder_is_gone_on_with() {
+    let (swarm, _, link) = shares();
+    let bob = swarm.person();
+    bob.write("folder/a", b"old");
+    let mut dies = bob.command(&["get", &link, "--force"]);
+    dies.env(crash::VARIABLE, format!("{:?}", Point::AllWritten)).output().unwrap();
+    let part = names_in(&bob.path("folder")).into_iter().find(|name| name.ends_with(".part")).unwrap();
+    // One was in place already.
+    let moved = bob.path("folder").join(part).join("a");
+    fs::write(bob.path("folder/a"), fs::read(&moved).unwrap()).unwrap();
+    fs::remove_file(moved).unwrap();
+    let ran = bob.run(&["get", &link, "--force"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!((bob.read("folder/a"), bob.read("folder/sub/b")), (b"new a".to_vec(), b"new b".to_vec()));
+    assert_eq!(names_in(&bob.path("folder")), ["a", "empty", "sub"]);
+}
+
+#[test]
+fn f39_new_folders_in_a_folder_of_a_group_are_the_groups() {
+    let (swarm, file, link) = shares();
+    let bob = swarm.person();
+    let mode = |name: &str| bob.path(name).metadata().unwrap().mode() & 0o7777;
+    fs::set_permissions(bob.work(), fs::Permissions::from_mode(0o2775)).unwrap();
+    bob.get(&link);
+    bob.get(&file);
+    for folder in ["folder", "folder/sub", "folder/empty"] {
+        assert_eq!(mode(folder), 0o2755, "{folder}");
+    }
+    assert_eq!(mode("file"), 0o644, "a file is never more than readable");
+    // Into a folder of a group below one that is of none.
+    fs::remove_dir_all(bob.path("folder")).unwrap();
+    fs::set_permissions(bob.work(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(bob.path("folder")).unwrap();
+    fs::set_permissions(bob.path("folder"), fs::Permissions::from_mode(0o2775)).unwrap();
+    assert_eq!(bob.run(&["get", &link, "--force"]).code, 0);
+    assert_eq!((mode("folder"), mode("folder/sub")), (0o2775, 0o2755));
+}
+
+#[test]
+fn f04_devices_and_fifos_that_are_named_are_written_into() {
+    let swarm = Swarm::start(2);
+    let (alice, bob) = (swarm.person(), swarm.person());
+    let bytes = samples::bytes("through a fifo", 3_000_000);
+    alice.write("file", &bytes);
+    alice.write("folder/file", b"x");
+    let link = alice.share(&["file", "--chunk-size", "64KiB"]);
+    let before = Path::new("/dev/null").metadata().unwrap();
+    for args in [&["get", &link, "-o", "/dev/null"][..], &["get", &link, "-o", "/dev/null", "--force"]] {
+        let ran = bob.run(args);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    let after = Path::new("/dev/null").metadata().unwrap();
+    assert_eq!((before.ino(), before.rdev(), before.mode()), (after.ino(), after.rdev(), after.mode()));
+
+    fifo(&bob.path("pipe"));
+    let get = bob.start(&["get", &link, "-o", "pipe"]);
+    assert!(fs::read(bob.path("pipe")).unwrap() == bytes);
+    let ran = Ran::of(get.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(bob.names(), ["pipe"]);
+
+    let ran = bob.run(&["get", &link, "-o", "/dev/full"]);
+    assert_eq!(ran.code, 8, "{}", ran.stderr);
+    let folder = alice.share(&["folder"]);
+    refused(&bob, &["get", &folder, "-o", "/dev/null"], "/dev/null is a device, and the share is a folder");
+}
+
+#[test]
+fn f34_a_path_that_ends_with_a_slash_makes_a_folder_and_one_below_a_file_is_refused() {
+    let (swarm, file, folder) = shares();
+    let bob = swarm.person();
+    for (link, saved) in [(&file, "new/file"), (&folder, "new/folder/sub/b")] {
+        assert_eq!(bob.run(&["get", link, "-o", "new/"]).code, 0);
+        assert!(bob.path(saved).is_file(), "{saved}");
+    }
+    refused(&bob, &["get", &file, "-o", "new/file/x"], "new/file is no folder");
+    refused(&bob, &["get", &file, "-o", "new/file/"], "cannot make the folder new/file/");
+    let ran = bob.run(&["get", &file, "-o", "none/x"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("there is no folder none\n"), "{}", ran.stderr);
+    assert_eq!(bob.names(), ["new"]);
+}
