@@ -2,19 +2,20 @@
 //! in a folder that others can write to, somebody may put a symlink where it was.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, mkdirat, openat,
-    renameat, renameat_with, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
+    openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::durable;
+use crate::file_system::{Lack, has_loose_inodes, is_said_to_lack, number, private_inode, set_mode};
 
 /// How files and folders are opened here: never through a symlink.
 const NO_FOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
@@ -110,7 +111,7 @@ impl Folder {
 
     /// The inode number of an entry, which may be a symlink.
     pub fn inode_of(&self, name: &Path) -> io::Result<u64> {
-        Ok(statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino)
+        Ok(number(statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino))
     }
 
     fn look_at(&self, name: &Path) -> io::Result<Option<Stat>> {
@@ -134,12 +135,17 @@ impl Folder {
     /// stays.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         let handed_on = self.0.metadata()?.mode() & Mode::SGID.as_raw_mode();
-        self.0.set_permissions(Permissions::from_mode(mode | handed_on))
+        set_mode(&self.0, mode | handed_on)
     }
 
-    /// Makes what was renamed or created in the folder survive a crash.
+    /// Whether what is in it may have another inode number when it is opened again.
+    pub fn has_loose_inodes(&self) -> io::Result<bool> {
+        has_loose_inodes(&self.0)
+    }
+
+    /// Makes what was renamed or created in the folder survive a crash, where the file system has a way.
     pub fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
+        durable::sync_open_folder(&self.0)
     }
 
     /// Makes everything on the folder's file system survive a crash.
@@ -149,10 +155,13 @@ impl Folder {
     }
 
     /// Moves an entry into a folder of the same file system; an existing target is an error of kind `AlreadyExists`, even
-    /// if it appeared this very moment.
+    /// if it appeared this very moment, where the file system can tell.
     pub fn rename_new(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        if is_said_to_lack(Lack::NoReplace) {
+            return self.rename_new_by_link(from, into, to);
+        }
         match renameat_with(&self.0, from, &into.0, to, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS) => self.rename_new_by_link(from, into, to),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.rename_new_by_link(from, into, to),
             result => Ok(result?),
         }
     }
@@ -176,25 +185,30 @@ impl Folder {
         Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// For file systems without a rename that refuses to replace: a hard link refuses, too. Folders cannot be
-    /// linked, so for them a short moment between check and rename remains.
+    /// For file systems without a rename that refuses to replace: a hard link refuses, too.
     fn rename_new_by_link(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
-        if self.kind_of(from)? == Some(FileType::Directory) {
-            if into.kind_of(to)?.is_some() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            return self.rename(from, into, to);
+        if is_said_to_lack(Lack::Links) || self.kind_of(from)? == Some(FileType::Directory) {
+            return self.rename_new_by_look(from, into, to);
         }
-        rustix::fs::linkat(&self.0, from, &into.0, to, AtFlags::empty())?;
-        Ok(unlinkat(&self.0, from, AtFlags::empty())?)
+        match linkat(&self.0, from, &into.0, to, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::MLINK) => {
+                self.rename_new_by_look(from, into, to)
+            }
+            result => {
+                result?;
+                Ok(unlinkat(&self.0, from, AtFlags::empty())?)
+            }
+        }
     }
-}
 
-/// The inode number of a file or folder, if it belongs to this user and nobody else can open it.
-pub fn private_inode(file: &File) -> io::Result<Option<u64>> {
-    let metadata = file.metadata()?;
-    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0;
-    Ok(is_ours.then_some(metadata.ino()))
+    /// For what cannot be linked, as folders: a short moment between look and rename remains, in which what appears
+    /// is replaced if it is a file or an empty folder.
+    fn rename_new_by_look(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        if into.kind_of(to)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(from, into, to)
+    }
 }
 
 /// Removes a file, or a folder with all that is in it; none there is no error.
@@ -210,6 +224,8 @@ pub fn remove_any(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     fn here() -> (tempfile::TempDir, Folder) {
         let folder = tempfile::tempdir().unwrap();
@@ -225,7 +241,7 @@ mod tests {
     fn s4_a_rename_replaces_nothing() {
         let (folder, here) = here();
         let path = |name: &str| folder.path().join(name);
-        for renaming in [Folder::rename_new, Folder::rename_new_by_link] {
+        for renaming in [Folder::rename_new, Folder::rename_new_by_link, Folder::rename_new_by_look] {
             fs::write(path("from"), b"new").unwrap();
             fs::write(path("to"), b"old").unwrap();
             let error = renaming(&here, name("from"), &here, name("to")).unwrap_err();

@@ -34,7 +34,7 @@ use crate::journal::{DownloadHeader, DownloadJournal};
 use crate::task::blocking;
 use crate::words;
 use download::Download;
-use output::{Output, parent};
+use output::{Output, Reopened, parent};
 use place::{Place, Wish, open_stream};
 use sink::{Sink, Stream};
 
@@ -214,8 +214,13 @@ async fn to_disk(
         (found, prepared)
     })
     .await;
-    let Prepared { output, journal, done } = prepared?;
+    let Prepared { output, journal, done, lost } = prepared?;
     let geometry = *found.manifest.geometry();
+    if lost {
+        context
+            .progress
+            .say("What was fetched before is not there any more, or not as it was: beginning anew.");
+    }
     if !done.is_empty() {
         let here: u64 = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
         let (here, total) = (words::bytes(here), words::bytes(geometry.total()));
@@ -239,6 +244,8 @@ struct Prepared {
     output: Output,
     journal: DownloadJournal,
     done: ChunkSet,
+    /// Whether chunks that were fetched before are not there any more.
+    lost: bool,
 }
 
 /// Opens the temporary of an earlier attempt, or makes a new one.
@@ -253,14 +260,18 @@ fn prepare(state: &Path, target: &Path, place: Place, found: &Found) -> Result<P
     }
     // Not by the share alone: it may be on its way to another name in the same folder.
     let temporary = folder.join(format!(".swarmdrop-{:.16}.part", journal.key()));
+    let mut lost = false;
     if let Some(before) = before {
-        let metadata = found.metadata.clone();
-        if let Some(output) = Output::reopen(&before.header.temporary, &target, metadata, before.header.inode)
-        {
+        let header = &before.header;
+        let inode = (header.inode != 0).then_some(header.inode);
+        let reopened = Output::reopen(&header.temporary, &target, found.metadata.clone(), inode);
+        if let Ok(Some(Reopened { output, is_trusted })) = reopened {
             let done = output.present(&before.done, geometry);
-            let done = if before.trusted { done } else { check_again(&output, found, &done) };
-            return Ok(Prepared { output, journal, done });
+            let done = if before.trusted && is_trusted { done } else { check_again(&output, found, &done) };
+            lost = done.is_empty() && !before.done.is_empty();
+            return Ok(Prepared { output, journal, done, lost });
         }
+        lost = !before.done.is_empty();
     }
     check_space(folder, geometry)?;
     remove_any(&temporary).map_err(|error| Failure::io("clear away", &temporary, &error))?;
@@ -269,10 +280,10 @@ fn prepare(state: &Path, target: &Path, place: Place, found: &Found) -> Result<P
         let _ = remove_any(&temporary);
     })?;
     crash::at(Point::TemporaryMade);
-    let header =
-        DownloadHeader::new(share, target.clone(), temporary, output.inode().map_err(failed)?.unwrap_or(0));
+    let inode = output.private_inode().unwrap_or(0);
+    let header = DownloadHeader::new(share, target.clone(), temporary, inode);
     journal.begin(&header).map_err(failed)?;
-    Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()) })
+    Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()), lost })
 }
 
 /// After a crash of the system the temporary may have lost what was not synced: seals each chunk

@@ -8,9 +8,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use common::person::{Person, Ran, names_in};
-use common::samples;
 use common::swarm::Swarm;
+use common::{samples, wait_for};
 use swarmdrop::crash::{self, Point};
+use swarmdrop::file_system;
+
+/// What FAT, exFAT and NTFS lack behind FUSE, and folders on other machines.
+const LACKS: [&str; 4] = ["NoReplace", "NoReplace Links", "Inodes", "NoReplace Links Modes Inodes"];
 
 fn symlink(to: &str, at: &Path) {
     std::os::unix::fs::symlink(to, at).unwrap();
@@ -213,4 +217,88 @@ fn f34_a_path_that_ends_with_a_slash_makes_a_folder_and_one_below_a_file_is_refu
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("there is no folder none\n"), "{}", ran.stderr);
     assert_eq!(bob.names(), ["new"]);
+}
+
+fn run_lacking(bob: &Person, lacks: &str, args: &[&str]) -> Ran {
+    Ran::of(bob.command(args).env(file_system::VARIABLE, lacks).output().unwrap())
+}
+
+#[test]
+fn f05_what_a_file_system_lacks_keeps_nobody_from_saving_and_replacing() {
+    let (swarm, file, folder) = shares();
+    for lacks in LACKS {
+        let bob = swarm.person();
+        for (link, saved) in [(&file, "file"), (&folder, "folder/sub/b")] {
+            let get = |args: &[&str]| run_lacking(&bob, lacks, &[&["get", link], args].concat());
+            let ran = get(&[]);
+            assert_eq!(ran.code, 0, "{lacks}: {}", ran.stderr);
+            let bytes = bob.read(saved);
+            bob.write(saved, b"old");
+            assert_eq!(get(&[]).code, 9, "{lacks}");
+            assert_eq!(bob.read(saved), b"old", "{lacks}");
+            assert_eq!(get(&["--force"]).code, 0, "{lacks}");
+            assert_eq!(bob.read(saved), bytes, "{lacks}");
+        }
+        assert_eq!(bob.names(), ["file", "folder"], "{lacks}");
+    }
+}
+
+/// A get that was killed when some chunks were there.
+fn half_a_get(swarm: &Swarm, lacks: &str, link: &str) -> Person {
+    let bob = swarm.person();
+    let served = || swarm.total("swarmdrop_peer_served_bytes_total");
+    let enough = served() + 5_000_000;
+    let mut get = bob.command(&["get", link]).env(file_system::VARIABLE, lacks).spawn().unwrap();
+    wait_for("some chunks", || served() >= enough);
+    get.kill().unwrap();
+    get.wait().unwrap();
+    assert!(bob.names()[0].ends_with(".part"), "killed too late to show anything");
+    bob
+}
+
+#[test]
+fn f36_what_a_file_system_lacks_keeps_nobody_from_going_on() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    let bytes = samples::bytes("lacking", 40_000_000);
+    alice.write("folder/file", &bytes);
+    let links = ["folder", "folder/file"].map(|path| alice.share(&[path, "--chunk-size", "64KiB"]));
+    let served = || swarm.total("swarmdrop_peer_served_bytes_total");
+    for lacks in [LACKS[2], LACKS[3]] {
+        for (link, (part, saved)) in links.iter().zip([("/file", "folder/file"), ("", "file")]) {
+            let bob = half_a_get(&swarm, lacks, link);
+            // Where nothing says that it is the one that was left, it is read again: a byte that changed is noticed.
+            let part = format!("{}{part}", bob.names()[0]);
+            let mut half = bob.read(&part);
+            let at = half.iter().zip(&bytes).position(|(a, b)| a == b && *b != 0).unwrap();
+            half[at] ^= 0xff;
+            fs::write(bob.path(&part), &half).unwrap();
+            let before = served();
+            let ran = run_lacking(&bob, lacks, &["get", link]);
+            assert_eq!(ran.code, 0, "{lacks}: {}", ran.stderr);
+            assert!(ran.stderr.contains("Resuming: "), "{lacks}: {}", ran.stderr);
+            assert!(served() - before < 37_000_000, "{lacks}: all of it was fetched again");
+            assert!(bob.read(saved) == bytes, "{lacks}");
+        }
+    }
+}
+
+#[test]
+fn f36_a_file_of_the_users_in_the_temporarys_place_is_not_written_to() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", &samples::bytes("planted", 40_000_000));
+    let link = alice.share(&["file", "--chunk-size", "64KiB"]);
+    for lacks in ["", "Inodes", "Modes"] {
+        let bob = half_a_get(&swarm, lacks, &link);
+        let part = bob.path(&bob.names()[0]);
+        let own = bob.write("own", b"precious");
+        fs::remove_file(&part).unwrap();
+        fs::hard_link(&own, &part).unwrap();
+        let ran = run_lacking(&bob, lacks, &["get", &link]);
+        assert_eq!(ran.code, 0, "{lacks}: {}", ran.stderr);
+        assert!(ran.stderr.contains("beginning anew"), "{lacks}: {}", ran.stderr);
+        assert_eq!(bob.read("own"), b"precious", "{lacks}");
+        assert!(bob.read("file") == samples::bytes("planted", 40_000_000), "{lacks}");
+    }
 }

@@ -2,9 +2,9 @@
 //! when it is whole.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -17,7 +17,8 @@ use swarmdrop_core::metadata::{FileEntry, Metadata};
 use super::merge::merge;
 use super::place::{Place, Wish};
 use crate::failure::{Failure, Kind};
-use crate::folder::{Folder, private_inode};
+use crate::file_system::{has_loose_inodes, inode, private_inode, set_mode, set_modified};
+use crate::folder::Folder;
 
 /// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
 const RAM_DISK: i64 = 0x0102_1994;
@@ -33,6 +34,15 @@ pub(super) struct Output {
     target: PathBuf,
     metadata: Metadata,
     content: Content,
+    /// Its inode number, if nobody else can open it.
+    private_inode: Option<u64>,
+}
+
+/// A temporary of an earlier attempt.
+pub(super) struct Reopened {
+    pub(super) output: Output,
+    /// Whether it is surely the one that was left, and nobody else can have written to it.
+    pub(super) is_trusted: bool,
 }
 
 /// What stands under the temporary's name.
@@ -70,31 +80,44 @@ impl Output {
             Content::Tree(Tree::new(root, &metadata))
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
-        Ok(Self { beside, temporary, parent, target, metadata, content })
+        let private_inode = content.private_inode().map_err(failed)?;
+        Ok(Self { beside, temporary, parent, target, metadata, content, private_inode })
     }
 
-    /// Opens a temporary that was created before; `None` if it is not the one with this inode number, or
-    /// not this user's alone: somebody may have put another in its place.
-    pub(super) fn reopen(temporary: &Path, target: &Path, metadata: Metadata, inode: u64) -> Option<Self> {
-        let beside = Folder::open(parent(temporary)).ok()?;
-        let parent = Folder::open(parent(target)).ok()?;
+    /// Opens a temporary that was created before, and had this inode number if it was this user's alone. `None` if it
+    /// cannot be the one: somebody may have put another in its place. Where nothing can be anybody's alone, or inode
+    /// numbers say nothing, it may be another one.
+    pub(super) fn reopen(
+        temporary: &Path,
+        target: &Path,
+        metadata: Metadata,
+        before: Option<u64>,
+    ) -> io::Result<Option<Reopened>> {
+        let beside = Folder::open(parent(temporary))?;
+        let parent = Folder::open(parent(target))?;
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
-            Content::Single(beside.open_file(name).ok()?)
+            Content::Single(beside.open_file(name)?)
         } else {
-            Content::Tree(Tree::new(beside.open_folder(name).ok()?, &metadata))
+            Content::Tree(Tree::new(beside.open_folder(name)?, &metadata))
         };
+        let private_inode = content.private_inode()?;
+        let is_trusted = before.is_some() && private_inode == before;
+        let may_be_it = match before {
+            None => true,
+            Some(_) => is_trusted || private_inode.is_some() && content.has_loose_inodes()?,
+        };
+        if !may_be_it || !content.has_one_name()? {
+            return Ok(None);
+        }
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
-        let output = Self { beside, temporary, parent, target, metadata, content };
-        (output.inode().ok()? == Some(inode)).then_some(output)
+        let output = Self { beside, temporary, parent, target, metadata, content, private_inode };
+        Ok(Some(Reopened { output, is_trusted }))
     }
 
-    /// The inode number of the temporary, as long as it is this user's alone.
-    pub(super) fn inode(&self) -> io::Result<Option<u64>> {
-        match &self.content {
-            Content::Single(file) => private_inode(file),
-            Content::Tree(tree) => tree.root.private_inode(),
-        }
+    /// The inode number of the temporary, if nobody else can open it.
+    pub(super) const fn private_inode(&self) -> Option<u64> {
+        self.private_inode
     }
 
     /// The chunks of these whose files are there: some of an earlier attempt may be in place already.
@@ -147,7 +170,7 @@ impl Output {
         let file = tree.root.open_or_create_file(self.path(entry), mode(entry))?;
         if bytes.len() as u64 == entry.size {
             file.write_all_at(bytes, within)?;
-            file.set_modified(SystemTime::from(entry.modified))?;
+            set_modified(&file, SystemTime::from(entry.modified))?;
             tree.finished[number].store(true, Ordering::Relaxed);
             return Ok(());
         }
@@ -200,10 +223,15 @@ impl Output {
     /// may have put something else there.
     fn check_in_place(&self, temporary: &Path) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
+        if self.private_inode.is_none() {
+            // Whoever can put another there can as well write to this one.
+            return Ok(());
+        }
         let opened = match &self.content {
-            Content::Single(file) => std::os::unix::fs::MetadataExt::ino(&file.metadata().map_err(failed)?),
-            Content::Tree(tree) => tree.root.inode_of(Path::new(".")).map_err(failed)?,
-        };
+            Content::Single(file) => inode(file),
+            Content::Tree(tree) => tree.root.inode_of(Path::new(".")),
+        }
+        .map_err(failed)?;
         if self.beside.inode_of(temporary).ok() == Some(opened) {
             return Ok(());
         }
@@ -279,6 +307,29 @@ impl Output {
     }
 }
 
+impl Content {
+    fn private_inode(&self) -> io::Result<Option<u64>> {
+        match self {
+            Self::Single(file) => private_inode(file),
+            Self::Tree(tree) => tree.root.private_inode(),
+        }
+    }
+
+    fn has_loose_inodes(&self) -> io::Result<bool> {
+        match self {
+            Self::Single(file) => has_loose_inodes(file),
+            Self::Tree(tree) => tree.root.has_loose_inodes(),
+        }
+    }
+
+    /// Whether it is a folder, or a file that has no other name: that would be somebody's file, and not the temporary.
+    fn has_one_name(&self) -> io::Result<bool> {
+        let Self::Single(file) = self else { return Ok(true) };
+        let metadata = file.metadata()?;
+        Ok(metadata.is_file() && metadata.nlink() <= 1)
+    }
+}
+
 impl Tree {
     fn new(root: Folder, metadata: &Metadata) -> Self {
         Self { root, finished: metadata.files.iter().map(|_| AtomicBool::new(false)).collect() }
@@ -317,8 +368,8 @@ const fn mode(entry: &FileEntry) -> u32 {
 }
 
 fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(mode(entry) & !umask))?;
-    file.set_modified(SystemTime::from(entry.modified))
+    set_mode(file, mode(entry) & !umask)?;
+    set_modified(file, SystemTime::from(entry.modified))
 }
 
 /// Reserves the file's space where the file system can, else only sets its length: also on a RAM disk, which would

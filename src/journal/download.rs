@@ -33,7 +33,7 @@ pub struct DownloadHeader {
     /// Where the bytes are until then.
     #[serde(with = "super::path_text")]
     pub temporary: PathBuf,
-    /// The inode number of the temporary, to notice another one in its place.
+    /// The inode number of the temporary, to notice another one in its place; 0 if it could not be this user's alone.
     pub inode: u64,
     boot_id: Option<String>,
 }
