@@ -56,8 +56,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "share",
         &[
-            "buffers", "client", "clock", "context", "crash", "durable", "failure", "identity", "journal",
-            "progress", "task", "words",
+            "buffers",
+            "client",
+            "clock",
+            "context",
+            "crash",
+            "durable",
+            "failure",
+            "file_system",
+            "identity",
+            "journal",
+            "progress",
+            "task",
+            "words",
         ],
     ),
     (
