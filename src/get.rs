@@ -1,6 +1,7 @@
 //! The story of Bob: look up, verify, fetch from many peers at once, save under the file's own name.
 
 mod download;
+mod leftovers;
 mod merge;
 mod output;
 mod place;
@@ -33,7 +34,7 @@ use crate::folder::remove_any;
 use crate::journal::{DownloadHeader, DownloadJournal};
 use crate::task::blocking;
 use crate::words;
-use download::Download;
+use download::{Download, Halt};
 use output::{Output, Reopened, parent};
 use place::{Place, Wish, open_stream};
 use sink::{Sink, Stream};
@@ -102,14 +103,23 @@ pub async fn get(
     force: bool,
 ) -> Result<Got, Failure> {
     let started = Instant::now();
-    let found = look_up(context, link).await?;
+    let found = match find(context, link).await {
+        Ok(found) => found,
+        Err(halt) => {
+            let (state, share) = (context.state.clone(), link.share);
+            return Err(blocking(move || leftovers::of_no_share(&state, share, halt)).await);
+        }
+    };
     let name = found.metadata.original_filename.to_string();
     let size_bytes = found.metadata.size;
     let (peers, target) = match target_path(destination, &found.metadata)? {
         None => (to_stream(context, link, found, Stream::Stdout).await?, None),
         Some((target, is_named)) => {
             let wish = Wish { is_file: found.metadata.is_single_file(), is_named, force };
-            let peers = match wish.at(&target)? {
+            let place = wish
+                .at(&target)
+                .map_err(|failure| leftovers::mention(&context.state, link.share, failure))?;
+            let peers = match place {
                 Place::Stream => {
                     let path = target.clone();
                     let opened = blocking(move || open_stream(&path)).await?;
@@ -125,23 +135,27 @@ pub async fn get(
 
 /// Looks a share up and checks all that comes back: signature, key commitment, metadata, terms.
 pub async fn look_up(context: &Context, link: &ShareLink) -> Result<Found, Failure> {
+    Ok(find(context, link).await?)
+}
+
+async fn find(context: &Context, link: &ShareLink) -> Result<Found, Halt> {
     let tracker = TrackerClient::of_link(context.http.clone(), link);
     let response = patient_look_up(context, &tracker, link).await;
     let response = response.map_err(|error| match error.problem() {
-        Some(ProblemKind::ShareNotFound) => {
+        Some(ProblemKind::ShareNotFound) => Halt::Failed(
             Failure::new(Kind::NotFound, format!("{} knows no share of this link", link.tracker))
-                .next("Is the link complete? It may also have expired or been deleted.")
-        }
-        _ => gone(&error).unwrap_or_else(|| tracker_failure(&error)),
+                .next("Is the link complete? It may also have expired or been deleted."),
+        ),
+        _ => gone(&error).map_or_else(|| Halt::Failed(tracker_failure(&error)), Halt::Final),
     })?;
     let manifest = Manifest::decode(response.manifest.0, link.share).map_err(|error| damaged(&error))?;
     let (keys, metadata) = manifest.open(&link.secret).map_err(|error| damaged(&error))?;
     let terms = SignedTerms::verify(&response.terms, link.share)
         .map_err(|error| Failure::new(Kind::Integrity, error.to_string()))?;
     if terms.terms.is_over(clock::now_ms()) {
-        return Err(
-            Failure::new(Kind::NotFound, "the share has expired").next("Ask the sender to share it again.")
-        );
+        let expired = Failure::new(Kind::NotFound, "the share has expired");
+        // By this machine's clock, which may be wrong.
+        return Err(Halt::Failed(expired.next("Ask the sender to share it again.")));
     }
     Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
 }
@@ -195,7 +209,8 @@ async fn to_stream(
     let none = ChunkSet::empty(found.manifest.geometry().chunk_count());
     let stream = Arc::new(stream);
     let (download, sources) = split(context, link, found, Sink::stream(Arc::clone(&stream)));
-    let peers = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await?;
+    let fetched = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await;
+    let peers = fetched?;
     let synced = blocking(move || stream.sync()).await;
     synced.map_err(|error| Failure::new(Kind::Other, format!("cannot write the result: {error}")))?;
     Ok(peers)
@@ -229,8 +244,12 @@ async fn to_disk(
     let (output, journal) = (Arc::new(output), Arc::new(journal));
     let sink = Sink::File { geometry, output: Arc::clone(&output), journal: Arc::clone(&journal) };
     let (download, sources) = split(context, link, found, sink);
-    let fetched =
-        download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await?;
+    let fetched = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await;
+    let fetched = match fetched {
+        Ok(fetched) => fetched,
+        Err(Halt::Failed(failure)) => return Err(failure),
+        Err(Halt::Final(failure)) => return Err(blocking(move || discard(&output, &journal, failure)).await),
+    };
     crash::at(Point::AllWritten);
     blocking(move || output.finish(wish)).await?;
     crash::at(Point::ResultNamed);
@@ -238,6 +257,17 @@ async fn to_disk(
         tracing::warn!(%error, "cannot remove the journal");
     }
     Ok(fetched)
+}
+
+/// Removes what was fetched of a share of which nothing can become; the failure, which says so.
+fn discard(output: &Output, journal: &DownloadJournal, failure: Failure) -> Failure {
+    let removed = output.discard();
+    let forgotten = journal.forget().map_err(|error| Failure::io("forget", Path::new("the journal"), &error));
+    let said = match removed.and(forgotten) {
+        Ok(()) => "What was fetched of it was removed.".to_owned(),
+        Err(error) => format!("What was fetched of it was not removed: {}.", error.what),
+    };
+    leftovers::also(failure, said)
 }
 
 struct Prepared {

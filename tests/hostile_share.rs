@@ -4,6 +4,7 @@
 mod common;
 
 use common::between::spoil;
+use common::person::names_in;
 use common::samples;
 use common::swarm::Swarm;
 use swarmdrop::client::{Authority, Http, PeerClient, TrackerClient};
@@ -183,7 +184,9 @@ fn bytes_that_the_sender_sealed_wrongly_blame_the_sender_not_the_peer() {
     assert_eq!(ran.code, 7, "{}", ran.stderr);
     assert!(ran.stderr.contains("not what its sender sealed"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("served wrong bytes"), "{}", ran.stderr);
-    assert!(!bob.path("file").exists());
+    assert!(ran.stderr.contains("What was fetched of it was removed."), "{}", ran.stderr);
+    assert_eq!(bob.names(), [""; 0], "nothing can become of it");
+    assert_eq!(names_in(&bob.home.path().join(".local/state/swarmdrop/downloads")), [""; 0]);
 }
 
 #[test]

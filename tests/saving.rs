@@ -243,6 +243,73 @@ fn f05_what_a_file_system_lacks_keeps_nobody_from_saving_and_replacing() {
     }
 }
 
+/// Somebody who died with all of the link's share in the temporary.
+fn all_but_the_name(swarm: &Swarm, link: &str) -> (Person, String) {
+    let bob = swarm.person();
+    let mut dies = bob.command(&["get", link]);
+    dies.env(crash::VARIABLE, format!("{:?}", Point::AllWritten)).output().unwrap();
+    let part = bob.names().into_iter().find(|name| name.ends_with(".part")).unwrap();
+    (bob, part)
+}
+
+#[test]
+fn f30_what_was_fetched_of_a_share_that_is_over_is_removed_by_the_next_get() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", &samples::bytes("over", 500_000));
+    alice.write("folder/a", b"a");
+    for name in ["file", "folder"] {
+        let link = alice.share(&[name, "--chunk-size", "64KiB"]);
+        let other = alice.share(&[name, "--chunk-size", "64KiB"]);
+        let (bob, _) = all_but_the_name(&swarm, &link);
+        bob.run(&["get", &other, "-o", "another"]);
+        let mut dies = bob.command(&["get", &other]);
+        dies.env(crash::VARIABLE, format!("{:?}", Point::AllWritten)).output().unwrap();
+        assert_eq!(bob.names().len(), 3, "two temporaries, and another");
+        assert_eq!(alice.run(&["rm", &link]).code, 0);
+        let ran = bob.run(&["get", &link]);
+        assert_eq!(ran.code, 4, "{}", ran.stderr);
+        assert!(ran.stderr.contains("What was fetched of it before was removed."), "{}", ran.stderr);
+        assert_eq!(bob.names().len(), 2, "what is of another share stays");
+        let again = bob.run(&["get", &link]);
+        assert!(!again.stderr.contains("fetched"), "{}", again.stderr);
+        bob.get(&other);
+        assert_eq!(bob.names(), ["another", name]);
+    }
+}
+
+#[test]
+fn f18_who_finds_the_target_taken_in_the_end_is_told_where_it_is_kept() {
+    let (swarm, link, _) = shares();
+    let (bob, part) = all_but_the_name(&swarm, &link);
+    bob.write("file", b"of another share");
+    let ran = bob.run(&["get", &link]);
+    assert_eq!(ran.code, 9);
+    assert!(ran.stderr.contains("or replace it with --force"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("kept in ") && ran.stderr.contains(&part), "{}", ran.stderr);
+    assert_eq!(bob.run(&["get", &link, "--force"]).code, 0);
+    assert_eq!(bob.names(), ["file"]);
+}
+
+#[test]
+fn f18_of_two_shares_that_come_to_one_target_the_later_one_is_told_where_it_is_kept() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    let links = ["one", "two"].map(|name| {
+        alice.write(name, &samples::bytes(name, 20_000_000));
+        alice.share(&[name, "--chunk-size", "64KiB"])
+    });
+    let bob = swarm.person();
+    let gets = links.each_ref().map(|link| bob.start(&["get", link, "-o", "file"]));
+    let ran = gets.map(|get| Ran::of(get.wait_with_output().unwrap()));
+    let loser = ran.iter().find(|ran| ran.code == 9).unwrap();
+    assert!(ran.iter().any(|ran| ran.code == 0), "{ran:?}");
+    let names = bob.names();
+    let parts: Vec<_> = names.iter().filter(|name| name.ends_with(".part")).collect();
+    assert!(parts.iter().all(|part| loser.stderr.contains(*part)), "{parts:?} {}", loser.stderr);
+    assert!(names.contains(&"file".to_owned()) && names.len() <= 2, "{names:?}");
+}
+
 /// A get that was killed when some chunks were there.
 fn half_a_get(swarm: &Swarm, lacks: &str, link: &str) -> Person {
     let bob = swarm.person();

@@ -14,11 +14,12 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 
+use super::leftovers::also;
 use super::merge::merge;
 use super::place::{Place, Wish};
 use crate::failure::{Failure, Kind};
 use crate::file_system::{has_loose_inodes, inode, private_inode, set_mode, set_modified};
-use crate::folder::Folder;
+use crate::folder::{Folder, remove_any};
 
 /// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
 const RAM_DISK: i64 = 0x0102_1994;
@@ -196,7 +197,8 @@ impl Output {
         .map_err(failed)?;
         let (temporary, target) = (file_name(&self.temporary), file_name(&self.target));
         self.check_in_place(temporary)?;
-        let named = match (wish.inside(&self.parent, &self.target)?, &self.content) {
+        let place = wish.inside(&self.parent, &self.target).map_err(|_| self.in_the_way(wish))?;
+        let named = match (place, &self.content) {
             (Place::File, Content::Single(_)) => self.beside.rename(temporary, &self.parent, target),
             (Place::Folder, Content::Tree(tree)) => {
                 merge(&tree.root, &self.parent.open_folder(target).map_err(failed)?, &self.target)?;
@@ -211,12 +213,18 @@ impl Output {
         self.parent.sync().map_err(failed)
     }
 
+    /// Removes the temporary, of which nothing can become any more.
+    pub(super) fn discard(&self) -> Result<(), Failure> {
+        self.check_in_place(file_name(&self.temporary))?;
+        remove_any(&self.temporary).map_err(|error| Failure::io("remove", &self.temporary, &error))
+    }
+
     /// What to say about what appeared at the target just now.
     fn in_the_way(&self, wish: Wish) -> Failure {
-        let refused = Wish { force: false, ..wish }.inside(&self.parent, &self.target);
-        refused
-            .err()
-            .unwrap_or_else(|| Failure::io("save", &self.target, &io::ErrorKind::AlreadyExists.into()))
+        let refused = Wish { force: false, ..wish }.inside(&self.parent, &self.target).err();
+        let refused = refused
+            .unwrap_or_else(|| Failure::io("save", &self.target, &io::ErrorKind::AlreadyExists.into()));
+        also(refused, format!("What was fetched is kept in {}.", self.temporary.display()))
     }
 
     /// What gets the final name must be what was written: in a folder that others can write to, somebody
