@@ -325,10 +325,10 @@ pub struct ShareArgs {
 pub struct GetArgs {
     /// The link; `-` reads stdin, a file's path reads the file, none asks
     pub link: Option<String>,
-    /// Where to save it: a file, a folder, or `-` for stdout
+    /// Where to save it: a file, a folder (`new/` makes one), a device or fifo, or `-` for stdout
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
-    /// Replace what stands there already
+    /// Let a file replace a file, and a folder's files go into a folder that is there
     #[arg(long)]
     pub force: bool,
 }

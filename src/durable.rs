@@ -9,6 +9,7 @@ use rustix::fs::{OFlags, Timestamps, UTIME_NOW};
 use rustix::time::Timespec;
 
 use crate::failure::{Failure, Kind};
+use crate::file_system;
 
 const NOW: Timestamps = {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
@@ -38,9 +39,18 @@ pub fn set_aside(path: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes what was renamed or created in the folder survive a crash.
+/// Makes what was renamed or created in the folder survive a crash, where the file system has a way.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    sync_open_folder(&File::open(folder)?)
+}
+
+/// The same for an open folder.
+pub fn sync_open_folder(folder: &File) -> io::Result<()> {
+    match folder.sync_all() {
+        // Some file systems, on other machines above all, sync no folders (fsync(2)).
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
 }
 
 /// Makes everything that was written to the folder's file system survive a crash: one call for any
@@ -63,7 +73,16 @@ pub fn own_folder(path: &Path) -> Result<(), Failure> {
     let refuse = |what: &str, next: &str| {
         Err(Failure::new(Kind::Denied, format!("{} {what}", path.display())).next(next))
     };
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
+    let uid = rustix::process::geteuid().as_raw();
+    if (metadata.uid() != uid || metadata.mode() & 0o022 != 0)
+        && file_system::keeps_modes(path).is_ok_and(|keeps| !keeps)
+    {
+        return refuse(
+            "is open to other users, as its file system keeps no owners and modes",
+            &format!("Mount it with the options `uid={uid},umask=077`, or give another folder."),
+        );
+    }
+    if metadata.uid() != uid {
         return refuse("belongs to another user", "Run this as that user, or give a folder of your own.");
     }
     if metadata.mode() & 0o022 != 0 {

@@ -1,14 +1,21 @@
 //! An open folder. What is done in it is done in this very folder, whatever happens to its path meanwhile:
 //! in a folder that others can write to, somebody may put a symlink where it was.
 
-use std::fs::{self, File, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, mkdirat, openat, renameat, renameat_with, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
+    openat, renameat, renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
 
 use crate::durable;
+use crate::file_system::{Lack, has_loose_inodes, is_said_to_lack, number, private_inode, set_mode};
 
 /// How files and folders are opened here: never through a symlink.
 const NO_FOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
@@ -44,8 +51,8 @@ impl Folder {
             return Ok(());
         }
         match (mkdirat(&self.0, path, PRIVATE_FOLDER), path.parent()) {
-            (Ok(()) | Err(rustix::io::Errno::EXIST), _) => Ok(()),
-            (Err(rustix::io::Errno::NOENT), Some(above)) if !above.as_os_str().is_empty() => {
+            (Ok(()) | Err(Errno::EXIST), _) => Ok(()),
+            (Err(Errno::NOENT), Some(above)) if !above.as_os_str().is_empty() => {
                 self.create_folders(above)?;
                 Ok(mkdirat(&self.0, path, PRIVATE_FOLDER)?)
             }
@@ -72,9 +79,46 @@ impl Folder {
         Ok(openat(&self.0, path, flags, Mode::empty())?.into())
     }
 
+    /// Creates a folder with this mode, of which the process's file mode creation mask takes away.
+    pub fn make_folder(&self, name: &Path, mode: u32) -> io::Result<()> {
+        Ok(mkdirat(&self.0, name, Mode::from_raw_mode(mode))?)
+    }
+
+    /// The names of all entries, and whether each is a folder.
+    pub fn entries(&self) -> io::Result<Vec<(OsString, bool)>> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                let is_folder = self.kind_of(Path::new(name))? == Some(FileType::Directory);
+                entries.push((name.to_owned(), is_folder));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// What an entry is, which may be a symlink; `None` if there is none.
+    pub fn kind_of(&self, name: &Path) -> io::Result<Option<FileType>> {
+        Ok(self.look_at(name)?.map(|stat| FileType::from_raw_mode(stat.st_mode)))
+    }
+
+    /// Bytes of a file; `None` if there is none.
+    pub fn len_of(&self, name: &Path) -> io::Result<Option<u64>> {
+        let stat = self.look_at(name)?.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+        Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
+    }
+
     /// The inode number of an entry, which may be a symlink.
     pub fn inode_of(&self, name: &Path) -> io::Result<u64> {
-        Ok(statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino)
+        Ok(number(statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino))
+    }
+
+    fn look_at(&self, name: &Path) -> io::Result<Option<Stat>> {
+        match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            result => Ok(Some(result?)),
+        }
     }
 
     /// The inode number of the folder, if it is this user's alone.
@@ -87,14 +131,21 @@ impl Folder {
         self.open_folder(path)?.set_mode(mode)
     }
 
-    /// Sets the folder's own mode.
+    /// Sets the folder's own mode. That it hands its group on to what is made in it, as it was itself handed on to it,
+    /// stays.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
-        self.0.set_permissions(Permissions::from_mode(mode))
+        let handed_on = self.0.metadata()?.mode() & Mode::SGID.as_raw_mode();
+        set_mode(&self.0, mode | handed_on)
     }
 
-    /// Makes what was renamed or created in the folder survive a crash.
+    /// Whether what is in it may have another inode number when it is opened again.
+    pub fn has_loose_inodes(&self) -> io::Result<bool> {
+        has_loose_inodes(&self.0)
+    }
+
+    /// Makes what was renamed or created in the folder survive a crash, where the file system has a way.
     pub fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
+        durable::sync_open_folder(&self.0)
     }
 
     /// Makes everything on the folder's file system survive a crash.
@@ -103,54 +154,61 @@ impl Folder {
         durable::sync_file_system(&self.0)
     }
 
-    /// Renames an entry; an existing target is an error of kind `AlreadyExists`, even if it appeared this
-    /// very moment.
-    pub fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match renameat_with(&self.0, from, &self.0, to, RenameFlags::NOREPLACE) {
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => self.rename_new_by_link(from, to),
+    /// Moves an entry into a folder of the same file system; an existing target is an error of kind `AlreadyExists`, even
+    /// if it appeared this very moment, where the file system can tell.
+    pub fn rename_new(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        if is_said_to_lack(Lack::NoReplace) {
+            return self.rename_new_by_link(from, into, to);
+        }
+        match renameat_with(&self.0, from, &into.0, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.rename_new_by_link(from, into, to),
             result => Ok(result?),
         }
     }
 
-    /// Swaps two entries in one step, where the file system can; otherwise moves `to` away first. What was
-    /// there before is at `aside` then.
-    pub fn replace(&self, from: &Path, to: &Path, aside: &Path) -> io::Result<()> {
-        match renameat_with(&self.0, from, &self.0, to, RenameFlags::EXCHANGE) {
-            Ok(()) => self.rename(from, aside),
-            Err(rustix::io::Errno::NOENT) => self.rename(from, to),
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                self.rename(to, aside)?;
-                self.rename(from, to)
+    /// Moves an entry into a folder of the same file system. A file replaces a file there in one step.
+    pub fn rename(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        Ok(renameat(&self.0, from, &into.0, to)?)
+    }
+
+    /// Gives an entry the group of the folder `of`, if that hands its group on and this user may.
+    pub fn hand_group_on(&self, of: &Self, name: &Path) -> io::Result<()> {
+        let of = fstat(&of.0)?;
+        if of.st_mode & Mode::SGID.as_raw_mode() != 0 {
+            let _ = chownat(&self.0, name, None, Some(Gid::from_raw(of.st_gid)), AtFlags::SYMLINK_NOFOLLOW);
+        }
+        Ok(())
+    }
+
+    /// Removes a folder in this one, which must be empty.
+    pub fn remove_folder(&self, name: &Path) -> io::Result<()> {
+        Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// For file systems without a rename that refuses to replace: a hard link refuses, too.
+    fn rename_new_by_link(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        if is_said_to_lack(Lack::Links) || self.kind_of(from)? == Some(FileType::Directory) {
+            return self.rename_new_by_look(from, into, to);
+        }
+        match linkat(&self.0, from, &into.0, to, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::MLINK) => {
+                self.rename_new_by_look(from, into, to)
             }
-            Err(error) => Err(error.into()),
+            result => {
+                result?;
+                Ok(unlinkat(&self.0, from, AtFlags::empty())?)
+            }
         }
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Ok(renameat(&self.0, from, &self.0, to)?)
-    }
-
-    /// For file systems without a rename that refuses to replace: a hard link refuses, too. Folders cannot be
-    /// linked, so for them a short moment between check and rename remains.
-    fn rename_new_by_link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let kind =
-            rustix::fs::FileType::from_raw_mode(statat(&self.0, from, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
-        if kind.is_dir() {
-            if statat(&self.0, to, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            return self.rename(from, to);
+    /// For what cannot be linked, as folders: a short moment between look and rename remains, in which what appears
+    /// is replaced if it is a file or an empty folder.
+    fn rename_new_by_look(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        if into.kind_of(to)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
-        rustix::fs::linkat(&self.0, from, &self.0, to, AtFlags::empty())?;
-        Ok(rustix::fs::unlinkat(&self.0, from, AtFlags::empty())?)
+        self.rename(from, into, to)
     }
-}
-
-/// The inode number of a file or folder, if it belongs to this user and nobody else can open it.
-pub fn private_inode(file: &File) -> io::Result<Option<u64>> {
-    let metadata = file.metadata()?;
-    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0;
-    Ok(is_ours.then_some(metadata.ino()))
 }
 
 /// Removes a file, or a folder with all that is in it; none there is no error.
@@ -166,6 +224,8 @@ pub fn remove_any(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     fn here() -> (tempfile::TempDir, Folder) {
         let folder = tempfile::tempdir().unwrap();
@@ -181,14 +241,14 @@ mod tests {
     fn s4_a_rename_replaces_nothing() {
         let (folder, here) = here();
         let path = |name: &str| folder.path().join(name);
-        for renaming in [Folder::rename_new, Folder::rename_new_by_link] {
+        for renaming in [Folder::rename_new, Folder::rename_new_by_link, Folder::rename_new_by_look] {
             fs::write(path("from"), b"new").unwrap();
             fs::write(path("to"), b"old").unwrap();
-            let error = renaming(&here, name("from"), name("to")).unwrap_err();
+            let error = renaming(&here, name("from"), &here, name("to")).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(fs::read(path("to")).unwrap(), b"old");
             fs::remove_file(path("to")).unwrap();
-            renaming(&here, name("from"), name("to")).unwrap();
+            renaming(&here, name("from"), &here, name("to")).unwrap();
             assert_eq!(fs::read(path("to")).unwrap(), b"new");
             fs::remove_file(path("to")).unwrap();
         }
@@ -213,7 +273,7 @@ mod tests {
             });
             for _ in 0..10_000 {
                 fs::write(folder.path().join("from"), b"ours").unwrap();
-                if here.rename_new(name("from"), name("to")).is_ok() {
+                if here.rename_new(name("from"), &here, name("to")).is_ok() {
                     fs::remove_file(&target).unwrap();
                 }
             }
@@ -226,7 +286,7 @@ mod tests {
         let (folder, here) = here();
         fs::write(folder.path().join("from"), b"new").unwrap();
         std::os::unix::fs::symlink("nowhere", folder.path().join("to")).unwrap();
-        assert!(here.rename_new(name("from"), name("to")).is_err());
+        assert!(here.rename_new(name("from"), &here, name("to")).is_err());
         assert!(here.create_file(name("to")).is_err());
         assert!(here.open_file(name("to")).is_err());
         assert!(here.open_folder(name("to")).is_err());
@@ -234,15 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn replacing_keeps_the_old_one_aside() {
+    fn f39_a_folder_that_hands_its_group_on_still_does_after_its_mode_was_set() {
         let (folder, here) = here();
-        let path = |name: &str| folder.path().join(name);
-        fs::create_dir(path("to")).unwrap();
-        fs::write(path("to/old"), b"old").unwrap();
-        fs::write(path("from"), b"new").unwrap();
-        here.replace(name("from"), name("to"), name("aside")).unwrap();
-        assert_eq!(fs::read(path("to")).unwrap(), b"new");
-        assert_eq!(fs::read(path("aside/old")).unwrap(), b"old");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o2700)).unwrap();
+        let made = here.create_folder(name("new")).unwrap();
+        made.set_mode(0o755).unwrap();
+        assert_eq!(folder.path().join("new").metadata().unwrap().mode() & 0o7777, 0o2755);
     }
 
     #[test]
@@ -252,11 +309,12 @@ mod tests {
         fs::create_dir(path("mine")).unwrap();
         fs::create_dir(path("victim")).unwrap();
         let mine = Folder::open(&path("mine")).unwrap();
-        Folder::open(folder.path()).unwrap().rename_new(name("mine"), name("moved")).unwrap();
+        let here = Folder::open(folder.path()).unwrap();
+        here.rename_new(name("mine"), &here, name("moved")).unwrap();
         std::os::unix::fs::symlink("victim", path("mine")).unwrap();
         mine.create_file(name("file")).unwrap();
         mine.create_folders(name("a/b/c")).unwrap();
-        mine.rename_new(name("file"), name("final")).unwrap();
+        mine.rename_new(name("file"), &mine, name("final")).unwrap();
         assert_eq!(fs::read_dir(path("victim")).unwrap().count(), 0);
         assert!(path("moved/final").exists() && path("moved/a/b/c").is_dir());
     }

@@ -1,10 +1,14 @@
 //! The story of Bob: look up, verify, fetch from many peers at once, save under the file's own name.
 
 mod download;
+mod leftovers;
+mod merge;
 mod output;
+mod place;
 mod sink;
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,9 +34,10 @@ use crate::folder::remove_any;
 use crate::journal::{DownloadHeader, DownloadJournal};
 use crate::task::blocking;
 use crate::words;
-use download::Download;
-use output::{Output, exists};
-use sink::Sink;
+use download::{Download, Halt};
+use output::{Output, Reopened, parent};
+use place::{Place, Wish, open_stream};
+use sink::{Sink, Stream};
 
 /// Pause before a tracker that has just started is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -98,16 +103,31 @@ pub async fn get(
     force: bool,
 ) -> Result<Got, Failure> {
     let started = Instant::now();
-    let found = look_up(context, link).await?;
+    let found = match find(context, link).await {
+        Ok(found) => found,
+        Err(halt) => {
+            let (state, share) = (context.state.clone(), link.share);
+            return Err(blocking(move || leftovers::of_no_share(&state, share, halt)).await);
+        }
+    };
     let name = found.metadata.original_filename.to_string();
     let size_bytes = found.metadata.size;
     let (peers, target) = match target_path(destination, &found.metadata)? {
-        None => (to_stdout(context, link, found).await?, None),
-        Some(target) => {
-            if !force && fs::symlink_metadata(&target).is_ok() {
-                return Err(exists(&target));
-            }
-            (to_disk(context, link, found, &target, force).await?, Some(target))
+        None => (to_stream(context, link, found, Stream::Stdout).await?, None),
+        Some((target, is_named)) => {
+            let wish = Wish { is_file: found.metadata.is_single_file(), is_named, force };
+            let place = wish
+                .at(&target)
+                .map_err(|failure| leftovers::mention(&context.state, link.share, failure))?;
+            let peers = match place {
+                Place::Stream => {
+                    let path = target.clone();
+                    let opened = blocking(move || open_stream(&path)).await?;
+                    to_stream(context, link, found, Stream::Special(opened)).await?
+                }
+                place => to_disk(context, link, found, (&target, place), wish).await?,
+            };
+            (peers, Some(target))
         }
     };
     Ok(Got { target, name, size_bytes, peers, took: started.elapsed() })
@@ -115,23 +135,27 @@ pub async fn get(
 
 /// Looks a share up and checks all that comes back: signature, key commitment, metadata, terms.
 pub async fn look_up(context: &Context, link: &ShareLink) -> Result<Found, Failure> {
+    Ok(find(context, link).await?)
+}
+
+async fn find(context: &Context, link: &ShareLink) -> Result<Found, Halt> {
     let tracker = TrackerClient::of_link(context.http.clone(), link);
     let response = patient_look_up(context, &tracker, link).await;
     let response = response.map_err(|error| match error.problem() {
-        Some(ProblemKind::ShareNotFound) => {
+        Some(ProblemKind::ShareNotFound) => Halt::Failed(
             Failure::new(Kind::NotFound, format!("{} knows no share of this link", link.tracker))
-                .next("Is the link complete? It may also have expired or been deleted.")
-        }
-        _ => gone(&error).unwrap_or_else(|| tracker_failure(&error)),
+                .next("Is the link complete? It may also have expired or been deleted."),
+        ),
+        _ => gone(&error).map_or_else(|| Halt::Failed(tracker_failure(&error)), Halt::Final),
     })?;
     let manifest = Manifest::decode(response.manifest.0, link.share).map_err(|error| damaged(&error))?;
     let (keys, metadata) = manifest.open(&link.secret).map_err(|error| damaged(&error))?;
     let terms = SignedTerms::verify(&response.terms, link.share)
         .map_err(|error| Failure::new(Kind::Integrity, error.to_string()))?;
     if terms.terms.is_over(clock::now_ms()) {
-        return Err(
-            Failure::new(Kind::NotFound, "the share has expired").next("Ask the sender to share it again.")
-        );
+        let expired = Failure::new(Kind::NotFound, "the share has expired");
+        // By this machine's clock, which may be wrong.
+        return Err(Halt::Failed(expired.next("Ask the sender to share it again.")));
     }
     Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
 }
@@ -172,31 +196,46 @@ async fn patient_look_up(
     }
 }
 
-async fn to_stdout(context: &Context, link: &ShareLink, found: Found) -> Result<Vec<String>, Failure> {
+async fn to_stream(
+    context: &Context,
+    link: &ShareLink,
+    found: Found,
+    stream: Stream,
+) -> Result<Vec<String>, Failure> {
     if !found.metadata.is_single_file() {
         return Err(Failure::new(Kind::Usage, "a folder cannot be written to standard output")
             .next("Give a folder with -o PATH."));
     }
     let none = ChunkSet::empty(found.manifest.geometry().chunk_count());
-    let (download, sources) = split(context, link, found, Sink::stdout());
-    download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await
+    let stream = Arc::new(stream);
+    let (download, sources) = split(context, link, found, Sink::stream(Arc::clone(&stream)));
+    let fetched = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await;
+    let peers = fetched?;
+    let synced = blocking(move || stream.sync()).await;
+    synced.map_err(|error| Failure::new(Kind::Other, format!("cannot write the result: {error}")))?;
+    Ok(peers)
 }
 
 async fn to_disk(
     context: &Context,
     link: &ShareLink,
     found: Found,
-    target: &Path,
-    force: bool,
+    (target, place): (&Path, Place),
+    wish: Wish,
 ) -> Result<Vec<String>, Failure> {
     let (state, owned_target) = (context.state.clone(), target.to_owned());
     let (found, prepared) = blocking(move || {
-        let prepared = prepare(&state, &owned_target, &found);
+        let prepared = prepare(&state, &owned_target, place, &found);
         (found, prepared)
     })
     .await;
-    let Prepared { output, journal, done } = prepared?;
+    let Prepared { output, journal, done, lost } = prepared?;
     let geometry = *found.manifest.geometry();
+    if lost {
+        context
+            .progress
+            .say("What was fetched before is not there any more, or not as it was: beginning anew.");
+    }
     if !done.is_empty() {
         let here: u64 = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
         let (here, total) = (words::bytes(here), words::bytes(geometry.total()));
@@ -205,10 +244,14 @@ async fn to_disk(
     let (output, journal) = (Arc::new(output), Arc::new(journal));
     let sink = Sink::File { geometry, output: Arc::clone(&output), journal: Arc::clone(&journal) };
     let (download, sources) = split(context, link, found, sink);
-    let fetched =
-        download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await?;
+    let fetched = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await;
+    let fetched = match fetched {
+        Ok(fetched) => fetched,
+        Err(Halt::Failed(failure)) => return Err(failure),
+        Err(Halt::Final(failure)) => return Err(blocking(move || discard(&output, &journal, failure)).await),
+    };
     crash::at(Point::AllWritten);
-    blocking(move || output.finish(force)).await?;
+    blocking(move || output.finish(wish)).await?;
     crash::at(Point::ResultNamed);
     if let Err(error) = journal.forget() {
         tracing::warn!(%error, "cannot remove the journal");
@@ -216,38 +259,61 @@ async fn to_disk(
     Ok(fetched)
 }
 
+/// Removes what was fetched of a share of which nothing can become; the failure, which says so.
+fn discard(output: &Output, journal: &DownloadJournal, failure: Failure) -> Failure {
+    let removed = output.discard();
+    let forgotten = journal.forget().map_err(|error| Failure::io("forget", Path::new("the journal"), &error));
+    let said = match removed.and(forgotten) {
+        Ok(()) => "What was fetched of it was removed.".to_owned(),
+        Err(error) => format!("What was fetched of it was not removed: {}.", error.what),
+    };
+    leftovers::also(failure, said)
+}
+
 struct Prepared {
     output: Output,
     journal: DownloadJournal,
     done: ChunkSet,
+    /// Whether chunks that were fetched before are not there any more.
+    lost: bool,
 }
 
 /// Opens the temporary of an earlier attempt, or makes a new one.
-fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failure> {
+fn prepare(state: &Path, target: &Path, place: Place, found: &Found) -> Result<Prepared, Failure> {
     let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
     let target = std::path::absolute(target).map_err(|error| Failure::io("find", target, &error))?;
     let (mut journal, before) = DownloadJournal::open(state, share, &target, geometry)?;
-    // Not by the share alone: it may be on its way to another name in the same folder.
-    let temporary = target.with_file_name(format!(".swarmdrop-{:.16}.part", journal.key()));
-    if let Some(before) = before {
-        let metadata = found.metadata.clone();
-        if let Some(output) = Output::reopen(&before.header.temporary, &target, metadata, before.header.inode)
-        {
-            let done = if before.trusted { before.done } else { check_again(&output, found, &before.done) };
-            return Ok(Prepared { output, journal, done });
-        }
+    // What goes into a folder that is there arrives in it: another disk may be mounted there.
+    let folder = if place == Place::Folder { &*target } else { parent(&target) };
+    if place == Place::Folder {
+        merge::check(folder, &found.metadata)?;
     }
-    check_space(&target, geometry)?;
+    // Not by the share alone: it may be on its way to another name in the same folder.
+    let temporary = folder.join(format!(".swarmdrop-{:.16}.part", journal.key()));
+    let mut lost = false;
+    if let Some(before) = before {
+        let header = &before.header;
+        let inode = (header.inode != 0).then_some(header.inode);
+        let reopened = Output::reopen(&header.temporary, &target, found.metadata.clone(), inode);
+        if let Ok(Some(Reopened { output, is_trusted })) = reopened {
+            let done = output.present(&before.done, geometry);
+            let done = if before.trusted && is_trusted { done } else { check_again(&output, found, &done) };
+            lost = done.is_empty() && !before.done.is_empty();
+            return Ok(Prepared { output, journal, done, lost });
+        }
+        lost = !before.done.is_empty();
+    }
+    check_space(folder, geometry)?;
     remove_any(&temporary).map_err(|error| Failure::io("clear away", &temporary, &error))?;
     let failed = |error: std::io::Error| Failure::io("prepare", &target, &error);
     let output = Output::create(&temporary, &target, found.metadata.clone()).inspect_err(|_| {
         let _ = remove_any(&temporary);
     })?;
     crash::at(Point::TemporaryMade);
-    let header =
-        DownloadHeader::new(share, target.clone(), temporary, output.inode().map_err(failed)?.unwrap_or(0));
+    let inode = output.private_inode().unwrap_or(0);
+    let header = DownloadHeader::new(share, target.clone(), temporary, inode);
     journal.begin(&header).map_err(failed)?;
-    Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()) })
+    Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()), lost })
 }
 
 /// After a crash of the system the temporary may have lost what was not synced: seals each chunk
@@ -267,8 +333,7 @@ fn check_again(output: &Output, found: &Found, done: &ChunkSet) -> ChunkSet {
     good
 }
 
-fn check_space(target: &Path, geometry: &Geometry) -> Result<(), Failure> {
-    let folder = target.parent().unwrap_or(Path::new("/"));
+fn check_space(folder: &Path, geometry: &Geometry) -> Result<(), Failure> {
     let free = durable::free_bytes(folder).map_err(|error| Failure::io("save in", folder, &error))?;
     if free < geometry.total() {
         let (needed, free) = (words::bytes(geometry.total()), words::bytes(free));
@@ -278,17 +343,21 @@ fn check_space(target: &Path, geometry: &Geometry) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The path that the result will have; `None` for standard output.
-fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<PathBuf>, Failure> {
+/// The path that the result will have, and whether the user named it himself; `None` for standard output.
+fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<(PathBuf, bool)>, Failure> {
     let name = metadata.original_filename.as_str();
     match destination {
         Destination::Stdout => Ok(None),
-        Destination::Here => Ok(Some(PathBuf::from(name))),
-        Destination::Path(path) if path.is_dir() => Ok(Some(path.join(name))),
+        Destination::Here => Ok(Some((PathBuf::from(name), false))),
+        Destination::Path(path) if path.is_dir() => Ok(Some((path.join(name), false))),
+        Destination::Path(path) if path.as_os_str().as_bytes().ends_with(b"/") => {
+            fs::create_dir(path).map_err(|error| Failure::io("make the folder", path, &error))?;
+            Ok(Some((path.join(name), false)))
+        }
         Destination::Path(path) if path.file_name().is_none() => {
             Err(Failure::new(Kind::Usage, format!("{} names no file", path.display())))
         }
-        Destination::Path(path) => Ok(Some(path.clone())),
+        Destination::Path(path) => Ok(Some((path.clone(), true))),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod config;
 pub mod crash;
 pub mod durable;
 pub mod failure;
+pub mod file_system;
 pub mod folder;
 pub mod identity;
 pub mod pace;

@@ -195,7 +195,10 @@ fn stop(upload: &Upload, halt: Halt) -> Failure {
         Halt::Changed(path) => {
             upload.forget();
             Failure::new(Kind::Other, format!("{path} changed while it was being shared"))
-                .next("Nothing was published. Run the same command again to share it as it is now.")
+                .next(
+                    "Nothing was published. Run the same command again to share it as it is now. If it changes all the \
+                     time, copy it first, or share what is read of it: `cat FILE | swarmdrop share - --name FILE`.",
+                )
         }
     }
 }

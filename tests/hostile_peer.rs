@@ -5,12 +5,20 @@ mod common;
 
 use std::collections::HashMap;
 use std::io;
+use std::time::{Duration, Instant};
 
 use common::fake::{Fake, FakePeer, Out, Proves, answer, answer_json};
+use common::person::Ran;
 use common::swarm::Swarm;
-use common::{samples, tls, wait_for};
+use common::{http, samples, tls, wait_for};
 use serde_json::json;
-use swarmdrop_core::api::Task;
+use swarmdrop::buffers::Buffers;
+use swarmdrop::client::{Http, PeerClient, TrackerClient};
+use swarmdrop::pace::WINDOW_VARIABLE;
+use swarmdrop_core::api::{PeerAddress, Task};
+use swarmdrop_core::id::{ChunkId, Secret, ShareId};
+use swarmdrop_core::link::ShareLink;
+use swarmdrop_core::seal::access_token;
 
 const CHUNKS: usize = 10;
 
@@ -266,4 +274,79 @@ fn s4_without_another_peer_what_one_does_not_have_is_not_called_safe() {
     assert_eq!(ran.code, 6, "{}", ran.stderr);
     assert!(ran.stderr.contains("does not have what it confirmed"), "{}", ran.stderr);
     assert!(ran.stdout.is_empty() && !ran.stderr.contains("Safe"), "{}{}", ran.stdout, ran.stderr);
+}
+
+/// Writes one byte of an answer's head each tenth of a second, without end.
+fn drip_a_head(out: Out<'_>) -> io::Result<()> {
+    out.write_all(b"HTTP/1.1 200 X\r\nx-endless: ")?;
+    loop {
+        out.flush()?;
+        std::thread::sleep(Duration::from_millis(100));
+        out.write_all(b"a")?;
+    }
+}
+
+#[test]
+fn r2_a_head_that_drips_is_given_up_by_get() {
+    let swarm = Swarm::start(0);
+    let _fake = FakePeer::join(&swarm, 62, |_, _, out| drip_a_head(out));
+    let alice = swarm.person();
+    alice.write("file.bin", &samples::bytes("drips", 40 * 65_536));
+    let link = alice.share(&["file.bin", "--chunk-size", "64KiB", "--replicas", "1"]);
+    let began = Instant::now();
+    let bob = swarm.person();
+    let mut get = bob.command(&["get", &link]);
+    let ran = Ran::of(get.env(WINDOW_VARIABLE, "1000").output().unwrap());
+    assert_eq!(ran.code, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("peer fake does not answer"), "{}", ran.stderr);
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
+fn r2_a_head_that_drips_is_not_waited_for_again_with_every_chunk_that_a_browser_gets() {
+    const CHUNKS: usize = 40;
+    let swarm = Swarm::start(1);
+    let _fake = FakePeer::join(&swarm, 63, |_, _, out| drip_a_head(out));
+    let alice = swarm.person();
+    alice.write("file.bin", &samples::bytes("drips", CHUNKS * 65_536));
+    let link: ShareLink = alice.share(&["file.bin", "--chunk-size", "64KiB"]).parse().unwrap();
+    let began = Instant::now();
+    for index in 0..CHUNKS {
+        let path = format!("/v1/shares/{}/chunks/{index}", link.share);
+        let headers = http::bearer(&access_token(&link.secret).expose_text());
+        let answer = http::send(&swarm.tracker.address(), "GET", &path, &headers, b"");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    // Each second chunk begins with the one that drips, which is given up after ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
+}
+
+#[test]
+fn r2_heads_that_drip_are_given_up_by_every_call() {
+    let fake = Fake::start(64, |_, out| drip_a_head(out));
+    let http = Http::new(None).unwrap();
+    let address = fake.address.to_string();
+    let id = fake.identity.peer_id();
+    let peer =
+        PeerClient::new(http.clone(), PeerAddress { id, name: "fake".into(), addresses: vec![address] });
+    let (share, access) = (ShareId::from_bytes([1; 32]), Secret::from_bytes([2; 32]));
+    let tracker = format!("https://{}", fake.address).parse().unwrap();
+    let link =
+        ShareLink { tracker, tracker_id: Some(fake.identity.tracker_id()), share, secret: access.clone() };
+    let tracker = TrackerClient::of_link(http, &link);
+    let buffers = Buffers::new(1, 100);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let calls = async {
+        tokio::join!(
+            async { peer.health().await.is_err() },
+            async { peer.holding(share, &access).await.is_err() },
+            async { peer.manifest_for_copy(share, "grant").await.is_err() },
+            async { peer.get_chunk(ChunkId::of(b"x"), 100, &buffers).await.is_err() },
+            async { tracker.look_up(share, &access).await.is_err() },
+            async { tracker.leave(id).await.is_err() },
+        )
+    };
+    let all = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), calls).await });
+    assert_eq!(all.expect("every call ends"), (true, true, true, true, true, true));
+    assert!(peer.comes_last());
 }

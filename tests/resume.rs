@@ -265,8 +265,3 @@ fn a_change_during_the_share_is_noticed(change: impl Fn(&std::fs::File)) {
 fn s6_a_file_that_shrinks_while_it_is_shared_is_not_published() {
     a_change_during_the_share_is_noticed(|file| file.set_len(1 << 20).unwrap());
 }
-
-#[test]
-fn s6_a_file_that_grows_while_it_is_shared_is_not_published() {
-    a_change_during_the_share_is_noticed(|file| file.set_len(61 << 20).unwrap());
-}

@@ -146,20 +146,6 @@ fn nothing_is_overwritten_without_force() {
 }
 
 #[test]
-fn a_folder_is_replaced_as_a_whole_with_force() {
-    let swarm = Swarm::start(2);
-    let alice = swarm.person();
-    alice.write("folder/new", b"new");
-    let link = alice.share(&["folder"]);
-    let bob = swarm.person();
-    bob.write("folder/old", b"old");
-    assert_eq!(bob.run(&["get", &link]).code, 9);
-    assert_eq!(bob.run(&["get", &link, "--force"]).code, 0);
-    assert_eq!(names_in(&bob.path("folder")), ["new"]);
-    assert_eq!(bob.names(), ["folder"]);
-}
-
-#[test]
 fn the_output_can_be_a_folder_or_another_name() {
     let swarm = Swarm::start(2);
     let alice = swarm.person();

@@ -373,6 +373,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time in which a chunk that is sent must move on, and for its end: half a megabyte may wait in buffers on its way.
 pub const PUT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time for which a source that failed is asked after all others, so that one that drips or is silent does not hold up
+/// every chunk anew.
+pub const ASKED_LAST: Duration = Duration::from_secs(60);
 /// Time for a peer to sync and verify a whole share.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes that are read from a connection at once.

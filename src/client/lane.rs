@@ -282,7 +282,8 @@ impl Reader {
             let limit = if self.ahead.is_empty() {
                 REQUEST_TIMEOUT
             } else {
-                HEADER_TIMEOUT.saturating_sub(begun.get_or_insert_with(Instant::now).elapsed())
+                let bound = HEADER_TIMEOUT.min(pace::window());
+                bound.saturating_sub(begun.get_or_insert_with(Instant::now).elapsed())
             };
             match in_time(limit, self.half.read_buf(&mut self.ahead)).await {
                 Ok(0) if self.ahead.is_empty() => return Err(LaneError::NotBegun),

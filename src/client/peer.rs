@@ -18,7 +18,7 @@ use swarmdrop_core::distance;
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{
-    COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, PUT_TIMEOUT, RECEIVER_CONNECTIONS_MAX, REQUEST_TIMEOUT,
+    ASKED_LAST, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, PUT_TIMEOUT, RECEIVER_CONNECTIONS_MAX, REQUEST_TIMEOUT,
 };
 
 use super::connector::{SecureStream, Server};
@@ -45,6 +45,8 @@ pub struct PeerClient {
     opened: Arc<AtomicUsize>,
     /// Held while a share is offered again.
     offering: Arc<tokio::sync::Mutex<()>>,
+    /// When it failed to serve a chunk, if it has not served one since.
+    failed: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What one of several sources may take of what they share.
@@ -79,6 +81,7 @@ impl PeerClient {
             sending: Arc::new(Semaphore::new(0)),
             opened: Arc::default(),
             offering: Arc::default(),
+            failed: Arc::default(),
         }
     }
 
@@ -158,6 +161,27 @@ impl PeerClient {
     /// Gets a chunk of `sealed_len` bytes into one of the buffers. More is never read. Requests follow each other
     /// on as many connections as the distance makes sensible, without waiting for each other's answers.
     pub async fn get_chunk(
+        &self,
+        id: ChunkId,
+        sealed_len: usize,
+        buffers: &Arc<Buffers>,
+    ) -> Result<ChunkAnswer, ClientError> {
+        let answer = self.try_to_get_chunk(id, sealed_len, buffers).await;
+        *self.failed.lock() = answer.is_err().then(Instant::now);
+        answer
+    }
+
+    /// Takes note of a chunk that was not waited for any longer.
+    pub fn note_failure(&self) {
+        *self.failed.lock() = Some(Instant::now());
+    }
+
+    /// Whether others are to be asked first: it failed to serve a chunk a short while ago.
+    pub fn comes_last(&self) -> bool {
+        self.failed.lock().is_some_and(|failed| failed.elapsed() < ASKED_LAST)
+    }
+
+    async fn try_to_get_chunk(
         &self,
         id: ChunkId,
         sealed_len: usize,

@@ -74,6 +74,28 @@ enum Fetched {
     Disk(io::Error),
 }
 
+/// Why a get ends without a result.
+pub(super) enum Halt {
+    /// Nothing can come of what was fetched any more.
+    Final(Failure),
+    /// The same command may go on.
+    Failed(Failure),
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Halt> for Failure {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Final(failure) | Halt::Failed(failure) => failure,
+        }
+    }
+}
+
 struct Downloader<'a> {
     download: Arc<Download>,
     progress: &'a Progress,
@@ -93,7 +115,7 @@ pub(super) async fn fetch(
     sources: Vec<SourceInfo>,
     http: &Http,
     progress: &Progress,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, Halt> {
     let geometry = *download.manifest.geometry();
     let bytes_done = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
     let stage = progress.stage("Getting", geometry.total());
@@ -121,7 +143,7 @@ pub(super) async fn fetch(
 }
 
 impl Downloader<'_> {
-    async fn run(&mut self) -> Result<Vec<String>, Failure> {
+    async fn run(&mut self) -> Result<Vec<String>, Halt> {
         loop {
             while let Some(action) = self.machine.next(self.started.elapsed()) {
                 match action {
@@ -139,7 +161,7 @@ impl Downloader<'_> {
                 },
             };
             let Some(outcome) = outcome else {
-                return Err(Failure::new(Kind::Other, "the download came to a standstill"));
+                return Err(Failure::new(Kind::Other, "the download came to a standstill").into());
             };
             let outcome = outcome.map_err(|error| {
                 Failure::new(Kind::Other, format!("a part of the download failed: {error}"))
@@ -161,7 +183,7 @@ impl Downloader<'_> {
         self.work.spawn(async move { Outcome::Fetched(peer, index, download.fetch(&client, index).await) });
     }
 
-    fn take(&mut self, outcome: Outcome) -> Result<(), Failure> {
+    fn take(&mut self, outcome: Outcome) -> Result<(), Halt> {
         match outcome {
             Outcome::Asked(peer, Ok(chunks)) => self.handle(Event::Holds(peer, chunks)),
             Outcome::Asked(peer, Err(error)) => {
@@ -177,7 +199,7 @@ impl Downloader<'_> {
         Ok(())
     }
 
-    fn take_chunk(&mut self, peer: PeerId, index: ChunkIndex, fetched: Fetched) -> Result<(), Failure> {
+    fn take_chunk(&mut self, peer: PeerId, index: ChunkIndex, fetched: Fetched) -> Result<(), Halt> {
         let name = self.peers[&peer].name().to_owned();
         match fetched {
             Fetched::Placed => {
@@ -219,15 +241,17 @@ impl Downloader<'_> {
             Fetched::Unopenable => {
                 let what =
                     format!("chunk {index} is not what its sender sealed: the share itself is damaged");
-                return Err(Failure::new(Kind::Integrity, what).next("Ask the sender to share it again."));
+                let failure = Failure::new(Kind::Integrity, what);
+                return Err(Halt::Final(failure.next("Ask the sender to share it again.")));
             }
             Fetched::Disk(error) => {
                 let kind =
                     if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
-                let what = format!("cannot write the result: {error}");
-                return Err(
-                    Failure::new(kind, what).next("Run the same command again: it goes on from here.")
-                );
+                let failure = Failure::new(kind, format!("cannot write the result: {error}"));
+                return Err(Halt::Failed(match self.download.sink.is_ordered() {
+                    true => failure,
+                    false => failure.next("Run the same command again: it goes on from here."),
+                }));
             }
         }
         Ok(())
@@ -269,14 +293,15 @@ impl Downloader<'_> {
 
     /// Why it cannot go on. If no peer has it any more because it was deleted meanwhile, or its time is over, that is what
     /// to say; but who served wrong bytes is named whatever the tracker says.
-    async fn give_up(&self) -> Failure {
+    async fn give_up(&self) -> Halt {
         let stuck = self.stuck();
         if stuck.kind == Kind::Integrity {
-            return stuck;
+            return Halt::Failed(stuck);
         }
         let Download { tracker, manifest, access, .. } = &*self.download;
         let answer = tracker.look_up(manifest.share(), access).await;
-        answer.err().and_then(|error| super::gone(&error)).unwrap_or(stuck)
+        let gone = answer.err().and_then(|error| super::gone(&error));
+        gone.map_or(Halt::Failed(stuck), Halt::Final)
     }
 
     /// No source is left for some chunk: who is at fault decides what to do next.

@@ -2,18 +2,24 @@
 //! when it is whole.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::FallocateFlags;
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 
+use super::leftovers::also;
+use super::merge::merge;
+use super::place::{Place, Wish};
 use crate::failure::{Failure, Kind};
-use crate::folder::{Folder, private_inode, remove_any};
+use crate::file_system::{has_loose_inodes, inode, private_inode, set_mode, set_modified};
+use crate::folder::{Folder, remove_any};
 
 /// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
 const RAM_DISK: i64 = 0x0102_1994;
@@ -21,12 +27,23 @@ const RAM_DISK: i64 = 0x0102_1994;
 /// The temporary of a download.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// The folder in which temporary and target stand.
-    parent: Folder,
+    /// The folder in which the temporary stands.
+    beside: Folder,
     temporary: PathBuf,
+    /// The folder in which the target stands.
+    parent: Folder,
     target: PathBuf,
     metadata: Metadata,
     content: Content,
+    /// Its inode number, if nobody else can open it.
+    private_inode: Option<u64>,
+}
+
+/// A temporary of an earlier attempt.
+pub(super) struct Reopened {
+    pub(super) output: Output,
+    /// Whether it is surely the one that was left, and nobody else can have written to it.
+    pub(super) is_trusted: bool,
 }
 
 /// What stands under the temporary's name.
@@ -51,41 +68,80 @@ impl Output {
     /// anything is fetched, or the folders in which files appear as they arrive.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
+        let beside = Folder::open(parent(temporary)).map_err(failed)?;
         let parent = Folder::open(parent(target)).map_err(failed)?;
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
-            let file = parent.create_file(name).map_err(failed)?;
+            let file = beside.create_file(name).map_err(failed)?;
             allocate(&file, metadata.size).map_err(failed)?;
             Content::Single(file)
         } else {
-            let root = parent.create_folder(name).map_err(failed)?;
+            let root = beside.create_folder(name).map_err(failed)?;
             create_folders(&root, &metadata).map_err(failed)?;
             Content::Tree(Tree::new(root, &metadata))
         };
-        Ok(Self { parent, temporary: temporary.to_owned(), target: target.to_owned(), metadata, content })
+        let (temporary, target) = (temporary.to_owned(), target.to_owned());
+        let private_inode = content.private_inode().map_err(failed)?;
+        Ok(Self { beside, temporary, parent, target, metadata, content, private_inode })
     }
 
-    /// Opens a temporary that was created before; `None` if it is not the one with this inode number, or
-    /// not this user's alone: somebody may have put another in its place.
-    pub(super) fn reopen(temporary: &Path, target: &Path, metadata: Metadata, inode: u64) -> Option<Self> {
-        let parent = Folder::open(parent(target)).ok()?;
+    /// Opens a temporary that was created before, and had this inode number if it was this user's alone. `None` if it
+    /// cannot be the one: somebody may have put another in its place. Where nothing can be anybody's alone, or inode
+    /// numbers say nothing, it may be another one.
+    pub(super) fn reopen(
+        temporary: &Path,
+        target: &Path,
+        metadata: Metadata,
+        before: Option<u64>,
+    ) -> io::Result<Option<Reopened>> {
+        let beside = Folder::open(parent(temporary))?;
+        let parent = Folder::open(parent(target))?;
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
-            Content::Single(parent.open_file(name).ok()?)
+            Content::Single(beside.open_file(name)?)
         } else {
-            Content::Tree(Tree::new(parent.open_folder(name).ok()?, &metadata))
+            Content::Tree(Tree::new(beside.open_folder(name)?, &metadata))
         };
+        let private_inode = content.private_inode()?;
+        let is_trusted = before.is_some() && private_inode == before;
+        let may_be_it = match before {
+            None => true,
+            Some(_) => is_trusted || private_inode.is_some() && content.has_loose_inodes()?,
+        };
+        if !may_be_it || !content.has_one_name()? {
+            return Ok(None);
+        }
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
-        let output = Self { parent, temporary, target, metadata, content };
-        (output.inode().ok()? == Some(inode)).then_some(output)
+        let output = Self { beside, temporary, parent, target, metadata, content, private_inode };
+        Ok(Some(Reopened { output, is_trusted }))
     }
 
-    /// The inode number of the temporary, as long as it is this user's alone.
-    pub(super) fn inode(&self) -> io::Result<Option<u64>> {
-        match &self.content {
-            Content::Single(file) => private_inode(file),
-            Content::Tree(tree) => tree.root.private_inode(),
+    /// The inode number of the temporary, if nobody else can open it.
+    pub(super) const fn private_inode(&self) -> Option<u64> {
+        self.private_inode
+    }
+
+    /// The chunks of these whose files are there: some of an earlier attempt may be in place already.
+    pub(super) fn present(&self, done: &ChunkSet, geometry: &Geometry) -> ChunkSet {
+        let Content::Tree(tree) = &self.content else { return done.clone() };
+        let is_there = |file: &FileEntry| tree.root.len_of(self.path(file)).ok() == Some(Some(file.size));
+        let there: Vec<bool> = self.metadata.files.iter().map(is_there).collect();
+        let mut present = ChunkSet::empty(done.chunk_count());
+        for index in done.iter() {
+            let mut all = true;
+            let looked = self.for_each_part(
+                geometry.plain_range(index).start,
+                geometry.plain_len(index),
+                |number, _, _| {
+                    all &= there[number];
+                    Ok(())
+                },
+            );
+            if all && looked.is_ok() {
+                present.insert(index);
+            }
         }
+        present
     }
 
     /// Writes bytes of the stream where they belong.
@@ -115,7 +171,7 @@ impl Output {
         let file = tree.root.open_or_create_file(self.path(entry), mode(entry))?;
         if bytes.len() as u64 == entry.size {
             file.write_all_at(bytes, within)?;
-            file.set_modified(SystemTime::from(entry.modified))?;
+            set_modified(&file, SystemTime::from(entry.modified))?;
             tree.finished[number].store(true, Ordering::Relaxed);
             return Ok(());
         }
@@ -125,9 +181,9 @@ impl Output {
         file.write_all_at(bytes, within)
     }
 
-    /// Gives the temporary its modes, times and, last, its name. Everything is on stable storage
-    /// before the name changes.
-    pub(super) fn finish(&self, replace: bool) -> Result<(), Failure> {
+    /// Gives the temporary its modes, times and, last, its name, or its files their names in the folder that is there.
+    /// Everything is on stable storage before a name changes.
+    pub(super) fn finish(&self, wish: Wish) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let umask = umask();
         match &self.content {
@@ -141,29 +197,50 @@ impl Output {
         .map_err(failed)?;
         let (temporary, target) = (file_name(&self.temporary), file_name(&self.target));
         self.check_in_place(temporary)?;
-        let renamed = if replace {
-            let aside = self.temporary.with_extension("old");
-            let replaced = self.parent.replace(temporary, target, file_name(&aside));
-            replaced.and_then(|()| remove_any(&aside))
-        } else {
-            self.parent.rename_new(temporary, target)
+        let place = wish.inside(&self.parent, &self.target).map_err(|_| self.in_the_way(wish))?;
+        let named = match (place, &self.content) {
+            (Place::File, Content::Single(_)) => self.beside.rename(temporary, &self.parent, target),
+            (Place::Folder, Content::Tree(tree)) => {
+                merge(&tree.root, &self.parent.open_folder(target).map_err(failed)?, &self.target)?;
+                self.beside.remove_folder(temporary)
+            }
+            _ => self.beside.rename_new(temporary, &self.parent, target),
         };
-        renamed.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => exists(&self.target),
+        named.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => self.in_the_way(wish),
             _ => failed(error),
         })?;
         self.parent.sync().map_err(failed)
+    }
+
+    /// Removes the temporary, of which nothing can become any more.
+    pub(super) fn discard(&self) -> Result<(), Failure> {
+        self.check_in_place(file_name(&self.temporary))?;
+        remove_any(&self.temporary).map_err(|error| Failure::io("remove", &self.temporary, &error))
+    }
+
+    /// What to say about what appeared at the target just now.
+    fn in_the_way(&self, wish: Wish) -> Failure {
+        let refused = Wish { force: false, ..wish }.inside(&self.parent, &self.target).err();
+        let refused = refused
+            .unwrap_or_else(|| Failure::io("save", &self.target, &io::ErrorKind::AlreadyExists.into()));
+        also(refused, format!("What was fetched is kept in {}.", self.temporary.display()))
     }
 
     /// What gets the final name must be what was written: in a folder that others can write to, somebody
     /// may have put something else there.
     fn check_in_place(&self, temporary: &Path) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
+        if self.private_inode.is_none() {
+            // Whoever can put another there can as well write to this one.
+            return Ok(());
+        }
         let opened = match &self.content {
-            Content::Single(file) => std::os::unix::fs::MetadataExt::ino(&file.metadata().map_err(failed)?),
-            Content::Tree(tree) => tree.root.inode_of(Path::new(".")).map_err(failed)?,
-        };
-        if self.parent.inode_of(temporary).ok() == Some(opened) {
+            Content::Single(file) => inode(file),
+            Content::Tree(tree) => tree.root.inode_of(Path::new(".")),
+        }
+        .map_err(failed)?;
+        if self.beside.inode_of(temporary).ok() == Some(opened) {
             return Ok(());
         }
         let what = format!("{} was taken away or replaced by somebody else", self.temporary.display());
@@ -238,23 +315,42 @@ impl Output {
     }
 }
 
+impl Content {
+    fn private_inode(&self) -> io::Result<Option<u64>> {
+        match self {
+            Self::Single(file) => private_inode(file),
+            Self::Tree(tree) => tree.root.private_inode(),
+        }
+    }
+
+    fn has_loose_inodes(&self) -> io::Result<bool> {
+        match self {
+            Self::Single(file) => has_loose_inodes(file),
+            Self::Tree(tree) => tree.root.has_loose_inodes(),
+        }
+    }
+
+    /// Whether it is a folder, or a file that has no other name: that would be somebody's file, and not the temporary.
+    fn has_one_name(&self) -> io::Result<bool> {
+        let Self::Single(file) = self else { return Ok(true) };
+        let metadata = file.metadata()?;
+        Ok(metadata.is_file() && metadata.nlink() <= 1)
+    }
+}
+
 impl Tree {
     fn new(root: Folder, metadata: &Metadata) -> Self {
         Self { root, finished: metadata.files.iter().map(|_| AtomicBool::new(false)).collect() }
     }
 }
 
-/// The failure for a target that is in the way.
-pub(super) fn exists(target: &Path) -> Failure {
-    Failure::new(Kind::Exists, format!("{} exists already", target.display()))
-        .next("Nothing was overwritten. Give another place with -o, or replace it with --force.")
-}
-
-fn parent(path: &Path) -> &Path {
+/// The folder that something stands in.
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn file_name(path: &Path) -> &Path {
+/// The last component of a path.
+pub(super) fn file_name(path: &Path) -> &Path {
     path.file_name().map_or(path, Path::new)
 }
 
@@ -280,8 +376,8 @@ const fn mode(entry: &FileEntry) -> u32 {
 }
 
 fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(mode(entry) & !umask))?;
-    file.set_modified(SystemTime::from(entry.modified))
+    set_mode(file, mode(entry) & !umask)?;
+    set_modified(file, SystemTime::from(entry.modified))
 }
 
 /// Reserves the file's space where the file system can, else only sets its length: also on a RAM disk, which would

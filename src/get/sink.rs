@@ -1,5 +1,6 @@
-//! What takes the opened chunks: the temporary file or folder, or standard output in order.
+//! What takes the opened chunks: the temporary file or folder, or a stream in order.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -18,18 +19,49 @@ pub(super) enum Sink {
     /// Writes each at its offset and notes it in the journal.
     File { geometry: Geometry, output: Arc<Output>, journal: Arc<DownloadJournal> },
     /// Writes each when all before it are written; the channel carries the index that is next.
-    Stdout { next: watch::Sender<u32> },
+    Stream { next: watch::Sender<u32>, stream: Arc<Stream> },
+}
+
+/// What takes bytes in order only.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// Standard output.
+    Stdout,
+    /// A device or fifo.
+    Special(File),
+}
+
+impl Stream {
+    fn write(&self, plain: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(plain)?;
+                stdout.flush()
+            }
+            Self::Special(file) => (&*file).write_all(plain),
+        }
+    }
+
+    /// Makes what was written survive a crash, where that has a meaning: on a disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let Self::Special(file) = self else { return Ok(()) };
+        match file.sync_all() {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            result => result,
+        }
+    }
 }
 
 impl Sink {
-    /// Writes to standard output.
-    pub(super) fn stdout() -> Self {
-        Self::Stdout { next: watch::Sender::new(0) }
+    /// Writes to a stream.
+    pub(super) fn stream(stream: Arc<Stream>) -> Self {
+        Self::Stream { next: watch::Sender::new(0), stream }
     }
 
     /// Whether chunks wait for those before them.
     pub(super) const fn is_ordered(&self) -> bool {
-        matches!(self, Self::Stdout { .. })
+        matches!(self, Self::Stream { .. })
     }
 
     /// Puts a chunk where it belongs, if any time is the right one; whether it was. Blocks.
@@ -43,15 +75,11 @@ impl Sink {
 
     /// Puts a chunk behind the one before it, as soon as that is there.
     pub(super) async fn put_in_turn(&self, index: ChunkIndex, plain: Buffer) -> io::Result<()> {
-        let Self::Stdout { next } = self else { return Ok(()) };
+        let Self::Stream { next, stream } = self else { return Ok(()) };
         let mut turn = next.subscribe();
         turn.wait_for(|&next| next == index.get()).await.map_err(io::Error::other)?;
-        blocking(move || {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(&plain)?;
-            stdout.flush()
-        })
-        .await?;
+        let stream = Arc::clone(stream);
+        blocking(move || stream.write(&plain)).await?;
         next.send_replace(index.get() + 1);
         Ok(())
     }

@@ -33,7 +33,7 @@ pub struct DownloadHeader {
     /// Where the bytes are until then.
     #[serde(with = "super::path_text")]
     pub temporary: PathBuf,
-    /// The inode number of the temporary, to notice another one in its place.
+    /// The inode number of the temporary, to notice another one in its place; 0 if it could not be this user's alone.
     pub inode: u64,
     boot_id: Option<String>,
 }
@@ -63,6 +63,35 @@ pub struct Resumed {
     pub done: ChunkSet,
     /// Whether the system has not crashed or restarted since they were written.
     pub trusted: bool,
+}
+
+/// A download that was begun, is not finished, and that nobody works at.
+#[derive(Debug)]
+pub struct Abandoned {
+    /// Its temporary.
+    pub header: DownloadHeader,
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Abandoned {
+    /// The downloads of a share that were begun and not finished, to whatever target.
+    pub fn of(state: &Path, share: ShareId) -> Vec<Self> {
+        let folders = fs::read_dir(state.join("downloads")).into_iter().flatten().flatten();
+        let open = |folder: PathBuf| {
+            let header = fs::read(folder.join("download.json")).ok()?;
+            let header = serde_json::from_slice::<DownloadHeader>(&header).ok()?;
+            let lock = durable::open_private(&folder.join("lock")).ok()?;
+            let is_it = header.version == VERSION && header.share == share && lock.try_lock().is_ok();
+            is_it.then_some(Self { header, folder, _lock: lock })
+        };
+        folders.filter_map(|entry| open(entry.path())).collect()
+    }
+
+    /// Forgets it.
+    pub fn forget(&self) -> io::Result<()> {
+        fs::remove_dir_all(&self.folder)
+    }
 }
 
 impl DownloadJournal {

@@ -149,15 +149,25 @@ impl UploadJournal {
         self.ids.lock().get(&index.get()).copied()
     }
 
-    /// Puts the chunk's id on stable storage. It must happen before the chunk leaves.
-    pub fn record(&self, index: ChunkIndex, id: ChunkId) -> io::Result<()> {
-        let mut record = [0; 36];
-        record[..4].copy_from_slice(&index.get().to_be_bytes());
-        record[4..].copy_from_slice(id.as_bytes());
-        self.records.append(&record)?;
+    /// Puts the chunk's id on stable storage. It must happen before the chunk leaves, which it may under the id that is
+    /// returned only: the first one that was noted for it.
+    pub fn record(&self, index: ChunkIndex, id: ChunkId) -> io::Result<ChunkId> {
+        let noted = {
+            let mut ids = self.ids.lock();
+            match ids.get(&index.get()) {
+                Some(noted) => *noted,
+                None => {
+                    let mut record = [0; 36];
+                    record[..4].copy_from_slice(&index.get().to_be_bytes());
+                    record[4..].copy_from_slice(id.as_bytes());
+                    self.records.append(&record)?;
+                    ids.insert(index.get(), id);
+                    id
+                }
+            }
+        };
         self.records.sync()?;
-        self.ids.lock().insert(index.get(), id);
-        Ok(())
+        Ok(noted)
     }
 
     /// Puts the manifest on stable storage: its metadata is sealed once and sent as it is ever after.

@@ -155,7 +155,7 @@ async fn holdings(share: ShareId, clients: Vec<PeerClient>, grant: &str) -> Vec<
     sources
 }
 
-/// Tries the sources in turn, each chunk beginning with another one.
+/// Tries the sources in turn, each chunk beginning with another one; those that failed come last.
 async fn fetch(
     peer: Arc<Peer>,
     manifest: Arc<Manifest>,
@@ -166,9 +166,12 @@ async fn fetch(
     let mut attempt = Attempt { index, is_here: false, wrong: Vec::new() };
     let bytes = sealed_len as u64;
     peer.copy_rate.admit(bytes).await;
-    let holders: Vec<&Source> = sources.peers.iter().filter(|source| source.chunks.contains(index)).collect();
-    for turn in 0..holders.len() {
-        let source = &holders[(index.get() as usize + turn) % holders.len()].peer;
+    let holders = sources.peers.iter().filter(|source| source.chunks.contains(index));
+    let mut holders: Vec<&PeerClient> = holders.map(|source| &source.peer).collect();
+    let turn = index.get() as usize % holders.len().max(1);
+    holders.rotate_left(turn);
+    holders.sort_by_key(|source| source.comes_last());
+    for source in holders {
         let sealed = match source.get_chunk(id, sealed_len, &sources.buffers).await {
             Ok(ChunkAnswer::Sealed(sealed)) => sealed,
             Ok(ChunkAnswer::Wrong) => {

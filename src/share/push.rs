@@ -198,8 +198,13 @@ impl Pusher<'_> {
             Some(manifest) => Arc::clone(manifest),
             None => {
                 let upload = Arc::clone(self.upload);
-                let made = blocking(move || upload.manifest()).await?;
-                Arc::clone(self.manifest.insert(Arc::new(made)))
+                let made = blocking(move || {
+                    let (manifest, grown) = upload.manifest()?;
+                    Ok::<_, Halt>((manifest, grown.iter().map(|file| file.path.to_string()).collect()))
+                });
+                let (manifest, grown) = made.await?;
+                self.tell_what_has_grown(grown);
+                Arc::clone(self.manifest.insert(Arc::new(manifest)))
             }
         };
         self.stage.note("making it safe on the peers' disks".into());
@@ -333,6 +338,19 @@ impl Pusher<'_> {
             self.progress.say(&format!("Resuming: {skipped} of {total} are on the peers already."));
         }
         self.told = true;
+    }
+
+    fn tell_what_has_grown(&self, mut grown: Vec<String>) {
+        const NAMED: usize = 3;
+        if grown.is_empty() {
+            return;
+        }
+        let others = grown.len().saturating_sub(NAMED);
+        grown.truncate(NAMED);
+        let names = grown.join(", ");
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        let text = "grew while it was being shared: the share has what was there at the start";
+        self.progress.say(&format!("{names}{more} {text}."));
     }
 
     fn bytes(&self, chunks: &ChunkSet) -> u64 {

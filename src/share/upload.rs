@@ -25,6 +25,7 @@ use crate::clock;
 use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
+use crate::file_system::has_loose_inodes;
 use crate::identity::{random_bytes, random_secret};
 use crate::journal::{SourceFile, UploadHeader, UploadJournal};
 
@@ -58,47 +59,40 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Goes on with an interrupted upload of the same, unchanged files, or begins a new one.
+    /// Goes on with an interrupted upload of the same files, if they are what they were or have only grown, or begins a
+    /// new one.
     pub(super) fn prepare(
         state: &Path,
         swarm: &Invite,
         request: &ShareRequest,
         collected: Collected,
     ) -> Result<Self, Failure> {
-        let total = collected.files.iter().map(|file| file.size).sum();
-        let size = ChunkSize::fitting(total, request.chunk_size);
+        let size = ChunkSize::fitting(total(&collected.files), request.chunk_size);
         let size = size.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
         let folder = journal_folder(state, swarm, request)?;
         let before = UploadJournal::resume(&folder)?.filter(|journal| {
-            let header = journal.header();
-            header.chunk_log2 == size.log2()
-                && header.files == collected.files
-                && header.dirs == collected.dirs
-                && header.name == collected.name
-                && collected.spool.is_none()
+            collected.spool.is_none() && may_be_continued(journal.header(), &collected, request)
         });
-        let resumed = before.is_some();
-        let journal = match before {
-            Some(journal) => journal,
-            None => {
-                let (seed, secret, salt) = (random_secret()?, random_secret()?, random_bytes()?);
-                let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
-                (header.files, header.dirs) = (collected.files, collected.dirs);
-                UploadJournal::begin(&folder, header)?
+        if let Some(journal) = before {
+            let upload = Self::from_journal(journal, None, true)?;
+            match upload.grown() {
+                Ok(_) => return Ok(upload),
+                Err(Halt::Failed(failure)) => return Err(failure),
+                // Dropped here, which unlocks the journal.
+                Err(Halt::Changed(_)) => {}
             }
-        };
-        Self::from_journal(journal, total, size, collected.spool, resumed)
+        }
+        let (seed, secret, salt) = (random_secret()?, random_secret()?, random_bytes()?);
+        let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
+        (header.files, header.dirs) = (collected.files, collected.dirs);
+        Self::from_journal(UploadJournal::begin(&folder, header)?, collected.spool, false)
     }
 
-    fn from_journal(
-        journal: UploadJournal,
-        total: u64,
-        chunk_size: ChunkSize,
-        spool: Option<File>,
-        resumed: bool,
-    ) -> Result<Self, Failure> {
+    fn from_journal(journal: UploadJournal, spool: Option<File>, resumed: bool) -> Result<Self, Failure> {
         let header = journal.header();
-        let geometry = Geometry::new(total, chunk_size).expect("the size was chosen to fit");
+        let (total, size) = (total(&header.files), ChunkSize::from_log2(header.chunk_log2).ok());
+        let geometry = size.and_then(|size| Geometry::new(total, size));
+        let geometry = geometry.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
         let offsets: Vec<u64> = header
             .files
             .iter()
@@ -119,7 +113,11 @@ impl Upload {
         Ok(Self {
             geometry,
             key: ShareKey::from_seed(&header.seed),
-            keys: ShareKeys::derive(&header.secret, &header.salt, Header { chunk_size }),
+            keys: ShareKeys::derive(
+                &header.secret,
+                &header.salt,
+                Header { chunk_size: geometry.chunk_size() },
+            ),
             metadata: encoded,
             offsets,
             spool,
@@ -186,26 +184,20 @@ impl Upload {
         self.read(index, &mut bytes)?;
         self.keys.seal_chunk(&self.geometry, index, &mut bytes);
         let id = ChunkId::of(&bytes);
-        match self.journal.id(index) {
-            Some(before) if before != id => Err(self.changed_at(index)),
-            Some(_) => Ok((id, Bytes::from_owner(bytes))),
-            None => {
-                let recorded = self.journal.record(index, id);
-                recorded.map_err(|error| journal_failure(&error))?;
-                crash::at(Point::ChunkNoted);
-                Ok((id, Bytes::from_owner(bytes)))
-            }
-        }
+        let noted = self.journal.record(index, id).map_err(|error| journal_failure(&error))?;
+        crash::at(Point::ChunkNoted);
+        // Others may be sealing the same chunk: what was noted first leaves, and nothing else.
+        if noted == id { Ok((id, Bytes::from_owner(bytes))) } else { Err(self.changed_at(index)) }
     }
 
-    /// The signed manifest; made once, then sent as it is ever after. Blocks.
-    pub(super) fn manifest(&self) -> Result<Manifest, Halt> {
+    /// The signed manifest, and the files that have grown meanwhile. It is made once, then sent as it is ever after. Blocks.
+    pub(super) fn manifest(&self) -> Result<(Manifest, Vec<&SourceFile>), Halt> {
         if let Some(encoded) = self.journal.manifest()
             && let Ok(manifest) = Manifest::decode(encoded, self.share())
         {
-            return Ok(manifest);
+            return Ok((manifest, Vec::new()));
         }
-        self.check_unchanged()?;
+        let grown = self.grown()?;
         let ids: Option<Vec<ChunkId>> = self.geometry.indices().map(|index| self.journal.id(index)).collect();
         let ids = ids.expect("every chunk was sealed before it is listed");
         let salt = &self.header().salt;
@@ -213,7 +205,7 @@ impl Upload {
         let manifest = draft.finish(&self.key, &self.keys, &self.metadata);
         let kept = self.journal.put_manifest(manifest.encoded());
         kept.map_err(|error| journal_failure(&error))?;
-        Ok(manifest)
+        Ok((manifest, grown))
     }
 
     /// The terms of the share as they are issued now.
@@ -237,7 +229,7 @@ impl Upload {
     }
 
     /// Fills the buffer with a chunk before it is sealed.
-    fn read(&self, index: ChunkIndex, bytes: &mut Buffer) -> Result<(), Halt> {
+    fn read(&self, index: ChunkIndex, bytes: &mut Vec<u8>) -> Result<(), Halt> {
         let range = self.geometry.plain_range(index);
         bytes.truncate(self.geometry.plain_len(index));
         let mut filled = 0;
@@ -271,12 +263,32 @@ impl Upload {
         })
     }
 
-    fn check_unchanged(&self) -> Result<(), Halt> {
-        for file in &self.header().files {
-            let Some(disk) = &file.disk else { continue };
-            let now = fs::symlink_metadata(disk).map(|metadata| fingerprint(&metadata));
-            if !now.is_ok_and(|now| now == (file.size, file.modified_ns, file.inode)) {
-                return Err(Halt::Changed(file.path.to_string()));
+    /// The files that have grown since the share began, whose first bytes are what was shared. All others are what they
+    /// were.
+    fn grown(&self) -> Result<Vec<&SourceFile>, Halt> {
+        let files = &self.header().files;
+        let looks = files.iter().map(look).collect::<Result<Vec<Look>, Halt>>()?;
+        if looks.iter().any(|look| *look != Look::Same) {
+            self.read_again(&looks)?;
+        }
+        let grown = files.iter().zip(&looks).filter(|(_, look)| **look == Look::Longer);
+        Ok(grown.map(|(file, _)| file).collect())
+    }
+
+    /// Seals the chunks of files that were written to again, and compares: appending changes no byte that was sealed.
+    fn read_again(&self, looks: &[Look]) -> Result<(), Halt> {
+        let files = &self.header().files;
+        let mut bytes = Vec::new();
+        for (index, before) in self.geometry.indices().filter_map(|i| Some((i, self.journal.id(i)?))) {
+            let range = self.geometry.plain_range(index);
+            let first = self.offsets.partition_point(|&offset| offset <= range.start).saturating_sub(1);
+            let last = self.offsets.partition_point(|&offset| offset < range.end);
+            let Some(moved) = (first..last).find(|&file| looks[file] != Look::Same) else { continue };
+            bytes.resize(self.geometry.plain_len(index), 0);
+            self.read(index, &mut bytes)?;
+            self.keys.seal_chunk(&self.geometry, index, &mut bytes);
+            if ChunkId::of(&bytes) != before {
+                return Err(Halt::Changed(files[moved].path.to_string()));
             }
         }
         Ok(())
@@ -287,6 +299,54 @@ impl Upload {
         let file = self.offsets.partition_point(|&offset| offset <= start).saturating_sub(1);
         Halt::Changed(self.header().files.get(file).map_or_else(String::new, |file| file.path.to_string()))
     }
+}
+
+/// How a file is, next to how it was when the share began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Nothing was written to it.
+    Same,
+    /// Something was written to it.
+    Touched,
+    /// It has grown.
+    Longer,
+}
+
+/// Looks at a file; one that is gone, shorter, or another one has changed.
+fn look(file: &SourceFile) -> Result<Look, Halt> {
+    let changed = || Halt::Changed(file.path.to_string());
+    let Some(disk) = &file.disk else { return Ok(Look::Same) };
+    let metadata = fs::symlink_metadata(disk).map_err(|_| changed())?;
+    let (size, modified_ns, inode) = fingerprint(&metadata);
+    let is_another = inode != file.inode
+        && !durable::open_read(disk).and_then(|file| has_loose_inodes(&file)).unwrap_or(false);
+    if !metadata.is_file() || size < file.size || is_another {
+        return Err(changed());
+    }
+    Ok(match (size, modified_ns, inode) == (file.size, file.modified_ns, file.inode) {
+        _ if size > file.size => Look::Longer,
+        true => Look::Same,
+        false => Look::Touched,
+    })
+}
+
+/// Whether an upload that was begun before is one of what was collected now, by all that can be told without reading.
+fn may_be_continued(header: &UploadHeader, collected: &Collected, request: &ShareRequest) -> bool {
+    let size = ChunkSize::fitting(total(&header.files), request.chunk_size);
+    let is_continued = |(before, now): (&SourceFile, &SourceFile)| {
+        let same =
+            SourceFile { size: now.size, modified_ns: now.modified_ns, inode: now.inode, ..before.clone() };
+        same == *now && before.size <= now.size
+    };
+    size.is_some_and(|size| size.log2() == header.chunk_log2)
+        && header.name == collected.name
+        && header.dirs == collected.dirs
+        && header.files.len() == collected.files.len()
+        && header.files.iter().zip(&collected.files).all(is_continued)
+}
+
+fn total(files: &[SourceFile]) -> u64 {
+    files.iter().map(|file| file.size).sum()
 }
 
 fn journal_failure(error: &io::Error) -> Failure {
@@ -329,4 +389,153 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
         metadata.extension = header.name.extension().to_owned();
     }
     metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Write;
+
+    use super::*;
+    use crate::buffers::Buffers;
+    use swarmdrop_core::name::SafePath;
+
+    const CHUNK: usize = 1 << 16;
+    const LEN: usize = 4 * CHUNK + 1000;
+
+    /// An upload of one file, and all that ever left, by the share's salt.
+    struct Field {
+        folder: tempfile::TempDir,
+        buffers: std::sync::Arc<Buffers>,
+        left: BTreeMap<([u8; 32], u32), ChunkId>,
+    }
+
+    impl Field {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("log"), vec![1; LEN]).unwrap();
+            Self { folder, buffers: Buffers::new(4, CHUNK + 16), left: BTreeMap::new() }
+        }
+
+        fn log(&self) -> PathBuf {
+            self.folder.path().join("log")
+        }
+
+        fn journal(&self) -> PathBuf {
+            self.folder.path().join("journal")
+        }
+
+        /// What a new command begins with.
+        fn begin(&self) -> Upload {
+            let name = SafePath::parse("log").unwrap();
+            let (seed, secret) = (random_secret().unwrap(), random_secret().unwrap());
+            let mut header = UploadHeader::new(seed, secret, random_bytes().unwrap(), 16, name.clone());
+            let (size, modified_ns, inode) = fingerprint(&self.log().metadata().unwrap());
+            let (disk, executable) = (Some(self.log()), false);
+            header.files =
+                vec![SourceFile { disk, spooled_at: 0, path: name, size, modified_ns, inode, executable }];
+            Upload::from_journal(UploadJournal::begin(&self.journal(), header).unwrap(), None, false).unwrap()
+        }
+
+        /// What the same command run again goes on with.
+        fn resume(&self) -> Upload {
+            let journal = UploadJournal::resume(&self.journal()).unwrap();
+            if let Some(journal) = journal {
+                let upload = Upload::from_journal(journal, None, true).unwrap();
+                if upload.grown().is_ok() {
+                    return upload;
+                }
+            }
+            self.begin()
+        }
+
+        /// Whether the chunk left; it must be what left before under this key and index.
+        fn send(&mut self, upload: &Upload, index: u32) -> bool {
+            let Some(index) = upload.geometry.index(index) else { return true };
+            let Ok((id, _)) = upload.seal(index, self.buffers.take_now()) else { return false };
+            let before = self.left.insert((upload.header().salt, index.get()), id);
+            assert!(before.is_none_or(|before| before == id), "two contents under one key and index");
+            true
+        }
+
+        fn append(&self, bytes: &[u8]) {
+            File::options().append(true).open(self.log()).unwrap().write_all(bytes).unwrap();
+        }
+
+        fn overwrite(&self, at: u64, byte: u8) {
+            File::options().write(true).open(self.log()).unwrap().write_all_at(&[byte], at).unwrap();
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+        /// Whatever happens to the file between the steps of uploads that are interrupted again and again.
+        #[test]
+        fn f22_no_two_contents_leave_under_one_key_and_what_is_published_is_one_moment_of_the_file(
+            steps in proptest::collection::vec((0_u8..9, 0_u32..6, 2_u8..250), 1..40),
+        ) {
+            let mut field = Field::new();
+            let mut upload = field.begin();
+            for (step, number, byte) in steps {
+                let mut is_over = false;
+                match step {
+                    0 => field.append(&[byte; 5000]),
+                    1 => field.overwrite(u64::from(number) * 50_000, byte),
+                    2 => {
+                        // Rotation that copies, truncates and goes on.
+                        File::create(field.log()).unwrap();
+                        field.append(&vec![byte; usize::from(byte) * 2000]);
+                    }
+                    3 => {
+                        drop(upload);
+                        upload = field.resume();
+                    }
+                    4 => {
+                        let all = (0..upload.geometry.chunk_count()).all(|index| field.send(&upload, index));
+                        match all.then(|| upload.manifest().map(drop)) {
+                            Some(Ok(())) => {
+                                let now = fs::read(field.log()).unwrap();
+                                for index in upload.geometry.indices() {
+                                    let range = upload.geometry.plain_range(index);
+                                    let [start, end] =
+                                        [range.start, range.end].map(|at| usize::try_from(at).unwrap());
+                                    let mut bytes = now[start..end].to_vec();
+                                    upload.keys.seal_chunk(&upload.geometry, index, &mut bytes);
+                                    assert_eq!(Some(ChunkId::of(&bytes)), upload.journal.id(index));
+                                }
+                                upload.forget();
+                                is_over = true;
+                            }
+                            _ => is_over = true,
+                        }
+                    }
+                    _ => is_over = !field.send(&upload, number),
+                }
+                if is_over {
+                    upload.forget();
+                    drop(upload);
+                    upload = field.resume();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn f22_who_seals_a_chunk_twice_at_once_while_it_changes_sends_one_of_the_two() {
+        let field = Field::new();
+        let upload = field.begin();
+        let index = upload.geometry.index(1).unwrap();
+        let ids = std::thread::scope(|scope| {
+            let seal = || upload.seal(index, field.buffers.take_now()).ok().map(|(id, _)| id);
+            let sealers: Vec<_> = (0..8)
+                .map(|byte| {
+                    field.overwrite(CHUNK as u64 + 5, byte);
+                    scope.spawn(seal)
+                })
+                .collect();
+            sealers.into_iter().filter_map(|sealer| sealer.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(!ids.is_empty());
+        assert!(ids.iter().all(|id| Some(*id) == upload.journal.id(index)));
+    }
 }

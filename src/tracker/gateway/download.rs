@@ -174,7 +174,11 @@ impl Tracker {
                     true
                 }
                 Ok(Ok(ChunkAnswer::Wrong)) => true,
-                Ok(Ok(ChunkAnswer::Missing)) | Err(_) => false,
+                Ok(Ok(ChunkAnswer::Missing)) => false,
+                Err(_) => {
+                    source.client.note_failure();
+                    false
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, %index, "a source failed the gateway");
                     false
@@ -201,7 +205,7 @@ impl Tracker {
     }
 }
 
-/// Those that hold the chunk, the surest first; among equals each has its turn.
+/// Those that hold the chunk, the surest first; among equals each has its turn. Those that failed come last.
 fn in_turn(sources: &[Source], index: ChunkIndex) -> impl Iterator<Item = &Source> {
     let mut holding: Vec<&Source> = sources.iter().filter(|source| source.chunks.contains(index)).collect();
     let first = holding.first().map(|source| source.state);
@@ -209,6 +213,7 @@ fn in_turn(sources: &[Source], index: ChunkIndex) -> impl Iterator<Item = &Sourc
     if equals > 0 {
         holding[..equals].rotate_left(index.get() as usize % equals);
     }
+    holding.sort_by_key(|source| source.client.comes_last());
     holding.into_iter()
 }
 

@@ -428,7 +428,8 @@ impl Upload {
         index: ChunkIndex,
         id: ChunkId,
     ) -> Result<(), ClientError> {
-        let holders = self.state.lock().sets.sources(index, peer);
+        let mut holders = self.state.lock().sets.sources(index, peer);
+        holders.sort_by_key(|holder| self.peers[holder].comes_last());
         for holder in holders {
             let sealed_len = self.geometry.sealed_len(index);
             tracker.gateway.admit(sealed_len).await;

@@ -1,0 +1,93 @@
+//! What file systems can do less than those of this system's own disks: FAT, exFAT and NTFS, what is mounted by FUSE,
+//! folders on other machines.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// What a file system may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// A rename that refuses to replace.
+    NoReplace,
+    /// Hard links.
+    Links,
+    /// Owners and modes: who may open what is the mount's choice.
+    Modes,
+    /// Inode numbers that a file keeps for longer than it is open.
+    Inodes,
+}
+
+/// The environment variable by which a test has every file system lack something, as in `NoReplace Links`. It does
+/// nothing in a release build.
+pub const VARIABLE: &str = "SWARMDROP_FILE_SYSTEM_LACKS";
+
+/// Whether a test has every file system lack it.
+#[inline]
+pub fn is_said_to_lack(what: Lack) -> bool {
+    cfg!(debug_assertions)
+        && std::env::var(VARIABLE).is_ok_and(|lacks| lacks.split(' ').any(|lack| lack == format!("{what:?}")))
+}
+
+/// Whether a file in the folder can be this user's alone; a file is made there to find out.
+pub fn keeps_modes(folder: &Path) -> io::Result<bool> {
+    Ok(private_inode(&tempfile::tempfile_in(folder)?)?.is_some())
+}
+
+/// Whether a file may have another inode number when it is opened again.
+#[cfg(target_os = "linux")]
+pub fn has_loose_inodes(file: &File) -> io::Result<bool> {
+    /// FUSE, FAT, exFAT, SMB (three kinds), NFS and 9P, after statfs(2) and the kernel's `magic.h`.
+    const LOOSE: &[u64] =
+        &[0x6573_5546, 0x4d44, 0x2011_bab0, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6969, 0x0102_1997];
+    // How wide the number is, and whether it is signed, depends on the machine.
+    #[expect(clippy::cast_sign_loss, reason = "it is a pattern of 32 bits")]
+    let kind = rustix::fs::fstatfs(file)?.f_type as u64 & 0xffff_ffff;
+    Ok(LOOSE.contains(&kind) || is_said_to_lack(Lack::Inodes))
+}
+
+/// Whether a file may have another inode number when it is opened again.
+#[cfg(not(target_os = "linux"))]
+pub fn has_loose_inodes(_: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// The inode number of a file or folder, if it belongs to this user and nobody else can open it.
+pub fn private_inode(file: &File) -> io::Result<Option<u64>> {
+    let metadata = file.metadata()?;
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0;
+    Ok((is_ours && !is_said_to_lack(Lack::Modes)).then(|| number(metadata.ino())))
+}
+
+/// The inode number of a file.
+pub fn inode(file: &File) -> io::Result<u64> {
+    Ok(number(file.metadata()?.ino()))
+}
+
+/// Sets the mode of a file or folder, where its file system lets its user choose one.
+pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    if is_said_to_lack(Lack::Modes) {
+        return Ok(());
+    }
+    unless_it_cannot(file.set_permissions(Permissions::from_mode(mode)))
+}
+
+/// Sets when a file was last changed, where its file system lets its user choose that.
+pub fn set_modified(file: &File, moment: SystemTime) -> io::Result<()> {
+    unless_it_cannot(file.set_modified(moment))
+}
+
+/// Files are this process's own: who may not change them is told so by the mount.
+fn unless_it_cannot(done: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind::{PermissionDenied, Unsupported};
+    done.or_else(
+        |error| if matches!(error.kind(), PermissionDenied | Unsupported) { Ok(()) } else { Err(error) },
+    )
+}
+
+/// An inode number as this process sees it.
+pub fn number(inode: u64) -> u64 {
+    if is_said_to_lack(Lack::Inodes) { inode ^ (u64::from(std::process::id()) << 32) } else { inode }
+}

@@ -1,0 +1,92 @@
+//! Puts the files of a share into a folder that is there, each by one rename; nothing else in it is touched.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use swarmdrop_core::metadata::Metadata;
+
+use super::place::{refuse, words};
+use crate::failure::Failure;
+use crate::folder::Folder;
+
+const NEXT: &str = "Nothing was overwritten. Move it away, or give another place with -o.";
+/// The mode of a new folder, of which the process's file mode creation mask takes away.
+const FOLDER_MODE: u32 = 0o777;
+
+/// Refuses a folder in which something else stands where the share has a file or a folder.
+pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::io("look at", target, &error);
+    let mut look = Look { target, folder: Folder::open(target).map_err(failed)?, folders: HashMap::new() };
+    let below = |path| Path::new(path);
+    let top = &metadata.original_filename;
+    for dir in metadata.dirs.iter().filter_map(|dir| dir.below(top)) {
+        look.has_folder(below(dir))?;
+    }
+    for file in metadata.files.iter().filter_map(|file| file.path.below(top)) {
+        let path = below(file);
+        if look.has_folder(path.parent().unwrap_or(Path::new("")))? {
+            look.expect(path, FileType::RegularFile)?;
+        }
+    }
+    Ok(())
+}
+
+struct Look<'a> {
+    target: &'a Path,
+    folder: Folder,
+    /// The folders that were looked at, and whether each is there.
+    folders: HashMap<PathBuf, bool>,
+}
+
+impl Look<'_> {
+    fn has_folder(&mut self, path: &Path) -> Result<bool, Failure> {
+        let Some(above) = path.parent() else { return Ok(true) };
+        if let Some(is_there) = self.folders.get(path) {
+            return Ok(*is_there);
+        }
+        let is_there = self.has_folder(above)? && self.expect(path, FileType::Directory)?;
+        self.folders.insert(path.to_owned(), is_there);
+        Ok(is_there)
+    }
+
+    /// Whether something is there; what is no such thing is refused.
+    fn expect(&self, path: &Path, kind: FileType) -> Result<bool, Failure> {
+        let shown = self.target.join(path);
+        match self.folder.kind_of(path).map_err(|error| Failure::io("look at", &shown, &error))? {
+            Some(there) if there != kind => Err(clash(&shown, there, kind)),
+            there => Ok(there.is_some()),
+        }
+    }
+}
+
+/// Moves all files below `from` to the same place below `to`. Both are on one file system.
+pub(super) fn merge(from: &Folder, to: &Folder, shown: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::io("save in", shown, &error);
+    for (name, is_folder) in from.entries().map_err(failed)? {
+        let name = Path::new(&name);
+        let shown = shown.join(name);
+        let wanted = if is_folder { FileType::Directory } else { FileType::RegularFile };
+        let there = to.kind_of(name).map_err(failed)?;
+        if let Some(there) = there.filter(|there| *there != wanted) {
+            return Err(clash(&shown, there, wanted));
+        }
+        if !is_folder {
+            let moved = from.hand_group_on(to, name).and_then(|()| from.rename(name, to, name));
+            moved.map_err(|error| Failure::io("save", &shown, &error))?;
+            continue;
+        }
+        if there.is_none() {
+            to.make_folder(name, FOLDER_MODE).map_err(failed)?;
+        }
+        merge(&from.open_folder(name).map_err(failed)?, &to.open_folder(name).map_err(failed)?, &shown)?;
+        from.remove_folder(name).map_err(failed)?;
+    }
+    to.sync().map_err(failed)
+}
+
+fn clash(path: &Path, there: FileType, wanted: FileType) -> Failure {
+    let what = format!("is {}, and the share has {} there", words(there), words(wanted));
+    refuse(path, &what, NEXT)
+}

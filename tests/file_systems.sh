@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Save, go on after kill -9, and replace, on every kind of file system that can be mounted here: ext4, tmpfs, and exFAT and NTFS
+# by FUSE; and a peer whose store is on exFAT. Each is made in a file and mounted in a namespace of its own, which takes root.
+# It says what it skips; with --all, what could be installed and is not there is a failure.
+#   tests/file_systems.sh [--all]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ "${1:-}" != inside ]; then
+    # Mounts that nobody else sees, and that end with this.
+    unshare -m true 2>/dev/null || { echo "SKIPPED: only root can mount what is to be tried"; exit 0; }
+    exec unshare -m "$0" inside "$@"
+fi
+shift
+all=${1:-}
+skipped=()
+skip() { echo "SKIPPED: $*"; skipped+=("$1"); }
+missing() { [ "$all" != --all ] || { echo "$*"; exit 1; }; skip "$@"; }
+need() { # COMMAND PACKAGE…: installs the packages if the command is not there
+    local command=$1; shift
+    command -v "$command" >/dev/null && return
+    { apt-get update && apt-get install --yes --no-install-recommends "$@"; } >/dev/null 2>&1 || return 1
+    command -v "$command" >/dev/null
+}
+
+bin=${SWARMDROP_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop}
+[ -x "$bin" ] || cargo build --release --locked
+work=$(mktemp -d)
+mounted=() loops=()
+end() {
+    local code=$?
+    [ $code = 0 ] || tail -n 10 "$work"/*.err
+    kill $(jobs -p) 2>/dev/null; wait 2>/dev/null
+    for at in "${mounted[@]}"; do [ -z "$at" ] || umount "$at" 2>/dev/null || umount -l "$at" || true; done
+    for loop in "${loops[@]}"; do losetup -d "$loop" || true; done
+    rm -rf "$work"
+}
+trap end EXIT
+export HOME="$work/home" XDG_CONFIG_HOME="$work/config" XDG_STATE_HOME="$work/state" XDG_DATA_HOME="$work/share"
+mkdir -p "$HOME"
+fail() { echo "FAILED: $*"; cat "$work/said" 2>/dev/null; exit 1; }
+say() { echo "  $*"; }
+
+image_mib=300
+image() { rm -f "$work/$1.image"; truncate -s ${image_mib}M "$work/$1.image"; }
+mounts() { # NAME COMMAND…: mounts at $work/NAME, or says why not
+    local name=$1; shift
+    mkdir -p "$work/$name"
+    "$@" "$work/$name" >"$work/mount.out" 2>&1 || { tail -n 1 "$work/mount.out"; return 1; }
+    mounted+=("$work/$name")
+}
+mount_tmpfs() { mounts tmpfs mount -t tmpfs -o size=${image_mib}M tmpfs; }
+mount_ext4() { image ext4 && mkfs.ext4 -q "$work/ext4.image" && mounts ext4 mount -o loop "$work/ext4.image"; }
+mount_exfat() { # [OPTION…]: exfat-fuse takes a block device only
+    image exfat && mkfs.exfat "$work/exfat.image" >/dev/null 2>&1 && loop=$(losetup -f --show "$work/exfat.image") || return 1
+    loops+=("$loop")
+    mounts exfat mount.exfat-fuse "$@" "$loop"
+}
+mount_ntfs() { image ntfs && mkntfs -q -F "$work/ntfs.image" >/dev/null 2>&1 && mounts ntfs ntfs-3g "$work/ntfs.image"; }
+
+start() { # NAME ARGS…: starts a server and waits for its first line
+    local name=$1; shift
+    "$bin" "$@" --json >"$work/$name.out" 2>"$work/$name.err" &
+    for _ in $(seq 200); do [ -s "$work/$name.out" ] && return; sleep 0.05; done
+    fail "$name did not start"
+}
+field() { sed -E "s/.*\"$2\":\"([^\"]*)\".*/\1/" "$work/$1.out"; }
+start_peer() { start "$1" peer --data "$2" --name "$1" --listen 127.0.0.1:0 --keep-free 0B --invite "$(field tracker peer_invite)"; }
+
+start tracker tracker --data "$work/tracker.data" --listen 127.0.0.1:0
+start_peer one "$work/one.data"
+start_peer two "$work/two.data"
+"$bin" join -q "$(field tracker sender_invite)"
+mkdir -p "$work/from/folder/sub"
+head -c 100M /dev/urandom >"$work/from/file"
+head -c 3M /dev/urandom >"$work/from/folder/a"
+head -c 100K /dev/urandom >"$work/from/folder/sub/b"
+file=$("$bin" share -q --chunk-size 64KiB "$work/from/file")
+folder=$("$bin" share -q --chunk-size 64KiB "$work/from/folder")
+
+noted() { cat "$work"/state/swarmdrop/downloads/*/chunks 2>/dev/null | wc -c; }
+get() { "$bin" get "$@" 2>"$work/said"; }
+expect() { # CODE WORDS COMMAND…
+    local code=0 wanted=$1 words=$2; shift 2
+    "$@" || code=$?
+    [ "$code" = "$wanted" ] && grep -q "$words" "$work/said" || fail "expected $wanted and \"$words\", got $code from: $*"
+}
+journey() { # FOLDER: save, go on, replace in it
+    cd "$1"
+    "$bin" get -q "$file" & local get=$!
+    for _ in $(seq 5000); do [ "$(noted)" -ge 1000 ] && break; done
+    kill -9 $get; wait $get 2>/dev/null || true
+    [ ! -e file ] || fail "killed too late to show anything"
+    get "$file" || fail "could not go on"
+    grep -q "^Resuming: " "$work/said" || fail "all was fetched again"
+    cmp file "$work/from/file"
+    expect 9 "or replace it with --force" get "$file"
+    echo old >file
+    get --force "$file" || fail "could not replace a file"
+    cmp file "$work/from/file"
+    get "$folder" || fail "could not save a folder"
+    diff -r folder "$work/from/folder"
+    expect 9 "into it with --force" get "$folder"
+    echo old >folder/a; echo mine >folder/mine
+    get --force "$folder" || fail "could not put files into a folder"
+    [ "$(cat folder/mine)" = mine ] || fail "a file of the user's is gone"
+    rm folder/mine; diff -r folder "$work/from/folder"
+    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    rm -r file folder
+    cd - >/dev/null
+}
+tries() { # NAME: mounts it and makes the journey
+    local why
+    if ! "mount_$1" >"$work/why"; then why=$(cat "$work/why"); skip "$1" "cannot be mounted here: $why"; return; fi
+    journey "$work/$1"
+    say "$1: saved, gone on with, replaced"
+}
+
+has_fuse=yes
+[ -c /dev/fuse ] || mknod /dev/fuse c 10 229 2>/dev/null || true
+{ : <>/dev/fuse; } 2>/dev/null || has_fuse=
+
+tries tmpfs
+if need mkfs.ext4 e2fsprogs; then tries ext4; else missing ext4 "there is no mkfs.ext4 (Debian: e2fsprogs)"; fi
+if [ -z "$has_fuse" ]; then skip FUSE "this machine has no /dev/fuse"; else
+    if need ntfs-3g ntfs-3g fuse3; then tries ntfs; else missing ntfs "there is no ntfs-3g (Debian: ntfs-3g)"; fi
+    if need mount.exfat-fuse exfat-fuse exfatprogs fuse3 && need mkfs.exfat exfatprogs; then
+        tries exfat
+        if [[ " ${skipped[*]} " != *" exfat "* ]]; then
+            # Others can write there; the mount can forbid it.
+            expect 10 "umask=077" "$bin" peer --data "$work/exfat/peer" --listen 127.0.0.1:0 --invite "$(field tracker peer_invite)" 2>"$work/said"
+            umount "$work/exfat"; mounted=("${mounted[@]/"$work/exfat"/}")
+            mount_exfat -o umask=077 >/dev/null
+            journey "$work/exfat"
+            say "exfat, umask=077: saved, gone on with, replaced"
+            start_peer usb "$work/exfat/peer"
+            link=$("$bin" share -q --replicas 3 --wait 10s --chunk-size 64KiB "$work/from/folder")
+            "$bin" verify -q "$link" >/dev/null || fail "a peer's store on exFAT is not whole"
+            say "exfat, umask=077: holds a peer's store"
+        fi
+    else missing exfat "there is no exfat-fuse or mkfs.exfat (Debian: exfat-fuse, exfatprogs)"; fi
+fi
+for name in tracker one two usb; do
+    ! grep -q panicked "$work/$name.err" 2>/dev/null || fail "$name panicked"
+done
+echo "file systems: nothing lost, nothing fetched twice, nothing left behind${skipped[*]:+; skipped: ${skipped[*]}}"
