@@ -55,14 +55,13 @@ impl Folder {
 
     /// Creates a file that must not exist yet and that only its owner can read.
     pub fn create_file(&self, path: &Path) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
-        Ok(openat(&self.0, path, flags, PRIVATE_FILE)?.into())
+        self.create_file_with(path, PRIVATE_FILE.as_raw_mode())
     }
 
-    /// Opens a file for reading and writing, or creates it with this mode, of which the process's file mode creation
-    /// mask takes away.
-    pub fn open_or_create_file(&self, path: &Path, mode: u32) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | NO_FOLLOW;
+    /// Creates a file that must not exist yet, with this mode, of which the process's file mode creation mask takes
+    /// away.
+    pub fn create_file_with(&self, path: &Path, mode: u32) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
         Ok(openat(&self.0, path, flags, Mode::from_raw_mode(mode))?.into())
     }
 

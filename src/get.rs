@@ -1,6 +1,7 @@
 //! The story of Bob: look up, verify, fetch from many peers at once, save under the file's own name.
 
 mod download;
+mod entries;
 mod output;
 mod sink;
 
@@ -27,7 +28,7 @@ use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::folder::remove_any;
-use crate::journal::{DownloadHeader, DownloadJournal};
+use crate::journal::{DownloadHeader, DownloadJournal, LeftOut};
 use crate::task::blocking;
 use crate::words;
 use download::Download;
@@ -61,9 +62,22 @@ pub struct Got {
     pub peers: Vec<String>,
     /// How long it took.
     pub took: Duration,
+    /// How many entries could not be saved; each was named.
+    pub left_out: u64,
 }
 
 impl Got {
+    /// The failure at the end if something was left out.
+    pub fn check_whole(&self) -> Result<(), Failure> {
+        if self.left_out == 0 {
+            return Ok(());
+        }
+        let what = format!("saved, but {} could not be", words::entries(self.left_out));
+        Err(Failure::new(Kind::Partial, what).next(
+            "They are named above. Where all names are told apart, as on most Linux disks, all can be saved.",
+        ))
+    }
+
     /// The last line that the user sees, as in *Saved big.iso (2.2 GB) from 2 peers in 9 s, verified.*
     pub fn sentence(&self) -> String {
         let from = match self.peers.len() {
@@ -101,16 +115,23 @@ pub async fn get(
     let found = look_up(context, link).await?;
     let name = found.metadata.original_filename.to_string();
     let size_bytes = found.metadata.size;
+    let mut left_out = Vec::new();
     let (peers, target) = match target_path(destination, &found.metadata)? {
         None => (to_stdout(context, link, found).await?, None),
         Some(target) => {
             if !force && fs::symlink_metadata(&target).is_ok() {
                 return Err(exists(&target));
             }
-            (to_disk(context, link, found, &target, force).await?, Some(target))
+            let saved = to_disk(context, link, found, &target, force).await?;
+            left_out = saved.left_out;
+            (saved.peers, Some(target))
         }
     };
-    Ok(Got { target, name, size_bytes, peers, took: started.elapsed() })
+    for LeftOut { path, why } in &left_out {
+        context.progress.left_out(path.as_str(), why);
+    }
+    let left_out = left_out.len() as u64;
+    Ok(Got { target, name, size_bytes, peers, took: started.elapsed(), left_out })
 }
 
 /// Looks a share up and checks all that comes back: signature, key commitment, metadata, terms.
@@ -188,7 +209,7 @@ async fn to_disk(
     found: Found,
     target: &Path,
     force: bool,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Saved, Failure> {
     let (state, owned_target) = (context.state.clone(), target.to_owned());
     let (found, prepared) = blocking(move || {
         let prepared = prepare(&state, &owned_target, &found);
@@ -205,15 +226,22 @@ async fn to_disk(
     let (output, journal) = (Arc::new(output), Arc::new(journal));
     let sink = Sink::File { geometry, output: Arc::clone(&output), journal: Arc::clone(&journal) };
     let (download, sources) = split(context, link, found, sink);
-    let fetched =
-        download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await?;
+    let peers = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await?;
     crash::at(Point::AllWritten);
+    let left_out = output.left_out().to_vec();
     blocking(move || output.finish(force)).await?;
     crash::at(Point::ResultNamed);
     if let Err(error) = journal.forget() {
         tracing::warn!(%error, "cannot remove the journal");
     }
-    Ok(fetched)
+    Ok(Saved { peers, left_out })
+}
+
+/// What came to disk.
+struct Saved {
+    /// The names of the peers that served it.
+    peers: Vec<String>,
+    left_out: Vec<LeftOut>,
 }
 
 struct Prepared {
@@ -230,8 +258,9 @@ fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failu
     // Not by the share alone: it may be on its way to another name in the same folder.
     let temporary = target.with_file_name(format!(".swarmdrop-{:.16}.part", journal.key()));
     if let Some(before) = before {
-        let metadata = found.metadata.clone();
-        if let Some(output) = Output::reopen(&before.header.temporary, &target, metadata, before.header.inode)
+        let (metadata, header) = (found.metadata.clone(), before.header);
+        if let Some(output) =
+            Output::reopen(&header.temporary, &target, metadata, header.inode, header.left_out)
         {
             let done = if before.trusted { before.done } else { check_again(&output, found, &before.done) };
             return Ok(Prepared { output, journal, done });
@@ -244,8 +273,9 @@ fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failu
         let _ = remove_any(&temporary);
     })?;
     crash::at(Point::TemporaryMade);
-    let header =
+    let mut header =
         DownloadHeader::new(share, target.clone(), temporary, output.inode().map_err(failed)?.unwrap_or(0));
+    header.left_out = output.left_out().to_vec();
     journal.begin(&header).map_err(failed)?;
     Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()) })
 }

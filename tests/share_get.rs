@@ -94,7 +94,7 @@ fn symlinks_and_special_files_are_left_out_with_a_warning_each() {
     std::os::unix::fs::symlink("/etc/passwd", alice.path("folder/link")).unwrap();
     std::os::unix::fs::symlink("..", alice.path("folder/loop")).unwrap();
     let ran = alice.run(&["share", "folder"]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("it is a symlink").count(), 2, "{}", ran.stderr);
     let bob = swarm.person();
     bob.get(&ran.link());

@@ -33,7 +33,7 @@
 //!
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
-//! [`chunk_set`], [`name`], [`path_table`]), then the share format ([`seal`],
+//! [`chunk_set`], [`name`], [`path_table`], [`portability`]), then the share format ([`seal`],
 //! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
 //! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`registry`], [`traffic`],
@@ -75,6 +75,7 @@ pub mod inventory;
 pub mod parting;
 pub mod path_table;
 pub mod placement;
+pub mod portability;
 pub mod push;
 pub mod quota;
 pub mod reach;

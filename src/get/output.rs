@@ -1,7 +1,7 @@
 //! Where a download's bytes go: a temporary beside the target, which takes the target's name only
 //! when it is whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -11,9 +11,12 @@ use std::time::SystemTime;
 
 use rustix::fs::FallocateFlags;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
+use swarmdrop_core::name::SafePath;
 
+use super::entries;
 use crate::failure::{Failure, Kind};
 use crate::folder::{Folder, private_inode, remove_any};
+use crate::journal::LeftOut;
 
 /// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
 const RAM_DISK: i64 = 0x0102_1994;
@@ -44,11 +47,15 @@ struct Tree {
     root: Folder,
     /// For each file, whether it is whole and as it shall be: most are written in one go.
     finished: Vec<AtomicBool>,
+    /// What is not there, as the file system does not take its name.
+    left_out: Vec<LeftOut>,
+    /// The numbers of the files among it.
+    skipped: HashSet<usize>,
 }
 
 impl Output {
     /// Creates the temporary: a file that has its full length from the start, so that a full disk shows before
-    /// anything is fetched, or the folders in which files appear as they arrive.
+    /// anything is fetched, or the folders with their files, which are empty at first.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
         let parent = Folder::open(parent(target)).map_err(failed)?;
@@ -59,21 +66,27 @@ impl Output {
             Content::Single(file)
         } else {
             let root = parent.create_folder(name).map_err(failed)?;
-            create_folders(&root, &metadata).map_err(failed)?;
-            Content::Tree(Tree::new(root, &metadata))
+            let left_out = entries::create_all(&root, &metadata).map_err(failed)?;
+            Content::Tree(Tree::new(root, &metadata, left_out))
         };
         Ok(Self { parent, temporary: temporary.to_owned(), target: target.to_owned(), metadata, content })
     }
 
-    /// Opens a temporary that was created before; `None` if it is not the one with this inode number, or
-    /// not this user's alone: somebody may have put another in its place.
-    pub(super) fn reopen(temporary: &Path, target: &Path, metadata: Metadata, inode: u64) -> Option<Self> {
+    /// Opens a temporary that was created before, without what was left out then; `None` if it is not the one with
+    /// this inode number, or not this user's alone: somebody may have put another in its place.
+    pub(super) fn reopen(
+        temporary: &Path,
+        target: &Path,
+        metadata: Metadata,
+        inode: u64,
+        left_out: Vec<LeftOut>,
+    ) -> Option<Self> {
         let parent = Folder::open(parent(target)).ok()?;
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
             Content::Single(parent.open_file(name).ok()?)
         } else {
-            Content::Tree(Tree::new(parent.open_folder(name).ok()?, &metadata))
+            Content::Tree(Tree::new(parent.open_folder(name).ok()?, &metadata, left_out))
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let output = Self { parent, temporary, target, metadata, content };
@@ -85,6 +98,14 @@ impl Output {
         match &self.content {
             Content::Single(file) => private_inode(file),
             Content::Tree(tree) => tree.root.private_inode(),
+        }
+    }
+
+    /// What is not saved, as the file system does not take its name.
+    pub(super) fn left_out(&self) -> &[LeftOut] {
+        match &self.content {
+            Content::Single(_) => &[],
+            Content::Tree(tree) => &tree.left_out,
         }
     }
 
@@ -111,8 +132,11 @@ impl Output {
 
     /// Writes a part of a file; a file that is written as a whole needs no second visit.
     fn write_part(&self, tree: &Tree, number: usize, within: u64, bytes: &[u8]) -> io::Result<()> {
+        if tree.skipped.contains(&number) {
+            return Ok(());
+        }
         let entry = &self.metadata.files[number];
-        let file = tree.root.open_or_create_file(self.path(entry), mode(entry))?;
+        let file = tree.root.open_file(self.path(entry))?;
         if bytes.len() as u64 == entry.size {
             file.write_all_at(bytes, within)?;
             file.set_modified(SystemTime::from(entry.modified))?;
@@ -176,14 +200,12 @@ impl Output {
         let mut folders: BTreeSet<&Path> = BTreeSet::new();
         let mut last = Path::new("");
         let top = &self.metadata.original_filename;
-        for (entry, finished) in self.metadata.files.iter().zip(&tree.finished) {
+        let files = self.metadata.files.iter().zip(&tree.finished).enumerate();
+        for (_, (entry, finished)) in files.filter(|(number, _)| !tree.skipped.contains(number)) {
             let path = self.path(entry);
             // Where one call syncs them all, what is whole need not be opened again.
             if !finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
-                let file = match entry.size {
-                    0 => root.open_or_create_file(path, mode(entry))?,
-                    _ => root.open_file(path)?,
-                };
+                let file = root.open_file(path)?;
                 if file.metadata()?.len() != entry.size {
                     return Err(io::Error::other("a file of the temporary was changed by somebody else"));
                 }
@@ -198,7 +220,9 @@ impl Output {
                 last = folder;
             }
         }
-        let dirs = self.metadata.dirs.iter().map(|dir| Path::new(dir.below(top).unwrap_or_default()));
+        let left_out: HashSet<&SafePath> = tree.left_out.iter().map(|entry| &entry.path).collect();
+        let dirs = self.metadata.dirs.iter().filter(|dir| !left_out.contains(dir));
+        let dirs = dirs.map(|dir| Path::new(dir.below(top).unwrap_or_default()));
         folders.extend(dirs.flat_map(Path::ancestors));
         // The deepest first: a folder without the right to enter hides those below it.
         for folder in folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -239,8 +263,13 @@ impl Output {
 }
 
 impl Tree {
-    fn new(root: Folder, metadata: &Metadata) -> Self {
-        Self { root, finished: metadata.files.iter().map(|_| AtomicBool::new(false)).collect() }
+    fn new(root: Folder, metadata: &Metadata, left_out: Vec<LeftOut>) -> Self {
+        let finished = metadata.files.iter().map(|_| AtomicBool::new(false)).collect();
+        let paths: HashSet<&SafePath> = left_out.iter().map(|entry| &entry.path).collect();
+        let files = metadata.files.iter().enumerate();
+        let skipped =
+            files.filter(|(_, file)| paths.contains(&file.path)).map(|(number, _)| number).collect();
+        Self { root, finished, left_out, skipped }
     }
 }
 
@@ -258,24 +287,8 @@ fn file_name(path: &Path) -> &Path {
     path.file_name().map_or(path, Path::new)
 }
 
-fn create_folders(root: &Folder, metadata: &Metadata) -> io::Result<()> {
-    let top = &metadata.original_filename;
-    for dir in metadata.dirs.iter().filter_map(|dir| dir.below(top)).filter(|dir| !dir.is_empty()) {
-        root.create_folders(Path::new(dir))?;
-    }
-    let mut last_parent = Path::new("");
-    for file in &metadata.files {
-        let path = Path::new(file.path.below(top).unwrap_or_default());
-        let parent = path.parent().unwrap_or(Path::new(""));
-        if parent != last_parent {
-            root.create_folders(parent)?;
-            last_parent = parent;
-        }
-    }
-    Ok(())
-}
-
-const fn mode(entry: &FileEntry) -> u32 {
+/// The mode of a file before the mask takes away from it.
+pub(super) const fn mode(entry: &FileEntry) -> u32 {
     if entry.executable { 0o777 } else { 0o666 }
 }
 

@@ -13,7 +13,7 @@ mod owned;
 mod records;
 mod upload;
 
-pub use download::{DownloadHeader, DownloadJournal};
+pub use download::{DownloadHeader, DownloadJournal, LeftOut};
 pub use owned::{OwnedShare, OwnedShares};
 pub use upload::{SourceFile, UploadHeader, UploadJournal};
 
