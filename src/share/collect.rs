@@ -391,6 +391,17 @@ mod tests {
     }
 
     #[test]
+    fn f06_names_are_shared_in_normal_form_unless_another_has_it_already() {
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/formats/names.json")).unwrap();
+        for case in cases["shared"].as_array().unwrap() {
+            let [names, expected]: [Vec<String>; 2] = serde_json::from_value(case.clone()).unwrap();
+            let shared = shared_names(names.into_iter().map(OsString::from).collect());
+            assert_eq!(shared.into_iter().map(|(_, shared)| shared.unwrap()).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
     fn f07_a_symlink_that_was_named_is_followed() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("d")).unwrap();

@@ -58,7 +58,7 @@ export class Transfer {
       await this.download.run(this.#stop.signal);
       const blob = (await this.cutter.close()) ?? undefined;
       this.#tell();
-      this.#end({ type: "done", blob, name: this.sink.name });
+      this.#end({ type: "done", blob, name: this.sink.name, leftOut: this.sink.leftOut ?? [] });
     } catch (error) {
       await this.#fail(error);
     } finally {

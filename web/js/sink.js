@@ -17,6 +17,7 @@ import { GetError } from "./get-error.js";
  * @property {() => Promise<void>} end all bytes of the file are there, and were verified
  * @property {() => Promise<Blob | void>} close
  * @property {() => Promise<void>} abort
+ * @property {string[]} [leftOut] paths that could not be saved
  */
 /** @typedef {"no-space" | "save-failed" | "stopped-by-browser" | "stream-broken" | "name-not-allowed" | "too-large-for-memory"} SinkProblem */
 
