@@ -86,9 +86,15 @@ impl Folder {
         self.open_folder(path)?.set_mode(mode)
     }
 
-    /// Sets the folder's own mode.
+    /// Sets the folder's own mode. The group of a setgid folder is inherited by what is made in it: that bit stays.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
-        self.0.set_permissions(Permissions::from_mode(mode))
+        let inherited = self.0.metadata()?.mode() & 0o2000;
+        self.0.set_permissions(Permissions::from_mode(mode | inherited))
+    }
+
+    /// Gives the owner his rights to an entry that is no symlink, although he cannot open it.
+    pub fn unlock(&self, path: &Path, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::chmodat(&self.0, path, Mode::from_raw_mode(mode), AtFlags::empty())?)
     }
 
     /// Makes what was renamed or created in the folder survive a crash.

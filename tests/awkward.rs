@@ -6,16 +6,12 @@ mod common;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use common::person::{Person, Ran};
 use common::swarm::Swarm;
+use common::unprivileged;
 use serde_json::Value;
-
-/// A user without privileges.
-const SOMEBODY: u32 = 65534;
 
 /// What is left out of `proj`, and a word of the reason.
 const AWKWARD: [(&str, &str); 6] = [
@@ -52,35 +48,18 @@ fn make_awkward_folder(person: &Person) {
     }
 }
 
-/// Runs as somebody for whom modes count, whoever runs the tests.
-fn run_unprivileged(person: &Person, args: &[&str]) -> Ran {
-    let mut command = person.command(args);
-    if rustix::process::geteuid().is_root() {
-        give_away(person.home.path());
-        command.uid(SOMEBODY).gid(SOMEBODY);
-    }
-    Ran::of(command.output().unwrap())
-}
-
-fn give_away(path: &Path) {
-    chown(path, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
-    if path.is_dir() && !path.is_symlink() {
-        fs::read_dir(path).unwrap().for_each(|entry| give_away(&entry.unwrap().path()));
-    }
-}
-
 #[test]
 fn f06_a_folder_with_awkward_entries_is_shared_without_them_and_each_is_named() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
     make_awkward_folder(&alice);
 
-    let strict = run_unprivileged(&alice, &["share", "proj", "--strict"]);
+    let strict = unprivileged::run(&alice, &["share", "proj", "--strict"]);
     assert_eq!((strict.code, strict.stdout.as_str()), (2, ""), "{}", strict.stderr);
     assert!(strict.stderr.contains("6 entries cannot be shared"), "{}", strict.stderr);
     assert!(swarm.holders().is_empty(), "nothing was sent");
 
-    let shared = run_unprivileged(&alice, &["share", "proj"]);
+    let shared = unprivileged::run(&alice, &["share", "proj"]);
     assert_eq!(shared.code, 3, "{}", shared.stderr);
     assert!(shared.stderr.contains("shared, but 6 entries were left out"), "{}", shared.stderr);
     for ran in [&strict, &shared] {
@@ -98,7 +77,7 @@ fn f06_a_folder_with_awkward_entries_is_shared_without_them_and_each_is_named() 
     }
     assert_eq!(fs::read_dir(bob.path("proj")).unwrap().count(), 7, "and nothing else");
 
-    let ran = run_unprivileged(&alice, &["share", "proj", "--json"]);
+    let ran = unprivileged::run(&alice, &["share", "proj", "--json"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     let events = ran.events();
     let named: Vec<&Value> = events.iter().filter(|event| event["type"] == "left_out").collect();
@@ -123,12 +102,12 @@ fn f06_what_was_named_and_cannot_be_shared_is_an_error() {
         ("proj/a\\b", 2, "backslash"),
     ] {
         for args in [&["share", named][..], &["share", "proj/Notes.", named]] {
-            let ran = run_unprivileged(&alice, args);
+            let ran = unprivileged::run(&alice, args);
             assert_eq!(ran.code, code, "{args:?} {}", ran.stderr);
             assert!(ran.stderr.contains(why), "{args:?} {}", ran.stderr);
         }
     }
-    let renamed = run_unprivileged(&alice, &["share", "proj/a\\b", "--name", "a-b"]);
+    let renamed = unprivileged::run(&alice, &["share", "proj/a\\b", "--name", "a-b"]);
     assert_eq!(renamed.code, 0, "{}", renamed.stderr);
 }
 

@@ -34,7 +34,7 @@
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`], [`name`], [`path_table`], [`portability`]), then the share format ([`seal`],
-//! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
+//! [`modes`], [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
 //! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`registry`], [`traffic`],
 //! [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
@@ -56,6 +56,7 @@ pub mod grant;
 pub mod link;
 pub mod manifest;
 pub mod metadata;
+pub mod modes;
 pub mod name;
 pub mod owner;
 mod pair;

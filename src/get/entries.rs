@@ -55,7 +55,8 @@ pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<
     }
     for file in &metadata.files {
         let below = file.path.below(top).unwrap_or_default();
-        let mode = super::output::mode(file);
+        // Never wider for others than it will be; its owner has to write it yet.
+        let mode = file.permissions() | 0o600;
         entries.create(&file.path, below, |place| place.create_file(Path::new(below), mode))?;
     }
     Ok(entries.left_out)

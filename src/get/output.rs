@@ -1,7 +1,7 @@
 //! Where a download's bytes go: a temporary beside the target, which takes the target's name only
 //! when it is whole.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -11,9 +11,11 @@ use std::time::SystemTime;
 
 use rustix::fs::FallocateFlags;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
+use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::SafePath;
 
 use super::entries;
+use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::folder::{Folder, private_inode, remove_any};
 use crate::journal::LeftOut;
@@ -90,7 +92,28 @@ impl Output {
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let output = Self { parent, temporary, target, metadata, content };
-        (output.inode().ok()? == Some(inode)).then_some(output)
+        if output.inode().ok()? != Some(inode) {
+            return None;
+        }
+        output.unlock().ok()?;
+        Some(output)
+    }
+
+    /// An earlier attempt may have been interrupted when it had given some entries their modes already.
+    fn unlock(&self) -> io::Result<()> {
+        let Content::Tree(tree) = &self.content else { return Ok(()) };
+        let mut folders: Vec<&FolderMode> = self.metadata.dir_modes.iter().collect();
+        folders.sort_by_key(|folder| &folder.path);
+        for folder in folders {
+            let path = folder.path.below(&self.metadata.original_filename).unwrap_or_default();
+            if !path.is_empty() {
+                unless_left_out(tree.root.unlock(Path::new(path), 0o700))?;
+            }
+        }
+        for entry in self.metadata.files.iter().filter(|entry| !is_open_to_owner(entry)) {
+            unless_left_out(tree.root.unlock(self.path(entry), entry.permissions() | 0o600))?;
+        }
+        Ok(())
     }
 
     /// The inode number of the temporary, as long as it is this user's alone.
@@ -140,7 +163,7 @@ impl Output {
         if bytes.len() as u64 == entry.size {
             file.write_all_at(bytes, within)?;
             file.set_modified(SystemTime::from(entry.modified))?;
-            tree.finished[number].store(true, Ordering::Relaxed);
+            tree.finished[number].store(is_open_to_owner(entry), Ordering::Relaxed);
             return Ok(());
         }
         if file.metadata()?.len() < entry.size {
@@ -158,6 +181,7 @@ impl Output {
             Content::Single(file) => {
                 let only =
                     self.metadata.files.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+                crash::at(Point::ModesGiven);
                 finish_file(file, only, umask).and_then(|()| file.sync_all())
             }
             Content::Tree(tree) => self.finish_tree(tree, umask),
@@ -224,11 +248,19 @@ impl Output {
         let dirs = self.metadata.dirs.iter().filter(|dir| !left_out.contains(dir));
         let dirs = dirs.map(|dir| Path::new(dir.below(top).unwrap_or_default()));
         folders.extend(dirs.flat_map(Path::ancestors));
+        let folder_modes = self.metadata.dir_modes.iter();
+        let given: HashMap<&str, u32> =
+            folder_modes.map(|folder| (folder.path.below(top).unwrap_or_default(), folder.mode)).collect();
+        let mode = |path: &Path| {
+            let mode = path.to_str().and_then(|path| given.get(path));
+            mode.unwrap_or(&modes::FOLDER) & modes::PERMISSIONS & !umask
+        };
         // The deepest first: a folder without the right to enter hides those below it.
         for folder in folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
-            root.set_folder_mode(folder, 0o777 & !umask)?;
+            root.set_folder_mode(folder, mode(folder))?;
         }
-        root.set_mode(0o777 & !umask)?;
+        crash::at(Point::ModesGiven);
+        root.set_mode(mode(Path::new("")))?;
         #[cfg(target_os = "linux")]
         root.sync_file_system()?;
         Ok(())
@@ -287,14 +319,22 @@ fn file_name(path: &Path) -> &Path {
     path.file_name().map_or(path, Path::new)
 }
 
-/// The mode of a file before the mask takes away from it.
-pub(super) const fn mode(entry: &FileEntry) -> u32 {
-    if entry.executable { 0o777 } else { 0o666 }
+fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(entry.permissions() & !umask))?;
+    file.set_modified(SystemTime::from(entry.modified))
 }
 
-fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(mode(entry) & !umask))?;
-    file.set_modified(SystemTime::from(entry.modified))
+/// What is not there was left out.
+fn unless_left_out(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether the file's owner can open it with the mode that it will have.
+fn is_open_to_owner(entry: &FileEntry) -> bool {
+    entry.permissions() & 0o600 == 0o600
 }
 
 /// Reserves the file's space where the file system can, else only sets its length: also on a RAM disk, which would

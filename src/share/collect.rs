@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use swarmdrop_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
+use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::{SafePath, normalise};
 
 use super::awkward::{LeftOut, Refusal};
@@ -25,6 +26,8 @@ pub(super) struct Collected {
     pub(super) files: Vec<SourceFile>,
     /// The folders that hold nothing.
     pub(super) dirs: Vec<SafePath>,
+    /// The folders whose permissions are not the usual ones.
+    pub(super) dir_modes: Vec<FolderMode>,
     /// What was read already: standard input, and files that do not tell their length.
     pub(super) spool: Option<File>,
     /// What is not in the share, although it is in a folder that is.
@@ -75,9 +78,8 @@ pub(super) fn collect_stdin(
     let (spooled_at, size) = walk.spool.take(&mut io::stdin().lock(), u64::MAX).map_err(failed)?;
     let path = walk.top_name(name, "stdin")?;
     let modified_ns = i128::from(crate::clock::now_ms()) * 1_000_000;
-    let (inode, executable) = (0, false);
-    let source =
-        SourceFile { disk: None, spooled_at, path: path.clone(), size, modified_ns, inode, executable };
+    let (inode, mode) = (0, modes::of_file(false));
+    let source = SourceFile { disk: None, spooled_at, path: path.clone(), size, modified_ns, inode, mode };
     walk.files.push(source);
     Ok(walk.collected(path))
 }
@@ -126,6 +128,7 @@ fn hides_its_length(file: &File, len: u64) -> io::Result<bool> {
 struct Walk<'a> {
     files: Vec<SourceFile>,
     dirs: Vec<SafePath>,
+    dir_modes: Vec<FolderMode>,
     spool: Spool<'a>,
     left_out: Vec<LeftOut>,
     progress: &'a Progress,
@@ -133,13 +136,13 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(state: &'a Path, progress: &'a Progress) -> Self {
-        let (files, dirs, left_out) = (Vec::new(), Vec::new(), Vec::new());
-        Self { files, dirs, spool: Spool::new(state), left_out, progress }
+        let (files, dirs, dir_modes, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { files, dirs, dir_modes, spool: Spool::new(state), left_out, progress }
     }
 
     fn collected(self, name: SafePath) -> Collected {
-        let Self { files, dirs, spool, left_out, .. } = self;
-        Collected { name, files, dirs, spool: spool.file, left_out }
+        let Self { files, dirs, dir_modes, spool, left_out, .. } = self;
+        Collected { name, files, dirs, dir_modes, spool: spool.file, left_out }
     }
 
     /// The name at the receiver: in normal form and not hidden, and the user is told if that changed it.
@@ -174,7 +177,12 @@ impl<'a> Walk<'a> {
         let metadata = fs::symlink_metadata(disk).map_err(|error| Refusal::unreadable(&error))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
-            return self.visit_folder(disk, path);
+            self.visit_folder(disk, path)?;
+            let mode = metadata.mode() & modes::PERMISSIONS;
+            if mode != modes::FOLDER {
+                self.dir_modes.push(FolderMode { path: path.clone(), mode });
+            }
+            return Ok(());
         }
         if !kind.is_file() {
             return Err(if kind.is_symlink() { Refusal::odd("it is a symlink", "") } else { special() });
@@ -193,7 +201,7 @@ impl<'a> Walk<'a> {
             size,
             modified_ns,
             inode,
-            executable: metadata.permissions().mode() & 0o100 != 0,
+            mode: metadata.mode() & modes::PERMISSIONS,
         };
         if size == 0 || metadata.blocks() == 0 {
             self.spool_if_it_hides_its_length(disk, &mut source)?;
@@ -388,6 +396,19 @@ mod tests {
         let why: Vec<&str> = collected.left_out.iter().map(|entry| entry.why.as_str()).collect();
         assert_eq!(why[..2], ["its name has a control character", "its name is not Unicode"]);
         assert!(why[2].contains("backslash") && why[3].contains("direction") && why.len() == 4, "{why:?}");
+    }
+
+    #[test]
+    fn f09_permissions_are_shared_and_no_other_bits() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("s")).unwrap();
+        fs::write(folder.path().join("s/tool"), "x").unwrap();
+        for (name, mode) in [("s/tool", 0o6750), ("s", 0o3770)] {
+            fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let (collected, _) = collect_in(folder.path(), &["s"]).unwrap();
+        assert_eq!((collected.files[0].mode, collected.dir_modes[0].mode), (0o750, 0o770));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use swarmdrop_core::limits::PREFERRED_MAX;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::metadata::{FileEntry, Metadata, MetadataError};
+use swarmdrop_core::modes;
 use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -74,6 +75,7 @@ impl Upload {
             header.chunk_log2 == size.log2()
                 && header.files == collected.files
                 && header.dirs == collected.dirs
+                && header.dir_modes == collected.dir_modes
                 && header.name == collected.name
                 && collected.spool.is_none()
         });
@@ -84,6 +86,7 @@ impl Upload {
                 let (seed, secret, salt) = (random_secret()?, random_secret()?, random_bytes()?);
                 let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
                 (header.files, header.dirs) = (collected.files, collected.dirs);
+                header.dir_modes = collected.dir_modes;
                 UploadJournal::begin(&folder, header)?
             }
         };
@@ -310,7 +313,8 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
         offset,
         size: file.size,
         blake3: None,
-        executable: file.executable,
+        executable: modes::is_executable(file.mode),
+        mode: Some(file.mode).filter(|&mode| mode != modes::of_file(modes::is_executable(mode))),
         modified: OffsetDateTime::from_unix_timestamp_nanos(file.modified_ns)
             .ok()
             .filter(|moment| (0..=9999).contains(&moment.year()))
@@ -324,6 +328,7 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
         created: clock::moment(header.created_ms),
         files: header.files.iter().zip(offsets).map(entry).collect(),
         dirs: header.dirs.clone(),
+        dir_modes: header.dir_modes.clone(),
     };
     if metadata.is_single_file() {
         metadata.extension = header.name.extension().to_owned();

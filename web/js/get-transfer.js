@@ -6,7 +6,7 @@ import { problemOf } from "./get-share.js";
 import { FileCutter, SinkError, memorySink, singleFile } from "./sink.js";
 import { fileSink, folderSink } from "./sink-disk.js";
 import { streamSink } from "./sink-stream.js";
-import { zipSink } from "./zip.js";
+import { zipFolders, zipSink } from "./zip.js";
 
 /** @typedef {import("./get-share.js").Share} Share */
 /** @typedef {import("./get-worker.js").Report} Report */
@@ -160,6 +160,6 @@ async function sinkFor({ summary: { metadata } }, target, isZip) {
   if (target.to === "folder") return folderSink(target.handle, metadata);
   const stream = target.to === "stream" ? streamSink(target.port) : null;
   const bytes = stream ?? (target.to === "file" ? await fileSink(target.handle) : memorySink());
-  const sink = isZip ? zipSink(bytes, metadata.dirs) : singleFile(bytes);
+  const sink = isZip ? zipSink(bytes, zipFolders(metadata)) : singleFile(bytes);
   return { ...sink, lose: stream?.lose };
 }

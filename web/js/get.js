@@ -91,7 +91,11 @@ class Page {
     if (this.#isBusy || this.#choice) return;
     const { metadata, isSingle } = this.summary;
     const name = isSingle ? metadata.original_filename : `${metadata.original_filename}.zip`;
-    const length = async () => (isSingle ? metadata.size : (await import("./zip.js")).zipLength(metadata.files, metadata.dirs));
+    const length = async () => {
+      if (isSingle) return metadata.size;
+      const { zipFolders, zipLength } = await import("./zip.js");
+      return zipLength(metadata.files, zipFolders(metadata));
+    };
     this.#setDisabled(true);
     const choice = await chooseTarget({ name, length, isFolder }).catch(() => /** @type {const} */ ("not-loaded"));
     this.#setDisabled(false);

@@ -17,8 +17,10 @@ export const FILES_MAX = 100_000;
  * @property {number} size
  * @property {string} [blake3]
  * @property {boolean} executable
+ * @property {number} [mode] permissions, where they are not those that follow from `executable`
  * @property {string} modified RFC 3339
  */
+/** @typedef {{path: string, mode: number}} FolderMode */
 /**
  * @typedef {object} Metadata
  * @property {string} original_filename
@@ -28,6 +30,7 @@ export const FILES_MAX = 100_000;
  * @property {string} created RFC 3339
  * @property {FileEntry[]} files in the order of the stream
  * @property {string[]} dirs folders that hold nothing
+ * @property {FolderMode[]} [dir_modes] folders whose permissions are not the usual ones
  */
 
 /** Metadata that is refused: not well-formed, too much, or contradicting itself. Names are refused by NameError. */
@@ -41,6 +44,7 @@ export class MetadataError extends Error {
 
 const FIELDS = ["original_filename", "extension", "size", "chunk_count", "created", "files", "dirs"];
 const FILE_FIELDS = ["path", "offset", "size", "executable", "modified"];
+const PERMISSIONS = 0o777;
 const RFC3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;
 
 /**
@@ -75,6 +79,15 @@ export function checkMetadata(metadata, geometry) {
   }
   checkOffsets(metadata);
   checkNames(metadata);
+  checkModes(metadata);
+}
+
+/**
+ * The permissions of a file.
+ * @param {Pick<FileEntry, "executable" | "mode">} file
+ */
+export function permissionsOf({ executable, mode }) {
+  return mode ?? (executable ? 0o755 : 0o644);
 }
 
 /**
@@ -146,7 +159,7 @@ function timeText(ms) {
 /** @param {any} metadata */
 function checkFields(metadata) {
   const isSound =
-    hasExactly(metadata, FIELDS) &&
+    hasExactly(metadata, FIELDS, ["dir_modes"]) &&
     typeof metadata.original_filename === "string" &&
     typeof metadata.extension === "string" &&
     isSize(metadata.size) &&
@@ -155,26 +168,34 @@ function checkFields(metadata) {
     Array.isArray(metadata.files) &&
     metadata.files.every(isFileEntry) &&
     Array.isArray(metadata.dirs) &&
-    metadata.dirs.every((/** @type {unknown} */ dir) => typeof dir === "string");
+    metadata.dirs.every((/** @type {unknown} */ dir) => typeof dir === "string") &&
+    (metadata.dir_modes === undefined || (Array.isArray(metadata.dir_modes) && metadata.dir_modes.every(isFolderMode)));
   if (!isSound) throw new MetadataError("it has other fields than metadata");
 }
 
 /** @param {any} file */
 function isFileEntry(file) {
-  if (!hasExactly(file, FILE_FIELDS, "blake3") || typeof file.path !== "string") return false;
+  if (!hasExactly(file, FILE_FIELDS, ["blake3", "mode"]) || typeof file.path !== "string") return false;
   const hash = file.blake3 ?? null;
   if (hash !== null && !(typeof hash === "string" && /^[0-9a-fA-F]{64}$/.test(hash))) return false;
+  const mode = file.mode ?? null;
+  if (mode !== null && !isSize(mode)) return false;
   return isSize(file.offset) && isSize(file.size) && typeof file.executable === "boolean" && isTime(file.modified);
+}
+
+/** @param {any} folder */
+function isFolderMode(folder) {
+  return hasExactly(folder, ["path", "mode"]) && typeof folder.path === "string" && isSize(folder.mode);
 }
 
 /**
  * @param {any} value
  * @param {string[]} fields
- * @param {string} [optional]
+ * @param {string[]} [optional]
  */
-function hasExactly(value, fields, optional) {
+function hasExactly(value, fields, optional = []) {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  const known = fields.length + (optional !== undefined && Object.hasOwn(value, optional) ? 1 : 0);
+  const known = fields.length + optional.filter((field) => Object.hasOwn(value, field)).length;
   return Object.keys(value).length === known && fields.every((field) => Object.hasOwn(value, field));
 }
 
@@ -197,6 +218,29 @@ function checkOffsets({ files, size }) {
     if (!Number.isSafeInteger(end)) throw new MetadataError("the files are larger than any disk");
   }
   if (end !== size) throw new MetadataError("the files do not add up to the size");
+}
+
+/** @param {Metadata} metadata */
+function checkModes({ files, dirs, dir_modes: folders = [] }) {
+  const fits = (/** @type {FileEntry} */ { mode, executable }) =>
+    (mode ?? null) === null || (Number(mode) <= PERMISSIONS && Boolean(Number(mode) & 0o100) === executable);
+  if (!files.every(fits) || folders.some(({ mode }) => mode > PERMISSIONS)) {
+    throw new MetadataError("a mode is not one of permissions, or of another kind");
+  }
+  if (folders.length === 0) return;
+  if (folders.length > DIRS_MAX) throw new MetadataError("it has too many folders");
+  const unseen = new Set(folders.map(({ path }) => path));
+  if (unseen.size < folders.length) throw new MetadataError("a folder has two modes");
+  const known = new Set();
+  const pass = (/** @type {string} */ folder) => {
+    for (let at = folder; at && !known.has(at); at = at.slice(0, Math.max(0, at.lastIndexOf("/")))) {
+      known.add(at);
+      unseen.delete(at);
+    }
+  };
+  for (const { path } of files) pass(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+  for (const dir of dirs) pass(dir);
+  if (unseen.size > 0) throw new MetadataError("it has a mode of a folder that is not in it");
 }
 
 /** @param {Metadata} metadata */

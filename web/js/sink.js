@@ -9,7 +9,7 @@ import { GetError } from "./get-error.js";
  * @property {() => Promise<Blob | void>} close
  * @property {() => Promise<void>} abort keeps nothing; never rejects
  */
-/** @typedef {Pick<import("./metadata.js").FileEntry, "path" | "size" | "executable" | "modified">} FileHead */
+/** @typedef {Pick<import("./metadata.js").FileEntry, "path" | "size" | "executable" | "mode" | "modified">} FileHead */
 /**
  * @typedef {object} FileSink
  * @property {(file: FileHead) => Promise<void>} begin

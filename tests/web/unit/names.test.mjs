@@ -141,6 +141,22 @@ test("contradictions are refused", () => {
   assert.equal(refusal((m) => void (m.dirs = ["s"])), "none");
 });
 
+test("modes are permissions of what is there", () => {
+  const modes = (mode, executable, folders) => refusal((m) => {
+    Object.assign(m.files[1], mode === undefined ? {} : { mode }, { executable });
+    if (folders) m.dir_modes = folders.map(([path, mode]) => ({ path, mode }));
+    return parseMetadata(encodeMetadata(m), geometry);
+  });
+  for (const [mode, executable] of [[0, false], [0o600, false], [0o700, true], [0o777, true], [0o644, false]]) assert.equal(modes(mode, executable), "none");
+  assert.equal(modes(undefined, true, [["s", 0o700], ["s/b", 0], ["s/d", 0o777]]), "none");
+  for (const [mode, executable] of [[0o4755, true], [0o1000, false], [0o100644, false], [0o644, true], [0o755, false]]) assert.match(modes(mode, executable), /mode/);
+  assert.match(modes(-1, false), /other fields/);
+  assert.match(modes(0.5, false), /other fields/);
+  for (const folders of [[["s/b", 0o2755]], [["s/a", 0o700]], [["s/e", 0o700]], [["t", 0o700]], [["s/b", 0o700], ["s/b", 0o700]]]) {
+    assert.match(modes(undefined, false, folders), /mode/);
+  }
+});
+
 test("JSON with other fields, types, numbers or bytes is refused", () => {
   const json = new TextDecoder().decode(encodeMetadata(sound()));
   const isRefused = (text) => {

@@ -13,7 +13,7 @@ import { FileCutter, memorySink, singleFile } from "../../../web/js/sink.js";
 import { folderSink, fileSink } from "../../../web/js/sink-disk.js";
 import { streamSink } from "../../../web/js/sink-stream.js";
 import { texts } from "../../../web/js/texts.js";
-import { crc32, zipLength, zipSink } from "../../../web/js/zip.js";
+import { crc32, zipFolders, zipLength, zipSink } from "../../../web/js/zip.js";
 
 const file = (path, size, more = {}) => ({ path, size, executable: false, modified: "2026-01-02T03:04:06Z", ...more });
 const pattern = (length, seed) => Uint8Array.from({ length }, (_, at) => (at * 31 + seed) & 255);
@@ -63,9 +63,9 @@ with zipfile.ZipFile(sys.argv[1]) as z:
 test("Python reads the ZIP: names, bytes, times, modes, folders; its length was known before", async () => {
   const files = [
     file("s/ünï 日本.txt", 40), file("s/empty", 0), file("s/run.sh", 300, { executable: true }), file("s/sub/large.bin", 3_000_000),
-    file("s/old", 3, { modified: "1970-01-01T00:00:00Z" }), file("s/<img src=x>", 7),
+    file("s/old", 3, { modified: "1970-01-01T00:00:00Z", mode: 0o600 }), file("s/<img src=x>", 7),
   ];
-  const dirs = ["s/leer", "s/sub/also"];
+  const dirs = zipFolders({ dirs: ["s/leer", "s/sub/also"], dir_modes: [{ path: "s/sub", mode: 0o700 }, { path: "s/leer", mode: 0o775 }] });
   for (const chunkBytes of [1000, 65536, 1 << 20]) {
     const blob = await feed(files, zipSink(memorySink(), dirs), chunkBytes);
     assert.equal(blob.size, zipLength(files, dirs));
@@ -75,7 +75,7 @@ test("Python reads the ZIP: names, bytes, times, modes, folders; its length was 
       writeFileSync(join(folder, "a.zip"), Buffer.from(await blob.arrayBuffer()));
       const { bad, entries } = JSON.parse(execFileSync("python3", ["-c", READ_ZIP, join(folder, "a.zip")], { encoding: "utf8" }));
       assert.equal(bad, null);
-      assert.deepEqual(entries.map(([name]) => name), [...files.map(({ path }) => path), ...dirs.map((dir) => `${dir}/`)]);
+      assert.deepEqual(entries.map(([name]) => name), [...files.map(({ path }) => path), "s/leer/", "s/sub/also/", "s/sub/"]);
       for (const [at, { size }] of files.entries()) {
         assert.equal(entries[at][1], size);
         if (size < 100_000) assert.equal(entries[at][2], Buffer.from(pattern(size, at)).toString("hex"));
@@ -85,7 +85,8 @@ test("Python reads the ZIP: names, bytes, times, modes, folders; its length was 
       assert.deepEqual(entries[4][4], [1980, 1, 1, 0, 0, 0]);
       assert.equal(entries[0][3], 0o100644);
       assert.equal(entries[2][3], 0o100755);
-      assert.equal(entries[6][3], 0o40755);
+      assert.equal(entries[4][3], 0o100600);
+      assert.deepEqual(entries.slice(6).map((entry) => entry[3]), [0o40775, 0o40755, 0o40700]);
     } finally {
       rmSync(folder, { recursive: true });
     }
