@@ -6,7 +6,11 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, mkdirat, openat, renameat, renameat_with, statat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, mkdirat, openat, readlinkat, renameat, renameat_with, statat,
+    symlinkat,
+};
+use rustix::io::Errno;
 
 use crate::durable;
 
@@ -69,6 +73,19 @@ impl Folder {
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | NO_FOLLOW;
         Ok(openat(&self.0, path, flags, Mode::empty())?.into())
+    }
+
+    /// Creates a symlink that must not exist yet, unless it leads there already.
+    pub fn create_link(&self, path: &Path, target: &str) -> io::Result<()> {
+        match symlinkat(target, &self.0, path) {
+            Err(Errno::EXIST)
+                if readlinkat(&self.0, path, Vec::new())
+                    .is_ok_and(|is| is.as_bytes() == target.as_bytes()) =>
+            {
+                Ok(())
+            }
+            result => Ok(result?),
+        }
     }
 
     /// The inode number of an entry, which may be a symlink.
@@ -236,6 +253,19 @@ mod tests {
         assert!(here.open_file(name("to")).is_err());
         assert!(here.open_folder(name("to")).is_err());
         assert!(!folder.path().join("nowhere").exists());
+    }
+
+    #[test]
+    fn f07_a_symlink_is_made_where_nothing_is_and_may_be_there_from_before() {
+        let (folder, here) = here();
+        here.create_link(name("link"), "target").unwrap();
+        here.create_link(name("link"), "target").unwrap();
+        assert_eq!(fs::read_link(folder.path().join("link")).unwrap(), name("target"));
+        fs::write(folder.path().join("file"), b"x").unwrap();
+        for there in ["link", "file"] {
+            let error = here.create_link(name(there), "another").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
     }
 
     #[test]

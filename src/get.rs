@@ -2,6 +2,7 @@
 
 mod download;
 mod entries;
+mod links;
 mod output;
 mod sink;
 
@@ -228,8 +229,7 @@ async fn to_disk(
     let (download, sources) = split(context, link, found, sink);
     let peers = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await?;
     crash::at(Point::AllWritten);
-    let left_out = output.left_out().to_vec();
-    blocking(move || output.finish(force)).await?;
+    let left_out = blocking(move || output.finish(force).map(|()| output.left_out())).await?;
     crash::at(Point::ResultNamed);
     if let Err(error) = journal.forget() {
         tracing::warn!(%error, "cannot remove the journal");
@@ -275,7 +275,7 @@ fn prepare(state: &Path, target: &Path, found: &Found) -> Result<Prepared, Failu
     crash::at(Point::TemporaryMade);
     let mut header =
         DownloadHeader::new(share, target.clone(), temporary, output.inode().map_err(failed)?.unwrap_or(0));
-    header.left_out = output.left_out().to_vec();
+    header.left_out = output.left_out();
     journal.begin(&header).map_err(failed)?;
     Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()) })
 }

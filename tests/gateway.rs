@@ -125,6 +125,7 @@ impl Page {
             files: vec![file],
             dirs: Vec::new(),
             dir_modes: Vec::new(),
+            links: Vec::new(),
         };
         let draft =
             Draft::new(&self.key, &self.keys, &[self.secret.expose()[0]; 32], self.geometry, &self.ids);

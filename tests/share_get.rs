@@ -87,7 +87,7 @@ fn a_folder_of_a_thousand_files_arrives_with_modes_times_and_empty_folders() {
 }
 
 #[test]
-fn symlinks_and_special_files_are_left_out_with_a_warning_each() {
+fn symlinks_to_elsewhere_and_special_files_are_left_out_with_a_warning_each() {
     let swarm = Swarm::start(2);
     let alice = swarm.person();
     alice.write("folder/file", b"x");

@@ -34,7 +34,7 @@
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`], [`name`], [`path_table`], [`portability`]), then the share format ([`seal`],
-//! [`modes`], [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
+//! [`modes`], [`links`], [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
 //! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`registry`], [`traffic`],
 //! [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
@@ -54,6 +54,7 @@ pub mod id;
 
 pub mod grant;
 pub mod link;
+pub mod links;
 pub mod manifest;
 pub mod metadata;
 pub mod modes;

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use crate::geometry::Geometry;
 use crate::limits::{DIRS_MAX, FILES_MAX, METADATA_BYTES_MAX};
+use crate::links::{self, Link, LinkRule};
 use crate::modes::{self, FolderMode};
 use crate::name::{NameError, SafePath};
 use crate::path_table::{PathTable, PathTableError};
@@ -37,6 +38,9 @@ pub struct Metadata {
     /// The folders whose permissions are not the usual ones; each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dir_modes: Vec<FolderMode>,
+    /// The symlinks, each of which leads to an entry of the share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
 }
 
 /// One file of a share.
@@ -81,6 +85,9 @@ pub enum MetadataError {
     /// A name breaks a rule.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A symlink breaks a rule.
+    #[error("the share has {0}")]
+    Link(LinkRule),
     /// Its parts contradict each other or the manifest.
     #[error("the metadata contradicts itself: {0}")]
     Contradiction(&'static str),
@@ -110,13 +117,15 @@ impl Metadata {
 
     /// Whether the share is one file, saved under its own name, and no folder.
     pub fn is_single_file(&self) -> bool {
-        self.dirs.is_empty() && matches!(&self.files[..], [file] if file.path == self.original_filename)
+        self.dirs.is_empty()
+            && self.links.is_empty()
+            && matches!(&self.files[..], [file] if file.path == self.original_filename)
     }
 
     /// Checks every rule that a receiver relies on. A sender checks the same before it starts.
     pub fn check(&self, geometry: &Geometry) -> Result<(), MetadataError> {
         use MetadataError::{Contradiction, TooMany};
-        if self.files.len() > FILES_MAX {
+        if self.files.len() + self.links.len() > FILES_MAX {
             return Err(TooMany("files"));
         }
         if self.dirs.len() > DIRS_MAX {
@@ -127,7 +136,13 @@ impl Metadata {
         }
         self.check_offsets()?;
         self.check_names()?;
-        self.check_modes()
+        self.check_modes()?;
+        let files = self.files.iter().map(|file| &file.path);
+        let broken = match &self.links[..] {
+            [] => None,
+            links => links::broken_rules(files, self.dirs.iter(), links).into_iter().flatten().next(),
+        };
+        broken.map_or(Ok(()), |rule| Err(MetadataError::Link(rule)))
     }
 
     fn check_modes(&self) -> Result<(), MetadataError> {
@@ -161,7 +176,9 @@ impl Metadata {
     /// The folders, named and on the way to what is named; some of them several times.
     fn folders(&self) -> impl Iterator<Item = &str> {
         let above = |path: &'_ SafePath| path.as_str().rfind('/').unwrap_or(0);
-        let of_files = self.files.iter().map(move |file| &file.path.as_str()[..above(&file.path)]);
+        let links = self.links.iter().map(|link| &link.path);
+        let files = self.files.iter().map(|file| &file.path).chain(links);
+        let of_files = files.map(move |path| &path.as_str()[..above(path)]);
         let all = of_files.chain(self.dirs.iter().map(SafePath::as_str));
         let mut last = "";
         // Most files are in the same folder as the one before.
@@ -201,14 +218,17 @@ impl Metadata {
             let files_below =
                 self.files.iter().all(|file| file.path.below(&top).is_some_and(|p| !p.is_empty()));
             let dirs_below = self.dirs.iter().all(|dir| dir.below(&top).is_some());
-            if !files_below || !dirs_below {
+            let links_below =
+                self.links.iter().all(|link| link.path.below(&top).is_some_and(|p| !p.is_empty()));
+            if !files_below || !dirs_below || !links_below {
                 return Err(MetadataError::Contradiction("a path lies outside the share's own folder"));
             }
             if self.files.is_empty() && self.dirs.is_empty() {
                 return Err(MetadataError::Contradiction("it names neither a file nor a folder"));
             }
         }
-        match PathTable::check(self.files.iter().map(|file| &file.path), self.dirs.iter()) {
+        let links = self.links.iter().map(|link| &link.path);
+        match PathTable::check(self.files.iter().map(|file| &file.path).chain(links), self.dirs.iter()) {
             Ok(()) => Ok(()),
             Err(PathTableError::Name(error)) => Err(error.into()),
             Err(PathTableError::TooMany(what)) => Err(MetadataError::TooMany(what)),
@@ -233,6 +253,8 @@ struct Outline {
     _dirs: Passed<SafePath>,
     #[serde(default, rename = "dir_modes")]
     _dir_modes: Option<Passed<FolderMode>>,
+    #[serde(default, rename = "links")]
+    _links: Option<Passed<PathOf>>,
 }
 
 struct Passed<E>(PhantomData<E>);
@@ -327,6 +349,7 @@ mod tests {
             files,
             dirs: dirs.iter().map(|d| SafePath::parse(d).unwrap()).collect(),
             dir_modes: Vec::new(),
+            links: Vec::new(),
         }
     }
 
@@ -398,6 +421,39 @@ mod tests {
         }
         let negative = json.replacen("\"executable\":false", "\"executable\":false,\"mode\":-1", 1);
         assert!(Metadata::decode(negative.as_bytes(), &geometry(7)).is_err());
+    }
+
+    #[test]
+    fn f07_links_stand_beside_the_others_and_are_checked_with_them() {
+        let link =
+            |path: &str, target: &str| Link { path: SafePath::parse(path).unwrap(), target: target.into() };
+        let plain = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
+        let with = |links: Vec<Link>| {
+            let metadata = Metadata { links, ..plain.clone() };
+            let read = Metadata::decode(&metadata.encode().unwrap(), &geometry(7));
+            read.map(|read| assert_eq!(read, metadata)).map_err(|error| error.to_string())
+        };
+        assert_eq!(with(vec![link("s/l", "a"), link("s/only/l", "../b/c")]), Ok(()));
+        for (links, why) in [
+            (vec![link("s/l", "/etc")], "absolute"),
+            (vec![link("s/l", "../..")], "leads to nothing"),
+            (vec![link("s/A", "b")], "another entry"),
+            (vec![link("s/b", "a")], "both a file and a folder"),
+            (vec![link("s/a", "b")], "twice"),
+            (vec![link("s/l", "a"), link("s/l", "b")], "twice"),
+            (vec![link("t", "s/a")], "outside"),
+            (vec![link("s", "s/a")], "outside"),
+        ] {
+            let refused = with(links).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
+        let one = Metadata {
+            original_filename: SafePath::parse("a").unwrap(),
+            ..folder(vec![file("a", 0, 7)], &[])
+        };
+        assert!(one.check(&geometry(7)).is_ok());
+        let beside = Metadata { links: vec![link("b", "a")], ..one };
+        assert!(beside.check(&geometry(7)).is_err());
     }
 
     #[test]

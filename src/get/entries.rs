@@ -41,12 +41,13 @@ impl Place for Folder {
     }
 }
 
-/// Creates all folders and files, empty; returns what was left out.
+/// Creates all folders and files, empty; returns what was left out. Symlinks come last: see `links`.
 pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<Vec<LeftOut>> {
     let top = &metadata.original_filename;
     let mut entries = Entries { place, made: HashSet::new(), left_out: Vec::new() };
-    for file in &metadata.files {
-        if let Some((above, _)) = file.path.below(top).and_then(|path| path.rsplit_once('/')) {
+    let links = metadata.links.iter().map(|link| &link.path);
+    for path in metadata.files.iter().map(|file| &file.path).chain(links) {
+        if let Some((above, _)) = path.below(top).and_then(|path| path.rsplit_once('/')) {
             entries.folders(above)?;
         }
     }
@@ -127,7 +128,7 @@ impl<'a, P: Place> Entries<'a, P> {
 }
 
 /// Whether a file system says by this that it does not take a name, and not that something is wrong with it.
-fn is_about_the_name(error: &io::Error) -> bool {
+pub(super) fn is_about_the_name(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(
         errno,

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::SafePath;
 
-use super::entries;
+use super::{entries, links};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::folder::{Folder, private_inode, remove_any};
@@ -49,8 +50,8 @@ struct Tree {
     root: Folder,
     /// For each file, whether it is whole and as it shall be: most are written in one go.
     finished: Vec<AtomicBool>,
-    /// What is not there, as the file system does not take its name.
-    left_out: Vec<LeftOut>,
+    /// What is not there, as the file system does not take its name or kind.
+    left_out: Mutex<Vec<LeftOut>>,
     /// The numbers of the files among it.
     skipped: HashSet<usize>,
 }
@@ -125,10 +126,10 @@ impl Output {
     }
 
     /// What is not saved, as the file system does not take its name.
-    pub(super) fn left_out(&self) -> &[LeftOut] {
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
         match &self.content {
-            Content::Single(_) => &[],
-            Content::Tree(tree) => &tree.left_out,
+            Content::Single(_) => Vec::new(),
+            Content::Tree(tree) => tree.left_out.lock().clone(),
         }
     }
 
@@ -244,7 +245,11 @@ impl Output {
                 last = folder;
             }
         }
-        let left_out: HashSet<&SafePath> = tree.left_out.iter().map(|entry| &entry.path).collect();
+        let (of_links, links_left_out) = links::make_all(root, &self.metadata)?;
+        folders.extend(of_links.into_iter().flat_map(Path::ancestors));
+        tree.left_out.lock().extend(links_left_out);
+        let left_out = tree.left_out.lock();
+        let left_out: HashSet<&SafePath> = left_out.iter().map(|entry| &entry.path).collect();
         let dirs = self.metadata.dirs.iter().filter(|dir| !left_out.contains(dir));
         let dirs = dirs.map(|dir| Path::new(dir.below(top).unwrap_or_default()));
         folders.extend(dirs.flat_map(Path::ancestors));
@@ -301,7 +306,7 @@ impl Tree {
         let files = metadata.files.iter().enumerate();
         let skipped =
             files.filter(|(_, file)| paths.contains(&file.path)).map(|(number, _)| number).collect();
-        Self { root, finished, left_out, skipped }
+        Self { root, finished, left_out: Mutex::new(left_out), skipped }
     }
 }
 

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret};
+use swarmdrop_core::links::Link;
 use swarmdrop_core::modes::FolderMode;
 use swarmdrop_core::name::SafePath;
 
@@ -49,6 +50,8 @@ pub struct UploadHeader {
     pub dirs: Vec<SafePath>,
     /// The folders whose permissions were not the usual ones.
     pub dir_modes: Vec<FolderMode>,
+    /// The symlinks as they were then.
+    pub links: Vec<Link>,
 }
 
 /// A file of an upload, and how to notice that it changed.
@@ -76,8 +79,20 @@ impl UploadHeader {
     /// A new upload with these keys.
     pub fn new(seed: Secret, secret: Secret, salt: [u8; 32], chunk_log2: u8, name: SafePath) -> Self {
         let created_ms = crate::clock::now_ms();
-        let (files, dirs, dir_modes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { version: VERSION, seed, secret, salt, chunk_log2, name, created_ms, files, dirs, dir_modes }
+        let (files, dirs, dir_modes, links) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self {
+            version: VERSION,
+            seed,
+            secret,
+            salt,
+            chunk_log2,
+            name,
+            created_ms,
+            files,
+            dirs,
+            dir_modes,
+            links,
+        }
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) fn tell(collected: &Collected, strict: bool, progress: &Progress) -> 
             .next("Nothing was sent. Without --strict, everything else is shared."));
     }
     let paths = collected.files.iter().map(|file| &file.path).chain(&collected.dirs);
+    let paths = paths.chain(collected.links.iter().map(|link| &link.path));
     let notes = portability::notes(paths);
     for (path, why) in notes.iter().take(NOTES_MAX) {
         progress.say(&format!("\"{path}\" does not work on every system: its name {why}"));

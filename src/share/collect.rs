@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use swarmdrop_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
+use swarmdrop_core::links::{self, Link};
 use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::{SafePath, normalise};
 
@@ -28,6 +29,8 @@ pub(super) struct Collected {
     pub(super) dirs: Vec<SafePath>,
     /// The folders whose permissions are not the usual ones.
     pub(super) dir_modes: Vec<FolderMode>,
+    /// The symlinks that lead to an entry of the share.
+    pub(super) links: Vec<Link>,
     /// What was read already: standard input, and files that do not tell their length.
     pub(super) spool: Option<File>,
     /// What is not in the share, although it is in a folder that is.
@@ -129,6 +132,8 @@ struct Walk<'a> {
     files: Vec<SourceFile>,
     dirs: Vec<SafePath>,
     dir_modes: Vec<FolderMode>,
+    /// The symlinks, and where they are on this machine.
+    links: Vec<(Link, PathBuf)>,
     spool: Spool<'a>,
     left_out: Vec<LeftOut>,
     progress: &'a Progress,
@@ -136,13 +141,57 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(state: &'a Path, progress: &'a Progress) -> Self {
-        let (files, dirs, dir_modes, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { files, dirs, dir_modes, spool: Spool::new(state), left_out, progress }
+        let (files, dirs, dir_modes) = (Vec::new(), Vec::new(), Vec::new());
+        let (links, left_out) = (Vec::new(), Vec::new());
+        Self { files, dirs, dir_modes, links, spool: Spool::new(state), left_out, progress }
     }
 
-    fn collected(self, name: SafePath) -> Collected {
+    fn collected(mut self, name: SafePath) -> Collected {
+        let links = self.settle_links();
         let Self { files, dirs, dir_modes, spool, left_out, .. } = self;
-        Collected { name, files, dirs, dir_modes, spool: spool.file, left_out }
+        Collected { name, files, dirs, dir_modes, links, spool: spool.file, left_out }
+    }
+
+    /// The symlinks that may be in the share; the others are left out.
+    fn settle_links(&mut self) -> Vec<Link> {
+        let (mut links, mut disks): (Vec<Link>, Vec<PathBuf>) =
+            std::mem::take(&mut self.links).into_iter().unzip();
+        loop {
+            let files = self.files.iter().map(|file| &file.path);
+            let rules = links::broken_rules(files, self.dirs.iter(), &links);
+            if rules.iter().all(Option::is_none) {
+                return links;
+            }
+            // What leads through one that is left out is found the next time.
+            let (all, mut kept) = (links.into_iter().zip(disks).zip(rules), (Vec::new(), Vec::new()));
+            for ((link, disk), rule) in all {
+                match rule {
+                    None => {
+                        kept.0.push(link);
+                        kept.1.push(disk);
+                    }
+                    Some(rule) => self.left_out.push(LeftOut { disk, why: format!("it is {rule}") }),
+                }
+            }
+            (links, disks) = kept;
+        }
+    }
+
+    fn visit_link(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
+        let target = fs::read_link(disk).map_err(|error| Refusal::unreadable(&error))?;
+        let target =
+            target.to_str().ok_or_else(|| Refusal::odd("the target of the symlink is not Unicode", ""))?;
+        self.check_count()?;
+        self.links.push((Link { path: path.clone(), target: target.to_owned() }, disk.to_owned()));
+        Ok(())
+    }
+
+    fn check_count(&self) -> Result<(), Failure> {
+        if self.files.len() + self.links.len() < FILES_MAX {
+            return Ok(());
+        }
+        Err(Failure::new(Kind::Usage, format!("a share has at most {FILES_MAX} files"))
+            .next("Share parts of the folder, or pack it into an archive first."))
     }
 
     /// The name at the receiver: in normal form and not hidden, and the user is told if that changed it.
@@ -184,14 +233,13 @@ impl<'a> Walk<'a> {
             }
             return Ok(());
         }
+        if kind.is_symlink() {
+            return self.visit_link(disk, path);
+        }
         if !kind.is_file() {
-            return Err(if kind.is_symlink() { Refusal::odd("it is a symlink", "") } else { special() });
+            return Err(special());
         }
-        if self.files.len() >= FILES_MAX {
-            return Err(Failure::new(Kind::Usage, format!("a share has at most {FILES_MAX} files"))
-                .next("Share parts of the folder, or pack it into an archive first.")
-                .into());
-        }
+        self.check_count()?;
         rustix::fs::access(disk, Access::READ_OK).map_err(|error| Refusal::unreadable(&error.into()))?;
         let (size, modified_ns, inode) = fingerprint(&metadata);
         let mut source = SourceFile {
@@ -324,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_walked_in_order_without_symlinks_and_special_files() {
+    fn a_folder_is_walked_in_order_without_special_files_and_symlinks_to_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("s/b/empty")).unwrap();
         for name in ["s/z", "s/a", "s/b/c"] {
@@ -339,7 +387,8 @@ mod tests {
         assert_eq!(warnings, 0, "they are named later");
         let left_out: Vec<_> =
             collected.left_out.iter().map(|entry| entry.disk.file_name().unwrap()).collect();
-        assert_eq!(left_out, ["link", "loop", "socket"]);
+        assert_eq!(left_out, ["socket", "link"]);
+        assert_eq!(collected.links.iter().map(|link| link.path.as_str()).collect::<Vec<_>>(), ["s/loop"]);
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Upload {
                 && header.files == collected.files
                 && header.dirs == collected.dirs
                 && header.dir_modes == collected.dir_modes
+                && header.links == collected.links
                 && header.name == collected.name
                 && collected.spool.is_none()
         });
@@ -86,7 +87,7 @@ impl Upload {
                 let (seed, secret, salt) = (random_secret()?, random_secret()?, random_bytes()?);
                 let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
                 (header.files, header.dirs) = (collected.files, collected.dirs);
-                header.dir_modes = collected.dir_modes;
+                (header.dir_modes, header.links) = (collected.dir_modes, collected.links);
                 UploadJournal::begin(&folder, header)?
             }
         };
@@ -329,6 +330,7 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
         files: header.files.iter().zip(offsets).map(entry).collect(),
         dirs: header.dirs.clone(),
         dir_modes: header.dir_modes.clone(),
+        links: header.links.clone(),
     };
     if metadata.is_single_file() {
         metadata.extension = header.name.extension().to_owned();

@@ -161,5 +161,6 @@ async function sinkFor({ summary: { metadata } }, target, isZip) {
   const stream = target.to === "stream" ? streamSink(target.port) : null;
   const bytes = stream ?? (target.to === "file" ? await fileSink(target.handle) : memorySink());
   const sink = isZip ? zipSink(bytes, zipFolders(metadata)) : singleFile(bytes);
-  return { ...sink, lose: stream?.lose };
+  // A ZIP's symlinks are made by some programs before what they lead to is looked at.
+  return { ...sink, leftOut: metadata.links?.map(({ path }) => path), lose: stream?.lose };
 }

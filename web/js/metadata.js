@@ -21,6 +21,7 @@ export const FILES_MAX = 100_000;
  * @property {string} modified RFC 3339
  */
 /** @typedef {{path: string, mode: number}} FolderMode */
+/** @typedef {{path: string, target: string}} Link a symlink; the page makes none, so it does not look where it leads */
 /**
  * @typedef {object} Metadata
  * @property {string} original_filename
@@ -31,6 +32,7 @@ export const FILES_MAX = 100_000;
  * @property {FileEntry[]} files in the order of the stream
  * @property {string[]} dirs folders that hold nothing
  * @property {FolderMode[]} [dir_modes] folders whose permissions are not the usual ones
+ * @property {Link[]} [links] symlinks
  */
 
 /** Metadata that is refused: not well-formed, too much, or contradicting itself. Names are refused by NameError. */
@@ -72,7 +74,7 @@ export function parseMetadata(json, geometry) {
  * @param {Geometry} geometry
  */
 export function checkMetadata(metadata, geometry) {
-  if (metadata.files.length > FILES_MAX) throw new MetadataError("it has too many files");
+  if (metadata.files.length + (metadata.links?.length ?? 0) > FILES_MAX) throw new MetadataError("it has too many files");
   if (metadata.dirs.length > DIRS_MAX) throw new MetadataError("it has too many folders");
   if (metadata.size !== geometry.total || metadata.chunk_count !== geometry.chunkCount) {
     throw new MetadataError("its size is not the manifest's");
@@ -94,8 +96,8 @@ export function permissionsOf({ executable, mode }) {
  * Whether the share is one file, saved under its own name, and no folder.
  * @param {Metadata} metadata
  */
-export function isSingleFile({ files, dirs, original_filename: name }) {
-  return dirs.length === 0 && files.length === 1 && files[0].path === name;
+export function isSingleFile({ files, dirs, links = [], original_filename: name }) {
+  return dirs.length === 0 && links.length === 0 && files.length === 1 && files[0].path === name;
 }
 
 /**
@@ -159,7 +161,7 @@ function timeText(ms) {
 /** @param {any} metadata */
 function checkFields(metadata) {
   const isSound =
-    hasExactly(metadata, FIELDS, ["dir_modes"]) &&
+    hasExactly(metadata, FIELDS, ["dir_modes", "links"]) &&
     typeof metadata.original_filename === "string" &&
     typeof metadata.extension === "string" &&
     isSize(metadata.size) &&
@@ -169,7 +171,8 @@ function checkFields(metadata) {
     metadata.files.every(isFileEntry) &&
     Array.isArray(metadata.dirs) &&
     metadata.dirs.every((/** @type {unknown} */ dir) => typeof dir === "string") &&
-    (metadata.dir_modes === undefined || (Array.isArray(metadata.dir_modes) && metadata.dir_modes.every(isFolderMode)));
+    (metadata.dir_modes === undefined || (Array.isArray(metadata.dir_modes) && metadata.dir_modes.every(isFolderMode))) &&
+    (metadata.links === undefined || (Array.isArray(metadata.links) && metadata.links.every(isLink)));
   if (!isSound) throw new MetadataError("it has other fields than metadata");
 }
 
@@ -186,6 +189,11 @@ function isFileEntry(file) {
 /** @param {any} folder */
 function isFolderMode(folder) {
   return hasExactly(folder, ["path", "mode"]) && typeof folder.path === "string" && isSize(folder.mode);
+}
+
+/** @param {any} link */
+function isLink(link) {
+  return hasExactly(link, ["path", "target"]) && typeof link.path === "string" && typeof link.target === "string";
 }
 
 /**
@@ -221,7 +229,7 @@ function checkOffsets({ files, size }) {
 }
 
 /** @param {Metadata} metadata */
-function checkModes({ files, dirs, dir_modes: folders = [] }) {
+function checkModes({ files, dirs, links = [], dir_modes: folders = [] }) {
   const fits = (/** @type {FileEntry} */ { mode, executable }) =>
     (mode ?? null) === null || (Number(mode) <= PERMISSIONS && Boolean(Number(mode) & 0o100) === executable);
   if (!files.every(fits) || folders.some(({ mode }) => mode > PERMISSIONS)) {
@@ -238,32 +246,32 @@ function checkModes({ files, dirs, dir_modes: folders = [] }) {
       unseen.delete(at);
     }
   };
-  for (const { path } of files) pass(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+  for (const { path } of [...files, ...links]) pass(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
   for (const dir of dirs) pass(dir);
   if (unseen.size > 0) throw new MetadataError("it has a mode of a folder that is not in it");
 }
 
 /** @param {Metadata} metadata */
 function checkNames(metadata) {
-  const { original_filename: top, files, dirs } = metadata;
+  const { original_filename: top, files, dirs, links = [] } = metadata;
   const refuse = (/** @type {string} */ path, /** @type {import("./names.js").NameRule | null} */ rule) => {
     if (rule) throw new NameError(path, rule);
   };
   refuse(top, brokenTopRule(top));
-  for (const { path } of files) refuse(path, brokenRule(path));
+  for (const { path } of [...files, ...links]) refuse(path, brokenRule(path));
   for (const dir of dirs) refuse(dir, brokenRule(dir));
   const isSingle = isSingleFile(metadata);
   if (metadata.extension !== (isSingle ? extensionOf(top) : "")) {
     throw new MetadataError("the extension is not that of the name");
   }
   if (!isSingle) {
-    const isInside = files.every(({ path }) => path.startsWith(`${top}/`)) &&
+    const isInside = [...files, ...links].every(({ path }) => path.startsWith(`${top}/`)) &&
       dirs.every((dir) => dir === top || dir.startsWith(`${top}/`));
     if (!isInside) throw new MetadataError("a path lies outside the share's own folder");
     if (files.length + dirs.length === 0) throw new MetadataError("it names neither a file nor a folder");
   }
   try {
-    checkTogether(files.map(({ path }) => path), dirs);
+    checkTogether([...files, ...links].map(({ path }) => path), dirs);
   } catch (error) {
     throw error instanceof RangeError ? new MetadataError(`it has ${error.message}`) : error;
   }

@@ -32,10 +32,10 @@ export async function fileSink(handle) {
  * As long as it is not complete, a file in it says so: a page that is closed cannot take anything back.
  * What the browser does not take, or the file system takes for another entry of the share, is left out and told.
  * @param {FileSystemDirectoryHandle} parent
- * @param {Pick<import("./metadata.js").Metadata, "original_filename" | "files" | "dirs">} metadata
+ * @param {Pick<import("./metadata.js").Metadata, "original_filename" | "files" | "dirs" | "links">} metadata
  * @returns {Promise<FileSink & {name: string, leftOut: string[]}>}
  */
-export async function folderSink(parent, { original_filename: name, files, dirs }) {
+export async function folderSink(parent, { original_filename: name, files, dirs, links = [] }) {
   const paths = [name, ...files.map(({ path }) => path), ...dirs];
   const refused = await refusedNames(parent, paths);
   if (refused.has(name)) throw new SinkError("name-not-allowed", undefined, name);
@@ -45,7 +45,7 @@ export async function folderSink(parent, { original_filename: name, files, dirs 
   /** @type {string[]} */
   const made = [];
   /** @type {string[]} */
-  const leftOut = [];
+  const leftOut = links.map(({ path }) => path);
   /** @type {FileSystemWritableFileStream | null} */
   let writable = null;
   const folders = new Folders(top);
@@ -76,6 +76,8 @@ export async function folderSink(parent, { original_filename: name, files, dirs 
       }),
     close: () =>
       saving(async () => {
+        const ofLinks = links.map(({ path }) => path.slice(0, path.lastIndexOf("/")));
+        for (const dir of ofLinks) if (!isRefused(dir)) await folders.of(`${dir}/`);
         for (const dir of dirs) if (isRefused(dir) || !(await folders.make(dir))) leftOut.push(dir);
         // Should it stay, that is no reason to throw whole files away.
         await top.removeEntry(marker).catch(() => {});

@@ -91,7 +91,7 @@ export const texts = {
       stream: (/** @type {string} */ name) => `“${name}” is in the browser's downloads. Every byte was checked.`,
       partly: "Done, but not everything could be saved",
       leftOut: (/** @type {string[]} */ paths) =>
-        `Left out, as the browser or the disk does not take the name, or takes it for another: ${named(paths)}. A ZIP holds everything.`,
+        `Left out, as the browser or the disk does not take the name, or takes it for another, or as it is a symlink: ${named(paths)}. The command line below may save more.`,
     },
     cancelled: { title: "Cancelled", text: "Nothing was kept." },
     gaveUp: {

@@ -24,11 +24,16 @@ const DIR_MODE = 0o755;
 
 /**
  * The folders that an archive has entries of: those that hold nothing, and those with other permissions than most.
- * @param {Pick<import("./metadata.js").Metadata, "dirs" | "dir_modes">} metadata
+ * @param {Pick<import("./metadata.js").Metadata, "dirs" | "dir_modes" | "links">} metadata
  * @returns {Folder[]}
  */
-export function zipFolders({ dirs, dir_modes: others = [] }) {
-  const modes = new Map([...dirs.map((dir) => /** @type {const} */ ([dir, DIR_MODE])), ...others.map(({ path, mode }) => /** @type {const} */ ([path, mode]))]);
+export function zipFolders({ dirs, dir_modes: others = [], links = [] }) {
+  /** @type {Map<string, number>} */
+  const modes = new Map();
+  // Symlinks are no part of an archive; the folders that hold nothing else are.
+  for (const { path } of links) modes.set(path.slice(0, path.lastIndexOf("/")), DIR_MODE);
+  for (const dir of dirs) modes.set(dir, DIR_MODE);
+  for (const { path, mode } of others) modes.set(path, mode);
   return [...modes].map(([path, mode]) => ({ path, mode }));
 }
 

@@ -157,6 +157,20 @@ test("modes are permissions of what is there", () => {
   }
 });
 
+test("symlinks are entries beside the others", () => {
+  const links = (...links) => refusal((m) => {
+    m.links = links.map(([path, target]) => ({ path, target }));
+    return parseMetadata(encodeMetadata(m), geometry);
+  });
+  assert.equal(links(["s/l", "a"], ["s/only/l", "../b/c"]), "none");
+  assert.equal(links(["s/a", "b"]), "twice");
+  assert.equal(links(["s/b", "a"]), "file-and-folder");
+  assert.equal(links(["s/../l", "a"]), "dot-component");
+  assert.match(links(["t", "s/a"]), /outside/);
+  assert.match(links(["s/l", 7]), /other fields/);
+  assert.match(refusal((m) => void (m.links = Array.from({ length: 100_000 }, () => ({ path: "s/l", target: "a" })))), /too many/);
+});
+
 test("JSON with other fields, types, numbers or bytes is refused", () => {
   const json = new TextDecoder().decode(encodeMetadata(sound()));
   const isRefused = (text) => {

@@ -293,6 +293,17 @@ test("what the browser refuses is left out and told, and each name is asked for 
   assert.match(texts.get.done.leftOut(sink.leftOut), /“s\/x\/refused\/b”/);
 });
 
+test("symlinks are left out and told, and the folders that they are in are made", async () => {
+  const parent = new FakeFolder("");
+  const files = [file("s/a", 2)];
+  const links = [{ path: "s/l", target: "a" }, { path: "s/only/l", target: "../a" }];
+  const sink = await folderSink(parent, { ...folder(files), links });
+  await feed(files, sink, 2);
+  assert.deepEqual(parent.listing(), { s: { a: [...pattern(2, 0)], only: {} } });
+  assert.deepEqual(sink.leftOut, ["s/l", "s/only/l"]);
+  assert.deepEqual(zipFolders({ dirs: [], links }).map(({ path }) => path), ["s", "s/only"]);
+});
+
 test("what the file system takes for another entry is left out, overwrites nothing, and is not taken back", async () => {
   for (const isGivenUp of [false, true]) {
     const parent = new FakeFolder("", (name) => name.toLowerCase());
