@@ -133,6 +133,7 @@ fn look_ups(criterion: &mut Criterion) {
             expires: Duration::from_secs(3600),
             chunk_size: None,
             wait: Duration::from_secs(10),
+            strict: false,
         };
         let shared = share(&context, &swarm.invite, request).await.unwrap();
         (swarm, shared.link)

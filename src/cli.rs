@@ -315,6 +315,9 @@ pub struct ShareArgs {
     /// The name that the receiver sees, if not the file's own
     #[arg(long)]
     pub name: Option<String>,
+    /// Share nothing if something in a folder cannot be shared; else all but that is shared, and the exit code is 3
+    #[arg(long)]
+    pub strict: bool,
     /// The swarm to share through, if not the one that was joined
     #[arg(long, env = "SWARMDROP_INVITE")]
     pub invite: Option<String>,

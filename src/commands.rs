@@ -257,14 +257,15 @@ impl Runner {
             expires: args.expires,
             chunk_size: args.chunk_size,
             wait: args.wait,
+            strict: args.strict,
         };
         let shared = share::share(&self.context, &self.swarm(args.invite).await?, request).await?;
         let fields = json!({ "link": shared.link.expose_text(), "name": shared.name, "size_bytes": shared.size_bytes,
             "peers": shared.peers, "expires": crate::clock::rfc3339(shared.expires_ms),
-            "browsers_warn": shared.browsers_warn, "warnings": self.context.progress.warnings() });
+            "browsers_warn": shared.browsers_warn, "left_out": shared.left_out, "warnings": self.context.progress.warnings() });
         self.context.progress.explain(shared.in_browsers());
         self.context.progress.summary(&shared.sentence(), fields);
-        Ok(())
+        shared.check_whole()
     }
 
     async fn get(&self, args: GetArgs) -> Result<(), Failure> {
@@ -279,9 +280,9 @@ impl Runner {
         let link = pasted::link(args.link).await?;
         let got = get::get(&self.context, &link, &destination, args.force).await?;
         let fields = json!({ "name": got.name, "size_bytes": got.size_bytes, "peers": got.peers,
-            "path": got.target.as_ref().map(|path| path.to_string_lossy()), "warnings": self.context.progress.warnings() });
+            "path": got.target.as_ref().map(|path| path.to_string_lossy()), "left_out": got.left_out, "warnings": self.context.progress.warnings() });
         self.context.progress.summary(&got.sentence(), fields);
-        Ok(())
+        got.check_whole()
     }
 
     async fn swarm(&self, named: Option<String>) -> Result<Invite, Failure> {

@@ -54,6 +54,8 @@ pub enum Point {
     PlainWritten,
     /// A receiver has everything, and has not yet synced it.
     AllWritten,
+    /// A receiver has given what is in the temporary its modes, and the temporary not yet.
+    ModesGiven,
     /// A receiver has given the result its name, and not yet forgotten the journal.
     ResultNamed,
 }
@@ -87,7 +89,7 @@ pub const SENDER: &[Point] =
 
 /// Where receivers may die.
 pub const RECEIVER: &[Point] =
-    &[Point::TemporaryMade, Point::PlainWritten, Point::AllWritten, Point::ResultNamed];
+    &[Point::TemporaryMade, Point::PlainWritten, Point::AllWritten, Point::ModesGiven, Point::ResultNamed];
 
 /// The environment variable that names the point, as in `ChunkNamed`.
 pub const VARIABLE: &str = "SWARMDROP_CRASH_AT";

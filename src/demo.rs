@@ -106,6 +106,7 @@ async fn alice(
         expires: Duration::from_secs(3600),
         chunk_size: None,
         wait: Duration::from_secs(10),
+        strict: false,
     };
     let shared = share(&context, &swarm.invite, request).await?;
     progress.say(&format!("   {}", shared.sentence()));

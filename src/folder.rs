@@ -6,11 +6,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
-    openat, renameat, renameat_with, statat, unlinkat,
+    openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -62,14 +62,13 @@ impl Folder {
 
     /// Creates a file that must not exist yet and that only its owner can read.
     pub fn create_file(&self, path: &Path) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
-        Ok(openat(&self.0, path, flags, PRIVATE_FILE)?.into())
+        self.create_file_with(path, PRIVATE_FILE.as_raw_mode())
     }
 
-    /// Opens a file for reading and writing, or creates it with this mode, of which the process's file mode creation
-    /// mask takes away.
-    pub fn open_or_create_file(&self, path: &Path, mode: u32) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | NO_FOLLOW;
+    /// Creates a file that must not exist yet, with this mode, of which the process's file mode creation mask takes
+    /// away.
+    pub fn create_file_with(&self, path: &Path, mode: u32) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
         Ok(openat(&self.0, path, flags, Mode::from_raw_mode(mode))?.into())
     }
 
@@ -84,15 +83,15 @@ impl Folder {
         Ok(mkdirat(&self.0, name, Mode::from_raw_mode(mode))?)
     }
 
-    /// The names of all entries, and whether each is a folder.
-    pub fn entries(&self) -> io::Result<Vec<(OsString, bool)>> {
+    /// The names of all entries, and what each is.
+    pub fn entries(&self) -> io::Result<Vec<(OsString, FileType)>> {
         let mut entries = Vec::new();
         for entry in Dir::read_from(&self.0)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
-                let is_folder = self.kind_of(Path::new(name))? == Some(FileType::Directory);
-                entries.push((name.to_owned(), is_folder));
+                // What is gone meanwhile is none.
+                entries.extend(self.kind_of(Path::new(name))?.map(|kind| (name.to_owned(), kind)));
             }
         }
         Ok(entries)
@@ -107,6 +106,19 @@ impl Folder {
     pub fn len_of(&self, name: &Path) -> io::Result<Option<u64>> {
         let stat = self.look_at(name)?.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
         Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
+    }
+
+    /// Creates a symlink that must not exist yet, unless it leads there already.
+    pub fn create_link(&self, path: &Path, target: &str) -> io::Result<()> {
+        match symlinkat(target, &self.0, path) {
+            Err(Errno::EXIST)
+                if readlinkat(&self.0, path, Vec::new())
+                    .is_ok_and(|is| is.as_bytes() == target.as_bytes()) =>
+            {
+                Ok(())
+            }
+            result => Ok(result?),
+        }
     }
 
     /// The inode number of an entry, which may be a symlink.
@@ -131,11 +143,31 @@ impl Folder {
         self.open_folder(path)?.set_mode(mode)
     }
 
+    /// The permissions of the folder.
+    pub fn mode(&self) -> io::Result<u32> {
+        Ok(self.0.metadata()?.mode() & 0o777)
+    }
+
+    /// Where a symlink leads.
+    pub fn target_of(&self, name: &Path) -> io::Result<PathBuf> {
+        Ok(OsStr::from_bytes(readlinkat(&self.0, name, Vec::new())?.to_bytes()).into())
+    }
+
+    /// Removes an entry that is no folder.
+    pub fn remove_file(&self, name: &Path) -> io::Result<()> {
+        Ok(unlinkat(&self.0, name, AtFlags::empty())?)
+    }
+
     /// Sets the folder's own mode. That it hands its group on to what is made in it, as it was itself handed on to it,
     /// stays.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         let handed_on = self.0.metadata()?.mode() & Mode::SGID.as_raw_mode();
         set_mode(&self.0, mode | handed_on)
+    }
+
+    /// Gives the owner his rights to an entry that is no symlink, although he cannot open it.
+    pub fn unlock(&self, path: &Path, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::chmodat(&self.0, path, Mode::from_raw_mode(mode), AtFlags::empty())?)
     }
 
     /// Whether what is in it may have another inode number when it is opened again.
@@ -291,6 +323,19 @@ mod tests {
         assert!(here.open_file(name("to")).is_err());
         assert!(here.open_folder(name("to")).is_err());
         assert!(!folder.path().join("nowhere").exists());
+    }
+
+    #[test]
+    fn f07_a_symlink_is_made_where_nothing_is_and_may_be_there_from_before() {
+        let (folder, here) = here();
+        here.create_link(name("link"), "target").unwrap();
+        here.create_link(name("link"), "target").unwrap();
+        assert_eq!(fs::read_link(folder.path().join("link")).unwrap(), name("target"));
+        fs::write(folder.path().join("file"), b"x").unwrap();
+        for there in ["link", "file"] {
+            let error = here.create_link(name(there), "another").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
     }
 
     #[test]

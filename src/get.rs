@@ -1,7 +1,9 @@
 //! The story of Bob: look up, verify, fetch from many peers at once, save under the file's own name.
 
 mod download;
+mod entries;
 mod leftovers;
+mod links;
 mod merge;
 mod output;
 mod place;
@@ -31,7 +33,7 @@ use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::folder::remove_any;
-use crate::journal::{DownloadHeader, DownloadJournal};
+use crate::journal::{DownloadHeader, DownloadJournal, LeftOut};
 use crate::task::blocking;
 use crate::words;
 use download::{Download, Halt};
@@ -66,9 +68,22 @@ pub struct Got {
     pub peers: Vec<String>,
     /// How long it took.
     pub took: Duration,
+    /// How many entries could not be saved; each was named.
+    pub left_out: u64,
 }
 
 impl Got {
+    /// The failure at the end if something was left out.
+    pub fn check_whole(&self) -> Result<(), Failure> {
+        if self.left_out == 0 {
+            return Ok(());
+        }
+        let what = format!("saved, but {} could not be", words::entries(self.left_out));
+        Err(Failure::new(Kind::Partial, what).next(
+            "They are named above. Where all names are told apart, as on most Linux disks, all can be saved.",
+        ))
+    }
+
     /// The last line that the user sees, as in *Saved big.iso (2.2 GB) from 2 peers in 9 s, verified.*
     pub fn sentence(&self) -> String {
         let from = match self.peers.len() {
@@ -112,6 +127,7 @@ pub async fn get(
     };
     let name = found.metadata.original_filename.to_string();
     let size_bytes = found.metadata.size;
+    let mut left_out = Vec::new();
     let (peers, target) = match target_path(destination, &found.metadata)? {
         None => (to_stream(context, link, found, Stream::Stdout).await?, None),
         Some((target, is_named)) => {
@@ -125,12 +141,20 @@ pub async fn get(
                     let opened = blocking(move || open_stream(&path)).await?;
                     to_stream(context, link, found, Stream::Special(opened)).await?
                 }
-                place => to_disk(context, link, found, (&target, place), wish).await?,
+                place => {
+                    let saved = to_disk(context, link, found, (&target, place), wish).await?;
+                    left_out = saved.left_out;
+                    saved.peers
+                }
             };
             (peers, Some(target))
         }
     };
-    Ok(Got { target, name, size_bytes, peers, took: started.elapsed() })
+    for LeftOut { path, why } in &left_out {
+        context.progress.left_out(path.as_str(), why);
+    }
+    let left_out = left_out.len() as u64;
+    Ok(Got { target, name, size_bytes, peers, took: started.elapsed(), left_out })
 }
 
 /// Looks a share up and checks all that comes back: signature, key commitment, metadata, terms.
@@ -222,7 +246,7 @@ async fn to_disk(
     found: Found,
     (target, place): (&Path, Place),
     wish: Wish,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Saved, Failure> {
     let (state, owned_target) = (context.state.clone(), target.to_owned());
     let (found, prepared) = blocking(move || {
         let prepared = prepare(&state, &owned_target, place, &found);
@@ -245,18 +269,25 @@ async fn to_disk(
     let sink = Sink::File { geometry, output: Arc::clone(&output), journal: Arc::clone(&journal) };
     let (download, sources) = split(context, link, found, sink);
     let fetched = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await;
-    let fetched = match fetched {
+    let peers = match fetched {
         Ok(fetched) => fetched,
         Err(Halt::Failed(failure)) => return Err(failure),
         Err(Halt::Final(failure)) => return Err(blocking(move || discard(&output, &journal, failure)).await),
     };
     crash::at(Point::AllWritten);
-    blocking(move || output.finish(wish)).await?;
+    let left_out = blocking(move || output.finish(wish).map(|()| output.left_out())).await?;
     crash::at(Point::ResultNamed);
     if let Err(error) = journal.forget() {
         tracing::warn!(%error, "cannot remove the journal");
     }
-    Ok(fetched)
+    Ok(Saved { peers, left_out })
+}
+
+/// What came to disk.
+struct Saved {
+    /// The names of the peers that served it.
+    peers: Vec<String>,
+    left_out: Vec<LeftOut>,
 }
 
 /// Removes what was fetched of a share of which nothing can become; the failure, which says so.
@@ -294,7 +325,13 @@ fn prepare(state: &Path, target: &Path, place: Place, found: &Found) -> Result<P
     if let Some(before) = before {
         let header = &before.header;
         let inode = (header.inode != 0).then_some(header.inode);
-        let reopened = Output::reopen(&header.temporary, &target, found.metadata.clone(), inode);
+        let reopened = Output::reopen(
+            &header.temporary,
+            &target,
+            found.metadata.clone(),
+            inode,
+            header.left_out.clone(),
+        );
         if let Ok(Some(Reopened { output, is_trusted })) = reopened {
             let done = output.present(&before.done, geometry);
             let done = if before.trusted && is_trusted { done } else { check_again(&output, found, &done) };
@@ -311,7 +348,8 @@ fn prepare(state: &Path, target: &Path, place: Place, found: &Found) -> Result<P
     })?;
     crash::at(Point::TemporaryMade);
     let inode = output.private_inode().unwrap_or(0);
-    let header = DownloadHeader::new(share, target.clone(), temporary, inode);
+    let mut header = DownloadHeader::new(share, target.clone(), temporary, inode);
+    header.left_out = output.left_out();
     journal.begin(&header).map_err(failed)?;
     Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()), lost })
 }

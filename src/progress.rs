@@ -125,6 +125,15 @@ impl Progress {
         }
     }
 
+    /// Names an entry that is not shared, or not saved, and why; one of the warnings.
+    pub fn left_out(&self, path: &str, why: &str) {
+        *self.warnings.lock() += 1;
+        match self.style {
+            Style::Json => self.event("left_out", json!({ "path": path, "why": why })),
+            Style::Text | Style::Quiet => self.line(&format!("left out {path}: {why}")),
+        }
+    }
+
     /// How often it warned.
     pub fn warnings(&self) -> u64 {
         *self.warnings.lock()

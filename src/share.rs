@@ -1,5 +1,6 @@
 //! The story of Alice: split, seal, push to peers, publish, have the peers prove it. Then she may switch her machine off.
 
+mod awkward;
 mod collect;
 mod push;
 mod upload;
@@ -46,6 +47,8 @@ pub struct ShareRequest {
     pub chunk_size: Option<ChunkSize>,
     /// How long to wait for enough peers.
     pub wait: Duration,
+    /// Whether nothing is shared if something in a folder cannot be.
+    pub strict: bool,
 }
 
 /// A share that is safe on its peers.
@@ -65,6 +68,8 @@ pub struct Shared {
     pub took: Duration,
     /// Whether a browser warns before it opens the link.
     pub browsers_warn: bool,
+    /// How many entries of folders are not in it; each was named.
+    pub left_out: u64,
 }
 
 impl Shared {
@@ -74,6 +79,17 @@ impl Shared {
         let left = words::until(self.expires_ms, clock::now_ms());
         let names = self.peers.join(", ");
         format!("Safe on {peers} ({names}). You can switch this machine off. Expires in {left}.")
+    }
+
+    /// The failure at the end if something was left out.
+    pub fn check_whole(&self) -> Result<(), Failure> {
+        if self.left_out == 0 {
+            return Ok(());
+        }
+        let were = if self.left_out == 1 { "was" } else { "were" };
+        let what = format!("shared, but {} {were} left out", words::entries(self.left_out));
+        Err(Failure::new(Kind::Partial, what)
+            .next("They are named above. With --strict, nothing is shared then."))
     }
 
     /// What becomes of the link in a browser.
@@ -90,6 +106,8 @@ impl Shared {
 pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> Result<Shared, Failure> {
     let started = Instant::now();
     let collected = collect_files(context, &request).await?;
+    awkward::tell(&collected, request.strict, &context.progress)?;
+    let left_out = collected.left_out.len() as u64;
     let upload = Arc::new(Upload::prepare(&context.state, swarm, &request, collected)?);
     crash::at(Point::KeysKept);
     let terms = upload.terms(&request);
@@ -113,6 +131,7 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
         expires_ms: terms.terms.expires_ms,
         took: started.elapsed(),
         browsers_warn,
+        left_out,
     };
     remember(context, &upload, &terms, &shared, pushed.receipts)?;
     // The link is out before the journal goes: killed in between, the same command prints the same link.

@@ -14,6 +14,11 @@ pub fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A number of entries of a folder.
+pub fn entries(number: u64) -> String {
+    if number == 1 { "1 entry".into() } else { format!("{number} entries") }
+}
+
 /// A duration in its largest unit or two, as in `7 days`, `1 hour 30 minutes` or `9 s`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -113,6 +113,7 @@ impl Page {
             size,
             blake3: None,
             executable: false,
+            mode: None,
             modified: created,
         };
         let metadata = Metadata {
@@ -123,6 +124,8 @@ impl Page {
             created,
             files: vec![file],
             dirs: Vec::new(),
+            dir_modes: Vec::new(),
+            links: Vec::new(),
         };
         let draft =
             Draft::new(&self.key, &self.keys, &[self.secret.expose()[0]; 32], self.geometry, &self.ids);

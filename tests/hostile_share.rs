@@ -91,13 +91,9 @@ fn hostile_names_are_refused_and_nothing_is_saved() {
         "",
         ".bashrc",
         "a\\b",
-        "CON",
         "a\nb",
         "\u{1b}]52;c;x\u{7}",
         "\u{202e}fdp",
-        "e\u{301}",
-        "x ",
-        "C:evil",
     ];
     for name in names {
         for (top, path) in [(name, name), ("folder", &format!("folder/{name}"))] {
@@ -116,6 +112,62 @@ fn hostile_names_are_refused_and_nothing_is_saved() {
         }
     }
     assert_eq!(common::person::names_in(bob.home.path()), ["work"], "and nothing beside the folder, either");
+}
+
+#[test]
+fn f07_hostile_symlinks_are_refused_and_nothing_is_saved() {
+    let swarm = Swarm::start(1);
+    let bob = swarm.person();
+    bob.write("mine", b"mine");
+    for links in [
+        &[("folder/l", "/etc/passwd")][..],
+        &[("folder/l", "..")],
+        &[("folder/l", "../mine")],
+        &[("folder/l", "../folder/d/evil")],
+        &[("folder/l", "none")],
+        &[("folder/l", "l")],
+        &[("folder/l", "d/../../mine")],
+        &[("folder/d", "..")],
+        &[("folder/D", "..")],
+        &[("folder/d/evil", "..")],
+        &[("folder/l", "d"), ("folder/l/x", "evil")],
+        &[("folder/l", "d"), ("folder/L", "d")],
+        &[("folder", "folder/d")],
+        &[("l", "folder")],
+        &[("folder/../l", "folder")],
+        &[("folder/l", "d/evil\u{1b}]0;x\u{7}")],
+    ] {
+        let list: Vec<_> = links
+            .iter()
+            .map(|(path, target)| serde_json::json!({ "path": path, "target": target }))
+            .collect();
+        let mut hostile: serde_json::Value =
+            serde_json::from_str(&metadata("folder", "", "folder/d/evil", 4)).unwrap();
+        hostile["links"] = list.into();
+        let link = publish(&swarm, b"evil", &hostile.to_string(), |_| {});
+        let ran = bob.run(&["get", &link]);
+        assert_eq!(ran.code, 7, "{links:?} {}", ran.stderr);
+        assert!(!ran.stderr.contains('\u{1b}'), "{}", ran.stderr);
+        assert_eq!(bob.names(), ["mine"], "{links:?}");
+    }
+    assert_eq!(bob.read("mine"), b"mine");
+}
+
+#[test]
+fn f06_names_that_are_none_on_some_systems_are_saved_where_they_are_names() {
+    let swarm = Swarm::start(1);
+    for name in ["CON", "e\u{301}", "x ", "C:evil", "..."] {
+        for (top, path) in [(name, name.to_owned()), ("folder", format!("folder/{name}"))] {
+            let bob = swarm.person();
+            // Nothing hidden stands at the top.
+            if top.starts_with('.') {
+                continue;
+            }
+            let link = publish(&swarm, b"good", &metadata(top, "", &path, 4), |_| {});
+            bob.get(&link);
+            assert_eq!(bob.read(&path), b"good");
+        }
+    }
 }
 
 #[test]

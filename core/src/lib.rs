@@ -33,8 +33,8 @@
 //!
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
-//! [`chunk_set`], [`name`], [`path_table`]), then the share format ([`seal`],
-//! [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
+//! [`chunk_set`], [`name`], [`path_table`], [`portability`]), then the share format ([`seal`],
+//! [`modes`], [`links`], [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
 //! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`registry`], [`traffic`],
 //! [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
@@ -54,8 +54,10 @@ pub mod id;
 
 pub mod grant;
 pub mod link;
+pub mod links;
 pub mod manifest;
 pub mod metadata;
+pub mod modes;
 pub mod name;
 pub mod owner;
 mod pair;
@@ -75,6 +77,7 @@ pub mod inventory;
 pub mod parting;
 pub mod path_table;
 pub mod placement;
+pub mod portability;
 pub mod push;
 pub mod quota;
 pub mod reach;

@@ -21,6 +21,8 @@ pub const DIRS_MAX: usize = 100_000;
 pub const COMPONENTS_MAX: usize = 128;
 /// Components of all paths of a share, those of a folder that follows itself counted once: each costs a hash.
 pub const COMPONENTS_SUM_MAX: usize = 4_000_000;
+/// Symlinks on the way of one: as many as Linux follows.
+pub const LINK_HOPS_MAX: usize = 40;
 /// Bytes of a file that does not tell its length, as those that a kernel makes up: it is read before it is shared.
 pub const UNTOLD_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one path component: what ext4, XFS, APFS and NTFS can hold.

@@ -1,5 +1,6 @@
 //! The metadata of a share: what only its two ends may read. JSON, sealed inside the manifest.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -10,6 +11,8 @@ use time::OffsetDateTime;
 
 use crate::geometry::Geometry;
 use crate::limits::{DIRS_MAX, FILES_MAX, METADATA_BYTES_MAX};
+use crate::links::{self, Link, LinkRule};
+use crate::modes::{self, FolderMode};
 use crate::name::{NameError, SafePath};
 use crate::path_table::{PathTable, PathTableError};
 
@@ -32,6 +35,12 @@ pub struct Metadata {
     pub files: Vec<FileEntry>,
     /// The folders that hold nothing.
     pub dirs: Vec<SafePath>,
+    /// The folders whose permissions are not the usual ones; each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dir_modes: Vec<FolderMode>,
+    /// The symlinks, each of which leads to an entry of the share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
 }
 
 /// One file of a share.
@@ -49,9 +58,19 @@ pub struct FileEntry {
     pub blake3: Option<String>,
     /// Whether the file may be executed.
     pub executable: bool,
+    /// Its permissions, where they are not those that follow from `executable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
     /// When the file was last changed.
     #[serde(with = "time::serde::rfc3339")]
     pub modified: OffsetDateTime,
+}
+
+impl FileEntry {
+    /// The file's permissions, before the receiver's file mode creation mask takes away from them.
+    pub fn permissions(&self) -> u32 {
+        self.mode.unwrap_or(modes::of_file(self.executable)) & modes::PERMISSIONS
+    }
 }
 
 /// Metadata that the receiver refuses.
@@ -66,6 +85,9 @@ pub enum MetadataError {
     /// A name breaks a rule.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A symlink breaks a rule.
+    #[error("the share has {0}")]
+    Link(LinkRule),
     /// Its parts contradict each other or the manifest.
     #[error("the metadata contradicts itself: {0}")]
     Contradiction(&'static str),
@@ -95,13 +117,15 @@ impl Metadata {
 
     /// Whether the share is one file, saved under its own name, and no folder.
     pub fn is_single_file(&self) -> bool {
-        self.dirs.is_empty() && matches!(&self.files[..], [file] if file.path == self.original_filename)
+        self.dirs.is_empty()
+            && self.links.is_empty()
+            && matches!(&self.files[..], [file] if file.path == self.original_filename)
     }
 
     /// Checks every rule that a receiver relies on. A sender checks the same before it starts.
     pub fn check(&self, geometry: &Geometry) -> Result<(), MetadataError> {
         use MetadataError::{Contradiction, TooMany};
-        if self.files.len() > FILES_MAX {
+        if self.files.len() + self.links.len() > FILES_MAX {
             return Err(TooMany("files"));
         }
         if self.dirs.len() > DIRS_MAX {
@@ -111,7 +135,57 @@ impl Metadata {
             return Err(Contradiction("its size is not the manifest's"));
         }
         self.check_offsets()?;
-        self.check_names()
+        self.check_names()?;
+        self.check_modes()?;
+        let files = self.files.iter().map(|file| &file.path);
+        let broken = match &self.links[..] {
+            [] => None,
+            links => links::broken_rules(files, self.dirs.iter(), links).into_iter().flatten().next(),
+        };
+        broken.map_or(Ok(()), |rule| Err(MetadataError::Link(rule)))
+    }
+
+    fn check_modes(&self) -> Result<(), MetadataError> {
+        let fits = |file: &FileEntry| match file.mode {
+            Some(mode) => mode <= modes::PERMISSIONS && modes::is_executable(mode) == file.executable,
+            None => true,
+        };
+        let folders_fit = self.dir_modes.iter().all(|folder| folder.mode <= modes::PERMISSIONS);
+        if !folders_fit || !self.files.iter().all(fits) {
+            return Err(MetadataError::Contradiction("a mode is not one of permissions, or of another kind"));
+        }
+        if self.dir_modes.is_empty() {
+            return Ok(());
+        }
+        if self.dir_modes.len() > DIRS_MAX {
+            return Err(MetadataError::TooMany("folders"));
+        }
+        let mut unseen: HashSet<&str> = self.dir_modes.iter().map(|folder| folder.path.as_str()).collect();
+        if unseen.len() < self.dir_modes.len() {
+            return Err(MetadataError::Contradiction("a folder has two modes"));
+        }
+        for path in self.folders() {
+            unseen.remove(path);
+        }
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        Err(MetadataError::Contradiction("it has a mode of a folder that is not in it"))
+    }
+
+    /// The folders, named and on the way to what is named; some of them several times.
+    fn folders(&self) -> impl Iterator<Item = &str> {
+        let above = |path: &'_ SafePath| path.as_str().rfind('/').unwrap_or(0);
+        let links = self.links.iter().map(|link| &link.path);
+        let files = self.files.iter().map(|file| &file.path).chain(links);
+        let of_files = files.map(move |path| &path.as_str()[..above(path)]);
+        let all = of_files.chain(self.dirs.iter().map(SafePath::as_str));
+        let mut last = "";
+        // Most files are in the same folder as the one before.
+        let all = all.filter(move |path| std::mem::replace(&mut last, path) != *path);
+        all.flat_map(|path| {
+            std::iter::successors(Some(path), |path| path.rfind('/').map(|slash| &path[..slash]))
+        })
     }
 
     fn check_offsets(&self) -> Result<(), MetadataError> {
@@ -144,14 +218,17 @@ impl Metadata {
             let files_below =
                 self.files.iter().all(|file| file.path.below(&top).is_some_and(|p| !p.is_empty()));
             let dirs_below = self.dirs.iter().all(|dir| dir.below(&top).is_some());
-            if !files_below || !dirs_below {
+            let links_below =
+                self.links.iter().all(|link| link.path.below(&top).is_some_and(|p| !p.is_empty()));
+            if !files_below || !dirs_below || !links_below {
                 return Err(MetadataError::Contradiction("a path lies outside the share's own folder"));
             }
             if self.files.is_empty() && self.dirs.is_empty() {
                 return Err(MetadataError::Contradiction("it names neither a file nor a folder"));
             }
         }
-        match PathTable::check(self.files.iter().map(|file| &file.path), self.dirs.iter()) {
+        let links = self.links.iter().map(|link| &link.path);
+        match PathTable::check(self.files.iter().map(|file| &file.path).chain(links), self.dirs.iter()) {
             Ok(()) => Ok(()),
             Err(PathTableError::Name(error)) => Err(error.into()),
             Err(PathTableError::TooMany(what)) => Err(MetadataError::TooMany(what)),
@@ -174,6 +251,10 @@ struct Outline {
     _files: Passed<PathOf>,
     #[serde(rename = "dirs")]
     _dirs: Passed<SafePath>,
+    #[serde(default, rename = "dir_modes")]
+    _dir_modes: Option<Passed<FolderMode>>,
+    #[serde(default, rename = "links")]
+    _links: Option<Passed<PathOf>>,
 }
 
 struct Passed<E>(PhantomData<E>);
@@ -200,6 +281,13 @@ impl Entry for SafePath {
     const MAX: usize = DIRS_MAX;
     fn take(&self, table: &mut PathTable) -> Result<(), PathTableError> {
         table.take_folder(self)
+    }
+}
+
+impl Entry for FolderMode {
+    const MAX: usize = DIRS_MAX;
+    fn take(&self, table: &mut PathTable) -> Result<(), PathTableError> {
+        table.take_folder(&self.path)
     }
 }
 
@@ -246,6 +334,7 @@ mod tests {
             size,
             blake3: None,
             executable: false,
+            mode: None,
             modified: OffsetDateTime::UNIX_EPOCH,
         }
     }
@@ -259,6 +348,8 @@ mod tests {
             created: OffsetDateTime::UNIX_EPOCH,
             files,
             dirs: dirs.iter().map(|d| SafePath::parse(d).unwrap()).collect(),
+            dir_modes: Vec::new(),
+            links: Vec::new(),
         }
     }
 
@@ -280,7 +371,7 @@ mod tests {
             (vec![file("t/a", 0, 7)], &[], "outside"),
             (vec![file("sa", 0, 7)], &[], "outside"),
             (vec![file("s/a", 0, 7)], &["t"], "outside"),
-            (vec![file("s/a", 0, 3), file("s/A", 3, 4)], &[], "upper and lower case"),
+            (vec![file("s/a", 0, 3), file("s/a", 3, 4)], &[], "twice"),
             (vec![file("s/a", 0, 3), file("s/a/b", 3, 4)], &[], "both a file and a folder"),
         ] {
             let refused = refusal(&folder(files, dirs));
@@ -292,6 +383,77 @@ mod tests {
         let mut wrong = folder(vec![file("s/a", 0, 7)], &[]);
         wrong.extension = ".exe".into();
         assert!(refusal(&wrong).contains("extension"));
+    }
+
+    #[test]
+    fn f09_modes_are_permissions_of_what_is_there_and_absent_where_they_are_the_usual_ones() {
+        let plain = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
+        let json = String::from_utf8(plain.encode().unwrap()).unwrap();
+        assert!(!json.contains("mode"), "{json}");
+        let with = |mode: Option<u32>, executable, folders: &[(&str, u32)]| {
+            let mut metadata = plain.clone();
+            (metadata.files[1].mode, metadata.files[1].executable) = (mode, executable);
+            let folders = folders.iter();
+            metadata.dir_modes = folders
+                .map(|&(path, mode)| FolderMode { path: SafePath::parse(path).unwrap(), mode })
+                .collect();
+            let read = Metadata::decode(&metadata.encode().unwrap(), &geometry(7));
+            read.map(|read| assert_eq!(read, metadata)).map_err(|error| error.to_string())
+        };
+        for (mode, executable) in [(0, false), (0o600, false), (0o700, true), (0o777, true), (0o644, false)] {
+            assert_eq!(with(Some(mode), executable, &[]), Ok(()));
+        }
+        assert_eq!(with(None, true, &[("s", 0o700), ("s/b", 0), ("s/d", 0o777)]), Ok(()));
+        for (mode, executable) in
+            [(0o4755, true), (0o1000, false), (0o100_644, false), (0o644, true), (0o755, false)]
+        {
+            assert!(with(Some(mode), executable, &[]).unwrap_err().contains("mode"));
+        }
+        for (folders, why) in [
+            (&[("s/b", 0o2755)][..], "mode"),
+            (&[("s/a", 0o700)], "not in it"),
+            (&[("s/e", 0o700)], "not in it"),
+            (&[("t", 0o700)], "not in it"),
+            (&[("s/b", 0o700), ("s/b", 0o700)], "twice"),
+        ] {
+            let refused = with(None, false, folders).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
+        let negative = json.replacen("\"executable\":false", "\"executable\":false,\"mode\":-1", 1);
+        assert!(Metadata::decode(negative.as_bytes(), &geometry(7)).is_err());
+    }
+
+    #[test]
+    fn f07_links_stand_beside_the_others_and_are_checked_with_them() {
+        let link =
+            |path: &str, target: &str| Link { path: SafePath::parse(path).unwrap(), target: target.into() };
+        let plain = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
+        let with = |links: Vec<Link>| {
+            let metadata = Metadata { links, ..plain.clone() };
+            let read = Metadata::decode(&metadata.encode().unwrap(), &geometry(7));
+            read.map(|read| assert_eq!(read, metadata)).map_err(|error| error.to_string())
+        };
+        assert_eq!(with(vec![link("s/l", "a"), link("s/only/l", "../b/c")]), Ok(()));
+        for (links, why) in [
+            (vec![link("s/l", "/etc")], "absolute"),
+            (vec![link("s/l", "../..")], "leads to nothing"),
+            (vec![link("s/A", "b")], "another entry"),
+            (vec![link("s/b", "a")], "both a file and a folder"),
+            (vec![link("s/a", "b")], "twice"),
+            (vec![link("s/l", "a"), link("s/l", "b")], "twice"),
+            (vec![link("t", "s/a")], "outside"),
+            (vec![link("s", "s/a")], "outside"),
+        ] {
+            let refused = with(links).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
+        }
+        let one = Metadata {
+            original_filename: SafePath::parse("a").unwrap(),
+            ..folder(vec![file("a", 0, 7)], &[])
+        };
+        assert!(one.check(&geometry(7)).is_ok());
+        let beside = Metadata { links: vec![link("b", "a")], ..one };
+        assert!(beside.check(&geometry(7)).is_err());
     }
 
     #[test]

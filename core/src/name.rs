@@ -1,5 +1,6 @@
 //! Safe names: a path that reaches the disk of a receiver is one of these, so writing outside the
-//! target folder cannot be expressed. Names are refused, never repaired.
+//! target folder cannot be expressed. Names are refused, never repaired. Names that are safe, but no names on some
+//! system, are taken: see `portability`.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::limits::{COMPONENT_BYTES_MAX, COMPONENTS_MAX, PATH_BYTES_MAX};
 
-/// A relative path of safe components, separated by `/`, that means the same on every system.
+/// A relative path of safe components, separated by `/`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SafePath(String);
 
@@ -37,12 +38,7 @@ pub enum NameRule {
     Backslash,
     Control,
     Bidi,
-    NotNormalised,
-    WindowsDevice,
-    WindowsEnd,
-    DrivePrefix,
     Hidden,
-    CaseClash,
     FileAndFolder,
     Twice,
 }
@@ -59,12 +55,7 @@ impl fmt::Display for NameRule {
             Self::Backslash => "has a backslash",
             Self::Control => "has a control character",
             Self::Bidi => "has a character that reverses the direction of text",
-            Self::NotNormalised => "is not in Unicode normalisation form C",
-            Self::WindowsDevice => "is the name of a device on Windows",
-            Self::WindowsEnd => "has a component that ends in a dot or a space",
-            Self::DrivePrefix => "has a component that starts like a drive",
             Self::Hidden => "is hidden where it would be saved (starts with a dot)",
-            Self::CaseClash => "differs from another name only in upper and lower case",
             Self::FileAndFolder => "is both a file and a folder",
             Self::Twice => "stands there twice",
         })
@@ -157,7 +148,7 @@ impl Visitor<'_> for PathText {
     }
 }
 
-/// The text in Unicode normalisation form C, which names must be in.
+/// The text in Unicode normalisation form C, which a sender gives names.
 pub fn normalise(name: &str) -> String {
     // What is ASCII is in every normal form.
     if name.is_ascii() { name.to_owned() } else { name.nfc().collect() }
@@ -202,9 +193,6 @@ fn broken_rule(name: &str) -> Option<NameRule> {
     if name.contains('\\') {
         return Some(NameRule::Backslash);
     }
-    if !name.is_ascii() && !unicode_normalization::is_nfc(name) {
-        return Some(NameRule::NotNormalised);
-    }
     if name.split('/').count() > COMPONENTS_MAX {
         return Some(NameRule::TooDeep);
     }
@@ -219,28 +207,9 @@ fn broken_component_rule(component: &str) -> Option<NameRule> {
         Some(NameRule::ComponentTooLong)
     } else if component == "." || component == ".." {
         Some(NameRule::DotComponent)
-    } else if component.ends_with(['.', ' ']) {
-        Some(NameRule::WindowsEnd)
-    } else if bytes.len() > 1 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' {
-        Some(NameRule::DrivePrefix)
-    } else if is_windows_device(component) {
-        Some(NameRule::WindowsDevice)
     } else {
         None
     }
-}
-
-/// Device names are reserved with any extension and in any case ("Naming Files", Microsoft).
-fn is_windows_device(component: &str) -> bool {
-    let stem = component.split('.').next().unwrap_or("").trim_end().to_ascii_uppercase();
-    if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") {
-        return true;
-    }
-    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
-    numbered.is_some_and(|rest| {
-        let mut rest = rest.chars();
-        matches!(rest.next(), Some('0'..='9' | '¹' | '²' | '³')) && rest.next().is_none()
-    })
 }
 
 /// C0 and C1 controls and DEL.
@@ -306,28 +275,6 @@ mod tests {
             ("a\u{2066}b", Bidi),
             ("a\u{200f}b", Bidi),
             ("a\u{61c}b", Bidi),
-            ("e\u{301}", NotNormalised),
-            ("\u{212b}", NotNormalised),
-            ("\u{1100}\u{1161}", NotNormalised),
-            ("CON", WindowsDevice),
-            ("con", WindowsDevice),
-            ("nul.txt", WindowsDevice),
-            ("a/AUX.c", WindowsDevice),
-            ("COM1", WindowsDevice),
-            ("lpt9.log", WindowsDevice),
-            ("COM¹", WindowsDevice),
-            ("CONIN$", WindowsDevice),
-            ("a/com9.txt/b", WindowsDevice),
-            ("NUL.", WindowsEnd),
-            ("con .txt", WindowsDevice),
-            ("PRN.tar.gz", WindowsDevice),
-            ("a.", WindowsEnd),
-            ("a ", WindowsEnd),
-            ("a /b", WindowsEnd),
-            ("...", WindowsEnd),
-            ("C:x", DrivePrefix),
-            ("c:", DrivePrefix),
-            ("a/Z:b", DrivePrefix),
             (&long, ComponentTooLong),
             (&deep, TooLong),
             (&too_deep, TooDeep),
@@ -335,12 +282,6 @@ mod tests {
         for (name, expected) in cases {
             assert_eq!(rule(name), Some(*expected), "{name:?}");
         }
-    }
-
-    #[test]
-    fn s1_there_is_a_case_for_every_rule_and_two_forms_of_one_name_never_meet() {
-        assert_eq!(rule("caf\u{e9}"), None);
-        assert_eq!(rule("cafe\u{301}"), Some(NameRule::NotNormalised), "so no two names differ in form only");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 use libfuzzer_sys::fuzz_target;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
 use swarmdrop_core::metadata::Metadata;
+use swarmdrop_core::name::SafePath;
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (total, bytes) = input;
@@ -13,9 +14,17 @@ fuzz_target!(|input: (u16, &[u8])| {
     let geometry = Geometry::new(u64::from(total), size).expect("a small share");
     if let Ok(metadata) = Metadata::decode(bytes, &geometry) {
         assert_eq!(Metadata::decode(&metadata.encode().unwrap(), &geometry).ok().as_ref(), Some(&metadata));
-        for file in &metadata.files {
+        let links = metadata.links.iter().map(|link| &link.path);
+        for path in metadata.files.iter().map(|file| &file.path).chain(&metadata.dirs).chain(links) {
             let normal = |part| matches!(part, Component::Normal(_));
-            assert!(Path::new(file.path.as_str()).components().all(normal));
+            assert!(Path::new(path.as_str()).components().all(normal));
         }
+        for link in &metadata.links {
+            assert!(Path::new(&link.target).is_relative());
+            let in_the_way = |path: &SafePath| path.below(&link.path).is_some();
+            assert!(!metadata.files.iter().any(|file| in_the_way(&file.path)));
+            assert!(!metadata.dirs.iter().any(in_the_way));
+        }
+        assert!(metadata.files.iter().all(|file| file.permissions() <= 0o777));
     }
 });

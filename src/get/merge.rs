@@ -12,8 +12,8 @@ use crate::failure::Failure;
 use crate::folder::Folder;
 
 const NEXT: &str = "Nothing was overwritten. Move it away, or give another place with -o.";
-/// The mode of a new folder, of which the process's file mode creation mask takes away.
-const FOLDER_MODE: u32 = 0o777;
+/// Who may do what in a folder as long as entries are moved out of it or into it.
+const WHILE_MOVING: u32 = 0o700;
 
 /// Refuses a folder in which something else stands where the share has a file or a folder.
 pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
@@ -28,6 +28,12 @@ pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
         let path = below(file);
         if look.has_folder(path.parent().unwrap_or(Path::new("")))? {
             look.expect(path, FileType::RegularFile)?;
+        }
+    }
+    for link in &metadata.links {
+        let path = below(link.path.below(top).unwrap_or_default());
+        if look.has_folder(path.parent().unwrap_or(Path::new("")))? {
+            look.expect_link(path, &link.target)?;
         }
     }
     Ok(())
@@ -59,34 +65,62 @@ impl Look<'_> {
             there => Ok(there.is_some()),
         }
     }
+
+    /// Nothing may be there but a symlink to the same: one is never replaced.
+    fn expect_link(&self, path: &Path, target: &str) -> Result<(), Failure> {
+        let is_there = self.expect(path, FileType::Symlink)?;
+        if is_there && self.folder.target_of(path).ok().as_deref() != Some(Path::new(target)) {
+            return Err(clash(&self.target.join(path), FileType::Symlink, FileType::Symlink));
+        }
+        Ok(())
+    }
 }
 
-/// Moves all files below `from` to the same place below `to`. Both are on one file system.
+/// Moves all files and symlinks below `from` to the same place below `to`. Both are on one file system. Folders that are
+/// new there get the permissions of those that they come from.
 pub(super) fn merge(from: &Folder, to: &Folder, shown: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("save in", shown, &error);
-    for (name, is_folder) in from.entries().map_err(failed)? {
+    for (name, kind) in from.entries().map_err(failed)? {
         let name = Path::new(&name);
         let shown = shown.join(name);
-        let wanted = if is_folder { FileType::Directory } else { FileType::RegularFile };
         let there = to.kind_of(name).map_err(failed)?;
-        if let Some(there) = there.filter(|there| *there != wanted) {
-            return Err(clash(&shown, there, wanted));
+        if let Some(there) = there.filter(|there| *there != kind) {
+            return Err(clash(&shown, there, kind));
         }
-        if !is_folder {
-            let moved = from.hand_group_on(to, name).and_then(|()| from.rename(name, to, name));
-            moved.map_err(|error| Failure::io("save", &shown, &error))?;
-            continue;
+        match kind {
+            FileType::Directory => merge_folder(from, to, name, there.is_none(), &shown)?,
+            FileType::Symlink if there.is_some() => {
+                if from.target_of(name).map_err(failed)? != to.target_of(name).map_err(failed)? {
+                    return Err(clash(&shown, kind, kind));
+                }
+                from.remove_file(name).map_err(failed)?;
+            }
+            _ => {
+                let moved = from.hand_group_on(to, name).and_then(|()| from.rename(name, to, name));
+                moved.map_err(|error| Failure::io("save", &shown, &error))?;
+            }
         }
-        if there.is_none() {
-            to.make_folder(name, FOLDER_MODE).map_err(failed)?;
-        }
-        merge(&from.open_folder(name).map_err(failed)?, &to.open_folder(name).map_err(failed)?, &shown)?;
-        from.remove_folder(name).map_err(failed)?;
     }
     to.sync().map_err(failed)
 }
 
+fn merge_folder(from: &Folder, to: &Folder, name: &Path, is_new: bool, shown: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::io("save in", shown, &error);
+    if is_new {
+        to.make_folder(name, WHILE_MOVING).map_err(failed)?;
+    }
+    let (source, target) = (from.open_folder(name).map_err(failed)?, to.open_folder(name).map_err(failed)?);
+    let mode = source.mode().map_err(failed)?;
+    source.set_mode(mode | WHILE_MOVING).map_err(failed)?;
+    merge(&source, &target, shown)?;
+    if is_new {
+        target.set_mode(mode).map_err(failed)?;
+    }
+    from.remove_folder(name).map_err(failed)
+}
+
 fn clash(path: &Path, there: FileType, wanted: FileType) -> Failure {
-    let what = format!("is {}, and the share has {} there", words(there), words(wanted));
+    let other = if there == wanted { " to something else" } else { "" };
+    let what = format!("is {}, and the share has {}{other} there", words(there), words(wanted));
     refuse(path, &what, NEXT)
 }

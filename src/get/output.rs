@@ -1,7 +1,7 @@
 //! Where a download's bytes go: a temporary beside the target, which takes the target's name only
 //! when it is whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -9,17 +9,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
+use swarmdrop_core::modes::{self, FolderMode};
+use swarmdrop_core::name::SafePath;
 
 use super::leftovers::also;
 use super::merge::merge;
 use super::place::{Place, Wish};
+use super::{entries, links};
+use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::file_system::{has_loose_inodes, inode, private_inode, set_mode, set_modified};
 use crate::folder::{Folder, remove_any};
+use crate::journal::LeftOut;
 
 /// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
 const RAM_DISK: i64 = 0x0102_1994;
@@ -61,11 +67,15 @@ struct Tree {
     root: Folder,
     /// For each file, whether it is whole and as it shall be: most are written in one go.
     finished: Vec<AtomicBool>,
+    /// What is not there, as the file system does not take its name or kind.
+    left_out: Mutex<Vec<LeftOut>>,
+    /// The numbers of the files among it.
+    skipped: HashSet<usize>,
 }
 
 impl Output {
     /// Creates the temporary: a file that has its full length from the start, so that a full disk shows before
-    /// anything is fetched, or the folders in which files appear as they arrive.
+    /// anything is fetched, or the folders with their files, which are empty at first.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
         let beside = Folder::open(parent(temporary)).map_err(failed)?;
@@ -77,8 +87,8 @@ impl Output {
             Content::Single(file)
         } else {
             let root = beside.create_folder(name).map_err(failed)?;
-            create_folders(&root, &metadata).map_err(failed)?;
-            Content::Tree(Tree::new(root, &metadata))
+            let left_out = entries::create_all(&root, &metadata).map_err(failed)?;
+            Content::Tree(Tree::new(root, &metadata, left_out))
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let private_inode = content.private_inode().map_err(failed)?;
@@ -87,12 +97,13 @@ impl Output {
 
     /// Opens a temporary that was created before, and had this inode number if it was this user's alone. `None` if it
     /// cannot be the one: somebody may have put another in its place. Where nothing can be anybody's alone, or inode
-    /// numbers say nothing, it may be another one.
+    /// numbers say nothing, it may be another one. What was left out then is left out again.
     pub(super) fn reopen(
         temporary: &Path,
         target: &Path,
         metadata: Metadata,
         before: Option<u64>,
+        left_out: Vec<LeftOut>,
     ) -> io::Result<Option<Reopened>> {
         let beside = Folder::open(parent(temporary))?;
         let parent = Folder::open(parent(target))?;
@@ -100,7 +111,7 @@ impl Output {
         let content = if metadata.is_single_file() {
             Content::Single(beside.open_file(name)?)
         } else {
-            Content::Tree(Tree::new(beside.open_folder(name)?, &metadata))
+            Content::Tree(Tree::new(beside.open_folder(name)?, &metadata, left_out))
         };
         let private_inode = content.private_inode()?;
         let is_trusted = before.is_some() && private_inode == before;
@@ -113,7 +124,34 @@ impl Output {
         }
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let output = Self { beside, temporary, parent, target, metadata, content, private_inode };
+        output.make_ready()?;
         Ok(Some(Reopened { output, is_trusted }))
+    }
+
+    /// An earlier attempt may have been interrupted when it had given some entries their modes, or their places, already.
+    fn make_ready(&self) -> io::Result<()> {
+        let Content::Tree(tree) = &self.content else { return Ok(()) };
+        let mut folders: Vec<&FolderMode> = self.metadata.dir_modes.iter().collect();
+        folders.sort_by_key(|folder| &folder.path);
+        for folder in folders {
+            let path = folder.path.below(&self.metadata.original_filename).unwrap_or_default();
+            if !path.is_empty() {
+                unless_left_out(tree.root.unlock(Path::new(path), 0o700))?;
+            }
+        }
+        for entry in self.metadata.files.iter().filter(|entry| !is_open_to_owner(entry)) {
+            unless_left_out(tree.root.unlock(self.path(entry), entry.permissions() | 0o600))?;
+        }
+        let left_out = tree.left_out.lock();
+        entries::create_missing(&tree.root, &self.metadata, &left_out.iter().map(|entry| &entry.path).collect())
+    }
+
+    /// What is not saved, as the file system does not take its name.
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+        match &self.content {
+            Content::Single(_) => Vec::new(),
+            Content::Tree(tree) => tree.left_out.lock().clone(),
+        }
     }
 
     /// The inode number of the temporary, if nobody else can open it.
@@ -124,8 +162,10 @@ impl Output {
     /// The chunks of these whose files are there: some of an earlier attempt may be in place already.
     pub(super) fn present(&self, done: &ChunkSet, geometry: &Geometry) -> ChunkSet {
         let Content::Tree(tree) = &self.content else { return done.clone() };
-        let is_there = |file: &FileEntry| tree.root.len_of(self.path(file)).ok() == Some(Some(file.size));
-        let there: Vec<bool> = self.metadata.files.iter().map(is_there).collect();
+        let is_there = |(number, file): (usize, &FileEntry)| {
+            tree.skipped.contains(&number) || tree.root.len_of(self.path(file)).ok() == Some(Some(file.size))
+        };
+        let there: Vec<bool> = self.metadata.files.iter().enumerate().map(is_there).collect();
         let mut present = ChunkSet::empty(done.chunk_count());
         for index in done.iter() {
             let mut all = true;
@@ -167,12 +207,15 @@ impl Output {
 
     /// Writes a part of a file; a file that is written as a whole needs no second visit.
     fn write_part(&self, tree: &Tree, number: usize, within: u64, bytes: &[u8]) -> io::Result<()> {
+        if tree.skipped.contains(&number) {
+            return Ok(());
+        }
         let entry = &self.metadata.files[number];
-        let file = tree.root.open_or_create_file(self.path(entry), mode(entry))?;
+        let file = tree.root.open_file(self.path(entry))?;
         if bytes.len() as u64 == entry.size {
             file.write_all_at(bytes, within)?;
             set_modified(&file, SystemTime::from(entry.modified))?;
-            tree.finished[number].store(true, Ordering::Relaxed);
+            tree.finished[number].store(is_open_to_owner(entry), Ordering::Relaxed);
             return Ok(());
         }
         if file.metadata()?.len() < entry.size {
@@ -190,6 +233,7 @@ impl Output {
             Content::Single(file) => {
                 let only =
                     self.metadata.files.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+                crash::at(Point::ModesGiven);
                 finish_file(file, only, umask).and_then(|()| file.sync_all())
             }
             Content::Tree(tree) => self.finish_tree(tree, umask),
@@ -253,14 +297,12 @@ impl Output {
         let mut folders: BTreeSet<&Path> = BTreeSet::new();
         let mut last = Path::new("");
         let top = &self.metadata.original_filename;
-        for (entry, finished) in self.metadata.files.iter().zip(&tree.finished) {
+        let files = self.metadata.files.iter().zip(&tree.finished).enumerate();
+        for (_, (entry, finished)) in files.filter(|(number, _)| !tree.skipped.contains(number)) {
             let path = self.path(entry);
             // Where one call syncs them all, what is whole need not be opened again.
             if !finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
-                let file = match entry.size {
-                    0 => root.open_or_create_file(path, mode(entry))?,
-                    _ => root.open_file(path)?,
-                };
+                let file = root.open_file(path)?;
                 if file.metadata()?.len() != entry.size {
                     return Err(io::Error::other("a file of the temporary was changed by somebody else"));
                 }
@@ -275,13 +317,27 @@ impl Output {
                 last = folder;
             }
         }
-        let dirs = self.metadata.dirs.iter().map(|dir| Path::new(dir.below(top).unwrap_or_default()));
+        let (of_links, links_left_out) = links::make_all(root, &self.metadata)?;
+        folders.extend(of_links.into_iter().flat_map(Path::ancestors));
+        tree.left_out.lock().extend(links_left_out);
+        let left_out = tree.left_out.lock();
+        let left_out: HashSet<&SafePath> = left_out.iter().map(|entry| &entry.path).collect();
+        let dirs = self.metadata.dirs.iter().filter(|dir| !left_out.contains(dir));
+        let dirs = dirs.map(|dir| Path::new(dir.below(top).unwrap_or_default()));
         folders.extend(dirs.flat_map(Path::ancestors));
+        let folder_modes = self.metadata.dir_modes.iter();
+        let given: HashMap<&str, u32> =
+            folder_modes.map(|folder| (folder.path.below(top).unwrap_or_default(), folder.mode)).collect();
+        let mode = |path: &Path| {
+            let mode = path.to_str().and_then(|path| given.get(path));
+            mode.unwrap_or(&modes::FOLDER) & modes::PERMISSIONS & !umask
+        };
         // The deepest first: a folder without the right to enter hides those below it.
         for folder in folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
-            root.set_folder_mode(folder, 0o777 & !umask)?;
+            root.set_folder_mode(folder, mode(folder))?;
         }
-        root.set_mode(0o777 & !umask)?;
+        crash::at(Point::ModesGiven);
+        root.set_mode(mode(Path::new("")))?;
         #[cfg(target_os = "linux")]
         root.sync_file_system()?;
         Ok(())
@@ -339,8 +395,13 @@ impl Content {
 }
 
 impl Tree {
-    fn new(root: Folder, metadata: &Metadata) -> Self {
-        Self { root, finished: metadata.files.iter().map(|_| AtomicBool::new(false)).collect() }
+    fn new(root: Folder, metadata: &Metadata, left_out: Vec<LeftOut>) -> Self {
+        let finished = metadata.files.iter().map(|_| AtomicBool::new(false)).collect();
+        let paths: HashSet<&SafePath> = left_out.iter().map(|entry| &entry.path).collect();
+        let files = metadata.files.iter().enumerate();
+        let skipped =
+            files.filter(|(_, file)| paths.contains(&file.path)).map(|(number, _)| number).collect();
+        Self { root, finished, left_out: Mutex::new(left_out), skipped }
     }
 }
 
@@ -354,30 +415,22 @@ pub(super) fn file_name(path: &Path) -> &Path {
     path.file_name().map_or(path, Path::new)
 }
 
-fn create_folders(root: &Folder, metadata: &Metadata) -> io::Result<()> {
-    let top = &metadata.original_filename;
-    for dir in metadata.dirs.iter().filter_map(|dir| dir.below(top)).filter(|dir| !dir.is_empty()) {
-        root.create_folders(Path::new(dir))?;
-    }
-    let mut last_parent = Path::new("");
-    for file in &metadata.files {
-        let path = Path::new(file.path.below(top).unwrap_or_default());
-        let parent = path.parent().unwrap_or(Path::new(""));
-        if parent != last_parent {
-            root.create_folders(parent)?;
-            last_parent = parent;
-        }
-    }
-    Ok(())
-}
-
-const fn mode(entry: &FileEntry) -> u32 {
-    if entry.executable { 0o777 } else { 0o666 }
-}
-
 fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
-    set_mode(file, mode(entry) & !umask)?;
+    set_mode(file, entry.permissions() & !umask)?;
     set_modified(file, SystemTime::from(entry.modified))
+}
+
+/// What is not there was left out.
+fn unless_left_out(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether the file's owner can open it with the mode that it will have.
+fn is_open_to_owner(entry: &FileEntry) -> bool {
+    entry.permissions() & 0o600 == 0o600
 }
 
 /// Reserves the file's space where the file system can, else only sets its length: also on a RAM disk, which would

@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::ShareId;
+use swarmdrop_core::name::SafePath;
 
 use super::key;
 use super::records::Records;
 use crate::durable;
 use crate::failure::{Failure, Kind};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: &[u8] = b"SWDD\x01";
 
 /// What identifies a download's temporary.
@@ -35,13 +36,25 @@ pub struct DownloadHeader {
     pub temporary: PathBuf,
     /// The inode number of the temporary, to notice another one in its place; 0 if it could not be this user's alone.
     pub inode: u64,
+    /// What is not in the temporary, as the file system does not take its name.
+    pub left_out: Vec<LeftOut>,
     boot_id: Option<String>,
+}
+
+/// An entry of the share that is not saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its path in the share.
+    pub path: SafePath,
+    /// Why.
+    pub why: String,
 }
 
 impl DownloadHeader {
     /// The header of a download that begins now.
     pub fn new(share: ShareId, target: PathBuf, temporary: PathBuf, inode: u64) -> Self {
-        Self { version: VERSION, share, target, temporary, inode, boot_id: boot_id() }
+        let left_out = Vec::new();
+        Self { version: VERSION, share, target, temporary, inode, left_out, boot_id: boot_id() }
     }
 }
 

@@ -13,7 +13,7 @@ mod owned;
 mod records;
 mod upload;
 
-pub use download::{Abandoned, DownloadHeader, DownloadJournal};
+pub use download::{Abandoned, DownloadHeader, DownloadJournal, LeftOut};
 pub use owned::{OwnedShare, OwnedShares};
 pub use upload::{SourceFile, UploadHeader, UploadJournal};
 

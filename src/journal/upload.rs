@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret};
+use swarmdrop_core::links::Link;
+use swarmdrop_core::modes::FolderMode;
 use swarmdrop_core::name::SafePath;
 
 use super::records::Records;
@@ -21,7 +23,7 @@ use super::{key, secret_text};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: &[u8] = b"SWDU\x01";
 
 /// What identifies an upload, and everything that is needed to go on with it.
@@ -46,6 +48,10 @@ pub struct UploadHeader {
     pub files: Vec<SourceFile>,
     /// The folders that held nothing then.
     pub dirs: Vec<SafePath>,
+    /// The folders whose permissions were not the usual ones.
+    pub dir_modes: Vec<FolderMode>,
+    /// The symlinks as they were then.
+    pub links: Vec<Link>,
 }
 
 /// A file of an upload, and how to notice that it changed.
@@ -65,16 +71,28 @@ pub struct SourceFile {
     pub modified_ns: i128,
     /// Its inode number.
     pub inode: u64,
-    /// Whether it may be executed.
-    pub executable: bool,
+    /// Its permissions.
+    pub mode: u32,
 }
 
 impl UploadHeader {
     /// A new upload with these keys.
     pub fn new(seed: Secret, secret: Secret, salt: [u8; 32], chunk_log2: u8, name: SafePath) -> Self {
         let created_ms = crate::clock::now_ms();
-        let (files, dirs) = (Vec::new(), Vec::new());
-        Self { version: VERSION, seed, secret, salt, chunk_log2, name, created_ms, files, dirs }
+        let (files, dirs, dir_modes, links) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self {
+            version: VERSION,
+            seed,
+            secret,
+            salt,
+            chunk_log2,
+            name,
+            created_ms,
+            files,
+            dirs,
+            dir_modes,
+            links,
+        }
     }
 }
 

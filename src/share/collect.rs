@@ -1,14 +1,19 @@
 //! What there is to share: walks the paths and checks every name before anything is sent.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use swarmdrop_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
+use swarmdrop_core::links::{self, Link};
+use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::{SafePath, normalise};
 
+use super::awkward::{LeftOut, Refusal};
 use crate::failure::{Failure, Kind};
 use crate::journal::SourceFile;
 use crate::progress::Progress;
@@ -22,22 +27,30 @@ pub(super) struct Collected {
     pub(super) files: Vec<SourceFile>,
     /// The folders that hold nothing.
     pub(super) dirs: Vec<SafePath>,
+    /// The folders whose permissions are not the usual ones.
+    pub(super) dir_modes: Vec<FolderMode>,
+    /// The symlinks that lead to an entry of the share.
+    pub(super) links: Vec<Link>,
     /// What was read already: standard input, and files that do not tell their length.
     pub(super) spool: Option<File>,
+    /// What is not in the share, although it is in a folder that is.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
-/// Walks the paths. Symlinks and special files are not followed: each is named in a warning.
+/// Walks the paths. What was named must be there and sound; a symlink that was named is followed. What is awkward in a
+/// folder is left out.
 pub(super) fn collect(
     state: &Path,
     paths: &[PathBuf],
     name: Option<&str>,
     progress: &Progress,
 ) -> Result<Collected, Failure> {
-    let mut walk = Walk { files: Vec::new(), dirs: Vec::new(), spool: Spool::new(state), progress };
+    let mut walk = Walk::new(state, progress);
     let top = match paths {
         [path] => {
-            let top = walk.top_name(name, &own_name(path)?)?;
-            walk.visit(&absolute(path)?, &top)?;
+            let own = if name.is_some() { String::new() } else { own_name(path)? };
+            let top = walk.top_name(name, &own)?;
+            walk.visit_named(path, &top)?;
             top
         }
         _ => {
@@ -45,17 +58,14 @@ pub(super) fn collect(
             let several = format!("{first} and {} more", paths.len().saturating_sub(1));
             let top = walk.top_name(name, &several)?;
             for path in paths {
-                let below = format!("{top}/{}", normalise(&own_name(path)?));
-                walk.visit(&absolute(path)?, &safe(&below)?)?;
+                let below = SafePath::parse(&format!("{top}/{}", normalise(&own_name(path)?)));
+                let below = below.map_err(|error| Refusal::from(error).of_named(path))?;
+                walk.visit_named(path, &below)?;
             }
             top
         }
     };
-    if walk.files.is_empty() && walk.dirs.is_empty() {
-        let what = "there is nothing to share: only symlinks or special files were named";
-        return Err(Failure::new(Kind::Usage, what));
-    }
-    Ok(Collected { name: top, files: walk.files, dirs: walk.dirs, spool: walk.spool.file })
+    Ok(walk.collected(top))
 }
 
 /// Takes standard input to its end into a file that vanishes with this process. Its length must be
@@ -66,16 +76,15 @@ pub(super) fn collect_stdin(
     progress: &Progress,
 ) -> Result<Collected, Failure> {
     let failed = |error: io::Error| Failure::io("keep standard input in", state, &error);
-    let mut spool = Spool::new(state);
+    let mut walk = Walk::new(state, progress);
     progress.say("Reading standard input…");
-    let (spooled_at, size) = spool.take(&mut io::stdin().lock(), u64::MAX).map_err(failed)?;
-    let walk = Walk { files: Vec::new(), dirs: Vec::new(), spool, progress };
+    let (spooled_at, size) = walk.spool.take(&mut io::stdin().lock(), u64::MAX).map_err(failed)?;
     let path = walk.top_name(name, "stdin")?;
     let modified_ns = i128::from(crate::clock::now_ms()) * 1_000_000;
-    let (inode, executable) = (0, false);
-    let source =
-        SourceFile { disk: None, spooled_at, path: path.clone(), size, modified_ns, inode, executable };
-    Ok(Collected { name: path, files: vec![source], dirs: Vec::new(), spool: walk.spool.file })
+    let (inode, mode) = (0, modes::of_file(false));
+    let source = SourceFile { disk: None, spooled_at, path: path.clone(), size, modified_ns, inode, mode };
+    walk.files.push(source);
+    Ok(walk.collected(path))
 }
 
 /// The facts by which a change of the file is noticed.
@@ -96,13 +105,15 @@ impl<'a> Spool<'a> {
         Self { state, file: None, end: 0 }
     }
 
-    /// Reads to the end, but no more than `limit`; where it begins, and how long it is.
+    /// Reads to the end, but no more than `limit`; where it begins, and how long it is. What an attempt that failed has
+    /// left is written over.
     fn take(&mut self, input: &mut impl Read, limit: u64) -> io::Result<(u64, u64)> {
         if self.file.is_none() {
             crate::durable::create_private_folder(self.state)?;
             self.file = Some(tempfile::tempfile_in(self.state)?);
         }
         let (start, Some(file)) = (self.end, &mut self.file) else { unreachable!("it was just made") };
+        file.seek(SeekFrom::Start(start))?;
         let size = io::copy(&mut input.take(limit), file)?;
         file.flush()?;
         self.end += size;
@@ -120,11 +131,69 @@ fn hides_its_length(file: &File, len: u64) -> io::Result<bool> {
 struct Walk<'a> {
     files: Vec<SourceFile>,
     dirs: Vec<SafePath>,
+    dir_modes: Vec<FolderMode>,
+    /// The symlinks, and where they are on this machine.
+    links: Vec<(Link, PathBuf)>,
     spool: Spool<'a>,
+    left_out: Vec<LeftOut>,
     progress: &'a Progress,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(state: &'a Path, progress: &'a Progress) -> Self {
+        let (files, dirs, dir_modes) = (Vec::new(), Vec::new(), Vec::new());
+        let (links, left_out) = (Vec::new(), Vec::new());
+        Self { files, dirs, dir_modes, links, spool: Spool::new(state), left_out, progress }
+    }
+
+    fn collected(mut self, name: SafePath) -> Collected {
+        let links = self.settle_links();
+        let Self { files, dirs, dir_modes, spool, left_out, .. } = self;
+        Collected { name, files, dirs, dir_modes, links, spool: spool.file, left_out }
+    }
+
+    /// The symlinks that may be in the share; the others are left out.
+    fn settle_links(&mut self) -> Vec<Link> {
+        let (mut links, mut disks): (Vec<Link>, Vec<PathBuf>) =
+            std::mem::take(&mut self.links).into_iter().unzip();
+        loop {
+            let files = self.files.iter().map(|file| &file.path);
+            let rules = links::broken_rules(files, self.dirs.iter(), &links);
+            if rules.iter().all(Option::is_none) {
+                return links;
+            }
+            // What leads through one that is left out is found the next time.
+            let (all, mut kept) = (links.into_iter().zip(disks).zip(rules), (Vec::new(), Vec::new()));
+            for ((link, disk), rule) in all {
+                match rule {
+                    None => {
+                        kept.0.push(link);
+                        kept.1.push(disk);
+                    }
+                    Some(rule) => self.left_out.push(LeftOut { disk, why: format!("it is {rule}") }),
+                }
+            }
+            (links, disks) = kept;
+        }
+    }
+
+    fn visit_link(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
+        let target = fs::read_link(disk).map_err(|error| Refusal::unreadable(&error))?;
+        let target =
+            target.to_str().ok_or_else(|| Refusal::odd("the target of the symlink is not Unicode", ""))?;
+        self.check_count()?;
+        self.links.push((Link { path: path.clone(), target: target.to_owned() }, disk.to_owned()));
+        Ok(())
+    }
+
+    fn check_count(&self) -> Result<(), Failure> {
+        if self.files.len() + self.links.len() < FILES_MAX {
+            return Ok(());
+        }
+        Err(Failure::new(Kind::Usage, format!("a share has at most {FILES_MAX} files"))
+            .next("Share parts of the folder, or pack it into an archive first."))
+    }
+
     /// The name at the receiver: in normal form and not hidden, and the user is told if that changed it.
     fn top_name(&self, asked: Option<&str>, own: &str) -> Result<SafePath, Failure> {
         let wanted = asked.unwrap_or(own);
@@ -132,26 +201,46 @@ impl Walk<'_> {
         if name != wanted {
             self.progress.say(&format!("The receiver will see \"{name}\" instead of \"{wanted}\"."));
         }
-        SafePath::parse_top(&name).map_err(|error| name_failure(&error))
+        SafePath::parse_top(&name).map_err(|error| {
+            Failure::new(Kind::Usage, format!("cannot share: {error}"))
+                .next("Rename it or give it another name with --name, then share again.")
+        })
     }
 
-    fn visit(&mut self, disk: &Path, path: &SafePath) -> Result<(), Failure> {
-        let metadata = fs::symlink_metadata(disk).map_err(|error| Failure::io("share", disk, &error))?;
+    /// Takes what was named on the command line, at the end of all symlinks.
+    fn visit_named(&mut self, named: &Path, path: &SafePath) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::io("share", named, &error);
+        let mut disk = std::path::absolute(named).map_err(failed)?;
+        if fs::symlink_metadata(&disk).map_err(failed)?.is_symlink() {
+            let kind = fs::metadata(&disk).map_err(failed)?.file_type();
+            if !kind.is_file() && !kind.is_dir() {
+                // As the pipe of a shell (`<(…)`), which has no path of its own.
+                return Err(special().of_named(named));
+            }
+            disk = disk.canonicalize().map_err(failed)?;
+        }
+        self.visit(&disk, path).map_err(|refusal| refusal.of_named(named))
+    }
+
+    fn visit(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
+        let metadata = fs::symlink_metadata(disk).map_err(|error| Refusal::unreadable(&error))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
-            return self.visit_folder(disk, path);
-        }
-        if !kind.is_file() {
-            let what = if kind.is_symlink() { "a symlink" } else { "a special file" };
-            self.progress.warn(&format!("left out {}: it is {what}", disk.display()));
+            self.visit_folder(disk, path)?;
+            let mode = metadata.mode() & modes::PERMISSIONS;
+            if mode != modes::FOLDER {
+                self.dir_modes.push(FolderMode { path: path.clone(), mode });
+            }
             return Ok(());
         }
-        if self.files.len() >= FILES_MAX {
-            return Err(Failure::new(Kind::Usage, format!("a share has at most {FILES_MAX} files"))
-                .next("Share parts of the folder, or pack it into an archive first."));
+        if kind.is_symlink() {
+            return self.visit_link(disk, path);
         }
-        rustix::fs::access(disk, Access::READ_OK)
-            .map_err(|error| Failure::io("read", disk, &error.into()))?;
+        if !kind.is_file() {
+            return Err(special());
+        }
+        self.check_count()?;
+        rustix::fs::access(disk, Access::READ_OK).map_err(|error| Refusal::unreadable(&error.into()))?;
         let (size, modified_ns, inode) = fingerprint(&metadata);
         let mut source = SourceFile {
             disk: Some(disk.to_owned()),
@@ -160,7 +249,7 @@ impl Walk<'_> {
             size,
             modified_ns,
             inode,
-            executable: metadata.permissions().mode() & 0o100 != 0,
+            mode: metadata.mode() & modes::PERMISSIONS,
         };
         if size == 0 || metadata.blocks() == 0 {
             self.spool_if_it_hides_its_length(disk, &mut source)?;
@@ -169,55 +258,85 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn spool_if_it_hides_its_length(&mut self, disk: &Path, source: &mut SourceFile) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::io("read", disk, &error);
+    fn spool_if_it_hides_its_length(&mut self, disk: &Path, source: &mut SourceFile) -> Result<(), Refusal> {
+        let failed = |error: io::Error| Refusal::unreadable(&error);
         let mut file = crate::durable::open_read(disk).map_err(failed)?;
         // One that has grown meanwhile tells its length.
         let is_as_it_was = file.metadata().map_err(failed)?.len() == source.size;
         if !is_as_it_was || !hides_its_length(&file, source.size).map_err(failed)? {
             return Ok(());
         }
-        (source.spooled_at, source.size) = self
-            .spool
-            .take(&mut file, UNTOLD_BYTES_MAX + 1)
-            .map_err(|error| Failure::io("keep what was read in", self.spool.state, &error))?;
-        source.disk = None;
-        if source.size > UNTOLD_BYTES_MAX {
+        let taken = self.spool.take(&mut file, UNTOLD_BYTES_MAX + 1);
+        let (spooled_at, size) = taken.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Failure::io("keep what was read in", self.spool.state, &error).into()
+            }
+            _ => failed(error),
+        })?;
+        if size > UNTOLD_BYTES_MAX {
+            self.spool.end = spooled_at;
             let most = crate::words::bytes(UNTOLD_BYTES_MAX);
-            let what = format!("{} does not tell its length, and has no end within {most}", disk.display());
-            return Err(
-                Failure::new(Kind::Usage, what).next("Save what you need of it in a file, and share that.")
-            );
+            let why = format!("it does not tell its length, and has no end within {most}");
+            return Err(Refusal::odd(why, "Save what you need of it in a file, and share that."));
         }
+        (source.disk, source.spooled_at, source.size) = (None, spooled_at, size);
         Ok(())
     }
 
-    fn visit_folder(&mut self, disk: &Path, path: &SafePath) -> Result<(), Failure> {
-        let failed = |error| Failure::io("read the folder", disk, &error);
+    fn visit_folder(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
+        let failed = |error: io::Error| Refusal::unreadable(&error);
         let mut names = Vec::new();
         for entry in fs::read_dir(disk).map_err(failed)? {
             names.push(entry.map_err(failed)?.file_name());
         }
-        if names.is_empty() {
-            self.dirs.push(path.clone());
-        }
         // A fixed order, so that a resumed share has the same stream.
         names.sort();
-        for name in names {
+        let before = (self.files.len(), self.dirs.len());
+        for (name, shared) in shared_names(names) {
             let below = disk.join(&name);
-            let name = name.to_str().ok_or_else(|| not_unicode(&below))?;
-            let normal = normalise(name);
-            if normal != name {
-                self.progress.say(&format!("\"{name}\" is shared in Unicode normal form"));
+            let visited = match shared {
+                None => Err(Refusal::odd("its name is not Unicode", "")),
+                Some(shared) => {
+                    if shared.as_str() != name {
+                        let name = name.to_string_lossy();
+                        self.progress.say(&format!("\"{name}\" is shared in Unicode normal form"));
+                    }
+                    let path = SafePath::parse(&format!("{path}/{shared}"));
+                    path.map_err(Refusal::from).and_then(|path| self.visit(&below, &path))
+                }
+            };
+            match visited {
+                Err(Refusal::Entry { why, .. }) => self.left_out.push(LeftOut { disk: below, why }),
+                other => other?,
             }
-            self.visit(&below, &safe(&format!("{path}/{normal}"))?)?;
+        }
+        if (self.files.len(), self.dirs.len()) == before {
+            self.dirs.push(path.clone());
         }
         Ok(())
     }
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::io("find", path, &error))
+fn special() -> Refusal {
+    let next = "To share what a command prints, run: COMMAND | swarmdrop share - --name NAME";
+    Refusal::odd("it is a pipe or another special file", next)
+}
+
+/// The names of a folder, each with the one that it has in the share: in normal form, unless another has that already.
+/// `None`: it has none.
+fn shared_names(names: Vec<OsString>) -> Vec<(OsString, Option<String>)> {
+    let texts = names.iter().filter_map(|name| name.to_str());
+    let mut taken: HashSet<String> =
+        texts.filter(|name| normalise(name) == *name).map(str::to_owned).collect();
+    let mut shared_name = |name: &str| {
+        let normal = normalise(name);
+        if normal == name || taken.insert(normal.clone()) { normal } else { name.to_owned() }
+    };
+    let mut with_shared = |name: OsString| {
+        let shared = name.to_str().map(&mut shared_name);
+        (name, shared)
+    };
+    names.into_iter().map(&mut with_shared).collect()
 }
 
 /// The last component of a path, also for paths like `.` and `a/..`.
@@ -233,18 +352,9 @@ fn own_name(path: &Path) -> Result<String, Failure> {
     }
 }
 
-fn safe(path: &str) -> Result<SafePath, Failure> {
-    SafePath::parse(path).map_err(|error| name_failure(&error))
-}
-
-fn name_failure(error: &swarmdrop_core::name::NameError) -> Failure {
-    Failure::new(Kind::Usage, format!("cannot share: {error}"))
-        .next("Names must work on every receiver's system. Rename it, then share again.")
-}
-
 fn not_unicode(path: &Path) -> Failure {
     Failure::new(Kind::Usage, format!("cannot share {}: its name is not Unicode", path.display()))
-        .next("Rename it first.")
+        .next("Rename it first, or share it alone and give it a name with --name.")
 }
 
 #[cfg(test)]
@@ -262,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_walked_in_order_without_symlinks_and_special_files() {
+    fn a_folder_is_walked_in_order_without_special_files_and_symlinks_to_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("s/b/empty")).unwrap();
         for name in ["s/z", "s/a", "s/b/c"] {
@@ -274,7 +384,11 @@ mod tests {
         let (collected, warnings) = collect_in(folder.path(), &["s"]).unwrap();
         assert_eq!(paths(&collected), ["s/a", "s/b/c", "s/z"]);
         assert_eq!(collected.dirs.iter().map(SafePath::as_str).collect::<Vec<_>>(), ["s/b/empty"]);
-        assert_eq!(warnings, 3);
+        assert_eq!(warnings, 0, "they are named later");
+        let left_out: Vec<_> =
+            collected.left_out.iter().map(|entry| entry.disk.file_name().unwrap()).collect();
+        assert_eq!(left_out, ["socket", "link"]);
+        assert_eq!(collected.links.iter().map(|link| link.path.as_str()).collect::<Vec<_>>(), ["s/loop"]);
     }
 
     #[test]
@@ -298,15 +412,74 @@ mod tests {
     #[test]
     fn what_cannot_be_shared_is_refused_before_anything_is_sent() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("CON"), "x").unwrap();
         fs::write(folder.path().join("a\nb"), "x").unwrap();
-        std::os::unix::fs::symlink("CON", folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+        std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
         for (name, why) in
-            [("CON", "device"), ("a\nb", "control"), ("link", "nothing to share"), ("none", "No such")]
+            [("a\nb", "control"), ("link", "No such"), ("none", "No such"), ("socket", "special file")]
         {
             let failure = collect_in(folder.path(), &[name]).unwrap_err();
             assert!(failure.what.contains(why), "{failure}");
-            assert!(!failure.what.contains('\n') || name != "a\nb");
+            assert!(!failure.what.contains('\n'));
         }
+    }
+
+    #[test]
+    fn f06_what_is_awkward_in_a_folder_is_left_out_and_its_reason_kept() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("s");
+        fs::create_dir_all(inside.join("Icon\r").join("below")).unwrap();
+        fs::create_dir(inside.join("only odd")).unwrap();
+        let latin = std::ffi::OsStr::from_bytes(b"M\xfcller");
+        for name in
+            ["a\\b", "Notes.", "aux.c", "A", "a", "e\u{301}", "\u{e9}", "only odd/\u{202e}", "o\u{308}"]
+        {
+            fs::write(inside.join(name), name).unwrap();
+        }
+        fs::write(inside.join(latin), "x").unwrap();
+        let (collected, _) = collect_in(folder.path(), &["s"]).unwrap();
+        let shared = ["s/A", "s/Notes.", "s/a", "s/aux.c", "s/e\u{301}", "s/\u{f6}", "s/\u{e9}"];
+        assert_eq!(paths(&collected), shared, "two names that differ in form only are two");
+        assert_eq!(collected.dirs.iter().map(SafePath::as_str).collect::<Vec<_>>(), ["s/only odd"]);
+        let why: Vec<&str> = collected.left_out.iter().map(|entry| entry.why.as_str()).collect();
+        assert_eq!(why[..2], ["its name has a control character", "its name is not Unicode"]);
+        assert!(why[2].contains("backslash") && why[3].contains("direction") && why.len() == 4, "{why:?}");
+    }
+
+    #[test]
+    fn f09_permissions_are_shared_and_no_other_bits() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("s")).unwrap();
+        fs::write(folder.path().join("s/tool"), "x").unwrap();
+        for (name, mode) in [("s/tool", 0o6750), ("s", 0o3770)] {
+            fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let (collected, _) = collect_in(folder.path(), &["s"]).unwrap();
+        assert_eq!((collected.files[0].mode, collected.dir_modes[0].mode), (0o750, 0o770));
+    }
+
+    #[test]
+    fn f06_names_are_shared_in_normal_form_unless_another_has_it_already() {
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/formats/names.json")).unwrap();
+        for case in cases["shared"].as_array().unwrap() {
+            let [names, expected]: [Vec<String>; 2] = serde_json::from_value(case.clone()).unwrap();
+            let shared = shared_names(names.into_iter().map(OsString::from).collect());
+            assert_eq!(shared.into_iter().map(|(_, shared)| shared.unwrap()).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn f07_a_symlink_that_was_named_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("d")).unwrap();
+        fs::write(folder.path().join("d/file"), "x").unwrap();
+        std::os::unix::fs::symlink("d/file", folder.path().join("latest.iso")).unwrap();
+        std::os::unix::fs::symlink("d", folder.path().join("current")).unwrap();
+        assert_eq!(paths(&collect_in(folder.path(), &["latest.iso"]).unwrap().0), ["latest.iso"]);
+        let (both, _) = collect_in(folder.path(), &["current", "latest.iso"]).unwrap();
+        assert_eq!(paths(&both), ["current and 1 more/current/file", "current and 1 more/latest.iso"]);
     }
 }

@@ -13,6 +13,7 @@ use swarmdrop_core::limits::PREFERRED_MAX;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::metadata::{FileEntry, Metadata, MetadataError};
+use swarmdrop_core::modes;
 use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -85,6 +86,7 @@ impl Upload {
         let (seed, secret, salt) = (random_secret()?, random_secret()?, random_bytes()?);
         let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
         (header.files, header.dirs) = (collected.files, collected.dirs);
+        (header.dir_modes, header.links) = (collected.dir_modes, collected.links);
         Self::from_journal(UploadJournal::begin(&folder, header)?, collected.spool, false)
     }
 
@@ -341,6 +343,8 @@ fn may_be_continued(header: &UploadHeader, collected: &Collected, request: &Shar
     size.is_some_and(|size| size.log2() == header.chunk_log2)
         && header.name == collected.name
         && header.dirs == collected.dirs
+        && header.dir_modes == collected.dir_modes
+        && header.links == collected.links
         && header.files.len() == collected.files.len()
         && header.files.iter().zip(&collected.files).all(is_continued)
 }
@@ -370,7 +374,8 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
         offset,
         size: file.size,
         blake3: None,
-        executable: file.executable,
+        executable: modes::is_executable(file.mode),
+        mode: Some(file.mode).filter(|&mode| mode != modes::of_file(modes::is_executable(mode))),
         modified: OffsetDateTime::from_unix_timestamp_nanos(file.modified_ns)
             .ok()
             .filter(|moment| (0..=9999).contains(&moment.year()))
@@ -384,6 +389,8 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
         created: clock::moment(header.created_ms),
         files: header.files.iter().zip(offsets).map(entry).collect(),
         dirs: header.dirs.clone(),
+        dir_modes: header.dir_modes.clone(),
+        links: header.links.clone(),
     };
     if metadata.is_single_file() {
         metadata.extension = header.name.extension().to_owned();
@@ -431,9 +438,9 @@ mod tests {
             let (seed, secret) = (random_secret().unwrap(), random_secret().unwrap());
             let mut header = UploadHeader::new(seed, secret, random_bytes().unwrap(), 16, name.clone());
             let (size, modified_ns, inode) = fingerprint(&self.log().metadata().unwrap());
-            let (disk, executable) = (Some(self.log()), false);
+            let (disk, mode) = (Some(self.log()), 0o644);
             header.files =
-                vec![SourceFile { disk, spooled_at: 0, path: name, size, modified_ns, inode, executable }];
+                vec![SourceFile { disk, spooled_at: 0, path: name, size, modified_ns, inode, mode }];
             Upload::from_journal(UploadJournal::begin(&self.journal(), header).unwrap(), None, false).unwrap()
         }
 

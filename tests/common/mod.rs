@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod samples;
 pub mod swarm;
 pub mod tls;
+pub mod unprivileged;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

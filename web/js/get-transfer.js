@@ -6,7 +6,7 @@ import { problemOf } from "./get-share.js";
 import { FileCutter, SinkError, memorySink, singleFile } from "./sink.js";
 import { fileSink, folderSink } from "./sink-disk.js";
 import { streamSink } from "./sink-stream.js";
-import { zipSink } from "./zip.js";
+import { zipFolders, zipSink } from "./zip.js";
 
 /** @typedef {import("./get-share.js").Share} Share */
 /** @typedef {import("./get-worker.js").Report} Report */
@@ -58,7 +58,7 @@ export class Transfer {
       await this.download.run(this.#stop.signal);
       const blob = (await this.cutter.close()) ?? undefined;
       this.#tell();
-      this.#end({ type: "done", blob, name: this.sink.name });
+      this.#end({ type: "done", blob, name: this.sink.name, leftOut: this.sink.leftOut ?? [] });
     } catch (error) {
       await this.#fail(error);
     } finally {
@@ -160,6 +160,7 @@ async function sinkFor({ summary: { metadata } }, target, isZip) {
   if (target.to === "folder") return folderSink(target.handle, metadata);
   const stream = target.to === "stream" ? streamSink(target.port) : null;
   const bytes = stream ?? (target.to === "file" ? await fileSink(target.handle) : memorySink());
-  const sink = isZip ? zipSink(bytes, metadata.dirs) : singleFile(bytes);
-  return { ...sink, lose: stream?.lose };
+  const sink = isZip ? zipSink(bytes, zipFolders(metadata)) : singleFile(bytes);
+  // A ZIP's symlinks are made by some programs before what they lead to is looked at.
+  return { ...sink, leftOut: metadata.links?.map(({ path }) => path), lose: stream?.lose };
 }

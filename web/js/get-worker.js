@@ -13,7 +13,7 @@ import { Share, problemOf } from "./get-share.js";
 /** @typedef {{bytes: Uint8Array<ArrayBuffer>} | {problem: Problem}} Content what a preview asked for */
 /**
  * @typedef {{type: "looked", summary: import("./get-share.js").Summary} | {type: "look-waits"} | {type: "look-failed", problem: Problem} |
- *   {type: "progress", done: number, waiting: string | null} | {type: "done", blob?: Blob, name?: string} |
+ *   {type: "progress", done: number, waiting: string | null} | {type: "done", blob?: Blob, name?: string, leftOut: string[]} |
  *   {type: "gave-up", why: string} | {type: "failed", problem: Problem} | {type: "cancelled"} | {type: "alive"} |
  *   ({type: "previewed", request: number} & Content)} Report
  */

@@ -91,7 +91,11 @@ class Page {
     if (this.#isBusy || this.#choice) return;
     const { metadata, isSingle } = this.summary;
     const name = isSingle ? metadata.original_filename : `${metadata.original_filename}.zip`;
-    const length = async () => (isSingle ? metadata.size : (await import("./zip.js")).zipLength(metadata.files, metadata.dirs));
+    const length = async () => {
+      if (isSingle) return metadata.size;
+      const { zipFolders, zipLength } = await import("./zip.js");
+      return zipLength(metadata.files, zipFolders(metadata));
+    };
     this.#setDisabled(true);
     const choice = await chooseTarget({ name, length, isFolder }).catch(() => /** @type {const} */ ("not-loaded"));
     this.#setDisabled(false);
@@ -133,10 +137,10 @@ class Page {
   }
 
   /**
-   * @param {{blob?: Blob, name?: string}} report
+   * @param {{blob?: Blob, name?: string, leftOut: string[]}} report
    * @param {Choice | null} choice
    */
-  #done({ blob, name }, choice) {
+  #done({ blob, name, leftOut }, choice) {
     const { original_filename: original } = this.summary.metadata;
     const target = choice?.target;
     // The user may have chosen another name, and a folder's may have been taken.
@@ -144,7 +148,8 @@ class Page {
     const saved = chosen ?? (this.#isZip ? `${original}.zip` : original);
     if (blob) void import("./sink-browser.js").then(({ saveBlob }) => saveBlob(blob, saved));
     const text = target?.to === "folder" ? t.done.folder(saved) : target?.to === "file" ? t.done.file(saved) : t.done.stream(saved);
-    this.view.end({ title: t.done.title, text }, "good");
+    if (leftOut.length === 0) return this.view.end({ title: t.done.title, text }, "good");
+    this.view.end({ title: t.done.partly, text, detail: t.done.leftOut(leftOut) }, "warn");
   }
 
   /** The page is going away: what was begun must not look complete. */

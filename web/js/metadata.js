@@ -17,8 +17,11 @@ export const FILES_MAX = 100_000;
  * @property {number} size
  * @property {string} [blake3]
  * @property {boolean} executable
+ * @property {number} [mode] permissions, where they are not those that follow from `executable`
  * @property {string} modified RFC 3339
  */
+/** @typedef {{path: string, mode: number}} FolderMode */
+/** @typedef {{path: string, target: string}} Link a symlink; the page makes none, so it does not look where it leads */
 /**
  * @typedef {object} Metadata
  * @property {string} original_filename
@@ -28,6 +31,8 @@ export const FILES_MAX = 100_000;
  * @property {string} created RFC 3339
  * @property {FileEntry[]} files in the order of the stream
  * @property {string[]} dirs folders that hold nothing
+ * @property {FolderMode[]} [dir_modes] folders whose permissions are not the usual ones
+ * @property {Link[]} [links] symlinks
  */
 
 /** Metadata that is refused: not well-formed, too much, or contradicting itself. Names are refused by NameError. */
@@ -41,6 +46,7 @@ export class MetadataError extends Error {
 
 const FIELDS = ["original_filename", "extension", "size", "chunk_count", "created", "files", "dirs"];
 const FILE_FIELDS = ["path", "offset", "size", "executable", "modified"];
+const PERMISSIONS = 0o777;
 const RFC3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;
 
 /**
@@ -68,21 +74,30 @@ export function parseMetadata(json, geometry) {
  * @param {Geometry} geometry
  */
 export function checkMetadata(metadata, geometry) {
-  if (metadata.files.length > FILES_MAX) throw new MetadataError("it has too many files");
+  if (metadata.files.length + (metadata.links?.length ?? 0) > FILES_MAX) throw new MetadataError("it has too many files");
   if (metadata.dirs.length > DIRS_MAX) throw new MetadataError("it has too many folders");
   if (metadata.size !== geometry.total || metadata.chunk_count !== geometry.chunkCount) {
     throw new MetadataError("its size is not the manifest's");
   }
   checkOffsets(metadata);
   checkNames(metadata);
+  checkModes(metadata);
+}
+
+/**
+ * The permissions of a file.
+ * @param {Pick<FileEntry, "executable" | "mode">} file
+ */
+export function permissionsOf({ executable, mode }) {
+  return mode ?? (executable ? 0o755 : 0o644);
 }
 
 /**
  * Whether the share is one file, saved under its own name, and no folder.
  * @param {Metadata} metadata
  */
-export function isSingleFile({ files, dirs, original_filename: name }) {
-  return dirs.length === 0 && files.length === 1 && files[0].path === name;
+export function isSingleFile({ files, dirs, links = [], original_filename: name }) {
+  return dirs.length === 0 && links.length === 0 && files.length === 1 && files[0].path === name;
 }
 
 /**
@@ -146,7 +161,7 @@ function timeText(ms) {
 /** @param {any} metadata */
 function checkFields(metadata) {
   const isSound =
-    hasExactly(metadata, FIELDS) &&
+    hasExactly(metadata, FIELDS, ["dir_modes", "links"]) &&
     typeof metadata.original_filename === "string" &&
     typeof metadata.extension === "string" &&
     isSize(metadata.size) &&
@@ -155,26 +170,40 @@ function checkFields(metadata) {
     Array.isArray(metadata.files) &&
     metadata.files.every(isFileEntry) &&
     Array.isArray(metadata.dirs) &&
-    metadata.dirs.every((/** @type {unknown} */ dir) => typeof dir === "string");
+    metadata.dirs.every((/** @type {unknown} */ dir) => typeof dir === "string") &&
+    (metadata.dir_modes === undefined || (Array.isArray(metadata.dir_modes) && metadata.dir_modes.every(isFolderMode))) &&
+    (metadata.links === undefined || (Array.isArray(metadata.links) && metadata.links.every(isLink)));
   if (!isSound) throw new MetadataError("it has other fields than metadata");
 }
 
 /** @param {any} file */
 function isFileEntry(file) {
-  if (!hasExactly(file, FILE_FIELDS, "blake3") || typeof file.path !== "string") return false;
+  if (!hasExactly(file, FILE_FIELDS, ["blake3", "mode"]) || typeof file.path !== "string") return false;
   const hash = file.blake3 ?? null;
   if (hash !== null && !(typeof hash === "string" && /^[0-9a-fA-F]{64}$/.test(hash))) return false;
+  const mode = file.mode ?? null;
+  if (mode !== null && !isSize(mode)) return false;
   return isSize(file.offset) && isSize(file.size) && typeof file.executable === "boolean" && isTime(file.modified);
+}
+
+/** @param {any} folder */
+function isFolderMode(folder) {
+  return hasExactly(folder, ["path", "mode"]) && typeof folder.path === "string" && isSize(folder.mode);
+}
+
+/** @param {any} link */
+function isLink(link) {
+  return hasExactly(link, ["path", "target"]) && typeof link.path === "string" && typeof link.target === "string";
 }
 
 /**
  * @param {any} value
  * @param {string[]} fields
- * @param {string} [optional]
+ * @param {string[]} [optional]
  */
-function hasExactly(value, fields, optional) {
+function hasExactly(value, fields, optional = []) {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  const known = fields.length + (optional !== undefined && Object.hasOwn(value, optional) ? 1 : 0);
+  const known = fields.length + optional.filter((field) => Object.hasOwn(value, field)).length;
   return Object.keys(value).length === known && fields.every((field) => Object.hasOwn(value, field));
 }
 
@@ -200,26 +229,49 @@ function checkOffsets({ files, size }) {
 }
 
 /** @param {Metadata} metadata */
+function checkModes({ files, dirs, links = [], dir_modes: folders = [] }) {
+  const fits = (/** @type {FileEntry} */ { mode, executable }) =>
+    (mode ?? null) === null || (Number(mode) <= PERMISSIONS && Boolean(Number(mode) & 0o100) === executable);
+  if (!files.every(fits) || folders.some(({ mode }) => mode > PERMISSIONS)) {
+    throw new MetadataError("a mode is not one of permissions, or of another kind");
+  }
+  if (folders.length === 0) return;
+  if (folders.length > DIRS_MAX) throw new MetadataError("it has too many folders");
+  const unseen = new Set(folders.map(({ path }) => path));
+  if (unseen.size < folders.length) throw new MetadataError("a folder has two modes");
+  const known = new Set();
+  const pass = (/** @type {string} */ folder) => {
+    for (let at = folder; at && !known.has(at); at = at.slice(0, Math.max(0, at.lastIndexOf("/")))) {
+      known.add(at);
+      unseen.delete(at);
+    }
+  };
+  for (const { path } of [...files, ...links]) pass(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+  for (const dir of dirs) pass(dir);
+  if (unseen.size > 0) throw new MetadataError("it has a mode of a folder that is not in it");
+}
+
+/** @param {Metadata} metadata */
 function checkNames(metadata) {
-  const { original_filename: top, files, dirs } = metadata;
+  const { original_filename: top, files, dirs, links = [] } = metadata;
   const refuse = (/** @type {string} */ path, /** @type {import("./names.js").NameRule | null} */ rule) => {
     if (rule) throw new NameError(path, rule);
   };
   refuse(top, brokenTopRule(top));
-  for (const { path } of files) refuse(path, brokenRule(path));
+  for (const { path } of [...files, ...links]) refuse(path, brokenRule(path));
   for (const dir of dirs) refuse(dir, brokenRule(dir));
   const isSingle = isSingleFile(metadata);
   if (metadata.extension !== (isSingle ? extensionOf(top) : "")) {
     throw new MetadataError("the extension is not that of the name");
   }
   if (!isSingle) {
-    const isInside = files.every(({ path }) => path.startsWith(`${top}/`)) &&
+    const isInside = [...files, ...links].every(({ path }) => path.startsWith(`${top}/`)) &&
       dirs.every((dir) => dir === top || dir.startsWith(`${top}/`));
     if (!isInside) throw new MetadataError("a path lies outside the share's own folder");
     if (files.length + dirs.length === 0) throw new MetadataError("it names neither a file nor a folder");
   }
   try {
-    checkTogether(files.map(({ path }) => path), dirs);
+    checkTogether([...files, ...links].map(({ path }) => path), dirs);
   } catch (error) {
     throw error instanceof RangeError ? new MetadataError(`it has ${error.message}`) : error;
   }

@@ -1,5 +1,6 @@
 // Safe names: which paths may reach the disk of a receiver. The same rules as in formats.md, "Names"; a name is
-// refused, never repaired. A sender applies them before it starts.
+// refused, never repaired. A sender applies them before it starts. Names that are safe, but no names on some system,
+// are taken: see portability.js.
 
 export { printable } from "./words.js";
 
@@ -11,8 +12,7 @@ export const DIRS_MAX = 100_000;
 
 /**
  * @typedef {"empty" | "too-long" | "component-too-long" | "too-deep" | "dot-component" | "absolute" | "backslash" | "control" |
- *   "bidi" | "not-normalised" | "not-unicode" | "windows-device" | "windows-end" | "drive-prefix" | "hidden" |
- *   "case-clash" | "file-and-folder" | "twice"} NameRule
+ *   "bidi" | "not-unicode" | "hidden" | "file-and-folder" | "twice"} NameRule
  */
 
 /** A name that breaks a rule. */
@@ -32,10 +32,8 @@ export class NameError extends Error {
 
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
-const DEVICE = /^(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])$/;
 /** @type {Map<string, Place>} */
 const NOTHING = new Map();
-const ASCII = /^[\x00-\x7f]*$/;
 
 /**
  * The rule that a path breaks, or null.
@@ -49,7 +47,6 @@ export function brokenRule(path) {
   if (CONTROL.test(path)) return "control";
   if (BIDI.test(path)) return "bidi";
   if (path.includes("\\")) return "backslash";
-  if (path.normalize("NFC") !== path) return "not-normalised";
   const components = path.split("/");
   if (components.length > COMPONENTS_MAX) return "too-deep";
   for (const component of components) {
@@ -72,18 +69,17 @@ export function brokenTopRule(name) {
 
 /**
  * A file or folder, by what is below it. Each component is kept once, however many paths lead through it.
- * @typedef {{role: Role, name: string, below: Map<string, Place>}} Place
+ * @typedef {{role: Role, below: Map<string, Place>}} Place
  */
 /** @typedef {"file" | "folder" | "empty"} Role */
 
 /**
- * Throws a NameError unless the paths can stand side by side on any file system: no file is a folder too, no two names
- * differ only in case, none stands there twice; a RangeError if they are too many or too deep.
+ * Throws a NameError unless the paths can stand side by side: no file is a folder too, none stands there twice; a RangeError if they are too many or too deep.
  * @param {Iterable<string>} files
  * @param {Iterable<string>} dirs the empty folders
  */
 export function checkTogether(files, dirs) {
-  const root = newPlace("folder", "");
+  const root = newPlace("folder");
   let [folders, components, above, place] = [0, 0, "", root];
   /**
    * @param {Place} parent
@@ -94,15 +90,13 @@ export function checkTogether(files, dirs) {
   const put = (parent, path, start, role) => {
     if (++components > COMPONENTS_SUM_MAX) throw new RangeError("more components of paths than the limit");
     const name = path.slice(start);
-    const key = caseFolded(name);
-    const known = parent.below.get(key);
+    const known = parent.below.get(name);
     if (!known) {
       if (role !== "file" && ++folders > DIRS_MAX) throw new RangeError("more folders than the limit");
-      const made = newPlace(role, name);
-      parent.below.set(key, made);
+      const made = newPlace(role);
+      parent.below.set(name, made);
       return made;
     }
-    if (known.name !== name) throw new NameError(path, "case-clash");
     if (known.role === role && role !== "folder") throw new NameError(path, "twice");
     if ((known.role === "file") !== (role === "file")) throw new NameError(path, "file-and-folder");
     // A folder that was named may stand on the way to others, but is named once.
@@ -151,11 +145,10 @@ export function senderTopName(name) {
 
 /**
  * @param {Role} role
- * @param {string} name
  * @returns {Place}
  */
-function newPlace(role, name) {
-  return { role, name, below: role === "file" ? NOTHING : new Map() };
+function newPlace(role) {
+  return { role, below: role === "file" ? NOTHING : new Map() };
 }
 
 /**
@@ -166,22 +159,7 @@ function brokenComponentRule(component) {
   if (component === "") return "empty";
   if (isLonger(component, COMPONENT_BYTES_MAX)) return "component-too-long";
   if (component === "." || component === "..") return "dot-component";
-  if (/[. ]$/.test(component)) return "windows-end";
-  if (/^[A-Za-z]:/.test(component)) return "drive-prefix";
-  // Device names are reserved with any extension and in any case.
-  const stem = component.split(".", 1)[0].trimEnd().replace(/[a-z]/g, (letter) => letter.toUpperCase());
-  return DEVICE.test(stem) ? "windows-device" : null;
-}
-
-/**
- * Unicode's full case folding, then form C. Browsers have no case folding; upper case and back is the same for
- * every character, but for the dotless i, which has only itself, and the final sigma, which depends on its place.
- * @param {string} path
- */
-function caseFolded(path) {
-  if (ASCII.test(path)) return path.toLowerCase();
-  const parts = path.split("\u0131").map((part) => part.toLowerCase().toUpperCase().toLowerCase().replaceAll("ς", "σ"));
-  return parts.join("\u0131").normalize("NFC");
+  return null;
 }
 
 /**

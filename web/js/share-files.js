@@ -5,12 +5,13 @@
 /**
  * @typedef {object} Found
  * @property {string} path relative, with `/`; its first part is the name of what was dropped
- * @property {File | null} file null for a folder that holds nothing
+ * @property {File | null} file null for a folder that holds nothing, and for what cannot be read
+ * @property {boolean} [isUnreadable] the browser does not let the page see it
  * @property {number} size
  * @property {number} modifiedMs
  */
 
-/** A dropped folder or file that the browser does not let the page see. */
+/** A folder or file that was dropped itself, and that the browser does not let the page see. */
 export class UnreadableEntryError extends Error {
   /** @param {string} path */
   constructor(path) {
@@ -75,17 +76,36 @@ async function walk(top, found, progress) {
   const waiting = [top];
   for (let entry = waiting.pop(); entry; entry = waiting.pop()) {
     const path = entry.fullPath.replace(/^\/+/, "");
+    const isTop = entry === top;
     if (isFolder(entry)) {
-      const children = await childrenOf(entry, path);
-      if (children.length === 0) found.push({ path, file: null, size: 0, modifiedMs: 0 });
+      const children = await orUnreadable(childrenOf(entry, path), isTop);
+      if (!children) found.push(unreadable(path));
+      else if (children.length === 0) found.push({ path, file: null, size: 0, modifiedMs: 0 });
       // One by one: engines bound the arguments of a call, some at 65,536.
-      for (const child of byName(children).reverse()) waiting.push(child);
+      for (const child of byName(children ?? []).reverse()) waiting.push(child);
     } else {
-      found.push(foundFile(path, await fileOf(/** @type {FileSystemFileEntry} */ (entry), path)));
+      const file = await orUnreadable(fileOf(/** @type {FileSystemFileEntry} */ (entry), path), isTop);
+      found.push(file ? foundFile(path, file) : unreadable(path));
     }
     if (found.length > FILES_MAX) throw new TooManyFilesError();
     if (found.length % 500 === 0) progress(found.length);
   }
+}
+
+/**
+ * Null for what cannot be read, unless it was dropped itself.
+ * @template T @param {Promise<T>} reading @param {boolean} isTop
+ */
+function orUnreadable(reading, isTop) {
+  return reading.catch((error) => {
+    if (isTop || !(error instanceof UnreadableEntryError)) throw error;
+    return null;
+  });
+}
+
+/** @param {string} path @returns {Found} */
+function unreadable(path) {
+  return { path, file: null, size: 0, modifiedMs: 0, isUnreadable: true };
 }
 
 /** @param {string} path @param {File} file @returns {Found} */

@@ -3,8 +3,9 @@
  * No document and no network here.
  */
 
-import { senderTopName } from "./names.js";
+import { brokenRule, senderTopName } from "./names.js";
 import { FILES_MAX, TooManyFilesError } from "./share-files.js";
+import { SharedNames } from "./share-names.js";
 
 /** @typedef {import("./share-files.js").Found} Found */
 
@@ -18,10 +19,13 @@ import { FILES_MAX, TooManyFilesError } from "./share-files.js";
  * @property {number} bytes
  * @property {boolean} isNormal whether all paths below its name are in normal form
  *
- * @typedef {object} SharePlan what the share will hold; paths are in normal form, their rules unchecked
+ * @typedef {{path: string, rule: import("./names.js").NameRule | "unreadable"}} LeftOut
+ *
+ * @typedef {object} SharePlan what the share will hold; the rules of names that were chosen themselves are unchecked
  * @property {string} name what the receiver sees
  * @property {{path: string, file: File, size: number, modifiedMs: number}[]} files
  * @property {string[]} dirs folders that hold nothing
+ * @property {LeftOut[]} leftOut what is in a folder and cannot be shared
  */
 
 /** The list of what is to be shared. */
@@ -90,17 +94,24 @@ export class Selection {
    * @returns {SharePlan}
    */
   plan(folderName) {
-    const [first, ...others] = this.#items;
+    const hasOneItem = this.#items.length === 1;
     const { name } = this.naming(folderName);
     /** @type {SharePlan} */
-    const plan = { name, files: [], dirs: [] };
-    for (const { path, file, size, modifiedMs } of this.#items.flatMap((item) => item.found)) {
+    const plan = { name, files: [], dirs: [], leftOut: [] };
+    const all = this.#items.flatMap((item) => item.found);
+    const names = this.#items.every((item) => item.isNormal && !isOther(item.name)) ? null
+      : new SharedNames(all.map(({ path }) => path));
+    for (const { path, file, size, modifiedMs, isUnreadable } of all) {
+      const own = names?.of(path) ?? path;
       // A single file or folder has the name in the place of its own.
-      const below = (others.length === 0 ? path.slice(first.name.length + 1) : path).normalize("NFC");
+      const below = hasOneItem ? own.split("/").slice(1).join("/") : own;
       const final = below ? `${name}/${below}` : name;
-      if (file) plan.files.push({ path: final, file, size, modifiedMs });
+      const rule = isUnreadable ? "unreadable" : path.includes("/") ? brokenRule(final) : null;
+      if (rule) plan.leftOut.push({ path, rule });
+      else if (file) plan.files.push({ path: final, file, size, modifiedMs });
       else plan.dirs.push(final);
     }
+    keepFolders(plan);
     return plan;
   }
 
@@ -112,6 +123,11 @@ export class Selection {
     this.#items.push({ id: this.#nextId, name, isFolder, found, files, bytes, isNormal });
     this.#nextId += 1;
   }
+}
+
+/** A folder of which everything is left out is shared as one that holds nothing. @param {SharePlan} plan */
+function keepFolders({ name, files, dirs, leftOut }) {
+  if (leftOut.length > 0 && files.length + dirs.length === 0) dirs.push(name);
 }
 
 /** Whether a path is not in normal form. @param {string} path */

@@ -7,6 +7,7 @@ import { byId } from "./dom.js";
 import { formatLink } from "./link.js";
 import { makeOwner } from "./owner.js";
 import { showDone, takeBack } from "./share-done.js";
+import { showNotes } from "./share-notes.js";
 import { ProgressView } from "./share-progress.js";
 import { startRun } from "./share-run.js";
 import { showStep } from "./share-step.js";
@@ -31,7 +32,7 @@ import { printable } from "./words.js";
  * @param {SendRequest} request
  * @returns {Promise<string | null>} null if it is shared, or what to tell people
  */
-export async function send({ sender, plan: { name, files, dirs }, replicas, lifeMs }) {
+export async function send({ sender, plan: { name, files, dirs, leftOut }, replicas, lifeMs }) {
   const stream = new FileStream(files);
   const entries = files.map(({ path, size, modifiedMs }) => ({ path, size, modifiedMs }));
   const content = { name, files: entries, dirs, createdMs: Date.now() };
@@ -56,6 +57,7 @@ export async function send({ sender, plan: { name, files, dirs }, replicas, life
 
   const link = formatLink({ origin: location.origin, share: owner.share, secret: owner.secret, trackerId });
   showDone({ owner, link, peers: outcome.peers, expiresMs: outcome.expiresMs, replicas, clockAheadMs });
+  showNotes(leftOut, [...files.map(({ path }) => path), ...dirs]);
   showStep("done");
   byId("done-title").focus();
   return null;

@@ -5,8 +5,8 @@
  * token-forget; drop-zone, choose-files, choose-folder, file-input, folder-input, looking; share-form, file-list,
  * file-total, name-field, name-input, renamed, expiry, advanced, replicas, share-start, share-problem; sending, stage,
  * progress, progress-done, progress-speed, trouble, cancel; done, done-safe, done-live, done-link, done-copy,
- * done-copied, done-expires, done-qr, done-command, done-again, done-take-back, done-problem; link-form, link-input,
- * link-open, link-problem. A step is shown when its section (compose, sending, done) is not hidden.
+ * done-copied, done-expires, done-qr, done-command, done-left-out, done-not-everywhere, done-again,
+ * done-take-back, done-problem; link-form, link-input, link-open, link-problem. A step is shown when its section (compose, sending, done) is not hidden.
  */
 
 import { announce, byId } from "./dom.js";

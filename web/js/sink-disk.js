@@ -30,17 +30,22 @@ export async function fileSink(handle) {
 /**
  * A folder that the user chose, and in it a new one under the share's name, or `NAME (2)` and so on if that is taken.
  * As long as it is not complete, a file in it says so: a page that is closed cannot take anything back.
+ * What the browser does not take, or the file system takes for another entry of the share, is left out and told.
  * @param {FileSystemDirectoryHandle} parent
- * @param {Pick<import("./metadata.js").Metadata, "original_filename" | "files" | "dirs">} metadata
- * @returns {Promise<FileSink & {name: string}>}
+ * @param {Pick<import("./metadata.js").Metadata, "original_filename" | "files" | "dirs" | "links">} metadata
+ * @returns {Promise<FileSink & {name: string, leftOut: string[]}>}
  */
-export async function folderSink(parent, { original_filename: name, files, dirs }) {
+export async function folderSink(parent, { original_filename: name, files, dirs, links = [] }) {
   const paths = [name, ...files.map(({ path }) => path), ...dirs];
-  await checkNames(parent, paths);
+  const refused = await refusedNames(parent, paths);
+  if (refused.has(name)) throw new SinkError("name-not-allowed", undefined, name);
+  const isRefused = (/** @type {string} */ path) => refused.size > 0 && path.split("/").some((part) => refused.has(part));
   const top = await saving(() => makeFresh(parent, name));
   const marker = freeName(texts.get.incomplete.name, paths);
   /** @type {string[]} */
   const made = [];
+  /** @type {string[]} */
+  const leftOut = links.map(({ path }) => path);
   /** @type {FileSystemWritableFileStream | null} */
   let writable = null;
   const folders = new Folders(top);
@@ -54,11 +59,13 @@ export async function folderSink(parent, { original_filename: name, files, dirs 
   });
   return {
     name: top.name,
-    begin: (file) =>
+    leftOut,
+    begin: ({ path }) =>
       saving(async () => {
-        const folder = await folders.of(file.path);
-        made.push(file.path);
-        const handle = await naming(file.path, () => folder.getFileHandle(lastOf(file.path), { create: true }));
+        const folder = isRefused(path) ? null : await folders.of(path);
+        if (!folder || (await isTaken(folder, lastOf(path)))) return void leftOut.push(path);
+        made.push(path);
+        const handle = await naming(path, () => folder.getFileHandle(lastOf(path), { create: true }));
         writable = await handle.createWritable();
       }),
     write: (bytes) => saving(async () => writable?.write(bytes)),
@@ -69,7 +76,9 @@ export async function folderSink(parent, { original_filename: name, files, dirs 
       }),
     close: () =>
       saving(async () => {
-        for (const dir of dirs) await folders.of(`${dir}/`);
+        const ofLinks = links.map(({ path }) => path.slice(0, path.lastIndexOf("/")));
+        for (const dir of ofLinks) if (!isRefused(dir)) await folders.of(`${dir}/`);
+        for (const dir of dirs) if (isRefused(dir) || !(await folders.make(dir))) leftOut.push(dir);
         // Should it stay, that is no reason to throw whole files away.
         await top.removeEntry(marker).catch(() => {});
       }),
@@ -78,37 +87,39 @@ export async function folderSink(parent, { original_filename: name, files, dirs 
 }
 
 /**
- * Browsers refuse names that others allow, as those of shortcuts (`a.lnk`): better told before the first byte than at
- * the file. They judge a name by itself, so each is asked for once, wherever in the share it is.
+ * Browsers refuse names that others allow, as those of shortcuts (`a.lnk`). They judge a name by itself, so each is
+ * asked for once, wherever in the share it is.
  * @param {FileSystemDirectoryHandle} parent
  * @param {string[]} paths
  */
-async function checkNames(parent, paths) {
-  /** @type {Map<string, string>} */
-  const places = new Map();
-  for (const path of paths) {
-    const parts = path.split("/");
-    for (const [depth, name] of parts.entries()) {
-      if (!places.has(name)) places.set(name, parts.slice(0, depth + 1).join("/"));
-    }
+async function refusedNames(parent, paths) {
+  const names = [...new Set(paths.flatMap((path) => path.split("/")))];
+  /** @type {Set<string>} */
+  const refused = new Set();
+  for (let at = 0; at < names.length; at += NAMES_ASKED_AT_ONCE) {
+    const some = names.slice(at, at + NAMES_ASKED_AT_ONCE);
+    // Another error mostly says that there is nothing of this name: it can be used.
+    await Promise.all(some.map((name) => parent.getFileHandle(name).catch((error) => {
+      if (error instanceof TypeError) refused.add(name);
+    })));
   }
-  const all = [...places];
-  for (let at = 0; at < all.length; at += NAMES_ASKED_AT_ONCE) {
-    await Promise.all(all.slice(at, at + NAMES_ASKED_AT_ONCE).map(([name, path]) => checkName(parent, name, path)));
-  }
+  return refused;
 }
 
 /**
- * @param {FileSystemDirectoryHandle} parent
+ * Whether something is there under this name: in a folder that is new, another entry of the share, whose name the
+ * file system does not tell apart.
+ * @param {FileSystemDirectoryHandle} folder
  * @param {string} name
- * @param {string} path
  */
-async function checkName(parent, name, path) {
+async function isTaken(folder, name) {
   try {
-    await naming(path, () => parent.getFileHandle(name));
+    await folder.getFileHandle(name);
+    return true;
   } catch (error) {
-    if (error instanceof SinkError) throw error;
-    // Mostly, that there is nothing of this name: it can be used.
+    if (error instanceof DOMException && error.name === "NotFoundError") return false;
+    if (error instanceof DOMException && error.name === "TypeMismatchError") return true;
+    throw error;
   }
 }
 
@@ -149,7 +160,19 @@ class Folders {
   }
 
   /**
-   * The folder that a path lies in.
+   * Makes a folder that holds nothing; false if something else has its name already.
+   * @param {string} path
+   */
+  async make(path) {
+    const below = path.split("/").slice(1);
+    if (below.length === 0 || this.made.has(below.join("/"))) return true;
+    const parent = await this.of(path);
+    if (!parent || (await isTaken(parent, lastOf(path)))) return false;
+    return (await this.of(`${path}/`)) !== null;
+  }
+
+  /**
+   * The folder that a path lies in; null if there can be none, as a file has its name.
    * @param {string} path
    */
   async of(path) {
@@ -159,12 +182,20 @@ class Folders {
     if (key === this.#latest) return this.#handle;
     let handle = this.top;
     for (const [depth, folder] of folders.entries()) {
-      handle = await naming(path, () => handle.getDirectoryHandle(folder, { create: true }));
+      const next = await naming(path, () => handle.getDirectoryHandle(folder, { create: true }).catch(nullIfFile));
+      if (!next) return null;
+      handle = next;
       this.made.add(folders.slice(0, depth + 1).join("/"));
     }
     [this.#latest, this.#handle] = [key, handle];
     return handle;
   }
+}
+
+/** @param {unknown} error */
+function nullIfFile(error) {
+  if (error instanceof DOMException && error.name === "TypeMismatchError") return null;
+  throw error;
 }
 
 /**
@@ -204,9 +235,9 @@ async function isFree(parent, name) {
  */
 async function removeAll(parent, top, folders, files, marker) {
   const quietly = (/** @type {() => Promise<unknown>} */ action) => action().catch(() => {});
-  for (const path of files) await quietly(async () => (await folders.of(path)).removeEntry(lastOf(path)));
+  for (const path of files) await quietly(async () => (await folders.of(path))?.removeEntry(lastOf(path)));
   const deepestFirst = [...folders.made].sort((a, b) => b.split("/").length - a.split("/").length);
-  for (const path of deepestFirst) await quietly(async () => (await folders.of(`./${path}`)).removeEntry(lastOf(path)));
+  for (const path of deepestFirst) await quietly(async () => (await folders.of(`./${path}`))?.removeEntry(lastOf(path)));
   await quietly(() => top.removeEntry(marker));
   await quietly(() => parent.removeEntry(top.name));
 }

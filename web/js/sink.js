@@ -9,7 +9,7 @@ import { GetError } from "./get-error.js";
  * @property {() => Promise<Blob | void>} close
  * @property {() => Promise<void>} abort keeps nothing; never rejects
  */
-/** @typedef {Pick<import("./metadata.js").FileEntry, "path" | "size" | "executable" | "modified">} FileHead */
+/** @typedef {Pick<import("./metadata.js").FileEntry, "path" | "size" | "executable" | "mode" | "modified">} FileHead */
 /**
  * @typedef {object} FileSink
  * @property {(file: FileHead) => Promise<void>} begin
@@ -17,6 +17,7 @@ import { GetError } from "./get-error.js";
  * @property {() => Promise<void>} end all bytes of the file are there, and were verified
  * @property {() => Promise<Blob | void>} close
  * @property {() => Promise<void>} abort
+ * @property {string[]} [leftOut] paths that could not be saved
  */
 /** @typedef {"no-space" | "save-failed" | "stopped-by-browser" | "stream-broken" | "name-not-allowed" | "too-large-for-memory"} SinkProblem */
 

@@ -52,6 +52,9 @@ export const texts = {
   done: {
     safe: (/** @type {string[]} */ peers) => `Safe on ${count(peers.length, "peer")} (${peers.join(", ")}). You can close this page.`,
     expires: (/** @type {number} */ ms) => `Expires ${when(ms)}.`,
+    leftOut: (/** @type {number} */ entries) => (entries === 1 ? "One entry could not be shared and was left out:" : `${entries.toLocaleString("en")} entries could not be shared and were left out:`),
+    unreadable: (/** @type {string} */ path) => `${path}: it cannot be read`,
+    notEverywhere: (/** @type {number} */ names) => `${count(names, "name")} in it ${names === 1 ? "does" : "do"} not work on every system. A receiver saves what his system takes:`,
     command: (/** @type {string} */ link) => `swarmdrop get '${link}'`,
     qr: "QR code of the link",
     copied: "Link copied.",
@@ -64,7 +67,7 @@ export const texts = {
     "gateway-closed": "This tracker takes no shares from browsers. Use the command line: swarmdrop share.",
     "not-enough-peers": (/** @type {number} */ replicas) => `Fewer than ${count(replicas, "peer")} with room can be reached now. Try again later, or ask for fewer replicas.`,
     "no-space": "The peers have no space for a share of this size. Ask the operator, or share less.",
-    name: (/** @type {string} */ sentence) => `${sentence} Names must work on every receiver's system. Rename it, then choose it again.`,
+    name: (/** @type {string} */ sentence) => `${sentence} Rename it, then choose it again.`,
     "too-large": "This is more than one share can hold: 16 TiB, and 32 MiB of names. Share a part of it.",
     conflict: "The swarm already has other bytes for this share. Share again from the start.",
     "share-gone": "The share is over.",

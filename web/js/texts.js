@@ -15,16 +15,19 @@ const nameRules = {
   backslash: "has a backslash",
   control: "has a control character",
   bidi: "has a character that reverses the direction of text",
-  "not-normalised": "is not in Unicode normalisation form C",
   "not-unicode": "is not valid Unicode",
-  "windows-device": "is the name of a device on Windows",
-  "windows-end": "has a part that ends in a dot or a space",
-  "drive-prefix": "has a part that starts like a drive",
   hidden: "would be hidden where it is saved, as it starts with a dot",
-  "case-clash": "differs from another name only in upper and lower case",
   "file-and-folder": "is both a file and a folder",
   twice: "stands there twice",
 };
+
+const NAMED_MAX = 20;
+
+/** @param {string[]} paths */
+function named(paths) {
+  const some = paths.slice(0, NAMED_MAX).map((path) => `“${printable(path)}”`).join(", ");
+  return paths.length > NAMED_MAX ? `${some} and ${(paths.length - NAMED_MAX).toLocaleString("en")} more` : some;
+}
 
 export const texts = {
   common: {
@@ -44,6 +47,8 @@ export const texts = {
     },
     /** @type {(path: string, rule: NameRule) => string} */
     nameRefused: (path, rule) => `The name “${printable(path)}” ${nameRules[rule]}.`,
+    /** @type {(path: string, rule: NameRule) => string} */
+    nameLeftOut: (path, rule) => `${printable(path)}: its name ${nameRules[rule]}`,
     connectionLost: "connection lost, trying again",
     busy: "the tracker is busy, trying again",
     noPeer: "no peer has the next part now, trying again",
@@ -84,6 +89,9 @@ export const texts = {
       file: (/** @type {string} */ name) => `“${name}” is saved. Every byte was checked.`,
       folder: (/** @type {string} */ name) => `The folder “${name}” is saved. Every byte was checked.`,
       stream: (/** @type {string} */ name) => `“${name}” is in the browser's downloads. Every byte was checked.`,
+      partly: "Done, but not everything could be saved",
+      leftOut: (/** @type {string[]} */ paths) =>
+        `Left out, as the browser or the disk does not take the name, or takes it for another, or as it is a symlink: ${named(paths)}. The command line below may save more.`,
     },
     cancelled: { title: "Cancelled", text: "Nothing was kept." },
     gaveUp: {

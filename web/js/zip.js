@@ -1,11 +1,12 @@
 // A ZIP archive (PKWARE's APPNOTE) made while its files stream through: stored, not compressed; UTF-8 names; the
 // check sum of a file after its bytes; ZIP64 where a number needs more than 32 bits. Its length is known before.
 
-import { timeOf } from "./metadata.js";
+import { permissionsOf, timeOf } from "./metadata.js";
 
 /** @typedef {import("./sink.js").ByteSink} ByteSink */
 /** @typedef {import("./sink.js").FileSink} FileSink */
 /** @typedef {import("./sink.js").FileHead} FileHead */
+/** @typedef {import("./metadata.js").FolderMode} Folder */
 /** @typedef {{path: Uint8Array, size: number, crc: number, at: number, mode: number, modifiedMs: number, isDir: boolean}} Entry */
 
 const UTF8 = new TextEncoder();
@@ -17,13 +18,28 @@ const CENTRAL_BYTES = 46;
 const UTF8_FLAG = 1 << 11;
 const SUM_FOLLOWS_FLAG = 1 << 3;
 const MADE_BY_UNIX = (3 << 8) | 45;
-const FILE_MODE = 0o100644;
-const PROGRAM_MODE = 0o100755;
-const DIR_MODE = 0o40755;
+const FILE_KIND = 0o100000;
+const DIR_KIND = 0o40000;
+const DIR_MODE = 0o755;
+
+/**
+ * The folders that an archive has entries of: those that hold nothing, and those with other permissions than most.
+ * @param {Pick<import("./metadata.js").Metadata, "dirs" | "dir_modes" | "links">} metadata
+ * @returns {Folder[]}
+ */
+export function zipFolders({ dirs, dir_modes: others = [], links = [] }) {
+  /** @type {Map<string, number>} */
+  const modes = new Map();
+  // Symlinks are no part of an archive; the folders that hold nothing else are.
+  for (const { path } of links) modes.set(path.slice(0, path.lastIndexOf("/")), DIR_MODE);
+  for (const dir of dirs) modes.set(dir, DIR_MODE);
+  for (const { path, mode } of others) modes.set(path, mode);
+  return [...modes].map(([path, mode]) => ({ path, mode }));
+}
 
 /**
  * @param {ByteSink} sink
- * @param {string[]} dirs folders that hold nothing
+ * @param {Folder[]} dirs
  * @param {typeof crc32} [sum] for tests
  * @returns {FileSink}
  */
@@ -65,7 +81,7 @@ export function zipSink(sink, dirs, sum = crc32) {
 /**
  * The bytes that an archive of these files will have.
  * @param {FileHead[]} files
- * @param {string[]} dirs
+ * @param {Folder[]} dirs
  */
 export function zipLength(files, dirs) {
   let at = 0;
@@ -140,19 +156,19 @@ class Gathered {
  * @param {number} at
  * @returns {Entry}
  */
-function entryOf({ path, size, executable, modified }, at) {
-  const mode = executable ? PROGRAM_MODE : FILE_MODE;
+function entryOf({ path, size, executable, mode: given, modified }, at) {
+  const mode = FILE_KIND | permissionsOf({ executable, mode: given });
   return { path: UTF8.encode(path), size, crc: 0, at, mode, modifiedMs: timeOf(modified), isDir: false };
 }
 
 /**
- * @param {string} path
+ * @param {Folder} folder
  * @param {number} at
  * @returns {Entry}
  */
-function dirEntryOf(path, at) {
+function dirEntryOf({ path, mode }, at) {
   const name = UTF8.encode(`${path}/`);
-  return { path: name, size: 0, crc: 0, at, mode: DIR_MODE, modifiedMs: NaN, isDir: true };
+  return { path: name, size: 0, crc: 0, at, mode: DIR_KIND | mode, modifiedMs: NaN, isDir: true };
 }
 
 /** @param {Entry} entry */

@@ -1,12 +1,15 @@
 // Names and metadata: one case for every rule of the formats, and what is taken.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { Geometry } from "../../../web/js/geometry.js";
 import {
   brokenRule, brokenTopRule, buildMetadata, checkMetadata, checkTogether, encodeMetadata, extensionOf, parseMetadata, senderTopName,
 } from "../../../web/js/metadata.js";
+import { notes } from "../../../web/js/portability.js";
+import { SharedNames } from "../../../web/js/share-names.js";
 import { texts } from "../../../web/js/texts.js";
 import { printable } from "../../../web/js/words.js";
 
@@ -21,11 +24,7 @@ test("hostile names are refused by rule", () => {
     backslash: ["a\\b", "..\\x", "\\\\server\\x"],
     control: ["a\0b", "a\nb", "a\u001b[2Jb", "a\u007fb", "a\u0085b", "a\u009bb", "a\tb"],
     bidi: ["a\u202eb", "a\u2066b", "a\u2069b", "a\u200fb", "a\u200eb", "a\u061cb", "a\u202ab"],
-    "not-normalised": ["e\u0301", "\u212b", "\u1100\u1161"],
     "not-unicode": ["a\ud800b", "\udc00"],
-    "windows-device": ["CON", "con", "nul.txt", "a/AUX.c", "COM1", "COM0", "lpt9.log", "COM¹", "LPT³.x", "CONIN$", "conout$", "a/com9.txt/b", "con .txt", "PRN.tar.gz"],
-    "windows-end": ["a.", "a ", "a /b", "...", "NUL."],
-    "drive-prefix": ["C:x", "c:", "a/Z:b"],
     "component-too-long": [long, "é".repeat(128)],
     "too-long": [deep],
     "too-deep": [`${"d/".repeat(128)}f`],
@@ -39,6 +38,31 @@ test("ordinary names of all kinds are taken", () => {
   for (const name of ["a", "-rf", "a b.txt", "Ünïcödé.pdf", "日本語.txt", "🦀", "a/.git/config", "console", "COM10", "2026-01-01T10:00:00.log",
     "What?.mkv", "a..b", "..a", "~", "$HOME", "nullable.rs", "<img src=x onerror=alert(1)>", "é".repeat(127)]) {
     assert.equal(brokenRule(name), null, name);
+  }
+});
+
+const cases = JSON.parse(readFileSync(new URL("../../formats/names.json", import.meta.url), "utf8"));
+
+test("names that are none on some systems are safe and noted", () => {
+  for (const [name, expected] of cases.not_everywhere) {
+    assert.equal(brokenRule(name), null, name);
+    assert.equal(notes([name]).map(([, why]) => why).join(" "), expected, JSON.stringify(name));
+  }
+});
+
+test("names that a file system may take for one are found", () => {
+  for (const [paths, expected] of cases.clashes) {
+    checkTogether(paths, []);
+    assert.deepEqual(notes(paths).filter(([, why]) => why === "clash").map(([path]) => path), expected, paths.join());
+  }
+});
+
+test("names are shared in normal form unless another has it already", () => {
+  for (const [names, expected] of cases.shared) {
+    for (const folder of ["", "a/", "e\u0301/"]) {
+      const shared = new SharedNames(names.map((name) => folder + name));
+      assert.deepEqual(names.map((name) => shared.of(folder + name)), expected.map((name) => folder.normalize("NFC") + name));
+    }
   }
 });
 
@@ -67,17 +91,7 @@ test("clashes are found", () => {
     }
   };
   assert.equal(rule(["s/a", "s/b/c"], ["s/d"]), null);
-  assert.equal(rule(["s/A", "s/a"]), "case-clash");
-  assert.equal(rule(["s/straße", "s/STRASSE"]), "case-clash");
-  assert.equal(rule(["s/ẞ", "s/ss"]), "case-clash");
-  assert.equal(rule(["s/Σ", "s/ς"]), "case-clash");
-  assert.equal(rule(["s/ΑΣ", "s/ας"]), "case-clash");
-  assert.equal(rule(["s/K", "s/\u017f"]), null);
-  assert.equal(rule(["s/S", "s/\u017f"]), "case-clash");
-  assert.equal(rule(["s/ﬁ", "s/FI"]), "case-clash");
-  assert.equal(rule(["s/ı", "s/i"]), null);
-  assert.equal(rule(["s/É", "s/é"]), "case-clash");
-  assert.equal(rule(["s/X/a", "s/x/b"]), "case-clash");
+  assert.equal(rule(["s/A", "s/a", "s/X/a", "s/x/b", "s/e\u0301", "s/é"]), null);
   assert.equal(rule(["s/a", "s/a/b"]), "file-and-folder");
   assert.equal(rule(["s/a/b", "s/a"]), "file-and-folder");
   assert.equal(rule(["s/a"], ["s/a"]), "file-and-folder");
@@ -123,8 +137,38 @@ test("contradictions are refused", () => {
   assert.match(refusal((m) => void (m.dirs = Array.from({ length: 100_001 }, () => "s/d"))), /too many/);
   assert.equal(refusal((m) => void (m.files[0].path = "s/../a")), "dot-component");
   assert.equal(refusal((m) => void (m.original_filename = ".s")), "hidden");
-  assert.equal(refusal((m) => void (m.files[1].path = "s/A")), "case-clash");
+  assert.equal(refusal((m) => void (m.files[1].path = "s/a")), "twice");
   assert.equal(refusal((m) => void (m.dirs = ["s"])), "none");
+});
+
+test("modes are permissions of what is there", () => {
+  const modes = (mode, executable, folders) => refusal((m) => {
+    Object.assign(m.files[1], mode === undefined ? {} : { mode }, { executable });
+    if (folders) m.dir_modes = folders.map(([path, mode]) => ({ path, mode }));
+    return parseMetadata(encodeMetadata(m), geometry);
+  });
+  for (const [mode, executable] of [[0, false], [0o600, false], [0o700, true], [0o777, true], [0o644, false]]) assert.equal(modes(mode, executable), "none");
+  assert.equal(modes(undefined, true, [["s", 0o700], ["s/b", 0], ["s/d", 0o777]]), "none");
+  for (const [mode, executable] of [[0o4755, true], [0o1000, false], [0o100644, false], [0o644, true], [0o755, false]]) assert.match(modes(mode, executable), /mode/);
+  assert.match(modes(-1, false), /other fields/);
+  assert.match(modes(0.5, false), /other fields/);
+  for (const folders of [[["s/b", 0o2755]], [["s/a", 0o700]], [["s/e", 0o700]], [["t", 0o700]], [["s/b", 0o700], ["s/b", 0o700]]]) {
+    assert.match(modes(undefined, false, folders), /mode/);
+  }
+});
+
+test("symlinks are entries beside the others", () => {
+  const links = (...links) => refusal((m) => {
+    m.links = links.map(([path, target]) => ({ path, target }));
+    return parseMetadata(encodeMetadata(m), geometry);
+  });
+  assert.equal(links(["s/l", "a"], ["s/only/l", "../b/c"]), "none");
+  assert.equal(links(["s/a", "b"]), "twice");
+  assert.equal(links(["s/b", "a"]), "file-and-folder");
+  assert.equal(links(["s/../l", "a"]), "dot-component");
+  assert.match(links(["t", "s/a"]), /outside/);
+  assert.match(links(["s/l", 7]), /other fields/);
+  assert.match(refusal((m) => void (m.links = Array.from({ length: 100_000 }, () => ({ path: "s/l", target: "a" })))), /too many/);
 });
 
 test("JSON with other fields, types, numbers or bytes is refused", () => {

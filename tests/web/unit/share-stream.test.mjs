@@ -68,10 +68,26 @@ test("a folder of 100,000 files is walked, and a deep one costs no stack", async
   assert.equal((await droppedFiles(dropOf([deep]))).length, 1);
 });
 
-test("a dropped file that cannot be read is named", async () => {
+test("what was dropped itself and cannot be read is an error, and in a folder it is left out and named", async () => {
   const bad = { ...leaf("/top/bad"), file: (_, refuse) => refuse(new Error("no")) };
-  await assert.rejects(droppedFiles(dropOf([folder("/top", [bad])])), (error) =>
-    error instanceof UnreadableEntryError && error.path === "top/bad");
+  const locked = { ...folder("/top/locked", []), createReader: () => ({ readEntries: (_, refuse) => refuse(new Error("no")) }) };
+  for (const [entry, path] of [[{ ...bad, fullPath: "/bad" }, "bad"], [{ ...locked, fullPath: "/locked" }, "locked"]]) {
+    await assert.rejects(droppedFiles(dropOf([entry])), (error) => error instanceof UnreadableEntryError && error.path === path);
+  }
+  const selection = new Selection();
+  selection.add(await droppedFiles(dropOf([folder("/top", [bad, locked, leaf("/top/good")])])));
+  const { files, dirs, leftOut } = selection.plan("top");
+  assert.deepEqual(files.map(({ path }) => path), ["top/good"]);
+  assert.deepEqual([dirs, leftOut], [[], ["top/bad", "top/locked"].map((path) => ({ path, rule: "unreadable" }))]);
+});
+
+test("what is in a folder and cannot be shared is left out, and what was chosen itself is not", () => {
+  const paths = ["top/Icon\r", "top/a\\b", "top/aux.c", "top/A", "top/a", "top/e\u0301", "top/\u00e9", "top/b/\u202e/"];
+  const plan = planOf([paths], "top");
+  assert.deepEqual(plan.paths, ["top/A", "top/a", "top/aux.c", "top/e\u0301", "top/\u00e9"]);
+  assert.deepEqual(plan.leftOut, [["top/Icon\r", "control"], ["top/a\\b", "backslash"], ["top/b/\u202e", "bidi"]]);
+  assert.deepEqual(planOf([["top/Icon\r"]], "top"), { name: "top", paths: [], dirs: ["top"], renamed: false, leftOut: [["top/Icon\r", "control"]] });
+  assert.deepEqual(planOf([["a\\b"]], "").paths, ["a\\b"], "the worker refuses it");
 });
 
 test("one file is shared as itself, without leading dots and in normal form", () => {
@@ -119,9 +135,10 @@ function planOf(additions, name) {
     selection.add(paths.map((path) =>
       (path.endsWith("/") ? { path: path.slice(0, -1), ...empty } : { path, file: file("x"), ...measures })));
   }
-  const { files, dirs } = selection.plan(name);
+  const { files, dirs, leftOut } = selection.plan(name);
   const naming = selection.naming(name);
-  return { name: naming.name, paths: files.map(({ path }) => path), dirs, renamed: naming.isChanged };
+  const plan = { name: naming.name, paths: files.map(({ path }) => path), dirs, renamed: naming.isChanged };
+  return leftOut.length ? { ...plan, leftOut: leftOut.map(({ path, rule }) => [path, rule]) } : plan;
 }
 
 function leaf(fullPath) {

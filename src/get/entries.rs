@@ -1,0 +1,282 @@
+//! Creates what a share holds, each entry exclusively. The receiver's own file system decides which names are any: what
+//! it does not take, or takes for another of the same share, is left out and named, and overwrites nothing.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+
+use rustix::io::Errno;
+use swarmdrop_core::metadata::Metadata;
+use swarmdrop_core::name::SafePath;
+use swarmdrop_core::portability::{NotEverywhere, not_everywhere};
+
+use crate::folder::Folder;
+use crate::journal::LeftOut;
+
+/// Where entries are created: a folder, or one that tells names apart in another way.
+pub(super) trait Place {
+    /// Creates a folder with those above it, unless they are there.
+    fn create_folders(&self, path: &Path) -> io::Result<()>;
+    /// Creates a folder that must not exist yet.
+    fn create_folder(&self, path: &Path) -> io::Result<()>;
+    /// Creates a file that must not exist yet, with this mode.
+    fn create_file(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Whether all names are ordinary ones here: elsewhere some lead to devices and hidden streams.
+    fn takes_all_names(&self) -> bool {
+        !cfg!(windows)
+    }
+}
+
+impl Place for Folder {
+    fn create_folders(&self, path: &Path) -> io::Result<()> {
+        Self::create_folders(self, path)
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        Self::create_folder(self, path).map(drop)
+    }
+
+    fn create_file(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.create_file_with(path, mode).map(drop)
+    }
+}
+
+/// Creates all folders and files, empty; returns what was left out. Symlinks come last: see `links`.
+pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<Vec<LeftOut>> {
+    let top = &metadata.original_filename;
+    let mut entries = Entries { place, made: HashSet::new(), left_out: Vec::new() };
+    let links = metadata.links.iter().map(|link| &link.path);
+    for path in metadata.files.iter().map(|file| &file.path).chain(links) {
+        if let Some((above, _)) = path.below(top).and_then(|path| path.rsplit_once('/')) {
+            entries.folders(above)?;
+        }
+    }
+    for dir in &metadata.dirs {
+        entries.empty_folder(dir, dir.below(top).unwrap_or_default())?;
+    }
+    for file in &metadata.files {
+        let below = file.path.below(top).unwrap_or_default();
+        // Never wider for others than it will be; its owner has to write it yet.
+        let mode = file.permissions() | 0o600;
+        entries.create(&file.path, below, |place| place.create_file(Path::new(below), mode))?;
+    }
+    Ok(entries.left_out)
+}
+
+/// Creates again what an earlier attempt has moved to its place already, but for what was left out.
+pub(super) fn create_missing(
+    folder: &Folder,
+    metadata: &Metadata,
+    left_out: &HashSet<&SafePath>,
+) -> io::Result<()> {
+    let top = &metadata.original_filename;
+    let below = |path: &SafePath| path.below(top).unwrap_or_default().to_owned();
+    for dir in metadata.dirs.iter().filter(|dir| !left_out.contains(dir)) {
+        folder.create_folders(Path::new(&below(dir)))?;
+    }
+    for file in metadata.files.iter().filter(|file| !left_out.contains(&file.path)) {
+        let path = below(&file.path);
+        let path = Path::new(&path);
+        if folder.kind_of(path)?.is_none() {
+            folder.create_folders(path.parent().unwrap_or(path))?;
+            folder.create_file_with(path, file.permissions() | 0o600)?;
+        }
+    }
+    Ok(())
+}
+
+struct Entries<'a, P> {
+    place: &'a P,
+    /// The folders that are there under exactly these names.
+    made: HashSet<&'a str>,
+    left_out: Vec<LeftOut>,
+}
+
+impl<'a, P: Place> Entries<'a, P> {
+    /// Folders on the way to entries. Where a folder has the name of another, what is in both goes there; where there
+    /// can be none, that shows at what is to be in it.
+    fn folders(&mut self, path: &'a str) -> io::Result<()> {
+        let mut left = Some(path).filter(|path| !self.made.contains(path));
+        if left.is_none() || !self.takes(path) {
+            return Ok(());
+        }
+        while let Some(folder) = left.filter(|folder| self.made.insert(folder)) {
+            left = folder.rsplit_once('/').map(|(above, _)| above);
+        }
+        match self.place.create_folders(Path::new(path)) {
+            Err(error) if !is_about_the_name(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn empty_folder(&mut self, path: &SafePath, below: &'a str) -> io::Result<()> {
+        if let Some((above, _)) = below.rsplit_once('/') {
+            self.folders(above)?;
+        }
+        if below.is_empty() || self.made.contains(below) {
+            return Ok(());
+        }
+        self.create(path, below, |place| place.create_folder(Path::new(below)))
+    }
+
+    fn create(
+        &mut self,
+        path: &SafePath,
+        below: &str,
+        create: impl FnOnce(&P) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let why = if self.takes(below) {
+            match create(self.place) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    "here its name is that of another entry of the share".to_owned()
+                }
+                Err(error) if is_about_the_name(&error) => format!("there can be no such name here: {error}"),
+                Err(error) => return Err(error),
+            }
+        } else {
+            "here its name is none of a file".to_owned()
+        };
+        self.left_out.push(LeftOut { path: path.clone(), why });
+        Ok(())
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        let is_special = |component| {
+            matches!(not_everywhere(component), Some(NotEverywhere::Device | NotEverywhere::Character))
+        };
+        self.place.takes_all_names() || !path.split('/').any(is_special)
+    }
+}
+
+/// Whether a file system says by this that it does not take a name, and not that something is wrong with it.
+pub(super) fn is_about_the_name(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(
+            Errno::EXIST
+                | Errno::INVAL
+                | Errno::ILSEQ
+                | Errno::NAMETOOLONG
+                | Errno::NOTDIR
+                | Errno::ISDIR
+                | Errno::NOENT
+                | Errno::LOOP
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+
+    /// Takes names that differ in case only for one, and no colons and devices.
+    #[derive(Default)]
+    struct Folding {
+        there: Mutex<Vec<(String, bool)>>,
+        has_devices: bool,
+    }
+
+    impl Folding {
+        fn add(&self, path: &Path, is_folder: bool) -> io::Result<()> {
+            let path = path.to_str().unwrap().to_lowercase();
+            let mut there = self.there.lock();
+            let kind = |path: &str| there.iter().find(|(known, _)| known == path).map(|(_, folder)| *folder);
+            match path.rsplit_once('/').map(|(above, _)| kind(above)) {
+                Some(None) => return Err(Errno::NOENT.into()),
+                Some(Some(false)) => return Err(Errno::NOTDIR.into()),
+                _ if kind(&path).is_some() => return Err(Errno::EXIST.into()),
+                _ if path.contains(':') => return Err(Errno::INVAL.into()),
+                _ => {}
+            }
+            there.push((path, is_folder));
+            Ok(())
+        }
+    }
+
+    impl Place for Folding {
+        fn create_folders(&self, path: &Path) -> io::Result<()> {
+            let all: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
+            let made = |path: &&Path| match self.add(path, true) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                other => other,
+            };
+            all.iter().rev().try_for_each(made)
+        }
+
+        fn create_folder(&self, path: &Path) -> io::Result<()> {
+            self.add(path, true)
+        }
+
+        fn create_file(&self, path: &Path, _mode: u32) -> io::Result<()> {
+            self.add(path, false)
+        }
+
+        fn takes_all_names(&self) -> bool {
+            !self.has_devices
+        }
+    }
+
+    fn metadata(files: &[&str], dirs: &[&str]) -> Metadata {
+        let entry = |path: &&str| {
+            serde_json::json!({ "path": path, "offset": 0, "size": 0, "executable": false,
+            "modified": "2026-01-01T00:00:00Z" })
+        };
+        serde_json::from_value(serde_json::json!({ "original_filename": "s", "extension": "", "size": 0,
+            "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "files": files.iter().map(entry).collect::<Vec<_>>(),
+            "dirs": dirs }))
+        .unwrap()
+    }
+
+    fn left_out(place: &Folding, files: &[&str], dirs: &[&str]) -> Vec<String> {
+        let left_out = create_all(place, &metadata(files, dirs)).unwrap();
+        left_out.iter().map(|entry| entry.path.to_string()).collect()
+    }
+
+    #[test]
+    fn f06_what_a_file_system_takes_for_another_entry_is_named_and_overwrites_nothing() {
+        for (files, dirs, expected) in [
+            (&["s/A", "s/a", "s/b"][..], &[][..], &["s/a"][..]),
+            (&["s/X/a", "s/x/b", "s/x/A"], &[], &["s/x/A"]),
+            (&["s/a/b", "s/A"], &[], &["s/A"]),
+            (&["s/a/b/c"], &["s/A", "s/A/B", "s/a/b", "s/d", "s/d/e", "s"], &["s/A", "s/A/B"]),
+            (&["s/a:b", "s/c:/d", "s/e"], &["s/f:/g"], &["s/f:/g", "s/a:b", "s/c:/d"]),
+            (&["s/a", "s/d/b"], &["s/c"], &[]),
+        ] {
+            assert_eq!(left_out(&Folding::default(), files, dirs), expected, "{files:?} {dirs:?}");
+        }
+    }
+
+    #[test]
+    fn f06_names_of_devices_are_tried_only_where_they_are_ordinary_names() {
+        let place = Folding { has_devices: true, ..Folding::default() };
+        let files = ["s/aux.c", "s/nul/file", "s/a?", "s/ok"];
+        assert_eq!(left_out(&place, &files, &["s/com1"]), ["s/com1", "s/aux.c", "s/nul/file", "s/a?"]);
+        assert_eq!(
+            *place.there.lock(),
+            [("s/ok".to_owned(), false)].map(|(path, kind)| (path[2..].to_owned(), kind))
+        );
+        assert!(left_out(&Folding::default(), &files, &["s/com1"]).is_empty());
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_a_failure() {
+        struct Full;
+        impl Place for Full {
+            fn create_folders(&self, _: &Path) -> io::Result<()> {
+                Err(Errno::NOSPC.into())
+            }
+            fn create_folder(&self, _: &Path) -> io::Result<()> {
+                Err(Errno::NOSPC.into())
+            }
+            fn create_file(&self, _: &Path, _: u32) -> io::Result<()> {
+                Err(Errno::NOSPC.into())
+            }
+        }
+        for (files, dirs) in [(&["s/a"][..], &[][..]), (&[], &["s/a"]), (&["s/a/b"], &[])] {
+            assert!(create_all(&Full, &metadata(files, dirs)).is_err());
+        }
+    }
+}
