@@ -326,6 +326,19 @@ mod tests {
     }
 
     #[test]
+    fn f06_an_entry_is_created_where_nothing_is() {
+        let (folder, here) = here();
+        fs::write(folder.path().join("file"), b"mine").unwrap();
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        for there in ["file", "folder"] {
+            let errors = [here.create_file(name(there)).err(), here.create_folder(name(there)).err()];
+            let kinds = errors.map(|error| error.map(|error| error.kind()));
+            assert_eq!(kinds, [Some(io::ErrorKind::AlreadyExists); 2], "{there}");
+        }
+        assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"mine");
+    }
+
+    #[test]
     fn f07_a_symlink_is_made_where_nothing_is_and_may_be_there_from_before() {
         let (folder, here) = here();
         here.create_link(name("link"), "target").unwrap();

@@ -188,7 +188,8 @@ fn f2_keys_databases_journals_chunks_and_temporaries_are_their_owners_alone_what
     });
     let person = Person::new(&invite("sender_invite"));
     let run = |args: &[&str]| Ran::of(without_umask(&person.command(args)).output().unwrap());
-    person.write("file", b"x");
+    let file = person.write("file", b"x");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(run(&["join", &invite("sender_invite")]).code, 0);
     let link = run(&["share", "file"]).link();
     assert_eq!(run(&["get", &link, "-o", "got"]).code, 0);
@@ -211,7 +212,7 @@ fn f2_keys_databases_journals_chunks_and_temporaries_are_their_owners_alone_what
     assert_eq!(
         person.path("got").metadata().unwrap().mode() & 0o777,
         0o666,
-        "the result is the user's to decide"
+        "the result is the sender's and the user's to decide"
     );
 }
 

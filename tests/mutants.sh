@@ -160,6 +160,9 @@ break_let_a_commit_bring_earlier_terms_back() { swap src/peer/share_store.rs 'fi
 break_let_earlier_terms_win_at_a_peer() {
     swap src/peer/share_store.rs 'known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms)' 'known.is_none_or(|issued_ms| issued_ms < terms.terms.issued_ms)'
 }
+break_take_links_that_lead_out() { swap core/src/links.rs 'if places.len() < 2 {' 'if false {'; }
+break_share_more_than_permissions() { swap core/src/modes.rs 'PERMISSIONS: u32 = 0o777;' 'PERMISSIONS: u32 = 0o7777;'; }
+break_create_over_what_is_there() { swap src/folder.rs 'OFlags::CREATE | OFlags::EXCL | NO_FOLLOW' 'OFlags::CREATE | NO_FOLLOW'; }
 
 echo "| mutant | noticed by |"
 echo "|---|---|"
@@ -242,4 +245,7 @@ mutant sign_for_what_is_missing --lib -- peer:: whatever_a_seed
 mutant take_a_receipt_of_whom_the_grant_does_not_name --test receipts
 mutant ask_no_owner --test foreign_sender
 mutant answer_look_ups_before_it_is_known_what_is_held --test registration f50
+mutant take_links_that_lead_out -p swarmdrop-core --lib links
+mutant share_more_than_permissions -p swarmdrop-core --lib metadata
+mutant create_over_what_is_there --lib folder
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }

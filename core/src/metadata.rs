@@ -423,6 +423,16 @@ mod tests {
         assert!(Metadata::decode(negative.as_bytes(), &geometry(7)).is_err());
     }
 
+    /// The web page's tests read the same text.
+    #[test]
+    fn f07_f09_a_folder_with_modes_and_links_reads_and_is_written_the_same() {
+        let json = include_bytes!("../../fuzz/corpus/metadata/folder-with-links");
+        let metadata = Metadata::decode(json, &geometry(0)).unwrap();
+        assert_eq!((metadata.links.len(), metadata.dir_modes[0].mode), (2, 0o700));
+        assert_eq!(metadata.files[0].permissions(), 0o600);
+        assert_eq!(metadata.encode().unwrap(), json);
+    }
+
     #[test]
     fn f07_links_stand_beside_the_others_and_are_checked_with_them() {
         let link =

@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { Geometry } from "../../../web/js/geometry.js";
 import {
-  brokenRule, brokenTopRule, buildMetadata, checkMetadata, checkTogether, encodeMetadata, extensionOf, parseMetadata, senderTopName,
+  brokenRule, brokenTopRule, buildMetadata, checkMetadata, checkTogether, encodeMetadata, extensionOf, parseMetadata, permissionsOf, senderTopName,
 } from "../../../web/js/metadata.js";
 import { notes } from "../../../web/js/portability.js";
 import { SharedNames } from "../../../web/js/share-names.js";
@@ -155,6 +155,12 @@ test("modes are permissions of what is there", () => {
   for (const folders of [[["s/b", 0o2755]], [["s/a", 0o700]], [["s/e", 0o700]], [["t", 0o700]], [["s/b", 0o700], ["s/b", 0o700]]]) {
     assert.match(modes(undefined, false, folders), /mode/);
   }
+});
+
+test("a folder with modes and symlinks reads as on the command line", () => {
+  const json = readFileSync(new URL("../../../fuzz/corpus/metadata/folder-with-links", import.meta.url));
+  const metadata = parseMetadata(json, Geometry.of(0, 16));
+  assert.deepEqual([metadata.links.length, metadata.dir_modes[0].mode, permissionsOf(metadata.files[0])], [2, 0o700, 0o600]);
 });
 
 test("symlinks are entries beside the others", () => {
