@@ -154,6 +154,10 @@ break_let_a_commit_bring_earlier_terms_back() { swap src/peer/share_store.rs 'fi
 break_let_earlier_terms_win_at_a_peer() {
     swap src/peer/share_store.rs 'known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms)' 'known.is_none_or(|issued_ms| issued_ms < terms.terms.issued_ms)'
 }
+break_send_what_was_not_noted() { swap src/share/upload.rs 'if noted == id { Ok' 'if noted == id || true { Ok'; }
+break_publish_what_was_written_anew() { swap src/share/upload.rs 'if ChunkId::of(&bytes) != before {' 'if false && ChunkId::of(&bytes) != before {'; }
+break_go_on_with_what_anybody_may_have_written() { swap src/get.rs 'if before.trusted && is_trusted {' 'if before.trusted || is_trusted {'; }
+break_replace_whatever_stands_there() { swap src/get/place.rs 'Some(FileType::RegularFile) if self.is_file && self.force' 'Some(_) if self.is_file && self.force'; }
 
 echo "| mutant | noticed by |"
 echo "|---|---|"
@@ -230,4 +234,8 @@ mutant sign_for_what_is_missing --lib -- peer:: whatever_a_seed
 mutant take_a_receipt_of_whom_the_grant_does_not_name --test receipts
 mutant ask_no_owner --test foreign_sender
 mutant answer_look_ups_before_it_is_known_what_is_held --test registration f50
+mutant send_what_was_not_noted --lib -- share::upload
+mutant publish_what_was_written_anew --lib -- share::upload
+mutant go_on_with_what_anybody_may_have_written --test saving f36
+mutant replace_whatever_stands_there --test saving f39
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }
