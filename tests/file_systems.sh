@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Save, go on after kill -9, and replace, on every kind of file system that can be mounted here: ext4, tmpfs, and exFAT and NTFS
+# Save, go on after kill -9, replace, and share, on every kind of file system that can be mounted here: ext4, tmpfs, and exFAT and NTFS
 # by FUSE; and a peer whose store is on exFAT. Each is made in a file and mounted in a namespace of its own, which takes root.
 # It says what it skips; with --all, what could be installed and is not there is a failure.
 #   tests/file_systems.sh [--all]
@@ -105,6 +105,7 @@ journey() { # FOLDER: save, go on, replace in it
     [ "$(cat folder/mine)" = mine ] || fail "a file of the user's is gone"
     rm folder/mine; diff -r folder "$work/from/folder"
     [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    (cd "$(mktemp -d "$work/got.XXXX")" && "$bin" get -q "$("$bin" share -q --replicas 1 "$1/folder")" && diff -r folder "$work/from/folder")
     rm -r file folder
     cd - >/dev/null
 }

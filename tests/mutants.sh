@@ -163,6 +163,10 @@ break_let_earlier_terms_win_at_a_peer() {
 break_take_links_that_lead_out() { swap core/src/links.rs 'if places.len() < 2 {' 'if false {'; }
 break_share_more_than_permissions() { swap core/src/modes.rs 'PERMISSIONS: u32 = 0o777;' 'PERMISSIONS: u32 = 0o7777;'; }
 break_create_over_what_is_there() { swap src/folder.rs 'OFlags::CREATE | OFlags::EXCL | NO_FOLLOW' 'OFlags::CREATE | NO_FOLLOW'; }
+break_send_what_was_not_noted() { swap src/share/upload.rs 'if noted == id { Ok' 'if noted == id || true { Ok'; }
+break_publish_what_was_written_anew() { swap src/share/upload.rs 'if ChunkId::of(&bytes) != before {' 'if false && ChunkId::of(&bytes) != before {'; }
+break_go_on_with_what_anybody_may_have_written() { swap src/get.rs 'if before.trusted && is_trusted {' 'if before.trusted || is_trusted {'; }
+break_replace_whatever_stands_there() { swap src/get/place.rs 'Some(FileType::RegularFile) if self.is_file && self.force' 'Some(_) if self.is_file && self.force'; }
 
 echo "| mutant | noticed by |"
 echo "|---|---|"
@@ -248,4 +252,8 @@ mutant answer_look_ups_before_it_is_known_what_is_held --test registration f50
 mutant take_links_that_lead_out -p swarmdrop-core --lib links
 mutant share_more_than_permissions -p swarmdrop-core --lib metadata
 mutant create_over_what_is_there --lib folder
+mutant send_what_was_not_noted --lib -- share::upload
+mutant publish_what_was_written_anew --lib -- share::upload
+mutant go_on_with_what_anybody_may_have_written --test saving f36
+mutant replace_whatever_stands_there --test saving f39
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }

@@ -143,7 +143,11 @@ impl Output {
             unless_left_out(tree.root.unlock(self.path(entry), entry.permissions() | 0o600))?;
         }
         let left_out = tree.left_out.lock();
-        entries::create_missing(&tree.root, &self.metadata, &left_out.iter().map(|entry| &entry.path).collect())
+        entries::create_missing(
+            &tree.root,
+            &self.metadata,
+            &left_out.iter().map(|entry| &entry.path).collect(),
+        )
     }
 
     /// What is not saved, as the file system does not take its name.
