@@ -12,12 +12,12 @@ use swarmdrop_core::registry::Rules;
 use swarmdrop_core::token::Role;
 
 use crate::cli::{
-    Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, PeerArgs, ShareArgs, TokensAction,
-    TokensArgs, TrackerArgs, UpArgs,
+    Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, PeerArgs, ShareArgs, SwarmArgs,
+    SwarmsAction, SwarmsArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
 };
-use crate::client::{Http, TrackerClient};
+use crate::client::Http;
 use crate::config::Folders;
-use crate::context::{Context, tracker_failure};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination};
 use crate::local::{LocalConfig, LocalSwarm};
@@ -28,7 +28,7 @@ use crate::swarm::KnownSwarms;
 use crate::task::{EndRequests, Tasks};
 use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
-use crate::{demo, durable, manage, operate, pasted, verify, words};
+use crate::{demo, durable, manage, operate, pasted, swarms, verify, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -99,7 +99,11 @@ impl Runner {
                 let data = self.tracker_data(args.data);
                 operate::drain(&self.context, &data, &args.peer, args.undo).await
             }
-            Command::Join(args) => self.join(args).await,
+            Command::Join(JoinArgs { invite, name }) => {
+                swarms::join(&self.context, &pasted::invite(invite).await?, name.as_deref()).await
+            }
+            Command::Swarms(SwarmsArgs { action }) => self.swarms(action),
+            Command::Leave => swarms::forget(&self.context, None),
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
             Command::Inspect(args) => {
@@ -111,7 +115,7 @@ impl Runner {
             Command::Extend(args) => {
                 manage::extend(&self.context, &pasted::link(Some(args.link)).await?, args.duration).await
             }
-            Command::Status(args) => manage::status(&self.context, &self.swarm(args.invite).await?).await,
+            Command::Status(args) => manage::status(&self.context, &self.swarm(args.swarm).await?).await,
             Command::Completions { shell } => {
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "swarmdrop", &mut text);
@@ -140,15 +144,21 @@ impl Runner {
         };
         let swarm = LocalSwarm::start(config, &self.tasks).await?;
         let swarms = KnownSwarms::new(&self.context.state);
-        swarms.note_up(&swarm.invite)?;
+        let note = swarms.note_up(&swarm.invite)?;
         let peers = words::count(u64::from(args.peers), "peer");
-        let head = [
+        let mut head = vec![
             format!("A tracker on {} and {peers} are up.", swarm.tracker.address),
             "Share a file from here:       swarmdrop share FILE".to_owned(),
         ];
-        self.ready(&head, &swarm.tracker, &data.join("tracker"), json!({ "peers": args.peers }))?;
+        if let Some(other) = swarms.list().into_iter().find(|known| !known.is_in_use) {
+            head.push(format!(
+                "Commands use this swarm while it runs. To use another:  swarmdrop swarms use {}",
+                other.name
+            ));
+        }
+        self.ready(&head, &swarm.tracker, &data.join("tracker"), args.peers)?;
         self.until_asked_to_end(&mut ends).await;
-        swarms.note_down();
+        drop(note);
         stop_with(swarm.stop(), &mut ends).await
     }
 
@@ -168,7 +178,7 @@ impl Runner {
         };
         let tracker = tracker::start(config, &self.tasks).await?;
         let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);
-        self.ready(&[head], &tracker, &data, json!({}))?;
+        self.ready(&[head], &tracker, &data, 0)?;
         self.until_asked_to_end(&mut ends).await;
         stop_with(tracker.stop(), &mut ends).await
     }
@@ -176,7 +186,7 @@ impl Runner {
     async fn peer(&self, args: PeerArgs) -> Result<(), Failure> {
         let mut ends = EndRequests::listen()?;
         let config = PeerConfig {
-            invite: self.swarm(args.invite).await?,
+            invite: self.swarm(SwarmArgs { invite: args.invite, swarm: None }).await?,
             listen: args.listen,
             data: args.data.unwrap_or_else(|| self.data.join("peer")),
             name: args.name.unwrap_or_else(machine_name),
@@ -228,22 +238,6 @@ impl Runner {
         self.context.progress.summary(&text, fields);
     }
 
-    async fn join(&self, args: JoinArgs) -> Result<(), Failure> {
-        let invite = pasted::invite(args.invite).await?;
-        let tracker = TrackerClient::of_invite(self.context.http.clone(), &invite);
-        let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
-        if list.role == Role::Peer {
-            return Err(Failure::new(Kind::Usage, "this invite is for peers: nobody can share with it")
-                .next(
-                    "Run a peer with `swarmdrop peer --invite`, or ask the operator for a sender's invite.",
-                ));
-        }
-        KnownSwarms::new(&self.context.state).join(&invite)?;
-        let text = format!("Joined the swarm of {}. Share with: swarmdrop share FILE", invite.tracker);
-        self.context.progress.summary(&text, json!({ "tracker": invite.tracker.to_string() }));
-        Ok(())
-    }
-
     async fn share(&self, args: ShareArgs) -> Result<(), Failure> {
         let stdin = args.paths.iter().any(|path| path == Path::new("-"));
         if stdin && args.paths.len() > 1 {
@@ -258,7 +252,7 @@ impl Runner {
             chunk_size: args.chunk_size,
             wait: args.wait,
         };
-        let shared = share::share(&self.context, &self.swarm(args.invite).await?, request).await?;
+        let shared = share::share(&self.context, &self.swarm(args.swarm).await?, request).await?;
         let fields = json!({ "link": shared.link.expose_text(), "name": shared.name, "size_bytes": shared.size_bytes,
             "peers": shared.peers, "expires": crate::clock::rfc3339(shared.expires_ms),
             "browsers_warn": shared.browsers_warn, "warnings": self.context.progress.warnings() });
@@ -284,12 +278,21 @@ impl Runner {
         Ok(())
     }
 
-    async fn swarm(&self, named: Option<String>) -> Result<Invite, Failure> {
-        let named = match named {
-            Some(text) => Some(pasted::invite(Some(text)).await?),
-            None => None,
+    fn swarms(&self, action: Option<SwarmsAction>) -> Result<(), Failure> {
+        match action.unwrap_or(SwarmsAction::Ls) {
+            SwarmsAction::Ls => swarms::list(&self.context),
+            SwarmsAction::Use { name } => swarms::choose(&self.context, &name)?,
+            SwarmsAction::Forget { name } => swarms::forget(&self.context, Some(&name))?,
+        }
+        Ok(())
+    }
+
+    async fn swarm(&self, SwarmArgs { invite, swarm }: SwarmArgs) -> Result<Invite, Failure> {
+        let invite = match invite {
+            Some(text) if swarm.is_none() => Some(pasted::invite(Some(text)).await?),
+            _ => None,
         };
-        KnownSwarms::new(&self.context.state).choose(named)
+        KnownSwarms::new(&self.context.state).choose(swarm.as_deref(), invite)
     }
 
     /// Tells that a tracker is ready, and how others come in: words on stderr, at the first start the invites
@@ -299,8 +302,9 @@ impl Runner {
         head: &[String],
         tracker: &RunningTracker,
         data: &Path,
-        mut fields: serde_json::Value,
+        peers: u8,
     ) -> Result<(), Failure> {
+        let mut fields = json!({ "peers": peers });
         let progress = &self.context.progress;
         fields["address"] = tracker.address.to_string().into();
         fields["browsers_warn"] = tracker.browsers_warn.into();
@@ -327,11 +331,16 @@ impl Runner {
             progress.explain(&invite);
             return progress.check_written();
         };
-        progress.explain(&format!("Add a peer (two are needed):  swarmdrop peer --invite '{peer}'"));
-        progress.explain(&format!("Join as a sender:             swarmdrop join '{sender}'"));
-        progress.explain("The two invites are the lines below. More of them: swarmdrop invite --help");
+        let add = match peers {
+            0 => "Add a peer; two are needed",
+            1 => "Add a peer; one more is needed",
+            _ => "Add another peer",
+        };
+        progress.explain(&format!("{add}: swarmdrop peer --invite INVITE, with this one:"));
         progress.result(&peer);
+        progress.explain("Join as a sender: swarmdrop join INVITE, with this one:");
         progress.result(&sender);
+        progress.explain("More invites: swarmdrop invite --help");
         // They are shown once.
         progress.check_written()
     }

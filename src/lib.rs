@@ -4,6 +4,7 @@
 //! here carry them out. `ARCHITECTURE.md` maps them and says who may import whom.
 
 // Layer 1: the ground.
+pub mod answers;
 pub mod buffers;
 pub mod cli;
 pub mod clock;
@@ -34,6 +35,7 @@ pub mod get;
 pub mod manage;
 pub mod peer;
 pub mod share;
+pub mod swarms;
 pub mod tracker;
 pub mod verify;
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Value, json};
 use swarmdrop_core::limits::LINE_CHARS_MAX;
 use swarmdrop_core::name::{acts_on_terminal, printable};
@@ -143,8 +144,8 @@ impl Progress {
     }
 
     /// Prints one JSON document, the whole answer of a short command with `--json`.
-    pub fn document(&self, document: &Value) {
-        self.write_out(&plain_json(&format!("{document:#}")));
+    pub fn document(&self, document: &impl Serialize) {
+        self.write_out(&plain_json(&format!("{:#}", value(document))));
     }
 
     /// Prints a text that was asked for, whatever the style: a manual, a script for a shell.
@@ -172,7 +173,7 @@ impl Progress {
     }
 
     /// Ends a long command: a sentence for people, the fields for programs.
-    pub fn summary(&self, text: &str, fields: Value) {
+    pub fn summary(&self, text: &str, fields: impl Serialize) {
         match self.style {
             Style::Text => self.line(text),
             Style::Json => self.event("summary", fields),
@@ -188,10 +189,10 @@ impl Progress {
     }
 
     /// Emits an event; only with `--json`.
-    pub fn event(&self, kind: &str, fields: Value) {
+    pub fn event(&self, kind: &str, fields: impl Serialize) {
         if self.style == Style::Json {
             let mut event = json!({ "type": kind });
-            if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
+            if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), value(&fields)) {
                 event.extend(fields);
             }
             self.write_out(&plain_json(&event.to_string()));
@@ -335,6 +336,11 @@ pub fn start_log(level: &str) {
 fn write_field(out: &mut Writer<'_>, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
     let value = printable(&format!("{value:?}"));
     if name == "message" { write!(out, "{value}") } else { write!(out, "{name}={value}") }
+}
+
+/// What a program is told; all of it has string keys.
+fn value(answer: &impl Serialize) -> Value {
+    serde_json::to_value(answer).expect("answers have string keys")
 }
 
 /// JSON whose strings hold nothing that could act on a terminal. All such characters that stand in JSON as they

@@ -26,6 +26,8 @@ fn the_help_is_the_reference() {
         "tracker",
         "peer",
         "join",
+        "swarms",
+        "leave",
         "share",
         "get",
         "inspect",

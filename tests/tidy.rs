@@ -14,6 +14,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// senders and receivers never see the server, the server never sees the client.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Layer 1: the ground.
+    ("answers", &[]),
     ("buffers", &[]),
     ("cli", &[]),
     ("clock", &[]),
@@ -67,6 +68,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("manage", &["client", "clock", "context", "failure", "get", "journal", "words"]),
+    ("swarms", &["answers", "client", "context", "failure", "swarm"]),
     ("verify", &["buffers", "client", "context", "failure", "get", "progress", "task", "words"]),
     // Layer 4: all together.
     ("local", &["failure", "peer", "task", "tracker"]),
