@@ -76,7 +76,9 @@ pub enum Command {
     /// Read every copy of every chunk behind a link, and keep nothing
     Verify(LinkArgs),
     /// List the shares that were made from here
-    Ls,
+    Ls(LsArgs),
+    /// Remove what was begun from here and not finished
+    Clean(CleanArgs),
     /// Delete a share that was made from here
     Rm(LinkArgs),
     /// Let a share that was made from here live longer
@@ -200,6 +202,26 @@ pub struct InspectArgs {
     /// Show what the peers signed for when the share was made here, too
     #[arg(long)]
     pub receipts: bool,
+}
+
+/// `ls`.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// List what was begun and not finished instead, on either side
+    #[arg(long)]
+    pub partial: bool,
+}
+
+/// `clean`.
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// Do not ask first
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Leave what was touched within this time, as in 7d
+    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true,
+        value_parser = humantime::parse_duration)]
+    pub older_than: Duration,
 }
 
 /// `extend`.

@@ -12,8 +12,8 @@ use swarmdrop_core::registry::Rules;
 use swarmdrop_core::token::Role;
 
 use crate::cli::{
-    Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, PeerArgs, ShareArgs, SwarmArgs,
-    SwarmsAction, SwarmsArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
+    Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, LsArgs, PeerArgs, ShareArgs,
+    SwarmArgs, SwarmsAction, SwarmsArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
 };
 use crate::client::Http;
 use crate::config::Folders;
@@ -25,10 +25,10 @@ use crate::peer::{self, Care, PeerConfig, Scrub};
 use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
-use crate::task::{EndRequests, Tasks};
+use crate::task::{EndRequests, Tasks, blocking};
 use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
-use crate::{demo, durable, manage, operate, pasted, swarms, verify, words};
+use crate::{clean, demo, durable, manage, operate, pasted, swarms, verify, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -110,7 +110,15 @@ impl Runner {
                 manage::inspect(&self.context, &pasted::link(args.link).await?, args.receipts).await
             }
             Command::Verify(args) => verify::verify(&self.context, &pasted::link(args.link).await?).await,
-            Command::Ls => manage::list(&self.context),
+            Command::Ls(LsArgs { partial: true }) => {
+                clean::list(&self.context);
+                Ok(())
+            }
+            Command::Ls(LsArgs { partial: false }) => manage::list(&self.context),
+            Command::Clean(args) => {
+                let context = self.context.clone();
+                blocking(move || clean::clean(&context, args.older_than, args.yes)).await
+            }
             Command::Rm(args) => manage::remove(&self.context, &pasted::link(args.link).await?).await,
             Command::Extend(args) => {
                 manage::extend(&self.context, &pasted::link(Some(args.link)).await?, args.duration).await

@@ -20,6 +20,7 @@ use swarmdrop_core::metadata::Metadata;
 use swarmdrop_core::seal::{ShareKeys, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
+use crate::clean;
 use crate::client::{ClientError, TrackerClient};
 use crate::clock;
 use crate::context::{Context, tracker_failure};
@@ -98,7 +99,11 @@ pub async fn get(
     force: bool,
 ) -> Result<Got, Failure> {
     let started = Instant::now();
-    let found = look_up(context, link).await?;
+    let look = look_up(context, link).await;
+    let found = look.map_err(|failure| match failure.kind {
+        Kind::NotFound => clean::mention(context, link.share, failure),
+        _ => failure,
+    })?;
     let name = found.metadata.original_filename.to_string();
     let size_bytes = found.metadata.size;
     let (peers, target) = match target_path(destination, &found.metadata)? {

@@ -31,6 +31,7 @@ pub mod server;
 pub mod swarm;
 
 // Layer 3: the roles.
+pub mod clean;
 pub mod get;
 pub mod manage;
 pub mod peer;

@@ -188,6 +188,18 @@ impl Progress {
         }
     }
 
+    /// Asks a question that only yes or no answers; `None` if there is nobody to ask.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
+        let (stdin, stderr) = (std::io::stdin(), std::io::stderr());
+        if self.style != Style::Text || !stdin.is_terminal() || !stderr.is_terminal() {
+            return None;
+        }
+        write!(&stderr, "{} [y/N] ", printable(question)).and_then(|()| (&stderr).flush()).ok()?;
+        let mut answer = String::new();
+        stdin.read_line(&mut answer).ok()?;
+        Some(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    }
+
     /// Emits an event; only with `--json`.
     pub fn event(&self, kind: &str, fields: impl Serialize) {
         if self.style == Style::Json {

@@ -32,6 +32,7 @@ fn the_help_is_the_reference() {
         "get",
         "inspect",
         "ls",
+        "clean",
         "rm",
         "extend",
         "status",

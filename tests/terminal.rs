@@ -4,14 +4,13 @@
 
 mod common;
 
-use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Mutex;
 
 use common::between::{Between, Change, HOSTILE, places};
 use common::person::Person;
 use common::swarm::Swarm;
+use common::terminal::Terminal;
 use swarmdrop::identity::Identity;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::name::acts_on_terminal;
@@ -66,16 +65,11 @@ impl Route {
     /// Runs a command on a terminal; what the terminal got.
     fn run_on_terminal(&self, command: &str) -> String {
         let (person, args) = self.prepare(command);
-        let (mut screen, terminal) = terminal();
-        let out = || Stdio::from(terminal.try_clone().unwrap());
+        let terminal = Terminal::new();
         let mut command = person.command(&args);
-        let mut child = command.stdin(Stdio::null()).stdout(out()).stderr(out()).spawn().unwrap();
-        drop((command, terminal));
-        let mut shown = Vec::new();
-        // A terminal without a process is an error to read, in the place of an end.
-        let _ = screen.read_to_end(&mut shown);
-        child.wait().unwrap();
-        String::from_utf8(shown).unwrap()
+        command.stdin(Stdio::null());
+        let ran = terminal.run(command);
+        ran.stdout + &ran.stderr
     }
 
     fn prepare(&self, command: &str) -> (Person, Vec<String>) {
@@ -89,18 +83,6 @@ impl Route {
         };
         (person, args.iter().map(|&arg| arg.to_owned()).collect())
     }
-}
-
-/// A terminal: what it shows, and what a process writes to.
-fn terminal() -> (std::fs::File, OwnedFd) {
-    use rustix::fs::{Mode, OFlags};
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&screen).unwrap();
-    unlockpt(&screen).unwrap();
-    let name = ptsname(&screen, Vec::new()).unwrap();
-    let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
-    (screen.into(), terminal)
 }
 
 /// What bars do to a terminal: back to the start of the line, clear it, go up or down.

@@ -35,7 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Layer 2: speaking, listening, remembering.
     ("client", &["buffers", "failure", "identity", "pace", "tls"]),
     ("context", &["client", "failure", "progress"]),
-    ("journal", &["clock", "durable", "failure"]),
+    ("journal", &["clock", "durable", "failure", "folder"]),
     ("server", &["failure", "pace", "task", "tls"]),
     ("swarm", &["durable", "failure"]),
     // Layer 3: the roles.
@@ -63,11 +63,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "get",
         &[
-            "buffers", "client", "clock", "context", "crash", "durable", "failure", "folder", "journal",
-            "progress", "task", "words",
+            "buffers", "clean", "client", "clock", "context", "crash", "durable", "failure", "folder",
+            "journal", "progress", "task", "words",
         ],
     ),
     ("manage", &["client", "clock", "context", "failure", "get", "journal", "words"]),
+    ("clean", &["answers", "clock", "context", "failure", "journal", "words"]),
     ("swarms", &["answers", "client", "context", "failure", "swarm"]),
     ("verify", &["buffers", "client", "context", "failure", "get", "progress", "task", "words"]),
     // Layer 4: all together.
