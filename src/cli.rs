@@ -167,7 +167,7 @@ pub struct ShareArgs {
     #[arg(long, default_value = "60s", env = "SWARMDROP_WAIT", value_parser = humantime::parse_duration)]
     pub wait: Duration,
     /// The name that the receiver sees, if not the file's own
-    #[arg(long)]
+    #[arg(long, value_parser = parse_share_name)]
     pub name: Option<String>,
     /// Which swarm to share through.
     #[command(flatten)]
@@ -244,7 +244,22 @@ pub struct StatusArgs {
 
 fn parse_expiry(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration > EXPIRY_MAX { Err("a share lives at most 90 days".into()) } else { Ok(duration) }
+    match duration {
+        _ if duration > EXPIRY_MAX => Err("a share lives at most 90 days".into()),
+        _ if duration < Duration::from_secs(1) => Err("a share lives at least a second".into()),
+        _ => Ok(duration),
+    }
+}
+
+/// What a file or folder can be called; the rest of the rules is checked where all names are.
+fn parse_share_name(text: &str) -> Result<String, String> {
+    if text.contains('/') {
+        return Err("a name has no / in it: the receiver chooses the folder".into());
+    }
+    if text.trim_matches(['.', ' ']).is_empty() {
+        return Err("a name has more than dots".into());
+    }
+    Ok(text.to_owned())
 }
 
 fn parse_chunk_size(text: &str) -> Result<ChunkSize, String> {
@@ -267,6 +282,7 @@ mod tests {
         assert_eq!(parse_chunk_size("4MiB").map(ChunkSize::bytes), Ok(4 << 20));
         assert!(parse_chunk_size("1MB").unwrap_err().contains("power of two"));
         assert_eq!(parse_expiry("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert!(parse_expiry("0s").unwrap_err().contains("at least a second"));
         assert!(parse_expiry("91d").unwrap_err().contains("90 days"));
     }
 }

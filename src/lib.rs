@@ -28,6 +28,7 @@ pub mod client;
 pub mod context;
 pub mod journal;
 pub mod server;
+pub mod skew;
 pub mod swarm;
 
 // Layer 3: the roles.

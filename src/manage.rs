@@ -14,7 +14,7 @@ use swarmdrop_core::terms::{SignedTerms, Terms};
 
 use crate::client::{PeerClient, TrackerClient};
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::{Context, tracker_failure, tracker_skew};
 use crate::failure::{Failure, Kind};
 use crate::get::{Found, look_up};
 use crate::journal::{OwnedShare, OwnedShares};
@@ -156,6 +156,10 @@ pub async fn remove(context: &Context, link: &ShareLink) -> Result<(), Failure> 
 /// Lets a share live for this long from now.
 pub async fn extend(context: &Context, link: &ShareLink, by: Duration) -> Result<(), Failure> {
     let expires_ms = clock::ms_from_now(by);
+    let tracker = TrackerClient::of_link(context.http.clone(), link);
+    if let Some(off) = tracker_skew(&tracker).await?.check_end(expires_ms)? {
+        context.progress.warn(&off);
+    }
     let (mut owned, terms) = replace_terms(context, link, |terms| Terms { expires_ms, ..terms }).await?;
     owned.set_terms(&terms);
     OwnedShares::new(&context.state).put(&owned)?;

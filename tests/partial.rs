@@ -29,6 +29,16 @@ fn begun(person: &Person) -> Vec<(String, String)> {
         .collect()
 }
 
+fn move_to(person: &Person, from: &str, to: &str) {
+    assert!(
+        std::process::Command::new("mv")
+            .args([person.path(from), person.path(to)])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
 #[test]
 fn f30_f40_what_was_given_up_is_listed_and_cleaned_on_both_sides() {
     let swarm = Swarm::start(2);
@@ -103,11 +113,11 @@ fn f30_clean_leaves_what_is_under_way_and_what_is_out_of_reach() {
     let link = alice.share(&["file"]);
     fs::create_dir(bob.path("disk")).unwrap();
     killed(&bob, &["get", &link, "-o", "disk/file"], Point::AllWritten);
-    fs::rename(bob.path("disk"), bob.path("unmounted")).unwrap();
+    move_to(&bob, "disk", "unmounted");
     let ran = bob.run(&["clean", "--yes"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     assert!(ran.stderr.contains("not mounted"), "{}", ran.stderr);
-    fs::rename(bob.path("unmounted"), bob.path("disk")).unwrap();
+    move_to(&bob, "unmounted", "disk");
 
     let state = bob.home.path().join(".local/state/swarmdrop/downloads");
     let journal = fs::read_dir(state).unwrap().next().unwrap().unwrap().path();

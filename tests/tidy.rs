@@ -34,9 +34,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("words", &[]),
     // Layer 2: speaking, listening, remembering.
     ("client", &["buffers", "failure", "identity", "pace", "tls"]),
-    ("context", &["client", "failure", "progress"]),
+    ("context", &["client", "failure", "progress", "skew"]),
     ("journal", &["clock", "durable", "failure", "folder"]),
     ("server", &["failure", "pace", "task", "tls"]),
+    ("skew", &["clock", "failure", "words"]),
     ("swarm", &["durable", "failure"]),
     // Layer 3: the roles.
     (
@@ -57,14 +58,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "share",
         &[
             "buffers", "client", "clock", "context", "crash", "durable", "failure", "identity", "journal",
-            "progress", "task", "words",
+            "progress", "skew", "task", "words",
         ],
     ),
     (
         "get",
         &[
             "buffers", "clean", "client", "clock", "context", "crash", "durable", "failure", "folder",
-            "journal", "progress", "task", "words",
+            "journal", "progress", "skew", "task", "words",
         ],
     ),
     ("manage", &["client", "clock", "context", "failure", "get", "journal", "words"]),

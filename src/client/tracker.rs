@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::Method;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
-    AnnounceRequest, ComplaintRequest, DrainRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
-    InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse, PeerList, PublishRequest,
-    RegisterRequest, RegisterResponse, TermsRequest,
+    AnnounceRequest, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
+    InventoryRequest, InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse,
+    PeerList, PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
 };
 use swarmdrop_core::dashboard::InviteList;
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
@@ -45,6 +45,11 @@ impl TrackerClient {
     #[must_use]
     pub fn afresh(&self) -> Self {
         Self { http: self.http.afresh(), ..self.clone() }
+    }
+
+    /// Who answers there.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.call(self.request(Method::GET, "/healthz")).await
     }
 
     /// Registers a peer.
