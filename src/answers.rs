@@ -82,3 +82,16 @@ pub struct Cleaned {
     /// Bytes that it took on this machine's disks.
     pub freed_bytes: u64,
 }
+
+/// The event `error`, with which a command ends that failed.
+#[derive(Debug, Serialize)]
+pub struct ErrorEvent<'a> {
+    /// Which kind it is, a word for each exit code.
+    pub kind: &'a str,
+    /// The exit code.
+    pub exit_code: u8,
+    /// What happened, and to what.
+    pub message: &'a str,
+    /// What to do next.
+    pub next: Option<&'a str>,
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX};
@@ -37,9 +37,29 @@ pub struct OutputArgs {
     /// Print results and errors only
     #[arg(short, long, global = true, env = "SWARMDROP_QUIET", conflicts_with = "verbose")]
     pub quiet: bool,
+    /// How to log
+    #[arg(long, global = true, value_name = "FORMAT", env = "SWARMDROP_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
     /// Log more; twice: even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The command line without what environment variables say: help is to be had whatever they do.
+pub fn without_environment() -> clap::Command {
+    fn strip(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| arg.env(None::<&str>)).mut_subcommands(strip)
+    }
+    strip(<Cli as clap::CommandFactory>::command())
 }
 
 /// What to do.
@@ -271,10 +291,25 @@ fn parse_chunk_size(text: &str) -> Result<ChunkSize, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// A machine may run a tracker and a peer, and its user may share.
+    #[test]
+    fn no_variable_speaks_to_two_roles() {
+        let command = Cli::command();
+        let variables = |name: &str| -> BTreeSet<String> {
+            let role = command.find_subcommand(name).unwrap();
+            role.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect()
+        };
+        for (one, other) in [("tracker", "peer"), ("tracker", "share"), ("peer", "share"), ("up", "peer")] {
+            let both: Vec<_> = variables(one).intersection(&variables(other)).cloned().collect();
+            assert!(both.is_empty(), "{one} and {other}: {both:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod durable;
 pub mod failure;
 pub mod folder;
 pub mod identity;
+pub mod log;
 pub mod pace;
 pub mod pasted;
 pub mod progress;

@@ -7,7 +7,6 @@
 //! escaped here, where everything passes. One call prints one line: a line break within a text is escaped, too,
 //! lest it forges a line of its own.
 
-use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +17,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use swarmdrop_core::limits::LINE_CHARS_MAX;
 use swarmdrop_core::name::{acts_on_terminal, printable};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+use crate::answers::ErrorEvent;
 use crate::failure::{Failure, Kind};
 use crate::words;
 
@@ -138,8 +135,12 @@ impl Progress {
         }
     }
 
-    /// Tells people what is wrong with the command line: the lines of a text, whatever the style.
+    /// Tells what is wrong with the command line: people the lines of a text, programs its first paragraph.
     pub fn usage(&self, text: &str) {
+        let (what, next) = text.split_once("\n\n").unwrap_or((text, ""));
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let what = one_line(what.strip_prefix("error: ").unwrap_or(what));
+        self.event("error", error(&Failure::new(Kind::Usage, what).next(one_line(next))));
         text.lines().for_each(|line| self.line(line));
     }
 
@@ -213,9 +214,7 @@ impl Progress {
 
     /// Reports the failure that ends a command.
     pub fn fail(&self, failure: &Failure) {
-        let fields = json!({ "kind": failure.kind.word(), "exit_code": failure.kind as u8,
-            "message": failure.what, "next": failure.next });
-        self.event("error", fields);
+        self.event("error", error(failure));
         self.line(&format!("error: {}", failure.what));
         if let Some(next) = &failure.next {
             self.line(next);
@@ -330,24 +329,14 @@ impl Drop for Stage {
     }
 }
 
-/// Sends what is logged to stderr: of this level, unless the environment variable `SWARMDROP_LOG` asks for another.
-pub fn start_log(level: &str) {
-    let stderr = std::io::stderr();
-    let filter = EnvFilter::try_from_env("SWARMDROP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let coloured = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .fmt_fields(debug_fn(|out, field, value| write_field(out, field.name(), value)).delimited(" "))
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(coloured)
-        .with_target(false)
-        .init();
-}
-
-/// Writes a field of a log entry: its message as it is, others with their names.
-fn write_field(out: &mut Writer<'_>, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
-    let value = printable(&format!("{value:?}"));
-    if name == "message" { write!(out, "{value}") } else { write!(out, "{name}={value}") }
+/// A failure as programs are told of it.
+fn error(failure: &Failure) -> ErrorEvent<'_> {
+    ErrorEvent {
+        kind: failure.kind.word(),
+        exit_code: failure.kind as u8,
+        message: &failure.what,
+        next: failure.next.as_deref().filter(|next| !next.is_empty()),
+    }
 }
 
 /// What a program is told; all of it has string keys.
@@ -357,7 +346,7 @@ fn value(answer: &impl Serialize) -> Value {
 
 /// JSON whose strings hold nothing that could act on a terminal. All such characters that stand in JSON as they
 /// are stand within its strings, but for the breaks between its lines.
-fn plain_json(json: &str) -> String {
+pub(crate) fn plain_json(json: &str) -> String {
     let mut plain = String::with_capacity(json.len());
     for c in json.chars() {
         if c != '\n' && acts_on_terminal(c) {
@@ -384,14 +373,5 @@ mod tests {
             assert!(plain.contains("Ü 日本 🦀"), "{plain}");
             assert_eq!(serde_json::from_str::<Value>(&plain).unwrap(), document);
         }
-    }
-
-    #[test]
-    fn s12_what_is_logged_is_escaped_and_stays_one_line() {
-        let mut text = String::new();
-        let mut out = Writer::new(&mut text);
-        write_field(&mut out, "message", &format_args!("from \u{1b}[2J\u{202e}\nforged")).unwrap();
-        write_field(&mut out, "name", &"Ü\u{9b}").unwrap();
-        assert_eq!(text, "from \\u{1b}[2J\\u{202e}\\nforgedname=\"Ü\\u{9b}\"");
     }
 }

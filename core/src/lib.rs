@@ -75,6 +75,7 @@ pub mod inventory;
 pub mod parting;
 pub mod path_table;
 pub mod placement;
+pub mod proxy;
 pub mod push;
 pub mod quota;
 pub mod reach;

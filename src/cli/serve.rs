@@ -1,6 +1,6 @@
 //! Flags of those who run a swarm: trackers, peers, invites.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use swarmdrop_core::limits::{PEERS_PER_INVITE_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
 use swarmdrop_core::link::TrackerUrl;
 use swarmdrop_core::name::printable;
+use swarmdrop_core::proxy::Declared;
 use swarmdrop_core::token::TokenId;
 
 use super::parse_expiry;
@@ -20,13 +21,13 @@ pub struct UpArgs {
     #[arg(long, default_value_t = 2, env = "SWARMDROP_PEERS", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub peers: u8,
     /// Folder for keys, database and chunks
-    #[arg(long, env = "SWARMDROP_DATA")]
+    #[arg(long, env = "SWARMDROP_UP_DATA")]
     pub data: Option<PathBuf>,
     /// Where the tracker listens; the peers listen on free ports of the same address
-    #[arg(long, default_value = "127.0.0.1:9090", env = "SWARMDROP_LISTEN")]
+    #[arg(long, default_value = "127.0.0.1:9090", env = "SWARMDROP_UP_LISTEN")]
     pub listen: SocketAddr,
     /// Bytes to leave free on the disk
-    #[arg(long, default_value = "1GiB", env = "SWARMDROP_KEEP_FREE")]
+    #[arg(long, default_value = "1GiB", env = "SWARMDROP_UP_KEEP_FREE")]
     pub keep_free: ByteSize,
     /// When silence of a peer means what
     #[command(flatten)]
@@ -48,10 +49,10 @@ pub struct LivenessArgs {
 #[derive(Debug, Args)]
 pub struct TrackerArgs {
     /// Where to listen
-    #[arg(long, default_value = "0.0.0.0:9090", env = "SWARMDROP_LISTEN")]
+    #[arg(long, default_value = "0.0.0.0:9090", env = "SWARMDROP_TRACKER_LISTEN")]
     pub listen: SocketAddr,
     /// Folder for key and database
-    #[arg(long, env = "SWARMDROP_DATA")]
+    #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
     pub data: Option<PathBuf>,
     /// Where others reach it, as https://HOST:PORT, if not where it listens
     #[arg(long, env = "SWARMDROP_PUBLIC_URL")]
@@ -62,9 +63,9 @@ pub struct TrackerArgs {
     /// PEM file with that certificate's private key
     #[arg(long, env = "SWARMDROP_CERTIFICATE_KEY", value_name = "FILE", requires = "certificate")]
     pub certificate_key: Option<PathBuf>,
-    /// Address of a proxy that may speak plain HTTP to it for others; several with commas
-    #[arg(long, env = "SWARMDROP_BEHIND_PROXY", value_name = "IP", value_delimiter = ',')]
-    pub behind_proxy: Vec<IpAddr>,
+    /// Address, network (10.0.0.0/24) or name of proxies that may speak plain HTTP to it for others; several with commas
+    #[arg(long, env = "SWARMDROP_BEHIND_PROXY", value_name = "PROXY", value_delimiter = ',')]
+    pub behind_proxy: Vec<Declared>,
     /// Further name under which browsers reach it, beside the one of --public-url; several with commas
     #[arg(long, env = "SWARMDROP_HOST_NAME", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
     pub host_name: Vec<String>,
@@ -80,13 +81,13 @@ pub struct TrackerArgs {
 #[derive(Debug, Args)]
 pub struct PeerArgs {
     /// The swarm to join, if not the one that was joined before; `-` reads stdin
-    #[arg(long, env = "SWARMDROP_INVITE")]
+    #[arg(long, env = "SWARMDROP_PEER_INVITE", hide_env_values = true)]
     pub invite: Option<String>,
     /// Where to listen; port 0 takes any free one
-    #[arg(long, default_value = "0.0.0.0:0", env = "SWARMDROP_LISTEN")]
+    #[arg(long, default_value = "0.0.0.0:0", env = "SWARMDROP_PEER_LISTEN")]
     pub listen: SocketAddr,
     /// Folder for key and chunks; each peer needs its own
-    #[arg(long, env = "SWARMDROP_DATA")]
+    #[arg(long, env = "SWARMDROP_PEER_DATA")]
     pub data: Option<PathBuf>,
     /// What to call it; this machine's name if none
     #[arg(long, env = "SWARMDROP_NAME")]
@@ -95,7 +96,7 @@ pub struct PeerArgs {
     #[arg(long, env = "SWARMDROP_CAPACITY")]
     pub capacity: Option<ByteSize>,
     /// Bytes to leave free on the disk
-    #[arg(long, default_value = "1GiB", env = "SWARMDROP_KEEP_FREE")]
+    #[arg(long, default_value = "1GiB", env = "SWARMDROP_PEER_KEEP_FREE")]
     pub keep_free: ByteSize,
     /// Where it stands: replicas are kept in different zones
     #[arg(long, env = "SWARMDROP_ZONE")]
@@ -127,7 +128,7 @@ pub struct DrainArgs {
     #[arg(long)]
     pub undo: bool,
     /// The tracker's folder
-    #[arg(long, env = "SWARMDROP_DATA")]
+    #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
     pub data: Option<PathBuf>,
 }
 
@@ -162,7 +163,7 @@ pub struct InviteArgs {
     #[arg(long)]
     pub zone: Option<String>,
     /// The tracker's folder
-    #[arg(long, env = "SWARMDROP_DATA")]
+    #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
     pub data: Option<PathBuf>,
 }
 
@@ -192,7 +193,7 @@ pub enum TokensAction {
         #[arg(long)]
         revoked: bool,
         /// The tracker's folder
-        #[arg(long, env = "SWARMDROP_DATA")]
+        #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
         data: Option<PathBuf>,
     },
     /// End some now; the peers that they admitted are shut out, too
@@ -201,7 +202,7 @@ pub enum TokensAction {
         #[arg(required = true)]
         ids: Vec<TokenId>,
         /// The tracker's folder
-        #[arg(long, env = "SWARMDROP_DATA")]
+        #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
         data: Option<PathBuf>,
     },
 }
