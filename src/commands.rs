@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
-use serde_json::json;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::link::Invite;
 use swarmdrop_core::name::printable;
@@ -11,6 +10,7 @@ use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::registry::Rules;
 use swarmdrop_core::token::Role;
 
+use crate::answers::{GetSummary, PeerReady, ScrubSummary, ShareSummary, TrackerReady};
 use crate::cli::{
     Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, LsArgs, PeerArgs, ShareArgs,
     SwarmArgs, SwarmsAction, SwarmsArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
@@ -28,7 +28,7 @@ use crate::swarm::KnownSwarms;
 use crate::task::{EndRequests, Tasks, blocking};
 use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
-use crate::{clean, demo, durable, manage, operate, pasted, swarms, verify, words};
+use crate::{clean, clock, demo, durable, manage, operate, pasted, swarms, verify, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -217,9 +217,9 @@ impl Runner {
             "Peer {} listens on {} and has joined the swarm, which reaches it at {announced}. {free} free.",
             peer.name, peer.address
         );
-        let fields =
-            json!({ "id": peer.id, "name": peer.name, "address": peer.address, "addresses": peer.announced });
-        self.context.progress.summary(&text, fields);
+        let (name, addresses) = (peer.name.as_str(), peer.announced.as_slice());
+        let ready = PeerReady { id: peer.id, name, address: peer.address.to_string(), addresses };
+        self.context.progress.summary(&text, ready);
         if args.scrub_now {
             tokio::select! {
                 scrub = peer.scrub() => self.tell_scrub(scrub?),
@@ -242,8 +242,8 @@ impl Runner {
                 words::count(n, "chunk")
             ),
         };
-        let fields = json!({ "chunks": scrub.chunks, "bytes": scrub.bytes, "damaged": scrub.damaged });
-        self.context.progress.summary(&text, fields);
+        let Scrub { chunks, bytes, damaged } = scrub;
+        self.context.progress.summary(&text, ScrubSummary { chunks, bytes, damaged });
     }
 
     async fn share(&self, args: ShareArgs) -> Result<(), Failure> {
@@ -261,11 +261,17 @@ impl Runner {
             wait: args.wait,
         };
         let shared = share::share(&self.context, &self.swarm(args.swarm).await?, request).await?;
-        let fields = json!({ "link": shared.link.expose_text(), "name": shared.name, "size_bytes": shared.size_bytes,
-            "peers": shared.peers, "expires": crate::clock::rfc3339(shared.expires_ms),
-            "browsers_warn": shared.browsers_warn, "warnings": self.context.progress.warnings() });
+        let summary = ShareSummary {
+            link: shared.link.expose_text(),
+            name: shared.name.clone(),
+            size_bytes: shared.size_bytes,
+            peers: shared.peers.clone(),
+            expires: clock::rfc3339(shared.expires_ms),
+            browsers_warn: shared.browsers_warn,
+            warnings: self.context.progress.warnings(),
+        };
         self.context.progress.explain(shared.in_browsers());
-        self.context.progress.summary(&shared.sentence(), fields);
+        self.context.progress.summary(&shared.sentence(), summary);
         Ok(())
     }
 
@@ -280,9 +286,14 @@ impl Runner {
         }
         let link = pasted::link(args.link).await?;
         let got = get::get(&self.context, &link, &destination, args.force).await?;
-        let fields = json!({ "name": got.name, "size_bytes": got.size_bytes, "peers": got.peers,
-            "path": got.target.as_ref().map(|path| path.to_string_lossy()), "warnings": self.context.progress.warnings() });
-        self.context.progress.summary(&got.sentence(), fields);
+        let summary = GetSummary {
+            name: got.name.clone(),
+            size_bytes: got.size_bytes,
+            peers: got.peers.clone(),
+            path: got.target.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            warnings: self.context.progress.warnings(),
+        };
+        self.context.progress.summary(&got.sentence(), summary);
         Ok(())
     }
 
@@ -312,17 +323,14 @@ impl Runner {
         data: &Path,
         peers: u8,
     ) -> Result<(), Failure> {
-        let mut fields = json!({ "peers": peers });
         let progress = &self.context.progress;
-        fields["address"] = tracker.address.to_string().into();
-        fields["browsers_warn"] = tracker.browsers_warn.into();
-        let first = tracker.first.as_ref().map(|FirstInvites { peer, sender }| {
-            let (peer, sender) = (peer.expose_text(), sender.expose_text());
-            fields["peer_invite"] = peer.as_str().into();
-            fields["sender_invite"] = sender.as_str().into();
-            (peer, sender)
-        });
-        progress.summary(&head[0], fields);
+        let expose =
+            |FirstInvites { peer, sender }: &FirstInvites| (peer.expose_text(), sender.expose_text());
+        let first = tracker.first.as_ref().map(expose);
+        let (peer_invite, sender_invite) = first.clone().unzip();
+        let (address, browsers_warn) = (tracker.address.to_string(), tracker.browsers_warn);
+        let ready = TrackerReady { address, peers, browsers_warn, peer_invite, sender_invite };
+        progress.summary(&head[0], ready);
         head[1..].iter().for_each(|line| progress.explain(line));
         progress.explain(if tracker.browsers_warn {
             "Browsers open links after a warning: the tracker's certificate is its own. See `swarmdrop tracker --certificate`."

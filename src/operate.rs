@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
 use swarmdrop_core::api::PeerInfo;
 use swarmdrop_core::quota::{Allowance, Charged};
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
+use crate::answers::{Drained, Invited, Revoked, TokenEntry, TokenList};
 use crate::client::TrackerClient;
 use crate::clock;
 use crate::context::{Context, tracker_failure};
@@ -36,7 +36,7 @@ pub async fn invite(
         _ => "swarmdrop join INVITE",
     };
     let text = format!("Whoever has it can use it, so send it privately. There: {next}");
-    context.progress.summary(&text, json!({ "invite": invite, "role": role, "name": name }));
+    context.progress.summary(&text, Invited { invite: invite.clone(), role, name });
     context.progress.result(&invite);
     Ok(())
 }
@@ -50,13 +50,8 @@ pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> 
     let used = if only_revoked { HashMap::new() } else { used(context, &gate).await };
     let used_of = |token: &TokenRecord| used.get(&token.id.to_string());
     if context.progress.is_json() {
-        let entry = |(token, peers): &(TokenRecord, u64)| {
-            json!({ "id": token.id.to_string(), "role": token.role, "name": token.name,
-                "created": clock::rfc3339(token.created_ms), "expires": token.expires_ms.map(clock::rfc3339),
-                "revoked": token.revoked, "active": token.is_active(now_ms),
-                "allowance": token.allowance, "used": used_of(token), "peers": peers })
-        };
-        context.progress.document(&json!({ "tokens": tokens.iter().map(entry).collect::<Vec<_>>() }));
+        let entries = tokens.iter().map(|(token, peers)| token_entry(token, *peers, used_of(token), now_ms));
+        context.progress.document(&TokenList { tokens: entries.collect() });
         return Ok(());
     }
     for (token, peers) in &tokens {
@@ -70,6 +65,26 @@ pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> 
         context.progress.result(&format!("{id}  {role:6}  {:18}  {name}{allows}", state(token, now_ms)));
     }
     Ok(())
+}
+
+fn token_entry<'a>(
+    token: &'a TokenRecord,
+    peers: u64,
+    used: Option<&'a Charged>,
+    now_ms: u64,
+) -> TokenEntry<'a> {
+    TokenEntry {
+        id: token.id.to_string(),
+        role: token.role,
+        name: &token.name,
+        created: clock::rfc3339(token.created_ms),
+        expires: token.expires_ms.map(clock::rfc3339),
+        revoked: token.revoked,
+        active: token.is_active(now_ms),
+        allowance: &token.allowance,
+        used,
+        peers,
+    }
 }
 
 /// What is used of each token, as the tracker knows it that runs; nothing if none does.
@@ -121,7 +136,7 @@ pub async fn revoke_tokens(context: &Context, data: &Path, ids: &[TokenId]) -> R
             "Revoked {}: nobody is admitted by it any more, and peers that were are shut out.",
             revoked.join(", ")
         );
-        context.progress.summary(&text, json!({ "revoked": revoked }));
+        context.progress.summary(&text, Revoked { revoked: &revoked });
         context.progress.explain(
             "A copy of the tracker's folder that was made before does not know of it: if you restore one, revoke again.",
         );
@@ -158,13 +173,13 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
         tracker.forget(id).await.map_err(|error| tracker_failure(&error))?;
         let text =
             format!("{name} is dead and was taken off the list. What it held is copied from others anyway.");
-        context.progress.summary(&text, json!({ "id": id, "name": name, "forgotten": true }));
+        context.progress.summary(&text, Drained { id, name: &name, forgotten: true, draining: false });
         return Ok(());
     }
     tracker.drain(id, !undo).await.map_err(|error| tracker_failure(&error))?;
     if undo {
         let text = format!("{name} gets new shares again.");
-        context.progress.summary(&text, json!({ "id": id, "name": name, "draining": false }));
+        context.progress.summary(&text, Drained { id, name: &name, forgotten: false, draining: false });
         return Ok(());
     }
     context.progress.say(&format!("{name} gets nothing new, and what it holds is copied to other peers."));
@@ -183,7 +198,7 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
         }
     }
     let text = format!("Nothing depends on {name} any more: it may leave.");
-    context.progress.summary(&text, json!({ "id": id, "name": name, "draining": true, "needed": 0 }));
+    context.progress.summary(&text, Drained { id, name: &name, forgotten: false, draining: true });
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use swarmdrop_core::limits::LINE_CHARS_MAX;
 use swarmdrop_core::name::{acts_on_terminal, printable};
 
-use crate::answers::ErrorEvent;
+use crate::answers::{ErrorEvent, Said, StageStatus};
 use crate::failure::{Failure, Kind};
 use crate::words;
 
@@ -109,7 +109,7 @@ impl Progress {
     pub fn say(&self, text: &str) {
         match self.style {
             Style::Text => self.line(text),
-            Style::Json => self.event("status", json!({ "message": text })),
+            Style::Json => self.event("status", Said { message: text }),
             Style::Quiet => {}
         }
     }
@@ -118,7 +118,7 @@ impl Progress {
     pub fn warn(&self, text: &str) {
         *self.warnings.lock() += 1;
         match self.style {
-            Style::Json => self.event("warning", json!({ "message": text })),
+            Style::Json => self.event("warning", Said { message: text }),
             Style::Text | Style::Quiet => self.line(&format!("warning: {text}")),
         }
     }
@@ -291,9 +291,14 @@ impl Stage {
         }
     }
 
-    fn status(&self, state: &StageState) -> Value {
-        json!({ "stage": self.name, "done_bytes": state.done_bytes, "total_bytes": self.total_bytes,
-            "skipped_bytes": state.skipped_bytes, "note": state.note })
+    fn status<'a>(&self, state: &'a StageState) -> StageStatus<'a> {
+        StageStatus {
+            stage: self.name,
+            done_bytes: state.done_bytes,
+            total_bytes: self.total_bytes,
+            skipped_bytes: state.skipped_bytes,
+            note: &state.note,
+        }
     }
 
     fn sentence(&self, state: &StageState) -> String {

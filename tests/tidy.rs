@@ -69,15 +69,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "journal", "progress", "skew", "task", "words",
         ],
     ),
-    ("manage", &["client", "clock", "context", "failure", "get", "journal", "words"]),
+    ("manage", &["answers", "client", "clock", "context", "failure", "get", "journal", "words"]),
     ("clean", &["answers", "clock", "context", "failure", "journal", "words"]),
     ("swarms", &["answers", "client", "context", "failure", "swarm"]),
-    ("verify", &["buffers", "client", "context", "failure", "get", "progress", "task", "words"]),
+    ("verify", &["answers", "buffers", "client", "context", "failure", "get", "progress", "task", "words"]),
     // Layer 4: all together.
     ("local", &["failure", "peer", "task", "tracker"]),
-    ("operate", &["client", "clock", "context", "failure", "tracker", "words"]),
+    ("operate", &["answers", "client", "clock", "context", "failure", "tracker", "words"]),
     ("simulation", &["client", "clock", "peer", "tracker"]),
-    ("demo", &["client", "context", "failure", "get", "local", "progress", "share", "task", "words"]),
+    (
+        "demo",
+        &["answers", "client", "context", "failure", "get", "local", "progress", "share", "task", "words"],
+    ),
 ];
 
 /// Words that may stand in these files only, and why.
@@ -304,6 +307,7 @@ fn documents_link_to_files_that_exist() {
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "docs/formats.md",
+        "docs/json.md",
         "docs/protocol.md",
         "docs/operating.md",
         "docs/security.md",
