@@ -7,11 +7,14 @@
 //! escaped here, where everything passes. One call prints one line: a line break within a text is escaped, too,
 //! lest it forges a line of its own.
 
+mod bar;
+mod rate;
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +24,8 @@ use swarmdrop_core::name::{acts_on_terminal, printable};
 use crate::answers::{ErrorEvent, Said, StageStatus};
 use crate::failure::{Failure, Kind};
 use crate::words;
+use bar::Bar;
+use rate::{Rate, time_left};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const EVENT_EVERY: Duration = Duration::from_secs(1);
@@ -48,23 +53,26 @@ pub struct Progress {
     unwritten: Arc<Mutex<Option<io::Error>>>,
 }
 
-/// A stage of work that is under way, measured in bytes.
+/// A stage of work that is under way, measured in bytes. What is done in several copies is shown once.
 #[derive(Debug)]
 pub struct Stage {
     progress: Progress,
     name: &'static str,
     total_bytes: u64,
-    bar: Option<ProgressBar>,
+    copies: u64,
     state: Mutex<StageState>,
 }
 
 #[derive(Debug)]
 struct StageState {
+    /// Of all copies.
     done_bytes: u64,
+    /// Of all copies, those that needed not be done.
     skipped_bytes: u64,
     note: String,
-    started: Instant,
+    rate: Rate,
     reported: Instant,
+    bar: Option<Bar>,
 }
 
 impl Progress {
@@ -87,22 +95,17 @@ impl Progress {
 
     /// Begins a stage of `total_bytes`.
     pub fn stage(&self, name: &'static str, total_bytes: u64) -> Stage {
-        let bar = self.bars.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr());
-            let template = "{prefix} {bar:30} {percent:>3} % {decimal_bytes}/{decimal_total_bytes} \
-                            {decimal_bytes_per_sec}, {eta} left {msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar.set_prefix(name);
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
-        self.bar.lock().clone_from(&bar);
-        let now = Instant::now();
+        self.stage_of_copies(name, total_bytes, 1)
+    }
+
+    /// Begins a stage of so many copies of `total_bytes`: what advances it are bytes of any of them.
+    pub fn stage_of_copies(&self, name: &'static str, total_bytes: u64, copies: u64) -> Stage {
+        let bar = self.bars.then(|| Bar::new(name, total_bytes));
+        *self.bar.lock() = bar.as_ref().map(|bar| bar.shown.clone());
+        let (now, note) = (Instant::now(), String::new());
         let state =
-            StageState { done_bytes: 0, skipped_bytes: 0, note: String::new(), started: now, reported: now };
-        Stage { progress: self.clone(), name, total_bytes, bar, state: Mutex::new(state) }
+            StageState { done_bytes: 0, skipped_bytes: 0, note, rate: Rate::since(now), reported: now, bar };
+        Stage { progress: self.clone(), name, total_bytes, copies: copies.max(1), state: Mutex::new(state) }
     }
 
     /// Tells what is going on.
@@ -253,10 +256,7 @@ impl Stage {
         let mut state = self.state.lock();
         state.done_bytes += bytes;
         state.skipped_bytes += bytes;
-        if let Some(bar) = &self.bar {
-            bar.set_position(state.done_bytes);
-            bar.reset_eta();
-        }
+        self.report(&mut state);
     }
 
     /// Takes back bytes that have to be done again.
@@ -268,16 +268,17 @@ impl Stage {
 
     /// Shows a note at the end of the bar or line, as in `2 peers`.
     pub fn note(&self, note: String) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(printable(&note));
+        let mut state = self.state.lock();
+        if let Some(bar) = &state.bar {
+            bar.shown.set_message(printable(&note));
         }
-        self.state.lock().note = note;
+        state.note = note;
     }
 
     fn report(&self, state: &mut StageState) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(state.done_bytes.min(self.total_bytes));
-            return;
+        let (done_bytes, moved_bytes) = (self.done_bytes(state), self.moved_bytes(state));
+        if let Some(bar) = &mut state.bar {
+            return bar.set(done_bytes, moved_bytes);
         }
         let every = if self.progress.is_json() { EVENT_EVERY } else { LINE_EVERY };
         if state.reported.elapsed() < every {
@@ -286,38 +287,41 @@ impl Stage {
         state.reported = Instant::now();
         match self.progress.style {
             Style::Json => self.progress.event("status", self.status(state)),
-            Style::Text => self.progress.line(&self.sentence(state)),
+            Style::Text => {
+                let sentence = self.sentence(state);
+                self.progress.line(&sentence);
+            }
             Style::Quiet => {}
         }
+    }
+
+    /// Bytes of the whole that are done: an average of its copies.
+    fn done_bytes(&self, state: &StageState) -> u64 {
+        (state.done_bytes / self.copies).min(self.total_bytes)
+    }
+
+    /// Those of them that were moved by this very command.
+    fn moved_bytes(&self, state: &StageState) -> u64 {
+        state.done_bytes.saturating_sub(state.skipped_bytes) / self.copies
     }
 
     fn status<'a>(&self, state: &'a StageState) -> StageStatus<'a> {
         StageStatus {
             stage: self.name,
-            done_bytes: state.done_bytes,
+            done_bytes: self.done_bytes(state),
             total_bytes: self.total_bytes,
-            skipped_bytes: state.skipped_bytes,
+            skipped_bytes: state.skipped_bytes / self.copies,
             note: &state.note,
         }
     }
 
-    fn sentence(&self, state: &StageState) -> String {
-        let moved = state.done_bytes.saturating_sub(state.skipped_bytes).max(1);
-        let seconds = state.started.elapsed().as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "shown to two digits")]
-        let rate = moved as f64 / seconds.max(0.001);
-        let left_bytes = self.total_bytes.saturating_sub(state.done_bytes);
-        #[expect(clippy::cast_precision_loss, reason = "shown to two digits")]
-        let left = Duration::from_secs_f64((left_bytes as f64 / rate).min(1e9));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rate is positive and small"
-        )]
-        let rate = words::bytes(rate as u64);
-        let percent = (state.done_bytes.saturating_mul(100)).checked_div(self.total_bytes).unwrap_or(100);
-        let (done, total) = (words::bytes(state.done_bytes), words::bytes(self.total_bytes));
-        let left = words::duration(left);
+    fn sentence(&self, state: &mut StageState) -> String {
+        let (done_bytes, moved_bytes) = (self.done_bytes(state), self.moved_bytes(state));
+        let rate = state.rate.at(moved_bytes, Instant::now());
+        let left = time_left(self.total_bytes - done_bytes, rate).map_or_else(|| "?".into(), words::duration);
+        let percent = done_bytes.saturating_mul(100).checked_div(self.total_bytes).unwrap_or(100);
+        let (done, total) = (words::bytes(done_bytes), words::bytes(self.total_bytes));
+        let rate = words::bytes(rate);
         format!("{}: {percent} % ({done} of {total}), {rate}/s, {left} left {}", self.name, state.note)
     }
 }

@@ -154,3 +154,33 @@ fn s12_names_of_files_and_arguments_are_escaped_and_other_scripts_are_shown() {
     let ran = person.run(&["share", "Größe-Привет-日本語"]);
     assert!(ran.stderr.contains("Größe-Привет-日本語"), "{}", ran.stderr);
 }
+
+/// The lines that a bar drew, without what moves the cursor.
+fn drawn(shown: &str) -> Vec<String> {
+    let plain =
+        OWN.iter().filter(|own| **own != "\r").fold(shown.to_owned(), |text, own| text.replace(own, "\r"));
+    plain.split(['\r', '\n']).map(str::to_owned).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn f23_bars_fit_on_one_line_and_count_the_files_bytes_once() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    for (columns, has_size) in [(200, true), (80, true), (60, true), (40, false), (20, false)] {
+        alice.write("file", &common::samples::bytes(&format!("bar {columns}"), 20_000_000));
+        let terminal = Terminal::of_width(columns);
+        let mut command = alice.command(&["share", "file", "--chunk-size", "64KiB"]);
+        command.stdin(Stdio::null());
+        let ran = terminal.run(command);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let lines = drawn(&ran.stderr);
+        let bars: Vec<_> = lines.iter().filter(|line| line.starts_with("Sharing ")).collect();
+        assert!(!bars.is_empty(), "{lines:?}");
+        for bar in bars {
+            assert!(bar.trim_end().chars().count() <= usize::from(columns), "{columns}: {bar:?}");
+            assert!(bar.contains(" %"), "{bar:?}");
+            assert!(!has_size || bar.contains("20.0"), "once: {bar:?}");
+        }
+        assert!(!lines.iter().any(|line| line.contains("40.0")), "{lines:?}");
+    }
+}

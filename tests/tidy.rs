@@ -90,7 +90,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("io::stdout()", &["src/progress.rs", "src/get/sink.rs"], "stdout carries results only"),
     (
         "io::stderr()",
-        &["src/progress.rs", "src/log.rs", "src/pasted.rs"],
+        &["src/progress.rs", "src/progress/bar.rs", "src/log.rs", "src/pasted.rs"],
         "progress.rs prints around its bar",
     ),
     ("tokio::spawn", &[], "every task has an owner: use task::Tasks or a JoinSet"),

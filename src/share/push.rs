@@ -106,7 +106,7 @@ pub(super) async fn push(
     }
     let addresses = open.sets.into_iter().flat_map(|set| set.peers).chain(open.spares);
     let client = |address: PeerAddress| (address.id, PeerClient::new(to.http.clone(), address));
-    let stage = progress.stage("Sharing", geometry.sealed_total() * replicas as u64);
+    let stage = progress.stage_of_copies("Sharing", geometry.sealed_total(), replicas as u64);
     stage.note(format!("to {}", words::count(replicas as u64, "peer")));
     let pusher = Pusher {
         machine: Push::new(geometry, &placement, geometry.chunk_size().window()),
@@ -345,8 +345,9 @@ impl Pusher<'_> {
 
     fn tell_what_is_skipped(&mut self) {
         if !self.told && self.upload.resumed() {
-            let total = self.upload.geometry().sealed_total() * self.machine.holders().len().max(1) as u64;
-            let (skipped, total) = (words::bytes(self.skipped), words::bytes(total));
+            let skipped = self.skipped / u64::from(self.request.replicas).max(1);
+            let total = words::bytes(self.upload.geometry().sealed_total());
+            let skipped = words::bytes(skipped);
             self.progress.say(&format!("Resuming: {skipped} of {total} are on the peers already."));
         }
         self.told = true;

@@ -47,7 +47,7 @@ impl Terminal {
 
     /// Runs a command whose errors go to the terminal; what it shows stands for them.
     pub fn run(mut self, mut command: Command) -> Ran {
-        let child = command.stdout(Stdio::piped()).stderr(self.end()).spawn().unwrap();
+        let child = command.env("TERM", "xterm").stdout(Stdio::piped()).stderr(self.end()).spawn().unwrap();
         drop((command, self.side));
         let mut shown = Vec::new();
         // A terminal without a process is an error to read, in the place of an end.
