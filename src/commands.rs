@@ -164,10 +164,12 @@ impl Runner {
                 other.name
             ));
         }
-        self.ready(&head, &swarm.tracker, &data.join("tracker"), args.peers)?;
-        self.until_asked_to_end(&mut ends).await;
+        let told = self.ready(&head, &swarm.tracker, &data.join("tracker"), args.peers);
+        if told.is_ok() {
+            self.until_asked_to_end(&mut ends).await;
+        }
         drop(note);
-        stop_with(swarm.stop(), &mut ends).await
+        stop_with(swarm.stop(), &mut ends).await.and(told)
     }
 
     async fn tracker(&self, args: TrackerArgs) -> Result<(), Failure> {
@@ -186,9 +188,11 @@ impl Runner {
         };
         let tracker = tracker::start(config, &self.tasks).await?;
         let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);
-        self.ready(&[head], &tracker, &data, 0)?;
-        self.until_asked_to_end(&mut ends).await;
-        stop_with(tracker.stop(), &mut ends).await
+        let told = self.ready(&[head], &tracker, &data, 0);
+        if told.is_ok() {
+            self.until_asked_to_end(&mut ends).await;
+        }
+        stop_with(tracker.stop(), &mut ends).await.and(told)
     }
 
     async fn peer(&self, args: PeerArgs) -> Result<(), Failure> {
@@ -358,7 +362,12 @@ impl Runner {
         progress.result(&sender);
         progress.explain("More invites: swarmdrop invite --help");
         // They are shown once.
-        progress.check_written()
+        progress.check_written().map_err(|failure| {
+            let data = data.display();
+            failure.next(format!(
+                "Nobody has seen the first invites. Make others: swarmdrop invite --role peer --data '{data}'"
+            ))
+        })
     }
 
     /// The folder of the tracker that runs here: the one that was named, else that of `swarmdrop tracker`, else

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use swarmdrop_core::api::PeerInfo;
+use swarmdrop_core::id::PeerId;
 use swarmdrop_core::quota::{Allowance, Charged};
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
 use crate::answers::{Drained, Invited, Revoked, TokenEntry, TokenList};
-use crate::client::TrackerClient;
+use crate::client::{ClientError, TrackerClient};
 use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
@@ -19,6 +20,9 @@ use crate::words;
 
 /// Pause between looks at a peer that is being emptied.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Pages of shares that are looked at to find out how many copies are wanted.
+const PAGES_MAX: usize = 100;
 
 /// Makes an invite; it is the one line on stdout.
 pub async fn invite(
@@ -183,23 +187,55 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
         return Ok(());
     }
     context.progress.say(&format!("{name} gets nothing new, and what it holds is copied to other peers."));
-    let mut before = None;
-    loop {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
-        let needed = list.peers.iter().find(|known| known.id == id).and_then(|known| known.draining);
-        if needed.is_none_or(|needed| needed == 0) {
-            break;
-        }
-        if needed != before {
-            let shares = words::count(needed.unwrap_or(0), "share");
-            context.progress.say(&format!("{shares} still on it. To stop waiting, interrupt: it goes on."));
-            before = needed;
-        }
-    }
+    wait_until_empty(context, &tracker, id).await?;
     let text = format!("Nothing depends on {name} any more: it may leave.");
     context.progress.summary(&text, Drained { id, name: &name, forgotten: false, draining: true });
     Ok(())
+}
+
+/// Returns when no share needs any more what a peer holds, and says what is left, and what is in the way.
+async fn wait_until_empty(context: &Context, tracker: &TrackerClient, id: PeerId) -> Result<(), Failure> {
+    let (mut before, mut warned) = (None, None);
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let peers = tracker.peers().await.map_err(|error| tracker_failure(&error))?.peers;
+        let needed = peers.iter().find(|known| known.id == id).and_then(|known| known.draining);
+        let Some(needed) = needed.filter(|needed| *needed > 0) else { return Ok(()) };
+        if before != Some(needed) {
+            let shares = words::count(needed, "share");
+            context.progress.say(&format!("{shares} still on it. To stop waiting, interrupt: it goes on."));
+            before = Some(needed);
+            continue;
+        }
+        let takes_any =
+            |peer: &&PeerInfo| peer.state == Liveness::Alive && peer.draining.is_none() && peer.id != id;
+        let others = peers.iter().filter(takes_any).count() as u64;
+        if warned != Some(others) {
+            warned = Some(others);
+            let wanted = most_replicas(tracker, id).await.map_err(|error| tracker_failure(&error))?;
+            if others < wanted.into() {
+                let others = words::count(others, "other peer");
+                context.progress.warn(&format!(
+                    "{wanted} copies of a share are wanted elsewhere, and {others} can take any: this does not end before more peers are started"
+                ));
+            }
+        }
+    }
+}
+
+/// The most copies that are wanted of a share that a peer holds.
+async fn most_replicas(tracker: &TrackerClient, id: PeerId) -> Result<u8, ClientError> {
+    let (mut most, mut after) = (0, None);
+    for _ in 0..PAGES_MAX {
+        let page = tracker.shares(after).await?;
+        let held = page.shares.iter().filter(|share| share.peers.contains(&id));
+        most = held.map(|share| share.replicas).fold(most, u8::max);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(most)
 }
 
 fn state(token: &TokenRecord, now_ms: u64) -> String {

@@ -1,6 +1,7 @@
 //! The story of Alice: split, seal, push to peers, publish, have the peers prove it. Then she may switch her machine off.
 
 mod collect;
+mod own;
 mod push;
 mod upload;
 

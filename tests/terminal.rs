@@ -184,3 +184,26 @@ fn f23_bars_fit_on_one_line_and_count_the_files_bytes_once() {
         assert!(!lines.iter().any(|line| line.contains("40.0")), "{lines:?}");
     }
 }
+
+#[test]
+fn f11_a_link_that_was_broken_into_lines_is_read_whole_at_the_prompt() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"x");
+    let link = alice.share(&["file"]);
+    let hash = link.find('#').unwrap();
+    let at_prompt = |typed: &str| {
+        let terminal = Terminal::new().type_in(typed);
+        let bob = swarm.person();
+        let mut command = bob.command(&["get"]);
+        command.stdin(terminal.end());
+        terminal.run(command)
+    };
+    for cut in [30, hash, hash + 10, link.len() - 20] {
+        let ran = at_prompt(&format!("{}\n{}\n", &link[..cut], &link[cut..]));
+        assert_eq!(ran.code, 0, "{cut} {}", ran.stderr);
+    }
+    assert_eq!(at_prompt(&format!("{link}\n")).code, 0);
+    let ran = at_prompt(&format!("{}\n\n", &link[..hash]));
+    assert!(ran.code == 2 && ran.stderr.contains("the part after # is missing"), "{}", ran.stderr);
+}

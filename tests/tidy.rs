@@ -58,8 +58,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "share",
         &[
-            "buffers", "client", "clock", "context", "crash", "durable", "failure", "identity", "journal",
-            "progress", "skew", "task", "words",
+            "buffers", "client", "clock", "config", "context", "crash", "durable", "failure", "identity",
+            "journal", "progress", "skew", "task", "words",
         ],
     ),
     (

@@ -9,7 +9,7 @@ use swarmdrop_core::api::{
     InventoryRequest, InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse,
     PeerList, PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
 };
-use swarmdrop_core::dashboard::InviteList;
+use swarmdrop_core::dashboard::{InviteList, ShareList};
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::limits::{
     HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX,
@@ -115,6 +115,13 @@ impl TrackerClient {
     /// Asks for all invites, and what is used of what they allow.
     pub async fn invites(&self) -> Result<InviteList, ClientError> {
         self.http.json(self.admitted(Method::GET, "/v1/invites"), PEER_LIST_BYTES_MAX).await
+    }
+
+    /// A page of all shares, as the admin.
+    pub async fn shares(&self, after: Option<ShareId>) -> Result<ShareList, ClientError> {
+        let after = after.map(|after| format!("?after={after}")).unwrap_or_default();
+        let call = self.admitted(Method::GET, format!("/v1/shares{after}"));
+        self.http.json(call, PEER_LIST_BYTES_MAX).await
     }
 
     /// Asks where to push a share, with the word of its owner.

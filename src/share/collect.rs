@@ -9,6 +9,7 @@ use rustix::fs::Access;
 use swarmdrop_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
 use swarmdrop_core::name::{SafePath, normalise};
 
+use super::own::Own;
 use crate::failure::{Failure, Kind};
 use crate::journal::SourceFile;
 use crate::progress::Progress;
@@ -33,7 +34,8 @@ pub(super) fn collect(
     name: Option<&str>,
     progress: &Progress,
 ) -> Result<Collected, Failure> {
-    let mut walk = Walk { files: Vec::new(), dirs: Vec::new(), spool: Spool::new(state), progress };
+    let mut walk =
+        Walk { files: Vec::new(), dirs: Vec::new(), spool: Spool::new(state), own: Own::of(state), progress };
     let top = match paths {
         [path] => {
             let top = walk.top_name(name, &own_name(path)?)?;
@@ -69,7 +71,7 @@ pub(super) fn collect_stdin(
     let mut spool = Spool::new(state);
     progress.say("Reading standard input…");
     let (spooled_at, size) = spool.take(&mut io::stdin().lock(), u64::MAX).map_err(failed)?;
-    let walk = Walk { files: Vec::new(), dirs: Vec::new(), spool, progress };
+    let walk = Walk { files: Vec::new(), dirs: Vec::new(), spool, own: Own::of(state), progress };
     let path = walk.top_name(name, "stdin")?;
     let modified_ns = i128::from(crate::clock::now_ms()) * 1_000_000;
     let (inode, executable) = (0, false);
@@ -121,6 +123,7 @@ struct Walk<'a> {
     files: Vec<SourceFile>,
     dirs: Vec<SafePath>,
     spool: Spool<'a>,
+    own: Own,
     progress: &'a Progress,
 }
 
@@ -139,6 +142,13 @@ impl Walk<'_> {
         let metadata = fs::symlink_metadata(disk).map_err(|error| Failure::io("share", disk, &error))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
+            if self.own.has(disk, &metadata) {
+                self.progress.warn(&format!(
+                    "left out {}: swarmdrop's own keys and invites are there",
+                    disk.display()
+                ));
+                return Ok(());
+            }
             return self.visit_folder(disk, path);
         }
         if !kind.is_file() {

@@ -12,6 +12,7 @@ mod invites;
 mod listing;
 mod metrics;
 mod peers;
+mod placing;
 mod quotas;
 mod reach;
 mod repair;
