@@ -1,6 +1,7 @@
 //! Every command and flag.
 
-use std::net::{IpAddr, SocketAddr};
+mod serve;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use swarmdrop_core::geometry::ChunkSize;
-use swarmdrop_core::limits::{EXPIRY_MAX, PEERS_PER_INVITE_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
-use swarmdrop_core::link::TrackerUrl;
-use swarmdrop_core::name::printable;
-use swarmdrop_core::token::TokenId;
+use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX};
+
+pub use serve::{
+    DrainArgs, InviteArgs, InviteRole, LivenessArgs, PeerArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
+};
 
 /// Hand over large files through a swarm of your own machines: encrypted, replicated, resumable.
 #[derive(Debug, Parser)]
@@ -35,9 +37,29 @@ pub struct OutputArgs {
     /// Print results and errors only
     #[arg(short, long, global = true, env = "SWARMDROP_QUIET", conflicts_with = "verbose")]
     pub quiet: bool,
+    /// How to log
+    #[arg(long, global = true, value_name = "FORMAT", env = "SWARMDROP_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
     /// Log more; twice: even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The command line without what environment variables say: help is to be had whatever they do.
+pub fn without_environment() -> clap::Command {
+    fn strip(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| arg.env(None::<&str>)).mut_subcommands(strip)
+    }
+    strip(<Cli as clap::CommandFactory>::command())
 }
 
 /// What to do.
@@ -59,6 +81,10 @@ pub enum Command {
     Drain(DrainArgs),
     /// Remember a swarm, so that other commands need no flags
     Join(JoinArgs),
+    /// List the swarms that are known here, choose the one to use, forget one
+    Swarms(SwarmsArgs),
+    /// Forget the swarm that is in use
+    Leave,
     /// Share files or folders; prints the link for the receiver
     #[command(visible_aliases = ["alice", "send"])]
     Share(ShareArgs),
@@ -70,7 +96,9 @@ pub enum Command {
     /// Read every copy of every chunk behind a link, and keep nothing
     Verify(LinkArgs),
     /// List the shares that were made from here
-    Ls,
+    Ls(LsArgs),
+    /// Remove what was begun from here and not finished
+    Clean(CleanArgs),
     /// Delete a share that was made from here
     Rm(LinkArgs),
     /// Let a share that was made from here live longer
@@ -93,204 +121,50 @@ pub struct DemoArgs {
     pub path: Option<PathBuf>,
 }
 
-/// `up`.
-#[derive(Debug, Args)]
-pub struct UpArgs {
-    /// Number of peers
-    #[arg(long, default_value_t = 2, env = "SWARMDROP_PEERS", value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub peers: u8,
-    /// Folder for keys, database and chunks
-    #[arg(long, env = "SWARMDROP_DATA")]
-    pub data: Option<PathBuf>,
-    /// Where the tracker listens; the peers listen on free ports of the same address
-    #[arg(long, default_value = "127.0.0.1:9090", env = "SWARMDROP_LISTEN")]
-    pub listen: SocketAddr,
-    /// Bytes to leave free on the disk
-    #[arg(long, default_value = "1GiB", env = "SWARMDROP_KEEP_FREE")]
-    pub keep_free: ByteSize,
-    /// When silence of a peer means what
-    #[command(flatten)]
-    pub liveness: LivenessArgs,
-}
-
-/// When silence of a peer means what.
-#[derive(Debug, Args)]
-pub struct LivenessArgs {
-    /// How often peers report
-    #[arg(long, default_value = "10s", env = "SWARMDROP_HEARTBEAT", value_parser = humantime::parse_duration)]
-    pub heartbeat: Duration,
-    /// Silence after which a peer is taken for dead
-    #[arg(long, default_value = "5m", env = "SWARMDROP_DEAD_AFTER", value_parser = humantime::parse_duration)]
-    pub dead_after: Duration,
-}
-
-/// `tracker`.
-#[derive(Debug, Args)]
-pub struct TrackerArgs {
-    /// Where to listen
-    #[arg(long, default_value = "0.0.0.0:9090", env = "SWARMDROP_LISTEN")]
-    pub listen: SocketAddr,
-    /// Folder for key and database
-    #[arg(long, env = "SWARMDROP_DATA")]
-    pub data: Option<PathBuf>,
-    /// Where others reach it, as https://HOST:PORT, if not where it listens
-    #[arg(long, env = "SWARMDROP_PUBLIC_URL")]
-    pub public_url: Option<TrackerUrl>,
-    /// PEM file with a certificate that an authority signed, for browsers and links without the tracker's id
-    #[arg(long, env = "SWARMDROP_CERTIFICATE", value_name = "FILE", requires = "certificate_key")]
-    pub certificate: Option<PathBuf>,
-    /// PEM file with that certificate's private key
-    #[arg(long, env = "SWARMDROP_CERTIFICATE_KEY", value_name = "FILE", requires = "certificate")]
-    pub certificate_key: Option<PathBuf>,
-    /// Address of a proxy that may speak plain HTTP to it for others; several with commas
-    #[arg(long, env = "SWARMDROP_BEHIND_PROXY", value_name = "IP", value_delimiter = ',')]
-    pub behind_proxy: Vec<IpAddr>,
-    /// Further name under which browsers reach it, beside the one of --public-url; several with commas
-    #[arg(long, env = "SWARMDROP_HOST_NAME", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
-    pub host_name: Vec<String>,
-    /// Bytes a second that pass through it for browsers; 0 serves none
-    #[arg(long, default_value = "64MiB", env = "SWARMDROP_GATEWAY_RATE")]
-    pub gateway_rate: ByteSize,
-    /// When silence of a peer means what
-    #[command(flatten)]
-    pub liveness: LivenessArgs,
-}
-
-/// `peer`.
-#[derive(Debug, Args)]
-pub struct PeerArgs {
-    /// The swarm to join, if not the one that was joined before; `-` reads stdin
-    #[arg(long, env = "SWARMDROP_INVITE")]
-    pub invite: Option<String>,
-    /// Where to listen; port 0 takes any free one
-    #[arg(long, default_value = "0.0.0.0:0", env = "SWARMDROP_LISTEN")]
-    pub listen: SocketAddr,
-    /// Folder for key and chunks; each peer needs its own
-    #[arg(long, env = "SWARMDROP_DATA")]
-    pub data: Option<PathBuf>,
-    /// What to call it; this machine's name if none
-    #[arg(long, env = "SWARMDROP_NAME")]
-    pub name: Option<String>,
-    /// Bytes of chunks to hold, as in 500GB; as many as the disk takes if none
-    #[arg(long, env = "SWARMDROP_CAPACITY")]
-    pub capacity: Option<ByteSize>,
-    /// Bytes to leave free on the disk
-    #[arg(long, default_value = "1GiB", env = "SWARMDROP_KEEP_FREE")]
-    pub keep_free: ByteSize,
-    /// Where it stands: replicas are kept in different zones
-    #[arg(long, env = "SWARMDROP_ZONE")]
-    pub zone: Option<String>,
-    /// Where others reach it, as IP:PORT, if not where the tracker sees it
-    #[arg(long, env = "SWARMDROP_PUBLIC_ADDR")]
-    pub public_addr: Option<SocketAddr>,
-    /// Bytes that it copies from other peers in a second when copies are missing
-    #[arg(long, default_value = "40MiB", env = "SWARMDROP_REPAIR_RATE", value_name = "SIZE")]
-    pub repair_rate: ByteSize,
-    /// Bytes that it reads in a second to prove to others what it holds
-    #[arg(long, default_value = "32MiB", env = "SWARMDROP_AUDIT_RATE", value_name = "SIZE")]
-    pub audit_rate: ByteSize,
-    /// Time in which it reads everything that it holds again, to find what has rotted
-    #[arg(long, default_value = "14d", env = "SWARMDROP_SCRUB_EVERY", value_name = "TIME",
-        value_parser = humantime::parse_duration)]
-    pub scrub_every: Duration,
-    /// Read everything that it holds again at once, too
-    #[arg(long)]
-    pub scrub_now: bool,
-}
-
-/// `drain`.
-#[derive(Debug, Args)]
-pub struct DrainArgs {
-    /// Its name or id
-    pub peer: String,
-    /// Let it fill again instead
-    #[arg(long)]
-    pub undo: bool,
-    /// The tracker's folder
-    #[arg(long, env = "SWARMDROP_DATA")]
-    pub data: Option<PathBuf>,
-}
-
-/// `invite`.
-#[derive(Debug, Args)]
-pub struct InviteArgs {
-    /// Whom it is for
-    #[arg(long, default_value = "sender", env = "SWARMDROP_ROLE")]
-    pub role: InviteRole,
-    /// What to call it in `swarmdrop tokens ls`
-    #[arg(long, default_value = "", hide_default_value = true, value_parser = parse_token_name)]
-    pub name: String,
-    /// How long it is good: 7 days for peers, who may stay then, and without end for senders if not given
-    #[arg(long, value_parser = humantime::parse_duration)]
-    pub expires: Option<Duration>,
-    /// For a sender: how much all shares may take of the swarm's disks at once, copies counted
-    #[arg(long, value_name = "SIZE")]
-    pub quota: Option<ByteSize>,
-    /// For a sender: how large one share may be
-    #[arg(long, value_name = "SIZE")]
-    pub share_max: Option<ByteSize>,
-    /// For a sender: how long a share may live
-    #[arg(long, value_name = "DURATION", value_parser = parse_expiry)]
-    pub expires_max: Option<Duration>,
-    /// For a sender: how many copies a share may have
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=i64::from(REPLICAS_MAX)))]
-    pub replicas_max: Option<u8>,
-    /// For peers: how many of them may join with it, ever; 8 if not given
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(PEERS_PER_INVITE_MAX)))]
-    pub count: Option<u32>,
-    /// For peers: where they stand, whatever they say themselves, to keep copies apart
-    #[arg(long)]
-    pub zone: Option<String>,
-    /// The tracker's folder
-    #[arg(long, env = "SWARMDROP_DATA")]
-    pub data: Option<PathBuf>,
-}
-
-/// Whom an invite is for.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum InviteRole {
-    /// A machine that stores chunks
-    Peer,
-    /// Somebody who shares
-    Sender,
-}
-
-/// `tokens`.
-#[derive(Debug, Args)]
-pub struct TokensArgs {
-    /// What to do with them.
-    #[command(subcommand)]
-    pub action: TokensAction,
-}
-
-/// What to do with tokens.
-#[derive(Debug, Subcommand)]
-pub enum TokensAction {
-    /// List them: id, role, name, state
-    Ls {
-        /// Only the ids of those that were revoked, to revoke them again if an older copy of the folder is restored
-        #[arg(long)]
-        revoked: bool,
-        /// The tracker's folder
-        #[arg(long, env = "SWARMDROP_DATA")]
-        data: Option<PathBuf>,
-    },
-    /// End some now; the peers that they admitted are shut out, too
-    Revoke {
-        /// Their ids, from the list
-        #[arg(required = true)]
-        ids: Vec<TokenId>,
-        /// The tracker's folder
-        #[arg(long, env = "SWARMDROP_DATA")]
-        data: Option<PathBuf>,
-    },
-}
-
 /// `join`.
 #[derive(Debug, Args)]
 pub struct JoinArgs {
     /// The invite; `-` reads stdin, a file's path reads the file, none asks
     pub invite: Option<String>,
+    /// What to call the swarm here; its tracker's name if none
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `swarms`.
+#[derive(Debug, Args)]
+pub struct SwarmsArgs {
+    /// What to do with them; they are listed if nothing is said.
+    #[command(subcommand)]
+    pub action: Option<SwarmsAction>,
+}
+
+/// What to do with the swarms that are known here.
+#[derive(Debug, Subcommand)]
+pub enum SwarmsAction {
+    /// List them: name, tracker, which is in use
+    Ls,
+    /// Use one from now on
+    Use {
+        /// Its name, from the list
+        name: String,
+    },
+    /// Forget one that was joined
+    Forget {
+        /// Its name, from the list
+        name: String,
+    },
+}
+
+/// Which swarm to speak to.
+#[derive(Debug, Args)]
+pub struct SwarmArgs {
+    /// The invite of the swarm, if not the one in use; `-` reads stdin
+    #[arg(long, env = "SWARMDROP_INVITE", hide_env_values = true)]
+    pub invite: Option<String>,
+    /// The swarm, by its name in `swarmdrop swarms`; comes before --invite
+    #[arg(long, value_name = "NAME", env = "SWARMDROP_SWARM")]
+    pub swarm: Option<String>,
 }
 
 /// `share`.
@@ -313,14 +187,14 @@ pub struct ShareArgs {
     #[arg(long, default_value = "60s", env = "SWARMDROP_WAIT", value_parser = humantime::parse_duration)]
     pub wait: Duration,
     /// The name that the receiver sees, if not the file's own
-    #[arg(long)]
+    #[arg(long, value_parser = parse_share_name)]
     pub name: Option<String>,
     /// Share nothing if something in a folder cannot be shared; else all but that is shared, and the exit code is 3
     #[arg(long)]
     pub strict: bool,
-    /// The swarm to share through, if not the one that was joined
-    #[arg(long, env = "SWARMDROP_INVITE")]
-    pub invite: Option<String>,
+    /// Which swarm to share through.
+    #[command(flatten)]
+    pub swarm: SwarmArgs,
 }
 
 /// `get`.
@@ -353,6 +227,26 @@ pub struct InspectArgs {
     pub receipts: bool,
 }
 
+/// `ls`.
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// List what was begun and not finished instead, on either side
+    #[arg(long)]
+    pub partial: bool,
+}
+
+/// `clean`.
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// Do not ask first
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Leave what was touched within this time, as in 7d
+    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true,
+        value_parser = humantime::parse_duration)]
+    pub older_than: Duration,
+}
+
 /// `extend`.
 #[derive(Debug, Args)]
 pub struct ExtendArgs {
@@ -366,19 +260,27 @@ pub struct ExtendArgs {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The swarm, if not the one that was joined
-    #[arg(long, env = "SWARMDROP_INVITE")]
-    pub invite: Option<String>,
+    /// Which swarm.
+    #[command(flatten)]
+    pub swarm: SwarmArgs,
 }
 
 fn parse_expiry(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration > EXPIRY_MAX { Err("a share lives at most 90 days".into()) } else { Ok(duration) }
+    match duration {
+        _ if duration > EXPIRY_MAX => Err("a share lives at most 90 days".into()),
+        _ if duration < Duration::from_secs(1) => Err("a share lives at least a second".into()),
+        _ => Ok(duration),
+    }
 }
 
-fn parse_token_name(text: &str) -> Result<String, String> {
-    if text.len() > TOKEN_NAME_BYTES_MAX || printable(text) != text {
-        return Err(format!("a name has at most {TOKEN_NAME_BYTES_MAX} bytes and no control characters"));
+/// What a file or folder can be called; the rest of the rules is checked where all names are.
+fn parse_share_name(text: &str) -> Result<String, String> {
+    if text.contains('/') {
+        return Err("a name has no / in it: the receiver chooses the folder".into());
+    }
+    if text.trim_matches(['.', ' ']).is_empty() {
+        return Err("a name has more than dots".into());
     }
     Ok(text.to_owned())
 }
@@ -388,21 +290,29 @@ fn parse_chunk_size(text: &str) -> Result<ChunkSize, String> {
     ChunkSize::from_bytes(bytes.as_u64()).map_err(|error| error.to_string())
 }
 
-/// A name that can stand in an address, and so in a certificate.
-fn host_name(text: &str) -> Result<String, String> {
-    let url = TrackerUrl::new(text, 443);
-    url.map(|url| url.host().to_owned())
-        .map_err(|_| "a name without port or path is wanted, in ASCII (xn--…)".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// A machine may run a tracker and a peer, and its user may share.
+    #[test]
+    fn no_variable_speaks_to_two_roles() {
+        let command = Cli::command();
+        let variables = |name: &str| -> BTreeSet<String> {
+            let role = command.find_subcommand(name).unwrap();
+            role.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect()
+        };
+        for (one, other) in [("tracker", "peer"), ("tracker", "share"), ("peer", "share"), ("up", "peer")] {
+            let both: Vec<_> = variables(one).intersection(&variables(other)).cloned().collect();
+            assert!(both.is_empty(), "{one} and {other}: {both:?}");
+        }
     }
 
     #[test]
@@ -410,6 +320,7 @@ mod tests {
         assert_eq!(parse_chunk_size("4MiB").map(ChunkSize::bytes), Ok(4 << 20));
         assert!(parse_chunk_size("1MB").unwrap_err().contains("power of two"));
         assert_eq!(parse_expiry("7d"), Ok(Duration::from_secs(7 * 86400)));
+        assert!(parse_expiry("0s").unwrap_err().contains("at least a second"));
         assert!(parse_expiry("91d").unwrap_err().contains("90 days"));
     }
 }

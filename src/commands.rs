@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
-use serde_json::json;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::link::Invite;
 use swarmdrop_core::name::printable;
@@ -11,13 +10,14 @@ use swarmdrop_core::quota::Allowance;
 use swarmdrop_core::registry::Rules;
 use swarmdrop_core::token::Role;
 
+use crate::answers::{GetSummary, PeerReady, ScrubSummary, ShareSummary, TrackerReady};
 use crate::cli::{
-    Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, PeerArgs, ShareArgs, TokensAction,
-    TokensArgs, TrackerArgs, UpArgs,
+    Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, LsArgs, PeerArgs, ShareArgs,
+    SwarmArgs, SwarmsAction, SwarmsArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
 };
-use crate::client::{Http, TrackerClient};
+use crate::client::Http;
 use crate::config::Folders;
-use crate::context::{Context, tracker_failure};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination};
 use crate::local::{LocalConfig, LocalSwarm};
@@ -25,10 +25,10 @@ use crate::peer::{self, Care, PeerConfig, Scrub};
 use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
-use crate::task::{EndRequests, Tasks};
+use crate::task::{EndRequests, Tasks, blocking};
 use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
-use crate::{demo, durable, manage, operate, pasted, verify, words};
+use crate::{clean, clock, demo, durable, manage, operate, pasted, swarms, verify, words};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -99,19 +99,31 @@ impl Runner {
                 let data = self.tracker_data(args.data);
                 operate::drain(&self.context, &data, &args.peer, args.undo).await
             }
-            Command::Join(args) => self.join(args).await,
+            Command::Join(JoinArgs { invite, name }) => {
+                swarms::join(&self.context, &pasted::invite(invite).await?, name.as_deref()).await
+            }
+            Command::Swarms(SwarmsArgs { action }) => self.swarms(action),
+            Command::Leave => swarms::forget(&self.context, None),
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
             Command::Inspect(args) => {
                 manage::inspect(&self.context, &pasted::link(args.link).await?, args.receipts).await
             }
             Command::Verify(args) => verify::verify(&self.context, &pasted::link(args.link).await?).await,
-            Command::Ls => manage::list(&self.context),
+            Command::Ls(LsArgs { partial: true }) => {
+                clean::list(&self.context);
+                Ok(())
+            }
+            Command::Ls(LsArgs { partial: false }) => manage::list(&self.context),
+            Command::Clean(args) => {
+                let context = self.context.clone();
+                blocking(move || clean::clean(&context, args.older_than, args.yes)).await
+            }
             Command::Rm(args) => manage::remove(&self.context, &pasted::link(args.link).await?).await,
             Command::Extend(args) => {
                 manage::extend(&self.context, &pasted::link(Some(args.link)).await?, args.duration).await
             }
-            Command::Status(args) => manage::status(&self.context, &self.swarm(args.invite).await?).await,
+            Command::Status(args) => manage::status(&self.context, &self.swarm(args.swarm).await?).await,
             Command::Completions { shell } => {
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "swarmdrop", &mut text);
@@ -140,16 +152,24 @@ impl Runner {
         };
         let swarm = LocalSwarm::start(config, &self.tasks).await?;
         let swarms = KnownSwarms::new(&self.context.state);
-        swarms.note_up(&swarm.invite)?;
+        let note = swarms.note_up(&swarm.invite)?;
         let peers = words::count(u64::from(args.peers), "peer");
-        let head = [
+        let mut head = vec![
             format!("A tracker on {} and {peers} are up.", swarm.tracker.address),
             "Share a file from here:       swarmdrop share FILE".to_owned(),
         ];
-        self.ready(&head, &swarm.tracker, &data.join("tracker"), json!({ "peers": args.peers }))?;
-        self.until_asked_to_end(&mut ends).await;
-        swarms.note_down();
-        stop_with(swarm.stop(), &mut ends).await
+        if let Some(other) = swarms.list().into_iter().find(|known| !known.is_in_use) {
+            head.push(format!(
+                "Commands use this swarm while it runs. To use another:  swarmdrop swarms use {}",
+                other.name
+            ));
+        }
+        let told = self.ready(&head, &swarm.tracker, &data.join("tracker"), args.peers);
+        if told.is_ok() {
+            self.until_asked_to_end(&mut ends).await;
+        }
+        drop(note);
+        stop_with(swarm.stop(), &mut ends).await.and(told)
     }
 
     async fn tracker(&self, args: TrackerArgs) -> Result<(), Failure> {
@@ -168,15 +188,17 @@ impl Runner {
         };
         let tracker = tracker::start(config, &self.tasks).await?;
         let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);
-        self.ready(&[head], &tracker, &data, json!({}))?;
-        self.until_asked_to_end(&mut ends).await;
-        stop_with(tracker.stop(), &mut ends).await
+        let told = self.ready(&[head], &tracker, &data, 0);
+        if told.is_ok() {
+            self.until_asked_to_end(&mut ends).await;
+        }
+        stop_with(tracker.stop(), &mut ends).await.and(told)
     }
 
     async fn peer(&self, args: PeerArgs) -> Result<(), Failure> {
         let mut ends = EndRequests::listen()?;
         let config = PeerConfig {
-            invite: self.swarm(args.invite).await?,
+            invite: self.swarm(SwarmArgs { invite: args.invite, swarm: None }).await?,
             listen: args.listen,
             data: args.data.unwrap_or_else(|| self.data.join("peer")),
             name: args.name.unwrap_or_else(machine_name),
@@ -199,9 +221,9 @@ impl Runner {
             "Peer {} listens on {} and has joined the swarm, which reaches it at {announced}. {free} free.",
             peer.name, peer.address
         );
-        let fields =
-            json!({ "id": peer.id, "name": peer.name, "address": peer.address, "addresses": peer.announced });
-        self.context.progress.summary(&text, fields);
+        let (name, addresses) = (peer.name.as_str(), peer.announced.as_slice());
+        let ready = PeerReady { id: peer.id, name, address: peer.address.to_string(), addresses };
+        self.context.progress.summary(&text, ready);
         if args.scrub_now {
             tokio::select! {
                 scrub = peer.scrub() => self.tell_scrub(scrub?),
@@ -224,24 +246,8 @@ impl Runner {
                 words::count(n, "chunk")
             ),
         };
-        let fields = json!({ "chunks": scrub.chunks, "bytes": scrub.bytes, "damaged": scrub.damaged });
-        self.context.progress.summary(&text, fields);
-    }
-
-    async fn join(&self, args: JoinArgs) -> Result<(), Failure> {
-        let invite = pasted::invite(args.invite).await?;
-        let tracker = TrackerClient::of_invite(self.context.http.clone(), &invite);
-        let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
-        if list.role == Role::Peer {
-            return Err(Failure::new(Kind::Usage, "this invite is for peers: nobody can share with it")
-                .next(
-                    "Run a peer with `swarmdrop peer --invite`, or ask the operator for a sender's invite.",
-                ));
-        }
-        KnownSwarms::new(&self.context.state).join(&invite)?;
-        let text = format!("Joined the swarm of {}. Share with: swarmdrop share FILE", invite.tracker);
-        self.context.progress.summary(&text, json!({ "tracker": invite.tracker.to_string() }));
-        Ok(())
+        let Scrub { chunks, bytes, damaged } = scrub;
+        self.context.progress.summary(&text, ScrubSummary { chunks, bytes, damaged });
     }
 
     async fn share(&self, args: ShareArgs) -> Result<(), Failure> {
@@ -259,12 +265,19 @@ impl Runner {
             wait: args.wait,
             strict: args.strict,
         };
-        let shared = share::share(&self.context, &self.swarm(args.invite).await?, request).await?;
-        let fields = json!({ "link": shared.link.expose_text(), "name": shared.name, "size_bytes": shared.size_bytes,
-            "peers": shared.peers, "expires": crate::clock::rfc3339(shared.expires_ms),
-            "browsers_warn": shared.browsers_warn, "left_out": shared.left_out, "warnings": self.context.progress.warnings() });
+        let shared = share::share(&self.context, &self.swarm(args.swarm).await?, request).await?;
+        let summary = ShareSummary {
+            link: shared.link.expose_text(),
+            name: shared.name.clone(),
+            size_bytes: shared.size_bytes,
+            peers: shared.peers.clone(),
+            expires: clock::rfc3339(shared.expires_ms),
+            browsers_warn: shared.browsers_warn,
+            left_out: shared.left_out,
+            warnings: self.context.progress.warnings(),
+        };
         self.context.progress.explain(shared.in_browsers());
-        self.context.progress.summary(&shared.sentence(), fields);
+        self.context.progress.summary(&shared.sentence(), summary);
         shared.check_whole()
     }
 
@@ -279,18 +292,33 @@ impl Runner {
         }
         let link = pasted::link(args.link).await?;
         let got = get::get(&self.context, &link, &destination, args.force).await?;
-        let fields = json!({ "name": got.name, "size_bytes": got.size_bytes, "peers": got.peers,
-            "path": got.target.as_ref().map(|path| path.to_string_lossy()), "left_out": got.left_out, "warnings": self.context.progress.warnings() });
-        self.context.progress.summary(&got.sentence(), fields);
+        let summary = GetSummary {
+            name: got.name.clone(),
+            size_bytes: got.size_bytes,
+            peers: got.peers.clone(),
+            path: got.target.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            left_out: got.left_out,
+            warnings: self.context.progress.warnings(),
+        };
+        self.context.progress.summary(&got.sentence(), summary);
         got.check_whole()
     }
 
-    async fn swarm(&self, named: Option<String>) -> Result<Invite, Failure> {
-        let named = match named {
-            Some(text) => Some(pasted::invite(Some(text)).await?),
-            None => None,
+    fn swarms(&self, action: Option<SwarmsAction>) -> Result<(), Failure> {
+        match action.unwrap_or(SwarmsAction::Ls) {
+            SwarmsAction::Ls => swarms::list(&self.context),
+            SwarmsAction::Use { name } => swarms::choose(&self.context, &name)?,
+            SwarmsAction::Forget { name } => swarms::forget(&self.context, Some(&name))?,
+        }
+        Ok(())
+    }
+
+    async fn swarm(&self, SwarmArgs { invite, swarm }: SwarmArgs) -> Result<Invite, Failure> {
+        let invite = match invite {
+            Some(text) if swarm.is_none() => Some(pasted::invite(Some(text)).await?),
+            _ => None,
         };
-        KnownSwarms::new(&self.context.state).choose(named)
+        KnownSwarms::new(&self.context.state).choose(swarm.as_deref(), invite)
     }
 
     /// Tells that a tracker is ready, and how others come in: words on stderr, at the first start the invites
@@ -300,18 +328,16 @@ impl Runner {
         head: &[String],
         tracker: &RunningTracker,
         data: &Path,
-        mut fields: serde_json::Value,
+        peers: u8,
     ) -> Result<(), Failure> {
         let progress = &self.context.progress;
-        fields["address"] = tracker.address.to_string().into();
-        fields["browsers_warn"] = tracker.browsers_warn.into();
-        let first = tracker.first.as_ref().map(|FirstInvites { peer, sender }| {
-            let (peer, sender) = (peer.expose_text(), sender.expose_text());
-            fields["peer_invite"] = peer.as_str().into();
-            fields["sender_invite"] = sender.as_str().into();
-            (peer, sender)
-        });
-        progress.summary(&head[0], fields);
+        let expose =
+            |FirstInvites { peer, sender }: &FirstInvites| (peer.expose_text(), sender.expose_text());
+        let first = tracker.first.as_ref().map(expose);
+        let (peer_invite, sender_invite) = first.clone().unzip();
+        let (address, browsers_warn) = (tracker.address.to_string(), tracker.browsers_warn);
+        let ready = TrackerReady { address, peers, browsers_warn, peer_invite, sender_invite };
+        progress.summary(&head[0], ready);
         head[1..].iter().for_each(|line| progress.explain(line));
         progress.explain(if tracker.browsers_warn {
             "Browsers open links after a warning: the tracker's certificate is its own. See `swarmdrop tracker --certificate`."
@@ -328,13 +354,23 @@ impl Runner {
             progress.explain(&invite);
             return progress.check_written();
         };
-        progress.explain(&format!("Add a peer (two are needed):  swarmdrop peer --invite '{peer}'"));
-        progress.explain(&format!("Join as a sender:             swarmdrop join '{sender}'"));
-        progress.explain("The two invites are the lines below. More of them: swarmdrop invite --help");
+        let add = match peers {
+            0 => "Add a peer; two are needed",
+            1 => "Add a peer; one more is needed",
+            _ => "Add another peer",
+        };
+        progress.explain(&format!("{add}: swarmdrop peer --invite INVITE, with this one:"));
         progress.result(&peer);
+        progress.explain("Join as a sender: swarmdrop join INVITE, with this one:");
         progress.result(&sender);
+        progress.explain("More invites: swarmdrop invite --help");
         // They are shown once.
-        progress.check_written()
+        progress.check_written().map_err(|failure| {
+            let data = data.display();
+            failure.next(format!(
+                "Nobody has seen the first invites. Make others: swarmdrop invite --role peer --data '{data}'"
+            ))
+        })
     }
 
     /// The folder of the tracker that runs here: the one that was named, else that of `swarmdrop tracker`, else

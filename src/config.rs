@@ -15,7 +15,7 @@ use toml::{Table, Value};
 use crate::failure::{Failure, Kind};
 
 /// The folders of this user (XDG base directories).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Folders {
     /// For `config.toml`.
     pub config: PathBuf,
@@ -72,7 +72,11 @@ fn set_default(command: Command, name: &str, key: &str, value: &Value) -> Result
         Value::Integer(_) | Value::Boolean(_) | Value::Float(_) => value.to_string(),
         _ => return Err(format!("`{name}.{key}` must be a single value")),
     };
-    Ok(command.mut_arg(id, |arg| arg.default_value(default)))
+    Ok(command.mut_arg(id, |arg| {
+        // What may be a secret is one in the file, too.
+        let is_hidden = arg.is_hide_env_values_set() || arg.is_hide_default_value_set();
+        arg.default_value(default).hide_default_value(is_hidden)
+    }))
 }
 
 #[cfg(test)]

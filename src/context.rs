@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::client::{ClientError, Http};
+use crate::client::{ClientError, Http, TrackerClient};
 use crate::failure::{Failure, Kind};
 use crate::progress::Progress;
+use crate::skew::Skew;
 use swarmdrop_core::api::ProblemKind;
 
 /// The surroundings of a command.
@@ -16,6 +17,16 @@ pub struct Context {
     pub progress: Progress,
     /// The folder for journals and the keys of shares; private to its owner.
     pub state: PathBuf,
+}
+
+/// How far the tracker's clock is off against this machine's. What answers there is told apart as at any other call.
+pub async fn tracker_skew(tracker: &TrackerClient) -> Result<Skew, Failure> {
+    match tracker.health().await {
+        Ok(health) => Ok(Skew::of(health.now_ms)),
+        // It has more to do than to tell the time.
+        Err(ClientError::Refused { .. }) => Ok(Skew::default()),
+        Err(error) => Err(tracker_failure(&error)),
+    }
 }
 
 /// What a failed call to the tracker means for the user.
@@ -44,6 +55,8 @@ pub fn tracker_failure(error: &ClientError) -> Failure {
             "Nothing was sent. Somebody may be in between, or the tracker was set up anew: ask for a new \
                  link or invite.",
         ),
+        ClientError::OtherTime { .. } => Failure::new(Kind::Other, format!("the tracker at {error}"))
+            .next("Set the clock that is wrong, then run the same command again."),
         ClientError::Unreachable { .. } => network(format!("the tracker at {error}"))
             .next("Check that it runs and that this machine reaches it, then run the same command again."),
         ClientError::Protocol { .. } | ClientError::Refuted { .. } => {

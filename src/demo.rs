@@ -10,6 +10,7 @@ use std::time::Duration;
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::registry::Rules;
 
+use crate::answers::DemoSummary;
 use crate::client::Http;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
@@ -72,7 +73,7 @@ async fn tell(
     match compared {
         Ok(bytes) => {
             let text = format!("   Yes: {} compared, every byte is equal.", words::bytes(bytes));
-            progress.summary(&text, serde_json::json!({ "equal": true, "bytes": bytes }));
+            progress.summary(&text, DemoSummary { equal: true, bytes });
             Ok(())
         }
         Err(difference) => Err(Failure::new(Kind::Integrity, format!("the copy differs: {difference}"))),

@@ -32,11 +32,16 @@ pub fn persist(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "it is synced below, and what it replaces has the same name")]
 pub fn set_aside(path: &Path, to: &Path) -> io::Result<()> {
     fs::rename(path, to)?;
-    rustix::fs::utimensat(rustix::fs::CWD, to, &NOW, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+    date_now(to)?;
     for folder in [path, to].map(Path::parent) {
         sync_folder(folder.ok_or(io::ErrorKind::InvalidInput)?)?;
     }
     Ok(())
+}
+
+/// Dates a file now.
+pub fn date_now(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &NOW, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Makes what was renamed or created in the folder survive a crash, where the file system has a way.

@@ -28,12 +28,13 @@ use swarmdrop_core::terms::{SignedTerms, Terms};
 
 use crate::client::{ClientError, TrackerClient};
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::{Context, tracker_failure, tracker_skew};
 use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::folder::remove_any;
 use crate::journal::{DownloadHeader, DownloadJournal, LeftOut};
+use crate::skew::Skew;
 use crate::task::blocking;
 use crate::words;
 use download::{Download, Halt};
@@ -177,11 +178,20 @@ async fn find(context: &Context, link: &ShareLink) -> Result<Found, Halt> {
     let terms = SignedTerms::verify(&response.terms, link.share)
         .map_err(|error| Failure::new(Kind::Integrity, error.to_string()))?;
     if terms.terms.is_over(clock::now_ms()) {
-        let expired = Failure::new(Kind::NotFound, "the share has expired");
         // By this machine's clock, which may be wrong.
-        return Err(Halt::Failed(expired.next("Ask the sender to share it again.")));
+        return Err(Halt::Failed(over_here(&tracker).await));
     }
     Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
+}
+
+/// What to say of a share that is over by this machine's clock, and not by the tracker's.
+async fn over_here(tracker: &TrackerClient) -> Failure {
+    let off = tracker_skew(tracker).await.ok().and_then(Skew::of_this_machine);
+    let (what, next) = match off {
+        Some(off) => (format!("{off}, and by it the share has expired"), "Set it right, then try again."),
+        None => ("the share has expired".to_owned(), "Ask the sender to share it again."),
+    };
+    Failure::new(Kind::NotFound, what).next(next)
 }
 
 /// What to say if the tracker says that the share is over: who ended it.

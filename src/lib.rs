@@ -4,6 +4,7 @@
 //! here carry them out. `ARCHITECTURE.md` maps them and says who may import whom.
 
 // Layer 1: the ground.
+pub mod answers;
 pub mod buffers;
 pub mod cli;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod failure;
 pub mod file_system;
 pub mod folder;
 pub mod identity;
+pub mod log;
 pub mod pace;
 pub mod pasted;
 pub mod progress;
@@ -28,13 +30,16 @@ pub mod client;
 pub mod context;
 pub mod journal;
 pub mod server;
+pub mod skew;
 pub mod swarm;
 
 // Layer 3: the roles.
+pub mod clean;
 pub mod get;
 pub mod manage;
 pub mod peer;
 pub mod share;
+pub mod swarms;
 pub mod tracker;
 pub mod verify;
 

@@ -1,29 +1,28 @@
 //! The swarmdrop command: parses, runs, and turns the outcome into an exit code.
 
+use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
-use swarmdrop::cli::{Cli, Command, OutputArgs};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use swarmdrop::cli::{self, Cli, Command, LogFormat, OutputArgs};
 use swarmdrop::config::{self, Folders};
 use swarmdrop::failure::{Failure, Kind};
-use swarmdrop::progress::{self, Progress, Style};
+use swarmdrop::log;
+use swarmdrop::progress::{Progress, Style};
 use swarmdrop::secrecy;
 
 fn main() -> ExitCode {
     let arguments = match secrecy::arguments() {
         Ok(arguments) => arguments,
-        Err(failure) => {
-            Progress::new(Style::Text).fail(&failure);
-            return ExitCode::from(failure.kind as u8);
-        }
+        Err(failure) => return failed(&failure, wants_json(&env::args_os().collect::<Vec<_>>())),
     };
     secrecy::forbid_core_dumps();
-    let (cli, folders) = match parse(arguments) {
+    let (cli, folders) = match parse(&arguments) {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    log(&cli);
+    start_log(&cli);
     let progress = Progress::new(style(&cli.output));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -45,25 +44,56 @@ fn main() -> ExitCode {
 }
 
 /// Reads the command line; what is wrong with it was reported when this ends with an exit code.
-fn parse(arguments: Vec<OsString>) -> Result<(Cli, Folders), ExitCode> {
-    let progress = Progress::new(Style::Text);
-    let failed = |failure: Failure| {
-        progress.fail(&failure);
-        ExitCode::from(failure.kind as u8)
-    };
-    let refused = |error: clap::Error| match error.use_stderr() {
-        // It may quote an argument, which may be the name of a file that somebody else made.
-        true => {
-            progress.usage(&error.render().to_string());
-            ExitCode::from(Kind::Usage as u8)
-        }
-        // The help or the version was asked for.
-        false => error.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
-    };
-    let folders = Folders::find().map_err(failed)?;
-    let command = config::with_file(Cli::command(), &folders.config).map_err(failed)?;
-    let matches = command.try_get_matches_from(arguments).map_err(refused)?;
-    Ok((Cli::from_arg_matches(&matches).map_err(refused)?, folders))
+fn parse(arguments: &[OsString]) -> Result<(Cli, Folders), ExitCode> {
+    let refused = |error: clap::Error| refused(&error, wants_json(arguments));
+    // Help is to be had whatever the environment and the configuration say.
+    let asked = cli::without_environment().try_get_matches_from(arguments);
+    let is_manual = |matches: &ArgMatches| matches!(matches.subcommand_name(), Some("completions" | "man"));
+    if let Ok(matches) = &asked
+        && is_manual(matches)
+    {
+        return Ok((Cli::from_arg_matches(matches).map_err(refused)?, Folders::default()));
+    }
+    let is_help = |error: &clap::Error| !error.use_stderr();
+    let help = asked.err().filter(is_help);
+    match (configured(arguments), help) {
+        (Ok(Ok(parsed)), _) => Ok(parsed),
+        (Ok(Err(error)), None) => Err(refused(error)),
+        // It shows what is configured, if that can be read.
+        (Ok(Err(error)), Some(_)) if is_help(&error) => Err(refused(error)),
+        (_, Some(help)) => Err(refused(help)),
+        (Err(failure), None) => Err(failed(&failure, wants_json(arguments))),
+    }
+}
+
+/// The command line by what the environment and the configuration file say, too.
+fn configured(arguments: &[OsString]) -> Result<Result<(Cli, Folders), clap::Error>, Failure> {
+    let folders = Folders::find()?;
+    let command = config::with_file(Cli::command(), &folders.config)?;
+    let matches = command.try_get_matches_from(arguments);
+    Ok(matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, folders))))
+}
+
+/// Whether JSON is asked for by a command line that may not be one.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let mut flags = arguments.iter().take_while(|argument| *argument != "--");
+    flags.any(|argument| argument == "--json")
+        || env::var_os("SWARMDROP_JSON").is_some_and(|set| set == "true")
+}
+
+/// Prints the help that was asked for, or what is wrong with the command line.
+fn refused(error: &clap::Error, as_json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        return error.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    // It may quote an argument, which may be the name of a file that somebody else made.
+    Progress::new(if as_json { Style::Json } else { Style::Text }).usage(&error.render().to_string());
+    ExitCode::from(Kind::Usage as u8)
+}
+
+fn failed(failure: &Failure, as_json: bool) -> ExitCode {
+    Progress::new(if as_json { Style::Json } else { Style::Text }).fail(failure);
+    ExitCode::from(failure.kind as u8)
 }
 
 const fn style(output: &OutputArgs) -> Style {
@@ -74,7 +104,7 @@ const fn style(output: &OutputArgs) -> Style {
     }
 }
 
-fn log(cli: &Cli) {
+fn start_log(cli: &Cli) {
     let serves = matches!(cli.command, Command::Up(_) | Command::Tracker(_) | Command::Peer(_));
     let level = match (cli.output.quiet, cli.output.verbose) {
         (true, _) => "error",
@@ -88,5 +118,5 @@ fn log(cli: &Cli) {
         (_, 1) => "swarmdrop=info,warn",
         _ => "swarmdrop=debug,info",
     };
-    progress::start_log(level);
+    log::start(level, cli.output.log_format == LogFormat::Json);
 }

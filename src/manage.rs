@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use swarmdrop_core::api::{PeerInfo, ProblemKind, SwarmHealth};
 use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::metadata;
 use swarmdrop_core::reach::Doubt;
 use swarmdrop_core::receipt::{Receipt, ReceiptError};
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::seal::access_token;
 use swarmdrop_core::terms::{SignedTerms, Terms};
 
+use crate::answers::{
+    Extended, FileEntry, Holder, Inspected, ReceiptEntry, Removed, ShareEntry, ShareList, SwarmStatus,
+};
 use crate::client::{PeerClient, TrackerClient};
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::{Context, tracker_failure, tracker_skew};
 use crate::failure::{Failure, Kind};
 use crate::get::{Found, look_up};
 use crate::journal::{OwnedShare, OwnedShares};
@@ -35,28 +38,32 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
             *copies.entry(index.get()).or_default() += 1;
         }
         let chunks = held.map(|held| held.len());
-        holders.push((source.peer.name.clone(), source.state, source.why.clone(), chunks));
+        let why = source.why.as_ref().map(ToString::to_string);
+        holders.push(Holder { name: source.peer.name.clone(), state: source.state, why, chunks });
     }
     let least = copies.values().min().copied().unwrap_or_else(|| u32::try_from(holders.len()).unwrap_or(0));
     let wanted = u32::from(found.terms.replicas);
     let short = copies.values().filter(|&&n| n < wanted).count() as u64;
     let metadata = &found.metadata;
     if context.progress.is_json() {
-        let peers: Vec<Value> = holders
-            .iter()
-            .map(|(name, state, why, chunks)| {
-                json!({ "name": name, "state": state, "why": why, "chunks": chunks })
-            })
-            .collect();
-        context.progress.document(&json!({
-            "share": link.share, "name": metadata.original_filename, "size_bytes": metadata.size,
-            "chunk_count": geometry.chunk_count(), "file_count": metadata.files.len(),
-            "files": metadata.files.iter().map(|f| json!({ "path": f.path, "size_bytes": f.size })).collect::<Vec<_>>(),
-            "created": clock::rfc3339(u64::try_from(metadata.created.unix_timestamp()).unwrap_or(0) * 1000),
-            "expires": clock::rfc3339(found.terms.expires_ms),
-            "replicas_wanted": wanted, "replicas_least": least, "chunks_short": short,
-            "health": words::health(least, wanted, short), "peers": peers, "receipts": receipts,
-        }));
+        let file =
+            |file: &metadata::FileEntry| FileEntry { path: file.path.to_string(), size_bytes: file.size };
+        context.progress.document(&Inspected {
+            share: link.share,
+            name: metadata.original_filename.to_string(),
+            size_bytes: metadata.size,
+            chunk_count: geometry.chunk_count(),
+            file_count: metadata.files.len(),
+            files: metadata.files.iter().map(file).collect(),
+            created: clock::rfc3339(u64::try_from(metadata.created.unix_timestamp()).unwrap_or(0) * 1000),
+            expires: clock::rfc3339(found.terms.expires_ms),
+            replicas_wanted: wanted,
+            replicas_least: least,
+            chunks_short: short,
+            health: words::health(least, wanted, short),
+            peers: holders,
+            receipts,
+        });
         return Ok(());
     }
     let out = &context.progress;
@@ -66,13 +73,13 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
     out.result(&format!("size      {} in {files}, {chunks}", words::bytes(metadata.size)));
     out.result(&format!("expires   in {}", words::until(found.terms.expires_ms, clock::now_ms())));
     out.result(&format!("health    {}", words::health(least, wanted, short)));
-    for (name, state, why, chunks) in holders {
+    for Holder { name, state, why, chunks } in holders {
         let held = chunks
             .map_or_else(|| "does not answer".into(), |n| format!("holds {n} of {}", geometry.chunk_count()));
         let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
         out.result(&format!("peer      {name}: {}{why}, {held}", state_word(state)));
     }
-    for ReceiptRow { peer, chunks, given } in receipts {
+    for ReceiptEntry { peer, chunks, given } in receipts {
         out.result(&format!("receipt   {peer}: {chunks} of {}, signed {given}", geometry.chunk_count()));
     }
     for file in metadata.files.iter().filter(|_| !metadata.is_single_file()) {
@@ -81,17 +88,8 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
     Ok(())
 }
 
-/// A receipt that counts, as it is shown.
-#[derive(Debug, serde::Serialize)]
-struct ReceiptRow {
-    /// The peer's name, or its id if it is not among the share's sources any more.
-    peer: String,
-    chunks: u32,
-    given: String,
-}
-
 /// What peers signed for when the share was made here, each checked against the manifest as it is now.
-fn receipts(context: &Context, found: &Found) -> Result<Vec<ReceiptRow>, Failure> {
+fn receipts(context: &Context, found: &Found) -> Result<Vec<ReceiptEntry>, Failure> {
     let manifest = &found.manifest;
     let owned = OwnedShares::new(&context.state).get(manifest.share()).ok_or_else(not_ours)?;
     let row = |token: &String| {
@@ -100,7 +98,7 @@ fn receipts(context: &Context, found: &Found) -> Result<Vec<ReceiptRow>, Failure
         let chunks = receipt.confirms(manifest.share(), digest, chunk_count)?.len();
         let source = found.sources.iter().find(|source| source.peer.id == receipt.peer());
         let peer = source.map_or_else(|| receipt.peer().to_string(), |source| source.peer.name.clone());
-        Ok(ReceiptRow { peer, chunks, given: clock::rfc3339(receipt.issued_ms) })
+        Ok(ReceiptEntry { peer, chunks, given: clock::rfc3339(receipt.issued_ms) })
     };
     let rows: Result<Vec<_>, ReceiptError> = owned.receipts.iter().map(row).collect();
     rows.map_err(|error| {
@@ -114,27 +112,29 @@ pub fn list(context: &Context) -> Result<(), Failure> {
     let now_ms = clock::now_ms();
     let row = |share: &OwnedShare| {
         let expires_ms = share.terms().map_or(0, |signed| signed.terms.expires_ms);
-        let link = share.link().map_or_else(|_| "?".into(), |link| link.expose_text());
-        (share.name.clone(), share.size_bytes, share.file_count, share.created_ms, expires_ms, link)
+        let entry = ShareEntry {
+            name: share.name.clone(),
+            size_bytes: share.size_bytes,
+            file_count: share.file_count,
+            link: share.link().map_or_else(|_| "?".into(), |link| link.expose_text()),
+            created: clock::rfc3339(share.created_ms),
+            expires: clock::rfc3339(expires_ms),
+            expired: expires_ms <= now_ms,
+        };
+        (entry, expires_ms)
     };
-    let rows: Vec<_> = shares.iter().map(row).collect();
+    let rows = shares.iter().map(row);
     if context.progress.is_json() {
-        let entry =
-            |(name, size_bytes, file_count, created_ms, expires_ms, link): &(_, _, _, u64, u64, _)| {
-                json!({ "name": name, "size_bytes": size_bytes, "file_count": file_count, "link": link,
-                "created": clock::rfc3339(*created_ms), "expires": clock::rfc3339(*expires_ms),
-                "expired": *expires_ms <= now_ms })
-            };
-        context.progress.document(&json!({ "shares": rows.iter().map(entry).collect::<Vec<_>>() }));
+        context.progress.document(&ShareList { shares: rows.map(|(entry, _)| entry).collect() });
         return Ok(());
     }
-    if rows.is_empty() {
+    if shares.is_empty() {
         context.progress.say("No shares were made from here.");
     }
-    for (name, size_bytes, _, _, expires_ms, link) in rows {
-        let left = match expires_ms.checked_sub(now_ms) {
-            Some(left) if left > 0 => format!("expires in {}", words::until(expires_ms, now_ms)),
-            _ => "expired".into(),
+    for (ShareEntry { name, size_bytes, link, expired, .. }, expires_ms) in rows {
+        let left = match expired {
+            true => "expired".into(),
+            false => format!("expires in {}", words::until(expires_ms, now_ms)),
         };
         context.progress.result(&format!("{name}  {}  {left}", words::bytes(size_bytes)));
         context.progress.result(&format!("  {link}"));
@@ -149,20 +149,24 @@ pub async fn remove(context: &Context, link: &ShareLink) -> Result<(), Failure> 
     owned.set_terms(&terms);
     OwnedShares::new(&context.state).put(&owned)?;
     let text = format!("Deleted {}. Its peers drop it with their next heartbeats.", owned.name);
-    context.progress.summary(&text, json!({ "share": link.share, "name": owned.name, "deleted": true }));
+    context.progress.summary(&text, Removed { share: link.share, name: owned.name, deleted: true });
     Ok(())
 }
 
 /// Lets a share live for this long from now.
 pub async fn extend(context: &Context, link: &ShareLink, by: Duration) -> Result<(), Failure> {
     let expires_ms = clock::ms_from_now(by);
+    let tracker = TrackerClient::of_link(context.http.clone(), link);
+    if let Some(off) = tracker_skew(&tracker).await?.check_end(expires_ms)? {
+        context.progress.warn(&off);
+    }
     let (mut owned, terms) = replace_terms(context, link, |terms| Terms { expires_ms, ..terms }).await?;
     owned.set_terms(&terms);
     OwnedShares::new(&context.state).put(&owned)?;
     let text =
         format!("{} expires in {} from now on.", owned.name, words::until(expires_ms, clock::now_ms()));
     let expires = clock::rfc3339(expires_ms);
-    context.progress.summary(&text, json!({ "share": link.share, "name": owned.name, "expires": expires }));
+    context.progress.summary(&text, Extended { share: link.share, name: owned.name, expires });
     Ok(())
 }
 
@@ -172,7 +176,7 @@ pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     if context.progress.is_json() {
         let tracker = swarm.tracker.to_string();
-        context.progress.document(&json!({ "tracker": tracker, "peers": list.peers, "health": list.health }));
+        context.progress.document(&SwarmStatus { tracker, peers: list.peers, health: list.health });
         return Ok(());
     }
     let alive = list.peers.iter().filter(|peer| peer.state == Liveness::Alive);

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
 use swarmdrop_core::api::PeerInfo;
+use swarmdrop_core::id::PeerId;
 use swarmdrop_core::quota::{Allowance, Charged};
 use swarmdrop_core::registry::Liveness;
 use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
-use crate::client::TrackerClient;
+use crate::answers::{Drained, Invited, Revoked, TokenEntry, TokenList};
+use crate::client::{ClientError, TrackerClient};
 use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
@@ -19,6 +20,9 @@ use crate::words;
 
 /// Pause between looks at a peer that is being emptied.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Pages of shares that are looked at to find out how many copies are wanted.
+const PAGES_MAX: usize = 100;
 
 /// Makes an invite; it is the one line on stdout.
 pub async fn invite(
@@ -36,7 +40,7 @@ pub async fn invite(
         _ => "swarmdrop join INVITE",
     };
     let text = format!("Whoever has it can use it, so send it privately. There: {next}");
-    context.progress.summary(&text, json!({ "invite": invite, "role": role, "name": name }));
+    context.progress.summary(&text, Invited { invite: invite.clone(), role, name });
     context.progress.result(&invite);
     Ok(())
 }
@@ -50,13 +54,8 @@ pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> 
     let used = if only_revoked { HashMap::new() } else { used(context, &gate).await };
     let used_of = |token: &TokenRecord| used.get(&token.id.to_string());
     if context.progress.is_json() {
-        let entry = |(token, peers): &(TokenRecord, u64)| {
-            json!({ "id": token.id.to_string(), "role": token.role, "name": token.name,
-                "created": clock::rfc3339(token.created_ms), "expires": token.expires_ms.map(clock::rfc3339),
-                "revoked": token.revoked, "active": token.is_active(now_ms),
-                "allowance": token.allowance, "used": used_of(token), "peers": peers })
-        };
-        context.progress.document(&json!({ "tokens": tokens.iter().map(entry).collect::<Vec<_>>() }));
+        let entries = tokens.iter().map(|(token, peers)| token_entry(token, *peers, used_of(token), now_ms));
+        context.progress.document(&TokenList { tokens: entries.collect() });
         return Ok(());
     }
     for (token, peers) in &tokens {
@@ -70,6 +69,26 @@ pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> 
         context.progress.result(&format!("{id}  {role:6}  {:18}  {name}{allows}", state(token, now_ms)));
     }
     Ok(())
+}
+
+fn token_entry<'a>(
+    token: &'a TokenRecord,
+    peers: u64,
+    used: Option<&'a Charged>,
+    now_ms: u64,
+) -> TokenEntry<'a> {
+    TokenEntry {
+        id: token.id.to_string(),
+        role: token.role,
+        name: &token.name,
+        created: clock::rfc3339(token.created_ms),
+        expires: token.expires_ms.map(clock::rfc3339),
+        revoked: token.revoked,
+        active: token.is_active(now_ms),
+        allowance: &token.allowance,
+        used,
+        peers,
+    }
 }
 
 /// What is used of each token, as the tracker knows it that runs; nothing if none does.
@@ -121,7 +140,7 @@ pub async fn revoke_tokens(context: &Context, data: &Path, ids: &[TokenId]) -> R
             "Revoked {}: nobody is admitted by it any more, and peers that were are shut out.",
             revoked.join(", ")
         );
-        context.progress.summary(&text, json!({ "revoked": revoked }));
+        context.progress.summary(&text, Revoked { revoked: &revoked });
         context.progress.explain(
             "A copy of the tracker's folder that was made before does not know of it: if you restore one, revoke again.",
         );
@@ -158,33 +177,65 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
         tracker.forget(id).await.map_err(|error| tracker_failure(&error))?;
         let text =
             format!("{name} is dead and was taken off the list. What it held is copied from others anyway.");
-        context.progress.summary(&text, json!({ "id": id, "name": name, "forgotten": true }));
+        context.progress.summary(&text, Drained { id, name: &name, forgotten: true, draining: false });
         return Ok(());
     }
     tracker.drain(id, !undo).await.map_err(|error| tracker_failure(&error))?;
     if undo {
         let text = format!("{name} gets new shares again.");
-        context.progress.summary(&text, json!({ "id": id, "name": name, "draining": false }));
+        context.progress.summary(&text, Drained { id, name: &name, forgotten: false, draining: false });
         return Ok(());
     }
     context.progress.say(&format!("{name} gets nothing new, and what it holds is copied to other peers."));
-    let mut before = None;
+    wait_until_empty(context, &tracker, id).await?;
+    let text = format!("Nothing depends on {name} any more: it may leave.");
+    context.progress.summary(&text, Drained { id, name: &name, forgotten: false, draining: true });
+    Ok(())
+}
+
+/// Returns when no share needs any more what a peer holds, and says what is left, and what is in the way.
+async fn wait_until_empty(context: &Context, tracker: &TrackerClient, id: PeerId) -> Result<(), Failure> {
+    let (mut before, mut warned) = (None, None);
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
-        let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
-        let needed = list.peers.iter().find(|known| known.id == id).and_then(|known| known.draining);
-        if needed.is_none_or(|needed| needed == 0) {
-            break;
-        }
-        if needed != before {
-            let shares = words::count(needed.unwrap_or(0), "share");
+        let peers = tracker.peers().await.map_err(|error| tracker_failure(&error))?.peers;
+        let needed = peers.iter().find(|known| known.id == id).and_then(|known| known.draining);
+        let Some(needed) = needed.filter(|needed| *needed > 0) else { return Ok(()) };
+        if before != Some(needed) {
+            let shares = words::count(needed, "share");
             context.progress.say(&format!("{shares} still on it. To stop waiting, interrupt: it goes on."));
-            before = needed;
+            before = Some(needed);
+            continue;
+        }
+        let takes_any =
+            |peer: &&PeerInfo| peer.state == Liveness::Alive && peer.draining.is_none() && peer.id != id;
+        let others = peers.iter().filter(takes_any).count() as u64;
+        if warned != Some(others) {
+            warned = Some(others);
+            let wanted = most_replicas(tracker, id).await.map_err(|error| tracker_failure(&error))?;
+            if others < wanted.into() {
+                let others = words::count(others, "other peer");
+                context.progress.warn(&format!(
+                    "{wanted} copies of a share are wanted elsewhere, and {others} can take any: this does not end before more peers are started"
+                ));
+            }
         }
     }
-    let text = format!("Nothing depends on {name} any more: it may leave.");
-    context.progress.summary(&text, json!({ "id": id, "name": name, "draining": true, "needed": 0 }));
-    Ok(())
+}
+
+/// The most copies that are wanted of a share that a peer holds.
+async fn most_replicas(tracker: &TrackerClient, id: PeerId) -> Result<u8, ClientError> {
+    let (mut most, mut after) = (0, None);
+    for _ in 0..PAGES_MAX {
+        let page = tracker.shares(after).await?;
+        let held = page.shares.iter().filter(|share| share.peers.contains(&id));
+        most = held.map(|share| share.replicas).fold(most, u8::max);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(most)
 }
 
 fn state(token: &TokenRecord, now_ms: u64) -> String {

@@ -34,7 +34,7 @@ where
     Other: FromStr<Err = LinkError> + PartialEq,
 {
     blocking(move || {
-        let text = given(argument, what)?;
+        let text = given(argument, what, |text| pasted::read::<T>(text).is_ok())?;
         understand(&text).map_err(|error| if pasted::read::<Other>(&text).is_ok() { other } else { error })
     })
     .await
@@ -51,11 +51,11 @@ fn understand<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, 
 }
 
 /// The text that was given, which holds something.
-fn given(argument: Option<String>, what: &str) -> Result<String, Failure> {
+fn given(argument: Option<String>, what: &str, is_whole: impl Fn(&str) -> bool) -> Result<String, Failure> {
     let text = match argument.filter(|text| text != "-") {
         Some(text) if text.contains("://") || may_be_pasted(&text) => text,
         Some(path) => in_file(Path::new(&path), what)?,
-        None => on_stdin(what)?,
+        None => on_stdin(what, is_whole)?,
     };
     if text.trim().is_empty() {
         let what = format!("there is no {what}: what was to be read is empty");
@@ -80,18 +80,38 @@ fn in_file(path: &Path, what: &str) -> Result<String, Failure> {
     read_all(fs::File::open(path).map_err(failed)?).map_err(failed)
 }
 
-fn on_stdin(what: &str) -> Result<String, Failure> {
+fn on_stdin(what: &str, is_whole: impl Fn(&str) -> bool) -> Result<String, Failure> {
     let failed = |error: io::Error| Failure::new(Kind::Other, format!("cannot read the {what}: {error}"));
     if !io::stdin().is_terminal() {
         return read_all(io::stdin()).map_err(failed);
     }
     let mut stderr = io::stderr();
     write!(stderr, "Paste the {what}: ").and_then(|()| stderr.flush()).map_err(failed)?;
-    let mut line = String::new();
-    io::stdin().read_line(&mut line).map_err(failed)?;
+    let mut text = String::new();
+    // Where it was pasted from, it may have been broken into lines.
+    while text.len() < PASTED_BYTES_MAX {
+        let before = text.len();
+        io::stdin().read_line(&mut text).map_err(failed)?;
+        let is_empty = text[before..].trim().is_empty();
+        if is_empty || (is_whole(&text) && !more_is_typed()) {
+            break;
+        }
+        if before == 0 && !more_is_typed() {
+            write!(stderr, "The {what} is not whole. Paste the rest, or press Enter: ").map_err(failed)?;
+            stderr.flush().map_err(failed)?;
+        }
+    }
     // What else was pasted is not for the shell to execute.
     let _ = rustix::termios::tcflush(io::stdin(), rustix::termios::QueueSelector::IFlush);
-    Ok(line)
+    Ok(text)
+}
+
+/// Whether another line is there already.
+fn more_is_typed() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdin = io::stdin();
+    let wait = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&wait)).is_ok_and(|ready| ready > 0)
 }
 
 /// All of it, within what a mail may have. Who saved it may have used another encoding than ours; links are ASCII.

@@ -7,22 +7,25 @@
 //! escaped here, where everything passes. One call prints one line: a line break within a text is escaped, too,
 //! lest it forges a line of its own.
 
-use std::fmt;
+mod bar;
+mod rate;
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Value, json};
 use swarmdrop_core::limits::LINE_CHARS_MAX;
 use swarmdrop_core::name::{acts_on_terminal, printable};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+use crate::answers::{ErrorEvent, Said, StageStatus};
 use crate::failure::{Failure, Kind};
 use crate::words;
+use bar::Bar;
+use rate::{Rate, time_left};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const EVENT_EVERY: Duration = Duration::from_secs(1);
@@ -50,23 +53,26 @@ pub struct Progress {
     unwritten: Arc<Mutex<Option<io::Error>>>,
 }
 
-/// A stage of work that is under way, measured in bytes.
+/// A stage of work that is under way, measured in bytes. What is done in several copies is shown once.
 #[derive(Debug)]
 pub struct Stage {
     progress: Progress,
     name: &'static str,
     total_bytes: u64,
-    bar: Option<ProgressBar>,
+    copies: u64,
     state: Mutex<StageState>,
 }
 
 #[derive(Debug)]
 struct StageState {
+    /// Of all copies.
     done_bytes: u64,
+    /// Of all copies, those that needed not be done.
     skipped_bytes: u64,
     note: String,
-    started: Instant,
+    rate: Rate,
     reported: Instant,
+    bar: Option<Bar>,
 }
 
 impl Progress {
@@ -89,29 +95,24 @@ impl Progress {
 
     /// Begins a stage of `total_bytes`.
     pub fn stage(&self, name: &'static str, total_bytes: u64) -> Stage {
-        let bar = self.bars.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr());
-            let template = "{prefix} {bar:30} {percent:>3} % {decimal_bytes}/{decimal_total_bytes} \
-                            {decimal_bytes_per_sec}, {eta} left {msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar.set_prefix(name);
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
-        self.bar.lock().clone_from(&bar);
-        let now = Instant::now();
+        self.stage_of_copies(name, total_bytes, 1)
+    }
+
+    /// Begins a stage of so many copies of `total_bytes`: what advances it are bytes of any of them.
+    pub fn stage_of_copies(&self, name: &'static str, total_bytes: u64, copies: u64) -> Stage {
+        let bar = self.bars.then(|| Bar::new(name, total_bytes));
+        *self.bar.lock() = bar.as_ref().map(|bar| bar.shown.clone());
+        let (now, note) = (Instant::now(), String::new());
         let state =
-            StageState { done_bytes: 0, skipped_bytes: 0, note: String::new(), started: now, reported: now };
-        Stage { progress: self.clone(), name, total_bytes, bar, state: Mutex::new(state) }
+            StageState { done_bytes: 0, skipped_bytes: 0, note, rate: Rate::since(now), reported: now, bar };
+        Stage { progress: self.clone(), name, total_bytes, copies: copies.max(1), state: Mutex::new(state) }
     }
 
     /// Tells what is going on.
     pub fn say(&self, text: &str) {
         match self.style {
             Style::Text => self.line(text),
-            Style::Json => self.event("status", json!({ "message": text })),
+            Style::Json => self.event("status", Said { message: text }),
             Style::Quiet => {}
         }
     }
@@ -120,7 +121,7 @@ impl Progress {
     pub fn warn(&self, text: &str) {
         *self.warnings.lock() += 1;
         match self.style {
-            Style::Json => self.event("warning", json!({ "message": text })),
+            Style::Json => self.event("warning", Said { message: text }),
             Style::Text | Style::Quiet => self.line(&format!("warning: {text}")),
         }
     }
@@ -146,14 +147,18 @@ impl Progress {
         }
     }
 
-    /// Tells people what is wrong with the command line: the lines of a text, whatever the style.
+    /// Tells what is wrong with the command line: people the lines of a text, programs its first paragraph.
     pub fn usage(&self, text: &str) {
+        let (what, next) = text.split_once("\n\n").unwrap_or((text, ""));
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let what = one_line(what.strip_prefix("error: ").unwrap_or(what));
+        self.event("error", error(&Failure::new(Kind::Usage, what).next(one_line(next))));
         text.lines().for_each(|line| self.line(line));
     }
 
     /// Prints one JSON document, the whole answer of a short command with `--json`.
-    pub fn document(&self, document: &Value) {
-        self.write_out(&plain_json(&format!("{document:#}")));
+    pub fn document(&self, document: &impl Serialize) {
+        self.write_out(&plain_json(&format!("{:#}", value(document))));
     }
 
     /// Prints a text that was asked for, whatever the style: a manual, a script for a shell.
@@ -181,7 +186,7 @@ impl Progress {
     }
 
     /// Ends a long command: a sentence for people, the fields for programs.
-    pub fn summary(&self, text: &str, fields: Value) {
+    pub fn summary(&self, text: &str, fields: impl Serialize) {
         match self.style {
             Style::Text => self.line(text),
             Style::Json => self.event("summary", fields),
@@ -196,11 +201,23 @@ impl Progress {
         }
     }
 
+    /// Asks a question that only yes or no answers; `None` if there is nobody to ask.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
+        let (stdin, stderr) = (std::io::stdin(), std::io::stderr());
+        if self.style != Style::Text || !stdin.is_terminal() || !stderr.is_terminal() {
+            return None;
+        }
+        write!(&stderr, "{} [y/N] ", printable(question)).and_then(|()| (&stderr).flush()).ok()?;
+        let mut answer = String::new();
+        stdin.read_line(&mut answer).ok()?;
+        Some(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    }
+
     /// Emits an event; only with `--json`.
-    pub fn event(&self, kind: &str, fields: Value) {
+    pub fn event(&self, kind: &str, fields: impl Serialize) {
         if self.style == Style::Json {
             let mut event = json!({ "type": kind });
-            if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
+            if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), value(&fields)) {
                 event.extend(fields);
             }
             self.write_out(&plain_json(&event.to_string()));
@@ -209,9 +226,7 @@ impl Progress {
 
     /// Reports the failure that ends a command.
     pub fn fail(&self, failure: &Failure) {
-        let fields = json!({ "kind": failure.kind.word(), "exit_code": failure.kind as u8,
-            "message": failure.what, "next": failure.next });
-        self.event("error", fields);
+        self.event("error", error(failure));
         self.line(&format!("error: {}", failure.what));
         if let Some(next) = &failure.next {
             self.line(next);
@@ -250,10 +265,7 @@ impl Stage {
         let mut state = self.state.lock();
         state.done_bytes += bytes;
         state.skipped_bytes += bytes;
-        if let Some(bar) = &self.bar {
-            bar.set_position(state.done_bytes);
-            bar.reset_eta();
-        }
+        self.report(&mut state);
     }
 
     /// Takes back bytes that have to be done again.
@@ -265,16 +277,17 @@ impl Stage {
 
     /// Shows a note at the end of the bar or line, as in `2 peers`.
     pub fn note(&self, note: String) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(printable(&note));
+        let mut state = self.state.lock();
+        if let Some(bar) = &state.bar {
+            bar.shown.set_message(printable(&note));
         }
-        self.state.lock().note = note;
+        state.note = note;
     }
 
     fn report(&self, state: &mut StageState) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(state.done_bytes.min(self.total_bytes));
-            return;
+        let (done_bytes, moved_bytes) = (self.done_bytes(state), self.moved_bytes(state));
+        if let Some(bar) = &mut state.bar {
+            return bar.set(done_bytes, moved_bytes);
         }
         let every = if self.progress.is_json() { EVENT_EVERY } else { LINE_EVERY };
         if state.reported.elapsed() < every {
@@ -283,33 +296,41 @@ impl Stage {
         state.reported = Instant::now();
         match self.progress.style {
             Style::Json => self.progress.event("status", self.status(state)),
-            Style::Text => self.progress.line(&self.sentence(state)),
+            Style::Text => {
+                let sentence = self.sentence(state);
+                self.progress.line(&sentence);
+            }
             Style::Quiet => {}
         }
     }
 
-    fn status(&self, state: &StageState) -> Value {
-        json!({ "stage": self.name, "done_bytes": state.done_bytes, "total_bytes": self.total_bytes,
-            "skipped_bytes": state.skipped_bytes, "note": state.note })
+    /// Bytes of the whole that are done: an average of its copies.
+    fn done_bytes(&self, state: &StageState) -> u64 {
+        (state.done_bytes / self.copies).min(self.total_bytes)
     }
 
-    fn sentence(&self, state: &StageState) -> String {
-        let moved = state.done_bytes.saturating_sub(state.skipped_bytes).max(1);
-        let seconds = state.started.elapsed().as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "shown to two digits")]
-        let rate = moved as f64 / seconds.max(0.001);
-        let left_bytes = self.total_bytes.saturating_sub(state.done_bytes);
-        #[expect(clippy::cast_precision_loss, reason = "shown to two digits")]
-        let left = Duration::from_secs_f64((left_bytes as f64 / rate).min(1e9));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rate is positive and small"
-        )]
-        let rate = words::bytes(rate as u64);
-        let percent = (state.done_bytes.saturating_mul(100)).checked_div(self.total_bytes).unwrap_or(100);
-        let (done, total) = (words::bytes(state.done_bytes), words::bytes(self.total_bytes));
-        let left = words::duration(left);
+    /// Those of them that were moved by this very command.
+    fn moved_bytes(&self, state: &StageState) -> u64 {
+        state.done_bytes.saturating_sub(state.skipped_bytes) / self.copies
+    }
+
+    fn status<'a>(&self, state: &'a StageState) -> StageStatus<'a> {
+        StageStatus {
+            stage: self.name,
+            done_bytes: self.done_bytes(state),
+            total_bytes: self.total_bytes,
+            skipped_bytes: state.skipped_bytes / self.copies,
+            note: &state.note,
+        }
+    }
+
+    fn sentence(&self, state: &mut StageState) -> String {
+        let (done_bytes, moved_bytes) = (self.done_bytes(state), self.moved_bytes(state));
+        let rate = state.rate.at(moved_bytes, Instant::now());
+        let left = time_left(self.total_bytes - done_bytes, rate).map_or_else(|| "?".into(), words::duration);
+        let percent = done_bytes.saturating_mul(100).checked_div(self.total_bytes).unwrap_or(100);
+        let (done, total) = (words::bytes(done_bytes), words::bytes(self.total_bytes));
+        let rate = words::bytes(rate);
         format!("{}: {percent} % ({done} of {total}), {rate}/s, {left} left {}", self.name, state.note)
     }
 }
@@ -326,29 +347,24 @@ impl Drop for Stage {
     }
 }
 
-/// Sends what is logged to stderr: of this level, unless the environment variable `SWARMDROP_LOG` asks for another.
-pub fn start_log(level: &str) {
-    let stderr = std::io::stderr();
-    let filter = EnvFilter::try_from_env("SWARMDROP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let coloured = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
-        .fmt_fields(debug_fn(|out, field, value| write_field(out, field.name(), value)).delimited(" "))
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(coloured)
-        .with_target(false)
-        .init();
+/// A failure as programs are told of it.
+fn error(failure: &Failure) -> ErrorEvent<'_> {
+    ErrorEvent {
+        kind: failure.kind.word(),
+        exit_code: failure.kind as u8,
+        message: &failure.what,
+        next: failure.next.as_deref().filter(|next| !next.is_empty()),
+    }
 }
 
-/// Writes a field of a log entry: its message as it is, others with their names.
-fn write_field(out: &mut Writer<'_>, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
-    let value = printable(&format!("{value:?}"));
-    if name == "message" { write!(out, "{value}") } else { write!(out, "{name}={value}") }
+/// What a program is told; all of it has string keys.
+fn value(answer: &impl Serialize) -> Value {
+    serde_json::to_value(answer).expect("answers have string keys")
 }
 
 /// JSON whose strings hold nothing that could act on a terminal. All such characters that stand in JSON as they
 /// are stand within its strings, but for the breaks between its lines.
-fn plain_json(json: &str) -> String {
+pub(crate) fn plain_json(json: &str) -> String {
     let mut plain = String::with_capacity(json.len());
     for c in json.chars() {
         if c != '\n' && acts_on_terminal(c) {
@@ -375,14 +391,5 @@ mod tests {
             assert!(plain.contains("Ü 日本 🦀"), "{plain}");
             assert_eq!(serde_json::from_str::<Value>(&plain).unwrap(), document);
         }
-    }
-
-    #[test]
-    fn s12_what_is_logged_is_escaped_and_stays_one_line() {
-        let mut text = String::new();
-        let mut out = Writer::new(&mut text);
-        write_field(&mut out, "message", &format_args!("from \u{1b}[2J\u{202e}\nforged")).unwrap();
-        write_field(&mut out, "name", &"Ü\u{9b}").unwrap();
-        assert_eq!(text, "from \\u{1b}[2J\\u{202e}\\nforgedname=\"Ü\\u{9b}\"");
     }
 }

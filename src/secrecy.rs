@@ -44,7 +44,7 @@ pub fn arguments() -> Result<Vec<OsString>, Failure> {
 fn cannot_hide(error: &io::Error) -> Failure {
     let what = format!("cannot hide the link or invite from other users of this machine: {error}");
     Failure::new(Kind::Usage, what)
-        .next("Give it on standard input (-), in a file, or an invite in SWARMDROP_INVITE.")
+        .next("Give it on standard input (-), in a file, or an invite in SWARMDROP_INVITE (a peer's in SWARMDROP_PEER_INVITE).")
 }
 
 /// Has this process begin anew, with what is shown as its arguments and what was typed in a file that only it

@@ -2,6 +2,7 @@
 
 mod awkward;
 mod collect;
+mod own;
 mod push;
 mod upload;
 
@@ -13,11 +14,10 @@ use swarmdrop_core::api::{OpenRequest, OpenResponse, ProblemKind, ShareSize};
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::owner::Act;
-use swarmdrop_core::terms::SignedTerms;
 
 use crate::client::TrackerClient;
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::{Context, tracker_failure, tracker_skew};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::journal::{OwnedShare, OwnedShares};
@@ -105,17 +105,22 @@ impl Shared {
 /// Shares files through the swarm: returns once every chunk is on stable storage at `replicas` peers.
 pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> Result<Shared, Failure> {
     let started = Instant::now();
-    let collected = collect_files(context, &request).await?;
+    let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
+    let (collected, skew) = tokio::join!(collect_files(context, &request), tracker_skew(&tracker));
+    let (collected, skew) = (collected?, skew?);
     awkward::tell(&collected, request.strict, &context.progress)?;
     let left_out = collected.left_out.len() as u64;
+    if let Some(off) = skew.check_end(clock::ms_from_now(request.expires))? {
+        context.progress.warn(&off);
+    }
     let upload = Arc::new(Upload::prepare(&context.state, swarm, &request, collected)?);
     crash::at(Point::KeysKept);
-    let terms = upload.terms(&request);
 
     let result = async {
         let open = wait_for_peers(context, swarm, &upload, &request).await?;
         let browsers_warn = open.browsers_warn;
-        let pushed = push::push(&upload, &terms, open, (&context.http, swarm), &context.progress).await?;
+        let to = push::To { http: &context.http, swarm, skew };
+        let pushed = push::push(&upload, &request, open, to, &context.progress).await?;
         Ok((pushed, browsers_warn))
     };
     let (pushed, browsers_warn) = match result.await {
@@ -128,12 +133,12 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
         name: upload.header().name.to_string(),
         size_bytes: upload.geometry().total(),
         peers: peer_names(&pushed),
-        expires_ms: terms.terms.expires_ms,
+        expires_ms: pushed.terms.terms.expires_ms,
         took: started.elapsed(),
         browsers_warn,
         left_out,
     };
-    remember(context, &upload, &terms, &shared, pushed.receipts)?;
+    remember(context, &upload, &shared, pushed)?;
     // The link is out before the journal goes: killed in between, the same command prints the same link.
     context.progress.result(&shared.link.expose_text());
     crash::at(Point::LinkPrinted);
@@ -192,18 +197,12 @@ async fn wait_for_peers(
 }
 
 /// Keeps the key that extends and deletes the share, and what its peers signed for.
-fn remember(
-    context: &Context,
-    upload: &Upload,
-    terms: &SignedTerms,
-    shared: &Shared,
-    receipts: Vec<String>,
-) -> Result<(), Failure> {
+fn remember(context: &Context, upload: &Upload, shared: &Shared, pushed: Pushed) -> Result<(), Failure> {
     let header = upload.header();
-    let mut owned = OwnedShare::new(&shared.link, header.seed.clone(), terms, shared.name.clone());
+    let mut owned = OwnedShare::new(&shared.link, header.seed.clone(), &pushed.terms, shared.name.clone());
     owned.size_bytes = shared.size_bytes;
     owned.file_count = header.files.len();
-    owned.receipts = receipts;
+    owned.receipts = pushed.receipts;
     OwnedShares::new(&context.state).put(&owned)
 }
 

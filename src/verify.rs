@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use serde_json::{Value, json};
 use swarmdrop_core::api::{ComplaintRequest, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
@@ -15,6 +14,7 @@ use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::access_token;
 
+use crate::answers::{VerifiedPeer, VerifySummary};
 use crate::buffers::Buffers;
 use crate::client::{ChunkAnswer, PeerClient, TrackerClient};
 use crate::context::Context;
@@ -155,14 +155,21 @@ async fn read(
 fn tell(context: &Context, manifest: &Manifest, peers: &[Report], least: u32, short: u64, wanted: u32) {
     let chunk_count = manifest.geometry().chunk_count();
     if context.progress.is_json() {
-        let peer = |peer: &Report| -> Value {
-            let wrong: Vec<u32> = peer.wrong.iter().map(ChunkIndex::get).collect();
-            json!({ "name": peer.name, "good": peer.good.len(), "wrong": wrong, "failed": peer.failed })
+        let peer = |peer: &Report| VerifiedPeer {
+            name: peer.name.clone(),
+            good: peer.good.len(),
+            wrong: peer.wrong.iter().map(ChunkIndex::get).collect(),
+            failed: peer.failed.clone(),
         };
-        context.progress.event("summary", json!({
-            "share": manifest.share(), "chunk_count": chunk_count, "replicas_wanted": wanted,
-            "replicas_least": least, "chunks_short": short, "peers": peers.iter().map(peer).collect::<Vec<_>>(),
-        }));
+        let summary = VerifySummary {
+            share: manifest.share(),
+            chunk_count,
+            replicas_wanted: wanted,
+            replicas_least: least,
+            chunks_short: short,
+            peers: peers.iter().map(peer).collect(),
+        };
+        context.progress.event("summary", summary);
         return;
     }
     for peer in peers {

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 
 use common::person::Ran;
-use common::swarm::Swarm;
+use common::swarm::{Server, Swarm};
 use common::{samples, wait_for};
 use serde_json::Value;
 
@@ -49,6 +49,24 @@ fn f02_a_result_that_cannot_be_written_is_a_failure_and_the_link_can_be_found() 
     let closed = std::io::pipe().unwrap().1;
     let ran = Ran::of(alice.command(&["ls"]).stdout(closed).output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
+fn f02_first_invites_that_nobody_sees_are_a_failure_that_says_how_to_make_others() {
+    for command in ["tracker", "up"] {
+        let person = common::person::Person::new("");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let ran =
+            Ran::of(person.command(&[command, "--listen", "127.0.0.1:0"]).stdout(full).output().unwrap());
+        assert_eq!(ran.code, 8, "{}", ran.stderr);
+        let next = ran.stderr.lines().last().unwrap();
+        assert!(
+            next.contains("swarmdrop invite --role peer --data '") && !next.contains("ls"),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(person.run(&["swarms"]).stdout, "", "it is not up any more");
+    }
 }
 
 #[test]
@@ -201,4 +219,61 @@ fn what_a_tracker_has_forgotten_is_not_said_to_be_deleted_and_can_be_deleted_whe
     (0..2).for_each(|number| swarm.add_peer(number, &[]));
     wait_for("the share to be known again", || alice.run(&["rm", &link]).code == 0);
     wait_for("the peers to drop it", || swarm.holders().is_empty());
+}
+
+#[test]
+fn f46_a_drain_that_cannot_end_says_why_and_ends_when_another_peer_comes() {
+    let mut swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"x");
+    alice.share(&["file"]);
+    let mut command = common::person::bare_command(swarm.folder.path());
+    command.args(["drain", "p0", "--data"]).arg(swarm.folder.path().join("tracker"));
+    let mut drain = Server::spawn(command);
+    wait_for("the reason", || {
+        drain.log().contains("2 copies of a share are wanted elsewhere, and 1 other peer can take any")
+    });
+    assert!(!drain.has_ended());
+    swarm.add_peer(2, &[]);
+    wait_for("the drain to end", || drain.has_ended());
+    assert!(drain.log().contains("it may leave"), "{}", drain.log());
+}
+
+#[test]
+fn f37_a_shared_home_goes_without_this_programs_own_secrets() {
+    let swarm = Swarm::start(2);
+    let (alice, bob) = (swarm.person(), swarm.person());
+    let home = alice.home.path();
+    assert_eq!(alice.run(&["join", &swarm.invite()]).code, 0);
+    for (name, text) in [
+        (".config/swarmdrop/config.toml", "[share]\nreplicas = 2\n"),
+        (".local/share/other/file", "of another program"),
+        ("disk/peer/identity.key", "a peer's key"),
+        ("disk/peer/lock", ""),
+        ("notes/identity.key", "somebody else's"),
+    ] {
+        fs::create_dir_all(home.join(name).parent().unwrap()).unwrap();
+        fs::write(home.join(name), text).unwrap();
+    }
+    let shared = alice.run(&["share", home.to_str().unwrap(), "--name", "home"]);
+    assert_eq!(shared.code, 0, "{}", shared.stderr);
+    for folder in [".local/state/swarmdrop", ".config/swarmdrop", "disk/peer"] {
+        assert!(shared.stderr.contains(&format!("{folder}: swarmdrop's own")), "{folder} {}", shared.stderr);
+    }
+    bob.get(&shared.link());
+    let got = |name: &str| bob.path("home").join(name).exists();
+    assert!(got("notes/identity.key") && got(".local/share/other/file"));
+    assert!(!got(".local/state/swarmdrop") && !got(".config/swarmdrop") && !got("disk/peer"));
+}
+
+#[test]
+fn a_sender_waits_for_peers_that_are_expected_back_after_the_tracker_restarted() {
+    let mut swarm = Swarm::start_with(2, &["--heartbeat", "2s", "--dead-after", "30s"]);
+    let alice = swarm.person();
+    alice.write("file", b"x");
+    swarm.restart_tracker();
+    let ran = alice.run(&["share", "file", "--wait", "0s"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = alice.run(&["share", "file", "--wait", "0s", "--replicas", "3"]);
+    assert_eq!(ran.code, 6, "there never were three: {}", ran.stderr);
 }

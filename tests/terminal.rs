@@ -4,14 +4,13 @@
 
 mod common;
 
-use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Mutex;
 
 use common::between::{Between, Change, HOSTILE, places};
 use common::person::Person;
 use common::swarm::Swarm;
+use common::terminal::Terminal;
 use swarmdrop::identity::Identity;
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::name::acts_on_terminal;
@@ -66,16 +65,11 @@ impl Route {
     /// Runs a command on a terminal; what the terminal got.
     fn run_on_terminal(&self, command: &str) -> String {
         let (person, args) = self.prepare(command);
-        let (mut screen, terminal) = terminal();
-        let out = || Stdio::from(terminal.try_clone().unwrap());
+        let terminal = Terminal::new();
         let mut command = person.command(&args);
-        let mut child = command.stdin(Stdio::null()).stdout(out()).stderr(out()).spawn().unwrap();
-        drop((command, terminal));
-        let mut shown = Vec::new();
-        // A terminal without a process is an error to read, in the place of an end.
-        let _ = screen.read_to_end(&mut shown);
-        child.wait().unwrap();
-        String::from_utf8(shown).unwrap()
+        command.stdin(Stdio::null());
+        let ran = terminal.run(command);
+        ran.stdout + &ran.stderr
     }
 
     fn prepare(&self, command: &str) -> (Person, Vec<String>) {
@@ -89,18 +83,6 @@ impl Route {
         };
         (person, args.iter().map(|&arg| arg.to_owned()).collect())
     }
-}
-
-/// A terminal: what it shows, and what a process writes to.
-fn terminal() -> (std::fs::File, OwnedFd) {
-    use rustix::fs::{Mode, OFlags};
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&screen).unwrap();
-    unlockpt(&screen).unwrap();
-    let name = ptsname(&screen, Vec::new()).unwrap();
-    let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
-    (screen.into(), terminal)
 }
 
 /// What bars do to a terminal: back to the start of the line, clear it, go up or down.
@@ -171,4 +153,57 @@ fn s12_names_of_files_and_arguments_are_escaped_and_other_scripts_are_shown() {
     }
     let ran = person.run(&["share", "Größe-Привет-日本語"]);
     assert!(ran.stderr.contains("Größe-Привет-日本語"), "{}", ran.stderr);
+}
+
+/// The lines that a bar drew, without what moves the cursor.
+fn drawn(shown: &str) -> Vec<String> {
+    let plain =
+        OWN.iter().filter(|own| **own != "\r").fold(shown.to_owned(), |text, own| text.replace(own, "\r"));
+    plain.split(['\r', '\n']).map(str::to_owned).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn f23_bars_fit_on_one_line_and_count_the_files_bytes_once() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    for (columns, has_size) in [(200, true), (80, true), (60, true), (40, false), (20, false)] {
+        alice.write("file", &common::samples::bytes(&format!("bar {columns}"), 20_000_000));
+        let terminal = Terminal::of_width(columns);
+        let mut command = alice.command(&["share", "file", "--chunk-size", "64KiB"]);
+        command.stdin(Stdio::null());
+        let ran = terminal.run(command);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let lines = drawn(&ran.stderr);
+        let bars: Vec<_> = lines.iter().filter(|line| line.starts_with("Sharing ")).collect();
+        assert!(!bars.is_empty(), "{lines:?}");
+        for bar in bars {
+            assert!(bar.trim_end().chars().count() <= usize::from(columns), "{columns}: {bar:?}");
+            assert!(bar.contains(" %"), "{bar:?}");
+            assert!(!has_size || bar.contains("20.0"), "once: {bar:?}");
+        }
+        assert!(!lines.iter().any(|line| line.contains("40.0")), "{lines:?}");
+    }
+}
+
+#[test]
+fn f11_a_link_that_was_broken_into_lines_is_read_whole_at_the_prompt() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"x");
+    let link = alice.share(&["file"]);
+    let hash = link.find('#').unwrap();
+    let at_prompt = |typed: &str| {
+        let terminal = Terminal::new().type_in(typed);
+        let bob = swarm.person();
+        let mut command = bob.command(&["get"]);
+        command.stdin(terminal.end());
+        terminal.run(command)
+    };
+    for cut in [30, hash, hash + 10, link.len() - 20] {
+        let ran = at_prompt(&format!("{}\n{}\n", &link[..cut], &link[cut..]));
+        assert_eq!(ran.code, 0, "{cut} {}", ran.stderr);
+    }
+    assert_eq!(at_prompt(&format!("{link}\n")).code, 0);
+    let ran = at_prompt(&format!("{}\n\n", &link[..hash]));
+    assert!(ran.code == 2 && ran.stderr.contains("the part after # is missing"), "{}", ran.stderr);
 }

@@ -177,7 +177,7 @@ impl Member {
         let front = Front {
             tls: ServerTls::new(&self.identity, None).unwrap(),
             secure_at: None,
-            proxies: Vec::new(),
+            proxies: server::Proxies::default(),
             hosts: Arc::from([self.ip.to_string()]),
         };
         let serving = server::serve(listener, router.with_state(Arc::clone(common)), front, tasks.clone());

@@ -100,7 +100,7 @@ pub struct SharePage {
 }
 
 /// Answer to `GET /v1/shares`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShareList {
     /// Shares that are not over, in the order of their ids.
     pub shares: Vec<ShareInfo>,
@@ -109,7 +109,7 @@ pub struct ShareList {
 }
 
 /// A share and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShareInfo {
     /// The share.
     pub share: ShareId,

@@ -78,6 +78,7 @@ pub mod parting;
 pub mod path_table;
 pub mod placement;
 pub mod portability;
+pub mod proxy;
 pub mod push;
 pub mod quota;
 pub mod reach;

@@ -72,6 +72,14 @@ pub enum ClientError {
         /// What it does not have.
         what: String,
     },
+    /// The server refused because of the time, and its clock shows another one.
+    #[error("{server} has another time: its clock is {off}")]
+    OtherTime {
+        /// Who refused.
+        server: String,
+        /// By how much it is off, and against whose.
+        off: String,
+    },
     /// The answer is none that the protocol has.
     #[error("{server} answered with something else than swarmdrop does: {what}")]
     Protocol {

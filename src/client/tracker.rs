@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::Method;
 use serde::de::DeserializeOwned;
 use swarmdrop_core::api::{
-    AnnounceRequest, ComplaintRequest, DrainRequest, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
-    InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse, PeerList, PublishRequest,
-    RegisterRequest, RegisterResponse, TermsRequest,
+    AnnounceRequest, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
+    InventoryRequest, InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse,
+    PeerList, PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
 };
-use swarmdrop_core::dashboard::InviteList;
+use swarmdrop_core::dashboard::{InviteList, ShareList};
 use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
 use swarmdrop_core::limits::{HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
 use swarmdrop_core::link::{Invite, ShareLink, TrackerUrl};
@@ -43,6 +43,11 @@ impl TrackerClient {
     #[must_use]
     pub fn afresh(&self) -> Self {
         Self { http: self.http.afresh(), ..self.clone() }
+    }
+
+    /// Who answers there.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.call(self.request(Method::GET, "/healthz")).await
     }
 
     /// Registers a peer.
@@ -108,6 +113,13 @@ impl TrackerClient {
     /// Asks for all invites, and what is used of what they allow.
     pub async fn invites(&self) -> Result<InviteList, ClientError> {
         self.http.json(self.admitted(Method::GET, "/v1/invites"), PEER_LIST_BYTES_MAX).await
+    }
+
+    /// A page of all shares, as the admin.
+    pub async fn shares(&self, after: Option<ShareId>) -> Result<ShareList, ClientError> {
+        let after = after.map(|after| format!("?after={after}")).unwrap_or_default();
+        let call = self.admitted(Method::GET, format!("/v1/shares{after}"));
+        self.http.json(call, PEER_LIST_BYTES_MAX).await
     }
 
     /// Asks where to push a share, with the word of its owner.

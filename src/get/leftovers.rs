@@ -26,7 +26,11 @@ pub(super) fn of_no_share(state: &Path, share: ShareId, halt: Halt) -> Failure {
 pub(super) fn mention(state: &Path, share: ShareId, failure: Failure) -> Failure {
     let all = Abandoned::of(state, share).into_iter().map(|abandoned| abandoned.header);
     all.filter(is_there).fold(failure, |failure, header| {
-        also(failure, format!("What was fetched of it before is kept in {}.", header.temporary.display()))
+        let kept = header.temporary.display();
+        also(
+            failure,
+            format!("What was fetched of it before is kept in {kept}: `swarmdrop clean` removes it."),
+        )
     })
 }
 

@@ -8,11 +8,13 @@
 //! ```
 //! The folders are private to their owner: they hold the shares' secrets.
 
+mod begun;
 mod download;
 mod owned;
 mod records;
 mod upload;
 
+pub use begun::{Begun, Work};
 pub use download::{Abandoned, DownloadHeader, DownloadJournal, LeftOut};
 pub use owned::{OwnedShare, OwnedShares};
 pub use upload::{SourceFile, UploadHeader, UploadJournal};

@@ -186,7 +186,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let storage = Storage::open(&store, bounds)?;
     let http = Http::new(Some(&identity))?;
     let tls = ServerTls::new(&identity, None)?;
-    let front = Front { tls, secure_at: None, proxies: Vec::new(), hosts: Arc::default() };
+    let front = Front { tls, secure_at: None, proxies: server::Proxies::default(), hosts: Arc::default() };
     let (listener, address) = server::listen(config.listen).await?;
     let peer = Arc::new(Peer {
         id: identity.peer_id(),

@@ -7,6 +7,7 @@ mod fair;
 mod guard;
 mod memory;
 mod problem;
+mod proxies;
 
 use std::convert::Infallible;
 use std::io;
@@ -49,6 +50,7 @@ pub use extract::{
 pub use fair::{Asker, ChargedTo, FairGate, Held};
 pub use memory::{LargeJson, Layout, Turn};
 pub use problem::Refusal;
+pub use proxies::Proxies;
 
 use crate::failure::{Failure, Kind};
 use crate::pace::Paced;
@@ -87,7 +89,7 @@ pub struct Front {
     /// Where a page is to be asked for that was asked for without TLS, as in `https://example.org:9090`.
     pub secure_at: Option<Arc<str>>,
     /// Machines that speak plain HTTP for others, whose addresses they name in `X-Forwarded-For`.
-    pub proxies: Vec<IpAddr>,
+    pub proxies: Proxies,
     /// Names by which browsers may call this server; its addresses need not be told.
     pub hosts: Arc<[String]>,
 }
@@ -114,6 +116,7 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
     let connections = Connections::new();
     let graceful = GracefulShutdown::new();
     let stop = tasks.stop_token().clone();
+    tasks.spawn("proxies", front.proxies.clone().keep_looking_up(stop.clone()));
     loop {
         let (stream, remote) = tokio::select! {
             () = stop.cancelled() => break,
@@ -128,7 +131,7 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
             },
         };
         let remote = canonical(remote.ip());
-        let Some(place) = connections.admit(remote, front.proxies.contains(&remote)) else {
+        let Some(place) = connections.admit(remote, front.proxies.contains(remote)) else {
             tracing::debug!(%remote, "too many connections at work: refused another");
             continue;
         };
@@ -183,7 +186,7 @@ impl Connection {
             let is_pinned = session.alpn_protocol() == Some(tls::PINNED_PROTOCOL);
             return self.speak_http(stream, Client { peer, is_pinned, is_secure: true, ..stranger }).await;
         }
-        if self.remote.is_loopback() || self.front.proxies.contains(&self.remote) {
+        if self.remote.is_loopback() || self.front.proxies.contains(self.remote) {
             return self.speak_http(Paced::new(stream), stranger).await;
         }
         self.send_to_tls(Paced::new(stream)).await
@@ -255,9 +258,9 @@ async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> 
 }
 
 /// Where a request on the client's connection comes from.
-fn located(client: Client, proxies: &[IpAddr], headers: &HeaderMap) -> Client {
+fn located(client: Client, proxies: &Proxies, headers: &HeaderMap) -> Client {
     let forwarded = headers.get_all(X_FORWARDED_FOR).iter().next_back();
-    if proxies.contains(&client.ip) {
+    if proxies.contains(client.ip) {
         // The last entry is the proxy's own; those before it are whatever its client claimed.
         let named = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
         return Client { ip: named.map_or(client.ip, canonical), is_local: false, is_secure: true, ..client };
@@ -344,7 +347,8 @@ mod tests {
         let seen = |remote, proxies: &[IpAddr], headers| {
             let stranger =
                 Client { ip: remote, peer: None, is_local: false, is_pinned: false, is_secure: false };
-            let client = located(stranger, proxies, headers);
+            let declared = proxies.iter().map(|&ip| ip.into()).collect();
+            let client = located(stranger, &Proxies::new(declared), headers);
             (client.ip.to_string(), client.is_local, client.is_secure)
         };
         let none = HeaderMap::new();

@@ -14,6 +14,7 @@ use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::{SafePath, normalise};
 
 use super::awkward::{LeftOut, Refusal};
+use super::own::Own;
 use crate::failure::{Failure, Kind};
 use crate::journal::SourceFile;
 use crate::progress::Progress;
@@ -136,6 +137,7 @@ struct Walk<'a> {
     links: Vec<(Link, PathBuf)>,
     spool: Spool<'a>,
     left_out: Vec<LeftOut>,
+    own: Own,
     progress: &'a Progress,
 }
 
@@ -143,7 +145,8 @@ impl<'a> Walk<'a> {
     fn new(state: &'a Path, progress: &'a Progress) -> Self {
         let (files, dirs, dir_modes) = (Vec::new(), Vec::new(), Vec::new());
         let (links, left_out) = (Vec::new(), Vec::new());
-        Self { files, dirs, dir_modes, links, spool: Spool::new(state), left_out, progress }
+        let (spool, own) = (Spool::new(state), Own::of(state));
+        Self { files, dirs, dir_modes, links, spool, left_out, own, progress }
     }
 
     fn collected(mut self, name: SafePath) -> Collected {
@@ -226,6 +229,13 @@ impl<'a> Walk<'a> {
         let metadata = fs::symlink_metadata(disk).map_err(|error| Refusal::unreadable(&error))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
+            if self.own.has(disk, &metadata) {
+                self.progress.warn(&format!(
+                    "left out {}: swarmdrop's own keys and invites are there",
+                    disk.display()
+                ));
+                return Ok(());
+            }
             self.visit_folder(disk, path)?;
             let mode = metadata.mode() & modes::PERMISSIONS;
             if mode != modes::FOLDER {

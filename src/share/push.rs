@@ -20,21 +20,35 @@ use swarmdrop_core::terms::SignedTerms;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::ShareRequest;
 use super::upload::{Halt, Upload};
 use crate::buffers::Buffers;
 use crate::client::{Authority, ClientError, Http, Kept, PeerClient, TrackerClient, with_retries};
+use crate::clock;
 use crate::context::tracker_failure;
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
+use crate::skew::Skew;
 use crate::task::{blocking, places_to_compute};
 use crate::words;
 
 /// A share that is published, and on its peers' disks by all that they signed and proved.
 pub(super) struct Pushed {
     pub(super) holders: Vec<PeerClient>,
+    /// On which terms.
+    pub(super) terms: SignedTerms,
     /// What they signed for.
     pub(super) receipts: Vec<String>,
+}
+
+/// Where a share goes.
+#[derive(Clone, Copy)]
+pub(super) struct To<'a> {
+    pub(super) http: &'a Http,
+    pub(super) swarm: &'a Invite,
+    /// How far the tracker's clock is off.
+    pub(super) skew: Skew,
 }
 
 /// What a piece of work came to.
@@ -49,8 +63,8 @@ enum Outcome {
 
 struct Pusher<'a> {
     upload: &'a Arc<Upload>,
-    terms: &'a SignedTerms,
-    swarm: &'a Invite,
+    request: &'a ShareRequest,
+    to: To<'a>,
     tracker: TrackerClient,
     progress: &'a Progress,
     machine: Push,
@@ -59,13 +73,15 @@ struct Pusher<'a> {
     /// The peers in use, with the chunks that each is to hold.
     chunks_of: HashMap<PeerId, ChunkSet>,
     manifest: Option<Arc<Manifest>>,
+    /// Made when everything was sent: the share's life begins then.
+    terms: Option<SignedTerms>,
     receipts: HashMap<PeerId, String>,
     stage: Stage,
     work: JoinSet<Outcome>,
     buffers: Arc<Buffers>,
     /// For chunks that are being sealed.
     places: Arc<Semaphore>,
-    lost: Vec<(String, Option<ProblemKind>)>,
+    lost: Vec<(String, ClientError)>,
     skipped: u64,
     told: bool,
 }
@@ -74,14 +90,14 @@ struct Pusher<'a> {
 /// stable storage there.
 pub(super) async fn push(
     upload: &Arc<Upload>,
-    terms: &SignedTerms,
+    request: &ShareRequest,
     open: OpenResponse,
-    (http, swarm): (&Http, &Invite),
+    to: To<'_>,
     progress: &Progress,
 ) -> Result<Pushed, Halt> {
     let geometry = upload.geometry();
     let placement = Placement::from(&open);
-    let replicas = usize::from(terms.terms.replicas);
+    let replicas = usize::from(request.replicas);
     if !placement.covers(geometry.chunk_count(), replicas) {
         let what = "the tracker named peers that do not make up the replicas that were asked for";
         return Err(Failure::new(Kind::Network, what)
@@ -89,8 +105,8 @@ pub(super) async fn push(
             .into());
     }
     let addresses = open.sets.into_iter().flat_map(|set| set.peers).chain(open.spares);
-    let client = |address: PeerAddress| (address.id, PeerClient::new(http.clone(), address));
-    let stage = progress.stage("Sharing", geometry.sealed_total() * replicas as u64);
+    let client = |address: PeerAddress| (address.id, PeerClient::new(to.http.clone(), address));
+    let stage = progress.stage_of_copies("Sharing", geometry.sealed_total(), replicas as u64);
     stage.note(format!("to {}", words::count(replicas as u64, "peer")));
     let pusher = Pusher {
         machine: Push::new(geometry, &placement, geometry.chunk_size().window()),
@@ -98,6 +114,7 @@ pub(super) async fn push(
         peers: addresses.map(client).collect(),
         chunks_of: HashMap::new(),
         manifest: None,
+        terms: None,
         receipts: HashMap::new(),
         work: JoinSet::new(),
         buffers: Buffers::for_chunks(geometry.chunk_size().window(), geometry.chunk_size()),
@@ -107,9 +124,9 @@ pub(super) async fn push(
         told: false,
         stage,
         upload,
-        terms,
-        swarm,
-        tracker: TrackerClient::of_invite(http.clone(), swarm),
+        request,
+        to,
+        tracker: TrackerClient::of_invite(to.http.clone(), to.swarm),
         progress,
     };
     pusher.run().await
@@ -144,13 +161,12 @@ impl Pusher<'_> {
         let (share, request) = (self.upload.share(), self.offer_request(peer));
         let grant = Arc::clone(&self.grant);
         let owner = self.upload.owner_token(Act::Offer, peer, &grant);
+        let skew = self.to.skew;
         self.work.spawn(async move {
             let authority = Authority { grant: &grant, owner: &owner };
             let answer = with_retries(|| client.offer(share, authority, &request)).await;
-            Outcome::Offered(
-                peer,
-                answer.and_then(|response| of_share(response.held, &request.chunks, &client)),
-            )
+            let answer = answer.and_then(|response| of_share(response.held, &request.chunks, &client));
+            Outcome::Offered(peer, with_time(&client, skew, answer).await)
         });
     }
 
@@ -210,7 +226,8 @@ impl Pusher<'_> {
         self.stage.note("making it safe on the peers' disks".into());
         let client = self.peers[&peer].clone();
         let share = self.upload.share();
-        let terms = self.terms.token.clone();
+        let terms = self.terms.get_or_insert_with(|| self.upload.terms(self.request)).token.clone();
+        let skew = self.to.skew;
         let grant = Arc::clone(&self.grant);
         let owner = self.upload.owner_token(Act::Commit, peer, &grant);
         self.work.spawn(async move {
@@ -218,7 +235,7 @@ impl Pusher<'_> {
             let request = CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms, chunks };
             let answer = with_retries(|| client.commit(share, authority, &request)).await;
             let kept = answer.and_then(|answer| client.kept(answer, &manifest, &request.chunks));
-            Outcome::Committed(peer, kept)
+            Outcome::Committed(peer, with_time(&client, skew, kept).await)
         });
         Ok(())
     }
@@ -232,14 +249,14 @@ impl Pusher<'_> {
 
     /// The commit point: from here on the link works.
     fn publish(&mut self) {
-        let Some(manifest) = &self.manifest else { return };
+        let (Some(manifest), Some(terms)) = (&self.manifest, &self.terms) else { return };
         let request = PublishRequest {
             manifest: Blob(manifest.encoded().to_vec()),
-            terms: self.terms.token.clone(),
+            terms: terms.token.clone(),
             receipts: self.receipts(),
         };
         let (tracker, share, grant) = (self.tracker.clone(), self.upload.share(), Arc::clone(&self.grant));
-        let owner = self.upload.owner_token(Act::Publish, self.swarm.tracker_id, &grant);
+        let owner = self.upload.owner_token(Act::Publish, self.to.swarm.tracker_id, &grant);
         crash::at(Point::ShareConfirmed);
         self.work.spawn(async move {
             let authority = Authority { grant: &grant, owner: &owner };
@@ -324,7 +341,7 @@ impl Pusher<'_> {
         if self.peers.contains_key(&peer) && self.chunks_of.remove(&peer).is_some() {
             let name = self.peers[&peer].name().to_owned();
             self.progress.warn(&format!("peer {name} is of no use for this share: {error}"));
-            self.lost.push((name, error.problem()));
+            self.lost.push((name, error.clone()));
         }
         self.receipts.remove(&peer);
         let is_refuted = matches!(error, ClientError::Refuted { .. });
@@ -333,8 +350,9 @@ impl Pusher<'_> {
 
     fn tell_what_is_skipped(&mut self) {
         if !self.told && self.upload.resumed() {
-            let total = self.upload.geometry().sealed_total() * self.machine.holders().len().max(1) as u64;
-            let (skipped, total) = (words::bytes(self.skipped), words::bytes(total));
+            let skipped = self.skipped / u64::from(self.request.replicas).max(1);
+            let total = words::bytes(self.upload.geometry().sealed_total());
+            let skipped = words::bytes(skipped);
             self.progress.say(&format!("Resuming: {skipped} of {total} are on the peers already."));
         }
         self.told = true;
@@ -361,7 +379,19 @@ impl Pusher<'_> {
     fn too_few(&self) -> Failure {
         let names: Vec<&str> = self.lost.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(", ");
-        if self.lost.iter().any(|(_, problem)| *problem == Some(ProblemKind::NoSpace)) {
+        let is_of = |kind| self.lost.iter().any(|(_, error)| error.problem() == Some(kind));
+        if self.lost.iter().any(|(_, error)| matches!(error, ClientError::OtherTime { .. })) {
+            let what = format!("{names} cannot take the share: the clocks disagree, as said above");
+            return Failure::new(Kind::Other, what)
+                .next("Set the clocks right, then run the same command again: it goes on from here.");
+        }
+        if is_of(ProblemKind::ShareGone)
+            && self.terms.as_ref().is_some_and(|t| t.terms.is_over(clock::now_ms()))
+        {
+            return Failure::new(Kind::Usage, "the share's time was over before it was safe on its peers")
+                .next("Give it a longer life with --expires: it goes on from here.");
+        }
+        if is_of(ProblemKind::NoSpace) {
             let what =
                 format!("there is no space for the share on {names}, and no other peer can take its place");
             return Failure::new(Kind::NoSpace, what)
@@ -372,9 +402,10 @@ impl Pusher<'_> {
             .next("Start more peers, then run the same command again: it goes on from here.")
     }
 
-    fn finish(self) -> Pushed {
+    fn finish(mut self) -> Pushed {
         let holders = self.machine.holders().into_iter();
         Pushed {
+            terms: self.terms.take().expect("nothing is published without terms"),
             receipts: self.receipts(),
             holders: holders.map(|(peer, _)| self.peers[&peer].clone()).collect(),
         }
@@ -390,11 +421,34 @@ fn of_share(answered: ChunkSet, asked: &ChunkSet, peer: &PeerClient) -> Result<C
     Err(ClientError::Protocol { server: peer.name().to_owned(), what })
 }
 
+/// What a peer answered; if it refused because of the time, with how far its clock is off, or the tracker's.
+async fn with_time<T>(
+    peer: &PeerClient,
+    tracker: Skew,
+    answer: Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let error = match answer {
+        Ok(answer) => return Ok(answer),
+        Err(error) => error,
+    };
+    let is_of_time = matches!(error.problem(), Some(ProblemKind::ShareGone | ProblemKind::ClockSkew));
+    let health = if is_of_time { peer.health().await.ok() } else { None };
+    let Some(clock) = health.map(|health| Skew::of(health.now_ms)) else { return Err(error) };
+    // Its grant is the tracker's, and its terms are this machine's.
+    let by_tracker = clock.against(tracker).map(|off| format!("{off} the tracker's"));
+    let here = clock.against(Skew::default()).map(|off| format!("{off} this machine's"));
+    let off = by_tracker.or(here);
+    Err(off.map_or(error, |off| ClientError::OtherTime { server: peer.name().to_owned(), off }))
+}
+
 /// Whether another attempt at the same peer is pointless.
 fn is_final(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } => false,
         ClientError::Refused { problem, .. } => problem.kind != ProblemKind::Unavailable,
-        ClientError::Protocol { .. } | ClientError::WrongKey { .. } | ClientError::Refuted { .. } => true,
+        ClientError::OtherTime { .. }
+        | ClientError::Protocol { .. }
+        | ClientError::WrongKey { .. }
+        | ClientError::Refuted { .. } => true,
     }
 }

@@ -12,6 +12,7 @@ mod invites;
 mod listing;
 mod metrics;
 mod peers;
+mod placing;
 mod quotas;
 mod reach;
 mod repair;
@@ -29,7 +30,7 @@ mod trials;
 mod web;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,7 @@ use swarmdrop_core::grant::TrackerKey;
 use swarmdrop_core::id::{ShareId, TrackerId};
 use swarmdrop_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, LOG_ENTRIES_MAX, SETTLING_BEATS, TOMBSTONE};
 use swarmdrop_core::link::TrackerUrl;
+use swarmdrop_core::proxy::Declared;
 use swarmdrop_core::registry::{Registry, Rules};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -49,7 +51,7 @@ use crate::client::Http;
 use crate::clock::{self, Watch};
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, FolderLock};
-use crate::server::{self, Front};
+use crate::server::{self, Front, Proxies};
 use crate::task::Tasks;
 use crate::tls::server::ServerTls;
 use crate::tls::web_certificate::{self, WebCertificate};
@@ -81,7 +83,7 @@ pub struct TrackerConfig {
     /// A certificate for those who do not know its key, as browsers.
     pub certificate: Option<WebCertificate>,
     /// Machines that speak plain HTTP to it for others.
-    pub proxies: Vec<IpAddr>,
+    pub proxies: Vec<Declared>,
     /// Names by which browsers may call it, beside the one of its address.
     pub hosts: Vec<String>,
     /// Bytes a second that pass through it for browsers; 0: it serves none.
@@ -156,7 +158,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
     let front = Front {
         tls: ServerTls::new(&identity, Some(web))?,
         secure_at,
-        proxies: config.proxies,
+        proxies: Proxies::new(config.proxies),
         hosts: hosts.into(),
     };
     let gate = Arc::new(Gate::open(&config.data, &identity, &url).await?);

@@ -18,7 +18,7 @@ use swarmdrop_core::limits::{
     PUBLISHED_NOTED_MAX, REPLICAS_MAX, TAG_BYTES,
 };
 use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
+use swarmdrop_core::placement::{Demand, Placement};
 use swarmdrop_core::receipt;
 use swarmdrop_core::registry::Registry;
 use swarmdrop_core::seal::access_matches;
@@ -65,14 +65,8 @@ impl Tracker {
             preferred: request.preferred.clone(),
         };
         self.charge_opening(by, request, &geometry).await?;
+        let placement = self.place(&demand).await?;
         let registry = self.registry.lock();
-        let placement = place(&demand, &registry.candidates(self.now_ms())).map_err(|error| {
-            let kind = match error {
-                PlacementError::TooFewPeers { .. } => ProblemKind::NotEnoughPeers,
-                PlacementError::TooLittleSpace { .. } => ProblemKind::NoSpace,
-            };
-            Refusal::new(kind, error.to_string())
-        })?;
         self.metrics.opened.inc();
         let grant = self.grant(by, request, &geometry, &placement);
         let sets = placement.sets.iter().map(|set| PeerSet {

@@ -9,6 +9,7 @@ pub mod person;
 pub mod proxy;
 pub mod samples;
 pub mod swarm;
+pub mod terminal;
 pub mod tls;
 pub mod unprivileged;
 

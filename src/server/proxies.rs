@@ -1,0 +1,89 @@
+//! Who may speak plain HTTP for others. Names are looked up again and again.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use swarmdrop_core::address::canonical;
+use swarmdrop_core::proxy::Declared;
+use tokio_util::sync::CancellationToken;
+
+/// Pause between two look-ups of a name.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
+/// The port of a look-up, which needs one.
+const ANY_PORT: u16 = 0;
+
+/// The declared proxies of a server, with the addresses that their names have now.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    declared: Arc<[Declared]>,
+    found: Arc<RwLock<BTreeSet<IpAddr>>>,
+}
+
+impl Proxies {
+    /// Those that were declared. Their names have no addresses until they are looked up.
+    pub fn new(declared: Vec<Declared>) -> Self {
+        Self { declared: declared.into(), found: Arc::default() }
+    }
+
+    /// Whether a machine is one of them.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.declared.iter().any(|proxy| proxy.covers(ip)) || self.found.read().contains(&ip)
+    }
+
+    /// Looks the names up again and again.
+    pub(super) async fn keep_looking_up(self, stop: CancellationToken) {
+        while self.names().next().is_some() {
+            self.look_up().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_UP_EVERY) => {}
+            }
+        }
+    }
+
+    /// Takes the addresses that the names have now. As long as one has none, the earlier ones of all stay.
+    async fn look_up(&self) {
+        let mut found = BTreeSet::new();
+        for name in self.names() {
+            match tokio::net::lookup_host((name, ANY_PORT)).await {
+                Ok(addresses) => found.extend(addresses.map(|address| canonical(address.ip()))),
+                Err(error) => {
+                    tracing::warn!(%name, %error, "cannot look up a proxy's address");
+                    found.extend(self.found.read().iter().copied());
+                }
+            }
+        }
+        *self.found.write() = found;
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.declared.iter().filter_map(|proxy| match proxy {
+            Declared::Name(name) => Some(name.as_str()),
+            Declared::Network(_) => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_has_the_addresses_that_are_found_and_keeps_them_while_none_are() {
+        let proxies = Proxies::new(vec!["localhost".parse().unwrap()]);
+        let is_home = |proxies: &Proxies| {
+            let both: [IpAddr; 2] = [[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()];
+            both.into_iter().any(|ip| proxies.contains(ip))
+        };
+        assert!(!is_home(&proxies));
+        proxies.look_up().await;
+        assert!(is_home(&proxies));
+        let declared = vec!["no.such.host.invalid".parse().unwrap()];
+        let lost = Proxies { declared: declared.into(), ..proxies };
+        lost.look_up().await;
+        assert!(is_home(&lost));
+    }
+}

@@ -1,0 +1,42 @@
+//! This program's own folders, which hold keys and invites: they are in no share, also where somebody shares a home.
+
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::config::Folders;
+
+/// What a tracker or peer keeps in its data folder, wherever that is.
+const OF_A_SERVER: [&str; 2] = ["identity.key", "lock"];
+
+/// The folders of this user's settings, state and data.
+#[derive(Debug)]
+pub(super) struct Own {
+    folders: HashSet<(u64, u64)>,
+}
+
+impl Own {
+    /// Those of this user, and the state folder that is used.
+    pub(super) fn of(state: &Path) -> Self {
+        let usual = Folders::find().map(|Folders { config, state, data }| [config, state, data]);
+        let all = usual.into_iter().flatten().chain([state.to_owned()]);
+        Self {
+            folders: all
+                .filter_map(|path| fs::metadata(path).ok())
+                .map(|metadata| place(&metadata))
+                .collect(),
+        }
+    }
+
+    /// Whether a folder is one of them, or the data folder of any tracker or peer.
+    pub(super) fn has(&self, folder: &Path, metadata: &Metadata) -> bool {
+        let is_servers = || OF_A_SERVER.iter().all(|name| folder.join(name).is_file());
+        self.folders.contains(&place(metadata)) || is_servers()
+    }
+}
+
+/// What tells a folder from all others, however it is called.
+fn place(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
