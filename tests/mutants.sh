@@ -61,7 +61,10 @@ break_count_who_cannot_be_reached() { swap core/src/registry.rs 'true => Standin
 break_dead_because_the_own_way_out_fails() { swap core/src/registry.rs '.filter(|_| !self.suspicion)' ''; }
 break_take_two_machines_for_one() { swap core/src/runs.rs 'if self.former.contains(&run) && !is_gone {' 'if self.former.is_empty() && !is_gone {'; }
 break_take_a_part_for_an_inventory() { swap core/src/inventory.rs 'after.is_none_or(|after| *self == Self::Upto(after))' 'after.is_none_or(|_| true)'; }
-break_drop_what_is_needed() { swap core/src/apart.rs '|count| count > wanted' '|count| count >= wanted'; }
+break_drop_what_is_needed() {
+    swap core/src/apart.rs '|count| count > wanted' '|count| count >= wanted'
+    swap core/src/apart.rs '(trusted.count() >= wanted)' '(trusted.count() + 1 >= wanted)'
+}
 break_make_surplus_of_claims() { swap core/src/apart.rs 'holder.standing == Standing::Sure && holder.is_proven();' 'holder.standing == Standing::Sure;'; }
 break_call_claims_healthy() { swap core/src/health.rs 'unproven: view.tally(Holder::is_proven)' 'unproven: view.tally(Holder::counts)'; }
 break_drop_the_last_in_its_zone() { swap core/src/apart.rs 'filter(|&position| without(holders, position) == best)' 'filter(|&position| without(holders, position) <= best)'; }
