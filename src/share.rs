@@ -113,7 +113,9 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     if let Some(off) = skew.check_end(clock::ms_from_now(request.expires))? {
         context.progress.warn(&off);
     }
-    let upload = Arc::new(Upload::prepare(&context.state, swarm, &request, collected)?);
+    let (state, to, asked) = (context.state.clone(), swarm.clone(), request.clone());
+    // Files that were written to since an earlier attempt are read again.
+    let upload = Arc::new(blocking(move || Upload::prepare(&state, &to, &asked, collected)).await?);
     crash::at(Point::KeysKept);
 
     let result = async {

@@ -56,7 +56,10 @@ fn m1_another_manifest_other_terms_or_none_are_refused_and_nothing_is_saved() {
         (json!("[".repeat(10_000)), 5),
     ] {
         let shown = reply.to_string();
-        let fake = Fake::start(70, move |_, out| answer_json(out, 200, &reply));
+        let health = json!({ "role": "tracker", "id": "x", "now_ms": swarmdrop::clock::now_ms() });
+        let fake = Fake::start(70, move |request, out| {
+            answer_json(out, 200, if request.path == "/healthz" { &health } else { &reply })
+        });
         let bob = swarm.person();
         let ran = bob.run(&["get", &through(&fake, &link)]);
         assert_eq!(ran.code, code, "{} {shown:.300}", ran.stderr);

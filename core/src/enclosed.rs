@@ -69,7 +69,8 @@ mod tests {
         for end in 0..bytes.len() - 3 {
             assert_eq!(disclose::<ManifestResponse>(bytes[..end].to_vec()), None, "{end}");
         }
-        let twice = br#"\0\0\0\x1d{"terms":"t","manifest":"AA"}"#.to_vec();
+        let twice = b"\0\0\0\x1d{\"terms\":\"t\",\"manifest\":\"AA\"}".to_vec();
+        assert_eq!(usize::from(twice[3]), twice.len() - 4);
         assert_eq!(disclose::<ManifestResponse>(twice), None);
     }
 

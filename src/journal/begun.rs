@@ -154,7 +154,7 @@ fn disk_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{DownloadJournal, UploadJournal};
+    use crate::journal::{DownloadJournal, UploadJournal, UploadPlace};
     use swarmdrop_core::geometry::{ChunkSize, Geometry};
     use swarmdrop_core::id::Secret;
     use swarmdrop_core::name::SafePath;
@@ -167,7 +167,7 @@ mod tests {
         let header =
             UploadHeader::new(Secret::from_bytes([1; 32]), Secret::from_bytes([2; 32]), [3; 32], 20, name);
         let folder = UploadJournal::folder(state.path(), "t", &["/photos".into()], "2");
-        let upload = UploadJournal::begin(&folder, header).unwrap();
+        let upload = UploadPlace::lock(&folder).unwrap().begin(header).unwrap();
         let share = ShareId::from_bytes([1; 32]);
         let geometry = Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
         let temporary = state.path().join(".swarmdrop-0123.part");

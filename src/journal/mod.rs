@@ -17,7 +17,7 @@ mod upload;
 pub use begun::{Begun, Work};
 pub use download::{Abandoned, DownloadHeader, DownloadJournal, LeftOut};
 pub use owned::{OwnedShare, OwnedShares};
-pub use upload::{SourceFile, UploadHeader, UploadJournal};
+pub use upload::{SourceFile, UploadHeader, UploadJournal, UploadPlace};
 
 use serde::{Deserialize, Deserializer, Serializer};
 use swarmdrop_core::id::Secret;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use parking_lot::Mutex;
@@ -36,14 +37,14 @@ impl<const N: usize> Records<N> {
         }
         let end = (magic.len() + records.len() * N) as u64;
         file.set_len(end)?;
-        file.seek(SeekFrom::Start(end))?;
         Ok((Self { file, written: Mutex::new(end), synced: Mutex::new(0) }, records))
     }
 
     /// Appends a record; it survives the end of this process, not that of the system.
     pub(super) fn append(&self, record: &[u8; N]) -> io::Result<()> {
         let mut written = self.written.lock();
-        (&self.file).write_all(record)?;
+        // Where it belongs: a part of one that a full disk cut short is written over by the next.
+        self.file.write_all_at(record, *written)?;
         *written += N as u64;
         Ok(())
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ use crate::durable;
 use crate::failure::{Failure, Kind};
 
 const VERSION: u32 = 2;
+const HEADER: &str = "upload.json";
 const MAGIC: &[u8] = b"SWDU\x01";
 
 /// What identifies an upload, and everything that is needed to go on with it.
@@ -99,11 +101,95 @@ impl UploadHeader {
 /// The journal of one upload, locked against a second process.
 #[derive(Debug)]
 pub struct UploadJournal {
-    folder: PathBuf,
+    place: UploadPlace,
     header: UploadHeader,
     records: Records<36>,
     ids: Mutex<BTreeMap<u32, ChunkId>>,
+}
+
+/// The folder of a journal, locked. Nothing in it is looked at before: keys that are read while another process forgets
+/// which chunks left under them would seal other bytes under the same nonces.
+#[derive(Debug)]
+pub struct UploadPlace {
+    folder: PathBuf,
     _lock: File,
+}
+
+impl UploadPlace {
+    /// Locks the folder, which is made if need be.
+    pub fn lock(folder: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::io("open the journal in", folder, &error);
+        loop {
+            durable::create_private_folder(folder).map_err(failed)?;
+            let path = folder.join("lock");
+            let lock = durable::open_private(&path).map_err(failed)?;
+            lock.try_lock().map_err(|_| {
+                Failure::new(Kind::Other, "another swarmdrop is sharing the same files right now")
+                    .next("Wait for it to finish.")
+            })?;
+            // One that was removed between the two is nobody's any more.
+            let locked = lock.metadata().map_err(failed)?.ino();
+            if fs::symlink_metadata(&path).is_ok_and(|there| there.ino() == locked) {
+                return Ok(Self { folder: folder.to_owned(), _lock: lock });
+            }
+        }
+    }
+
+    /// Opens the journal, if there is one that can be read and of which all is there; else gives the place back.
+    pub fn resume(self) -> Result<Result<UploadJournal, Self>, Failure> {
+        let header = match fs::read(self.folder.join(HEADER)) {
+            Ok(bytes) => serde_json::from_slice::<UploadHeader>(&bytes).ok(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Failure::io("read", &self.folder, &error)),
+        };
+        let Some(header) = header.filter(|header| header.version == VERSION) else { return Ok(Err(self)) };
+        // Without what has left, nothing may leave under these keys.
+        if !self.folder.join("chunks").exists() {
+            return Ok(Err(self));
+        }
+        UploadJournal::open(self, header).map(Ok)
+    }
+
+    /// Begins a new upload; an old one there is forgotten.
+    pub fn begin(self, header: UploadHeader) -> Result<UploadJournal, Failure> {
+        let failed = |error| Failure::io("write the journal in", &self.folder, &error);
+        remove_contents(&self.folder).map_err(failed)?;
+        let json = serde_json::to_vec(&header).expect("a header has string keys");
+        durable::persist(&self.folder.join(HEADER), &json).map_err(failed)?;
+        UploadJournal::open(self, header)
+    }
+}
+
+/// Removes everything in a journal's folder but its lock, an upload's keys first: whatever interrupts it, no keys are left
+/// without the ids of what left under them.
+fn remove_contents(folder: &Path) -> io::Result<()> {
+    match fs::remove_file(folder.join(HEADER)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => {
+            result?;
+            durable::sync_folder(folder)?;
+        }
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name() != Some("lock".as_ref()) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a journal's folder, which is locked: an upload's keys first, the lock last.
+pub(super) fn remove_journal(folder: &Path) -> io::Result<()> {
+    remove_contents(folder)?;
+    fs::remove_file(folder.join("lock"))?;
+    match fs::remove_dir(folder) {
+        // Somebody begins another one there.
+        Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 impl UploadJournal {
@@ -114,47 +200,21 @@ impl UploadJournal {
         state.join("uploads").join(key(&parts))
     }
 
-    /// Opens the journal in the folder, if there is one that can be read.
-    pub fn resume(folder: &Path) -> Result<Option<Self>, Failure> {
-        let header = match fs::read(folder.join("upload.json")) {
-            Ok(bytes) => serde_json::from_slice::<UploadHeader>(&bytes).ok(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Failure::io("read", folder, &error)),
-        };
-        let Some(header) = header.filter(|header| header.version == VERSION) else { return Ok(None) };
-        Self::open(folder, header).map(Some)
-    }
-
-    /// Begins a new upload in the folder; an old one there is forgotten.
-    pub fn begin(folder: &Path, header: UploadHeader) -> Result<Self, Failure> {
-        let failed = |error| Failure::io("write the journal in", folder, &error);
-        durable::create_private_folder(folder).map_err(failed)?;
-        for old in ["chunks", "manifest", "peers"] {
-            match fs::remove_file(folder.join(old)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                _ => {}
-            }
-        }
-        let json = serde_json::to_vec(&header).expect("a header has string keys");
-        durable::persist(&folder.join("upload.json"), &json).map_err(failed)?;
-        Self::open(folder, header)
-    }
-
-    fn open(folder: &Path, header: UploadHeader) -> Result<Self, Failure> {
-        let failed = |error| Failure::io("open the journal in", folder, &error);
-        let lock = durable::open_private(&folder.join("lock")).map_err(failed)?;
-        lock.try_lock().map_err(|_| {
-            Failure::new(Kind::Other, "another swarmdrop is sharing the same files right now")
-                .next("Wait for it to finish.")
-        })?;
-        let (records, stored) = Records::open(&folder.join("chunks"), MAGIC).map_err(failed)?;
+    fn open(place: UploadPlace, header: UploadHeader) -> Result<Self, Failure> {
+        let failed = |error| Failure::io("open the journal in", &place.folder, &error);
+        let (records, stored) = Records::open(&place.folder.join("chunks"), MAGIC).map_err(failed)?;
         let parse = |record: &[u8; 36]| {
             let (index, id) = record.split_at(4);
             let index = u32::from_be_bytes(index.try_into().unwrap_or_default());
             (index, ChunkId::from_bytes(id.try_into().unwrap_or_default()))
         };
         let ids = Mutex::new(stored.iter().map(parse).collect());
-        Ok(Self { folder: folder.to_owned(), header, records, ids, _lock: lock })
+        Ok(Self { place, header, records, ids })
+    }
+
+    /// Gives the journal up, for another in its place. It stays locked: whoever waits for it has not read its keys.
+    pub fn give_up(self) -> UploadPlace {
+        self.place
     }
 
     /// Keys and files.
@@ -190,29 +250,29 @@ impl UploadJournal {
 
     /// Puts the manifest on stable storage: its metadata is sealed once and sent as it is ever after.
     pub fn put_manifest(&self, encoded: &[u8]) -> io::Result<()> {
-        durable::persist(&self.folder.join("manifest"), encoded)
+        durable::persist(&self.place.folder.join("manifest"), encoded)
     }
 
     /// The manifest, if it was made already.
     pub fn manifest(&self) -> Option<Vec<u8>> {
-        fs::read(self.folder.join("manifest")).ok()
+        fs::read(self.place.folder.join("manifest")).ok()
     }
 
     /// Notes the peers that the share goes to, so that a resumed share goes to the same.
     pub fn put_peers(&self, peers: &[PeerId]) -> io::Result<()> {
         let json = serde_json::to_vec(peers).expect("ids are strings");
-        durable::persist(&self.folder.join("peers"), &json)
+        durable::persist(&self.place.folder.join("peers"), &json)
     }
 
     /// The peers that the share went to before.
     pub fn peers(&self) -> Vec<PeerId> {
-        let json = fs::read(self.folder.join("peers")).unwrap_or_default();
+        let json = fs::read(self.place.folder.join("peers")).unwrap_or_default();
         serde_json::from_slice(&json).unwrap_or_default()
     }
 
     /// Forgets the upload: it is published, or its files changed.
     pub fn forget(&self) -> io::Result<()> {
-        fs::remove_dir_all(&self.folder)
+        remove_journal(&self.place.folder)
     }
 }
 
@@ -230,39 +290,76 @@ mod tests {
         Geometry::new(1 << 30, ChunkSize::from_log2(20).unwrap()).unwrap().index(index).unwrap()
     }
 
+    fn begun(folder: &Path) -> UploadJournal {
+        UploadPlace::lock(folder).unwrap().begin(header()).unwrap()
+    }
+
+    fn resumed(folder: &Path) -> Option<UploadJournal> {
+        UploadPlace::lock(folder).unwrap().resume().unwrap().ok()
+    }
+
+    #[test]
+    fn f22_keys_are_never_there_without_what_left_under_them() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("upload");
+        let journal = begun(&folder);
+        journal.record(index(0), ChunkId::of(b"left")).unwrap();
+        // The journal is locked from before its keys were read.
+        assert!(UploadPlace::lock(&folder).is_err());
+        drop(journal);
+        // Killed, or out of space, at any step of forgetting it.
+        for left in [&["upload.json"][..], &["upload.json", "manifest"]] {
+            let copy = state.path().join("copy");
+            fs::create_dir(&copy).unwrap();
+            left.iter().for_each(|name| drop(fs::copy(folder.join(name), copy.join(name))));
+            assert!(resumed(&copy).is_none(), "{left:?}");
+            fs::remove_dir_all(copy).unwrap();
+        }
+        // Whoever waited for the lock finds no keys of what was forgotten.
+        let journal = resumed(&folder).unwrap();
+        let waiting = durable::open_private(&folder.join("lock")).unwrap();
+        journal.forget().unwrap();
+        drop(journal);
+        assert!(waiting.try_lock().is_ok() && resumed(&folder).is_none());
+        fs::write(folder.join("upload.json"), serde_json::to_vec(&header()).unwrap()).unwrap();
+        let place = UploadPlace::lock(&folder).unwrap();
+        let failed = place.begin(header()).unwrap();
+        assert_eq!(failed.id(index(0)), None);
+    }
+
     #[test]
     fn an_upload_is_found_again_with_its_keys_and_ids() {
         let state = tempfile::tempdir().unwrap();
         let folder = UploadJournal::folder(state.path(), "t", &["/a".into()], "2");
-        assert!(UploadJournal::resume(&folder).unwrap().is_none());
-        let journal = UploadJournal::begin(&folder, header()).unwrap();
+        assert!(resumed(&folder).is_none());
+        let journal = begun(&folder);
         journal.record(index(7), ChunkId::of(b"seven")).unwrap();
         journal.put_manifest(b"manifest").unwrap();
         drop(journal);
-        let journal = UploadJournal::resume(&folder).unwrap().unwrap();
+        let journal = resumed(&folder).unwrap();
         assert_eq!(journal.header().secret, header().secret);
         assert_eq!((journal.id(index(7)), journal.id(index(8))), (Some(ChunkId::of(b"seven")), None));
         assert_eq!(journal.manifest().as_deref(), Some(&b"manifest"[..]));
         journal.forget().unwrap();
         drop(journal);
-        assert!(UploadJournal::resume(&folder).unwrap().is_none());
+        assert!(resumed(&folder).is_none());
     }
 
     #[test]
     fn a_new_upload_forgets_the_old_ids() {
         let state = tempfile::tempdir().unwrap();
-        let journal = UploadJournal::begin(state.path(), header()).unwrap();
+        let journal = begun(state.path());
         journal.record(index(0), ChunkId::of(b"old")).unwrap();
         drop(journal);
-        let journal = UploadJournal::begin(state.path(), header()).unwrap();
+        let journal = begun(state.path());
         assert_eq!(journal.id(index(0)), None);
     }
 
     #[test]
     fn two_processes_do_not_share_a_journal() {
         let state = tempfile::tempdir().unwrap();
-        let _journal = UploadJournal::begin(state.path(), header()).unwrap();
-        assert!(UploadJournal::resume(state.path()).unwrap_err().what.contains("another swarmdrop"));
+        let _journal = begun(state.path());
+        assert!(UploadPlace::lock(state.path()).unwrap_err().what.contains("another swarmdrop"));
     }
 
     #[test]

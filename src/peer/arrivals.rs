@@ -1,6 +1,6 @@
 //! How chunks come to a peer: what is offered to it, and what arrives.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 
 use swarmdrop_core::api::{OfferRequest, ProblemKind};
@@ -82,13 +82,13 @@ impl Storage {
         let mut held = ChunkSet::empty(geometry.chunk_count());
         // Meanwhile the share's chunks are taken as before.
         let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
-        let (mut met, mut shown_bytes) = (HashSet::new(), 0);
+        let (mut met, mut shown) = (HashSet::new(), BTreeMap::new());
         for (index, id) in known {
             let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
             let here = || self.chunks.verify(&id, geometry.sealed_len(index));
             if may_have && here().map_err(|error| Refusal::internal(&error))? {
                 held.insert(index);
-                shown_bytes += geometry.sealed_len(index) as u64;
+                shown.insert(id, geometry.sealed_len(index) as u64);
                 if arrived.insert(id) {
                     met.insert(id);
                 }
@@ -99,7 +99,7 @@ impl Storage {
         let on_disk = self.chunks.disk_free_bytes().map_err(|error| Refusal::internal(&error))?;
         let _one_by_one = self.promising.lock();
         // What came for the share before and is not offered again takes room, too.
-        let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);
+        let left_bytes = self.left_beside(share, &shown).map_err(|error| Refusal::internal(&error))?;
         grant.check_budget(needed, left_bytes)?;
         self.check_quota(grant, share, geometry, chunks, (left_bytes, MANIFEST_RESERVE_BYTES))?;
         let needed = needed + 32 * u64::from(geometry.chunk_count()) + MANIFEST_RESERVE_BYTES;

@@ -134,3 +134,32 @@ fn s11_offers_at_once_are_promised_no_more_than_one_after_the_other() {
     });
     assert_eq!(promised.into_inner(), 2);
 }
+
+/// Who names what he sent again and again, or what came for another share, may not send so much more.
+#[test]
+fn s11_what_is_named_twice_makes_no_room() {
+    let folder = folder();
+    let storage = open(folder.path());
+    let (mine, other) = (Shared::new(1, vec![1, 2]), Shared::new(2, vec![100]));
+    let chunk_bytes = sealed(1).len() as u64;
+    let under = Under { budget_bytes: chunk_bytes, ..Under::NOBODY };
+    other.offer(&storage);
+    other.send(&storage, &other.full());
+    for named in [1, 100] {
+        let mut taken = 0;
+        for number in 1..=10 {
+            let geometry = mine.manifest.geometry();
+            let size =
+                ShareSize { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() };
+            let ids = Blob(ChunkId::of(&sealed(named)).as_bytes().to_vec());
+            let known = vec![KnownChunks { first_chunk: 0, ids }; 10];
+            let request = OfferRequest { size, chunks: mine.full(), known };
+            let bytes = sealed(number + named);
+            taken += u32::from(
+                storage.offer_under(under, mine.id(), &request).is_ok()
+                    && storage.put_whole(mine.id(), ChunkId::of(&bytes), &bytes).is_ok(),
+            );
+        }
+        assert!(taken <= 3, "{taken} chunks by naming {named}");
+    }
+}

@@ -291,8 +291,10 @@ impl ChunkStore {
         index.chunks.keys().filter(|id| !index.claims.is_claimed(id)).copied().collect()
     }
 
-    /// Bytes of those of these chunks that are here and of no share.
-    pub(super) fn unclaimed_bytes(&self, ids: &HashSet<ChunkId>) -> u64 {
+    /// Bytes of those of these chunks that are here and of no share, each counted once.
+    pub(super) fn unclaimed_bytes(&self, mut ids: Vec<ChunkId>) -> u64 {
+        ids.sort_unstable();
+        ids.dedup();
         let index = self.index.lock();
         let unclaimed = ids.iter().filter(|id| !index.claims.is_claimed(id));
         unclaimed.filter_map(|id| index.chunks.get(id)).map(|entry| entry.bytes).sum()

@@ -1,6 +1,6 @@
 //! How much room there is at a peer, and what of it is promised to whom.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 
 use swarmdrop_core::api::ProblemKind;
@@ -102,6 +102,19 @@ impl Storage {
         charged
     }
 
+    /// Bytes that came for a share and are of none, but for these chunks of it, each counted once.
+    pub(super) fn left_beside(&self, share: ShareId, shown: &BTreeMap<ChunkId, u64>) -> io::Result<u64> {
+        let left_bytes = self.unfinished.lock().bytes(share);
+        if left_bytes == 0 {
+            return Ok(0);
+        }
+        // What came for another share is no part of what is left of this one.
+        let marked: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
+        let shown_bytes: u64 =
+            shown.iter().filter(|(id, _)| marked.contains(id)).map(|(_, bytes)| bytes).sum();
+        Ok(left_bytes.saturating_sub(shown_bytes))
+    }
+
     /// Counts what the marks name that is of no share.
     pub(super) fn count_unfinished(&self) -> io::Result<()> {
         self.marks.shares()?.into_iter().try_for_each(|share| self.count_unfinished_of(share))
@@ -109,8 +122,7 @@ impl Storage {
 
     /// The same of one share.
     pub(super) fn count_unfinished_of(&self, share: ShareId) -> io::Result<()> {
-        let ids: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
-        let bytes = self.chunks.unclaimed_bytes(&ids);
+        let bytes = self.chunks.unclaimed_bytes(self.marks.of(share)?);
         self.unfinished.lock().set(share, self.marks.charged(share), bytes);
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::file_system::has_loose_inodes;
 use crate::identity::{random_bytes, random_secret};
-use crate::journal::{SourceFile, UploadHeader, UploadJournal};
+use crate::journal::{SourceFile, UploadHeader, UploadJournal, UploadPlace};
 
 /// Why an upload stops.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub(super) struct Upload {
     offsets: Vec<u64>,
     spool: Option<File>,
     resumed: bool,
+    /// The files that had grown when it was gone on with.
+    grown_before: Vec<SourceFile>,
 }
 
 impl Upload {
@@ -71,23 +73,30 @@ impl Upload {
         let size = ChunkSize::fitting(total(&collected.files), request.chunk_size);
         let size = size.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
         let folder = journal_folder(state, swarm, request)?;
-        let before = UploadJournal::resume(&folder)?.filter(|journal| {
-            collected.spool.is_none() && may_be_continued(journal.header(), &collected, request)
-        });
-        if let Some(journal) = before {
-            let upload = Self::from_journal(journal, None, true)?;
-            match upload.grown() {
-                Ok(_) => return Ok(upload),
-                Err(Halt::Failed(failure)) => return Err(failure),
-                // Dropped here, which unlocks the journal.
-                Err(Halt::Changed(_)) => {}
+        let place = match UploadPlace::lock(&folder)?.resume()? {
+            Err(place) => place,
+            Ok(journal)
+                if collected.spool.is_some() || !may_be_continued(journal.header(), &collected, request) =>
+            {
+                journal.give_up()
             }
-        }
+            Ok(journal) => {
+                let mut upload = Self::from_journal(journal, None, true)?;
+                match upload.grown().map(|grown| grown.into_iter().cloned().collect()) {
+                    Ok(grown) => {
+                        upload.grown_before = grown;
+                        return Ok(upload);
+                    }
+                    Err(Halt::Failed(failure)) => return Err(failure),
+                    Err(Halt::Changed(_)) => upload.journal.give_up(),
+                }
+            }
+        };
         let (seed, secret, salt) = (random_secret()?, random_secret()?, random_bytes()?);
         let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
         (header.files, header.dirs) = (collected.files, collected.dirs);
         (header.dir_modes, header.links) = (collected.dir_modes, collected.links);
-        Self::from_journal(UploadJournal::begin(&folder, header)?, collected.spool, false)
+        Self::from_journal(place.begin(header)?, collected.spool, false)
     }
 
     fn from_journal(journal: UploadJournal, spool: Option<File>, resumed: bool) -> Result<Self, Failure> {
@@ -124,6 +133,7 @@ impl Upload {
             offsets,
             spool,
             resumed,
+            grown_before: Vec::new(),
             journal,
         })
     }
@@ -197,7 +207,7 @@ impl Upload {
         if let Some(encoded) = self.journal.manifest()
             && let Ok(manifest) = Manifest::decode(encoded, self.share())
         {
-            return Ok((manifest, Vec::new()));
+            return Ok((manifest, self.grown_before.iter().collect()));
         }
         let grown = self.grown()?;
         let ids: Option<Vec<ChunkId>> = self.geometry.indices().map(|index| self.journal.id(index)).collect();
@@ -441,12 +451,17 @@ mod tests {
             let (disk, mode) = (Some(self.log()), 0o644);
             header.files =
                 vec![SourceFile { disk, spooled_at: 0, path: name, size, modified_ns, inode, mode }];
-            Upload::from_journal(UploadJournal::begin(&self.journal(), header).unwrap(), None, false).unwrap()
+            Upload::from_journal(
+                UploadPlace::lock(&self.journal()).unwrap().begin(header).unwrap(),
+                None,
+                false,
+            )
+            .unwrap()
         }
 
         /// What the same command run again goes on with.
         fn resume(&self) -> Upload {
-            let journal = UploadJournal::resume(&self.journal()).unwrap();
+            let journal = UploadPlace::lock(&self.journal()).unwrap().resume().unwrap().ok();
             if let Some(journal) = journal {
                 let upload = Upload::from_journal(journal, None, true).unwrap();
                 if upload.grown().is_ok() {
