@@ -56,10 +56,7 @@ fn m1_another_manifest_other_terms_or_none_are_refused_and_nothing_is_saved() {
         (json!("[".repeat(10_000)), 5),
     ] {
         let shown = reply.to_string();
-        let health = json!({ "role": "tracker", "id": "x", "now_ms": swarmdrop::clock::now_ms() });
-        let fake = Fake::start(70, move |request, out| {
-            answer_json(out, 200, if request.path == "/healthz" { &health } else { &reply })
-        });
+        let fake = Fake::start(70, move |_, out| answer_json(out, 200, &reply));
         let bob = swarm.person();
         let ran = bob.run(&["get", &through(&fake, &link)]);
         assert_eq!(ran.code, code, "{} {shown:.300}", ran.stderr);
@@ -92,7 +89,10 @@ fn m2_a_tracker_that_names_evil_peers_only_gets_nothing_written() {
 
 /// Runs `share` against a tracker that answers every request to open a share like this.
 fn share_through(swarm: &Swarm, reply: Value) -> common::person::Ran {
-    let fake = Fake::start(70, move |_, out| answer_json(out, 200, &reply));
+    let health = json!({ "role": "tracker", "id": "x", "now_ms": swarmdrop::clock::now_ms() });
+    let fake = Fake::start(70, move |request, out| {
+        answer_json(out, 200, if request.path == "/healthz" { &health } else { &reply })
+    });
     let real: Invite = swarm.invite().parse().unwrap();
     let tracker = format!("https://{}", fake.address).parse().unwrap();
     let invite = Invite { tracker, tracker_id: fake.identity.tracker_id(), ..real };
