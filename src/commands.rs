@@ -315,8 +315,8 @@ impl Runner {
 
     async fn swarm(&self, SwarmArgs { invite, swarm }: SwarmArgs) -> Result<Invite, Failure> {
         let invite = match invite {
-            Some(text) if swarm.is_none() => Some(pasted::invite(Some(text)).await?),
-            _ => None,
+            Some(text) => Some(pasted::invite(Some(text)).await?),
+            None => None,
         };
         KnownSwarms::new(&self.context.state).choose(swarm.as_deref(), invite)
     }

@@ -104,6 +104,23 @@ mod tests {
     }
 
     #[test]
+    fn f31_a_swarm_that_is_named_on_the_command_line_comes_before_any_that_is_configured() {
+        let chosen = |file: &str, flags: &[&str]| {
+            let cli::SwarmArgs { invite, swarm } = share(file, flags).unwrap().swarm;
+            (invite, swarm)
+        };
+        let work = (None, Some("work".to_owned()));
+        let other = (Some("OTHER".to_owned()), None);
+        assert_eq!(chosen("", &[]), (None, None));
+        assert_eq!(chosen("[share]\nswarm = \"work\"", &[]), work);
+        assert_eq!(chosen("[share]\nswarm = \"work\"", &["--invite", "OTHER"]), other);
+        assert_eq!(chosen("[share]\ninvite = \"OTHER\"", &["--swarm", "work"]), work);
+        assert_eq!(chosen("[share]\nswarm = \"work\"\ninvite = \"OTHER\"", &[]), work);
+        let both = share("", &["--invite", "OTHER", "--swarm", "work"]).unwrap_err();
+        assert!(both.contains("give one of them"), "{both}");
+    }
+
+    #[test]
     fn unknown_keys_and_wrong_values_are_refused() {
         for (file, why) in [
             ("[shore]\nreplicas = 3", "no command"),
