@@ -77,6 +77,7 @@ impl Proxies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::{Tasks, blocking};
 
     #[tokio::test]
     async fn a_name_has_the_addresses_that_are_found_and_keeps_them_while_none_are() {
@@ -101,11 +102,12 @@ mod tests {
         runtime.block_on(async {
             // The only thread for look-ups has something else to do.
             let (release, released) = std::sync::mpsc::channel::<()>();
-            let busy = tokio::task::spawn_blocking(move || released.recv());
+            let tasks = Tasks::default();
+            let busy = tasks.spawn("busy", blocking(move || released.recv()));
             let (proxies, stop) =
                 (Proxies::new(vec!["localhost".parse().unwrap()]), CancellationToken::new());
             let (first, mut looked_up) = oneshot::channel();
-            let keeping = tokio::spawn(proxies.keep_looking_up(stop.clone(), first));
+            let keeping = tasks.spawn("proxies", proxies.keep_looking_up(stop.clone(), first));
             tokio::task::yield_now().await;
             assert_eq!(looked_up.try_recv(), Err(oneshot::error::TryRecvError::Empty));
             stop.cancel();
@@ -120,7 +122,8 @@ mod tests {
         for (name, is_found) in [("localhost", true), ("no.such.host.invalid", false), ("192.0.2.1", false)] {
             let (proxies, stop) = (Proxies::new(vec![name.parse().unwrap()]), CancellationToken::new());
             let (first, looked_up) = oneshot::channel();
-            let keeping = tokio::spawn(proxies.clone().keep_looking_up(stop.clone(), first));
+            let looking = proxies.clone().keep_looking_up(stop.clone(), first);
+            let keeping = Tasks::default().spawn("proxies", looking);
             tokio::time::timeout(Duration::from_secs(60), looked_up).await.unwrap().unwrap_err();
             assert_eq!(!proxies.found.read().is_empty(), is_found, "{name}");
             stop.cancel();
