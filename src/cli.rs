@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use swarmdrop_core::geometry::ChunkSize;
 use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX};
@@ -156,15 +158,62 @@ pub enum SwarmsAction {
     },
 }
 
-/// Which swarm to speak to.
-#[derive(Debug, Args)]
-pub struct SwarmArgs {
+#[derive(Args)]
+struct SwarmFlags {
     /// The invite of the swarm, if not the one in use; `-` reads stdin
     #[arg(long, env = "SWARMDROP_INVITE", hide_env_values = true)]
-    pub invite: Option<String>,
-    /// The swarm, by its name in `swarmdrop swarms`; comes before --invite
+    invite: Option<String>,
+    /// The swarm, by its name in `swarmdrop swarms`, instead of --invite
     #[arg(long, value_name = "NAME", env = "SWARMDROP_SWARM")]
+    swarm: Option<String>,
+}
+
+/// Which swarm to speak to, said in one way at most: where both are, the one that was said nearer to the command.
+#[derive(Debug, Default)]
+pub struct SwarmArgs {
+    /// Its invite.
+    pub invite: Option<String>,
+    /// Its name here.
     pub swarm: Option<String>,
+}
+
+impl FromArgMatches for SwarmArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let SwarmFlags { invite, swarm } = SwarmFlags::from_arg_matches(matches)?;
+        let (of_invite, of_swarm) = (distance(matches, "invite"), distance(matches, "swarm"));
+        if (of_invite, of_swarm) == (0, 0) {
+            let what = "--invite and --swarm both say which swarm it is: give one of them\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, what));
+        }
+        // Of two variables, or two lines of the file, the name counts.
+        let (invite, swarm) = if of_invite < of_swarm { (invite, None) } else { (None, swarm) };
+        Ok(Self { invite, swarm })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for SwarmArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        SwarmFlags::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        SwarmFlags::augment_args_for_update(command)
+    }
+}
+
+/// How far from the command something was said: by a flag, a variable, the configuration file, nowhere.
+fn distance(matches: &ArgMatches, flag: &str) -> u8 {
+    match matches.value_source(flag) {
+        Some(ValueSource::CommandLine) => 0,
+        Some(ValueSource::EnvVariable) => 1,
+        Some(_) => 2,
+        None => 3,
+    }
 }
 
 /// `share`.

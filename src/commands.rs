@@ -16,7 +16,7 @@ use crate::cli::{
     SwarmArgs, SwarmsAction, SwarmsArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
 };
 use crate::client::Http;
-use crate::config::Folders;
+use crate::config::{self, Folders};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination};
@@ -41,11 +41,19 @@ pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Res
     if remembers && folders.state.exists() {
         durable::own_folder(&folders.state)?;
     }
-    let lasting = matches!(command, Command::Up(_) | Command::Tracker(_) | Command::Peer(_));
-    let resumable = matches!(command, Command::Share(_) | Command::Get(_));
-    if lasting {
+    let role = match command {
+        Command::Up(_) => Some("up"),
+        Command::Tracker(_) => Some("tracker"),
+        Command::Peer(_) => Some("peer"),
+        _ => None,
+    };
+    if let Some(role) = role {
+        if let Some(role) = Cli::command().find_subcommand(role) {
+            config::refuse_renamed(role, |name| std::env::var_os(name).is_some())?;
+        }
         return runner.dispatch(command).await;
     }
+    let resumable = matches!(command, Command::Share(_) | Command::Get(_));
     let mut ends = EndRequests::listen()?;
     tokio::select! {
         result = runner.dispatch(command) => result,
@@ -315,8 +323,8 @@ impl Runner {
 
     async fn swarm(&self, SwarmArgs { invite, swarm }: SwarmArgs) -> Result<Invite, Failure> {
         let invite = match invite {
-            Some(text) if swarm.is_none() => Some(pasted::invite(Some(text)).await?),
-            _ => None,
+            Some(text) => Some(pasted::invite(Some(text)).await?),
+            None => None,
         };
         KnownSwarms::new(&self.context.state).choose(swarm.as_deref(), invite)
     }

@@ -14,6 +14,9 @@ use toml::{Table, Value};
 
 use crate::failure::{Failure, Kind};
 
+/// Variables that once spoke to every role; each role has its own instead, with its name in it.
+const RENAMED: [&str; 3] = ["SWARMDROP_DATA", "SWARMDROP_LISTEN", "SWARMDROP_KEEP_FREE"];
+
 /// The folders of this user (XDG base directories).
 #[derive(Debug, Clone, Default)]
 pub struct Folders {
@@ -48,6 +51,19 @@ pub fn with_file(command: Command, folder: &Path) -> Result<Command, Failure> {
         Failure::new(Kind::Usage, format!("{}: {what}", path.display()))
             .next("Each table is named after a command, each key after one of its flags.")
     })
+}
+
+/// Refuses to serve in a role by variables that had other names: what they say would be missed without a word.
+pub fn refuse_renamed(role: &Command, is_set: impl Fn(&str) -> bool) -> Result<(), Failure> {
+    let own = format!("_{}_", role.get_name().to_uppercase());
+    for new in role.get_arguments().filter_map(|arg| arg.get_env()?.to_str()) {
+        let old = new.replacen(&own, "_", 1);
+        if RENAMED.contains(&old.as_str()) && is_set(&old) {
+            let what = format!("the environment variable {old} is not read any more: it is {new} now");
+            return Err(Failure::new(Kind::Usage, what).next(format!("Set {new} instead, and unset {old}.")));
+        }
+    }
+    Ok(())
 }
 
 fn apply(mut command: Command, text: &str) -> Result<Command, String> {
@@ -104,6 +120,23 @@ mod tests {
     }
 
     #[test]
+    fn f31_a_swarm_that_is_named_on_the_command_line_comes_before_any_that_is_configured() {
+        let chosen = |file: &str, flags: &[&str]| {
+            let cli::SwarmArgs { invite, swarm } = share(file, flags).unwrap().swarm;
+            (invite, swarm)
+        };
+        let work = (None, Some("work".to_owned()));
+        let other = (Some("OTHER".to_owned()), None);
+        assert_eq!(chosen("", &[]), (None, None));
+        assert_eq!(chosen("[share]\nswarm = \"work\"", &[]), work);
+        assert_eq!(chosen("[share]\nswarm = \"work\"", &["--invite", "OTHER"]), other);
+        assert_eq!(chosen("[share]\ninvite = \"OTHER\"", &["--swarm", "work"]), work);
+        assert_eq!(chosen("[share]\nswarm = \"work\"\ninvite = \"OTHER\"", &[]), work);
+        let both = share("", &["--invite", "OTHER", "--swarm", "work"]).unwrap_err();
+        assert!(both.contains("give one of them"), "{both}");
+    }
+
+    #[test]
     fn unknown_keys_and_wrong_values_are_refused() {
         for (file, why) in [
             ("[shore]\nreplicas = 3", "no command"),
@@ -115,6 +148,27 @@ mod tests {
         ] {
             let error = share(file, &[]).unwrap_err();
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn f42_a_server_does_not_start_by_a_variable_that_has_another_name_now() {
+        let command = Cli::command();
+        let refused = |role: &str, old: &str| {
+            let role = command.find_subcommand(role).unwrap();
+            refuse_renamed(role, |name| name == old).err().map(|failure| failure.next.unwrap())
+        };
+        for role in ["tracker", "peer", "up"] {
+            for what in ["DATA", "LISTEN", "KEEP_FREE"] {
+                let (old, new) =
+                    (format!("SWARMDROP_{what}"), format!("SWARMDROP_{}_{what}", role.to_uppercase()));
+                let next = refused(role, &old);
+                // A tracker never had that one.
+                assert_eq!(next.is_none(), (role, what) == ("tracker", "KEEP_FREE"), "{role} {what}");
+                assert!(next.is_none_or(|next| next.contains(&new)));
+                assert_eq!(refused(role, &new), None);
+            }
+            assert_eq!(refused(role, "SWARMDROP_INVITE"), None);
         }
     }
 }

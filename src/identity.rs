@@ -14,6 +14,8 @@ use crate::failure::{Failure, Kind};
 
 const KEY_FILE: &str = "identity.key";
 const LOCK_FILE: &str = "lock";
+/// Bytes of the file with the key: its private and its public half.
+const KEY_FILE_BYTES: u64 = 64;
 /// DER of an Ed25519 private key (RFC 8410 §7) up to the 32 bytes of its seed.
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
@@ -43,6 +45,12 @@ pub fn take(data: &Path) -> Result<(Identity, FolderLock), Failure> {
     let both = [identity.seed.expose(), identity.public_key.as_slice()].concat();
     durable::persist(&path, &both).map_err(|error| Failure::io("write", &path, &error))?;
     Ok((identity, lock))
+}
+
+/// Whether a folder looks like the data folder of a tracker or peer, also of one whose key is damaged.
+pub fn lives_in(folder: &Path) -> bool {
+    let is_key = |file: fs::Metadata| file.is_file() && file.len() == KEY_FILE_BYTES;
+    fs::symlink_metadata(folder.join(KEY_FILE)).is_ok_and(is_key) && folder.join(LOCK_FILE).is_file()
 }
 
 impl Identity {

@@ -93,23 +93,25 @@ impl KnownSwarms {
         })
     }
 
-    /// All of them, by name, those that run here first.
+    /// All of them, by name, those that run here first. Two of one name are one swarm.
     pub fn list(&self) -> Vec<KnownSwarm> {
         let in_use = self.in_use().map(|note| note.invite);
         let known = |name, invite, is_up| {
             let is_in_use = in_use.as_ref() == Some(&invite);
             KnownSwarm { name, invite, is_up, is_in_use }
         };
+        let joined = self.joined();
         let ups = self.ups().into_iter();
-        let ups = ups.map(|note| known(note.invite.tracker.authority(), note.invite, true));
-        let joined = self.joined().into_iter().map(|(name, invite)| known(name, invite, false));
-        let mut all: Vec<_> = ups.chain(joined).collect();
+        let ups = ups.map(|note| known(name_for_up(&note.invite, &joined), note.invite, true));
+        let ups: Vec<_> = ups.collect();
+        let joined = joined.into_iter().map(|(name, invite)| known(name, invite, false));
+        let mut all: Vec<_> = ups.into_iter().chain(joined).collect();
         all.sort_by(|a, b| (Reverse(a.is_up), &a.name).cmp(&(Reverse(b.is_up), &b.name)));
         all
     }
 
-    /// Remembers a swarm that was joined, under this name or its tracker's, and uses it. An older invite of the
-    /// same swarm is replaced. The name.
+    /// Remembers a swarm that was joined, under this name or its tracker's, and uses it. Older invites of the same
+    /// swarm are replaced, whatever they were called. The name.
     pub fn join(&self, invite: &Invite, name: Option<&str>) -> Result<String, Failure> {
         self.keep_earlier()?;
         let joined = self.joined();
@@ -127,6 +129,9 @@ impl KnownSwarms {
         }
         self.write(&self.folder().join(&name), invite)?;
         self.write(&self.chosen_file(), invite)?;
+        for (former, _) in joined.iter().filter(|(known, other)| *known != name && is_same(other, invite)) {
+            remove(&self.folder().join(former))?;
+        }
         Ok(name)
     }
 
@@ -148,13 +153,17 @@ impl KnownSwarms {
     /// Forgets a swarm that was joined: the one of this name, else the one in use.
     pub fn forget(&self, name: Option<&str>) -> Result<KnownSwarm, Failure> {
         self.keep_earlier()?;
-        let known = match name {
-            Some(name) => self.named(name)?,
+        let mut all = self.list();
+        // What runs here cannot be forgotten: a joined one is meant that has the same name or invite.
+        all.sort_by_key(|known| known.is_up);
+        let found = match name {
+            Some(name) => all.iter().find(|known| known.name == name),
             None => {
                 let chosen = self.choose(None, None)?;
-                self.list().into_iter().find(|known| known.invite == chosen).ok_or_else(|| unknown("", ""))?
+                all.iter().find(|known| known.invite == chosen)
             }
         };
+        let known = found.cloned().ok_or_else(|| unknown(name.unwrap_or_default(), &names(&all)))?;
         if known.is_up {
             let what = format!("the swarm {} was not joined: it runs on this machine", known.name);
             return Err(Failure::new(Kind::Usage, what).next("It is forgotten when its `swarmdrop up` ends."));
@@ -265,6 +274,15 @@ fn name_for(invite: &Invite, joined: &[(String, Invite)]) -> String {
     }
     let host = invite.tracker.host();
     if joined.iter().any(|(name, _)| name == host) { invite.tracker.authority() } else { host.to_owned() }
+}
+
+/// The name of a swarm that runs here: its tracker's, unless another swarm was joined under that.
+fn name_for_up(invite: &Invite, joined: &[(String, Invite)]) -> String {
+    let mut name = invite.tracker.authority();
+    while joined.iter().any(|(known, other)| *known == name && !is_same(other, invite)) {
+        name.insert_str(0, "up-");
+    }
+    name
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {
@@ -404,6 +422,46 @@ mod tests {
         assert_eq!(in_use(&swarms), b, "it is the only one");
         swarms.forget(None).unwrap();
         assert!(swarms.forget(None).is_err());
+    }
+
+    #[test]
+    fn f31_a_joined_swarm_and_one_that_runs_here_are_both_to_be_had_whatever_they_are_called() {
+        let (state, swarms) = swarms();
+        let (up, other) = (invite("127.0.0.1:1", 1), invite("other.example", 2));
+        let _note = swarms.note_up(&up).unwrap();
+        swarms.join(&other, Some("127.0.0.1:1")).unwrap();
+        assert_eq!(swarms.choose(Some("127.0.0.1:1"), None).unwrap(), other);
+        assert_eq!(swarms.choose(Some("up-127.0.0.1:1"), None).unwrap(), up);
+        a_moment_later(&state);
+        swarms.choose_for_good("up-127.0.0.1:1").unwrap();
+        assert_eq!(in_use(&swarms), up);
+        a_moment_later(&state);
+        swarms.choose_for_good("127.0.0.1:1").unwrap();
+        assert_eq!(in_use(&swarms), other);
+        assert_eq!(swarms.forget(Some("127.0.0.1:1")).unwrap().invite, other);
+        assert_eq!(swarms.list().into_iter().map(|known| known.name).collect::<Vec<_>>(), ["127.0.0.1:1"]);
+        // One swarm, which runs here and was joined as well.
+        swarms.join(&up, Some("127.0.0.1:1")).unwrap();
+        assert_eq!(swarms.list().len(), 2);
+        assert!(!swarms.forget(None).unwrap().is_up);
+        swarms.join(&up, Some("127.0.0.1:1")).unwrap();
+        assert!(!swarms.forget(Some("127.0.0.1:1")).unwrap().is_up);
+        assert!(swarms.forget(Some("127.0.0.1:1")).unwrap_err().what.contains("runs on this machine"));
+    }
+
+    #[test]
+    fn f31_a_swarm_that_is_joined_again_under_another_name_has_only_that() {
+        let (_state, swarms) = swarms();
+        let (a, other) = (invite("a.example", 1), invite("other.example", 2));
+        swarms.join(&other, None).unwrap();
+        swarms.join(&a, Some("one")).unwrap();
+        let renewed = Invite { token: Secret::from_bytes([9; 32]), ..a };
+        assert_eq!(swarms.join(&renewed, Some("two")).unwrap(), "two");
+        let known: Vec<_> = swarms.list().into_iter().map(|known| (known.name, known.invite)).collect();
+        assert_eq!(known, [("other.example".to_owned(), other.clone()), ("two".to_owned(), renewed.clone())]);
+        assert_eq!(in_use(&swarms), renewed);
+        swarms.forget(None).unwrap();
+        assert_eq!(in_use(&swarms), other);
     }
 
     #[test]

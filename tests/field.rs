@@ -248,7 +248,7 @@ fn f37_a_shared_home_goes_without_this_programs_own_secrets() {
     for (name, text) in [
         (".config/swarmdrop/config.toml", "[share]\nreplicas = 2\n"),
         (".local/share/other/file", "of another program"),
-        ("disk/peer/identity.key", "a peer's key"),
+        ("disk/peer/identity.key", &"k".repeat(64)),
         ("disk/peer/lock", ""),
         ("notes/identity.key", "somebody else's"),
     ] {
@@ -256,10 +256,14 @@ fn f37_a_shared_home_goes_without_this_programs_own_secrets() {
         fs::write(home.join(name), text).unwrap();
     }
     let shared = alice.run(&["share", home.to_str().unwrap(), "--name", "home"]);
-    assert_eq!(shared.code, 0, "{}", shared.stderr);
+    assert_eq!(shared.code, 3, "{}", shared.stderr);
     for folder in [".local/state/swarmdrop", ".config/swarmdrop", "disk/peer"] {
         assert!(shared.stderr.contains(&format!("{folder}: swarmdrop's own")), "{folder} {}", shared.stderr);
     }
+    let strict = alice.run(&["share", home.to_str().unwrap(), "--name", "home", "--strict"]);
+    assert!(strict.code == 2 && strict.stderr.contains("3 entries cannot be shared"), "{}", strict.stderr);
+    let named = alice.run(&["share", home.join("disk/peer").to_str().unwrap()]);
+    assert!(named.code == 2 && named.stderr.contains("swarmdrop's own keys"), "{}", named.stderr);
     bob.get(&shared.link());
     let got = |name: &str| bob.path("home").join(name).exists();
     assert!(got("notes/identity.key") && got(".local/share/other/file"));

@@ -5,7 +5,7 @@ mod common;
 
 use std::process::Stdio;
 
-use common::person::Person;
+use common::person::{Person, Ran};
 use common::swarm::{Server, Swarm};
 use common::wait_for;
 
@@ -90,4 +90,27 @@ fn f31_swarms_are_joined_by_name_chosen_and_left() {
     let ran = person.run(&["status"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("no swarm is known here"), "{}", ran.stderr);
+}
+
+#[test]
+fn f31_a_flag_comes_before_the_variable_of_the_other_flag() {
+    let (home, work) = (Swarm::start(0), Swarm::start(0));
+    let person = Person::new("");
+    for (name, swarm) in [("home", &home), ("work", &work)] {
+        assert_eq!(person.run(&["join", "--name", name, &swarm.invite()]).code, 0);
+    }
+    let used = |flags: &[&str], variables: &[(&str, &str)]| {
+        let mut command = person.command(&[&["status", "--json"], flags].concat());
+        let ran = Ran::of(command.envs(variables.iter().copied()).output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.document()["tracker"].as_str().unwrap().to_owned()
+    };
+    let (invite, at_home) = (home.invite(), format!("https://{}", home.tracker.address()));
+    let (by_name, by_invite) = (("SWARMDROP_SWARM", "work"), ("SWARMDROP_INVITE", invite.as_str()));
+    assert_eq!(used(&["--invite", &invite], &[by_name]), at_home);
+    assert!(used(&["--swarm", "work"], &[by_invite]).ends_with(&work.tracker.address()));
+    assert!(used(&[], &[by_invite, by_name]).ends_with(&work.tracker.address()));
+    let ran = person.run(&["status", "--invite", &invite, "--swarm", "work"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("give one of them") && !ran.stderr.contains(&home.token("sender")));
 }

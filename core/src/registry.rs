@@ -379,16 +379,17 @@ impl Registry {
         self.peers.values().map(move |peer| (peer, self.liveness(peer, now_ms)))
     }
 
+    /// Whether a new share may be placed on a peer of which the tracker is this sure.
+    pub fn is_candidate(&self, id: PeerId, liveness: Liveness) -> bool {
+        let is_there = liveness == Liveness::Alive || (liveness == Liveness::Unreachable && self.suspicion);
+        is_there && !self.is_draining(id)
+    }
+
     /// The peers on which a new share may be placed.
     pub fn candidates(&self, now_ms: u64) -> Vec<Candidate> {
-        let is_there = |liveness| match liveness {
-            Liveness::Alive => true,
-            Liveness::Unreachable => self.suspicion,
-            Liveness::Suspect | Liveness::Cloned | Liveness::Dead => false,
-        };
-        let alive = self.peers(now_ms).filter(|(_, liveness)| is_there(*liveness));
-        let staying = alive.filter(|(peer, _)| !self.is_draining(peer.registration.id));
-        staying.map(|(peer, _)| candidate(peer)).collect()
+        let peers = self.peers(now_ms);
+        let there = peers.filter(|(peer, liveness)| self.is_candidate(peer.registration.id, *liveness));
+        there.map(|(peer, _)| candidate(peer)).collect()
     }
 
     /// How the replicas of a peer count. A peer that is not registered, for it left or this tracker knows it

@@ -38,6 +38,7 @@ use swarmdrop_core::limits::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -60,6 +61,8 @@ use crate::tls::server::ServerTls;
 
 /// Pause after a failed accept (out of descriptors, say), so that the loop does not spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// Time for which nobody is served while the proxies' names are looked up for the first time.
+const FIRST_LOOK_UP_MAX: Duration = Duration::from_secs(5);
 /// The first byte of a TLS connection: a handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 /// What somebody from afar hears who does not speak TLS.
@@ -116,7 +119,11 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
     let connections = Connections::new();
     let graceful = GracefulShutdown::new();
     let stop = tasks.stop_token().clone();
-    tasks.spawn("proxies", front.proxies.clone().keep_looking_up(stop.clone()));
+    let (first, looked_up) = oneshot::channel();
+    tasks.spawn("proxies", front.proxies.clone().keep_looking_up(stop.clone(), first));
+    if tokio::time::timeout(FIRST_LOOK_UP_MAX, looked_up).await.is_err() {
+        tracing::warn!("the look-up of the proxies' names takes long: until it ends, they are not known");
+    }
     loop {
         let (stream, remote) = tokio::select! {
             () = stop.cancelled() => break,

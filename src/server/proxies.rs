@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use swarmdrop_core::address::canonical;
 use swarmdrop_core::proxy::Declared;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// Pause between two look-ups of a name.
@@ -33,13 +34,19 @@ impl Proxies {
         self.declared.iter().any(|proxy| proxy.covers(ip)) || self.found.read().contains(&ip)
     }
 
-    /// Looks the names up again and again.
-    pub(super) async fn keep_looking_up(self, stop: CancellationToken) {
+    /// Looks the names up again and again; `first` goes when they were once, or need not be. An answer that does not come
+    /// holds up no stop.
+    pub(super) async fn keep_looking_up(self, stop: CancellationToken, first: oneshot::Sender<()>) {
+        let mut first = Some(first);
         while self.names().next().is_some() {
-            self.look_up().await;
+            let look = async {
+                self.look_up().await;
+                drop(first.take());
+                tokio::time::sleep(LOOK_UP_EVERY).await;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_UP_EVERY) => {}
+                () = look => {}
             }
         }
     }
@@ -70,6 +77,7 @@ impl Proxies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::{Tasks, blocking};
 
     #[tokio::test]
     async fn a_name_has_the_addresses_that_are_found_and_keeps_them_while_none_are() {
@@ -85,5 +93,41 @@ mod tests {
         let lost = Proxies { declared: declared.into(), ..proxies };
         lost.look_up().await;
         assert!(is_home(&lost));
+    }
+
+    #[test]
+    fn a_look_up_that_hangs_holds_up_no_stop() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // The only thread for look-ups has something else to do.
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let tasks = Tasks::default();
+            let busy = tasks.spawn("busy", blocking(move || released.recv()));
+            let (proxies, stop) =
+                (Proxies::new(vec!["localhost".parse().unwrap()]), CancellationToken::new());
+            let (first, mut looked_up) = oneshot::channel();
+            let keeping = tasks.spawn("proxies", proxies.keep_looking_up(stop.clone(), first));
+            tokio::task::yield_now().await;
+            assert_eq!(looked_up.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+            stop.cancel();
+            tokio::time::timeout(Duration::from_secs(30), keeping).await.unwrap().unwrap();
+            drop(release);
+            busy.await.unwrap().unwrap_err();
+        });
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_first_look_up_waits_no_longer() {
+        for (name, is_found) in [("localhost", true), ("no.such.host.invalid", false), ("192.0.2.1", false)] {
+            let (proxies, stop) = (Proxies::new(vec![name.parse().unwrap()]), CancellationToken::new());
+            let (first, looked_up) = oneshot::channel();
+            let looking = proxies.clone().keep_looking_up(stop.clone(), first);
+            let keeping = Tasks::default().spawn("proxies", looking);
+            tokio::time::timeout(Duration::from_secs(60), looked_up).await.unwrap().unwrap_err();
+            assert_eq!(!proxies.found.read().is_empty(), is_found, "{name}");
+            stop.cancel();
+            keeping.await.unwrap();
+        }
     }
 }

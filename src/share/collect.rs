@@ -230,11 +230,7 @@ impl<'a> Walk<'a> {
         let kind = metadata.file_type();
         if kind.is_dir() {
             if self.own.has(disk, &metadata) {
-                self.progress.warn(&format!(
-                    "left out {}: swarmdrop's own keys and invites are there",
-                    disk.display()
-                ));
-                return Ok(());
+                return Err(Refusal::odd("swarmdrop's own keys and invites are there", ""));
             }
             self.visit_folder(disk, path)?;
             let mode = metadata.mode() & modes::PERMISSIONS;
@@ -479,6 +475,27 @@ mod tests {
             let shared = shared_names(names.into_iter().map(OsString::from).collect());
             assert_eq!(shared.into_iter().map(|(_, shared)| shared.unwrap()).collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn f37_this_programs_own_folders_are_left_out_by_name_and_refused_where_they_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for data in ["s/peer", "s/other"] {
+            fs::create_dir_all(folder.path().join(data)).unwrap();
+            for name in ["identity.key", "lock"] {
+                fs::write(folder.path().join(data).join(name), "of another program").unwrap();
+            }
+        }
+        fs::remove_file(folder.path().join("s/peer/identity.key")).unwrap();
+        drop(crate::identity::take(&folder.path().join("s/peer")).unwrap());
+        let state = folder.path().join("state");
+        let collect = |name: &str| collect(&state, &[folder.path().join(name)], None, &Progress::silent());
+        let collected = collect("s").unwrap();
+        assert_eq!(paths(&collected), ["s/other/identity.key", "s/other/lock"]);
+        let left_out: Vec<_> = collected.left_out.iter().map(|entry| entry.disk.as_path()).collect();
+        assert_eq!(left_out, [folder.path().join("s/peer")]);
+        let failure = collect("s/peer").unwrap_err();
+        assert!(failure.kind == Kind::Usage && failure.what.contains("swarmdrop's own"), "{failure}");
     }
 
     #[test]

@@ -6,9 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::config::Folders;
-
-/// What a tracker or peer keeps in its data folder, wherever that is.
-const OF_A_SERVER: [&str; 2] = ["identity.key", "lock"];
+use crate::identity;
 
 /// The folders of this user's settings, state and data.
 #[derive(Debug)]
@@ -31,8 +29,7 @@ impl Own {
 
     /// Whether a folder is one of them, or the data folder of any tracker or peer.
     pub(super) fn has(&self, folder: &Path, metadata: &Metadata) -> bool {
-        let is_servers = || OF_A_SERVER.iter().all(|name| folder.join(name).is_file());
-        self.folders.contains(&place(metadata)) || is_servers()
+        self.folders.contains(&place(metadata)) || identity::lives_in(folder)
     }
 }
 
