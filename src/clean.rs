@@ -47,8 +47,10 @@ pub fn clean(context: &Context, untouched_for: Duration, is_sure: bool) -> Resul
     for begun in left {
         // What is listed of it is gone afterwards.
         let entry = entry(&begun);
-        match remove(&begun) {
-            Ok(()) => {
+        match begun.remove() {
+            // A command has gone on with it meanwhile.
+            Ok(false) => {}
+            Ok(true) => {
                 removed.push(entry);
                 freed_bytes += begun.disk_bytes;
             }
@@ -68,16 +70,6 @@ pub fn clean(context: &Context, untouched_for: Duration, is_sure: bool) -> Resul
     }
     Err(Failure::new(Kind::Partial, format!("{} could not be removed", words::count(failed, "thing")))
         .next("Mend what the warnings say, then run the same command again."))
-}
-
-/// A journal stays while its temporary may come back with a disk.
-fn remove(begun: &Begun) -> Result<(), Failure> {
-    if begun.is_out_of_reach() {
-        let place = begun.place().unwrap_or_default();
-        let what = format!("the folder of {} is not there", place.display());
-        return Err(Failure::new(Kind::Other, what).next("Is its disk not mounted?"));
-    }
-    begun.remove()
 }
 
 fn disk_bytes(begun: &[Begun]) -> u64 {

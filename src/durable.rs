@@ -151,7 +151,10 @@ mod tests {
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
         for mode in [0o720, 0o702, 0o777] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(own_folder(&path).unwrap_err().kind, Kind::Denied);
+            let failure = own_folder(&path).unwrap_err();
+            assert_eq!(failure.kind, Kind::Denied);
+            assert!(failure.what.ends_with("can be written to by other users"), "{}", failure.what);
+            assert!(failure.next.unwrap().contains("chmod go-w"));
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         own_folder(&path).unwrap();

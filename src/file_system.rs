@@ -33,7 +33,10 @@ pub fn is_said_to_lack(what: Lack) -> bool {
 
 /// Whether a file in the folder can be this user's alone; a file is made there to find out.
 pub fn keeps_modes(folder: &Path) -> io::Result<bool> {
-    Ok(private_inode(&tempfile::tempfile_in(folder)?)?.is_some())
+    let file = tempfile::tempfile_in(folder)?;
+    // It is made with the mode that the process's mask leaves.
+    set_mode(&file, 0o600)?;
+    Ok(private_inode(&file)?.is_some())
 }
 
 /// Whether a file may have another inode number when it is opened again.

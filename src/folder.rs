@@ -170,6 +170,20 @@ impl Folder {
         Ok(rustix::fs::chmodat(&self.0, path, Mode::from_raw_mode(mode), AtFlags::empty())?)
     }
 
+    /// Gives the owner, and nobody else, all rights to this folder and those in it. The one above goes first: nobody else
+    /// can put a symlink in the place of one below meanwhile.
+    fn unlock_all(&self) -> io::Result<()> {
+        set_mode(&self.0, PRIVATE_FOLDER.as_raw_mode())?;
+        for (name, kind) in self.entries()? {
+            if kind == FileType::Directory {
+                let name = Path::new(&name);
+                self.unlock(name, PRIVATE_FOLDER.as_raw_mode())?;
+                self.open_folder(name)?.unlock_all()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether what is in it may have another inode number when it is opened again.
     pub fn has_loose_inodes(&self) -> io::Result<bool> {
         has_loose_inodes(&self.0)
@@ -243,10 +257,18 @@ impl Folder {
     }
 }
 
-/// Removes a file, or a folder with all that is in it; none there is no error.
+/// Removes a file, or a folder with all that is in it, although its owner may not write to the folders; none there is
+/// no error.
 pub fn remove_any(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | NO_FOLLOW;
+                Folder(openat(CWD, path, flags, Mode::empty())?.into()).unlock_all()?;
+                fs::remove_dir_all(path)
+            }
+            result => result,
+        },
         Ok(_) => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -358,6 +380,28 @@ mod tests {
         let made = here.create_folder(name("new")).unwrap();
         made.set_mode(0o755).unwrap();
         assert_eq!(folder.path().join("new").metadata().unwrap().mode() & 0o7777, 0o2755);
+    }
+
+    #[test]
+    fn f30_what_its_owner_may_not_write_to_is_removed() {
+        let (folder, here) = here();
+        let path = |name: &str| folder.path().join(name);
+        let set = |name: &str, mode| fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+        let mode = |name: &str| path(name).metadata().unwrap().mode() & 0o777;
+        fs::create_dir_all(path("tree/below/deep")).unwrap();
+        fs::create_dir(path("outside")).unwrap();
+        fs::write(path("tree/below/file"), b"x").unwrap();
+        std::os::unix::fs::symlink("../outside", path("tree/link")).unwrap();
+        let all = [("outside", 0o555), ("tree/below/deep", 0), ("tree/below", 0o111), ("tree", 0o555)];
+        all.iter().for_each(|(name, mode)| set(name, *mode));
+        here.open_folder(name("tree")).unwrap().unlock_all().unwrap();
+        assert_eq!(
+            ["tree", "tree/below", "tree/below/deep", "outside"].map(mode),
+            [0o700, 0o700, 0o700, 0o555]
+        );
+        all.iter().for_each(|(name, mode)| set(name, *mode));
+        remove_any(&path("tree")).unwrap();
+        assert!(!path("tree").exists() && path("outside").exists());
     }
 
     #[test]

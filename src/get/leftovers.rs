@@ -1,36 +1,31 @@
 //! What earlier attempts left: temporaries of which nothing can become are removed, others are mentioned.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use swarmdrop_core::id::ShareId;
 
 use super::download::Halt;
 use crate::failure::Failure;
-use crate::folder::remove_any;
-use crate::journal::{Abandoned, DownloadHeader};
+use crate::journal::Begun;
 
 /// The failure of a get that found no share, with what became of all that was fetched of it before. Blocks.
 pub(super) fn of_no_share(state: &Path, share: ShareId, halt: Halt) -> Failure {
     match halt {
         Halt::Failed(failure) => mention(state, share, failure),
-        Halt::Final(failure) => {
-            let all = Abandoned::of(state, share).into_iter();
-            all.filter_map(|abandoned| removed(&abandoned)).fold(failure, also)
-        }
+        Halt::Final(failure) => left(state, share).filter_map(|begun| removed(&begun)).fold(failure, also),
     }
 }
 
 /// The failure, with where what was fetched of the share before is kept. Blocks.
 pub(super) fn mention(state: &Path, share: ShareId, failure: Failure) -> Failure {
-    let all = Abandoned::of(state, share).into_iter().map(|abandoned| abandoned.header);
-    all.filter(is_there).fold(failure, |failure, header| {
-        let kept = header.temporary.display();
-        also(
-            failure,
-            format!("What was fetched of it before is kept in {kept}: `swarmdrop clean` removes it."),
-        )
+    left(state, share).fold(failure, |failure, begun| match begun.temporary() {
+        None => failure,
+        Some(temporary) => {
+            let kept = temporary.display();
+            let sentence =
+                format!("What was fetched of it before is kept in {kept}: `swarmdrop clean` removes it.");
+            also(failure, sentence)
+        }
     })
 }
 
@@ -40,19 +35,22 @@ pub(super) fn also(failure: Failure, sentence: String) -> Failure {
     failure.next(next)
 }
 
-fn removed(abandoned: &Abandoned) -> Option<String> {
-    let temporary = &abandoned.header.temporary;
-    let was_there = is_there(&abandoned.header);
-    let removed = if was_there { remove_any(temporary) } else { Ok(()) };
-    if let Err(error) = removed.and_then(|()| abandoned.forget()) {
-        return Some(format!("{} cannot be removed: {error}.", temporary.display()));
-    }
-    was_there.then(|| "What was fetched of it before was removed.".to_owned())
+/// What was fetched of the share, to whatever target, and nobody works on.
+fn left(state: &Path, share: ShareId) -> impl Iterator<Item = Begun> {
+    let all = Begun::downloads(state).into_iter();
+    all.filter(move |begun| begun.fetched() == Some(share) && !begun.is_in_use)
 }
 
-/// Whether what stands under the temporary's name is what was left there.
-fn is_there(header: &DownloadHeader) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(&header.temporary) else { return false };
-    let is_it = header.inode == 0 || header.inode == metadata.ino();
-    is_it && (metadata.is_file() || metadata.is_dir())
+fn removed(begun: &Begun) -> Option<String> {
+    let was_there = begun.temporary().is_some();
+    match begun.remove() {
+        Ok(removed) => {
+            (removed && was_there).then(|| "What was fetched of it before was removed.".to_owned())
+        }
+        Err(failure) => {
+            let next = failure.next.unwrap_or_default();
+            let said = format!("What was fetched of it before was not removed: {}. {next}", failure.what);
+            Some(said.trim_end().to_owned())
+        }
+    }
 }

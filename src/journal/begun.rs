@@ -1,24 +1,27 @@
 //! What was begun and not finished, on either side: found by its journals.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::de::DeserializeOwned;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::id::ShareId;
 
-use super::{DownloadHeader, UploadHeader};
+use super::{DownloadHeader, UploadHeader, lock};
 use crate::durable;
-use crate::failure::Failure;
-use crate::folder::remove_any;
+use crate::failure::{Failure, Kind};
+use crate::folder::{Folder, remove_any};
 
 /// A share that was being sent or fetched when its command ended, or is now.
 #[derive(Debug)]
 pub struct Begun {
     /// The folder of its journal.
     journal: PathBuf,
+    /// When something in its journal was last written, if anything was.
+    written: Option<SystemTime>,
     /// When its journal was last written to, in milliseconds since the Unix epoch.
     pub touched_ms: u64,
     /// Bytes that it takes on this machine's disks.
@@ -30,7 +33,7 @@ pub struct Begun {
 }
 
 /// What was begun.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Work {
     /// A share that was to be sent.
     Upload(UploadHeader),
@@ -40,44 +43,33 @@ pub enum Work {
     Unreadable,
 }
 
-/// The lock of a journal; there is nothing to lock if its command never came so far.
-#[derive(Debug)]
-struct Lock {
-    _file: Option<File>,
-}
-
 impl Begun {
     /// All that was begun by this user, what was touched last first.
     pub fn list(state: &Path) -> Vec<Self> {
-        let folders = |kind: &str| fs::read_dir(state.join(kind)).into_iter().flatten().flatten();
-        let upload = |folder: &Path| {
-            let header = fs::read(folder.join("upload.json")).ok();
-            header.and_then(|json| serde_json::from_slice(&json).ok()).map(Work::Upload)
-        };
-        let download = |folder: &Path| {
-            let header = fs::read(folder.join("download.json")).ok();
-            header.and_then(|json| serde_json::from_slice(&json).ok()).map(Work::Download)
-        };
-        let uploads = folders("uploads").filter_map(|entry| Self::read(entry.path(), upload));
-        let downloads = folders("downloads").filter_map(|entry| Self::read(entry.path(), download));
-        let mut all: Vec<_> = uploads.chain(downloads).collect();
+        let mut all = Self::below(&state.join("uploads"));
+        all.extend(Self::downloads(state));
         all.sort_by_key(|begun| std::cmp::Reverse(begun.touched_ms));
         all
     }
 
-    fn read(journal: PathBuf, work: impl Fn(&Path) -> Option<Work>) -> Option<Self> {
-        if !journal.is_dir() {
-            return None;
-        }
-        let is_in_use = lock(&journal).is_none();
-        let work = work(&journal).unwrap_or(Work::Unreadable);
-        let mut touched_ms = 0;
-        for entry in fs::read_dir(&journal).into_iter().flatten().flatten() {
-            let modified = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH);
-            touched_ms = touched_ms.max(modified.duration_since(UNIX_EPOCH).map_or(0, millis));
-        }
-        let mut begun = Self { journal, touched_ms, disk_bytes: 0, is_in_use, work };
-        let temporary = begun.temporary().map_or(0, |path| disk_bytes(&path));
+    /// What was to be fetched.
+    pub fn downloads(state: &Path) -> Vec<Self> {
+        Self::below(&state.join("downloads"))
+    }
+
+    fn below(folder: &Path) -> Vec<Self> {
+        let journals = fs::read_dir(folder).into_iter().flatten().flatten();
+        journals.filter_map(|entry| Self::read(entry.path())).collect()
+    }
+
+    fn read(journal: PathBuf) -> Option<Self> {
+        let folder = fs::symlink_metadata(&journal).ok().filter(fs::Metadata::is_dir)?;
+        let is_in_use = lock::is_taken(&journal);
+        let (work, written) = (work(&journal), written(&journal));
+        let touched = written.or_else(|| folder.modified().ok()).unwrap_or(UNIX_EPOCH);
+        let touched_ms = touched.duration_since(UNIX_EPOCH).map_or(0, millis);
+        let mut begun = Self { journal, written, touched_ms, disk_bytes: 0, is_in_use, work };
+        let temporary = begun.temporary().map_or(0, disk_bytes);
         begun.disk_bytes = disk_bytes(&begun.journal) + temporary;
         Some(begun)
     }
@@ -104,39 +96,79 @@ impl Begun {
     }
 
     /// The temporary with what was fetched so far, if it is there and is the one of this download.
-    pub fn temporary(&self) -> Option<PathBuf> {
+    pub fn temporary(&self) -> Option<&Path> {
         let Work::Download(header) = &self.work else { return None };
-        let name = header.temporary.file_name()?.to_str()?;
-        let is_ours = name.starts_with(".swarmdrop-") && name.ends_with(".part");
-        let inode = fs::symlink_metadata(&header.temporary).ok()?.ino();
-        (is_ours && (header.inode == 0 || header.inode == inode)).then(|| header.temporary.clone())
+        is_there(header).then_some(&header.temporary)
     }
 
-    /// Whether the folder in which the temporary stood is away, as on a disk that is not mounted.
-    pub fn is_out_of_reach(&self) -> bool {
-        let Work::Download(header) = &self.work else { return false };
-        header.temporary.parent().is_some_and(|folder| !folder.is_dir())
-    }
-
-    /// Removes it, unless a command has begun to work on it. Its temporary goes first: killed in between, it is found
-    /// again.
-    pub fn remove(&self) -> Result<(), Failure> {
+    /// Removes it, unless a command works on it, or did since it was found; whether it was removed. Its temporary goes
+    /// first: killed in between, it is found again.
+    pub fn remove(&self) -> Result<bool, Failure> {
         let failed = |error: io::Error| Failure::io("remove", &self.journal, &error);
-        let _lock = lock(&self.journal).ok_or_else(|| failed(io::ErrorKind::ResourceBusy.into()))?;
+        let Some(_lock) = lock::take_at_once(&self.journal).map_err(failed)? else { return Ok(false) };
+        if work(&self.journal) != self.work || written(&self.journal) != self.written {
+            return Ok(false);
+        }
+        self.check_in_reach()?;
         if let Some(temporary) = self.temporary() {
-            remove_any(&temporary).map_err(|error| Failure::io("remove", &temporary, &error))?;
+            remove_any(temporary).map_err(|error| Failure::io("remove", temporary, &error))?;
         }
         fs::remove_dir_all(&self.journal).map_err(failed)?;
-        durable::sync_folder(self.journal.parent().unwrap_or(&self.journal)).map_err(failed)
+        durable::sync_folder(self.journal.parent().unwrap_or(&self.journal)).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// A journal stays while its temporary may come back with a disk.
+    fn check_in_reach(&self) -> Result<(), Failure> {
+        let Work::Download(header) = &self.work else { return Ok(()) };
+        if is_there(header) || !is_away(header) {
+            return Ok(());
+        }
+        let what =
+            format!("the folder of {} is not there, or is on another disk", header.temporary.display());
+        let journal = self.journal.display();
+        Err(Failure::new(Kind::Other, what)
+            .next(format!("Is its disk not mounted? If it is gone for good, remove {journal}.")))
     }
 }
 
-fn lock(journal: &Path) -> Option<Lock> {
-    match durable::open_read(&journal.join("lock")) {
-        Ok(file) => file.try_lock().is_ok().then_some(Lock { _file: Some(file) }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Lock { _file: None }),
-        Err(_) => None,
+/// What the journal in the folder says.
+fn work(journal: &Path) -> Work {
+    fn header<T: DeserializeOwned>(path: &Path) -> Option<T> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
+    let upload = header(&journal.join("upload.json")).map(Work::Upload);
+    let download = || header(&journal.join("download.json")).map(Work::Download);
+    upload.or_else(download).unwrap_or(Work::Unreadable)
+}
+
+/// When anything in a journal was last written. Its lock says nothing: it may be made only to remove the journal.
+fn written(journal: &Path) -> Option<SystemTime> {
+    let entries = fs::read_dir(journal).into_iter().flatten().flatten();
+    let entries = entries.filter(|entry| entry.file_name() != "lock");
+    entries.filter_map(|entry| entry.metadata().and_then(|metadata| metadata.modified()).ok()).max()
+}
+
+/// Whether what stands under the temporary's name is what was left there.
+fn is_there(header: &DownloadHeader) -> bool {
+    let path = &header.temporary;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_ours = name.starts_with(".swarmdrop-") && name.ends_with(".part");
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    is_ours
+        && (metadata.is_file() || metadata.is_dir())
+        && (header.inode == 0 || header.inode == metadata.ino() || has_loose(path).unwrap_or(false))
+}
+
+fn has_loose(temporary: &Path) -> io::Result<bool> {
+    Folder::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
+}
+
+/// Whether the folder in which the temporary stood is away, as on a disk that is not mounted: the folder on which it
+/// was mounted is still there.
+fn is_away(header: &DownloadHeader) -> bool {
+    let folder = header.temporary.parent().unwrap_or(&header.temporary);
+    fs::metadata(folder).map_or(true, |folder| header.device != 0 && folder.dev() != header.device)
 }
 
 /// Bytes that a file, or all in a folder, take on the disk.
@@ -178,12 +210,12 @@ mod tests {
         journal.begin(&DownloadHeader::new(share, target.clone(), temporary.clone(), inode)).unwrap();
 
         assert_eq!(Begun::list(state.path()).iter().filter(|begun| begun.is_in_use).count(), 2);
-        Begun::list(state.path()).iter().for_each(|begun| drop(begun.remove().unwrap_err()));
+        assert!(Begun::list(state.path()).iter().all(|begun| !begun.remove().unwrap()));
         drop((upload, journal));
         let all = Begun::list(state.path());
         assert!(all.iter().all(|begun| !begun.is_in_use));
         let download = all.iter().find(|begun| begun.fetched() == Some(share)).unwrap();
-        assert_eq!((download.temporary(), download.place()), (Some(temporary.clone()), Some(target)));
+        assert_eq!((download.temporary(), download.place()), (Some(&*temporary), Some(target)));
         assert!(download.disk_bytes >= 100_000 && download.touched_ms > 0);
 
         // Another file under its name is not the one that was fetched to.
@@ -193,9 +225,94 @@ mod tests {
         fs::write(&temporary, b"a stranger's").unwrap();
         for begun in Begun::list(state.path()) {
             assert_eq!(begun.temporary(), None);
-            begun.remove().unwrap();
+            assert!(begun.remove().unwrap());
         }
         assert!(Begun::list(state.path()).is_empty());
         assert_eq!(fs::read(&temporary).unwrap(), b"a stranger's");
+    }
+
+    /// A state in which one download was begun, and its temporary.
+    fn one_download(change: impl Fn(&mut DownloadHeader)) -> (tempfile::TempDir, PathBuf) {
+        let state = tempfile::tempdir().unwrap();
+        let share = ShareId::from_bytes([1; 32]);
+        let geometry = Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
+        let (temporary, target) = (state.path().join(".swarmdrop-0123.part"), state.path().join("got"));
+        fs::write(&temporary, b"some").unwrap();
+        let (mut journal, _) = DownloadJournal::open(state.path(), share, &target, &geometry).unwrap();
+        let inode = fs::metadata(&temporary).unwrap().ino();
+        let mut header = DownloadHeader::new(share, target, temporary.clone(), inode);
+        change(&mut header);
+        journal.begin(&header).unwrap();
+        (state, temporary)
+    }
+
+    fn only(state: &tempfile::TempDir) -> Begun {
+        let mut all = Begun::list(state.path());
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
+    #[test]
+    fn f30_of_a_disk_that_is_not_mounted_nothing_is_forgotten() {
+        let (state, temporary) = one_download(|header| header.device += 1);
+        fs::remove_file(&temporary).unwrap();
+        let failure = only(&state).remove().unwrap_err();
+        assert!(failure.next.unwrap().contains("not mounted"));
+        assert_eq!(only(&state).temporary(), None);
+        // A disk may have another number when it is back.
+        let (state, temporary) = one_download(|header| header.device += 1);
+        assert!(only(&state).remove().unwrap());
+        assert!(!temporary.exists());
+        // On a disk that is there, or is not known, what is gone is gone.
+        for change in [|_: &mut DownloadHeader| {}, |header: &mut DownloadHeader| header.device = 0] {
+            let (state, temporary) = one_download(change);
+            fs::remove_file(&temporary).unwrap();
+            assert!(only(&state).remove().unwrap());
+        }
+    }
+
+    #[test]
+    fn f30_what_was_worked_on_since_it_was_listed_stays() {
+        let (state, temporary) = one_download(|_| {});
+        let listed = only(&state);
+        fs::write(listed.journal.join("chunks"), b"one more").unwrap();
+        assert!(!listed.remove().unwrap());
+        assert!(temporary.exists());
+        assert!(only(&state).remove().unwrap());
+        assert!(!listed.remove().unwrap(), "it is gone already");
+        assert!(!temporary.exists());
+    }
+
+    #[test]
+    fn f30_an_empty_journal_is_as_old_as_its_folder() {
+        let state = tempfile::tempdir().unwrap();
+        fs::create_dir_all(state.path().join("uploads/0123")).unwrap();
+        let begun = only(&state);
+        assert!(begun.work == Work::Unreadable && begun.touched_ms > 0);
+        assert!(begun.remove().unwrap(), "to lock it changes nothing of it");
+        assert!(Begun::list(state.path()).is_empty());
+    }
+
+    #[test]
+    fn f30_what_an_earlier_version_left_goes_with_its_temporary() {
+        let (state, temporary) = one_download(|_| {});
+        let path = only(&state).journal.join("download.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        json["version"] = 1.into();
+        for newer in ["device", "inode", "left_out", "boot_id"] {
+            json.as_object_mut().unwrap().remove(newer).unwrap();
+        }
+        fs::write(&path, serde_json::to_vec(&json).unwrap()).unwrap();
+        assert_eq!(only(&state).temporary(), Some(&*temporary));
+        assert!(only(&state).remove().unwrap());
+        assert!(!temporary.exists());
+    }
+
+    #[test]
+    fn f30_what_is_neither_file_nor_folder_is_not_the_temporary() {
+        let (state, temporary) = one_download(|header| header.inode = 0);
+        fs::remove_file(&temporary).unwrap();
+        std::os::unix::fs::symlink("/", &temporary).unwrap();
+        assert_eq!(only(&state).temporary(), None);
     }
 }

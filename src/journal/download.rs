@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,15 +15,16 @@ use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::name::SafePath;
 
-use super::key;
 use super::records::Records;
+use super::{key, lock};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 
 const VERSION: u32 = 2;
 const MAGIC: &[u8] = b"SWDD\x01";
 
-/// What identifies a download's temporary.
+/// What identifies a download's temporary. Headers of earlier versions are read, too, so that what they left can be
+/// removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownloadHeader {
     version: u32,
@@ -35,9 +37,15 @@ pub struct DownloadHeader {
     #[serde(with = "super::path_text")]
     pub temporary: PathBuf,
     /// The inode number of the temporary, to notice another one in its place; 0 if it could not be this user's alone.
+    #[serde(default)]
     pub inode: u64,
+    /// The number of the disk that its folder is on, to notice that another one is there; 0 if it is not known.
+    #[serde(default)]
+    pub device: u64,
     /// What is not in the temporary, as the file system does not take its name.
+    #[serde(default)]
     pub left_out: Vec<LeftOut>,
+    #[serde(default)]
     boot_id: Option<String>,
 }
 
@@ -53,8 +61,10 @@ pub struct LeftOut {
 impl DownloadHeader {
     /// The header of a download that begins now.
     pub fn new(share: ShareId, target: PathBuf, temporary: PathBuf, inode: u64) -> Self {
-        let left_out = Vec::new();
-        Self { version: VERSION, share, target, temporary, inode, left_out, boot_id: boot_id() }
+        let folder = temporary.parent().and_then(|folder| fs::metadata(folder).ok());
+        let device = folder.map_or(0, |folder| folder.dev());
+        let (left_out, boot_id) = (Vec::new(), boot_id());
+        Self { version: VERSION, share, target, temporary, inode, device, left_out, boot_id }
     }
 }
 
@@ -78,35 +88,6 @@ pub struct Resumed {
     pub trusted: bool,
 }
 
-/// A download that was begun, is not finished, and that nobody works at.
-#[derive(Debug)]
-pub struct Abandoned {
-    /// Its temporary.
-    pub header: DownloadHeader,
-    folder: PathBuf,
-    _lock: File,
-}
-
-impl Abandoned {
-    /// The downloads of a share that were begun and not finished, to whatever target.
-    pub fn of(state: &Path, share: ShareId) -> Vec<Self> {
-        let folders = fs::read_dir(state.join("downloads")).into_iter().flatten().flatten();
-        let open = |folder: PathBuf| {
-            let header = fs::read(folder.join("download.json")).ok()?;
-            let header = serde_json::from_slice::<DownloadHeader>(&header).ok()?;
-            let lock = durable::open_private(&folder.join("lock")).ok()?;
-            let is_it = header.version == VERSION && header.share == share && lock.try_lock().is_ok();
-            is_it.then_some(Self { header, folder, _lock: lock })
-        };
-        folders.filter_map(|entry| open(entry.path())).collect()
-    }
-
-    /// Forgets it.
-    pub fn forget(&self) -> io::Result<()> {
-        fs::remove_dir_all(&self.folder)
-    }
-}
-
 impl DownloadJournal {
     /// Opens the journal of this share's download to this target; what was done before, if anything.
     pub fn open(
@@ -119,9 +100,7 @@ impl DownloadJournal {
         let key = key(&[share.as_bytes(), target_bytes]);
         let folder = state.join("downloads").join(&key);
         let failed = |error| Failure::io("open the journal in", &folder, &error);
-        durable::create_private_folder(&folder).map_err(failed)?;
-        let lock = durable::open_private(&folder.join("lock")).map_err(failed)?;
-        lock.try_lock().map_err(|_| {
+        let lock = lock::take(&folder).map_err(failed)?.ok_or_else(|| {
             Failure::new(Kind::Other, "another swarmdrop is fetching the same share to the same place")
                 .next("Wait for it to finish, or choose another place with -o.")
         })?;

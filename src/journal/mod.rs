@@ -10,12 +10,13 @@
 
 mod begun;
 mod download;
+mod lock;
 mod owned;
 mod records;
 mod upload;
 
 pub use begun::{Begun, Work};
-pub use download::{Abandoned, DownloadHeader, DownloadJournal, LeftOut};
+pub use download::{DownloadHeader, DownloadJournal, LeftOut};
 pub use owned::{OwnedShare, OwnedShares};
 pub use upload::{SourceFile, UploadHeader, UploadJournal, UploadPlace};
 
