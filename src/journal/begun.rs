@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::id::ShareId;
 
+use super::upload::remove_journal;
 use super::{DownloadHeader, UploadHeader, lock};
 use crate::durable;
 use crate::failure::{Failure, Kind};
@@ -113,7 +114,7 @@ impl Begun {
         if let Some(temporary) = self.temporary() {
             remove_any(temporary).map_err(|error| Failure::io("remove", temporary, &error))?;
         }
-        fs::remove_dir_all(&self.journal).map_err(failed)?;
+        remove_journal(&self.journal).map_err(failed)?;
         durable::sync_folder(self.journal.parent().unwrap_or(&self.journal)).map_err(failed)?;
         Ok(true)
     }

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -20,7 +19,7 @@ use swarmdrop_core::modes::FolderMode;
 use swarmdrop_core::name::SafePath;
 
 use super::records::Records;
-use super::{key, secret_text};
+use super::{key, lock, secret_text};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 
@@ -119,20 +118,11 @@ impl UploadPlace {
     /// Locks the folder, which is made if need be.
     pub fn lock(folder: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the journal in", folder, &error);
-        loop {
-            durable::create_private_folder(folder).map_err(failed)?;
-            let path = folder.join("lock");
-            let lock = durable::open_private(&path).map_err(failed)?;
-            lock.try_lock().map_err(|_| {
-                Failure::new(Kind::Other, "another swarmdrop is sharing the same files right now")
-                    .next("Wait for it to finish.")
-            })?;
-            // One that was removed between the two is nobody's any more.
-            let locked = lock.metadata().map_err(failed)?.ino();
-            if fs::symlink_metadata(&path).is_ok_and(|there| there.ino() == locked) {
-                return Ok(Self { folder: folder.to_owned(), _lock: lock });
-            }
-        }
+        let lock = lock::take(folder).map_err(failed)?.ok_or_else(|| {
+            Failure::new(Kind::Other, "another swarmdrop is sharing the same files right now")
+                .next("Wait for it to finish.")
+        })?;
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
     /// Opens the journal, if there is one that can be read and of which all is there; else gives the place back.
