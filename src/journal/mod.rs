@@ -15,7 +15,7 @@ mod records;
 mod upload;
 
 pub use begun::{Begun, Work};
-pub use download::{Abandoned, DownloadHeader, DownloadJournal, LeftOut};
+pub use download::{Abandoned, DownloadHeader, DownloadJournal, LeftOut, Resumed};
 pub use owned::{OwnedShare, OwnedShares};
 pub use upload::{SourceFile, UploadHeader, UploadJournal};
 
