@@ -420,6 +420,55 @@ mod tests {
     }
 
     #[test]
+    fn f39_what_is_unlocked_hands_its_group_on_as_before() {
+        let (folder, here) = here();
+        fs::create_dir(folder.path().join("locked")).unwrap();
+        fs::set_permissions(folder.path().join("locked"), Permissions::from_mode(0o2050)).unwrap();
+        here.unlock(name("locked"), 0o700).unwrap();
+        assert_eq!(folder.path().join("locked").metadata().unwrap().mode() & 0o7777, 0o2700);
+    }
+
+    #[test]
+    fn f1_what_is_taken_back_is_the_users_own_and_the_one_that_was_left() {
+        let (folder, here) = here();
+        let file = folder.path().join("file");
+        let mode = || file.metadata().unwrap().mode() & 0o777;
+        fs::write(&file, b"x").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let inode = here.inode_of(name("file")).unwrap();
+        assert!(!here.take_back(name("none"), inode, 0o600).unwrap());
+        assert!(!here.take_back(name("file"), inode + 1, 0o600).unwrap());
+        fs::hard_link(&file, folder.path().join("own")).unwrap();
+        assert!(!here.take_back(name("file"), inode, 0o600).unwrap());
+        assert_eq!(mode(), 0o644, "what is or may be another is left as it is");
+        fs::remove_file(folder.path().join("own")).unwrap();
+        assert!(here.take_back(name("file"), inode, 0o600).unwrap());
+        assert_eq!(mode(), 0o600);
+        assert!(!here.take_back(name("file"), inode, 0o600).unwrap(), "nobody else could open it");
+    }
+
+    #[test]
+    fn f1_a_symlink_on_the_way_is_not_followed() {
+        let (folder, here) = here();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("file"), b"mine").unwrap();
+        fs::create_dir(outside.path().join("sub")).unwrap();
+        fs::set_permissions(outside.path().join("sub"), Permissions::from_mode(0o750)).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("d")).unwrap();
+        assert!(here.open_file(name("d/file")).is_err());
+        assert!(here.create_file(name("d/new")).is_err());
+        assert!(here.create_folder(name("d/new")).is_err());
+        assert!(here.create_folders(name("d/new/sub")).is_err());
+        assert!(here.create_link(name("d/new"), "file").is_err());
+        assert!(here.kind_of(name("d/file")).is_err());
+        assert!(here.set_folder_mode(name("d/sub"), 0o700).is_err());
+        assert!(here.unlock(name("d/sub"), 0o700).is_err());
+        assert!(here.unlock(name("d"), 0o700).is_err());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
+        assert_eq!(outside.path().join("sub").metadata().unwrap().mode() & 0o777, 0o750);
+    }
+
+    #[test]
     fn f1_a_folder_that_is_moved_and_replaced_by_a_symlink_is_still_the_one_that_was_opened() {
         let (folder, _) = here();
         let path = |name: &str| folder.path().join(name);

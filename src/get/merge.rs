@@ -157,3 +157,19 @@ fn clash(path: &Path, there: FileType, wanted: FileType) -> Failure {
     let what = format!("is {}, and the share has {}{other} there", words(there), words(wanted));
     refuse(path, &what, NEXT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn f39_a_folder_on_another_disk_is_refused_before_anything_is_fetched() {
+        let metadata: Metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s",
+            "extension": "", "size": 0, "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "files": [],
+            "dirs": ["s/proc/new"] }))
+        .unwrap();
+        let failure = check(Path::new("/"), &metadata).unwrap_err();
+        assert!(failure.what.starts_with("/proc is on another disk"), "{}", failure.what);
+    }
+}

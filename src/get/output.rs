@@ -482,3 +482,28 @@ fn umask() -> u32 {
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(USUAL)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the file system does not take has no mode either.
+    #[test]
+    fn f06_a_folder_that_could_not_be_made_keeps_nothing_from_being_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        let metadata: Metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s",
+            "extension": "", "size": 0, "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "dirs": [],
+            "files": [{ "path": "s/a/d/f", "offset": 0, "size": 0, "executable": false,
+                "modified": "2026-01-01T00:00:00Z" }],
+            "dir_modes": [{ "path": "s/a/d", "mode": 0o500 }] }))
+        .unwrap();
+        let beside = Folder::open(folder.path()).unwrap();
+        let root = beside.create_folder(Path::new("part")).unwrap();
+        root.create_file(Path::new("a")).unwrap();
+        let left_out = vec![LeftOut { path: metadata.files[0].path.clone(), why: "no such name".to_owned() }];
+        let inode = root.private_inode().unwrap();
+        let reopened = Output::reopen(&part, &folder.path().join("s"), metadata, inode, left_out).unwrap();
+        assert!(reopened.is_some_and(|reopened| reopened.is_trusted));
+    }
+}
