@@ -143,6 +143,23 @@ fn f39_a_merge_that_was_killed_leaves_new_folders_with_their_modes() {
 }
 
 #[test]
+fn f39_a_merge_into_a_folder_of_another_group_that_was_killed_leaves_new_folders_with_their_modes() {
+    let swarm = Swarm::start(2);
+    let (alice, bob) = (swarm.person(), swarm.person());
+    alice.write("folder/sub/new/a", b"a");
+    alice.write("folder/sub/new/b", b"b");
+    let link = alice.share(&["folder"]);
+    bob.write("folder/sub/mine", b"kept");
+    fs::set_permissions(bob.path("folder/sub"), fs::Permissions::from_mode(0o2775)).unwrap();
+    die_at(&bob, Point::EntryMoved, &["get", &link, "--force"]);
+    assert_eq!(names_in(&bob.path("folder/sub/new")).len(), 1);
+    let ran = bob.run(&["get", &link, "--force"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(bob.path("folder/sub/new").metadata().unwrap().mode() & 0o7777, 0o2755);
+    assert_eq!(names_in(&bob.path("folder/sub/new")), ["a", "b"]);
+}
+
+#[test]
 fn f36_a_folder_that_somebody_replaced_by_a_symlink_is_not_followed() {
     let (swarm, _, link) = shares();
     let (bob, part) = all_but_the_name_without_modes(&swarm, &link);

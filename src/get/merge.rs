@@ -133,6 +133,10 @@ fn merge_folder(from: &Folder, to: &Folder, name: &Path, is_new: bool, shown: &P
         to.make_folder(name, WHILE_MOVING).map_err(failed)?;
     }
     let target = to.open_folder(name).map_err(failed)?;
+    if is_new {
+        // Killed from here on, the next attempt finds it there, and leaves its mode as it is.
+        target.set_mode(mode | WHILE_MOVING).map_err(failed)?;
+    }
     merge(&source, &target, shown)?;
     if is_new {
         target.set_mode(mode).map_err(failed)?;
