@@ -54,8 +54,10 @@ pub enum Point {
     PlainWritten,
     /// A receiver has everything, and has not yet synced it.
     AllWritten,
-    /// A receiver has given what is in the temporary its modes, and the temporary not yet.
+    /// A receiver has given the temporary the mode of the result, and not yet its name.
     ModesGiven,
+    /// A receiver has moved one entry into a folder that is there, and not yet the next.
+    EntryMoved,
     /// A receiver has given the result its name, and not yet forgotten the journal.
     ResultNamed,
 }

@@ -3,9 +3,15 @@
 
 use std::fs::{File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
+
+use rustix::io::Errno;
+
+/// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
+const RAM_DISK: i64 = 0x0102_1994;
 
 /// What a file system may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +83,43 @@ pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     unless_it_cannot(file.set_permissions(Permissions::from_mode(mode)))
 }
 
+/// Sets the permissions of what was opened only to look at it, and is no symlink; what it hands on to what is made in it
+/// stays.
+pub fn set_mode_unopened(entry: &File, mode: u32) -> io::Result<()> {
+    let metadata = entry.metadata()?;
+    if metadata.is_symlink() {
+        return Err(Errno::LOOP.into());
+    }
+    let mode = metadata.mode() & 0o7000 | mode;
+    if cfg!(not(target_os = "linux")) {
+        return set_mode(entry, mode);
+    }
+    if is_said_to_lack(Lack::Modes) {
+        return Ok(());
+    }
+    // Such a file takes no new mode but by its name, and this one leads to it alone (proc(5)).
+    let name = format!("/proc/self/fd/{}", entry.as_raw_fd());
+    unless_it_cannot(std::fs::set_permissions(name, Permissions::from_mode(mode)))
+}
+
 /// Sets when a file was last changed, where its file system lets its user choose that.
 pub fn set_modified(file: &File, moment: SystemTime) -> io::Result<()> {
     unless_it_cannot(file.set_modified(moment))
+}
+
+/// Reserves the file's space where the file system can, else only sets its length: also on a RAM disk, which would
+/// fill it with zeroes first.
+pub fn allocate(file: &File, size: u64) -> io::Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    if rustix::fs::fstatfs(file)?.f_type == RAM_DISK {
+        return file.set_len(size);
+    }
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size),
+        result => Ok(result?),
+    }
 }
 
 /// Files are this process's own: who may not change them is told so by the mount.

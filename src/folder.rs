@@ -9,16 +9,25 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
+    AtFlags, CWD, Dev, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
     openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
 };
+#[cfg(target_os = "linux")]
+use rustix::fs::{ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use crate::durable;
-use crate::file_system::{Lack, has_loose_inodes, is_said_to_lack, number, private_inode, set_mode};
+use crate::file_system::{
+    Lack, has_loose_inodes, is_said_to_lack, number, private_inode, set_mode, set_mode_unopened,
+};
 
 /// How files and folders are opened here: never through a symlink.
 const NO_FOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+/// Enough to look at an entry, or to go on from it, which takes no rights to it where the system knows such a thing.
+#[cfg(target_os = "linux")]
+const LOOK: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const PRIVATE_FOLDER: Mode = Mode::RWXU;
 
@@ -36,12 +45,35 @@ impl Folder {
     /// Opens a folder in this one.
     pub fn open_folder(&self, path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | NO_FOLLOW;
-        Ok(Self(openat(&self.0, path, flags, Mode::empty())?.into()))
+        Ok(Self(self.open_below(path, flags, Mode::empty())?))
+    }
+
+    /// Opens what is below the folder: no symlink is followed, wherever on the way it stands, if the system can see to
+    /// that, and none at the end of the way in any case.
+    fn open_below(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
+        #[cfg(target_os = "linux")]
+        {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            match openat2(&self.0, path, flags, mode, resolve) {
+                // Kernels before 5.6, and those who keep processes from calls that they do not know.
+                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP) => {}
+                result => return Ok(result?.into()),
+            }
+        }
+        Ok(openat(&self.0, path, flags, mode)?.into())
+    }
+
+    /// Does something to an entry, given by the folder that it stands in and its name there.
+    fn at<T>(&self, path: &Path, act: impl FnOnce(&File, &Path) -> rustix::io::Result<T>) -> io::Result<T> {
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        let (Some(above), Some(name)) = (above, path.file_name()) else { return Ok(act(&self.0, path)?) };
+        let above = self.open_below(above, LOOK | OFlags::DIRECTORY | NO_FOLLOW, Mode::empty())?;
+        Ok(act(&above, Path::new(name))?)
     }
 
     /// Creates a folder that must not exist yet and that only its owner can enter.
     pub fn create_folder(&self, path: &Path) -> io::Result<Self> {
-        mkdirat(&self.0, path, PRIVATE_FOLDER)?;
+        self.make_folder(path, PRIVATE_FOLDER.as_raw_mode())?;
         self.open_folder(path)
     }
 
@@ -50,13 +82,15 @@ impl Folder {
         if path.as_os_str().is_empty() {
             return Ok(());
         }
-        match (mkdirat(&self.0, path, PRIVATE_FOLDER), path.parent()) {
-            (Ok(()) | Err(Errno::EXIST), _) => Ok(()),
-            (Err(Errno::NOENT), Some(above)) if !above.as_os_str().is_empty() => {
+        let make = || self.make_folder(path, PRIVATE_FOLDER.as_raw_mode());
+        let Err(error) = make() else { return Ok(()) };
+        match (error.kind(), path.parent()) {
+            (io::ErrorKind::AlreadyExists, _) => Ok(()),
+            (io::ErrorKind::NotFound, Some(above)) if !above.as_os_str().is_empty() => {
                 self.create_folders(above)?;
-                Ok(mkdirat(&self.0, path, PRIVATE_FOLDER)?)
+                make()
             }
-            (Err(error), _) => Err(error.into()),
+            _ => Err(error),
         }
     }
 
@@ -69,18 +103,18 @@ impl Folder {
     /// away.
     pub fn create_file_with(&self, path: &Path, mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
-        Ok(openat(&self.0, path, flags, Mode::from_raw_mode(mode))?.into())
+        self.open_below(path, flags, Mode::from_raw_mode(mode))
     }
 
     /// Opens a file for reading and writing.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | NO_FOLLOW;
-        Ok(openat(&self.0, path, flags, Mode::empty())?.into())
+        self.open_below(path, flags, Mode::empty())
     }
 
     /// Creates a folder with this mode, of which the process's file mode creation mask takes away.
-    pub fn make_folder(&self, name: &Path, mode: u32) -> io::Result<()> {
-        Ok(mkdirat(&self.0, name, Mode::from_raw_mode(mode))?)
+    pub fn make_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.at(path, |above, name| mkdirat(above, name, Mode::from_raw_mode(mode)))
     }
 
     /// The names of all entries, and what each is.
@@ -110,15 +144,14 @@ impl Folder {
 
     /// Creates a symlink that must not exist yet, unless it leads there already.
     pub fn create_link(&self, path: &Path, target: &str) -> io::Result<()> {
-        match symlinkat(target, &self.0, path) {
+        self.at(path, |above, name| match symlinkat(target, above, name) {
             Err(Errno::EXIST)
-                if readlinkat(&self.0, path, Vec::new())
-                    .is_ok_and(|is| is.as_bytes() == target.as_bytes()) =>
+                if readlinkat(above, name, Vec::new()).is_ok_and(|is| is.as_bytes() == target.as_bytes()) =>
             {
                 Ok(())
             }
-            result => Ok(result?),
-        }
+            result => result,
+        })
     }
 
     /// The inode number of an entry, which may be a symlink.
@@ -126,9 +159,9 @@ impl Folder {
         Ok(number(statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino))
     }
 
-    fn look_at(&self, name: &Path) -> io::Result<Option<Stat>> {
-        match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => Ok(None),
+    fn look_at(&self, path: &Path) -> io::Result<Option<Stat>> {
+        match self.at(path, |above, name| statat(above, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             result => Ok(Some(result?)),
         }
     }
@@ -143,9 +176,9 @@ impl Folder {
         self.open_folder(path)?.set_mode(mode)
     }
 
-    /// The permissions of the folder.
-    pub fn mode(&self) -> io::Result<u32> {
-        Ok(self.0.metadata()?.mode() & 0o777)
+    /// The permissions of an entry.
+    pub fn mode_of(&self, path: &Path) -> io::Result<u32> {
+        self.at(path, |above, name| Ok(statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o777))
     }
 
     /// Where a symlink leads.
@@ -165,9 +198,35 @@ impl Folder {
         set_mode(&self.0, mode | handed_on)
     }
 
-    /// Gives the owner his rights to an entry that is no symlink, although he cannot open it.
+    /// Sets the permissions of an entry that is no symlink, although its owner may not be able to open it.
     pub fn unlock(&self, path: &Path, mode: u32) -> io::Result<()> {
-        Ok(rustix::fs::chmodat(&self.0, path, Mode::from_raw_mode(mode), AtFlags::empty())?)
+        set_mode_unopened(&self.open_below(path, LOOK | NO_FOLLOW, Mode::empty())?, mode)
+    }
+
+    /// Takes an entry back from others, who may be able to open it by now, if it is this user's, and the one with this
+    /// inode number; whether they could.
+    pub fn take_back(&self, name: &Path, inode: u64, mode: u32) -> io::Result<bool> {
+        let Some(stat) = self.look_at(name)? else { return Ok(false) };
+        let is_folder = FileType::from_raw_mode(stat.st_mode).is_dir();
+        let is_it = number(stat.st_ino) == inode
+            && stat.st_uid == rustix::process::geteuid().as_raw()
+            && (is_folder || stat.st_nlink <= 1);
+        if !is_it || stat.st_mode & 0o777 == mode {
+            return Ok(false);
+        }
+        self.unlock(name, mode)?;
+        Ok(stat.st_mode & 0o077 != 0)
+    }
+
+    /// The number of the file system that an entry is on.
+    pub fn device_of(&self, path: &Path) -> io::Result<Dev> {
+        self.at(path, |above, name| Ok(statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?.st_dev))
+    }
+
+    /// Whether what is made in this folder has the group that it has in the other.
+    pub fn hands_on_like(&self, other: &Self) -> io::Result<bool> {
+        let group = |stat: Stat| (stat.st_mode & Mode::SGID.as_raw_mode() != 0).then_some(stat.st_gid);
+        Ok(group(fstat(&self.0)?) == group(fstat(&other.0)?))
     }
 
     /// Gives the owner, and nobody else, all rights to this folder and those in it. The one above goes first: nobody else
@@ -402,6 +461,55 @@ mod tests {
         all.iter().for_each(|(name, mode)| set(name, *mode));
         remove_any(&path("tree")).unwrap();
         assert!(!path("tree").exists() && path("outside").exists());
+    }
+
+    #[test]
+    fn f39_what_is_unlocked_hands_its_group_on_as_before() {
+        let (folder, here) = here();
+        fs::create_dir(folder.path().join("locked")).unwrap();
+        fs::set_permissions(folder.path().join("locked"), Permissions::from_mode(0o2050)).unwrap();
+        here.unlock(name("locked"), 0o700).unwrap();
+        assert_eq!(folder.path().join("locked").metadata().unwrap().mode() & 0o7777, 0o2700);
+    }
+
+    #[test]
+    fn f1_what_is_taken_back_is_the_users_own_and_the_one_that_was_left() {
+        let (folder, here) = here();
+        let file = folder.path().join("file");
+        let mode = || file.metadata().unwrap().mode() & 0o777;
+        fs::write(&file, b"x").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let inode = here.inode_of(name("file")).unwrap();
+        assert!(!here.take_back(name("none"), inode, 0o600).unwrap());
+        assert!(!here.take_back(name("file"), inode + 1, 0o600).unwrap());
+        fs::hard_link(&file, folder.path().join("own")).unwrap();
+        assert!(!here.take_back(name("file"), inode, 0o600).unwrap());
+        assert_eq!(mode(), 0o644, "what is or may be another is left as it is");
+        fs::remove_file(folder.path().join("own")).unwrap();
+        assert!(here.take_back(name("file"), inode, 0o600).unwrap());
+        assert_eq!(mode(), 0o600);
+        assert!(!here.take_back(name("file"), inode, 0o600).unwrap(), "nobody else could open it");
+    }
+
+    #[test]
+    fn f1_a_symlink_on_the_way_is_not_followed() {
+        let (folder, here) = here();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("file"), b"mine").unwrap();
+        fs::create_dir(outside.path().join("sub")).unwrap();
+        fs::set_permissions(outside.path().join("sub"), Permissions::from_mode(0o750)).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("d")).unwrap();
+        assert!(here.open_file(name("d/file")).is_err());
+        assert!(here.create_file(name("d/new")).is_err());
+        assert!(here.create_folder(name("d/new")).is_err());
+        assert!(here.create_folders(name("d/new/sub")).is_err());
+        assert!(here.create_link(name("d/new"), "file").is_err());
+        assert!(here.kind_of(name("d/file")).is_err());
+        assert!(here.set_folder_mode(name("d/sub"), 0o700).is_err());
+        assert!(here.unlock(name("d/sub"), 0o700).is_err());
+        assert!(here.unlock(name("d"), 0o700).is_err());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
+        assert_eq!(outside.path().join("sub").metadata().unwrap().mode() & 0o777, 0o750);
     }
 
     #[test]

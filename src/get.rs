@@ -33,7 +33,7 @@ use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::folder::remove_any;
-use crate::journal::{DownloadHeader, DownloadJournal, LeftOut};
+use crate::journal::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 use crate::skew::Skew;
 use crate::task::blocking;
 use crate::words;
@@ -319,49 +319,83 @@ struct Prepared {
     lost: bool,
 }
 
-/// Opens the temporary of an earlier attempt, or makes a new one.
+/// Opens the temporary of an earlier attempt, or makes a new one. What could not begin leaves no journal.
 fn prepare(state: &Path, target: &Path, place: Place, found: &Found) -> Result<Prepared, Failure> {
-    let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
     let target = std::path::absolute(target).map_err(|error| Failure::io("find", target, &error))?;
+    let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
     let (mut journal, before) = DownloadJournal::open(state, share, &target, geometry)?;
+    let is_new = before.is_none();
+    match begin(&mut journal, before, (&target, place), found) {
+        Ok((output, done, lost)) => Ok(Prepared { output, journal, done, lost }),
+        Err(failure) => {
+            if is_new && let Err(error) = journal.forget() {
+                tracing::warn!(%error, "cannot remove the journal");
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// The temporary, the chunks that are in it, and whether others were there before.
+fn begin(
+    journal: &mut DownloadJournal,
+    before: Option<Resumed>,
+    (target, place): (&Path, Place),
+    found: &Found,
+) -> Result<(Output, ChunkSet, bool), Failure> {
+    let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
     // What goes into a folder that is there arrives in it: another disk may be mounted there.
-    let folder = if place == Place::Folder { &*target } else { parent(&target) };
+    let folder = if place == Place::Folder { target } else { parent(target) };
     if place == Place::Folder {
         merge::check(folder, &found.metadata)?;
     }
-    // Not by the share alone: it may be on its way to another name in the same folder.
-    let temporary = folder.join(format!(".swarmdrop-{:.16}.part", journal.key()));
-    let mut lost = false;
-    if let Some(before) = before {
-        let header = &before.header;
-        let inode = (header.inode != 0).then_some(header.inode);
-        let reopened = Output::reopen(
-            &header.temporary,
-            &target,
-            found.metadata.clone(),
-            inode,
-            header.left_out.clone(),
-        );
-        if let Ok(Some(Reopened { output, is_trusted })) = reopened {
-            let done = output.present(&before.done, geometry);
-            let done = if before.trusted && is_trusted { done } else { check_again(&output, found, &done) };
-            lost = done.is_empty() && !before.done.is_empty();
-            return Ok(Prepared { output, journal, done, lost });
+    let failed = |error: std::io::Error| Failure::io("prepare", target, &error);
+    let lost = before.as_ref().is_some_and(|before| !before.done.is_empty());
+    if let Some(before) = before
+        && let Some((output, done)) = reopen(&before, target, found)?
+    {
+        // Before anything is written: what is made again may look whole to the next attempt.
+        if done != before.done {
+            journal.keep(&done).map_err(failed)?;
         }
-        lost = !before.done.is_empty();
+        let lost = lost && done.is_empty();
+        return Ok((output, done, lost));
     }
     check_space(folder, geometry)?;
+    // Not by the share alone: it may be on its way to another name in the same folder.
+    let temporary = folder.join(format!(".swarmdrop-{:.16}.part", journal.key()));
     remove_any(&temporary).map_err(|error| Failure::io("clear away", &temporary, &error))?;
-    let failed = |error: std::io::Error| Failure::io("prepare", &target, &error);
-    let output = Output::create(&temporary, &target, found.metadata.clone()).inspect_err(|_| {
+    let output = Output::create(&temporary, target, found.metadata.clone()).inspect_err(|_| {
         let _ = remove_any(&temporary);
     })?;
     crash::at(Point::TemporaryMade);
     let inode = output.private_inode().unwrap_or(0);
-    let mut header = DownloadHeader::new(share, target.clone(), temporary, inode);
+    let mut header = DownloadHeader::new(share, target.to_owned(), temporary, inode);
     header.left_out = output.left_out();
-    journal.begin(&header).map_err(failed)?;
-    Ok(Prepared { output, journal, done: ChunkSet::empty(geometry.chunk_count()), lost })
+    journal.begin(&header).map_err(failed).inspect_err(|_| {
+        let _ = output.discard();
+    })?;
+    Ok((output, ChunkSet::empty(geometry.chunk_count()), lost))
+}
+
+/// The temporary of an earlier attempt with the chunks that are in it; `None` if it is not there, or if nothing says
+/// that it is the one: then it is removed.
+fn reopen(before: &Resumed, target: &Path, found: &Found) -> Result<Option<(Output, ChunkSet)>, Failure> {
+    let header = &before.header;
+    let inode = (header.inode != 0).then_some(header.inode);
+    let left_out = header.left_out.clone();
+    let reopened = Output::reopen(&header.temporary, target, found.metadata.clone(), inode, left_out);
+    let Ok(Some(Reopened { output, is_trusted })) = reopened else { return Ok(None) };
+    let done = output.present(&before.done, found.manifest.geometry());
+    if before.trusted && is_trusted {
+        return Ok(Some((output, done)));
+    }
+    let done = check_again(&output, found, &done);
+    if done.is_empty() {
+        output.discard()?;
+        return Ok(None);
+    }
+    Ok(Some((output, done)))
 }
 
 /// After a crash of the system the temporary may have lost what was not synced: seals each chunk

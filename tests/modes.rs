@@ -107,12 +107,40 @@ fn f39_what_is_saved_in_a_setgid_folder_inherits_its_group() {
     let (alice, bob) = (swarm.person(), swarm.person());
     alice.write("s/d/file", b"x");
     set_mode(&alice.path("s"), 0o755);
-    set_mode(&alice.path("s/d"), 0o755);
+    set_mode(&alice.path("s/d"), 0o750);
     set_mode(&bob.work(), 0o2775);
     let link = alice.share(&["s"]);
-    bob.get(&link);
+    // Also what was killed before and is gone on with.
+    let mut dies = bob.command(&["get", &link]);
+    let died = Ran::of(dies.env(crash::VARIABLE, format!("{:?}", Point::AllWritten)).output().unwrap());
+    assert_eq!(died.code, -1, "{}", died.stderr);
+    let ran = bob.run(&["get", &link]);
+    assert!(ran.code == 0 && ran.stderr.contains("Resuming"), "{}", ran.stderr);
     let group = fs::metadata(bob.work()).unwrap().gid();
-    for folder in ["s", "s/d"] {
-        assert_eq!((mode(&bob.path(folder)), fs::metadata(bob.path(folder)).unwrap().gid()), (0o2755, group));
+    for (folder, given) in [("s", 0o2755), ("s/d", 0o2750)] {
+        assert_eq!((mode(&bob.path(folder)), fs::metadata(bob.path(folder)).unwrap().gid()), (given, group));
     }
+}
+
+#[test]
+fn f39_a_folder_that_its_owner_may_not_write_to_goes_into_one_that_is_there() {
+    let swarm = Swarm::start(2);
+    let (alice, bob) = (swarm.person(), swarm.person());
+    make_folder(&alice);
+    set_mode(&alice.path("s"), 0o555);
+    let shared = unprivileged::run(&alice, &["share", "s"]);
+    assert_eq!(shared.code, 0, "{}", shared.stderr);
+    bob.write("s/mine", b"kept");
+    let get = ["get", &shared.link(), "--force"];
+    let mut dies = unprivileged::command(&bob, &get);
+    let died = Ran::of(dies.env(crash::VARIABLE, format!("{:?}", Point::EntryMoved)).output().unwrap());
+    assert_eq!(died.code, -1, "{}", died.stderr);
+    let ran = unprivileged::run_with_umask(&bob, "022", &get);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for (path, given) in MODES {
+        let arrived = mode(&bob.path(path));
+        assert_eq!(arrived, given & 0o755, "{path} {arrived:o}");
+    }
+    assert_eq!(bob.read("s/mine"), b"kept");
+    set_mode(&alice.path("s"), 0o755);
 }

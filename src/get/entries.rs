@@ -63,26 +63,30 @@ pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<
     Ok(entries.left_out)
 }
 
-/// Creates again what an earlier attempt has moved to its place already, but for what was left out.
+/// Creates again what an earlier attempt has moved to its place already, but for what was left out; the numbers of the
+/// files among it, of which nothing is there.
 pub(super) fn create_missing(
     folder: &Folder,
     metadata: &Metadata,
     left_out: &HashSet<&SafePath>,
-) -> io::Result<()> {
+) -> io::Result<HashSet<usize>> {
+    let mut made = HashSet::new();
     let top = &metadata.original_filename;
     let below = |path: &SafePath| path.below(top).unwrap_or_default().to_owned();
     for dir in metadata.dirs.iter().filter(|dir| !left_out.contains(dir)) {
         folder.create_folders(Path::new(&below(dir)))?;
     }
-    for file in metadata.files.iter().filter(|file| !left_out.contains(&file.path)) {
+    let files = metadata.files.iter().enumerate();
+    for (number, file) in files.filter(|(_, file)| !left_out.contains(&file.path)) {
         let path = below(&file.path);
         let path = Path::new(&path);
         if folder.kind_of(path)?.is_none() {
             folder.create_folders(path.parent().unwrap_or(path))?;
             folder.create_file_with(path, file.permissions() | 0o600)?;
+            made.insert(number);
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 struct Entries<'a, P> {

@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 use swarmdrop_core::metadata::Metadata;
 
 use super::place::{refuse, words};
+use crate::crash::{self, Point};
 use crate::failure::Failure;
 use crate::folder::Folder;
 
@@ -53,6 +54,9 @@ impl Look<'_> {
             return Ok(*is_there);
         }
         let is_there = self.has_folder(above)? && self.expect(path, FileType::Directory)?;
+        if is_there {
+            self.expect_same_disk(path)?;
+        }
         self.folders.insert(path.to_owned(), is_there);
         Ok(is_there)
     }
@@ -64,6 +68,18 @@ impl Look<'_> {
             Some(there) if there != kind => Err(clash(&shown, there, kind)),
             there => Ok(there.is_some()),
         }
+    }
+
+    /// What arrives comes by renaming, which leads to no other file system.
+    fn expect_same_disk(&self, path: &Path) -> Result<(), Failure> {
+        let shown = self.target.join(path);
+        let failed = |error: io::Error| Failure::io("look at", &shown, &error);
+        let there = self.folder.device_of(path).map_err(failed)?;
+        if there == self.folder.device_of(Path::new(".")).map_err(failed)? {
+            return Ok(());
+        }
+        let next = "Nothing was overwritten. Save to another place with -o, and copy it there.";
+        Err(refuse(&shown, "is on another disk than the folder that it is in", next))
     }
 
     /// Nothing may be there but a symlink to the same: one is never replaced.
@@ -98,6 +114,7 @@ pub(super) fn merge(from: &Folder, to: &Folder, shown: &Path) -> Result<(), Fail
             _ => {
                 let moved = from.hand_group_on(to, name).and_then(|()| from.rename(name, to, name));
                 moved.map_err(|error| Failure::io("save", &shown, &error))?;
+                crash::at(Point::EntryMoved);
             }
         }
     }
@@ -106,12 +123,20 @@ pub(super) fn merge(from: &Folder, to: &Folder, shown: &Path) -> Result<(), Fail
 
 fn merge_folder(from: &Folder, to: &Folder, name: &Path, is_new: bool, shown: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("save in", shown, &error);
+    let mode = from.mode_of(name).map_err(failed)?;
+    from.unlock(name, mode | WHILE_MOVING).map_err(failed)?;
+    let source = from.open_folder(name).map_err(failed)?;
     if is_new {
+        if source.hands_on_like(to).map_err(failed)? {
+            return move_folder(from, to, (name, &source, mode)).map_err(failed);
+        }
         to.make_folder(name, WHILE_MOVING).map_err(failed)?;
     }
-    let (source, target) = (from.open_folder(name).map_err(failed)?, to.open_folder(name).map_err(failed)?);
-    let mode = source.mode().map_err(failed)?;
-    source.set_mode(mode | WHILE_MOVING).map_err(failed)?;
+    let target = to.open_folder(name).map_err(failed)?;
+    if is_new {
+        // Killed from here on, the next attempt finds it there, and leaves its mode as it is.
+        target.set_mode(mode | WHILE_MOVING).map_err(failed)?;
+    }
     merge(&source, &target, shown)?;
     if is_new {
         target.set_mode(mode).map_err(failed)?;
@@ -119,8 +144,36 @@ fn merge_folder(from: &Folder, to: &Folder, name: &Path, is_new: bool, shown: &P
     from.remove_folder(name).map_err(failed)
 }
 
+/// Moves a folder with all that is in it in one step, so that none is there that is not as it shall be.
+fn move_folder(from: &Folder, to: &Folder, (name, source, mode): (&Path, &Folder, u32)) -> io::Result<()> {
+    from.rename_new(name, to, name)?;
+    // A folder that its owner may not write to cannot be moved (rename(2)).
+    if mode & WHILE_MOVING != WHILE_MOVING {
+        source.set_mode(mode)?;
+        source.sync()?;
+    }
+    crash::at(Point::EntryMoved);
+    Ok(())
+}
+
 fn clash(path: &Path, there: FileType, wanted: FileType) -> Failure {
     let other = if there == wanted { " to something else" } else { "" };
     let what = format!("is {}, and the share has {}{other} there", words(there), words(wanted));
     refuse(path, &what, NEXT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn f39_a_folder_on_another_disk_is_refused_before_anything_is_fetched() {
+        let metadata: Metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s",
+            "extension": "", "size": 0, "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "files": [],
+            "dirs": ["s/proc/new"] }))
+        .unwrap();
+        let failure = check(Path::new("/"), &metadata).unwrap_err();
+        assert!(failure.what.starts_with("/proc is on another disk"), "{}", failure.what);
+    }
 }

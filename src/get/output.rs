@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
@@ -18,18 +18,17 @@ use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::SafePath;
 
 use super::leftovers::also;
-use super::merge::merge;
 use super::place::{Place, Wish};
-use super::{entries, links};
+use super::{entries, links, merge};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
-use crate::file_system::{has_loose_inodes, inode, private_inode, set_mode, set_modified};
+use crate::file_system::{allocate, has_loose_inodes, inode, private_inode, set_mode, set_modified};
 use crate::folder::{Folder, remove_any};
 use crate::journal::LeftOut;
 
-/// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
-const RAM_DISK: i64 = 0x0102_1994;
-
+/// The permissions of the temporary until it has its name, if it is a file, and if it is a folder.
+const PRIVATE_FILE: u32 = 0o600;
+const PRIVATE_FOLDER: u32 = 0o700;
 /// The temporary of a download.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -71,6 +70,8 @@ struct Tree {
     left_out: Mutex<Vec<LeftOut>>,
     /// The numbers of the files among it.
     skipped: HashSet<usize>,
+    /// The numbers of the files that had to be made again, and are empty.
+    made_again: HashSet<usize>,
 }
 
 impl Output {
@@ -108,46 +109,48 @@ impl Output {
         let beside = Folder::open(parent(temporary))?;
         let parent = Folder::open(parent(target))?;
         let name = file_name(temporary);
+        let private = if metadata.is_single_file() { PRIVATE_FILE } else { PRIVATE_FOLDER };
+        let was_open = before.is_some_and(|inode| beside.take_back(name, inode, private).unwrap_or(false));
         let content = if metadata.is_single_file() {
             Content::Single(beside.open_file(name)?)
         } else {
             Content::Tree(Tree::new(beside.open_folder(name)?, &metadata, left_out))
         };
         let private_inode = content.private_inode()?;
-        let is_trusted = before.is_some() && private_inode == before;
+        let is_it = before.is_some() && private_inode == before;
         let may_be_it = match before {
             None => true,
-            Some(_) => is_trusted || private_inode.is_some() && content.has_loose_inodes()?,
+            Some(_) => is_it || private_inode.is_some() && content.has_loose_inodes()?,
         };
         if !may_be_it || !content.has_one_name()? {
             return Ok(None);
         }
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
-        let output = Self { beside, temporary, parent, target, metadata, content, private_inode };
+        let mut output = Self { beside, temporary, parent, target, metadata, content, private_inode };
         output.make_ready()?;
-        Ok(Some(Reopened { output, is_trusted }))
+        Ok(Some(Reopened { output, is_trusted: is_it && !was_open }))
     }
 
     /// An earlier attempt may have been interrupted when it had given some entries their modes, or their places, already.
-    fn make_ready(&self) -> io::Result<()> {
-        let Content::Tree(tree) = &self.content else { return Ok(()) };
+    fn make_ready(&mut self) -> io::Result<()> {
+        let Content::Tree(tree) = &mut self.content else { return Ok(()) };
+        let top = &self.metadata.original_filename;
         let mut folders: Vec<&FolderMode> = self.metadata.dir_modes.iter().collect();
         folders.sort_by_key(|folder| &folder.path);
         for folder in folders {
-            let path = folder.path.below(&self.metadata.original_filename).unwrap_or_default();
+            let path = folder.path.below(top).unwrap_or_default();
             if !path.is_empty() {
-                unless_left_out(tree.root.unlock(Path::new(path), 0o700))?;
+                unless_left_out(tree.root.unlock(Path::new(path), PRIVATE_FOLDER))?;
             }
         }
         for entry in self.metadata.files.iter().filter(|entry| !is_open_to_owner(entry)) {
-            unless_left_out(tree.root.unlock(self.path(entry), entry.permissions() | 0o600))?;
+            let path = Path::new(entry.path.below(top).unwrap_or_default());
+            unless_left_out(tree.root.unlock(path, entry.permissions() | PRIVATE_FILE))?;
         }
         let left_out = tree.left_out.lock();
-        entries::create_missing(
-            &tree.root,
-            &self.metadata,
-            &left_out.iter().map(|entry| &entry.path).collect(),
-        )
+        let left_out = left_out.iter().map(|entry| &entry.path).collect();
+        tree.made_again = entries::create_missing(&tree.root, &self.metadata, &left_out)?;
+        Ok(())
     }
 
     /// What is not saved, as the file system does not take its name.
@@ -167,7 +170,8 @@ impl Output {
     pub(super) fn present(&self, done: &ChunkSet, geometry: &Geometry) -> ChunkSet {
         let Content::Tree(tree) = &self.content else { return done.clone() };
         let is_there = |(number, file): (usize, &FileEntry)| {
-            tree.skipped.contains(&number) || tree.root.len_of(self.path(file)).ok() == Some(Some(file.size))
+            let is_whole = || tree.root.len_of(self.path(file)).ok() == Some(Some(file.size));
+            tree.skipped.contains(&number) || !tree.made_again.contains(&number) && is_whole()
         };
         let there: Vec<bool> = self.metadata.files.iter().enumerate().map(is_there).collect();
         let mut present = ChunkSet::empty(done.chunk_count());
@@ -228,18 +232,13 @@ impl Output {
         file.write_all_at(bytes, within)
     }
 
-    /// Gives the temporary its modes, times and, last, its name, or its files their names in the folder that is there.
-    /// Everything is on stable storage before a name changes.
+    /// Gives what is in the temporary its modes and times, and the temporary its name, or its files their names in the
+    /// folder that is there. Everything is on stable storage before a name changes.
     pub(super) fn finish(&self, wish: Wish) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let umask = umask();
         match &self.content {
-            Content::Single(file) => {
-                let only =
-                    self.metadata.files.first().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-                crash::at(Point::ModesGiven);
-                finish_file(file, only, umask).and_then(|()| file.sync_all())
-            }
+            Content::Single(file) => file.sync_all(),
             Content::Tree(tree) => self.finish_tree(tree, umask),
         }
         .map_err(failed)?;
@@ -247,18 +246,55 @@ impl Output {
         self.check_in_place(temporary)?;
         let place = wish.inside(&self.parent, &self.target).map_err(|_| self.in_the_way(wish))?;
         let named = match (place, &self.content) {
-            (Place::File, Content::Single(_)) => self.beside.rename(temporary, &self.parent, target),
+            (Place::File, Content::Single(_)) => {
+                self.open_up(umask).and_then(|()| self.beside.rename(temporary, &self.parent, target))
+            }
             (Place::Folder, Content::Tree(tree)) => {
-                merge(&tree.root, &self.parent.open_folder(target).map_err(failed)?, &self.target)?;
+                let into = self.parent.open_folder(target).map_err(failed)?;
+                merge::check(&self.target, &self.metadata).map_err(|failure| self.kept(failure))?;
+                merge::merge(&tree.root, &into, &self.target).map_err(|failure| self.kept(failure))?;
                 self.beside.remove_folder(temporary)
             }
-            _ => self.beside.rename_new(temporary, &self.parent, target),
+            _ => self.open_up(umask).and_then(|()| self.beside.rename_new(temporary, &self.parent, target)),
         };
-        named.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => self.in_the_way(wish),
-            _ => failed(error),
+        named.map_err(|error| {
+            self.close_again();
+            match error.kind() {
+                io::ErrorKind::AlreadyExists => self.in_the_way(wish),
+                _ => failed(error),
+            }
         })?;
         self.parent.sync().map_err(failed)
+    }
+
+    /// Gives the temporary itself the mode of the result. It comes last: what others can open is not gone on with
+    /// as it is.
+    fn open_up(&self, umask: u32) -> io::Result<()> {
+        match &self.content {
+            Content::Single(file) => {
+                let only = self.metadata.files.first().ok_or(io::ErrorKind::NotFound)?;
+                finish_file(file, only, umask).and_then(|()| file.sync_all())
+            }
+            Content::Tree(tree) => {
+                let top = &self.metadata.original_filename;
+                let given = self.metadata.dir_modes.iter().find(|folder| folder.path.below(top) == Some(""));
+                let mode = given.map_or(modes::FOLDER, |folder| folder.mode) & modes::PERMISSIONS & !umask;
+                tree.root.set_mode(mode).and_then(|()| tree.root.sync())
+            }
+        }?;
+        crash::at(Point::ModesGiven);
+        Ok(())
+    }
+
+    /// Has the temporary be this user's alone again: that it has no name yet must not keep it from being gone on with.
+    fn close_again(&self) {
+        let closed = match &self.content {
+            Content::Single(file) => set_mode(file, PRIVATE_FILE),
+            Content::Tree(tree) => tree.root.set_mode(PRIVATE_FOLDER),
+        };
+        if let Err(error) = closed {
+            tracing::warn!(%error, "cannot take back what was fetched");
+        }
     }
 
     /// Removes the temporary, of which nothing can become any more.
@@ -272,7 +308,11 @@ impl Output {
         let refused = Wish { force: false, ..wish }.inside(&self.parent, &self.target).err();
         let refused = refused
             .unwrap_or_else(|| Failure::io("save", &self.target, &io::ErrorKind::AlreadyExists.into()));
-        also(refused, format!("What was fetched is kept in {}.", self.temporary.display()))
+        self.kept(refused)
+    }
+
+    fn kept(&self, failure: Failure) -> Failure {
+        also(failure, format!("What was fetched is kept in {}.", self.temporary.display()))
     }
 
     /// What gets the final name must be what was written: in a folder that others can write to, somebody
@@ -295,7 +335,7 @@ impl Output {
         Err(Failure::new(Kind::Integrity, what).next("Choose a folder that others cannot write to."))
     }
 
-    /// Modes and times. Folders open up last: while files arrive, nobody else looks in.
+    /// Modes and times of all that is in the temporary, into which nobody else can look yet.
     fn finish_tree(&self, tree: &Tree, umask: u32) -> io::Result<()> {
         let root = &tree.root;
         let mut folders: BTreeSet<&Path> = BTreeSet::new();
@@ -340,8 +380,6 @@ impl Output {
         for folder in folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
             root.set_folder_mode(folder, mode(folder))?;
         }
-        crash::at(Point::ModesGiven);
-        root.set_mode(mode(Path::new("")))?;
         #[cfg(target_os = "linux")]
         root.sync_file_system()?;
         Ok(())
@@ -405,7 +443,7 @@ impl Tree {
         let files = metadata.files.iter().enumerate();
         let skipped =
             files.filter(|(_, file)| paths.contains(&file.path)).map(|(number, _)| number).collect();
-        Self { root, finished, left_out: Mutex::new(left_out), skipped }
+        Self { root, finished, left_out: Mutex::new(left_out), skipped, made_again: HashSet::new() }
     }
 }
 
@@ -424,32 +462,17 @@ fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
     set_modified(file, SystemTime::from(entry.modified))
 }
 
-/// What is not there was left out.
+/// What is not there was left out, or moved. A symlink was put there by somebody else.
 fn unless_left_out(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
+    let is_link = |error: &io::Error| error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+    result.or_else(
+        |error| if entries::is_about_the_name(&error) && !is_link(&error) { Ok(()) } else { Err(error) },
+    )
 }
 
 /// Whether the file's owner can open it with the mode that it will have.
 fn is_open_to_owner(entry: &FileEntry) -> bool {
     entry.permissions() & 0o600 == 0o600
-}
-
-/// Reserves the file's space where the file system can, else only sets its length: also on a RAM disk, which would
-/// fill it with zeroes first.
-fn allocate(file: &File, size: u64) -> io::Result<()> {
-    if size == 0 {
-        return Ok(());
-    }
-    if rustix::fs::fstatfs(file)?.f_type == RAM_DISK {
-        return file.set_len(size);
-    }
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(size),
-        result => Ok(result?),
-    }
 }
 
 /// The process's file mode creation mask, which can only be read by setting it or, on Linux, here.
@@ -458,4 +481,29 @@ fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(USUAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the file system does not take has no mode either.
+    #[test]
+    fn f06_a_folder_that_could_not_be_made_keeps_nothing_from_being_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = folder.path().join("part");
+        let metadata: Metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s",
+            "extension": "", "size": 0, "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "dirs": [],
+            "files": [{ "path": "s/a/d/f", "offset": 0, "size": 0, "executable": false,
+                "modified": "2026-01-01T00:00:00Z" }],
+            "dir_modes": [{ "path": "s/a/d", "mode": 0o500 }] }))
+        .unwrap();
+        let beside = Folder::open(folder.path()).unwrap();
+        let root = beside.create_folder(Path::new("part")).unwrap();
+        root.create_file(Path::new("a")).unwrap();
+        let left_out = vec![LeftOut { path: metadata.files[0].path.clone(), why: "no such name".to_owned() }];
+        let inode = root.private_inode().unwrap();
+        let reopened = Output::reopen(&part, &folder.path().join("s"), metadata, inode, left_out).unwrap();
+        assert!(reopened.is_some_and(|reopened| reopened.is_trusted));
+    }
 }

@@ -134,6 +134,16 @@ impl DownloadJournal {
         durable::persist(&self.folder.join("download.json"), &json)
     }
 
+    /// Forgets all chunks but these: what is not believed now must not be believed by a later attempt either.
+    pub fn keep(&mut self, done: &ChunkSet) -> io::Result<()> {
+        let path = self.folder.join("chunks");
+        let records = done.iter().flat_map(|index| index.get().to_be_bytes());
+        let bytes: Vec<u8> = MAGIC.iter().copied().chain(records).collect();
+        durable::persist(&path, &bytes)?;
+        self.records = Records::open(&path, MAGIC)?.0;
+        Ok(())
+    }
+
     /// Notes that the chunk's bytes were written to the temporary.
     pub fn record(&self, index: ChunkIndex) -> io::Result<()> {
         self.records.append(&index.get().to_be_bytes())
@@ -192,6 +202,23 @@ mod tests {
         journal.begin(&DownloadHeader { boot_id: Some("another".into()), ..header() }).unwrap();
         drop(journal);
         assert!(!open(state.path()).1.unwrap().trusted);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_forgotten_and_what_follows_is_added() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(state.path());
+        journal.begin(&header()).unwrap();
+        let index = |number| geometry().index(number).unwrap();
+        [3, 4, 5].iter().for_each(|&number| journal.record(index(number)).unwrap());
+        let mut kept = ChunkSet::empty(10);
+        kept.insert(index(4));
+        journal.keep(&kept).unwrap();
+        journal.record(index(7)).unwrap();
+        drop(journal);
+        let resumed = open(state.path()).1.unwrap();
+        assert_eq!(resumed.done.iter().map(ChunkIndex::get).collect::<Vec<_>>(), [4, 7]);
+        assert_eq!(resumed.header, header());
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod records;
 mod upload;
 
 pub use begun::{Begun, Work};
-pub use download::{DownloadHeader, DownloadJournal, LeftOut};
+pub use download::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 pub use owned::{OwnedShare, OwnedShares};
 pub use upload::{SourceFile, UploadHeader, UploadJournal, UploadPlace};
 
