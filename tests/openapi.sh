@@ -27,7 +27,8 @@ check() { # NAME ARGS…: holds a server against its description
     local name=$1 url; shift
     url="http://$(field address "$work/$name.out")"
     echo "$name at $url"
-    (cd "$work" && "$tools/bin/schemathesis" run "$url/openapi.json" --max-time "$seconds" --workers 2 \
+    # One worker: Python 3.11 parses its own sources wrongly from two threads, which fails the run.
+    (cd "$work" && "$tools/bin/schemathesis" run "$url/openapi.json" --max-time "$seconds" --workers 1 \
         --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method \
         --continue-on-failure --warnings off "$@" >"$work/$name.schemathesis") ||
         { tail -n 200 "$work/$name.schemathesis"; exit 1; }
