@@ -1,6 +1,7 @@
 //! A test: what the tokens of an invite are charged with at a peer's store.
 
 use std::fs;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -117,22 +118,28 @@ fn s11_offers_at_once_are_promised_no_more_than_one_after_the_other() {
     let storage = open(folder.path());
     let quota_bytes = Some(sealed(1).len() as u64 + 2 * MANIFEST_RESERVE_BYTES);
     let under = Under { token: Some(TokenId::from_bytes([1; 8])), quota_bytes, ..Under::NOBODY };
-    let shares: Vec<Shared> = (0..16).map(|number| Shared::new(number, vec![1])).collect();
-    let promised = AtomicU32::new(0);
-    std::thread::scope(|scope| {
-        for shared in &shares {
-            let (storage, promised) = (&storage, &promised);
-            scope.spawn(move || {
-                let geometry = shared.manifest.geometry();
-                let size =
-                    ShareSize { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() };
-                let request = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
-                let is_promised = storage.offer_under(under, shared.id(), &request).is_ok();
-                promised.fetch_add(u32::from(is_promised), Ordering::Relaxed);
-            });
-        }
-    });
-    assert_eq!(promised.into_inner(), 2);
+    let shares: Vec<Shared> = (0..8).map(|number| Shared::new(number, vec![1])).collect();
+    for _ in 0..200 {
+        let (promised, start) = (AtomicU32::new(0), Barrier::new(shares.len()));
+        std::thread::scope(|scope| {
+            for shared in &shares {
+                let (storage, promised, start) = (&storage, &promised, &start);
+                scope.spawn(move || {
+                    let geometry = shared.manifest.geometry();
+                    let size = ShareSize {
+                        total_bytes: geometry.total(),
+                        chunk_bytes: geometry.chunk_size().bytes(),
+                    };
+                    let request = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
+                    start.wait();
+                    let is_promised = storage.offer_under(under, shared.id(), &request).is_ok();
+                    promised.fetch_add(u32::from(is_promised), Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(promised.into_inner(), 2);
+        storage.uploads.lock().clear();
+    }
 }
 
 /// Who names what he sent again and again, or what came for another share, may not send so much more.

@@ -465,6 +465,13 @@ mod tests {
         assert!(!storage.is_lasting(&id), "no share holds it");
         commit(&storage, &both, ChunkSet::full(1));
         assert!(storage.is_lasting(&id));
+        // It rots, and comes again: the share holds it still, and it may not be on the disk.
+        std::fs::write(storage.chunks.path(&id), [2; 18]).unwrap();
+        assert!(!storage.chunks.check_again(&id, 18).unwrap());
+        assert_eq!(put(&storage, &[1; 18]), id);
+        assert!(!storage.is_lasting(&id), "no sync covers it");
+        storage.settle(&[id]).unwrap();
+        assert!(storage.is_lasting(&id));
     }
 
     #[test]
