@@ -159,8 +159,12 @@ impl Folder {
         Ok(number(statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino))
     }
 
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.at(path, |above, name| statat(above, name, AtFlags::SYMLINK_NOFOLLOW))
+    }
+
     fn look_at(&self, path: &Path) -> io::Result<Option<Stat>> {
-        match self.at(path, |above, name| statat(above, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        match self.stat(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             result => Ok(Some(result?)),
         }
@@ -178,7 +182,7 @@ impl Folder {
 
     /// The permissions of an entry.
     pub fn mode_of(&self, path: &Path) -> io::Result<u32> {
-        self.at(path, |above, name| Ok(statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o777))
+        Ok(self.stat(path)?.st_mode & 0o777)
     }
 
     /// Where a symlink leads.
@@ -220,7 +224,7 @@ impl Folder {
 
     /// The number of the file system that an entry is on.
     pub fn device_of(&self, path: &Path) -> io::Result<Dev> {
-        self.at(path, |above, name| Ok(statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?.st_dev))
+        Ok(self.stat(path)?.st_dev)
     }
 
     /// Whether what is made in this folder has the group that it has in the other.
