@@ -97,9 +97,10 @@ impl Storage {
         let missing = chunks.minus(&held);
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
         let on_disk = self.chunks.disk_free_bytes().map_err(|error| Refusal::internal(&error))?;
+        let shown_bytes = self.bytes_shown(share, &shown).map_err(|error| Refusal::internal(&error))?;
         let _one_by_one = self.promising.lock();
         // What came for the share before and is not offered again takes room, too.
-        let left_bytes = self.left_beside(share, &shown).map_err(|error| Refusal::internal(&error))?;
+        let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);
         grant.check_budget(needed, left_bytes)?;
         self.check_quota(grant, share, geometry, chunks, (left_bytes, MANIFEST_RESERVE_BYTES))?;
         let needed = needed + 32 * u64::from(geometry.chunk_count()) + MANIFEST_RESERVE_BYTES;

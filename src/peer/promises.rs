@@ -102,17 +102,14 @@ impl Storage {
         charged
     }
 
-    /// Bytes that came for a share and are of none, but for these chunks of it, each counted once.
-    pub(super) fn left_beside(&self, share: ShareId, shown: &BTreeMap<ChunkId, u64>) -> io::Result<u64> {
-        let left_bytes = self.unfinished.lock().bytes(share);
-        if left_bytes == 0 {
+    /// Bytes of those of these chunks that came for the share, each counted once: what came for another one is no part of
+    /// what is left of this one.
+    pub(super) fn bytes_shown(&self, share: ShareId, shown: &BTreeMap<ChunkId, u64>) -> io::Result<u64> {
+        if shown.is_empty() {
             return Ok(0);
         }
-        // What came for another share is no part of what is left of this one.
         let marked: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
-        let shown_bytes: u64 =
-            shown.iter().filter(|(id, _)| marked.contains(id)).map(|(_, bytes)| bytes).sum();
-        Ok(left_bytes.saturating_sub(shown_bytes))
+        Ok(shown.iter().filter(|(id, _)| marked.contains(id)).map(|(_, bytes)| bytes).sum())
     }
 
     /// Counts what the marks name that is of no share.
