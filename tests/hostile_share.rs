@@ -4,69 +4,24 @@
 mod common;
 
 use common::between::spoil;
+use common::by_hand;
 use common::person::names_in;
 use common::samples;
 use common::swarm::Swarm;
-use swarmdrop::client::{Authority, Http, PeerClient, TrackerClient};
 use swarmdrop::crash::{self, Point};
-use swarmdrop_core::api::{Blob, CommitRequest, OfferRequest, OpenRequest, PublishRequest, ShareSize};
-use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, Secret};
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::manifest::{Draft, ShareKey};
 use swarmdrop_core::name::acts_on_terminal;
-use swarmdrop_core::owner::{self, Act};
-use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
 
 /// Publishes one chunk of `content` with this metadata, whatever it says; `spoil` changes the sealed bytes
 /// before they are hashed, as a sender with a faulty machine would.
 fn publish(swarm: &Swarm, content: &[u8], metadata: &str, spoil: impl Fn(&mut Vec<u8>)) -> String {
-    let chunk_size = ChunkSize::from_log2(16).unwrap();
-    let geometry = Geometry::new(content.len() as u64, chunk_size).unwrap();
-    let (secret, salt) = (Secret::from_bytes([7; 32]), [8; 32]);
-    let seed: [u8; 32] = *blake3::hash(metadata.as_bytes()).as_bytes();
-    let key = ShareKey::from_seed(&Secret::from_bytes(seed));
-    let keys = ShareKeys::derive(&secret, &salt, Header { chunk_size });
-    let mut sealed = content.to_vec();
-    keys.seal_chunk(&geometry, geometry.index(0).unwrap(), &mut sealed);
-    spoil(&mut sealed);
-    let id = ChunkId::of(&sealed);
-    let manifest = Draft::new(&key, &keys, &salt, geometry, &[id]).finish(&key, &keys, metadata.as_bytes());
-    let share = key.share_id();
-    let terms = Terms {
-        share,
-        issued_ms: 1,
-        expires_ms: swarmdrop::clock::now_ms() + 600_000,
-        replicas: 1,
-        access_sha256: access_hash(&access_token(&secret)),
-        deleted: false,
-    };
-    let terms = SignedTerms::sign(&key, terms).token;
-    let invite: Invite = swarm.invite().parse().unwrap();
-    let (size, chunks) = (ShareSize::from(&geometry), ChunkSet::full(1));
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let http = Http::new(None).unwrap();
-        let tracker = TrackerClient::of_invite(http.clone(), &invite);
-        let word = owner::sign(&key, Act::Open, invite.tracker_id, &invite.token.expose_text());
-        let request = OpenRequest { share, size, replicas: 1, preferred: Vec::new() };
-        let open = tracker.open(&request, &word).await.unwrap();
-        let peer = PeerClient::new(http, open.sets[0].peers[0].clone());
-        let grant = open.grant.as_str();
-        let offer = OfferRequest { size, chunks: chunks.clone(), known: Vec::new() };
-        let word = owner::sign(&key, Act::Offer, peer.id(), grant);
-        peer.offer(share, Authority { grant, owner: &word }, &offer).await.unwrap();
-        peer.put_chunk(&open.grant, id, sealed.into()).await.unwrap();
-        let manifest = Blob(manifest.encoded().to_vec());
-        let commit = CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks };
-        let word = owner::sign(&key, Act::Commit, peer.id(), grant);
-        let committed = peer.commit(share, Authority { grant, owner: &word }, &commit).await.unwrap();
-        let publish = PublishRequest { manifest, terms, receipts: vec![committed.receipt.unwrap()] };
-        let word = owner::sign(&key, Act::Publish, invite.tracker_id, grant);
-        tracker.publish(share, Authority { grant, owner: &word }, &publish).await.unwrap();
-    });
-    ShareLink { tracker: invite.tracker, share, secret, tracker_id: Some(invite.tracker_id) }.expose_text()
+    let geometry = Geometry::new(content.len() as u64, ChunkSize::from_log2(16).unwrap()).unwrap();
+    by_hand::publish(swarm, geometry, metadata, |keys| {
+        let mut sealed = content.to_vec();
+        keys.seal_chunk(&geometry, geometry.index(0).unwrap(), &mut sealed);
+        spoil(&mut sealed);
+        sealed
+    })
 }
 
 fn metadata(name: &str, extension: &str, path: &str, size: usize) -> String {

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
 pub mod between;
+pub mod by_hand;
 pub mod events;
 pub mod fake;
 pub mod http;

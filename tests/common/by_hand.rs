@@ -1,0 +1,72 @@
+//! Shares that are published by hand, whatever their metadata says.
+
+use swarmdrop::client::{Authority, Http, PeerClient, TrackerClient};
+use swarmdrop_core::api::{
+    Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, PublishRequest, ShareSize,
+};
+use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::geometry::Geometry;
+use swarmdrop_core::id::{ChunkId, Secret};
+use swarmdrop_core::link::{Invite, ShareLink};
+use swarmdrop_core::manifest::{Draft, ShareKey};
+use swarmdrop_core::owner::{self, Act};
+use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
+use swarmdrop_core::terms::{SignedTerms, Terms};
+
+use super::swarm::Swarm;
+
+/// Publishes a share of this metadata in which one sealed chunk stands again and again, as `seal` makes it of the share's
+/// keys; its link.
+pub fn publish(
+    swarm: &Swarm,
+    geometry: Geometry,
+    metadata: &str,
+    seal: impl FnOnce(&ShareKeys) -> Vec<u8>,
+) -> String {
+    let (secret, salt) = (Secret::from_bytes([7; 32]), [8; 32]);
+    let chunks = geometry.chunk_count();
+    let key = ShareKey::from_seed(&Secret::from_bytes(*blake3::hash(metadata.as_bytes()).as_bytes()));
+    let keys = ShareKeys::derive(&secret, &salt, Header { chunk_size: geometry.chunk_size() });
+    let sealed = seal(&keys);
+    let id = ChunkId::of(&sealed);
+    let ids = vec![id; chunks as usize];
+    let manifest = Draft::new(&key, &keys, &salt, geometry, &ids).finish(&key, &keys, metadata.as_bytes());
+    let share = key.share_id();
+    let terms = Terms {
+        share,
+        issued_ms: 1,
+        expires_ms: swarmdrop::clock::now_ms() + 3_600_000,
+        replicas: 1,
+        access_sha256: access_hash(&access_token(&secret)),
+        deleted: false,
+    };
+    let terms = SignedTerms::sign(&key, terms).token;
+    let invite: Invite = swarm.invite().parse().unwrap();
+    let (size, all) = (ShareSize::from(&geometry), ChunkSet::full(chunks));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let http = Http::new(None).unwrap();
+        let tracker = TrackerClient::of_invite(http.clone(), &invite);
+        let word = owner::sign(&key, Act::Open, invite.tracker_id, &invite.token.expose_text());
+        let request = OpenRequest { share, size, replicas: 1, preferred: Vec::new() };
+        let open = tracker.open(&request, &word).await.unwrap();
+        let peer = PeerClient::new(http, open.sets[0].peers[0].clone());
+        let grant = open.grant.as_str();
+        let word = owner::sign(&key, Act::Offer, peer.id(), grant);
+        let shown = Authority { grant, owner: &word };
+        let known = KnownChunks::runs(geometry.indices().map(|index| (index, id)));
+        let first = OfferRequest { size, chunks: ChunkSet::range(chunks, 0..1), known: Vec::new() };
+        peer.offer(share, shown, &first).await.unwrap();
+        peer.put_chunk(grant, id, sealed.into()).await.unwrap();
+        if chunks > 1 {
+            peer.offer(share, shown, &OfferRequest { size, chunks: all.clone(), known }).await.unwrap();
+        }
+        let manifest = Blob(manifest.encoded().to_vec());
+        let commit = CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: all };
+        let word = owner::sign(&key, Act::Commit, peer.id(), grant);
+        let committed = peer.commit(share, Authority { grant, owner: &word }, &commit).await.unwrap();
+        let publish = PublishRequest { manifest, terms, receipts: vec![committed.receipt.unwrap()] };
+        let word = owner::sign(&key, Act::Publish, invite.tracker_id, grant);
+        tracker.publish(share, Authority { grant, owner: &word }, &publish).await.unwrap();
+    });
+    ShareLink { tracker: invite.tracker, share, secret, tracker_id: Some(invite.tracker_id) }.expose_text()
+}
