@@ -1,9 +1,8 @@
 //! How chunks come to a peer: what is offered to it, and what arrives.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io;
 
-use swarmdrop_core::api::{OfferRequest, ProblemKind};
+use swarmdrop_core::api::OfferRequest;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
 use swarmdrop_core::id::{ChunkId, ShareId};
@@ -11,10 +10,10 @@ use swarmdrop_core::limits::{MANIFEST_RESERVE_BYTES, QUOTA_AT_PEER};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::token::TokenId;
 
-use super::chunk_file::{Arriving, PutError};
-use super::storage::{Storage, Upload, disk_refusal};
+use super::chunk_file::Arriving;
+use super::storage::{Storage, Upload};
+use super::storage_error::StorageError;
 use crate::clock;
-use crate::server::Refusal;
 
 /// What an offer's grant says.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +32,10 @@ impl Under {
 
     /// Whether so many bytes may come, beside those that came before under whatever grant and are not offered again: a
     /// sender that has forgotten them all may begin once more.
-    fn check_budget(&self, needed: u64, left_bytes: u64) -> Result<(), Refusal> {
+    fn check_budget(&self, needed: u64, left_bytes: u64) -> Result<(), StorageError> {
         let once_more = self.budget_bytes.saturating_mul(QUOTA_AT_PEER);
         if needed > self.budget_bytes || needed.saturating_add(left_bytes) > once_more {
-            return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than the grant allows"));
+            return Err(StorageError::NoSpace("more bytes than the grant allows".to_owned()));
         }
         Ok(())
     }
@@ -45,7 +44,7 @@ impl Under {
 impl Storage {
     /// Reserves space for a share under a grant of nobody, with no bound of its own.
     #[cfg(test)]
-    pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, Refusal> {
+    pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, StorageError> {
         self.offer_under(Under::NOBODY, share, request)
     }
 
@@ -55,17 +54,18 @@ impl Storage {
         grant: Under,
         share: ShareId,
         request: &OfferRequest,
-    ) -> Result<ChunkSet, Refusal> {
-        let bad = |detail: &str| Refusal::new(ProblemKind::BadRequest, detail);
+    ) -> Result<ChunkSet, StorageError> {
         self.check_takes(share)?;
         self.check_served(share)?;
-        let geometry = request.size.geometry().ok_or_else(|| bad("no share has this size"))?;
+        let geometry = request.size.geometry().ok_or(StorageError::BadOffer("no share has this size"))?;
         if request.chunks.chunk_count() != geometry.chunk_count() {
-            return Err(bad("the chunks are those of another number of chunks"));
+            return Err(StorageError::BadOffer("the chunks are those of another number of chunks"));
         }
         let mut known = Vec::new();
         for run in &request.known {
-            known.extend(run.chunks(&geometry).ok_or_else(|| bad("a known chunk is none of the share"))?);
+            let ids =
+                run.chunks(&geometry).ok_or(StorageError::BadOffer("a known chunk is none of the share"))?;
+            known.extend(ids);
         }
         self.reserve(grant, share, &geometry, &request.chunks, known.into_iter())
     }
@@ -78,7 +78,7 @@ impl Storage {
         geometry: &Geometry,
         chunks: &ChunkSet,
         known: impl Iterator<Item = (ChunkIndex, ChunkId)>,
-    ) -> Result<ChunkSet, Refusal> {
+    ) -> Result<ChunkSet, StorageError> {
         let mut held = ChunkSet::empty(geometry.chunk_count());
         // Meanwhile the share's chunks are taken as before.
         let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
@@ -86,7 +86,7 @@ impl Storage {
         for (index, id) in known {
             let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
             let here = || self.chunks.verify(&id, geometry.sealed_len(index));
-            if may_have && here().map_err(|error| Refusal::internal(&error))? {
+            if may_have && here()? {
                 held.insert(index);
                 shown.insert(id, geometry.sealed_len(index) as u64);
                 if arrived.insert(id) {
@@ -96,8 +96,8 @@ impl Storage {
         }
         let missing = chunks.minus(&held);
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
-        let on_disk = self.chunks.disk_free_bytes().map_err(|error| Refusal::internal(&error))?;
-        let shown_bytes = self.bytes_shown(share, &shown).map_err(|error| Refusal::internal(&error))?;
+        let on_disk = self.chunks.disk_free_bytes()?;
+        let shown_bytes = self.bytes_shown(share, &shown)?;
         let _one_by_one = self.promising.lock();
         // What came for the share before and is not offered again takes room, too.
         let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);
@@ -110,29 +110,32 @@ impl Storage {
     }
 
     /// Makes room for chunks of a share that are to be copied from other peers; those that are missing here.
-    pub(super) fn begin_copy(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<ChunkSet, Refusal> {
+    pub(super) fn begin_copy(
+        &self,
+        manifest: &Manifest,
+        chunks: &ChunkSet,
+    ) -> Result<ChunkSet, StorageError> {
         let share = manifest.share();
         self.check_takes(share)?;
         let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
         for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
-            let restored = self.chunks.restore(&id, || self.marks.note(share, &[id]));
-            restored.map_err(|error| disk_refusal(&error))?;
+            self.chunks.restore(&id, || self.marks.note(share, &[id]))?;
         }
         let held = self.reserve(Under::NOBODY, manifest.share(), manifest.geometry(), chunks, known())?;
         Ok(chunks.minus(&held))
     }
 
     /// Whether a chunk of this many bytes is still to arrive for the share; no more than was promised.
-    pub(super) fn admit(&self, share: ShareId, id: ChunkId, bytes: u64) -> Result<bool, Refusal> {
+    pub(super) fn admit(&self, share: ShareId, id: ChunkId, bytes: u64) -> Result<bool, StorageError> {
         self.check_takes(share)?;
         let mut uploads = self.uploads.lock();
-        let upload = uploads.get_mut(&share).ok_or_else(not_offered)?;
+        let upload = uploads.get_mut(&share).ok_or(StorageError::NotOffered)?;
         upload.touched_ms = clock::awake_ms();
         if upload.arrived.contains(&id) && self.chunks.contains(&id) {
             return Ok(false);
         }
         if bytes > upload.promise.bytes {
-            return Err(Refusal::new(ProblemKind::NoSpace, "more bytes than were offered"));
+            return Err(StorageError::NoSpace("more bytes than were offered".to_owned()));
         }
         Ok(true)
     }
@@ -144,21 +147,17 @@ impl Storage {
         id: ChunkId,
         bytes: u64,
         arriving: Arriving,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, StorageError> {
         let of_upload = |upload: &Upload| upload.promise.token;
         let Some(token) = self.uploads.lock().get(&share).map(of_upload) else {
-            return Err(not_offered());
+            return Err(StorageError::NotOffered);
         };
         let mut is_named = false;
-        let finished = self.chunks.finish(id, arriving, || {
+        self.chunks.finish(id, arriving, || {
             is_named = true;
             self.marks.note(share, &[id])?;
             self.unfinished.lock().add(share, token, bytes);
             token.map_or(Ok(()), |token| self.marks.charge(share, token))
-        });
-        finished.map_err(|error| match error {
-            PutError::HashMismatch(_) => Refusal::new(ProblemKind::HashMismatch, error.to_string()),
-            PutError::Io(error) => disk_refusal(&error),
         })?;
         let mut uploads = self.uploads.lock();
         let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
@@ -174,14 +173,9 @@ impl Storage {
     }
 
     /// Takes a chunk that is in memory as a whole; like [`Storage::put`].
-    pub(super) fn put_whole(&self, share: ShareId, id: ChunkId, sealed: &[u8]) -> Result<bool, Refusal> {
-        let disk = |error: io::Error| disk_refusal(&error);
-        let mut arriving = self.chunks.begin().map_err(disk)?;
-        arriving.write(sealed).map_err(disk)?;
+    pub(super) fn put_whole(&self, share: ShareId, id: ChunkId, sealed: &[u8]) -> Result<bool, StorageError> {
+        let mut arriving = self.chunks.begin()?;
+        arriving.write(sealed)?;
         self.put(share, id, sealed.len() as u64, arriving)
     }
-}
-
-fn not_offered() -> Refusal {
-    Refusal::new(ProblemKind::Conflict, "the share was not offered here first")
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Peer;
 use super::findings::Finding;
 use super::storage::Storage;
+use super::storage_error::StorageError;
 use crate::clock;
 use crate::durable;
 use crate::server::{self, Client, Refusal, Turn, denied};
@@ -141,7 +142,7 @@ fn promised(peer: &Peer, samples: &[Sample], mut proofs: Vec<Proof>) -> Result<V
         samples.iter().zip(&proofs).filter(|(sample, proof)| proof.slice.is_some() && is_kept(sample));
     let proved: Vec<ChunkId> = proved.map(|(sample, _)| sample.root).collect();
     let promised = peer.partings.promise(&proved, peer.storage.chunks.count(), peer.clock.now_ms());
-    let promised = promised.map_err(|error| Refusal::internal(&error))?;
+    let promised = promised.map_err(StorageError::from)?;
     for (sample, proof) in samples.iter().zip(&mut proofs) {
         if !promised.contains(&sample.root) {
             proof.slice = None;
@@ -172,7 +173,7 @@ fn admit(peer: &Peer, held: &[(Wanted, Samples, u64)], asker: Asker) -> Result<(
 fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, Option<Blob>)>, Refusal> {
     let none = || Ok(Vec::new());
     let (root, share) = wanted;
-    let read = peer.storage.read_whole(wanted).map_err(|error| Refusal::internal(&error))?;
+    let read = peer.storage.read_whole(wanted).map_err(StorageError::from)?;
     let Some(bytes) = read else {
         if share.is_none() {
             peer.audits.doubts.note(root);

@@ -30,13 +30,13 @@ fn s11_what_a_token_has_at_a_peer_is_bounded_published_or_not_also_after_a_resta
     let commit = |storage: &Storage, shared: &Shared, token| {
         shared.offer(storage);
         shared.send(storage, &shared.full());
-        storage.commit_under(under(token), shared.id(), request(shared)).map_err(|refusal| refusal.0.kind)
+        storage.commit_under(under(token), shared.id(), request(shared)).map_err(|error| error.kind())
     };
     let offer = |storage: &Storage, shared: &Shared, token| {
         let geometry = shared.manifest.geometry();
         let size = ShareSize { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() };
         let request = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
-        storage.offer_under(under(token), shared.id(), &request).map(drop).map_err(|refusal| refusal.0.kind)
+        storage.offer_under(under(token), shared.id(), &request).map(drop).map_err(|error| error.kind())
     };
     let storage = open(folder.path());
     assert_eq!(offer(&storage, &shares[0], 1), Ok(()));
@@ -71,7 +71,7 @@ fn s11_what_was_sent_and_never_committed_is_charged_until_it_is_collected() {
         let geometry = shared.manifest.geometry();
         let size = ShareSize { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() };
         let request = OfferRequest { size, chunks: shared.full(), known };
-        storage.offer_under(under, shared.id(), &request).map(drop).map_err(|refusal| refusal.0.kind)
+        storage.offer_under(under, shared.id(), &request).map(drop).map_err(|error| error.kind())
     };
     let send = |storage: &Storage, shared: &Shared, number: u8| {
         let bytes = sealed(number);

@@ -117,7 +117,7 @@ impl Shared {
     fn put(&self, storage: &Storage, bytes: &[u8]) {
         let put = storage.put_whole(self.id(), ChunkId::of(bytes), bytes);
         // Another thread may have ended the upload meanwhile.
-        assert!(put.err().is_none_or(|refusal| refusal.0.kind == ProblemKind::Conflict));
+        assert!(put.err().is_none_or(|refusal| refusal.kind() == ProblemKind::Conflict));
     }
 
     /// Sends and commits everything.
@@ -215,7 +215,7 @@ fn a_deleted_share_stays_deleted_at_the_peer() {
             let newer = shared.terms(9, 3_600_000, false);
             let (id, size) = (shared.id(), shared.manifest.geometry());
             let gone = swarmdrop_core::api::ProblemKind::ShareGone;
-            let kind = |refusal: crate::server::Refusal| refusal.0.kind;
+            let kind = |error: super::storage_error::StorageError| error.kind();
             let size = ShareSize { total_bytes: size.total(), chunk_bytes: 1 << 16 };
             let offer = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
             assert_eq!(storage.offer(id, &offer).map_err(kind), Err(gone));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use swarmdrop_core::api::{CopyTask, ProblemKind, ShareChunks, WrongChunks};
+use swarmdrop_core::api::{CopyTask, ShareChunks, WrongChunks};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::findings::Finding;
+use super::storage_error::StorageError;
 use crate::buffers::{Buffer, Buffers};
 use crate::client::{ChunkAnswer, PeerClient};
 use crate::crash::{self, Point};
-use crate::server::Refusal;
 use crate::task::blocking;
 
 /// Why a copy was given up. It is only logged: the tracker asks somebody else.
@@ -29,8 +29,8 @@ enum CopyError {
     NoManifest,
     #[error("the order is for another number of chunks")]
     OtherShare,
-    #[error("{}", .0.0.detail)]
-    Refused(Refusal),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     #[error("{0} of the chunks could not be had")]
     Missing(u32),
 }
@@ -86,7 +86,7 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     let (manifest, storage, asked) = (Arc::new(manifest), Arc::clone(peer), chunks.clone());
     let known = Arc::clone(&manifest);
     let missing = blocking(move || storage.storage.begin_copy(&known, &asked)).await;
-    let missing = missing.map_err(CopyError::Refused)?;
+    let missing = missing?;
     let sources = holdings(share, clients, &grant).await;
     let geometry = *manifest.geometry();
     let mut batch = chunks.minus(&missing);
@@ -187,9 +187,9 @@ async fn fetch(
                 attempt.is_here = true;
                 break;
             }
-            Err(refusal) if refusal.0.kind == ProblemKind::HashMismatch => attempt.wrong.push(source.id()),
-            Err(refusal) => {
-                tracing::error!(%id, detail = refusal.0.detail, "cannot keep a copied chunk");
+            Err(StorageError::HashMismatch(_)) => attempt.wrong.push(source.id()),
+            Err(error) => {
+                tracing::error!(%id, %error, "cannot keep a copied chunk");
                 break;
             }
         }
@@ -198,7 +198,7 @@ async fn fetch(
 }
 
 /// Writes a chunk, which stays only if it hashes to its id.
-async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Buffer) -> Result<(), Refusal> {
+async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Buffer) -> Result<(), StorageError> {
     let peer = Arc::clone(peer);
     blocking(move || peer.storage.put_whole(share, id, &sealed).map(drop)).await
 }
@@ -216,7 +216,7 @@ async fn keep(
     crash::at(Point::CopyArrived);
     let missing = blocking(move || storage.storage.keep_copied(&manifest, terms, &kept)).await;
     crash::at(Point::CopyKept);
-    let missing = missing.map_err(CopyError::Refused)?;
+    let missing = missing?;
     if !missing.is_empty() {
         return Err(CopyError::Missing(missing.len()));
     }

@@ -23,17 +23,15 @@ use swarmdrop_core::limits::{
     TAG_BYTES,
 };
 use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::receipt::PeerKey;
 use swarmdrop_core::seal::access_matches;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::arrivals::Under;
 use super::chunk_file::read_piece;
 use super::grants::{Charge, Committing, KnownGrant, Offering};
 use super::share_store::Held;
-use super::storage::{Storage, disk_refusal};
+use super::storage_error::StorageError;
 use super::{Peer, audits, metrics};
 use crate::clock;
 use crate::server::{
@@ -145,21 +143,21 @@ async fn receive(
             let part = frame.split_to(PIECE_BYTES - piece.len());
             piece.extend_from_slice(&part);
             let store = Arc::clone(peer);
-            let written = blocking(move || {
+            let written = blocking(move || -> Result<_, StorageError> {
                 let begun = store.storage.chunks.go_on(arriving, &piece)?;
                 piece.clear();
                 Ok((Some(begun), piece))
             });
-            (arriving, piece) = written.await.map_err(|error| disk_refusal(&error))?;
+            (arriving, piece) = written.await?;
         }
         piece.extend_from_slice(&frame);
     }
     let store = Arc::clone(peer);
-    blocking(move || {
-        let arrived = store.storage.chunks.go_on(arriving, &piece).map_err(|error| disk_refusal(&error))?;
+    let is_new = blocking(move || {
+        let arrived = store.storage.chunks.go_on(arriving, &piece)?;
         store.storage.put(share, id, bytes, arrived)
-    })
-    .await
+    });
+    Ok(is_new.await?)
 }
 
 /// Serve a chunk, or a range of it. `HEAD` tells its length.
@@ -183,7 +181,7 @@ async fn get_chunk(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(not_held());
         }
-        Err(error) => return Err(Refusal::internal(&error)),
+        Err(error) => return Err(StorageError::from(error).into()),
     };
     let range = requested_range(&headers, bytes)?;
     let wanted = range.clone().unwrap_or(0..bytes);
@@ -249,24 +247,18 @@ async fn commit(
     Committing(share, grant): Committing,
     LargeJsonBody(request, _turn): LargeJsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<Json<CommitResponse>, Refusal> {
-    blocking(move || receipted(&peer.storage, &peer.key, grant, share, request)).await.map(Json)
+    let answer = blocking(move || peer.storage.commit_for_receipt(&peer.key, grant, share, request)).await?;
+    Ok(Json(answer))
 }
 
-/// Keeps a share, and signs for what is kept.
-pub(super) fn receipted(
-    storage: &Storage,
-    key: &PeerKey,
-    grant: Under,
-    share: ShareId,
-    request: CommitRequest,
-) -> Result<CommitResponse, Refusal> {
-    let (digest, chunks) = (ChunkId::of(&request.manifest.0), request.chunks.clone());
-    let in_pieces = || Refusal::new(ProblemKind::BadRequest, "the chunks are more runs than a receipt names");
-    let receipt = key.receipt(share, digest, &chunks, clock::now_ms()).ok_or_else(in_pieces)?;
-    let missing = storage.commit_under(grant, share, request)?;
-    // It was made before, and is given away only now: that it can be made is known before anything is kept.
-    let receipt = missing.is_empty().then_some(receipt);
-    Ok(CommitResponse { missing, receipt })
+impl From<StorageError> for Refusal {
+    /// What the disk has is for the log; everything else is for whoever asked.
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Io(error) => Self::internal(&error),
+            other => Self::new(other.kind(), other.to_string()),
+        }
+    }
 }
 
 /// Manifest and terms of a share. Needs `Authorization: Bearer ACCESS`, or
@@ -328,10 +320,10 @@ async fn read_share(
         .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
     peer.storage.check_served(share)?;
     let store = Arc::clone(peer);
-    let bytes = peer.storage.shares.manifest_bytes(share).map_err(|error| Refusal::internal(&error))?;
+    let bytes = peer.storage.shares.manifest_bytes(share).map_err(StorageError::from)?;
     let turn = Turn::wait(asker, bytes).await;
     let manifest = blocking(move || store.storage.shares.manifest(share)).await;
-    Ok((held, manifest.map_err(|error| Refusal::internal(&error))?, turn))
+    Ok((held, manifest.map_err(StorageError::from)?, turn))
 }
 
 /// Prove that chunks and manifests are here. Too much at once, or too often from one address, is refused with 429.

@@ -37,6 +37,7 @@ mod share_store;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod storage;
+mod storage_error;
 mod syncs;
 mod tasks;
 mod unfinished;

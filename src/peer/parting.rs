@@ -487,12 +487,11 @@ pub(super) fn take_back(
     chunks: &ChunkSet,
 ) -> io::Result<Option<ChunkSet>> {
     let share = manifest.share();
-    let refused = |refusal: crate::server::Refusal| io::Error::other(refusal.0.detail);
-    let missing = storage.begin_copy(manifest, chunks).map_err(refused)?;
+    let missing = storage.begin_copy(manifest, chunks).map_err(io::Error::other)?;
     let here = chunks.minus(&missing);
     let kept = storage.keep_copied(manifest, terms, &here);
     storage.end_copy(share);
-    if !kept.map_err(refused)?.is_empty() {
+    if !kept.map_err(io::Error::other)?.is_empty() {
         return Ok(None);
     }
     partings.forget(share)?;

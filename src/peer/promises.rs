@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 
-use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::{ChunkId, ShareId};
@@ -15,8 +14,8 @@ use swarmdrop_core::token::TokenId;
 
 use super::arrivals::Under;
 use super::storage::{Storage, Upload};
+use super::storage_error::StorageError;
 use crate::clock;
-use crate::server::Refusal;
 
 impl Storage {
     /// Bytes used, and bytes that may still be promised, as the disk stood at the last look: it waits for nothing. What
@@ -42,17 +41,22 @@ impl Storage {
     }
 
     /// Whether a share may take so many bytes more, beside what is promised to others; how many are free for it.
-    pub(super) fn check_room(&self, share: ShareId, bytes: u64) -> Result<u64, Refusal> {
-        let on_disk = self.chunks.disk_free_bytes().map_err(|error| Refusal::internal(&error))?;
+    pub(super) fn check_room(&self, share: ShareId, bytes: u64) -> Result<u64, StorageError> {
+        let on_disk = self.chunks.disk_free_bytes()?;
         self.check_room_of(share, bytes, on_disk)
     }
 
     /// The same of a disk with so many free bytes.
-    pub(super) fn check_room_of(&self, share: ShareId, bytes: u64, on_disk: u64) -> Result<u64, Refusal> {
+    pub(super) fn check_room_of(
+        &self,
+        share: ShareId,
+        bytes: u64,
+        on_disk: u64,
+    ) -> Result<u64, StorageError> {
         let free = self.usage_beside(Some(share), on_disk).free_bytes;
         if bytes > free {
             let detail = format!("{bytes} bytes are needed, {free} are free");
-            return Err(Refusal::new(ProblemKind::NoSpace, detail));
+            return Err(StorageError::NoSpace(detail));
         }
         Ok(free)
     }
@@ -67,7 +71,7 @@ impl Storage {
         geometry: &Geometry,
         chunks: &ChunkSet,
         (left_bytes, manifest_bytes): (u64, u64),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StorageError> {
         let Some(token) = grant.token else { return Ok(()) };
         let held = self.shares.get(share).map(|held| held.chunks);
         let held = held.filter(|held| held.chunk_count() == chunks.chunk_count());
@@ -80,7 +84,7 @@ impl Storage {
         let checks = allowance.check_room(&charged, &wanted);
         checks.and_then(|()| allowance.check_manifest(&charged, manifest_bytes)).map_err(|_| {
             let what = "this peer holds as much for the invite as it allows, or more shares or manifests than any may have";
-            Refusal::new(ProblemKind::QuotaExceeded, what)
+            StorageError::QuotaExceeded(what)
         })
     }
 
@@ -139,7 +143,7 @@ impl Storage {
         needed: u64,
         free: u64,
         (mut arrived, mut met): (HashSet<ChunkId>, HashSet<ChunkId>),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StorageError> {
         let (now_ms, mut wasteful, mut uploads) =
             (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
         let of_token =
@@ -147,7 +151,7 @@ impl Storage {
         if token.is_some() && of_token.count() as u64 >= TOKEN_UPLOADS_MAX {
             let what =
                 "too many shares are being sent here with this invite: finish one of them, or wait an hour";
-            return Err(Refusal::new(ProblemKind::QuotaExceeded, what));
+            return Err(StorageError::QuotaExceeded(what));
         }
         let mut since = (now_ms, 0);
         if let Some(now) = uploads.remove(&share) {

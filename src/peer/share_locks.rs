@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use parking_lot::{Condvar, Mutex};
-use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::COMMITS_WAITING_MAX;
 
-use crate::server::Refusal;
+use super::storage_error::StorageError;
 
 /// The shares that somebody is at work on.
 #[derive(Debug, Default)]
@@ -37,10 +36,10 @@ impl ShareLocks {
     }
 
     /// The same for a caller from outside, unless so many wait for it already that one thread more were wasted.
-    pub(super) fn lock_for_commit(&self, share: ShareId) -> Result<ShareLock<'_>, Refusal> {
+    pub(super) fn lock_for_commit(&self, share: ShareId) -> Result<ShareLock<'_>, StorageError> {
         let mut shares = self.shares.lock();
         if shares.get(&share).is_some_and(|state| state.waiting >= COMMITS_WAITING_MAX) {
-            return Err(Refusal::new(ProblemKind::Unavailable, "the share is being committed already"));
+            return Err(StorageError::NotNow("the share is being committed already".to_owned()));
         }
         self.take(share, &mut shares);
         Ok(ShareLock { locks: self, share })

@@ -25,14 +25,12 @@ use super::agreement::Agreement;
 use super::arrivals::Under;
 use super::chunk_store::ChunkStore;
 use super::findings::{Finding, Findings};
-use super::http::receipted;
 use super::mend::{Mending, Sources};
 use super::parting::{Partings, batches, ids, let_go, of_chunks};
 use super::records::Records;
 use super::storage::{Bounds, Storage};
 use super::tasks::{carry_out, take_over};
 use crate::client::Authority;
-use crate::server::Refusal;
 
 /// A share of which a peer is letting go, with the ids that it left and the answers of others.
 struct Leaving {
@@ -70,10 +68,6 @@ pub(crate) struct SimPeer {
     /// What it is letting go of, and who has proved it.
     leaving: Vec<Leaving>,
     scrubbed: Option<ChunkId>,
-}
-
-fn kind(refusal: Refusal) -> ProblemKind {
-    refusal.0.kind
 }
 
 impl SimPeer {
@@ -124,12 +118,12 @@ impl SimPeer {
         request: &OfferRequest,
     ) -> Result<ChunkSet, ProblemKind> {
         self.check_owner(share, Act::Offer, shown)?;
-        self.storage.offer(share, request).map_err(kind)
+        self.storage.offer(share, request).map_err(|error| error.kind())
     }
 
     pub(crate) fn put(&self, share: ShareId, id: ChunkId, bytes: &[u8]) -> Result<(), ProblemKind> {
-        if self.storage.admit(share, id, bytes.len() as u64).map_err(kind)? {
-            self.storage.put_whole(share, id, bytes).map_err(kind)?;
+        if self.storage.admit(share, id, bytes.len() as u64).map_err(|error| error.kind())? {
+            self.storage.put_whole(share, id, bytes).map_err(|error| error.kind())?;
         }
         Ok(())
     }
@@ -141,7 +135,9 @@ impl SimPeer {
         request: CommitRequest,
     ) -> Result<CommitResponse, ProblemKind> {
         self.check_owner(share, Act::Commit, shown)?;
-        receipted(&self.storage, &self.key, Under::NOBODY, share, request).map_err(kind)
+        self.storage
+            .commit_for_receipt(&self.key, Under::NOBODY, share, request)
+            .map_err(|error| error.kind())
     }
 
     /// The proof for a sample, if the peer can make one; it answers nothing about what it cannot read.
@@ -288,7 +284,7 @@ impl SimPeer {
     }
 
     pub(crate) fn begin_copy(&self, manifest: &Manifest, chunks: &ChunkSet) -> Result<ChunkSet, ProblemKind> {
-        self.storage.begin_copy(manifest, chunks).map_err(kind)
+        self.storage.begin_copy(manifest, chunks).map_err(|error| error.kind())
     }
 
     /// Takes a chunk that another peer served, if it is the right one.
@@ -299,7 +295,10 @@ impl SimPeer {
         bytes: &[u8],
         from: PeerId,
     ) -> bool {
-        let taken = self.storage.put_whole(manifest.share(), manifest.chunk(index), bytes).map_err(kind);
+        let taken = self
+            .storage
+            .put_whole(manifest.share(), manifest.chunk(index), bytes)
+            .map_err(|error| error.kind());
         if taken == Err(ProblemKind::HashMismatch) {
             let chunks = ChunkSet::of(manifest.geometry().chunk_count(), [index]);
             self.findings.note(Finding::Wrong(WrongChunks { peer: from, share: manifest.share(), chunks }));

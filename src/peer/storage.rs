@@ -10,10 +10,11 @@ use std::io;
 use std::path::Path;
 
 use parking_lot::Mutex;
-use swarmdrop_core::api::{CommitRequest, ProblemKind};
+use swarmdrop_core::api::{CommitRequest, CommitResponse};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::{ChunkId, ShareId};
 use swarmdrop_core::manifest::Manifest;
+use swarmdrop_core::receipt::PeerKey;
 use swarmdrop_core::reservation::{Reservation, Wasteful};
 use swarmdrop_core::terms::SignedTerms;
 use swarmdrop_core::token::TokenId;
@@ -27,12 +28,12 @@ use super::marks::Marks;
 use super::several::Several;
 use super::share_locks::ShareLocks;
 use super::share_store::ShareStore;
+use super::storage_error::StorageError;
 use super::syncs::SyncError;
 use super::unfinished::Unfinished;
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::failure::Failure;
-use crate::server::Refusal;
 
 /// Chunks, shares and promises of one peer. Its methods block on the disk.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ impl Storage {
         manifest: &Manifest,
         terms: SignedTerms,
         chunks: &ChunkSet,
-    ) -> Result<ChunkSet, Refusal> {
+    ) -> Result<ChunkSet, StorageError> {
         let _alone = self.locks.lock(manifest.share());
         self.keep(manifest, terms, chunks, None)
     }
@@ -164,9 +165,9 @@ impl Storage {
 
     /// Whether anything of a share can be taken now: not if the owner deleted it, if what is known of it is to be made
     /// again, or if the disk failed to write.
-    pub(super) fn check_takes(&self, share: ShareId) -> Result<(), Refusal> {
+    pub(super) fn check_takes(&self, share: ShareId) -> Result<(), StorageError> {
         self.check_not_gone(share)?;
-        let not_now = |detail: &str| Err(Refusal::new(ProblemKind::Unavailable, detail));
+        let not_now = |detail: &str| Err(StorageError::NotNow(detail.to_owned()));
         if self.chunks.syncs.have_failed() {
             return not_now(
                 "the disk failed to write; nothing is taken until it has shown that it can again",
@@ -179,16 +180,16 @@ impl Storage {
     }
 
     /// What the owner of a share deleted is not taken again.
-    fn check_not_gone(&self, share: ShareId) -> Result<(), Refusal> {
+    fn check_not_gone(&self, share: ShareId) -> Result<(), StorageError> {
         if self.gone.contains(share) {
-            return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
+            return Err(StorageError::Gone("its owner deleted the share"));
         }
         Ok(())
     }
 
     /// Keeps a share under a grant of nobody.
     #[cfg(test)]
-    pub(super) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, Refusal> {
+    pub(super) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, StorageError> {
         self.commit_under(Under::NOBODY, share, request)
     }
 
@@ -199,13 +200,11 @@ impl Storage {
         grant: Under,
         share: ShareId,
         request: CommitRequest,
-    ) -> Result<ChunkSet, Refusal> {
-        let invalid =
-            |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
-        let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
-        let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
+    ) -> Result<ChunkSet, StorageError> {
+        let manifest = Manifest::decode(request.manifest.0, share).map_err(StorageError::invalid)?;
+        let terms = SignedTerms::verify(&request.terms, share).map_err(StorageError::invalid)?;
         if request.chunks.chunk_count() != manifest.geometry().chunk_count() {
-            return Err(invalid(&"the chunks are those of another number of chunks"));
+            return Err(StorageError::invalid("the chunks are those of another number of chunks"));
         }
         let alone = self.locks.lock_for_commit(share)?;
         self.check_served(share)?;
@@ -221,6 +220,24 @@ impl Storage {
         Ok(missing)
     }
 
+    /// Keeps a share, and signs for what is kept.
+    pub(super) fn commit_for_receipt(
+        &self,
+        key: &PeerKey,
+        grant: Under,
+        share: ShareId,
+        request: CommitRequest,
+    ) -> Result<CommitResponse, StorageError> {
+        let (digest, chunks) = (ChunkId::of(&request.manifest.0), request.chunks.clone());
+        // That a receipt can be made is known before anything is kept; it is given away only when all is.
+        let receipt = key
+            .receipt(share, digest, &chunks, clock::now_ms())
+            .ok_or(StorageError::BadOffer("the chunks are more runs than a receipt names"))?;
+        let missing = self.commit_under(grant, share, request)?;
+        let receipt = missing.is_empty().then_some(receipt);
+        Ok(CommitResponse { missing, receipt })
+    }
+
     /// Keeps chunks of a share, which is locked, beside those that are held already, if all of them are here. What
     /// was held before is for the scrub to check: it reports what it finds, and must not stand in a new chunk's way.
     fn keep(
@@ -229,33 +246,33 @@ impl Storage {
         terms: SignedTerms,
         arrived: &ChunkSet,
         token: Option<TokenId>,
-    ) -> Result<ChunkSet, Refusal> {
+    ) -> Result<ChunkSet, StorageError> {
         let share = manifest.share();
         self.check_takes(share)?;
         if terms.terms.is_over(clock::now_ms()) {
-            return Err(Refusal::new(ProblemKind::ShareGone, "the share's terms are over"));
+            return Err(StorageError::Gone("the share's terms are over"));
         }
         let held = self.shares.get(share).map(|held| held.chunks);
         if held.is_some() {
-            let known = self.shares.manifest(share).map_err(|error| Refusal::internal(&error))?;
+            let known = self.shares.manifest(share)?;
             if known != *manifest {
-                return Err(Refusal::new(ProblemKind::Conflict, "the share has another manifest already"));
+                return Err(StorageError::OtherManifest);
             }
         } else {
             self.check_room(share, manifest.encoded().len() as u64)?;
             // A folder with a mark and without a manifest is an upload that was never confirmed.
-            self.marks.note(share, &[]).map_err(|error| disk_refusal(&error))?;
+            self.marks.note(share, &[])?;
         }
         let held = held.unwrap_or_else(|| ChunkSet::empty(arrived.chunk_count()));
         let mut claims = NewClaims { storage: self, share, ids: Vec::new() };
         let (present, missing) = self.claim_present(manifest, arrived, &mut claims)?;
         if missing.is_empty() {
-            self.note_several(share, &claims.ids).map_err(|error| disk_refusal(&error))?;
+            self.note_several(share, &claims.ids)?;
             self.settle(&present)?;
             crash::at(Point::ChunksSynced);
             // A commit only ever adds: what is held already was promised, too.
             let commit = self.shares.commit(manifest, terms, held.plus(arrived), token);
-            commit.map_err(|error| self.record_refusal(&error))?;
+            commit.map_err(|error| self.record_failure(error))?;
             claims.ids.clear();
             tracing::info!(%share, chunks = present.len(), "share committed");
         }
@@ -281,22 +298,22 @@ impl Storage {
     }
 
     /// Makes chunks survive a crash. If that fails, everything that came since it succeeded last is in doubt.
-    fn settle(&self, chunks: &[ChunkId]) -> Result<(), Refusal> {
+    fn settle(&self, chunks: &[ChunkId]) -> Result<(), StorageError> {
         self.chunks.settle(chunks).map_err(|error| {
             if let SyncError::Now(error) = &error {
                 tracing::error!(%error, "the disk failed to write: nothing is taken until it works again");
             }
-            Refusal::new(ProblemKind::Unavailable, error.to_string())
+            StorageError::NotNow(error.to_string())
         })
     }
 
     /// The same for a record, whose own sync failed.
-    fn record_refusal(&self, error: &io::Error) -> Refusal {
+    fn record_failure(&self, error: io::Error) -> StorageError {
         let is_failure = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
         if is_failure && self.chunks.syncs.fail() {
             tracing::error!(%error, "the disk failed to write: nothing is taken until it works again");
         }
-        disk_refusal(error)
+        error.into()
     }
 
     /// Claims the chunks that are here and right, each before it is looked at: from then on no end of another share
@@ -306,7 +323,7 @@ impl Storage {
         manifest: &Manifest,
         arrived: &ChunkSet,
         claims: &mut NewClaims<'_>,
-    ) -> Result<(Vec<ChunkId>, ChunkSet), Refusal> {
+    ) -> Result<(Vec<ChunkId>, ChunkSet), StorageError> {
         let share = manifest.share();
         let shown = self.uploads.lock().get(&share).map(|upload| upload.arrived.clone()).unwrap_or_default();
         let mut missing = ChunkSet::empty(arrived.chunk_count());
@@ -320,10 +337,10 @@ impl Storage {
             if self.chunks.claim(share, id) {
                 claims.ids.push(id);
             }
-            match self.chunks.verify(&id, manifest.geometry().sealed_len(index)) {
-                Ok(true) => present.push(id),
-                Ok(false) => missing.insert(index),
-                Err(error) => return Err(disk_refusal(&error)),
+            if self.chunks.verify(&id, manifest.geometry().sealed_len(index))? {
+                present.push(id);
+            } else {
+                missing.insert(index);
             }
         }
         Ok((present, missing))
@@ -359,22 +376,12 @@ impl Drop for NewClaims<'_> {
     }
 }
 
-/// A full disk is the sender's business; any other failure is this peer's own.
-pub(super) fn disk_refusal(error: &io::Error) -> Refusal {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Refusal::new(ProblemKind::NoSpace, "the disk is full")
-        }
-        _ => Refusal::internal(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    use swarmdrop_core::api::ShareChunks;
+    use swarmdrop_core::api::{ProblemKind, ShareChunks};
     use swarmdrop_core::duration::millis;
     use swarmdrop_core::geometry::{ChunkSize, Geometry};
     use swarmdrop_core::id::Secret;
@@ -604,7 +611,7 @@ mod tests {
         };
         let is_promised = |share| storage.uploads.lock().contains_key(&ShareId::from_bytes([share; 32]));
         offer(1, 1, &all).unwrap();
-        assert_eq!(offer(2, 2, &some).unwrap_err().0.kind, ProblemKind::NoSpace);
+        assert_eq!(offer(2, 2, &some).unwrap_err().kind(), ProblemKind::NoSpace);
         wait(1);
         assert!(storage.usage().free_bytes > 990_000, "the tracker is told of it");
         offer(2, 2, &some).unwrap();
@@ -624,7 +631,7 @@ mod tests {
             &ChunkSet::full(2),
             std::iter::empty(),
         );
-        assert_eq!(refused.unwrap_err().0.kind, ProblemKind::NoSpace);
+        assert_eq!(refused.unwrap_err().kind(), ProblemKind::NoSpace);
     }
 
     #[test]
@@ -651,7 +658,7 @@ mod tests {
             offer(1, number).unwrap();
         }
         offer(1, 0).unwrap();
-        let refused = offer(1, TOKEN_UPLOADS_MAX).unwrap_err().0.kind;
+        let refused = offer(1, TOKEN_UPLOADS_MAX).unwrap_err().kind();
         assert_eq!(refused, ProblemKind::QuotaExceeded);
         offer(2, TOKEN_UPLOADS_MAX).unwrap();
     }

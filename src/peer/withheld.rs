@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::id::{ChunkId, ShareId};
 
 use super::storage::Storage;
-use crate::server::Refusal;
+use super::storage_error::StorageError;
+
+const TAKEN_DOWN: StorageError = StorageError::Gone("the tracker's operator took the share down");
 
 impl Storage {
     /// Stops serving a share, if it is held.
@@ -39,12 +40,12 @@ impl Storage {
     }
 
     /// Refuses what is asked of a share that is not served.
-    pub(super) fn check_served(&self, share: ShareId) -> Result<(), Refusal> {
-        if self.shares.is_withheld(share) { Err(taken_down()) } else { Ok(()) }
+    pub(super) fn check_served(&self, share: ShareId) -> Result<(), StorageError> {
+        if self.shares.is_withheld(share) { Err(TAKEN_DOWN) } else { Ok(()) }
     }
 
     /// The same of a chunk. One that another share holds, too, is served for that one.
-    pub(super) fn check_chunk_served(&self, id: &ChunkId) -> Result<(), Refusal> {
+    pub(super) fn check_chunk_served(&self, id: &ChunkId) -> Result<(), StorageError> {
         let withheld = self.shares.withheld();
         if withheld.is_empty() {
             return Ok(());
@@ -56,12 +57,8 @@ impl Storage {
         } else {
             holders.iter().any(|holder| !withheld.contains(holder))
         };
-        if is_served { Ok(()) } else { Err(taken_down()) }
+        if is_served { Ok(()) } else { Err(TAKEN_DOWN) }
     }
-}
-
-fn taken_down() -> Refusal {
-    Refusal::new(ProblemKind::ShareGone, "the tracker's operator took the share down")
 }
 
 #[cfg(test)]
@@ -70,7 +67,7 @@ mod tests {
     use super::super::storage::Bounds;
     use super::*;
     use std::path::Path;
-    use swarmdrop_core::api::{Blob, CommitRequest};
+    use swarmdrop_core::api::{Blob, CommitRequest, ProblemKind};
     use swarmdrop_core::chunk_set::ChunkSet;
     use swarmdrop_core::geometry::{ChunkSize, Geometry};
     use swarmdrop_core::id::Secret;
@@ -135,11 +132,11 @@ mod tests {
         for storage in [storage, open(folder.path())] {
             assert_eq!(storage.shares.withheld(), BTreeSet::from([down]), "and none that is not held");
             assert!(storage.check_served(other).is_ok());
-            assert_eq!(storage.check_served(down).unwrap_err().0.kind, ProblemKind::ShareGone);
+            assert_eq!(storage.check_served(down).unwrap_err().kind(), ProblemKind::ShareGone);
             assert_eq!([1, 2, 3].map(|byte| is_served(&storage, byte)), [false, true, true]);
             assert!([1, 2, 3].iter().all(|&byte| storage.chunks.contains(&chunk(byte))), "it is kept");
             let request = share_of(1, &[1, 2]).1;
-            assert_eq!(storage.commit(down, request).unwrap_err().0.kind, ProblemKind::ShareGone);
+            assert_eq!(storage.commit(down, request).unwrap_err().kind(), ProblemKind::ShareGone);
         }
         let storage = open(folder.path());
         let before = storage.shares.withheld();
