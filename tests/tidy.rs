@@ -299,11 +299,14 @@ fn the_map_names_every_file_and_only_files_that_exist() {
             problems.push(format!("ARCHITECTURE.md does not say what {} is for", source.path));
         }
     }
-    for word in map.split('`').skip(1).step_by(2) {
-        let is_path = word.contains('/')
-            && [".rs", ".md", ".sh", ".sql", ".json"].iter().any(|end| word.ends_with(end));
-        if is_path && !root().join(word).exists() {
-            problems.push(format!("ARCHITECTURE.md names {word}, which is not there"));
+    let glossary = fs::read_to_string(root().join("docs/glossary.md")).unwrap();
+    for (document, text) in [("ARCHITECTURE.md", &map), ("docs/glossary.md", &glossary)] {
+        for word in text.split('`').skip(1).step_by(2) {
+            let is_path = word.contains('/')
+                && [".rs", ".md", ".sh", ".sql", ".json"].iter().any(|end| word.ends_with(end));
+            if is_path && !root().join(word).exists() {
+                problems.push(format!("{document} names {word}, which is not there"));
+            }
         }
     }
     report(&problems);
@@ -333,10 +336,14 @@ fn documents_link_to_files_that_exist() {
         "README.md",
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
+        "docs/durability.md",
+        "docs/field.md",
         "docs/formats.md",
+        "docs/glossary.md",
         "docs/json.md",
         "docs/protocol.md",
         "docs/operating.md",
+        "docs/performance.md",
         "docs/security.md",
     ];
     for document in documents {

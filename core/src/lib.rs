@@ -4,42 +4,36 @@
 //! come in as arguments, and decisions go out as values. That is what makes the formats easy to
 //! test against hostile bytes and the planners easy to simulate.
 //!
-//! # Glossary
-//! * **chunk**: a fixed-size piece of a share's byte stream, sealed; known by its [`ChunkId`](id::ChunkId).
+//! # Terms
+//! Those without which nothing here can be read; `docs/glossary.md` has all, each with the file where it lives.
+//!
+//! * **chunk**: a fixed-size piece of a share's byte stream, sealed; known by its [`ChunkId`](id::ChunkId), its hash.
 //! * **manifest**: the signed list of a share's chunks, with the sealed metadata inside.
 //! * **terms**: the signed, replaceable conditions of a share: expiry, replicas, deletion.
-//! * **replica**: one peer's copy of one chunk.
+//! * **owner**: whoever holds a share's key; **owner's token**: the owner's word for one act at one server.
+//! * **token**: what an invite admits its bearer by; **grant**: a short-lived word of the tracker that lets its bearer
+//!   push one share to named peers, or copy it from them.
+//! * **replica**: one peer's copy of one chunk; **replica set**: a run of chunks, and the peers that are each to hold
+//!   all of it; **spare**: a peer that takes the place of one that fails.
 //! * **receipt**: what a peer signs when it has chunks of a share, verified, on stable storage.
 //! * **sample**: a byte of a chunk or manifest that somebody is asked to prove; **proof**: the piece of it in which the
-//!   byte lies, with the hashes that lead up to the chunk's id; **audit**: asking a peer for proofs.
-//! * **parting**: how a peer lets go of surplus: others prove that they have it, and promise to keep it for a day.
+//!   byte lies, with the hashes that lead up to the chunk's id.
 //! * **claimed**: what a peer is said to hold; **proven**: what it has shown to the tracker that it holds; **refuted**:
 //!   what it was found not to hold.
-//! * **placement**: which peers are to hold which chunks; **set**: a run of chunks, and the peers that are each to hold all
-//!   of it; **spare**: a peer that takes the place of one that fails.
-//! * **mark**: the list of what came for an upload; only what a mark names is ever collected.
-//! * **grant**: a short-lived token signed by the tracker that lets its bearer push one share to named peers.
-//! * **owner**: whoever holds a share's key.
-//! * **owner's token**: the owner's word for one act (open, offer, commit, publish) at one server; it goes with a
-//!   credential and ends with it. **delegation**: one by which a tracker acts for the owner, as for browsers.
-//! * **token**: what an invite admits its bearer by; **role**: what the token lets the bearer do.
-//! * **run**: one process of a peer, from its start to its end; it registers, and speaks for the peer until another does.
-//! * **unreachable**: said of a peer that beats, but does not answer where others are sent to it.
-//! * **inventory**: all that a peer says it holds; the tracker asks each run for it once.
-//! * **allowance**: what the maker of an invite allows by it; **quota**: bytes of all shares of its bearers at once.
-//! * **workload**: work that a peer lets in at so many bytes a second.
-//! * **reservation**: space that a peer has promised to a share whose chunks are to arrive.
-//! * **link**: what the sender gives the receiver; **invite**: what an operator gives a new peer or sender.
+//! * **run**: one process of a peer, from its start to its end; or chunks that follow each other.
 //!
 //! # Reading order
-//! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
-//! [`chunk_set`], [`name`], [`path_table`], [`portability`]), then the share format ([`seal`],
-//! [`modes`], [`links`], [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
-//! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
-//! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`registry`], [`traffic`],
-//! [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
-//!
-//! What the tracker believes of its peers is in [`audit`], how far apart replicas are in [`apart`].
+//! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], [`name`],
+//!    [`path_table`], [`portability`].
+//! 2. The share's format: [`seal`], [`modes`], [`links`], [`metadata`], [`manifest`], [`proof`].
+//! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
+//!    [`token`], [`link`], [`pasted`].
+//! 4. A share and a get: [`placement`], [`replica_sets`], [`push`], [`reservation`], [`fetch`], [`distance`].
+//! 5. Who is there: [`traffic`], [`runs`], [`ways`], [`inventory`], [`reach`], [`suspicion`], [`spread`], [`registry`].
+//! 6. Who holds what, and what follows: `claim`, `pair`, [`audit`], [`health`], [`apart`], [`repair`], [`parting`],
+//!    [`workload`].
+//! 7. What travels over HTTP: `schema`, `sha256_text`, `problem`, [`api`], `heartbeat`, `evidence`, [`enclosed`],
+//!    [`gateway`], [`dashboard`].
 
 pub mod duration;
 pub mod limits;
