@@ -68,12 +68,12 @@ pub(super) struct Granted {
 impl Tracker {
     async fn token(&self, parts: &mut Parts, roles: &[Role]) -> Result<TokenRecord, Refusal> {
         let token = Credential::from_request_parts(parts, &()).await?.secret()?;
-        let record = self.gate.tokens.active(&token).await.map_err(|error| Refusal::internal(&error))?;
+        let record = self.gate.tokens.active(&token).await?;
         record.filter(|record| roles.contains(&record.role)).ok_or_else(denied)
     }
 
     async fn is_member(&self, peer: PeerId) -> Result<bool, Refusal> {
-        self.gate.tokens.is_member(peer).await.map_err(|error| Refusal::internal(&error))
+        self.gate.tokens.is_member(peer).await.map_err(Refusal::from)
     }
 
     /// The session of a request that shows its secrets, if it may do what the request is to do.
@@ -92,7 +92,7 @@ impl Tracker {
         if admin.session.is_some_and(|session| self.sessions.find(session).is_none()) {
             return Ok(false);
         }
-        let record = self.gate.tokens.record(admin.token).await.map_err(|error| Refusal::internal(&error))?;
+        let record = self.gate.tokens.record(admin.token).await?;
         Ok(record.is_some_and(|record| record.role == Role::Admin && record.is_active(clock::now_ms())))
     }
 }

@@ -26,6 +26,7 @@ use utoipa_axum::routes;
 use super::auth::{
     Admin, Admitted, Delegator, Granted, Joiner, Member, MemberOrAdmin, Observer, Publisher, Sender,
 };
+use super::store::StoreError;
 use super::{Tracker, admin, metrics, web};
 use crate::clock;
 use crate::server::{
@@ -331,4 +332,11 @@ async fn health(State(tracker): State<Arc<Tracker>>) -> Json<Health> {
 async fn show_metrics(State(tracker): State<Arc<Tracker>>, _: Observer) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], metrics::render(&tracker).await)
+}
+
+impl From<StoreError> for Refusal {
+    /// What the database has is for the log; nobody who asks can do anything about it.
+    fn from(error: StoreError) -> Self {
+        Self::internal(&error)
+    }
 }

@@ -168,10 +168,10 @@ impl Gate {
 impl Tracker {
     /// All invites, for the operator's page.
     pub(super) async fn list_invites(&self) -> Result<InviteList, Refusal> {
-        let tokens = self.gate.with_admissions().await.map_err(|error| Refusal::internal(&error))?;
+        let tokens = self.gate.with_admissions().await?;
         let mut invites = Vec::with_capacity(tokens.len());
         for (token, peers) in tokens {
-            let used = self.used(token.id).await.map_err(|error| Refusal::internal(&error))?;
+            let used = self.used(token.id).await?;
             invites.push(InviteInfo::of(token, peers, used));
         }
         Ok(InviteList { invites })
@@ -202,7 +202,7 @@ impl Tracker {
     /// whoever got at it must not lock the operator out.
     pub(super) async fn revoke_invite(&self, id: TokenId) -> Result<(), Refusal> {
         let tokens = &self.gate.tokens;
-        let record = tokens.record(id).await.map_err(|error| Refusal::internal(&error))?;
+        let record = tokens.record(id).await?;
         let Some(record) = record else {
             return Err(Refusal::new(ProblemKind::NoRoute, "there is no invite with this id"));
         };
@@ -210,7 +210,7 @@ impl Tracker {
             let what = "the admin's own token is revoked on the tracker's machine only";
             return Err(Refusal::new(ProblemKind::Conflict, what));
         }
-        tokens.revoke(id).await.map_err(|error| Refusal::internal(&error))?;
+        tokens.revoke(id).await?;
         tracing::info!(%id, name = record.name, "invite revoked");
         self.dashboard.note(LogKind::InviteRevoked, |entry| entry.detail = Some(record.name));
         Ok(())

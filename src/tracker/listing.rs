@@ -13,17 +13,16 @@ use crate::server::Refusal;
 impl Tracker {
     /// One page of the shares. Those that are over are left out, so a page may have fewer than were asked for.
     pub(super) async fn list_shares(&self, page: SharePage) -> Result<ShareList, Refusal> {
-        let internal = |error| Refusal::internal(&error);
         let limit = page.limit.unwrap_or(SHARE_PAGE_DEFAULT);
         if !(1..=SHARE_PAGE_MAX).contains(&limit) {
             let what = format!("a page has 1 to {SHARE_PAGE_MAX} shares");
             return Err(Refusal::new(ProblemKind::BadRequest, what));
         }
-        let ids = self.store.shares_after(page.after, limit).await.map_err(internal)?;
+        let ids = self.store.shares_after(page.after, limit).await?;
         let next = ids.last().filter(|_| ids.len() == limit).copied();
         let mut shares = Vec::new();
         for share in ids {
-            let info = unless_damaged(share, self.share_info(share).await).map_err(internal)?;
+            let info = unless_damaged(share, self.share_info(share).await)?;
             shares.extend(info.flatten());
         }
         Ok(ShareList { shares, next })

@@ -63,10 +63,10 @@ impl Tracker {
 
     /// Admits a peer by the token that it shows, or by the one that admitted it before; which that is.
     async fn admit_by_token(&self, joiner: &Joiner) -> Result<Option<TokenRecord>, Refusal> {
-        let (tokens, internal) = (&self.gate.tokens, |error| Refusal::internal(&error));
+        let tokens = &self.gate.tokens;
         if let Some(token) = &joiner.token {
             let max = token.allowance.peers_max();
-            if !tokens.admit(joiner.peer, token.id, max).await.map_err(internal)? {
+            if !tokens.admit(joiner.peer, token.id, max).await? {
                 let peers = words::count(max.into(), "peer");
                 let what = format!(
                     "the invite has admitted {peers}, which is all that it may: ask the operator for another \
@@ -75,7 +75,7 @@ impl Tracker {
                 return Err(Refusal::new(ProblemKind::QuotaExceeded, what));
             }
         }
-        tokens.admitted_by(joiner.peer).await.map_err(internal)
+        tokens.admitted_by(joiner.peer).await.map_err(Refusal::from)
     }
 
     /// Puts a peer that proved itself on the list.
@@ -85,7 +85,7 @@ impl Tracker {
         usage: Usage,
     ) -> Result<RegisterResponse, Refusal> {
         let (id, addresses) = (registration.id, registration.addresses.clone());
-        self.store.put_peer(&registration).await.map_err(|error| Refusal::internal(&error))?;
+        self.store.put_peer(&registration).await?;
         crash::at(Point::PeerKept);
         tracing::info!(peer = %id, name = %registration.name, ?addresses, "peer registered");
         let (mut registry, now_ms) = (self.registry.lock(), self.now_ms());
@@ -132,25 +132,24 @@ impl Tracker {
             registry.inventory_after(id, now_ms).map(millis)
         };
         self.metrics.heartbeats.inc();
-        let internal = |error| Refusal::internal(&error);
         for applied in request.applied.iter().take(TASKS_MAX) {
-            self.store.confirm_terms(id, applied.share, applied.issued_ms).await.map_err(internal)?;
+            self.store.confirm_terms(id, applied.share, applied.issued_ms).await?;
         }
         for share in request.withheld.iter().take(TASKS_MAX) {
-            self.store.confirm_withheld(id, *share).await.map_err(internal)?;
+            self.store.confirm_withheld(id, *share).await?;
         }
-        self.take_findings(id, &request).await.map_err(internal)?;
+        self.take_findings(id, &request).await?;
         if !(request.copied.is_empty() && request.lost.is_empty()) {
             crash::at(Point::FindingsTaken);
         }
-        let terms = self.store.unconfirmed_terms(id, TASKS_MAX).await.map_err(internal)?;
+        let terms = self.store.unconfirmed_terms(id, TASKS_MAX).await?;
         let mut tasks: Vec<Task> =
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
-        let withheld = self.store.to_withhold(id, TASKS_MAX).await.map_err(internal)?;
+        let withheld = self.store.to_withhold(id, TASKS_MAX).await?;
         tasks.extend(withheld.into_iter().map(|share| Task::Withhold { share }));
         tasks.extend(self.complaints.tasks(id));
         tasks.extend(self.repair_tasks(id));
-        tasks.extend(self.restore_tasks(id, &request.damaged).await.map_err(internal)?);
+        tasks.extend(self.restore_tasks(id, &request.damaged).await?);
         let now_ms = self.clock.is_steady().then(clock::now_ms);
         Ok(HeartbeatResponse { tasks, now_ms, inventory_after_ms })
     }
@@ -210,7 +209,7 @@ impl Tracker {
         if draining && self.registry.lock().get(id, self.now_ms()).is_none() {
             return Err(Refusal::new(ProblemKind::UnknownPeer, "the peer is not registered"));
         }
-        self.store.set_draining(id, draining).await.map_err(|error| Refusal::internal(&error))?;
+        self.store.set_draining(id, draining).await?;
         self.registry.lock().drain(id, draining);
         tracing::info!(peer = %id, draining, "drain");
         let (name, kind) =
@@ -228,12 +227,12 @@ impl Tracker {
         }
         tracing::info!(peer = %id, "peer left");
         self.dashboard.note(LogKind::PeerLeft, |entry| (entry.peer, entry.peer_name) = (Some(id), name));
-        self.store.delete_peer(id).await.map_err(|error| Refusal::internal(&error))
+        self.store.delete_peer(id).await.map_err(Refusal::from)
     }
 
     /// All peers, and how the shares stand, for whoever has a token of this role.
     pub(super) async fn list(&self, role: Role) -> Result<PeerList, Refusal> {
-        let shares = self.store.share_count().await.map_err(|error| Refusal::internal(&error))?;
+        let shares = self.store.share_count().await?;
         let now_ms = self.now_ms();
         let registry = self.registry.lock();
         let info = |(peer, state): (&Peer, _)| {

@@ -110,7 +110,7 @@ impl Tracker {
         let wanted = wanted(geometry, request.replicas);
         by.allowance.check_share(&wanted).map_err(|over| refusal(&over))?;
         let charged = self.store.charged(by.id, Some(request.share), clock::now_ms()).await;
-        let charged = charged.map_err(|error| Refusal::internal(&error))?;
+        let charged = charged?;
         let life_ms = Grant::life_ms(geometry.sealed_total());
         let sending = Sending { bytes: wanted.bytes(), until_ms: clock::now_ms().saturating_add(life_ms) };
         let check = |bytes: u64, uploads| {
@@ -157,7 +157,7 @@ impl Tracker {
         let Some(token) = grant.token else { return Ok(()) };
         let bytes = wanted(geometry, terms.terms.replicas).bytes();
         let charged = self.store.charge(grant.share, token, bytes).await;
-        charged.map_err(|error| Refusal::internal(&error))?;
+        charged?;
         self.quotas.end(token, grant.share);
         Ok(())
     }
@@ -165,8 +165,7 @@ impl Tracker {
     /// Whether the invite that a share is charged to allows these terms, which are no deletion.
     pub(super) async fn charge_terms(&self, terms: &SignedTerms, geometry: &Geometry) -> Result<(), Refusal> {
         let share = terms.terms.share;
-        let internal = |error: StoreError| Refusal::internal(&error);
-        let Some(token) = self.store.charged_to(share).await.map_err(internal)? else { return Ok(()) };
+        let Some(token) = self.store.charged_to(share).await? else { return Ok(()) };
         let (allowance, charged) = self.allowed_and_charged(token, share).await?;
         let wanted = wanted(geometry, terms.terms.replicas);
         let checks = || {
@@ -175,7 +174,7 @@ impl Tracker {
             allowance.check_life(terms.terms.expires_ms, clock::now_ms(), SLACK_MS)
         };
         checks().map_err(|over| refusal(&over))?;
-        self.store.charge(share, token, wanted.bytes()).await.map_err(internal)
+        self.store.charge(share, token, wanted.bytes()).await.map_err(Refusal::from)
     }
 
     /// Whether the peers of one invite may announce one more share that nobody published here; the token that it is
@@ -186,14 +185,13 @@ impl Tracker {
         share: ShareId,
         manifest_bytes: u64,
     ) -> Result<Option<TokenId>, Refusal> {
-        let internal = |error: StoreError| Refusal::internal(&error);
-        if self.store.share(share).await.map_err(internal)?.is_some() {
+        if self.store.share(share).await?.is_some() {
             return Ok(None);
         }
-        let Some(token) = self.gate.tokens.admitted_by(peer).await.map_err(internal)? else {
+        let Some(token) = self.gate.tokens.admitted_by(peer).await? else {
             return Ok(None);
         };
-        let charged = self.store.charged(token.id, Some(share), clock::now_ms()).await.map_err(internal)?;
+        let charged = self.store.charged(token.id, Some(share), clock::now_ms()).await?;
         if charged.manifest_bytes.saturating_add(manifest_bytes) > ANNOUNCED_MANIFEST_BYTES_MAX {
             return Err(refusal(&OverQuota::ManifestBytes { max: ANNOUNCED_MANIFEST_BYTES_MAX }));
         }
@@ -203,11 +201,10 @@ impl Tracker {
     /// How many deletions of shares that nothing is known of may still be remembered for the peers of a peer's invite, and
     /// the token that is charged with them.
     pub(super) async fn room_for_deletions(&self, peer: PeerId) -> Result<(Option<TokenId>, u64), Refusal> {
-        let internal = |error: StoreError| Refusal::internal(&error);
-        let Some(token) = self.gate.tokens.admitted_by(peer).await.map_err(internal)? else {
+        let Some(token) = self.gate.tokens.admitted_by(peer).await? else {
             return Ok((None, ANNOUNCED_GONE_MAX));
         };
-        let charged = self.store.charged_deletions(token.id).await.map_err(internal)?;
+        let charged = self.store.charged_deletions(token.id).await?;
         Ok((Some(token.id), ANNOUNCED_GONE_MAX.saturating_sub(charged)))
     }
 
@@ -216,9 +213,8 @@ impl Tracker {
         token: TokenId,
         beside: ShareId,
     ) -> Result<(Allowance, Charged), Refusal> {
-        let internal = |error: StoreError| Refusal::internal(&error);
-        let record = self.gate.tokens.record(token).await.map_err(internal)?;
-        let charged = self.store.charged(token, Some(beside), clock::now_ms()).await.map_err(internal)?;
+        let record = self.gate.tokens.record(token).await?;
+        let charged = self.store.charged(token, Some(beside), clock::now_ms()).await?;
         Ok((record.map(|record| record.allowance).unwrap_or_default(), charged))
     }
 }

@@ -48,12 +48,11 @@ impl Tracker {
         share: ShareId,
         asker: Asker,
     ) -> Result<LargeJson<ManifestResponse>, Refusal> {
-        let internal = |error: StoreError| Refusal::internal(&error);
         self.check_not_gone(share).await?;
         let unknown = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id");
-        let stored = self.store.share(share).await.map_err(internal)?.ok_or_else(unknown)?;
+        let stored = self.store.share(share).await?.ok_or_else(unknown)?;
         let turn = Turn::wait(asker, stored.manifest_bytes).await;
-        let manifest = self.store.manifest(share).await.map_err(internal)?.ok_or_else(unknown)?;
+        let manifest = self.store.manifest(share).await?.ok_or_else(unknown)?;
         Ok(LargeJson(ManifestResponse { manifest: Blob(manifest), terms: stored.terms }, turn))
     }
 }

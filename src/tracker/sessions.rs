@@ -138,7 +138,7 @@ impl Tracker {
     pub(super) async fn sign_in(&self, token: &str, ip: IpAddr) -> Result<Opened, Refusal> {
         self.sessions.admit(ip)?;
         let token = Secret::parse(token).map_err(|_| denied())?;
-        let record = self.gate.tokens.active(&token).await.map_err(|error| Refusal::internal(&error))?;
+        let record = self.gate.tokens.active(&token).await?;
         let record = record.filter(|record| record.role == Role::Admin).ok_or_else(|| {
             tracing::warn!(%ip, "a sign-in failed");
             denied()

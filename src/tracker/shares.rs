@@ -36,7 +36,7 @@ use crate::server::{Asker, LargeJson, Refusal, Turn};
 impl Tracker {
     /// Checks that a share was neither deleted nor taken down.
     pub(super) async fn check_not_gone(&self, share: ShareId) -> Result<(), Refusal> {
-        match self.store.gone(share).await.map_err(|error| Refusal::internal(&error))? {
+        match self.store.gone(share).await? {
             Some(gone) => Err(is_gone(&gone)),
             None => Ok(()),
         }
@@ -122,7 +122,7 @@ impl Tracker {
         }
         let published = self.store.publish(manifest.encoded(), &terms, &placement).await;
         self.repairer.changed([share]);
-        match published.map_err(|error| Refusal::internal(&error))? {
+        match published? {
             Published::Done => {
                 self.charge_published(&granted.grant, manifest.geometry(), &terms).await?;
                 crash::at(Point::SharePublished);
@@ -160,7 +160,7 @@ impl Tracker {
             return Ok(InventoryResponse { unknown: Vec::new(), deleted: Vec::new(), withheld: Vec::new() });
         }
         let page = InventoryPage { shares: &request.shares, after: request.after, last: request.last };
-        let outcome = self.store.reconcile(peer, page).await.map_err(|error| Refusal::internal(&error))?;
+        let outcome = self.store.reconcile(peer, page).await?;
         crash::at(Point::InventoryTaken);
         let upto = shares.last().copied();
         self.registry.lock().heard_inventory(peer, request.after, upto, request.last);
@@ -182,7 +182,6 @@ impl Tracker {
     /// Takes over that owners deleted their shares, as peers know it: the owner's signature is all that it rests on.
     /// Of shares that nothing is known of only so many are remembered for the peers of one invite.
     async fn take_deletions(&self, peer: PeerId, gone: &[SignedDeletion]) -> Result<(), Refusal> {
-        let internal = |error| Refusal::internal(&error);
         if gone.is_empty() {
             return Ok(());
         }
@@ -190,7 +189,7 @@ impl Tracker {
         let (token, mut room) = self.room_for_deletions(peer).await?;
         let mut refused = 0;
         for SignedDeletion { share, terms } in gone {
-            let known = self.store.gone(*share).await.map_err(internal)?;
+            let known = self.store.gone(*share).await?;
             if known.as_ref().is_some_and(|known| known.is_sound_deletion(*share)) {
                 continue;
             }
@@ -199,14 +198,14 @@ impl Tracker {
                 tracing::warn!(%share, "a peer calls a share deleted whose key did not sign that");
                 continue;
             };
-            let is_known = known.is_some() || self.store.share(*share).await.map_err(internal)?.is_some();
+            let is_known = known.is_some() || self.store.share(*share).await?.is_some();
             if !is_known && room == 0 {
                 refused += 1;
                 continue;
             }
             room -= u64::from(!is_known);
             let token = token.filter(|_| !is_known);
-            self.take_over_deletion(&terms, token).await.map_err(internal)?;
+            self.take_over_deletion(&terms, token).await?;
         }
         if refused > 0 {
             tracing::warn!(%peer, refused, "the peers of one invite tell of too many deleted shares");
@@ -230,19 +229,19 @@ impl Tracker {
         }
         let _charging = self.quotas.charging.lock().await;
         let token = self.check_announcing(peer, share, manifest.encoded().len() as u64).await?;
-        let is_new = self.store.share(share).await.map_err(|error| Refusal::internal(&error))?.is_none();
+        let is_new = self.store.share(share).await?.is_none();
         self.claim(peer, share, Claim::Told);
         let published = self.store.publish(manifest.encoded(), &terms, &[(peer, request.chunks)]).await;
         self.repairer.changed([share]);
-        match published.map_err(|error| Refusal::internal(&error))? {
+        match published? {
             Published::Done => {
                 if let Some(token) = token {
                     let charged = self.store.charge(share, token, 0).await;
-                    charged.map_err(|error| Refusal::internal(&error))?;
+                    charged?;
                 }
                 if is_new {
                     let noted = self.store.note_learnt(share, self.lived_ms()).await;
-                    noted.map_err(|error| Refusal::internal(&error))?;
+                    noted?;
                 }
                 tracing::info!(%share, %peer, "learnt of a share from a peer");
                 Ok(())
@@ -263,14 +262,14 @@ impl Tracker {
                 Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token")
             })
         };
-        let internal = |error| Refusal::internal(&error);
-        let Some(stored) = self.store.share(share).await.map_err(internal)? else {
-            return Err(match self.store.gone(share).await.map_err(internal)? {
+        let Some(stored) = self.store.share(share).await? else {
+            return Err(match self.store.gone(share).await? {
                 Some(gone) if gone.opens_to(share, access) => is_gone(&gone),
                 _ => not_found(),
             });
         };
-        let terms = SignedTerms::verify(&stored.terms, share).map_err(|error| Refusal::internal(&error))?;
+        let terms =
+            SignedTerms::verify(&stored.terms, share).map_err(|_| StoreError::Damaged("a share's terms"))?;
         if !access_matches(access, &terms.terms.access_sha256) {
             return Err(not_found());
         }
@@ -308,7 +307,7 @@ impl Tracker {
         if self.published.lock().contains(&share) {
             return Ok(true);
         }
-        let holders = self.store.holders(share).await.map_err(|error| Refusal::internal(&error))?;
+        let holders = self.store.holders(share).await?;
         let registry = self.registry.lock();
         Ok(holders.iter().any(|(peer, _)| registry.has_told(*peer, share)))
     }
@@ -320,13 +319,12 @@ impl Tracker {
         access: &Secret,
         asker: Asker,
     ) -> Result<LargeJson<LookUpResponse>, Refusal> {
-        let internal = |error| Refusal::internal(&error);
         let stored = self.accessible(share, access).await?;
         let turn = Turn::wait(asker, stored.manifest_bytes).await;
-        let manifest = self.store.manifest(share).await.map_err(internal)?;
-        let manifest = Blob(manifest.ok_or_else(|| internal(StoreError::Damaged("a share")))?);
+        let manifest = self.store.manifest(share).await?;
+        let manifest = Blob(manifest.ok_or(StoreError::Damaged("a share"))?);
         self.metrics.look_ups.inc();
-        let holders = self.store.holders(share).await.map_err(internal)?;
+        let holders = self.store.holders(share).await?;
         let (registry, now_ms) = (self.registry.lock(), self.now_ms());
         let sources = registry.sources(holders, now_ms).into_iter();
         let sources = sources.map(|(peer, state, chunks)| SourceInfo {
@@ -348,17 +346,16 @@ impl Tracker {
         from: IpAddr,
     ) -> Result<(), Refusal> {
         let stored = self.accessible(share, access).await?;
-        let internal = |error| Refusal::internal(&error);
-        let geometry = stored.geometry().map_err(internal)?;
+        let geometry = stored.geometry()?;
         let Some(chunk) = complaint.chunk else {
-            let holders = self.store.holders(share).await.map_err(internal)?;
+            let holders = self.store.holders(share).await?;
             if holders.iter().any(|(holder, _)| *holder == complaint.peer) {
                 self.registry.lock().complain(complaint.peer, from, self.now_ms());
             }
             return Ok(());
         };
         let chunks = ChunkSet::of(geometry.chunk_count(), geometry.index(chunk));
-        self.suspect(complaint.peer, share, &chunks).await.map_err(internal)
+        self.suspect(complaint.peer, share, &chunks).await.map_err(Refusal::from)
     }
 
     /// Has a peer look at chunks again, as far as it is known to hold them.
@@ -380,7 +377,7 @@ impl Tracker {
     /// Takes a share down.
     pub(super) async fn take_down(&self, share: ShareId) -> Result<(), Refusal> {
         let known = self.store.take_down(share, clock::ms_from_now(GONE_KEPT)).await;
-        let known = known.map_err(|error| Refusal::internal(&error))?;
+        let known = known?;
         self.repairer.changed([share]);
         if !known {
             return Err(Refusal::new(ProblemKind::ShareNotFound, "no share has this id"));
@@ -396,28 +393,28 @@ impl Tracker {
             |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
         let terms = SignedTerms::verify(token, share).map_err(|error| invalid(&error))?;
         check_expiry(&terms)?;
-        let internal = |error| Refusal::internal(&error);
-        let known = self.store.share(share).await.map_err(internal)?;
+        let known = self.store.share(share).await?;
         let Some(known) = known else {
             self.check_not_gone(share).await?;
             let unknown = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id");
             return Err(self.settles().unwrap_or_else(unknown));
         };
         if terms.terms.deleted {
-            return self.take_over_deletion(&terms, None).await.map_err(internal);
+            return self.take_over_deletion(&terms, None).await.map_err(Refusal::from);
         }
         self.check_not_gone(share).await?;
-        let before = SignedTerms::verify(&known.terms, share).map_err(|error| Refusal::internal(&error))?;
+        let before =
+            SignedTerms::verify(&known.terms, share).map_err(|_| StoreError::Damaged("a share's terms"))?;
         // Peers drop what is over: a longer life comes too late. The same terms again are an answer that got lost.
         if before != terms {
             check_not_over(&before)?;
         }
         let _charging = self.quotas.charging.lock().await;
         if before != terms {
-            let geometry = known.geometry().map_err(|error| Refusal::internal(&error))?;
+            let geometry = known.geometry()?;
             self.charge_terms(&terms, &geometry).await?;
         }
-        let newer = self.store.put_terms(&terms).await.map_err(internal)?;
+        let newer = self.store.put_terms(&terms).await?;
         crash::at(Point::TermsReplaced);
         self.repairer.changed([share]);
         if newer || before == terms {

@@ -89,7 +89,7 @@ impl Tracker {
     ) -> Result<Response, Refusal> {
         let stored = self.accessible(share, access).await?;
         let opened = self.opened(share, stored.manifest_bytes, call.asker()).await;
-        let opened = opened.map_err(|error| Refusal::internal(&error))?;
+        let opened = opened?;
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
         let index = opened.manifest.geometry().index(index).ok_or_else(none)?;
         call.wait_for_place(opened.manifest.geometry().chunk_size()).await;
