@@ -407,6 +407,8 @@ pub struct PartialEntry {
     pub touched_ms: u64,
     /// Whether a command is at work on it.
     pub is_in_use: bool,
+    /// Whether what was fetched is not there, and may come back with a disk.
+    pub is_away: bool,
 }
 
 /// What was begun.

@@ -98,6 +98,7 @@ fn entry(begun: &Begun) -> PartialEntry {
         disk_bytes: begun.disk_bytes,
         touched: clock::rfc3339(begun.touched_ms),
         is_in_use: begun.is_in_use,
+        is_away: begun.out_of_reach().is_some(),
         touched_ms: begun.touched_ms,
     }
 }
@@ -113,5 +114,6 @@ fn line(entry: &PartialEntry) -> String {
     let since = Duration::from_millis(clock::now_ms().saturating_sub(entry.touched_ms));
     let (disk, since) = (words::bytes(entry.disk_bytes), words::duration(since));
     let in_use = if entry.is_in_use { ", under way now" } else { "" };
-    format!("{what}: takes {disk} here, last touched {since} ago{in_use}")
+    let away = if entry.is_away { ", on a disk that is not there" } else { "" };
+    format!("{what}: takes {disk} here, last touched {since} ago{in_use}{away}")
 }

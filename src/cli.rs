@@ -257,6 +257,9 @@ pub struct GetArgs {
     /// Let a file replace a file, and a folder's files go into a folder that is there
     #[arg(long)]
     pub force: bool,
+    /// Begin anew, whatever was fetched before; needed only if that was on a disk that is gone for good
+    #[arg(long)]
+    pub anew: bool,
 }
 
 /// Commands about one link.

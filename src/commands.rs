@@ -19,7 +19,7 @@ use crate::client::Http;
 use crate::config::{self, Folders};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
-use crate::get::{self, Destination};
+use crate::get::{self, Destination, Manner};
 use crate::local::{LocalConfig, LocalSwarm};
 use crate::peer::{self, Care, PeerConfig, Scrub};
 use crate::progress::Progress;
@@ -299,7 +299,8 @@ impl Runner {
             return Err(Failure::new(Kind::Usage, "--json and -o - both want standard output"));
         }
         let link = pasted::link(args.link).await?;
-        let got = get::get(&self.context, &link, &destination, args.force).await?;
+        let manner = Manner { force: args.force, anew: args.anew };
+        let got = get::get(&self.context, &link, &destination, manner).await?;
         let summary = GetSummary {
             name: got.name.clone(),
             size_bytes: got.size_bytes,

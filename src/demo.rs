@@ -14,7 +14,7 @@ use crate::answers::DemoSummary;
 use crate::client::Http;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
-use crate::get::{self, Destination};
+use crate::get::{self, Destination, Manner};
 use crate::local::{LocalConfig, LocalSwarm};
 use crate::progress::Progress;
 use crate::share::{ShareRequest, Shared, share};
@@ -118,7 +118,7 @@ async fn bob(link: &ShareLink, home: &Path, progress: &Progress) -> Result<PathB
     let context = Context { http: Http::new(None)?, progress: progress.clone(), state: home.join("state") };
     let downloads = home.join("downloads");
     fs::create_dir_all(&downloads).map_err(|error| Failure::io("create", &downloads, &error))?;
-    let got = get::get(&context, link, &Destination::Path(downloads), false).await?;
+    let got = get::get(&context, link, &Destination::Path(downloads), Manner::default()).await?;
     progress.say(&format!("   {}", got.sentence()));
     got.target.ok_or_else(|| Failure::new(Kind::Other, "nothing was saved"))
 }

@@ -24,6 +24,10 @@ pub enum Lack {
     Modes,
     /// Inode numbers that a file keeps for longer than it is open.
     Inodes,
+    /// Names with a colon.
+    Colons,
+    /// Paths that are opened in one step in which no symlink is followed: kernels before Linux 5.6.
+    OneStep,
 }
 
 /// The environment variable by which a test has every file system lack something, as in `NoReplace Links`. It does
@@ -35,6 +39,12 @@ pub const VARIABLE: &str = "SWARMDROP_FILE_SYSTEM_LACKS";
 pub fn is_said_to_lack(what: Lack) -> bool {
     cfg!(debug_assertions)
         && std::env::var(VARIABLE).is_ok_and(|lacks| lacks.split(' ').any(|lack| lack == format!("{what:?}")))
+}
+
+/// Refuses the name of a new entry if a test says that the file system does not take it.
+pub fn refuse_name(path: &Path) -> rustix::io::Result<()> {
+    let has_colon = || path.file_name().is_some_and(|name| name.as_encoded_bytes().contains(&b':'));
+    if is_said_to_lack(Lack::Colons) && has_colon() { Err(Errno::INVAL) } else { Ok(()) }
 }
 
 /// Whether a file in the folder can be this user's alone; a file is made there to find out.

@@ -6,19 +6,19 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dev, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
     openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
 };
 #[cfg(target_os = "linux")]
-use rustix::fs::{ResolveFlags, openat2};
+use rustix::fs::{ResolveFlags, StatxAttributes, StatxFlags, openat2, statx};
 use rustix::io::Errno;
 
 use crate::durable;
 use crate::file_system::{
-    Lack, has_loose_inodes, is_said_to_lack, number, private_inode, set_mode, set_mode_unopened,
+    Lack, has_loose_inodes, is_said_to_lack, number, private_inode, refuse_name, set_mode, set_mode_unopened,
 };
 
 /// How files and folders are opened here: never through a symlink.
@@ -48,17 +48,53 @@ impl Folder {
         Ok(Self(self.open_below(path, flags, Mode::empty())?))
     }
 
-    /// Opens what is below the folder: no symlink is followed, wherever on the way it stands, if the system can see to
-    /// that, and none at the end of the way in any case.
+    /// Opens what is below the folder: no symlink is followed, wherever on the way it stands.
     fn open_below(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
-        #[cfg(target_os = "linux")]
-        {
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-            match openat2(&self.0, path, flags, mode, resolve) {
-                // Kernels before 5.6, and those who keep processes from calls that they do not know.
-                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP) => {}
-                result => return Ok(result?.into()),
+        match self.open_in_one_step(path, flags, mode) {
+            Some(opened) => opened,
+            None => self.open_step_by_step(path, flags, mode),
+        }
+    }
+
+    /// Has the system see to it; `None` where it does not know how: kernels before Linux 5.6, and those who keep processes
+    /// from calls that they do not know.
+    #[cfg(target_os = "linux")]
+    fn open_in_one_step(&self, path: &Path, flags: OFlags, mode: Mode) -> Option<io::Result<File>> {
+        if is_said_to_lack(Lack::OneStep) {
+            return None;
+        }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match openat2(&self.0, path, flags, mode, resolve) {
+            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP) => None,
+            opened => Some(opened.map(File::from).map_err(io::Error::from)),
+        }
+    }
+
+    /// Has the system see to it; `None`: it does not know how.
+    #[cfg(not(target_os = "linux"))]
+    fn open_in_one_step(&self, _: &Path, _: OFlags, _: Mode) -> Option<io::Result<File>> {
+        None
+    }
+
+    /// Opens each folder on the way in the one above it, none of them through a symlink, and what the path names last.
+    fn open_step_by_step(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
+        let mut above: Option<File> = None;
+        let mut left = path.components().filter(|part| *part != Component::CurDir).peekable();
+        while let Some(part) = left.next() {
+            // What leads up or to the root leads out of the folder.
+            let Component::Normal(name) = part else { return Err(Errno::XDEV.into()) };
+            let folder = above.as_ref().unwrap_or(&self.0);
+            let is_last = left.peek().is_none();
+            let step = if is_last { flags } else { LOOK | OFlags::DIRECTORY };
+            let opened = openat(folder, name, step | NO_FOLLOW, mode);
+            if !is_last && matches!(opened, Err(Errno::NOTDIR)) && is_symlink(folder, Path::new(name)) {
+                return Err(Errno::LOOP.into());
             }
+            let opened = File::from(opened?);
+            if is_last {
+                return Ok(opened);
+            }
+            above = Some(opened);
         }
         Ok(openat(&self.0, path, flags, mode)?.into())
     }
@@ -102,6 +138,7 @@ impl Folder {
     /// Creates a file that must not exist yet, with this mode, of which the process's file mode creation mask takes
     /// away.
     pub fn create_file_with(&self, path: &Path, mode: u32) -> io::Result<File> {
+        refuse_name(path)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
         self.open_below(path, flags, Mode::from_raw_mode(mode))
     }
@@ -114,6 +151,7 @@ impl Folder {
 
     /// Creates a folder with this mode, of which the process's file mode creation mask takes away.
     pub fn make_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
+        refuse_name(path)?;
         self.at(path, |above, name| mkdirat(above, name, Mode::from_raw_mode(mode)))
     }
 
@@ -144,6 +182,7 @@ impl Folder {
 
     /// Creates a symlink that must not exist yet, unless it leads there already.
     pub fn create_link(&self, path: &Path, target: &str) -> io::Result<()> {
+        refuse_name(path)?;
         self.at(path, |above, name| match symlinkat(target, above, name) {
             Err(Errno::EXIST)
                 if readlinkat(above, name, Vec::new()).is_ok_and(|is| is.as_bytes() == target.as_bytes()) =>
@@ -227,6 +266,24 @@ impl Folder {
         Ok(self.stat(path)?.st_dev)
     }
 
+    /// Whether an entry is where something is mounted, be it of the same file system or a single file: no rename leads there.
+    /// A system that cannot tell says no, and refuses the rename.
+    #[cfg(target_os = "linux")]
+    pub fn is_mounted(&self, path: &Path) -> io::Result<bool> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+        let told = self.at(path, |above, name| match statx(above, name, flags, StatxFlags::empty()) {
+            Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+            told => told.map(Some),
+        })?;
+        Ok(told.is_some_and(|told| told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)))
+    }
+
+    /// Whether an entry is where something is mounted: only Linux tells.
+    #[cfg(not(target_os = "linux"))]
+    pub fn is_mounted(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Whether what is made in this folder has the group that it has in the other.
     pub fn hands_on_like(&self, other: &Self) -> io::Result<bool> {
         let group = |stat: Stat| (stat.st_mode & Mode::SGID.as_raw_mode() != 0).then_some(stat.st_gid);
@@ -266,6 +323,7 @@ impl Folder {
     /// Moves an entry into a folder of the same file system; an existing target is an error of kind `AlreadyExists`, even
     /// if it appeared this very moment, where the file system can tell.
     pub fn rename_new(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        refuse_name(to)?;
         if is_said_to_lack(Lack::NoReplace) {
             return self.rename_new_by_link(from, into, to);
         }
@@ -318,6 +376,11 @@ impl Folder {
         }
         self.rename(from, into, to)
     }
+}
+
+fn is_symlink(folder: &File, name: &Path) -> bool {
+    let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_symlink())
 }
 
 /// Removes a file, or a folder with all that is in it, although its owner may not write to the folders; none there is
@@ -514,6 +577,100 @@ mod tests {
         assert!(here.unlock(name("d"), 0o700).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
         assert_eq!(outside.path().join("sub").metadata().unwrap().mode() & 0o777, 0o750);
+    }
+
+    #[test]
+    fn f1_step_by_step_a_path_leads_where_it_leads_in_one_step_and_through_no_symlink() {
+        let (folder, here) = here();
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b/c")).unwrap();
+        fs::create_dir(outside.path().join("sub")).unwrap();
+        for path in
+            [folder.path().join("a/b/file"), outside.path().join("file"), outside.path().join("sub/file")]
+        {
+            fs::write(path, b"x").unwrap();
+        }
+        for (link, to) in [
+            ("out", outside.path()),
+            ("a/out", outside.path()),
+            ("in", name("a")),
+            ("a/b/link", name("file")),
+        ] {
+            std::os::unix::fs::symlink(to, folder.path().join(link)).unwrap();
+        }
+        let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
+        let kinds = [
+            ("folder", OFlags::RDONLY | OFlags::DIRECTORY | NO_FOLLOW),
+            ("file", OFlags::RDWR | OFlags::NONBLOCK | NO_FOLLOW),
+            ("look", LOOK | NO_FOLLOW),
+            ("above", LOOK | OFlags::DIRECTORY | NO_FOLLOW),
+            ("new", new),
+        ];
+        let paths = [
+            "a",
+            "a/b",
+            "a/b/file",
+            "a/./b/c",
+            "a/b/link",
+            "a/b/link/x",
+            "a/b/file/x",
+            "none",
+            "none/x",
+            "a/b/none",
+            "out",
+            "out/file",
+            "out/sub",
+            "out/sub/file",
+            "a/out/file",
+            "a/out/sub/file",
+            "in",
+            "in/b",
+            "in/b/file",
+            "..",
+            "../x",
+            "a/../../x",
+            "/",
+            "/etc",
+            "",
+            ".",
+        ];
+        let outcome = |opened: io::Result<File>| match opened {
+            Ok(file) => Ok(file.metadata().unwrap().ino()),
+            Err(error) => Err(error.raw_os_error()),
+        };
+        for (kind, flags) in kinds {
+            for path in paths.map(name) {
+                let in_one = here.open_in_one_step(path, flags, PRIVATE_FILE).map(outcome);
+                if in_one.as_ref().is_some_and(Result::is_ok) && flags == new {
+                    fs::remove_file(folder.path().join(path)).unwrap();
+                }
+                let in_steps = outcome(here.open_step_by_step(path, flags, PRIVATE_FILE));
+                if in_steps.is_ok() && flags == new {
+                    fs::remove_file(folder.path().join(path)).unwrap();
+                } else {
+                    let is_same = in_one.is_none() || in_one.as_ref() == Some(&in_steps);
+                    assert!(is_same, "{kind} {path:?}: {in_one:?} {in_steps:?}");
+                }
+            }
+        }
+        for path in
+            ["out/file", "out/sub/file", "a/out/sub/file", "in/b/file", "a/b/link", "../x", "/etc/passwd"]
+        {
+            assert!(here.open_step_by_step(name(path), kinds[1].1, Mode::empty()).is_err(), "{path}");
+            assert!(here.open_step_by_step(name(path), new, PRIVATE_FILE).is_err(), "{path}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn f39_what_is_mounted_is_told_from_what_stands_in_its_folder() {
+        let root = Folder::open(name("/")).unwrap();
+        assert!(root.is_mounted(name("proc")).unwrap());
+        let (folder, here) = here();
+        fs::create_dir(folder.path().join("own")).unwrap();
+        fs::write(folder.path().join("own/file"), b"x").unwrap();
+        assert!(!here.is_mounted(name("own")).unwrap() && !here.is_mounted(name("own/file")).unwrap());
+        assert!(here.is_mounted(name("none")).is_err());
     }
 
     #[test]

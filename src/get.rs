@@ -7,6 +7,7 @@ mod links;
 mod merge;
 mod output;
 mod place;
+mod prepare;
 mod sink;
 
 use std::fs;
@@ -17,8 +18,6 @@ use std::time::{Duration, Instant};
 
 use swarmdrop_core::api::{LookUpResponse, ProblemKind, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::ChunkId;
 use swarmdrop_core::limits::LOOK_UP_PATIENCE;
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::manifest::{Manifest, ManifestError};
@@ -30,16 +29,16 @@ use crate::client::{ClientError, TrackerClient};
 use crate::clock;
 use crate::context::{Context, tracker_failure, tracker_skew};
 use crate::crash::{self, Point};
-use crate::durable;
 use crate::failure::{Failure, Kind};
-use crate::folder::remove_any;
-use crate::journal::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
+use crate::journal::{DownloadJournal, LeftOut};
 use crate::skew::Skew;
 use crate::task::blocking;
 use crate::words;
 use download::{Download, Halt};
-use output::{Output, Reopened, parent};
+use leftovers::Before;
+use output::Output;
 use place::{Place, Wish, open_stream};
+use prepare::{Prepared, prepare};
 use sink::{Sink, Stream};
 
 /// Pause before a tracker that has just started is asked again.
@@ -54,6 +53,15 @@ pub enum Destination {
     Path(PathBuf),
     /// To standard output.
     Stdout,
+}
+
+/// What may become of what is there.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// Whether a file may replace a file, and a folder's files may go into a folder.
+    pub force: bool,
+    /// Whether what an earlier attempt fetched is forgotten, although its disk may come back.
+    pub anew: bool,
 }
 
 /// A share that has arrived.
@@ -116,7 +124,7 @@ pub async fn get(
     context: &Context,
     link: &ShareLink,
     destination: &Destination,
-    force: bool,
+    manner: Manner,
 ) -> Result<Got, Failure> {
     let started = Instant::now();
     let found = match find(context, link).await {
@@ -132,10 +140,16 @@ pub async fn get(
     let (peers, target) = match target_path(destination, &found.metadata)? {
         None => (to_stream(context, link, found, Stream::Stdout).await?, None),
         Some((target, is_named)) => {
-            let wish = Wish { is_file: found.metadata.is_single_file(), is_named, force };
-            let place = wish
-                .at(&target)
-                .map_err(|failure| leftovers::mention(&context.state, link.share, failure))?;
+            let (state, before) = (&context.state, Before::of(&found, &target)?);
+            if !manner.anew {
+                before.check_in_reach(state)?;
+            }
+            make_named_folder(destination)?;
+            let wish = Wish { is_file: found.metadata.is_single_file(), is_named, manner };
+            let place = wish.at(&target).map_err(|failure| leftovers::mention(state, link.share, failure))?;
+            if manner.anew {
+                before.forget(state)?;
+            }
             let peers = match place {
                 Place::Stream => {
                     let path = target.clone();
@@ -257,19 +271,14 @@ async fn to_disk(
     (target, place): (&Path, Place),
     wish: Wish,
 ) -> Result<Saved, Failure> {
-    let (state, owned_target) = (context.state.clone(), target.to_owned());
+    let (owned, owned_target) = (context.clone(), target.to_owned());
     let (found, prepared) = blocking(move || {
-        let prepared = prepare(&state, &owned_target, place, &found);
+        let prepared = prepare(&owned, &owned_target, (place, wish.manner), &found);
         (found, prepared)
     })
     .await;
-    let Prepared { output, journal, done, lost } = prepared?;
+    let Prepared { output, journal, done } = prepared?;
     let geometry = *found.manifest.geometry();
-    if lost {
-        context
-            .progress
-            .say("What was fetched before is not there any more, or not as it was: beginning anew.");
-    }
     if !done.is_empty() {
         let here: u64 = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
         let (here, total) = (words::bytes(here), words::bytes(geometry.total()));
@@ -311,120 +320,6 @@ fn discard(output: &Output, journal: &DownloadJournal, failure: Failure) -> Fail
     leftovers::also(failure, said)
 }
 
-struct Prepared {
-    output: Output,
-    journal: DownloadJournal,
-    done: ChunkSet,
-    /// Whether chunks that were fetched before are not there any more.
-    lost: bool,
-}
-
-/// Opens the temporary of an earlier attempt, or makes a new one. What could not begin leaves no journal.
-fn prepare(state: &Path, target: &Path, place: Place, found: &Found) -> Result<Prepared, Failure> {
-    let target = std::path::absolute(target).map_err(|error| Failure::io("find", target, &error))?;
-    let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
-    let (mut journal, before) = DownloadJournal::open(state, share, &target, geometry)?;
-    let is_new = before.is_none();
-    match begin(&mut journal, before, (&target, place), found) {
-        Ok((output, done, lost)) => Ok(Prepared { output, journal, done, lost }),
-        Err(failure) => {
-            if is_new && let Err(error) = journal.forget() {
-                tracing::warn!(%error, "cannot remove the journal");
-            }
-            Err(failure)
-        }
-    }
-}
-
-/// The temporary, the chunks that are in it, and whether others were there before.
-fn begin(
-    journal: &mut DownloadJournal,
-    before: Option<Resumed>,
-    (target, place): (&Path, Place),
-    found: &Found,
-) -> Result<(Output, ChunkSet, bool), Failure> {
-    let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
-    // What goes into a folder that is there arrives in it: another disk may be mounted there.
-    let folder = if place == Place::Folder { target } else { parent(target) };
-    if place == Place::Folder {
-        merge::check(folder, &found.metadata)?;
-    }
-    let failed = |error: std::io::Error| Failure::io("prepare", target, &error);
-    let lost = before.as_ref().is_some_and(|before| !before.done.is_empty());
-    if let Some(before) = before
-        && let Some((output, done)) = reopen(&before, target, found)?
-    {
-        // Before anything is written: what is made again may look whole to the next attempt.
-        if done != before.done {
-            journal.keep(&done).map_err(failed)?;
-        }
-        let lost = lost && done.is_empty();
-        return Ok((output, done, lost));
-    }
-    check_space(folder, geometry)?;
-    // Not by the share alone: it may be on its way to another name in the same folder.
-    let temporary = folder.join(format!(".swarmdrop-{:.16}.part", journal.key()));
-    remove_any(&temporary).map_err(|error| Failure::io("clear away", &temporary, &error))?;
-    let output = Output::create(&temporary, target, found.metadata.clone()).inspect_err(|_| {
-        let _ = remove_any(&temporary);
-    })?;
-    crash::at(Point::TemporaryMade);
-    let inode = output.private_inode().unwrap_or(0);
-    let mut header = DownloadHeader::new(share, target.to_owned(), temporary, inode);
-    header.left_out = output.left_out();
-    journal.begin(&header).map_err(failed).inspect_err(|_| {
-        let _ = output.discard();
-    })?;
-    Ok((output, ChunkSet::empty(geometry.chunk_count()), lost))
-}
-
-/// The temporary of an earlier attempt with the chunks that are in it; `None` if it is not there, or if nothing says
-/// that it is the one: then it is removed.
-fn reopen(before: &Resumed, target: &Path, found: &Found) -> Result<Option<(Output, ChunkSet)>, Failure> {
-    let header = &before.header;
-    let inode = (header.inode != 0).then_some(header.inode);
-    let left_out = header.left_out.clone();
-    let reopened = Output::reopen(&header.temporary, target, found.metadata.clone(), inode, left_out);
-    let Ok(Some(Reopened { output, is_trusted })) = reopened else { return Ok(None) };
-    let done = output.present(&before.done, found.manifest.geometry());
-    if before.trusted && is_trusted {
-        return Ok(Some((output, done)));
-    }
-    let done = check_again(&output, found, &done);
-    if done.is_empty() {
-        output.discard()?;
-        return Ok(None);
-    }
-    Ok(Some((output, done)))
-}
-
-/// After a crash of the system the temporary may have lost what was not synced: seals each chunk
-/// again, and keeps those that give the id in the manifest.
-fn check_again(output: &Output, found: &Found, done: &ChunkSet) -> ChunkSet {
-    let geometry = found.manifest.geometry();
-    let mut good = ChunkSet::empty(geometry.chunk_count());
-    for index in done.iter() {
-        let mut bytes = vec![0; geometry.plain_len(index)];
-        if output.read(geometry.plain_range(index).start, &mut bytes).is_ok() {
-            found.keys.seal_chunk(geometry, index, &mut bytes);
-            if ChunkId::of(&bytes) == found.manifest.chunk(index) {
-                good.insert(index);
-            }
-        }
-    }
-    good
-}
-
-fn check_space(folder: &Path, geometry: &Geometry) -> Result<(), Failure> {
-    let free = durable::free_bytes(folder).map_err(|error| Failure::io("save in", folder, &error))?;
-    if free < geometry.total() {
-        let (needed, free) = (words::bytes(geometry.total()), words::bytes(free));
-        let what = format!("{needed} are needed in {}, {free} are free", folder.display());
-        return Err(Failure::new(Kind::NoSpace, what).next("Make room, or choose another place with -o."));
-    }
-    Ok(())
-}
-
 /// The path that the result will have, and whether the user named it himself; `None` for standard output.
 fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<(PathBuf, bool)>, Failure> {
     let name = metadata.original_filename.as_str();
@@ -432,15 +327,26 @@ fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<
         Destination::Stdout => Ok(None),
         Destination::Here => Ok(Some((PathBuf::from(name), false))),
         Destination::Path(path) if path.is_dir() => Ok(Some((path.join(name), false))),
-        Destination::Path(path) if path.as_os_str().as_bytes().ends_with(b"/") => {
-            fs::create_dir(path).map_err(|error| Failure::io("make the folder", path, &error))?;
-            Ok(Some((path.join(name), false)))
-        }
+        Destination::Path(path) if is_folder_to_be(path) => Ok(Some((path.join(name), false))),
         Destination::Path(path) if path.file_name().is_none() => {
             Err(Failure::new(Kind::Usage, format!("{} names no file", path.display())))
         }
         Destination::Path(path) => Ok(Some((path.clone(), true))),
     }
+}
+
+/// Makes the folder that the user wants the result to be in, as in `new/`.
+fn make_named_folder(destination: &Destination) -> Result<(), Failure> {
+    match destination {
+        Destination::Path(path) if is_folder_to_be(path) && !path.is_dir() => {
+            fs::create_dir(path).map_err(|error| Failure::io("make the folder", path, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_folder_to_be(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"/")
 }
 
 fn split(context: &Context, link: &ShareLink, found: Found, sink: Sink) -> (Download, Vec<SourceInfo>) {

@@ -61,6 +61,8 @@ pub struct Stage {
     total_bytes: u64,
     copies: u64,
     state: Mutex<StageState>,
+    /// The bar of the stage within which this one is.
+    outer: Option<ProgressBar>,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,7 @@ impl Progress {
         self.style == Style::Json
     }
 
-    /// Begins a stage of `total_bytes`.
+    /// Begins a stage of `total_bytes`. One that is under way waits for its end.
     pub fn stage(&self, name: &'static str, total_bytes: u64) -> Stage {
         self.stage_of_copies(name, total_bytes, 1)
     }
@@ -101,11 +103,19 @@ impl Progress {
     /// Begins a stage of so many copies of `total_bytes`: what advances it are bytes of any of them.
     pub fn stage_of_copies(&self, name: &'static str, total_bytes: u64, copies: u64) -> Stage {
         let bar = self.bars.then(|| Bar::new(name, total_bytes));
-        *self.bar.lock() = bar.as_ref().map(|bar| bar.shown.clone());
+        let outer = std::mem::replace(&mut *self.bar.lock(), bar.as_ref().map(|bar| bar.shown.clone()));
+        outer.iter().for_each(ProgressBar::finish_and_clear);
         let (now, note) = (Instant::now(), String::new());
         let state =
             StageState { done_bytes: 0, skipped_bytes: 0, note, rate: Rate::since(now), reported: now, bar };
-        Stage { progress: self.clone(), name, total_bytes, copies: copies.max(1), state: Mutex::new(state) }
+        Stage {
+            progress: self.clone(),
+            name,
+            total_bytes,
+            copies: copies.max(1),
+            state: Mutex::new(state),
+            outer,
+        }
     }
 
     /// Tells what is going on.
@@ -338,9 +348,11 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let state = self.state.lock();
-        if let Some(bar) = self.progress.bar.lock().take() {
+        let bar = std::mem::replace(&mut *self.progress.bar.lock(), self.outer.take());
+        if let Some(bar) = bar {
             bar.finish_and_clear();
         }
+        self.progress.bar.lock().iter().for_each(bar::show_again);
         if self.progress.is_json() {
             self.progress.event("status", self.status(&state));
         }

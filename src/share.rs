@@ -113,9 +113,10 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     if let Some(off) = skew.check_end(clock::ms_from_now(request.expires))? {
         context.progress.warn(&off);
     }
-    let (state, to, asked) = (context.state.clone(), swarm.clone(), request.clone());
+    let (own, to, asked) = (context.clone(), swarm.clone(), request.clone());
     // Files that were written to since an earlier attempt are read again.
-    let upload = Arc::new(blocking(move || Upload::prepare(&state, &to, &asked, collected)).await?);
+    let prepared = blocking(move || Upload::prepare(&own.state, &to, &asked, collected, &own.progress)).await;
+    let upload = Arc::new(prepared?);
     crash::at(Point::KeysKept);
 
     let result = async {

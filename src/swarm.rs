@@ -135,6 +135,14 @@ impl KnownSwarms {
         Ok(name)
     }
 
+    /// Another swarm that was joined at the same address: in another network, or before its tracker was set up anew.
+    pub fn other_at_address(&self, invite: &Invite) -> Option<String> {
+        let joined = self.joined().into_iter();
+        let mut others =
+            joined.filter(|(_, other)| other.tracker == invite.tracker && !is_same(other, invite));
+        others.next().map(|(name, _)| name)
+    }
+
     /// Uses this swarm from now on.
     pub fn choose_for_good(&self, name: &str) -> Result<KnownSwarm, Failure> {
         let known = self.named(name)?;
@@ -261,19 +269,22 @@ impl KnownSwarms {
     }
 }
 
-/// Whether both lead to one swarm. A tracker that was set up anew has another id, and the old one is nowhere any more.
+/// Whether both lead to one swarm: the one whose tracker has this key. In two networks one address is that of two.
 fn is_same(one: &Invite, other: &Invite) -> bool {
-    one.tracker_id == other.tracker_id || one.tracker == other.tracker
+    one.tracker_id == other.tracker_id
 }
 
 /// The name of a swarm that was given none: the one that it has, else its tracker's host, with the port where another
-/// has that name.
+/// has that name, and a number where others have both.
 fn name_for(invite: &Invite, joined: &[(String, Invite)]) -> String {
     if let Some((name, _)) = joined.iter().find(|(_, other)| is_same(other, invite)) {
         return name.clone();
     }
-    let host = invite.tracker.host();
-    if joined.iter().any(|(name, _)| name == host) { invite.tracker.authority() } else { host.to_owned() }
+    let is_free = |name: &String| joined.iter().all(|(taken, _)| taken != name);
+    let authority = invite.tracker.authority();
+    let numbered = (2_u64..).map(|number| format!("{authority}-{number}"));
+    let mut names = [invite.tracker.host().to_owned(), authority.clone()].into_iter().chain(numbered);
+    names.find(is_free).unwrap_or_default()
 }
 
 /// The name of a swarm that runs here: its tracker's, unless another swarm was joined under that.
@@ -462,6 +473,27 @@ mod tests {
         assert_eq!(in_use(&swarms), renewed);
         swarms.forget(None).unwrap();
         assert_eq!(in_use(&swarms), other);
+    }
+
+    /// A private address is in every network, and a tracker that was set up anew has another key.
+    #[test]
+    fn f31_two_swarms_at_one_address_are_two_and_neither_is_lost() {
+        let (_state, swarms) = swarms();
+        let [home, office, third] = [1, 2, 3].map(|id| invite("192.168.1.10:9080", id));
+        assert_eq!(swarms.join(&home, None).unwrap(), "192.168.1.10");
+        assert_eq!(swarms.other_at_address(&home), None);
+        assert_eq!(swarms.join(&office, None).unwrap(), "192.168.1.10:9080");
+        assert_eq!(swarms.other_at_address(&office), Some("192.168.1.10".to_owned()));
+        assert_eq!(swarms.join(&third, None).unwrap(), "192.168.1.10:9080-2");
+        assert_eq!(in_use(&swarms), third);
+        assert_eq!(swarms.choose(Some("192.168.1.10"), None).unwrap(), home);
+        let renewed = Invite { token: Secret::from_bytes([9; 32]), ..office };
+        assert_eq!(swarms.join(&renewed, None).unwrap(), "192.168.1.10:9080");
+        assert_eq!(swarms.join(&third, Some("192.168.1.10")).unwrap_err().kind, Kind::Exists);
+        // One that has moved is the same one still.
+        let moved = Invite { tracker: "https://tracker.example".parse().unwrap(), ..home };
+        assert_eq!(swarms.join(&moved, None).unwrap(), "192.168.1.10");
+        assert_eq!(swarms.list().len(), 3);
     }
 
     #[test]

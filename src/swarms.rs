@@ -21,6 +21,12 @@ pub async fn join(context: &Context, invite: &Invite, name: Option<&str>) -> Res
     let name = swarms.join(invite, name)?;
     let text = format!("Joined the swarm of {}. Share with: swarmdrop share FILE", invite.tracker);
     context.progress.summary(&text, SwarmNamed { name, tracker: invite.tracker.to_string() });
+    if let Some(other) = swarms.other_at_address(invite) {
+        context.progress.explain(&format!(
+            "{other} is another swarm that was joined at this address. If its tracker was set up anew, forget it with: \
+             swarmdrop swarms forget {other}"
+        ));
+    }
     let others: Vec<_> = swarms.list().into_iter().filter(|known| !known.is_in_use).collect();
     if let Some(other) = others.first() {
         let text = format!(

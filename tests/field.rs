@@ -262,8 +262,12 @@ fn f37_a_shared_home_goes_without_this_programs_own_secrets() {
     }
     let strict = alice.run(&["share", home.to_str().unwrap(), "--name", "home", "--strict"]);
     assert!(strict.code == 2 && strict.stderr.contains("3 entries cannot be shared"), "{}", strict.stderr);
-    let named = alice.run(&["share", home.join("disk/peer").to_str().unwrap()]);
-    assert!(named.code == 2 && named.stderr.contains("swarmdrop's own keys"), "{}", named.stderr);
+    for named in
+        ["disk/peer", "disk/peer/lock", ".local/state/swarmdrop/swarms", ".config/swarmdrop/config.toml"]
+    {
+        let ran = alice.run(&["share", home.join(named).to_str().unwrap()]);
+        assert!(ran.code == 2 && ran.stderr.contains("swarmdrop's own keys"), "{named}: {}", ran.stderr);
+    }
     bob.get(&shared.link());
     let got = |name: &str| bob.path("home").join(name).exists();
     assert!(got("notes/identity.key") && got(".local/share/other/file"));

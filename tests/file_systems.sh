@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Save, go on after kill -9, replace, and share, on every kind of file system that can be mounted here: ext4, tmpfs, and exFAT and NTFS
-# by FUSE; and a peer whose store is on exFAT. Each is made in a file and mounted in a namespace of its own, which takes root.
+# by FUSE; names that differ in case only where they are one (exFAT, ext4 with casefold), and names that are none; what is mounted by
+# itself in a target; and a peer whose store is on exFAT. Each is made in a file and mounted in a namespace of its own, which takes root.
 # It says what it skips; with --all, what could be installed and is not there is a failure.
 #   tests/file_systems.sh [--all]
 set -euo pipefail
@@ -50,6 +51,10 @@ mounts() { # NAME COMMAND…: mounts at $work/NAME, or says why not
 }
 mount_tmpfs() { mounts tmpfs mount -t tmpfs -o size=${image_mib}M tmpfs; }
 mount_ext4() { image ext4 && mkfs.ext4 -q "$work/ext4.image" && mounts ext4 mount -o loop "$work/ext4.image"; }
+mount_casefold() {
+    image casefold && mkfs.ext4 -q -O casefold -E encoding=utf8 "$work/casefold.image" && mounts casefold mount -o loop "$work/casefold.image" || return 1
+    mkdir "$work/casefold/folds" && chattr +F "$work/casefold/folds" || { echo "chattr +F is refused"; return 1; }
+}
 mount_exfat() { # [OPTION…]: exfat-fuse takes a block device only
     image exfat && mkfs.exfat "$work/exfat.image" >/dev/null 2>&1 && loop=$(losetup -f --show "$work/exfat.image") || return 1
     loops+=("$loop")
@@ -74,6 +79,12 @@ mkdir -p "$work/from/folder/sub"
 head -c 100M /dev/urandom >"$work/from/file"
 head -c 3M /dev/urandom >"$work/from/folder/a"
 head -c 100K /dev/urandom >"$work/from/folder/sub/b"
+mkdir -p "$work/from/case/X" "$work/from/case/x"
+for name in Name name other X/a x/b x/A; do echo "$name" >"$work/from/case/$name"; done
+ln -s other "$work/from/case/link"
+echo colon >"$work/from/a:b"
+case=$("$bin" share -q "$work/from/case")
+colon=$("$bin" share -q "$work/from/a:b")
 file=$("$bin" share -q --chunk-size 64KiB "$work/from/file")
 folder=$("$bin" share -q --chunk-size 64KiB "$work/from/folder")
 
@@ -109,6 +120,56 @@ journey() { # FOLDER: save, go on, replace in it
     rm -r file folder
     cd - >/dev/null
 }
+folds() { # FOLDER [LINK]: of two names that are one there, the first is saved and the other one named; LINK: whether there are symlinks
+    local round force=
+    cd "$1"
+    for round in first again; do
+        expect 3 "saved, but " get $force "$case"
+        for path in case/name case/x/A; do grep -q "^left out $path: " "$work/said" || fail "$path is not named"; done
+        for path in Name other X/a; do [ "$(cat "case/$path")" = "$path" ] || fail "$path is not what was shared"; done
+        [ "$(cat case/X/b)" = x/b ] || fail "x/b is not in the folder that is X and x"
+        [ ! -e case/mine ] || [ "$(cat case/mine)" = mine ] || fail "a file of the user's is gone"
+        if [ -n "${2:-}" ]; then [ "$(readlink case/link)" = other ] || fail "the symlink is not there"
+        else grep -q "^left out case/link: " "$work/said" || fail "the symlink is not named"; fi
+        rm -f case/mine; [ "$(find case | wc -l)" = $((${2:+1} + 6)) ] || fail "something else is there: $(find case)"
+        # Once more, into the folder that is there, with a file of the user's in it.
+        force=--force; echo mine >case/mine
+    done
+    rm -f case/mine; mv case/other case/oTHER_ && mv case/oTHER_ case/oThEr
+    expect 3 "saved, but " get --force "$case"
+    [ "$(cat case/other)" = other ] && [ "$(find case -iname other | wc -l)" = 1 ] || fail "one that differs in case was not replaced"
+    # A single file whose name is there in another case is refused.
+    echo mine >FILE; expect 9 "exists already" get "$file"; [ "$(cat FILE)" = mine ] || fail "FILE was overwritten"
+    rm -r case FILE
+    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    cd - >/dev/null
+}
+takes_no_colon() { # FOLDER: a file whose own name is none there is refused before anything is fetched
+    cd "$1"
+    expect 1 "can be called a:b: " get "$colon"
+    grep -q "another name: -o .*/NAME" "$work/said" || fail "it does not say what helps"
+    [ "$(find . -name '.swarmdrop*' -o -name 'a*b' | wc -l)" = 0 ] || fail "something was left behind"
+    get -o other "$colon" && [ "$(cat other)" = colon ] || fail "another name does not help"
+    rm other
+    cd - >/dev/null
+}
+mounted_inside() { # FOLDER: what is mounted by itself in a target is named before anything is fetched
+    local at words
+    cd "$1"
+    mkdir -p folder/sub mounted; echo mine >mounted/b; echo mine >mounted/file; echo kept >folder/a; echo old >folder/sub/b; echo old >file
+    for at in folder/sub/b folder/sub file; do
+        if [ "$at" = folder/sub ]; then mount --bind mounted "$at"; words=$folder; else mount --bind mounted/"$(basename $at)" "$at"; words=$folder; fi
+        [ "$at" != file ] || words=$file
+        expect 9 "$at is mounted there by itself" get --force "$words"
+        umount "$at"
+    done
+    [ "$(cat folder/a mounted/b mounted/file folder/sub/b file | sort -u | tr '\n' ' ')" = "kept mine old " ] || fail "something was replaced"
+    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    [ "$(ls "$work/state/swarmdrop/downloads" | wc -l)" = 0 ] || fail "a journal was left behind"
+    get --force "$folder" && diff -r folder "$work/from/folder" || fail "cannot be saved when nothing is mounted there"
+    rm -r folder mounted file
+    cd - >/dev/null
+}
 tries() { # NAME: mounts it and makes the journey
     local why
     if ! "mount_$1" >"$work/why"; then why=$(cat "$work/why"); skip "$1" "cannot be mounted here: $why"; return; fi
@@ -121,12 +182,23 @@ has_fuse=yes
 { : <>/dev/fuse; } 2>/dev/null || has_fuse=
 
 tries tmpfs
-if need mkfs.ext4 e2fsprogs; then tries ext4; else missing ext4 "there is no mkfs.ext4 (Debian: e2fsprogs)"; fi
+mounted_inside "$work/tmpfs"
+say "tmpfs: what is mounted in a target is named"
+if need mkfs.ext4 e2fsprogs; then
+    tries ext4
+    if mount_casefold >"$work/why" 2>&1; then
+        folds "$work/casefold/folds" links
+        say "ext4 with casefold: of names that differ in case only one is saved and the others are named"
+    else skip casefold "ext4 with casefold cannot be mounted here: $(tail -n 1 "$work/why")"; fi
+else missing ext4 "there is no mkfs.ext4 (Debian: e2fsprogs)"; fi
 if [ -z "$has_fuse" ]; then skip FUSE "this machine has no /dev/fuse"; else
     if need ntfs-3g ntfs-3g fuse3; then tries ntfs; else missing ntfs "there is no ntfs-3g (Debian: ntfs-3g)"; fi
     if need mount.exfat-fuse exfat-fuse exfatprogs fuse3 && need mkfs.exfat exfatprogs; then
         tries exfat
         if [[ " ${skipped[*]} " != *" exfat "* ]]; then
+            folds "$work/exfat"
+            takes_no_colon "$work/exfat"
+            say "exfat: of names that differ in case only one is saved and the others are named; a name with a colon is refused at once"
             # Others can write there; the mount can forbid it.
             expect 10 "umask=077" "$bin" peer --data "$work/exfat/peer" --listen 127.0.0.1:0 --invite "$(field tracker peer_invite)" 2>"$work/said"
             umount "$work/exfat"; mounted=("${mounted[@]/"$work/exfat"/}")

@@ -24,8 +24,8 @@ fn shares() -> (Swarm, String, String) {
     (swarm, file, folder)
 }
 
-fn run_lacking_modes(bob: &Person, args: &[&str]) -> Ran {
-    Ran::of(bob.command(args).env(file_system::VARIABLE, "Modes").output().unwrap())
+fn run_lacking(bob: &Person, lacks: &str, args: &[&str]) -> Ran {
+    Ran::of(bob.command(args).env(file_system::VARIABLE, lacks).output().unwrap())
 }
 
 /// Somebody who died with all of the link's share in a temporary that others can write to; its name.
@@ -162,19 +162,21 @@ fn f39_a_merge_into_a_folder_of_another_group_that_was_killed_leaves_new_folders
 #[test]
 fn f36_a_folder_that_somebody_replaced_by_a_symlink_is_not_followed() {
     let (swarm, _, link) = shares();
-    let (bob, part) = all_but_the_name_without_modes(&swarm, &link);
-    let sub = bob.path(&part).join("sub");
-    fs::remove_dir_all(&sub).unwrap();
-    bob.write("outside/b", b"mine");
-    std::os::unix::fs::symlink("../outside", &sub).unwrap();
-    fs::set_permissions(bob.path("outside"), fs::Permissions::from_mode(0o750)).unwrap();
-    let ran = run_lacking_modes(&bob, &["get", &link]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert_eq!(bob.read("outside/b"), b"mine");
-    assert_eq!(names_in(&bob.path("outside")), ["b"]);
-    assert_eq!(bob.path("outside").metadata().unwrap().mode() & 0o777, 0o750);
-    assert_eq!(bob.read("folder/sub/b"), b"new b");
-    assert!(!bob.path("folder/sub").is_symlink());
+    for lacks in ["Modes", "Modes OneStep"] {
+        let (bob, part) = all_but_the_name_without_modes(&swarm, &link);
+        let sub = bob.path(&part).join("sub");
+        fs::remove_dir_all(&sub).unwrap();
+        bob.write("outside/b", b"mine");
+        std::os::unix::fs::symlink("../outside", &sub).unwrap();
+        fs::set_permissions(bob.path("outside"), fs::Permissions::from_mode(0o750)).unwrap();
+        let ran = run_lacking(&bob, lacks, &["get", &link]);
+        assert_eq!(ran.code, 0, "{lacks}: {}", ran.stderr);
+        assert_eq!(bob.read("outside/b"), b"mine", "{lacks}");
+        assert_eq!(names_in(&bob.path("outside")), ["b"], "{lacks}");
+        assert_eq!(bob.path("outside").metadata().unwrap().mode() & 0o777, 0o750, "{lacks}");
+        assert_eq!(bob.read("folder/sub/b"), b"new b", "{lacks}");
+        assert!(!bob.path("folder/sub").is_symlink(), "{lacks}");
+    }
 }
 
 #[test]
@@ -216,7 +218,7 @@ fn f36_what_holds_nothing_of_the_share_is_not_gone_on_with() {
     let (bob, part) = all_but_the_name_without_modes(&swarm, &link);
     bob.write(&format!("{part}/a"), b"bad a");
     bob.write(&format!("{part}/sub/planted"), b"of somebody else");
-    let ran = run_lacking_modes(&bob, &["get", &link]);
+    let ran = run_lacking(&bob, "Modes", &["get", &link]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("beginning anew"), "{}", ran.stderr);
     assert_eq!(

@@ -83,6 +83,29 @@ fn f22_a_share_of_a_log_that_has_grown_since_goes_on() {
 }
 
 #[test]
+fn f22_what_is_read_again_as_it_has_grown_is_a_stage_that_shows_how_far_it_is() {
+    let swarm = Swarm::start(2);
+    let (alice, bytes) = half_a_share(&swarm, "read again");
+    append(&alice.path("app.log"), b"one more line\n");
+    let ran = alice.run(&[&SHARE[..], &["--json"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let events = ran.events();
+    let stages: Vec<_> = events.iter().filter(|event| event["stage"].is_string()).collect();
+    // Before the first chunk is sent what left earlier is compared, before the manifest is made all of it.
+    let again: Vec<_> = stages.iter().filter(|stage| stage["stage"] == "Reading again").collect();
+    let (first, last) = (again[0], again[again.len() - 1]);
+    assert_eq!(stages[0]["stage"], "Reading again");
+    let number = |stage: &serde_json::Value, field: &str| stage[field].as_u64().unwrap();
+    assert!(number(first, "total_bytes") > 0 && number(first, "total_bytes") <= bytes.len() as u64);
+    assert_eq!(number(last, "total_bytes"), bytes.len() as u64);
+    for stage in again {
+        assert!(number(stage, "done_bytes") <= number(stage, "total_bytes"), "{stage}");
+    }
+    assert_eq!(number(last, "done_bytes"), bytes.len() as u64);
+    assert_eq!(stages[stages.len() - 1]["stage"], "Sharing");
+}
+
+#[test]
 fn f22_a_log_that_has_grown_since_and_changed_before_becomes_a_new_share() {
     let swarm = Swarm::start(2);
     let (alice, _) = half_a_share(&swarm, "changed log");

@@ -13,8 +13,9 @@ use common::{samples, wait_for};
 use swarmdrop::crash::{self, Point};
 use swarmdrop::{file_system, words};
 
-/// What FAT, exFAT and NTFS lack behind FUSE, and folders on other machines.
-const LACKS: [&str; 4] = ["NoReplace", "NoReplace Links", "Inodes", "NoReplace Links Modes Inodes"];
+/// What FAT, exFAT and NTFS lack behind FUSE, folders on other machines, and old kernels.
+const LACKS: [&str; 5] =
+    ["NoReplace", "NoReplace Links", "Inodes", "NoReplace Links Modes Inodes", "OneStep"];
 
 fn symlink(to: &str, at: &Path) {
     std::os::unix::fs::symlink(to, at).unwrap();

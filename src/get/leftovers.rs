@@ -1,12 +1,56 @@
 //! What earlier attempts left: temporaries of which nothing can become are removed, others are mentioned.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::ShareId;
 
+use super::Found;
 use super::download::Halt;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::journal::Begun;
+use crate::words;
+
+/// What earlier attempts at the same share and place left.
+pub(super) struct Before<'a> {
+    share: ShareId,
+    /// The target, and what it was if the folder that was named, and is not there, is one on a disk that is away.
+    places: [PathBuf; 2],
+    geometry: &'a Geometry,
+}
+
+impl<'a> Before<'a> {
+    /// Of a share on its way to this target.
+    pub(super) fn of(found: &'a Found, target: &Path) -> Result<Self, Failure> {
+        let target = std::path::absolute(target).map_err(|error| Failure::io("find", target, &error))?;
+        let inside = target.join(found.metadata.original_filename.as_str());
+        let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
+        Ok(Self { share, places: [target, inside], geometry })
+    }
+
+    /// Refuses to begin anew, in the place where a disk is to be, what may come back with the disk. Blocks.
+    pub(super) fn check_in_reach(&self, state: &Path) -> Result<(), Failure> {
+        let away = self.begun(state).find_map(|begun| Some((begun.out_of_reach()?.to_owned(), begun)));
+        let Some((temporary, begun)) = away else { return Ok(()) };
+        let done = begun.fetched_bytes(self.geometry);
+        let (done, total) = (words::bytes(done), words::bytes(self.geometry.total()));
+        let what = format!("{done} of {total} were fetched before, and {} is not there", temporary.display());
+        Err(Failure::new(Kind::Other, what).next(
+            "Is its disk not mounted? Bring it back and run the same command again: it goes on from there. If it is gone \
+             for good, begin anew with --anew, or save to another place with -o.",
+        ))
+    }
+
+    /// Removes it, or at least forgets it where it is out of reach. Blocks.
+    pub(super) fn forget(&self, state: &Path) -> Result<(), Failure> {
+        self.begun(state).try_for_each(|begun| begun.forget().map(drop))
+    }
+
+    fn begun(&self, state: &Path) -> impl Iterator<Item = Begun> {
+        left(state, self.share)
+            .filter(|begun| begun.place().is_some_and(|place| self.places.contains(&place)))
+    }
+}
 
 /// The failure of a get that found no share, with what became of all that was fetched of it before. Blocks.
 pub(super) fn of_no_share(state: &Path, share: ShareId, halt: Halt) -> Failure {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use swarmdrop_core::metadata::Metadata;
 
-use super::place::{refuse, words};
+use super::place::{mounted, refuse, words};
 use crate::crash::{self, Point};
 use crate::failure::Failure;
 use crate::folder::Folder;
@@ -27,8 +27,10 @@ pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
     }
     for file in metadata.files.iter().filter_map(|file| file.path.below(top)) {
         let path = below(file);
-        if look.has_folder(path.parent().unwrap_or(Path::new("")))? {
-            look.expect(path, FileType::RegularFile)?;
+        if look.has_folder(path.parent().unwrap_or(Path::new("")))?
+            && look.expect(path, FileType::RegularFile)?
+        {
+            look.expect_not_mounted(path)?;
         }
     }
     for link in &metadata.links {
@@ -76,10 +78,19 @@ impl Look<'_> {
         let failed = |error: io::Error| Failure::io("look at", &shown, &error);
         let there = self.folder.device_of(path).map_err(failed)?;
         if there == self.folder.device_of(Path::new(".")).map_err(failed)? {
-            return Ok(());
+            return self.expect_not_mounted(path);
         }
         let next = "Nothing was overwritten. Save to another place with -o, and copy it there.";
         Err(refuse(&shown, "is on another disk than the folder that it is in", next))
+    }
+
+    /// Nor does it lead to what is mounted by itself, be it of the same file system or a single file.
+    fn expect_not_mounted(&self, path: &Path) -> Result<(), Failure> {
+        let shown = self.target.join(path);
+        match self.folder.is_mounted(path).map_err(|error| Failure::io("look at", &shown, &error))? {
+            true => Err(mounted(&shown)),
+            false => Ok(()),
+        }
     }
 
     /// Nothing may be there but a symlink to the same: one is never replaced.

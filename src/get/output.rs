@@ -19,7 +19,7 @@ use swarmdrop_core::name::SafePath;
 
 use super::leftovers::also;
 use super::place::{Place, Wish};
-use super::{entries, links, merge};
+use super::{Manner, entries, links, merge};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::file_system::{allocate, has_loose_inodes, inode, private_inode, set_mode, set_modified};
@@ -133,7 +133,11 @@ impl Output {
 
     /// An earlier attempt may have been interrupted when it had given some entries their modes, or their places, already.
     fn make_ready(&mut self) -> io::Result<()> {
-        let Content::Tree(tree) = &mut self.content else { return Ok(()) };
+        let tree = match &mut self.content {
+            // Nothing may be behind its end, whoever wrote it.
+            Content::Single(file) => return file.set_len(self.metadata.size),
+            Content::Tree(tree) => tree,
+        };
         let top = &self.metadata.original_filename;
         let mut folders: Vec<&FolderMode> = self.metadata.dir_modes.iter().collect();
         folders.sort_by_key(|folder| &folder.path);
@@ -220,13 +224,17 @@ impl Output {
         }
         let entry = &self.metadata.files[number];
         let file = tree.root.open_file(self.path(entry))?;
+        let len = file.metadata()?.len();
+        if len > entry.size {
+            file.set_len(entry.size)?;
+        }
         if bytes.len() as u64 == entry.size {
             file.write_all_at(bytes, within)?;
             set_modified(&file, SystemTime::from(entry.modified))?;
             tree.finished[number].store(is_open_to_owner(entry), Ordering::Relaxed);
             return Ok(());
         }
-        if file.metadata()?.len() < entry.size {
+        if len < entry.size {
             allocate(&file, entry.size)?;
         }
         file.write_all_at(bytes, within)
@@ -305,7 +313,7 @@ impl Output {
 
     /// What to say about what appeared at the target just now.
     fn in_the_way(&self, wish: Wish) -> Failure {
-        let refused = Wish { force: false, ..wish }.inside(&self.parent, &self.target).err();
+        let refused = Wish { manner: Manner::default(), ..wish }.inside(&self.parent, &self.target).err();
         let refused = refused
             .unwrap_or_else(|| Failure::io("save", &self.target, &io::ErrorKind::AlreadyExists.into()));
         self.kept(refused)

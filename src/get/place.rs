@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{FileType, OFlags};
 
+use super::Manner;
+use super::entries::is_about_the_name;
 use super::output::{file_name, parent};
 use crate::failure::{Failure, Kind};
 use crate::folder::Folder;
@@ -31,8 +33,8 @@ pub(super) struct Wish {
     pub(super) is_file: bool,
     /// Whether the user named the target itself, not only the folder that it is in.
     pub(super) is_named: bool,
-    /// Whether a file may replace a file.
-    pub(super) force: bool,
+    /// What may become of what is there.
+    pub(super) manner: Manner,
 }
 
 impl Wish {
@@ -52,12 +54,17 @@ impl Wish {
 
     /// The same for a target whose folder is open.
     pub(super) fn inside(self, folder: &Folder, target: &Path) -> Result<Place, Failure> {
-        let kind =
-            folder.kind_of(file_name(target)).map_err(|error| Failure::io("look at", target, &error))?;
-        match kind {
+        let failed = |error: io::Error| match is_about_the_name(&error) {
+            true => no_such_name(target, &error),
+            false => Failure::io("look at", target, &error),
+        };
+        match folder.kind_of(file_name(target)).map_err(failed)? {
             None => Ok(Place::Free),
-            Some(FileType::RegularFile) if self.is_file && self.force => Ok(Place::File),
-            Some(FileType::Directory) if !self.is_file && self.force => Ok(Place::Folder),
+            Some(FileType::RegularFile) if self.is_file && self.manner.force => {
+                let is_mounted = folder.is_mounted(file_name(target)).map_err(failed)?;
+                if is_mounted { Err(mounted(target)) } else { Ok(Place::File) }
+            }
+            Some(FileType::Directory) if !self.is_file && self.manner.force => Ok(Place::Folder),
             Some(FileType::RegularFile) if self.is_file => Err(exists(target, "replace it with --force")),
             Some(FileType::Directory) if !self.is_file => Err(exists(
                 target,
@@ -80,6 +87,34 @@ impl Wish {
             "Nothing was overwritten. Give another place with -o.",
         )
     }
+}
+
+/// Refuses a target whose name the file system does not take, before anything is fetched: tries it in a folder that is made
+/// for that under the temporary's name, for nothing may have the target's own name before it is whole.
+pub(super) fn check_name(temporary: &Path, target: &Path, is_file: bool) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::io("prepare", target, &error);
+    let beside = Folder::open(parent(temporary)).map_err(failed)?;
+    let (trial, name) = (file_name(temporary), file_name(target));
+    let inside = beside.create_folder(trial).map_err(failed)?;
+    let tried = if is_file {
+        inside.create_file(name).and_then(|_| inside.remove_file(name))
+    } else {
+        inside.create_folder(name).and_then(|_| inside.remove_folder(name))
+    };
+    beside.remove_folder(trial).map_err(failed)?;
+    tried
+        .map_err(|error| if is_about_the_name(&error) { no_such_name(target, &error) } else { failed(error) })
+}
+
+fn no_such_name(target: &Path, error: &io::Error) -> Failure {
+    let (name, folder) = (file_name(target).display(), parent(target));
+    let what = format!(
+        "nothing in {} can be called {name}: the file system does not take it ({error})",
+        folder.display()
+    );
+    let other = if folder == Path::new(".") { "NAME".into() } else { folder.join("NAME") };
+    Failure::new(Kind::Other, what)
+        .next(format!("Nothing was fetched. Give it another name: -o {}", other.display()))
 }
 
 /// Opens the device or fifo at the target for writing; a fifo has to be opened for reading elsewhere. Blocks.
@@ -114,6 +149,12 @@ const fn is_stream(kind: FileType) -> bool {
 fn exists(target: &Path, or: &str) -> Failure {
     let next = format!("Nothing was overwritten. Give another place with -o, or {or}.");
     refuse(target, "exists already", &next)
+}
+
+/// What is to be said of something that no rename replaces.
+pub(super) fn mounted(path: &Path) -> Failure {
+    let next = "Nothing was overwritten. Unmount it, or give another place with -o.";
+    refuse(path, "is mounted there by itself, and cannot be replaced or moved into", next)
 }
 
 pub(super) fn refuse(what: &Path, why: &str, next: &str) -> Failure {

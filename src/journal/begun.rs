@@ -8,10 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use swarmdrop_core::duration::millis;
+use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::ShareId;
 
 use super::upload::remove_journal;
-use super::{DownloadHeader, UploadHeader, lock};
+use super::{DownloadHeader, UploadHeader, download, lock};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::folder::{Folder, remove_any};
@@ -102,34 +103,41 @@ impl Begun {
         is_there(header).then_some(&header.temporary)
     }
 
-    /// Removes it, unless a command works on it, or did since it was found; whether it was removed. Its temporary goes
-    /// first: killed in between, it is found again.
+    /// Where its temporary was, if it may come back with a disk.
+    pub fn out_of_reach(&self) -> Option<&Path> {
+        let Work::Download(header) = &self.work else { return None };
+        (!is_there(header) && is_away(header)).then_some(&header.temporary)
+    }
+
+    /// Bytes of a share of this geometry that its journal says were fetched.
+    pub fn fetched_bytes(&self, geometry: &Geometry) -> u64 {
+        let fetched = download::noted(&self.journal, geometry);
+        fetched.iter().map(|index| geometry.plain_len(index) as u64).sum()
+    }
+
+    /// Removes it, unless a command works on it, or did since it was found; whether it was removed. A journal stays while
+    /// its temporary may come back with a disk.
     pub fn remove(&self) -> Result<bool, Failure> {
+        let Some(temporary) = self.out_of_reach() else { return self.forget() };
+        let what = format!("the folder of {} is not there, or is on another disk", temporary.display());
+        let journal = self.journal.display();
+        Err(Failure::new(Kind::Other, what)
+            .next(format!("Is its disk not mounted? If it is gone for good, remove {journal}.")))
+    }
+
+    /// The same, also if its temporary may come back. That goes first: killed in between, it is found again.
+    pub fn forget(&self) -> Result<bool, Failure> {
         let failed = |error: io::Error| Failure::io("remove", &self.journal, &error);
         let Some(_lock) = lock::take_at_once(&self.journal).map_err(failed)? else { return Ok(false) };
         if work(&self.journal) != self.work || written(&self.journal) != self.written {
             return Ok(false);
         }
-        self.check_in_reach()?;
         if let Some(temporary) = self.temporary() {
             remove_any(temporary).map_err(|error| Failure::io("remove", temporary, &error))?;
         }
         remove_journal(&self.journal).map_err(failed)?;
         durable::sync_folder(self.journal.parent().unwrap_or(&self.journal)).map_err(failed)?;
         Ok(true)
-    }
-
-    /// A journal stays while its temporary may come back with a disk.
-    fn check_in_reach(&self) -> Result<(), Failure> {
-        let Work::Download(header) = &self.work else { return Ok(()) };
-        if is_there(header) || !is_away(header) {
-            return Ok(());
-        }
-        let what =
-            format!("the folder of {} is not there, or is on another disk", header.temporary.display());
-        let journal = self.journal.display();
-        Err(Failure::new(Kind::Other, what)
-            .next(format!("Is its disk not mounted? If it is gone for good, remove {journal}.")))
     }
 }
 

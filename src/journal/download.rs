@@ -111,9 +111,7 @@ impl DownloadJournal {
             let _ = fs::remove_file(folder.join("chunks"));
         }
         let (records, stored) = Records::open(&folder.join("chunks"), MAGIC).map_err(failed)?;
-        let mut done = ChunkSet::empty(geometry.chunk_count());
-        let indices = stored.iter().filter_map(|&record| geometry.index(u32::from_be_bytes(record)));
-        indices.for_each(|index| done.insert(index));
+        let done = chunks(&stored, geometry);
         let resumed = header.map(|header| {
             let trusted = header.boot_id.is_some() && header.boot_id == boot_id();
             Resumed { header, done, trusted }
@@ -153,6 +151,19 @@ impl DownloadJournal {
     pub fn forget(&self) -> io::Result<()> {
         fs::remove_dir_all(&self.folder)
     }
+}
+
+/// The chunks that the journal in the folder says are in the temporary, for who only looks.
+pub(super) fn noted(folder: &Path, geometry: &Geometry) -> ChunkSet {
+    let bytes = fs::read(folder.join("chunks")).unwrap_or_default();
+    chunks(bytes.strip_prefix(MAGIC).unwrap_or_default().as_chunks().0, geometry)
+}
+
+fn chunks(records: &[[u8; 4]], geometry: &Geometry) -> ChunkSet {
+    let mut chunks = ChunkSet::empty(geometry.chunk_count());
+    let indices = records.iter().filter_map(|&record| geometry.index(u32::from_be_bytes(record)));
+    indices.for_each(|index| chunks.insert(index));
+    chunks
 }
 
 /// The id of this boot of the system (random(4) of Linux); `None` where there is none, so that

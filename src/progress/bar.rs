@@ -13,6 +13,9 @@ use crate::words;
 /// Columns of a terminal that does not tell.
 const USUAL_COLUMNS: u16 = 80;
 
+/// How often a bar is drawn although nothing moves.
+const TICK: Duration = Duration::from_millis(100);
+
 /// What a bar shows about the movement of bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Movement {
@@ -45,7 +48,7 @@ impl Bar {
         let (movement, columns) = (Movement::new(), columns());
         shown.set_style(style(columns, &movement));
         shown.set_prefix(name);
-        shown.enable_steady_tick(Duration::from_millis(100));
+        shown.enable_steady_tick(TICK);
         Self { shown, movement, columns }
     }
 
@@ -59,6 +62,14 @@ impl Bar {
             self.shown.set_style(style(columns, &self.movement));
         }
     }
+}
+
+/// Shows a bar that was cleared away, where it was.
+pub(super) fn show_again(shown: &ProgressBar) {
+    let position = shown.position();
+    shown.reset();
+    shown.set_position(position);
+    shown.enable_steady_tick(TICK);
 }
 
 /// What has room in so many columns; the note at the end is cut where it has none.

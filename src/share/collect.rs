@@ -222,6 +222,9 @@ impl<'a> Walk<'a> {
             }
             disk = disk.canonicalize().map_err(failed)?;
         }
+        if self.own.holds(&disk).map_err(failed)? {
+            return Err(own().of_named(named));
+        }
         self.visit(&disk, path).map_err(|refusal| refusal.of_named(named))
     }
 
@@ -230,7 +233,7 @@ impl<'a> Walk<'a> {
         let kind = metadata.file_type();
         if kind.is_dir() {
             if self.own.has(disk, &metadata) {
-                return Err(Refusal::odd("swarmdrop's own keys and invites are there", ""));
+                return Err(own());
             }
             self.visit_folder(disk, path)?;
             let mode = metadata.mode() & modes::PERMISSIONS;
@@ -323,6 +326,10 @@ impl<'a> Walk<'a> {
     }
 }
 
+fn own() -> Refusal {
+    Refusal::odd("swarmdrop's own keys and invites are there", "")
+}
+
 fn special() -> Refusal {
     let next = "To share what a command prints, run: COMMAND | swarmdrop share - --name NAME";
     Refusal::odd("it is a pipe or another special file", next)
@@ -370,7 +377,8 @@ mod tests {
     fn collect_in(folder: &Path, names: &[&str]) -> Result<(Collected, u64), Failure> {
         let progress = Progress::silent();
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-        collect(folder, &paths, None, &progress).map(|collected| (collected, progress.warnings()))
+        collect(&folder.join("state"), &paths, None, &progress)
+            .map(|collected| (collected, progress.warnings()))
     }
 
     fn paths(collected: &Collected) -> Vec<&str> {
@@ -494,8 +502,29 @@ mod tests {
         assert_eq!(paths(&collected), ["s/other/identity.key", "s/other/lock"]);
         let left_out: Vec<_> = collected.left_out.iter().map(|entry| entry.disk.as_path()).collect();
         assert_eq!(left_out, [folder.path().join("s/peer")]);
-        let failure = collect("s/peer").unwrap_err();
-        assert!(failure.kind == Kind::Usage && failure.what.contains("swarmdrop's own"), "{failure}");
+        fs::create_dir_all(folder.path().join("s/peer/store/chunks")).unwrap();
+        fs::create_dir_all(state.join("downloads/0123")).unwrap();
+        for name in ["s/peer/store/chunks/aa", "state/swarm"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        for (link, to) in [("peers", "s/peer/store"), ("invite", "state/swarm")] {
+            std::os::unix::fs::symlink(folder.path().join(to), folder.path().join(link)).unwrap();
+        }
+        for named in [
+            "s/peer",
+            "s/peer/store",
+            "s/peer/store/chunks/aa",
+            "s/peer/identity.key",
+            "peers/chunks",
+            "state",
+            "state/downloads/0123",
+            "state/swarm",
+            "invite",
+            "s/../state/swarm",
+        ] {
+            let failure = collect(named).expect_err(named);
+            assert!(failure.kind == Kind::Usage && failure.what.contains("swarmdrop's own"), "{failure}");
+        }
     }
 
     #[test]

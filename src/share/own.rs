@@ -1,7 +1,9 @@
-//! This program's own folders, which hold keys and invites: they are in no share, also where somebody shares a home.
+//! This program's own folders, which hold keys and invites: nothing of them is in any share, also where somebody shares a
+//! home, or names something in them.
 
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -30,6 +32,13 @@ impl Own {
     /// Whether a folder is one of them, or the data folder of any tracker or peer.
     pub(super) fn has(&self, folder: &Path, metadata: &Metadata) -> bool {
         self.folders.contains(&place(metadata)) || identity::lives_in(folder)
+    }
+
+    /// Whether something is one of them, or in one of them, by whatever symlinks its path leads there.
+    pub(super) fn holds(&self, path: &Path) -> io::Result<bool> {
+        let path = path.canonicalize()?;
+        let is_own = |above: &Path| fs::metadata(above).is_ok_and(|metadata| self.has(above, &metadata));
+        Ok(path.ancestors().any(is_own))
     }
 }
 

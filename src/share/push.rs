@@ -213,9 +213,9 @@ impl Pusher<'_> {
         let manifest = match &self.manifest {
             Some(manifest) => Arc::clone(manifest),
             None => {
-                let upload = Arc::clone(self.upload);
+                let (upload, progress) = (Arc::clone(self.upload), self.progress.clone());
                 let made = blocking(move || {
-                    let (manifest, grown) = upload.manifest()?;
+                    let (manifest, grown) = upload.manifest(&progress)?;
                     Ok::<_, Halt>((manifest, grown.iter().map(|file| file.path.to_string()).collect()))
                 });
                 let (manifest, grown) = made.await?;

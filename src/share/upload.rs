@@ -29,6 +29,7 @@ use crate::failure::{Failure, Kind};
 use crate::file_system::has_loose_inodes;
 use crate::identity::{random_bytes, random_secret};
 use crate::journal::{SourceFile, UploadHeader, UploadJournal, UploadPlace};
+use crate::progress::Progress;
 
 /// Why an upload stops.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl Upload {
         swarm: &Invite,
         request: &ShareRequest,
         collected: Collected,
+        progress: &Progress,
     ) -> Result<Self, Failure> {
         let size = ChunkSize::fitting(total(&collected.files), request.chunk_size);
         let size = size.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
@@ -82,7 +84,7 @@ impl Upload {
             }
             Ok(journal) => {
                 let mut upload = Self::from_journal(journal, None, true)?;
-                match upload.grown().map(|grown| grown.into_iter().cloned().collect()) {
+                match upload.grown(progress).map(|grown| grown.into_iter().cloned().collect()) {
                     Ok(grown) => {
                         upload.grown_before = grown;
                         return Ok(upload);
@@ -203,13 +205,13 @@ impl Upload {
     }
 
     /// The signed manifest, and the files that have grown meanwhile. It is made once, then sent as it is ever after. Blocks.
-    pub(super) fn manifest(&self) -> Result<(Manifest, Vec<&SourceFile>), Halt> {
+    pub(super) fn manifest(&self, progress: &Progress) -> Result<(Manifest, Vec<&SourceFile>), Halt> {
         if let Some(encoded) = self.journal.manifest()
             && let Ok(manifest) = Manifest::decode(encoded, self.share())
         {
             return Ok((manifest, self.grown_before.iter().collect()));
         }
-        let grown = self.grown()?;
+        let grown = self.grown(progress)?;
         let ids: Option<Vec<ChunkId>> = self.geometry.indices().map(|index| self.journal.id(index)).collect();
         let ids = ids.expect("every chunk was sealed before it is listed");
         let salt = &self.header().salt;
@@ -277,31 +279,42 @@ impl Upload {
 
     /// The files that have grown since the share began, whose first bytes are what was shared. All others are what they
     /// were.
-    fn grown(&self) -> Result<Vec<&SourceFile>, Halt> {
+    fn grown(&self, progress: &Progress) -> Result<Vec<&SourceFile>, Halt> {
         let files = &self.header().files;
         let looks = files.iter().map(look).collect::<Result<Vec<Look>, Halt>>()?;
         if looks.iter().any(|look| *look != Look::Same) {
-            self.read_again(&looks)?;
+            self.read_again(&looks, progress)?;
         }
         let grown = files.iter().zip(&looks).filter(|(_, look)| **look == Look::Longer);
         Ok(grown.map(|(file, _)| file).collect())
     }
 
     /// Seals the chunks of files that were written to again, and compares: appending changes no byte that was sealed.
-    fn read_again(&self, looks: &[Look]) -> Result<(), Halt> {
-        let files = &self.header().files;
-        let mut bytes = Vec::new();
-        for (index, before) in self.geometry.indices().filter_map(|i| Some((i, self.journal.id(i)?))) {
+    fn read_again(&self, looks: &[Look], progress: &Progress) -> Result<(), Halt> {
+        let left_before = self.geometry.indices().filter_map(|index| Some((index, self.journal.id(index)?)));
+        let touched = left_before.filter_map(|(index, before)| {
             let range = self.geometry.plain_range(index);
             let first = self.offsets.partition_point(|&offset| offset <= range.start).saturating_sub(1);
             let last = self.offsets.partition_point(|&offset| offset < range.end);
-            let Some(moved) = (first..last).find(|&file| looks[file] != Look::Same) else { continue };
-            bytes.resize(self.geometry.plain_len(index), 0);
+            let moved = (first..last).find(|&file| looks[file] != Look::Same)?;
+            Some((index, before, moved))
+        });
+        let touched: Vec<_> = touched.collect();
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let len = |index| self.geometry.plain_len(index);
+        let total_bytes = touched.iter().map(|(index, ..)| len(*index) as u64).sum();
+        let stage = progress.stage("Reading again", total_bytes);
+        let mut bytes = Vec::new();
+        for (index, before, moved) in touched {
+            bytes.resize(len(index), 0);
             self.read(index, &mut bytes)?;
             self.keys.seal_chunk(&self.geometry, index, &mut bytes);
             if ChunkId::of(&bytes) != before {
-                return Err(Halt::Changed(files[moved].path.to_string()));
+                return Err(Halt::Changed(self.header().files[moved].path.to_string()));
             }
+            stage.advance(len(index) as u64);
         }
         Ok(())
     }
@@ -464,7 +477,7 @@ mod tests {
             let journal = UploadPlace::lock(&self.journal()).unwrap().resume().unwrap().ok();
             if let Some(journal) = journal {
                 let upload = Upload::from_journal(journal, None, true).unwrap();
-                if upload.grown().is_ok() {
+                if upload.grown(&Progress::silent()).is_ok() {
                     return upload;
                 }
             }
@@ -517,7 +530,7 @@ mod tests {
                         let due: Vec<_> =
                             upload.geometry.indices().filter(|i| upload.journal.id(*i).is_none()).collect();
                         let all = due.iter().all(|index| field.send(&upload, index.get()));
-                        match all.then(|| upload.manifest().map(drop)) {
+                        match all.then(|| upload.manifest(&Progress::silent()).map(drop)) {
                             Some(Ok(())) => {
                                 let now = fs::read(field.log()).unwrap();
                                 for index in upload.geometry.indices() {
