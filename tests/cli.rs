@@ -6,44 +6,35 @@ mod common;
 use std::fs;
 use std::process::Stdio;
 
+use clap::CommandFactory;
 use common::person::{Person, Ran, bare_command};
 use common::swarm::{Server, Swarm};
 use common::{samples, wait_for};
 use serde_json::Value;
+use swarmdrop::cli::Cli;
 
 /// A person who knows no swarm.
 fn nobody() -> Person {
     Person::new("")
 }
 
+/// The words after the program's name that lead to this command and to each one below it.
+fn ways_to(command: &clap::Command, above: &[String]) -> Vec<Vec<String>> {
+    let mut ways = vec![above.to_vec()];
+    for below in command.get_subcommands().filter(|it| !it.is_hide_set() && it.get_name() != "help") {
+        ways.extend(ways_to(below, &[above, &[below.get_name().to_owned()]].concat()));
+    }
+    ways
+}
+
 #[test]
 fn the_help_is_the_reference() {
     let person = nobody();
-    let commands = [
-        "",
-        "demo",
-        "up",
-        "tracker",
-        "peer",
-        "join",
-        "swarms",
-        "leave",
-        "share",
-        "get",
-        "inspect",
-        "ls",
-        "clean",
-        "rm",
-        "extend",
-        "status",
-        "completions",
-        "man",
-    ];
     let mut reference = String::new();
-    for command in commands {
-        let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
-        let ran = person.run(&args);
-        assert_eq!(ran.code, 0);
+    for mut args in ways_to(&Cli::command(), &[]) {
+        args.push("--help".to_owned());
+        let ran = person.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(ran.code, 0, "{args:?}");
         reference += &format!("$ swarmdrop {}\n{}\n", args.join(" "), ran.stdout);
     }
     insta::assert_snapshot!("cli-reference", reference);

@@ -70,10 +70,7 @@ pub(super) async fn keep_copying(peer: Arc<Peer>, stop: CancellationToken) {
             }
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = copying => {}
-    }
+    stop.run_until_cancelled(copying).await;
 }
 
 async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {

@@ -82,10 +82,7 @@ pub(super) async fn keep_running(peer: Arc<Peer>, lane: fn(&Errands) -> &Lane, s
             blocking(move || carry_out(&doing.storage, &doing.findings, task)).await;
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = running => {}
-    }
+    stop.run_until_cancelled(running).await;
 }
 
 #[cfg(test)]

@@ -61,10 +61,7 @@ pub(super) async fn keep_telling(peer: Arc<Peer>, stop: CancellationToken) {
             peer.inventory.done();
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = telling => {}
-    }
+    stop.run_until_cancelled(telling).await;
 }
 
 /// Tells everything, the deleted shares first, so that none of them is asked for; and again if something has changed

@@ -82,10 +82,7 @@ pub(super) async fn keep_mending(peer: Arc<Peer>, stop: CancellationToken) {
             }
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = mending => {}
-    }
+    stop.run_until_cancelled(mending).await;
 }
 
 async fn ask(peer: &Peer, task: RestoreTask) -> Sources {

@@ -289,10 +289,7 @@ pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
             }
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = parting => {}
-    }
+    stop.run_until_cancelled(parting).await;
 }
 
 /// A chunk of a share, or the manifest of one without chunks, with what is asked about it.

@@ -95,10 +95,7 @@ pub(super) async fn keep_scrubbing(peer: Arc<Peer>, every: Duration, path: PathB
             }
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = scrubbing => {}
-    }
+    stop.run_until_cancelled(scrubbing).await;
 }
 
 /// Reads everything again, now.

@@ -107,10 +107,7 @@ pub(super) async fn keep_auditing(tracker: Arc<Tracker>, every: Duration, stop: 
             }
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = looking => {}
-    }
+    stop.run_until_cancelled(looking).await;
     if let Err(error) = tracker.save_proofs(true).await {
         tracing::error!(%error, "cannot keep what peers have proven");
     }

@@ -52,10 +52,7 @@ pub(super) async fn keep_following(tracker: Arc<Tracker>, stop: CancellationToke
             stream::iter(waiting).map(follow).buffer_unordered(DIALS_MAX).for_each(async |()| ()).await;
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = following => {}
-    }
+    stop.run_until_cancelled(following).await;
 }
 
 /// Asks peers whether they can be reached where others are sent to them, until told to stop.

@@ -205,10 +205,7 @@ pub(super) async fn keep_repairing(tracker: Arc<Tracker>, every: Duration, stop:
             let _ = tokio::time::timeout(every, tracker.repairer.wake.notified()).await;
         }
     };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = rounds => {}
-    }
+    stop.run_until_cancelled(rounds).await;
 }
 
 impl Tracker {
