@@ -1,7 +1,7 @@
 // The dashboard's state: what each event does to it, and what it leaves alone.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HISTORY_MS, LOG_MAX, countPeers, initial, printable, reduce, standing } from "../../../web/js/admin-state.js";
+import { HISTORY_MS, LOG_MAX, countPeers, initial, printable, reduce, standing } from "../../../web/js/admin/state.js";
 
 const health = { shares: 1, unproven: 0, misplaced: 0, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
 

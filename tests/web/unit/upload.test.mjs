@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 
-import { ApiError, sleep, withRetries } from "../../../web/js/api.js";
-import { GatewayError, NotEnoughPeersError, upload, windowOf } from "../../../web/js/upload.js";
+import { ApiError, sleep, withRetries } from "../../../web/js/transfer/api.js";
+import { GatewayError, NotEnoughPeersError, upload, windowOf } from "../../../web/js/transfer/upload.js";
 
 const CHUNK = 1 << 20;
 const hash = (bytes) => createHash("sha256").update(bytes).digest("hex");
