@@ -1,4 +1,5 @@
-/** What the operator can have done: each action as one call, its outcome as an event or a message. */
+// What the operator can have done: each action as one call, its outcome as an event or a message.
+
 import { adminCall } from "./secret.js";
 import { byId } from "../page/dom.js";
 import { texts } from "./texts.js";

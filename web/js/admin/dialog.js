@@ -1,4 +1,5 @@
-/** Asks before something that cannot be taken back is done. */
+// Asks before something that cannot be taken back is done.
+
 import { byId } from "../page/dom.js";
 import { texts } from "./texts.js";
 import { reasonOf, setText } from "./parts.js";

@@ -1,7 +1,5 @@
-/**
- * Server-sent events from the body of an answer, for calls that an EventSource cannot make: it sends no headers of
- * one's own. As much of the format (WHATWG HTML, 9.2) as the tracker speaks: names, data, comments.
- */
+// Server-sent events from the body of an answer, for calls that an EventSource cannot make: it sends no headers of
+// one's own. As much of the format (WHATWG HTML, 9.2) as the tracker speaks: names, data, comments.
 
 /** Characters of one event: a list of peers has hundreds for each. */
 const EVENT_CHARS_MAX = 16 << 20;

@@ -1,4 +1,5 @@
-/** The head of the page: connection, verdict and figures. */
+// The head of the page: connection, verdict and figures.
+
 import { byId } from "../page/dom.js";
 import { bytes, rate } from "../page/words.js";
 import { texts } from "./texts.js";

@@ -1,4 +1,5 @@
-/** Invites: those that were made, a new one (shown once), and revoking. */
+// Invites: those that were made, a new one (shown once), and revoking.
+
 import { byId, element } from "../page/dom.js";
 import { bytes, duration, when } from "../page/words.js";
 import { texts } from "./texts.js";

@@ -1,7 +1,5 @@
-/**
- * Where each peer stands on the map. Pure. Zones are boxes with cells of one size; a peer keeps its cell while it is
- * there, whatever else joins, leaves or changes.
- */
+// Where each peer stands on the map. Pure. Zones are boxes with cells of one size; a peer keeps its cell while it is
+// there, whatever else joins, leaves or changes.
 
 /**
  * @typedef {{ id: string, name: string, zone: string|null, capacity_bytes: number }} Placed

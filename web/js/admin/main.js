@@ -1,16 +1,5 @@
-/**
- * The dashboard: events go into the state, the state goes into the views, at most once a frame.
- *
- * Elements that tests can rely on: #skip #sign-in #token #sign-in-button #sign-in-problem #sign-out #sign-out-problem
- * #dashboard #connection #verdict[data-level] #verdict-headline #verdict-detail #figure-{alive,suspect,doubted,dead,shares,
- * weakened,endangered,unavailable,lost,space,received,served,gateway} #map [data-peer][data-state] #peer-details
- * #peer-details-name #peer-filter #peer-rows tr[data-peer][data-state] (button[data-action=drain|stop|forget])
- * #peers-shown #peers-more #peers-problem #share-rows tr[data-share] (button[data-action=delete]) #shares-needy
- * #shares-more #shares-reload #shares-shown #copy-rows tr[data-share] #scrubs li[data-peer] #plot-rates #plot-rates-text
- * #plot-space #plot-space-text #log li[data-kind] #invite-role #invite-name #invite-life #invite-make #invite-made
- * #invite-text #invite-copy #invite-hide #invite-rows tr[data-invite] (button[data-action=revoke]) #confirm
- * #confirm-yes #confirm-no
- */
+// The dashboard: events go into the state, the state goes into the views, at most once a frame.
+
 import { byId } from "../page/dom.js";
 import { texts } from "./texts.js";
 import { initial, reduce } from "./state.js";

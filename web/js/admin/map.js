@@ -1,4 +1,5 @@
-/** The map of the swarm: one circle a peer. For a screen reader it is a list from which one peer is chosen. */
+// The map of the swarm: one circle a peer. For a screen reader it is a list from which one peer is chosen.
+
 import { byId, element } from "../page/dom.js";
 import { bytes } from "../page/words.js";
 import { texts } from "./texts.js";

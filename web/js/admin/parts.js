@@ -1,4 +1,5 @@
-/** Small parts that the dashboard's views are made of. What stands already is changed only where it differs. */
+// Small parts that the dashboard's views are made of. What stands already is changed only where it differs.
+
 import { ApiError } from "../transfer/api.js";
 import { element } from "../page/dom.js";
 

@@ -1,4 +1,5 @@
-/** One row of the table of peers, and the peer that is shown in full beside the map. */
+// One row of the table of peers, and the peer that is shown in full beside the map.
+
 import { byId, element } from "../page/dom.js";
 import { bytes, duration, rate } from "../page/words.js";
 import { texts } from "./texts.js";

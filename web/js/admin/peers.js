@@ -1,4 +1,5 @@
-/** The table of peers. At most a hundred rows at first; while somebody is at a row, rows keep their order. */
+// The table of peers. At most a hundred rows at first; while somebody is at a row, rows keep their order.
+
 import { byId, element } from "../page/dom.js";
 import { texts } from "./texts.js";
 import { keyed, setAttribute, setText } from "./parts.js";

@@ -1,4 +1,5 @@
-/** The plots of the last ten minutes: throughput, and space. The line of text below each says the same in words. */
+// The plots of the last ten minutes: throughput, and space. The line of text below each says the same in words.
+
 import { byId, element } from "../page/dom.js";
 import { bytes, rate } from "../page/words.js";
 import { texts } from "./texts.js";

@@ -1,4 +1,5 @@
-/** Which peers the table shows, and in which order. Pure. */
+// Which peers the table shows, and in which order. Pure.
+
 import { standing } from "./state.js";
 
 /** @typedef {import("./state.js").Peer} Peer */

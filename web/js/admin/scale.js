@@ -1,4 +1,4 @@
-/** From samples to lines: scales, ticks and paths of the plots. Pure. */
+// From samples to lines: scales, ticks and paths of the plots. Pure.
 
 /** @typedef {{ at_ms: number, value: number }} Point */
 /** @typedef {{ left: number, top: number, width: number, height: number }} Frame */

@@ -1,8 +1,7 @@
-/**
- * The page's part of the session. The browser sends the cookie to every port of the tracker's host; this secret is
- * known to pages of the tracker's own origin only, and goes with each call beside it. It is kept for the tab, and tabs
- * of the page give it to each other.
- */
+// The page's part of the session. The browser sends the cookie to every port of the tracker's host; this secret is
+// known to pages of the tracker's own origin only, and goes with each call beside it. It is kept for the tab, and tabs
+// of the page give it to each other.
+
 import { call } from "../transfer/api.js";
 
 /** @typedef {import("../transfer/api.js").CallOptions} CallOptions */

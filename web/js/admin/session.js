@@ -1,7 +1,6 @@
-/**
- * Signing in and out. The token goes to the tracker, which answers with a cookie that scripts cannot read, and with a
- * secret that no other site can.
- */
+// Signing in and out. The token goes to the tracker, which answers with a cookie that scripts cannot read, and with a
+// secret that no other site can.
+
 import { ApiError } from "../transfer/api.js";
 import { adminCall, askOtherTabs, keepSecret, sessionSecret } from "./secret.js";
 import { byId } from "../page/dom.js";

@@ -1,4 +1,5 @@
-/** The list of shares, page by page. It is loaded again, seldom, when the swarm says that something changed. */
+// The list of shares, page by page. It is loaded again, seldom, when the swarm says that something changed.
+
 import { announce, byId, element } from "../page/dom.js";
 import { bytes, duration } from "../page/words.js";
 import { texts } from "./texts.js";

@@ -1,7 +1,5 @@
-/**
- * All that the dashboard knows, and how each event changes it. Pure: no page, no clock, no network. A row that did not
- * change stays the same object, so that the views compare by identity and touch only what changed.
- */
+// All that the dashboard knows, and how each event changes it. Pure: no page, no clock, no network. A row that did not
+// change stays the same object, so that the views compare by identity and touch only what changed.
 
 /**
  * @typedef {"alive"|"suspect"|"unreachable"|"cloned"|"dead"} Liveness

@@ -1,7 +1,6 @@
-/**
- * The tracker's events, for as long as somebody is signed in. A connection that fails or falls silent is made again,
- * each time after a longer pause; one that is refused because the session ended is not.
- */
+// The tracker's events, for as long as somebody is signed in. A connection that fails or falls silent is made again,
+// each time after a longer pause; one that is refused because the session ended is not.
+
 import { answerOf } from "../transfer/api.js";
 import { isRefusal } from "./parts.js";
 import { sessionSecret } from "./secret.js";

@@ -1,4 +1,5 @@
-/** Every English text of the dashboard that a script writes. What never changes stands in admin.html. */
+// Every English text of the dashboard that a script writes. What never changes stands in admin.html.
+
 import { count } from "../page/words.js";
 
 /** @typedef {import("./state.js").LogEntry} LogEntry */

@@ -1,4 +1,5 @@
-/** How the swarm stands, in one line. Pure. */
+// How the swarm stands, in one line. Pure.
+
 import { texts } from "./texts.js";
 
 /** @typedef {import("./state.js").State} State */

@@ -1,4 +1,5 @@
-/** What is under way: copies that repair ordered, scrubs that peers report. And the list of recent events. */
+// What is under way: copies that repair ordered, scrubs that peers report. And the list of recent events.
+
 import { byId, element } from "../page/dom.js";
 import { when } from "../page/words.js";
 import { texts } from "./texts.js";

@@ -1,6 +1,4 @@
-/**
- * Whoever holds a share's key owns it. Owner's tokens are his word for one act at one server, to go with one credential.
- */
+// Whoever holds a share's key owns it. Owner's tokens are his word for one act at one server, to go with one credential.
 
 import { encodeBase64url } from "./base64url.js";
 import { signToken } from "./paseto.js";

@@ -1,10 +1,8 @@
-/**
- * QR codes for links (ISO/IEC 18004): byte mode, levels M and L, versions 1 to 15. That is enough for
- * the longest link, which has 403 characters.
- *
- * A symbol is built in the order of the standard: data, error correction, function patterns, the data's
- * path through the symbol, and the mask that leaves the fewest patterns that confuse a camera.
- */
+// QR codes for links (ISO/IEC 18004): byte mode, levels M and L, versions 1 to 15. That is enough for
+// the longest link, which has 403 characters.
+//
+// A symbol is built in the order of the standard: data, error correction, function patterns, the data's
+// path through the symbol, and the mask that leaves the fewest patterns that confuse a camera.
 
 /**
  * @typedef {object} QrCode

@@ -1,12 +1,5 @@
 // The page that receives, at /s/{share id}. The link's secret comes in the fragment; it is taken out of the address
 // bar, and kept in memory and in this tab's session storage only. Keys and bytes are in the worker (worker.js).
-//
-// Ids for tests: skip; looking, problem, problem-title, problem-text, problem-detail, problem-again; share, share-kind,
-// share-name-text, share-size, share-count, share-expiry, share-available, share-health; download, download-zip,
-// preview-open; transfer, transfer-progress, transfer-text, transfer-waiting, cancel; outcome (data-level),
-// outcome-title, outcome-text, again, give-up; file-list, files-shown, files-more; command-text, command-copy;
-// preview, preview-title, preview-body, preview-close. Without the browser's file pickers the service worker is
-// used, and without service workers memory.
 
 import { byId, scriptUrl } from "../page/dom.js";
 import { cryptographySupport } from "../format/ed25519.js";

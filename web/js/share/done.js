@@ -1,6 +1,4 @@
-/**
- * A share that is safe: its link to copy or scan, and the owner's way to take it back.
- */
+// A share that is safe: its link to copy or scan, and the owner's way to take it back.
 
 import { ApiError, call } from "../transfer/api.js";
 import { announce, byId } from "../page/dom.js";

@@ -1,6 +1,4 @@
-/**
- * What was dropped or chosen, as files with their paths and sizes: folders are walked. Nothing is read yet.
- */
+// What was dropped or chosen, as files with their paths and sizes: folders are walked. Nothing is read yet.
 
 /**
  * @typedef {object} Found

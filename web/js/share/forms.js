@@ -1,6 +1,4 @@
-/**
- * The two fields of the home page that take something pasted: an invite, and a link that somebody sent.
- */
+// The two fields of the home page that take something pasted: an invite, and a link that somebody sent.
 
 import { ApiError } from "../transfer/api.js";
 import { byId } from "../page/dom.js";

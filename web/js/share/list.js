@@ -1,6 +1,4 @@
-/**
- * The list of what is going to be shared.
- */
+// The list of what is going to be shared.
 
 import { byId, element } from "../page/dom.js";
 import { printable } from "../page/words.js";

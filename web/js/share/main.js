@@ -1,13 +1,4 @@
-/**
- * The home page: share from the browser, top to bottom.
- *
- * Ids that tests may use (index.html): skip, support; token-form, token-input, token-save, token-problem, token-kept,
- * token-forget; drop-zone, choose-files, choose-folder, file-input, folder-input, looking; share-form, file-list,
- * file-total, name-field, name-input, renamed, expiry, advanced, replicas, share-start, share-problem; sending, stage,
- * progress, progress-done, progress-speed, trouble, cancel; done, done-safe, done-live, done-link, done-copy,
- * done-copied, done-expires, done-qr, done-command, done-left-out, done-not-everywhere, done-again,
- * done-take-back, done-problem; link-form, link-input, link-open, link-problem. A step is shown when its section (compose, sending, done) is not hidden.
- */
+// The home page: share from the browser, top to bottom.
 
 import { announce, byId } from "../page/dom.js";
 import { cryptographySupport } from "../format/ed25519.js";

@@ -1,7 +1,5 @@
-/**
- * The names that files and folders get in a share: in normal form, unless another name in the same folder has that form
- * already.
- */
+// The names that files and folders get in a share: in normal form, unless another name in the same folder has that form
+// already.
 
 /** Names of a folder, as they are and as they are shared. @typedef {Map<string, string>} Names */
 

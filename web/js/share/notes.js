@@ -1,7 +1,5 @@
-/**
- * What there is to say about the names of a share that is safe: what was left out and why, and which names do not work
- * on every system.
- */
+// What there is to say about the names of a share that is safe: what was left out and why, and which names do not work
+// on every system.
 
 import { byId, element } from "../page/dom.js";
 import { notes } from "../format/portability.js";

@@ -1,6 +1,4 @@
-/**
- * How far a share is: stage, bar, speed, time left, and what it waits for.
- */
+// How far a share is: stage, bar, speed, time left, and what it waits for.
 
 import { announce, byId } from "../page/dom.js";
 import { texts } from "./texts.js";

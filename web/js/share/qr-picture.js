@@ -1,7 +1,5 @@
-/**
- * A QR code as a picture. It is SVG made of attributes only, so the page's content security policy needs no
- * exception for it.
- */
+// A QR code as a picture. It is SVG made of attributes only, so the page's content security policy needs no
+// exception for it.
 
 /** @typedef {import("../format/qr.js").QrCode} QrCode */
 

@@ -1,6 +1,4 @@
-/**
- * One share under way: its worker, and what keeps the browser from ending it by accident.
- */
+// One share under way: its worker, and what keeps the browser from ending it by accident.
 
 import { scriptUrl } from "../page/dom.js";
 import { UnreadableFileError } from "./stream.js";

@@ -1,7 +1,5 @@
-/**
- * A share that is being made: its keys, its chunks, and what completes it. What is sealed here leaves the browser,
- * so this is where one index never gets two contents.
- */
+// A share that is being made: its keys, its chunks, and what completes it. What is sealed here leaves the browser,
+// so this is where one index never gets two contents.
 
 import { deriveAccess, deriveKeys, makeHeader } from "../format/keys.js";
 import { decodeBase64url, encodeBase64url } from "../format/base64url.js";

@@ -1,7 +1,5 @@
-/**
- * What is going to be shared: files and folders as they were added, and what becomes of them in the share.
- * No document and no network here.
- */
+// What is going to be shared: files and folders as they were added, and what becomes of them in the share.
+// No document and no network here.
 
 import { brokenRule, senderTopName } from "../format/names.js";
 import { FILES_MAX, TooManyFilesError } from "./files.js";

@@ -1,6 +1,4 @@
-/**
- * One share from the press of the button to its link. Loaded then, with all that it needs, so the page itself is light.
- */
+// One share from the press of the button to its link. Loaded then, with all that it needs, so the page itself is light.
 
 import { call, withRetries } from "../transfer/api.js";
 import { byId } from "../page/dom.js";

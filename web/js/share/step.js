@@ -1,6 +1,4 @@
-/**
- * The three steps of sharing: what to share, the way there, the link. One is shown at a time.
- */
+// The three steps of sharing: what to share, the way there, the link. One is shown at a time.
 
 import { byId } from "../page/dom.js";
 

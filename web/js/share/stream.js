@@ -1,8 +1,6 @@
-/**
- * Several files as one stream of bytes, in the order of the file table, read chunk by chunk. Any part can be
- * read again, which a second attempt needs; only the part that is asked for is in memory. Files are read where they
- * were chosen, in the page, so that 100,000 of them need not be copied to a worker.
- */
+// Several files as one stream of bytes, in the order of the file table, read chunk by chunk. Any part can be
+// read again, which a second attempt needs; only the part that is asked for is in memory. Files are read where they
+// were chosen, in the page, so that 100,000 of them need not be copied to a worker.
 
 /**
  * @typedef {{path: string, file: Blob, size: number}} StreamFile

@@ -1,4 +1,5 @@
-/** Every English text of the home page that a script writes. What never changes stands in index.html. */
+// Every English text of the home page that a script writes. What never changes stands in index.html.
+
 import { bytes, count, duration, rate, when } from "../page/words.js";
 
 const OR_COMMAND_LINE = "Or use the command line: swarmdrop share.";

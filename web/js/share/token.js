@@ -1,6 +1,4 @@
-/**
- * What lets this page share: a sender's token, and the tracker's id that links carry. Kept for this tab only.
- */
+// What lets this page share: a sender's token, and the tracker's id that links carry. Kept for this tab only.
 
 import { ApiError, call } from "../transfer/api.js";
 import { isId, parseInvite } from "../format/link.js";

@@ -1,8 +1,6 @@
-/**
- * The worker that seals and sends one share, so that the page stays quick. The page sends one `ShareJob`, then the
- * parts of the stream that are asked for, perhaps "cancel", and hears a `ShareNews` whenever there is some; the last
- * one is `done` or `failed`.
- */
+// The worker that seals and sends one share, so that the page stays quick. The page sends one `ShareJob`, then the
+// parts of the stream that are asked for, perhaps "cancel", and hears a `ShareNews` whenever there is some; the last
+// one is `done` or `failed`.
 
 import { ApiError, call, withRetries } from "../transfer/api.js";
 import { encodeBase64url } from "../format/base64url.js";

@@ -1,14 +1,12 @@
-/**
- * Sends the sealed chunks of one share through the gateway, several at once, and finishes it.
- *
- * Everything that it works with comes in: how to call the gateway, how to seal a chunk, how to wait. So it runs in a
- * worker as in a test. What each answer means is decided here:
- *
- * - no answer, "later", "too many": the same sealed bytes again after a pause, for as long as it takes; if that was
- *   because the line is slow, with fewer chunks under way at once
- * - the upload is unknown, or the grant is over: open it again, send everything again (same keys, same content)
- * - anything else: stop
- */
+// Sends the sealed chunks of one share through the gateway, several at once, and finishes it.
+//
+// Everything that it works with comes in: how to call the gateway, how to seal a chunk, how to wait. So it runs in a
+// worker as in a test. What each answer means is decided here:
+//
+// - no answer, "later", "too many": the same sealed bytes again after a pause, for as long as it takes; if that was
+//   because the line is slow, with fewer chunks under way at once
+// - the upload is unknown, or the grant is over: open it again, send everything again (same keys, same content)
+// - anything else: stop
 
 import { decodeHex } from "../format/hex.js";
 
