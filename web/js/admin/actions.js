@@ -5,7 +5,7 @@ import { byId } from "../page/dom.js";
 import { texts } from "./texts.js";
 import { isRefusal, reasonOf, setText, short } from "./parts.js";
 import { ask } from "./dialog.js";
-import { printable } from "./state.js";
+import { masked } from "./state.js";
 
 /** @typedef {import("./state.js").Event} Event */
 /** @typedef {import("./state.js").State} State */
@@ -75,7 +75,7 @@ export function makeActions(tell, stateNow, ended) {
 
   const invites = async () => {
     const { invites: all } = await admin("GET", "/v1/invites");
-    tell({ type: "invites", data: { invites: all.map((/** @type {Invite} */ one) => ({ ...one, name: String(printable("", one.name)) })) } });
+    tell({ type: "invites", data: { invites: all.map((/** @type {Invite} */ one) => ({ ...one, name: String(masked("", one.name)) })) } });
   };
 
   return {

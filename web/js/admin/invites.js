@@ -4,7 +4,7 @@ import { byId, element } from "../page/dom.js";
 import { bytes, duration, when } from "../page/words.js";
 import { texts } from "./texts.js";
 import { copyText, keyed, setAttribute, setText } from "./parts.js";
-import { printable } from "./state.js";
+import { masked } from "./state.js";
 
 /** @typedef {import("./parts.js").View} View */
 /** @typedef {import("./state.js").Invite} Invite */
@@ -182,7 +182,7 @@ function allowed(role, { quota_bytes, share_bytes_max, life_ms_max, replicas_max
   const say = texts.invites;
   return [
     role === "peer" ? say.peers(peers, peers_max ?? PEERS_MAX) : null,
-    zone === null ? null : say.zone(String(printable("", zone))),
+    zone === null ? null : say.zone(String(masked("", zone))),
     quota_bytes !== null ? say.quota(bytes(used.bytes), bytes(quota_bytes)) : used.bytes > 0 ? say.used(bytes(used.bytes)) : null,
     used.shares > 0 ? say.shares(used.shares) : null,
     used.uploads > 0 ? say.uploads(used.uploads) : null,

@@ -202,7 +202,7 @@ function newestFirst(log, added) {
  * @param {string} _key
  * @param {unknown} value
  */
-export function printable(_key, value) {
+export function masked(_key, value) {
   return typeof value === "string" ? value.replace(/[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu, "\u{FFFD}") : value;
 }
 

@@ -4,7 +4,7 @@
 import { answerOf } from "../transfer/api.js";
 import { isRefusal } from "./parts.js";
 import { sessionSecret } from "./secret.js";
-import { printable } from "./state.js";
+import { masked } from "./state.js";
 import { eventsOf } from "./event-stream.js";
 
 /** @typedef {import("./state.js").Event} Event */
@@ -42,7 +42,7 @@ export function listen(tell, ended) {
         heard = performance.now();
         pause = PAUSE_MS;
         if (!NAMES.includes(name)) continue;
-        tell(/** @type {Event} */ ({ type: name, data: JSON.parse(data, printable), received_ms: Date.now() }));
+        tell(/** @type {Event} */ ({ type: name, data: JSON.parse(data, masked), received_ms: Date.now() }));
       }
     } catch (error) {
       if (current === mine && isRefusal(error)) {

@@ -3,7 +3,7 @@
 
 import { byId, scriptUrl } from "../page/dom.js";
 import { cryptographySupport } from "../format/ed25519.js";
-import { ProgressView } from "./progress.js";
+import { DownloadProgress } from "./progress.js";
 import { problemTexts, showCommand, showMessage, showProblem, showShare } from "./view.js";
 import { LinkError, formatLink, isId, parseFragment } from "../format/link.js";
 import { showPreview } from "./preview.js";
@@ -64,7 +64,7 @@ class Page {
   constructor(worker, summary) {
     this.worker = worker;
     this.summary = summary;
-    this.view = new ProgressView(summary.metadata.size);
+    this.view = new DownloadProgress(summary.metadata.size);
     worker.onmessage = ({ data }) => this.#take(data);
     worker.onerror = () => this.#fail({ kind: "unexpected" });
     byId("download").onclick = () => this.#start(!summary.isSingle && canSaveFolders());

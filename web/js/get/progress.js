@@ -31,7 +31,7 @@ export class Speed {
 }
 
 /** The part of the page that shows one download. */
-export class ProgressView {
+export class DownloadProgress {
   #speed = new Speed();
   #announced = "";
 

@@ -32,7 +32,7 @@ export class Pace {
 }
 
 /** Shows the news of one share. */
-export class ProgressView {
+export class UploadProgress {
   #totalBytes;
   #pace = new Pace();
   #shownAtMs = -SHOW_EVERY_MS;

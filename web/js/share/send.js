@@ -6,7 +6,7 @@ import { formatLink } from "../format/link.js";
 import { makeOwner } from "../format/owner.js";
 import { showDone, takeBack } from "./done.js";
 import { showNotes } from "./notes.js";
-import { ProgressView } from "./progress.js";
+import { UploadProgress } from "./progress.js";
 import { startRun } from "./run.js";
 import { showStep } from "./step.js";
 import { FileStream } from "./stream.js";
@@ -34,7 +34,7 @@ export async function send({ sender, plan: { name, files, dirs, leftOut }, repli
   const stream = new FileStream(files);
   const entries = files.map(({ path, size, modifiedMs }) => ({ path, size, modifiedMs }));
   const content = { name, files: entries, dirs, createdMs: Date.now() };
-  const view = new ProgressView(stream.totalBytes);
+  const view = new UploadProgress(stream.totalBytes);
   const cancelled = new Promise((resolve) => { byId("cancel").onclick = resolve; });
   showStep("sending");
   byId("stage").focus();

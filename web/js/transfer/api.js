@@ -93,7 +93,7 @@ export async function answerOf(method, path, { bearer, owner, session, json, byt
     throw new ApiError("network", 0, String(error));
   }
   if (response.ok) return response;
-  throw await problemOf(response);
+  throw await apiErrorOf(response);
 }
 
 /**
@@ -192,7 +192,7 @@ async function bodyOf(response) {
 }
 
 /** @param {Response} response */
-async function problemOf(response) {
+async function apiErrorOf(response) {
   const seconds = Number(response.headers.get("Retry-After") ?? "");
   const retryAfterMs = seconds > 0 && Number.isFinite(seconds) ? seconds * 1000 : null;
   /** @type {{type?: unknown, detail?: unknown}} */

@@ -51,8 +51,8 @@ export class GatewayError extends Error {}
 export class NotEnoughPeersError extends Error {}
 
 /** Bytes of chunks that are under way at once, and their number. */
-const WINDOW_BYTES = 16 << 20;
-const WINDOW_CHUNKS_MAX = 4;
+const IN_FLIGHT_BYTES = 16 << 20;
+const IN_FLIGHT_CHUNKS_MAX = 4;
 /** A chunk that failed after this time was too slow: the gateway waits for 30 s at least, a proxy may for less. */
 const SLOW_MS = 20_000;
 const ID_BYTES = 32;
@@ -64,8 +64,8 @@ const ROUNDS_MAX = 8;
  * How many chunks are under way at once.
  * @param {number} chunkBytes
  */
-export function windowOf(chunkBytes) {
-  return Math.min(Math.max(Math.floor(WINDOW_BYTES / chunkBytes), 1), WINDOW_CHUNKS_MAX);
+export function chunksInFlight(chunkBytes) {
+  return Math.min(Math.max(Math.floor(IN_FLIGHT_BYTES / chunkBytes), 1), IN_FLIGHT_CHUNKS_MAX);
 }
 
 /**
@@ -100,7 +100,7 @@ class Run {
     this.#plan = plan;
     this.#ports = ports;
     this.#signal = signal;
-    this.#lanes = new Lanes(windowOf(plan.chunkBytes), ports.now);
+    this.#lanes = new Lanes(chunksInFlight(plan.chunkBytes), ports.now);
     this.#ids = new Uint8Array(ID_BYTES * plan.chunkCount);
     this.#known = new Uint8Array(plan.chunkCount);
   }
@@ -167,7 +167,7 @@ class Run {
       }
     };
     this.#ports.progress(0);
-    const lanes = Array.from({ length: windowOf(chunkBytes) }, () => lane().catch((error) => stop.abort(error)));
+    const lanes = Array.from({ length: chunksInFlight(chunkBytes) }, () => lane().catch((error) => stop.abort(error)));
     await Promise.all(lanes);
     this.#signal.removeEventListener("abort", stopToo);
     stop.signal.throwIfAborted();
