@@ -2,7 +2,7 @@
 //! whom, who may print, spawn and rename, and how long files and functions get.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -110,6 +110,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Each folder of `web/js`, and those that it may import. Whatever a folder imports stands above it: no circles.
+const WEB_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("format", &[]),
+    ("transfer", &["format"]),
+    ("page", &["format"]),
+    ("sinks", &["format", "page", "transfer"]),
+    ("get", &["format", "page", "sinks", "transfer"]),
+    ("share", &["format", "page", "transfer"]),
+    ("admin", &["page", "transfer"]),
+];
+
 /// Words that may stand in these files only, and why.
 const RESERVED: &[(&str, &[&str], &str)] = &[
     ("println!", &["src/simulation/mod.rs"], "progress.rs prints, and it returns errors"),
@@ -167,17 +178,24 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The Rust files below these folders.
 fn sources(folders: &[&str]) -> Vec<Source> {
-    let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).unwrap();
-        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-        Source { path: path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), code }
-    };
-    files(folders).into_iter().map(read).collect()
+    files(folders, &["rs"]).into_iter().map(read).collect()
 }
 
-/// The Rust files below these folders.
-fn files(folders: &[&str]) -> Vec<PathBuf> {
+/// The modules of the web page.
+fn web_modules() -> Vec<Source> {
+    files(&["web/js"], &["js"]).into_iter().map(read).collect()
+}
+
+fn read(path: PathBuf) -> Source {
+    let text = fs::read_to_string(&path).unwrap();
+    let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+    Source { path: path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), code }
+}
+
+/// The files below these folders whose names end so.
+fn files(folders: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut left: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     while let Some(folder) = left.pop() {
@@ -185,7 +203,7 @@ fn files(folders: &[&str]) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 left.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|end| extensions.contains(&end.to_str().unwrap())) {
                 found.push(path);
             }
         }
@@ -204,6 +222,16 @@ fn every_file_says_what_it_is() {
     let all = sources(&["src", "core/src", "core/tests", "tests"]);
     let silent = all.iter().filter(|source| !source.code.starts_with("//! "));
     report(&silent.map(|source| format!("{}: starts without a module doc", source.path)).collect::<Vec<_>>());
+    // A JSDoc block would belong to what is declared next.
+    let (mut silent, mut modules) = (Vec::new(), web_modules());
+    modules.push(read(root().join("web/sw.js")));
+    for Source { path, code } in modules {
+        let after = code.lines().find(|line| !line.starts_with("//"));
+        if !code.starts_with("// ") || after != Some("") {
+            silent.push(format!("{path}: starts without a comment of lines and an empty line after it"));
+        }
+    }
+    report(&silent);
 }
 
 #[test]
@@ -237,6 +265,41 @@ fn modules_import_only_what_lies_below_them() {
 }
 
 #[test]
+fn the_web_page_imports_only_what_lies_below_it() {
+    let mut problems = Vec::new();
+    let mut unused: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for (at, (folder, allowed)) in WEB_MAY_IMPORT.iter().enumerate() {
+        unused.extend(allowed.iter().map(|imported| (*folder, *imported)));
+        let below: Vec<&str> = WEB_MAY_IMPORT[..at].iter().map(|(below, _)| *below).collect();
+        let circles = allowed.iter().filter(|imported| !below.contains(*imported));
+        problems.extend(circles.map(|imported| format!("{imported} must stand above {folder} in the table")));
+    }
+    for Source { path, code } in web_modules() {
+        let place: Vec<&str> = path.split('/').collect();
+        let Some((folder, allowed)) =
+            WEB_MAY_IMPORT.iter().find(|(name, _)| place.len() == 4 && *name == place[2])
+        else {
+            problems.push(format!("{path}: lies in none of the folders in WEB_MAY_IMPORT in tests/tidy.rs"));
+            continue;
+        };
+        // Types count as well, and so do the scripts of workers.
+        for start in ["\"../", "\"/web/js/"] {
+            for (at, _) in code.match_indices(start) {
+                let imported = code[at + start.len()..].split('/').next().unwrap();
+                unused.retain(|arrow| *arrow != (*folder, imported));
+                if imported != *folder && !allowed.contains(&imported) {
+                    problems.push(format!("{path}: must not import {imported}"));
+                }
+            }
+        }
+    }
+    problems.extend(
+        unused.iter().map(|(folder, imported)| format!("{folder} does not import {imported} any more")),
+    );
+    report(&problems);
+}
+
+#[test]
 fn the_core_is_pure() {
     let mut problems = Vec::new();
     for source in sources(&["core/src"]) {
@@ -266,7 +329,9 @@ fn reserved_words_stand_where_they_may() {
 #[test]
 fn files_and_functions_stay_short() {
     let mut problems = Vec::new();
-    for source in sources(&["src", "core/src", "core/tests", "tests"]) {
+    let mut all = sources(&["src", "core/src", "core/tests", "tests"]);
+    all.extend(web_modules());
+    for source in all {
         let lines: Vec<&str> = source.code.lines().collect();
         if lines.len() > FILE_LINES_MAX {
             problems.push(format!("{}: {} lines; is it two things?", source.path, lines.len()));
@@ -299,11 +364,17 @@ fn the_map_names_every_file_and_only_files_that_exist() {
             problems.push(format!("ARCHITECTURE.md does not say what {} is for", source.path));
         }
     }
+    for file in files(&["web"], &["css", "html", "js", "svg"]) {
+        let path = file.strip_prefix(root()).unwrap().to_str().unwrap();
+        if !map.contains(&format!("| `{path}` |")) {
+            problems.push(format!("ARCHITECTURE.md does not say what {path} is for"));
+        }
+    }
     let glossary = fs::read_to_string(root().join("docs/glossary.md")).unwrap();
+    let ends = [".rs", ".md", ".sh", ".sql", ".json", ".js", ".css", ".html"];
     for (document, text) in [("ARCHITECTURE.md", &map), ("docs/glossary.md", &glossary)] {
         for word in text.split('`').skip(1).step_by(2) {
-            let is_path = word.contains('/')
-                && [".rs", ".md", ".sh", ".sql", ".json"].iter().any(|end| word.ends_with(end));
+            let is_path = word.contains('/') && ends.iter().any(|end| word.ends_with(end));
             if is_path && !root().join(word).exists() {
                 problems.push(format!("{document} names {word}, which is not there"));
             }
@@ -363,7 +434,7 @@ fn documents_link_to_files_that_exist() {
 #[test]
 fn every_test_that_the_documents_name_is_there() {
     let mut code = String::new();
-    for file in files(&["src", "core/src", "tests", "core/tests"]) {
+    for file in files(&["src", "core/src", "tests", "core/tests"], &["rs"]) {
         code += &fs::read_to_string(file).unwrap();
     }
     for (document, heading) in [("security", "| case | test |"), ("durability", "| mutant | noticed by |")] {

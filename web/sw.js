@@ -3,11 +3,11 @@
 //
 // From the page: {type: "offer", id, name, length} with two ports (bytes, control), {type: "alive", id} every five
 // seconds, {type: "abort", id}. To the page: "ready", "started" on control; {type: "lost", id} if an id is not known.
-// The port of bytes is described in web/js/sink-stream.js.
+// The port of bytes is described in web/js/sinks/stream.js.
 
 const SILENCE_MAX_MS = 30_000;
 const WATCH_EVERY_MS = 5000;
-/** As in web/js/download.js: what was handed on lies outside the script's heap, so the collector is reminded of it. */
+/** As in web/js/transfer/download.js: what was handed on lies outside the script's heap, so the collector is reminded of it. */
 const REMIND_EVERY_BYTES = 2 ** 20;
 const REMINDER_BYTES = 16 * 2 ** 20;
 /** Longer than the page's pause between signs of life, so that the browser does not end this worker between them. */

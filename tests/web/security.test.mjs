@@ -97,7 +97,7 @@ check("w2 a foreign site cannot use the operator's session", async (stage) => {
 
 check("w4 every page has the policy and cannot be framed or read by others", async (stage) => {
   const swarm = await stage.swarm();
-  for (const path of ["/", "/admin", "/join", `/s/${"A".repeat(43)}`, "/web/style.css", "/web/icon.svg", "/web/js/dom.js", "/sw.js"]) {
+  for (const path of ["/", "/admin", "/join", `/s/${"A".repeat(43)}`, "/web/style.css", "/web/icon.svg", "/web/js/page/dom.js", "/sw.js"]) {
     const { status, headers } = await swarm.ask("GET", path, { headers: { origin: "https://evil.example" } });
     assert.equal(status, 200, path);
     assert.equal(headers.get("content-security-policy"), policy, path);

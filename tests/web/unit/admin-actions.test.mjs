@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { makeActions } from "../../../web/js/admin-actions.js";
-import { ask } from "../../../web/js/admin-dialog.js";
-import { initial, reduce } from "../../../web/js/admin-state.js";
+import { makeActions } from "../../../web/js/admin/actions.js";
+import { ask } from "../../../web/js/admin/dialog.js";
+import { initial, reduce } from "../../../web/js/admin/state.js";
 import { problem } from "./support.mjs";
 
 /** Until everything that could happen has. */

@@ -1,7 +1,7 @@
 // The dashboard's state: what each event does to it, and what it leaves alone.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HISTORY_MS, LOG_MAX, countPeers, initial, printable, reduce, standing } from "../../../web/js/admin-state.js";
+import { HISTORY_MS, LOG_MAX, countPeers, initial, masked, reduce, standing } from "../../../web/js/admin/state.js";
 
 const health = { shares: 1, unproven: 0, misplaced: 0, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
 
@@ -100,6 +100,6 @@ test("draining shows only on a peer that is alive", () => {
 });
 
 test("what is not seen in a name is shown as an unknown character", () => {
-  const told = JSON.parse(String.raw`{"name":"a\u202eb\u0000\n\u2066","peers":[{"zone":"Küche 1"}],"at_ms":5}`, printable);
+  const told = JSON.parse(String.raw`{"name":"a\u202eb\u0000\n\u2066","peers":[{"zone":"Küche 1"}],"at_ms":5}`, masked);
   assert.deepEqual(told, { name: "a\ufffdb\ufffd\ufffd\ufffd", peers: [{ zone: "Küche 1" }], at_ms: 5 });
 });

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-import { adminCall, answerOtherTabs, askOtherTabs, keepSecret, sessionSecret } from "../../../web/js/admin-secret.js";
-import { listen } from "../../../web/js/admin-stream.js";
-import { call } from "../../../web/js/api.js";
-import { eventsOf } from "../../../web/js/event-stream.js";
+import { adminCall, answerOtherTabs, askOtherTabs, keepSecret, sessionSecret } from "../../../web/js/admin/secret.js";
+import { listen } from "../../../web/js/admin/stream.js";
+import { call } from "../../../web/js/transfer/api.js";
+import { eventsOf } from "../../../web/js/admin/event-stream.js";
 import { problem } from "./support.mjs";
 
 /** A body that comes in these pieces, and then ends or stays open. */

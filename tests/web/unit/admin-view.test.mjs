@@ -1,13 +1,13 @@
 // What the dashboard says and draws, without a page: verdict, order of rows, map, scales, sentences of the log.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { arrange, held } from "../../../web/js/admin-rows.js";
-import { layOut, neighbour, roomFor } from "../../../web/js/admin-layout.js";
-import { area, line, peak, ticks } from "../../../web/js/admin-scale.js";
-import { initial } from "../../../web/js/admin-state.js";
-import { texts } from "../../../web/js/texts-admin.js";
-import { verdict } from "../../../web/js/admin-verdict.js";
-import { sentence } from "../../../web/js/admin-work.js";
+import { arrange, held } from "../../../web/js/admin/rows.js";
+import { layOut, neighbour, roomFor } from "../../../web/js/admin/layout.js";
+import { area, line, peak, ticks } from "../../../web/js/admin/scale.js";
+import { initial } from "../../../web/js/admin/state.js";
+import { texts } from "../../../web/js/admin/texts.js";
+import { verdict } from "../../../web/js/admin/verdict.js";
+import { sentence } from "../../../web/js/admin/work.js";
 
 const HEALTHY = { shares: 9, unproven: 0, misplaced: 0, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
 

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError, withRetries } from "../../../web/js/api.js";
-import { Download, windowOf } from "../../../web/js/download.js";
-import { Geometry } from "../../../web/js/geometry.js";
-import { Speed } from "../../../web/js/get-progress.js";
+import { ApiError, withRetries } from "../../../web/js/transfer/api.js";
+import { Download, windowOf } from "../../../web/js/transfer/download.js";
+import { Geometry } from "../../../web/js/format/geometry.js";
+import { Speed } from "../../../web/js/get/progress.js";
 
 const lost = () => new ApiError("network", 0, "lost");
 const turn = () => new Promise((resolve) => setImmediate(resolve));

@@ -3,15 +3,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { decodeBase64url, decodeByTable, decodeExactly, encodeBase64url, encodeByTable } from "../../../web/js/base64url.js";
-import { isSoundPoint } from "../../../web/js/ed25519.js";
-import { Geometry } from "../../../web/js/geometry.js";
-import { decodeHex, encodeHex } from "../../../web/js/hex.js";
-import { deriveAccess, deriveKeys, makeHeader, parseHeader } from "../../../web/js/keys.js";
-import { decodeManifest, encodeManifest, openMetadata } from "../../../web/js/manifest.js";
-import { encodeMetadata, parseMetadata } from "../../../web/js/metadata.js";
-import { OpenError, openChunk, sealChunk } from "../../../web/js/seal.js";
-import { isOver, signTerms, verifyTerms } from "../../../web/js/terms.js";
+import { decodeBase64url, decodeByTable, decodeExactly, encodeBase64url, encodeByTable } from "../../../web/js/format/base64url.js";
+import { isSoundPoint } from "../../../web/js/format/ed25519.js";
+import { Geometry } from "../../../web/js/format/geometry.js";
+import { decodeHex, encodeHex } from "../../../web/js/format/hex.js";
+import { deriveAccess, deriveKeys, makeHeader, parseHeader } from "../../../web/js/format/keys.js";
+import { decodeManifest, encodeManifest, openMetadata } from "../../../web/js/format/manifest.js";
+import { encodeMetadata, parseMetadata } from "../../../web/js/format/metadata.js";
+import { OpenError, openChunk, sealChunk } from "../../../web/js/format/seal.js";
+import { isOver, signTerms, verifyTerms } from "../../../web/js/format/terms.js";
 import { golden, hex, privateKey, streamOf, vectors } from "./support.mjs";
 
 const rejects = (promise, kind) => assert.rejects(promise, (error) => (assert.equal(error.kind, kind), true));

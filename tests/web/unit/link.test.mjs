@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { decodeHex } from "../../../web/js/hex.js";
-import { formatLink, isId, parseFragment, parseInvite, parseLink } from "../../../web/js/link.js";
+import { decodeHex } from "../../../web/js/format/hex.js";
+import { formatLink, isId, parseFragment, parseInvite, parseLink } from "../../../web/js/format/link.js";
 import { golden, hex, vectors } from "./support.mjs";
 
 const [{ link, share_id: share }] = vectors;

@@ -4,14 +4,14 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { Geometry } from "../../../web/js/geometry.js";
+import { Geometry } from "../../../web/js/format/geometry.js";
 import {
   brokenRule, brokenTopRule, buildMetadata, checkMetadata, checkTogether, encodeMetadata, extensionOf, parseMetadata, permissionsOf, senderTopName,
-} from "../../../web/js/metadata.js";
-import { notes } from "../../../web/js/portability.js";
-import { SharedNames } from "../../../web/js/share-names.js";
-import { texts } from "../../../web/js/texts.js";
-import { printable } from "../../../web/js/words.js";
+} from "../../../web/js/format/metadata.js";
+import { notes } from "../../../web/js/format/portability.js";
+import { SharedNames } from "../../../web/js/share/names.js";
+import { texts } from "../../../web/js/page/texts.js";
+import { printable } from "../../../web/js/page/words.js";
 
 const long = "x".repeat(256);
 const deep = `${"d/".repeat(2100)}f`;

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { encodeQr } from "../../../web/js/qr.js";
+import { encodeQr } from "../../../web/js/format/qr.js";
 
 /** Level by the two bits of the format information. */
 const LEVELS = { 1: "L", 0: "M" };

@@ -3,19 +3,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError, call, sleep } from "../../../web/js/api.js";
-import { decodeBase64url, encodeBase64url } from "../../../web/js/base64url.js";
-import { Geometry } from "../../../web/js/geometry.js";
-import { healthOf, parseChunkSet } from "../../../web/js/get-health.js";
-import { imageType, previewKind } from "../../../web/js/get-preview.js";
-import { causeOf } from "../../../web/js/get-progress.js";
-import { Share, problemOf } from "../../../web/js/get-share.js";
-import { openTransfer, readRange } from "../../../web/js/get-transfer.js";
-import { decodeHex } from "../../../web/js/hex.js";
-import { deriveKeys, makeHeader } from "../../../web/js/keys.js";
-import { sealChunk } from "../../../web/js/seal.js";
-import { signTerms } from "../../../web/js/terms.js";
-import { texts } from "../../../web/js/texts.js";
+import { ApiError, call, sleep } from "../../../web/js/transfer/api.js";
+import { decodeBase64url, encodeBase64url } from "../../../web/js/format/base64url.js";
+import { Geometry } from "../../../web/js/format/geometry.js";
+import { healthOf, parseChunkSet } from "../../../web/js/get/health.js";
+import { imageType, previewKind } from "../../../web/js/get/preview-kind.js";
+import { causeOf } from "../../../web/js/get/progress.js";
+import { Share, problemOf } from "../../../web/js/get/share.js";
+import { openTransfer, readRange } from "../../../web/js/get/transfer.js";
+import { decodeHex } from "../../../web/js/format/hex.js";
+import { deriveKeys, makeHeader } from "../../../web/js/format/keys.js";
+import { sealChunk } from "../../../web/js/format/seal.js";
+import { signTerms } from "../../../web/js/format/terms.js";
+import { texts } from "../../../web/js/page/texts.js";
 import { privateKey, streamOf, vectors } from "./support.mjs";
 
 const NOW = 1_767_225_600_000;
@@ -189,7 +189,7 @@ async function worker(context, options) {
   });
   const waiting = new Map();
   globalThis.self = { postMessage: (report) => waiting.get(report.type)?.(report) };
-  await import(`../../../web/js/get-worker.js?${context.name}`);
+  await import(`../../../web/js/get/worker.js?${context.name}`);
   const order = (data) => self.onmessage({ data });
   const reported = (type) => new Promise((resolve) => waiting.set(type, resolve));
   order({ type: "look", id, secret });

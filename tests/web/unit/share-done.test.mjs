@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { takeBack } from "../../../web/js/share-done.js";
-import { makeOwner } from "../../../web/js/owner.js";
+import { takeBack } from "../../../web/js/share/done.js";
+import { makeOwner } from "../../../web/js/format/owner.js";
 import { problem } from "./support.mjs";
 
 const shared = async () => ({ owner: await makeOwner(), expiresMs: 9e12, replicas: 2, clockAheadMs: 0 });

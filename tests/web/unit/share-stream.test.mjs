@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { File } from "node:buffer";
 import { test } from "node:test";
 
-import { UnreadableEntryError, chosenFiles, droppedFiles } from "../../../web/js/share-files.js";
-import { Selection } from "../../../web/js/share-selection.js";
-import { FileStream, UnreadableFileError } from "../../../web/js/share-stream.js";
+import { UnreadableEntryError, chosenFiles, droppedFiles } from "../../../web/js/share/files.js";
+import { Selection } from "../../../web/js/share/selection.js";
+import { FileStream, UnreadableFileError } from "../../../web/js/share/stream.js";
 
 const file = (text, name = "x") => new File([text], name);
 const streamFile = (path, content) => ({ path, file: file(content), size: file(content).size });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { maySend } from "../../../web/js/share-token.js";
+import { maySend } from "../../../web/js/share/token.js";
 import { problem } from "./support.mjs";
 
 const answered = (context, answer) => context.mock.method(globalThis, "fetch", async (path) => {

@@ -7,13 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { problemOf } from "../../../web/js/get-share.js";
-import { problemTexts } from "../../../web/js/get-view.js";
-import { FileCutter, memorySink, singleFile } from "../../../web/js/sink.js";
-import { folderSink, fileSink } from "../../../web/js/sink-disk.js";
-import { streamSink } from "../../../web/js/sink-stream.js";
-import { texts } from "../../../web/js/texts.js";
-import { crc32, zipFolders, zipLength, zipSink } from "../../../web/js/zip.js";
+import { problemOf } from "../../../web/js/get/share.js";
+import { problemTexts } from "../../../web/js/get/view.js";
+import { FileCutter, memorySink, singleFile } from "../../../web/js/sinks/sink.js";
+import { folderSink, fileSink } from "../../../web/js/sinks/disk.js";
+import { streamSink } from "../../../web/js/sinks/stream.js";
+import { texts } from "../../../web/js/page/texts.js";
+import { crc32, zipFolders, zipLength, zipSink } from "../../../web/js/sinks/zip.js";
 
 const file = (path, size, more = {}) => ({ path, size, executable: false, modified: "2026-01-02T03:04:06Z", ...more });
 const pattern = (length, seed) => Uint8Array.from({ length }, (_, at) => (at * 31 + seed) & 255);

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { decodeHex } from "../../../web/js/hex.js";
+import { decodeHex } from "../../../web/js/format/hex.js";
 
 const formats = new URL("../../formats/", import.meta.url);
 export const vectors = JSON.parse(readFileSync(new URL("vectors.json", formats), "utf8")).vectors;

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 
-import { ApiError, sleep, withRetries } from "../../../web/js/api.js";
-import { GatewayError, NotEnoughPeersError, upload, windowOf } from "../../../web/js/upload.js";
+import { ApiError, sleep, withRetries } from "../../../web/js/transfer/api.js";
+import { GatewayError, NotEnoughPeersError, chunksInFlight, upload } from "../../../web/js/transfer/upload.js";
 
 const CHUNK = 1 << 20;
 const hash = (bytes) => createHash("sha256").update(bytes).digest("hex");
@@ -30,7 +30,7 @@ test("an empty share has no chunks and is finished all the same", async () => {
 });
 
 test("several chunks are under way at once, and no more than the window has room for", async () => {
-  assert.deepEqual([20, 21, 22, 23, 24].map((log2) => windowOf(2 ** log2)), [4, 4, 4, 2, 1]);
+  assert.deepEqual([20, 21, 22, 23, 24].map((log2) => chunksInFlight(2 ** log2)), [4, 4, 4, 2, 1]);
   let now = 0;
   let most = 0;
   const answer = async () => {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { bytes, count, duration, rate } from "../../../web/js/words.js";
+import { bytes, count, duration, rate } from "../../../web/js/page/words.js";
 
 test("sizes have a unit, and three digits at most", () => {
   for (const [n, text] of [[0, "0 B"], [999, "999 B"], [1000, "1 kB"], [1536, "1.5 kB"], [5_400_000, "5.4 MB"], [104_857_600, "105 MB"],

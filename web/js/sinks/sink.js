@@ -1,0 +1,127 @@
+// Where plain bytes go. A ByteSink takes one run of bytes; a FileSink takes files one after another. Both say by
+// their promises when they want more, and neither shows anything as complete before `close` was called.
+
+import { GetError } from "../transfer/get-error.js";
+
+/**
+ * @typedef {object} ByteSink
+ * @property {(bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write may take the buffer away
+ * @property {() => Promise<Blob | void>} close
+ * @property {() => Promise<void>} abort keeps nothing; never rejects
+ */
+/**
+ * Where the page has chosen that they go.
+ * @typedef {{to: "file", handle: FileSystemFileHandle} | {to: "folder", handle: FileSystemDirectoryHandle} |
+ *   {to: "stream", port: MessagePort} | {to: "memory"}} Target
+ */
+/** @typedef {Pick<import("../format/metadata.js").FileEntry, "path" | "size" | "executable" | "mode" | "modified">} FileHead */
+/**
+ * @typedef {object} FileSink
+ * @property {(file: FileHead) => Promise<void>} begin
+ * @property {(bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write
+ * @property {() => Promise<void>} end all bytes of the file are there, and were verified
+ * @property {() => Promise<Blob | void>} close
+ * @property {() => Promise<void>} abort
+ * @property {string[]} [leftOut] paths that could not be saved
+ */
+/** @typedef {"no-space" | "save-failed" | "stopped-by-browser" | "stream-broken" | "name-not-allowed" | "too-large-for-memory"} SinkProblem */
+
+/** Bytes that cannot be saved. */
+export class SinkError extends GetError {
+  /**
+   * @param {SinkProblem} kind
+   * @param {unknown} [cause]
+   * @param {string} [path]
+   */
+  constructor(kind, cause, path) {
+    super(kind, cause, path);
+    this.name = "SinkError";
+  }
+}
+
+/** Cuts a stream into its files. */
+export class FileCutter {
+  #next = 0;
+  #left = 0;
+  #open = false;
+
+  /**
+   * @param {FileHead[]} files
+   * @param {FileSink} sink
+   */
+  constructor(files, sink) {
+    this.files = files;
+    this.sink = sink;
+  }
+
+  /** @param {Uint8Array<ArrayBuffer>} chunk */
+  async write(chunk) {
+    // The sink may take the buffer of a chunk that is handed on whole, so its length is noted first.
+    const { length } = chunk;
+    for (let at = 0; at < length; ) {
+      if (!this.#open) await this.#begin();
+      const end = Math.min(length, at + this.#left);
+      if (end > at) {
+        this.#left -= end - at;
+        await this.sink.write(at === 0 && end === length ? chunk : chunk.subarray(at, end));
+      }
+      at = end;
+      if (this.#left === 0) await this.#end();
+    }
+  }
+
+  /** @returns {Promise<Blob | void>} */
+  async close() {
+    // What is left now are empty files.
+    while (this.#next < this.files.length && !this.#open) {
+      await this.#begin();
+      if (this.#left > 0) break;
+      await this.#end();
+    }
+    if (this.#open) throw new SinkError("save-failed", "the stream ended early");
+    return this.sink.close();
+  }
+
+  async #begin() {
+    const file = this.files[this.#next];
+    this.#left = file.size;
+    await this.sink.begin(file);
+    this.#open = true;
+  }
+
+  async #end() {
+    this.#open = false;
+    this.#next++;
+    await this.sink.end();
+  }
+}
+
+/**
+ * One file: a run of bytes.
+ * @param {ByteSink} bytes
+ * @returns {FileSink}
+ */
+export function singleFile(bytes) {
+  const nothing = async () => {};
+  return {
+    begin: nothing,
+    write: (part) => bytes.write(part),
+    end: nothing,
+    close: () => bytes.close(),
+    abort: () => bytes.abort(),
+  };
+}
+
+/**
+ * In memory, in a Blob, which the browser may move to its own disk.
+ * @returns {ByteSink}
+ */
+export function memorySink() {
+  /** @type {Blob[]} */
+  let parts = [];
+  return {
+    write: async (bytes) => void parts.push(new Blob([bytes])),
+    close: async () => new Blob(parts, { type: "application/octet-stream" }),
+    abort: async () => void (parts = []),
+  };
+}
