@@ -33,6 +33,7 @@ use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::folder::remove_any;
+use crate::holes;
 use crate::journal::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 use crate::skew::Skew;
 use crate::task::blocking;
@@ -40,7 +41,7 @@ use crate::words;
 use download::{Download, Halt};
 use output::{Output, Reopened, parent};
 use place::{Place, Wish, open_stream};
-use sink::{Sink, Stream};
+use sink::{InOrder, Sink, Stream};
 
 /// Pause before a tracker that has just started is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -63,7 +64,7 @@ pub struct Got {
     pub target: Option<PathBuf>,
     /// The name that the sender gave it.
     pub name: String,
-    /// Bytes of all files.
+    /// Bytes of all files, with their holes.
     pub size_bytes: u64,
     /// The names of the peers that served it.
     pub peers: Vec<String>,
@@ -240,13 +241,17 @@ async fn to_stream(
         return Err(Failure::new(Kind::Usage, "a folder cannot be written to standard output")
             .next("Give a folder with -o PATH."));
     }
-    let none = ChunkSet::empty(found.manifest.geometry().chunk_count());
-    let stream = Arc::new(stream);
-    let (download, sources) = split(context, link, found, Sink::stream(Arc::clone(&stream)));
+    let (geometry, files) = (*found.manifest.geometry(), found.metadata.files.iter());
+    let none = ChunkSet::empty(geometry.chunk_count());
+    let holes = files.map(|file| file.holes.clone()).next().unwrap_or_default();
+    let in_order = Arc::new(InOrder::new(stream, geometry, holes));
+    let (download, sources) = split(context, link, found, Sink::Stream(Arc::clone(&in_order)));
     let fetched = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await;
     let peers = fetched?;
-    let synced = blocking(move || stream.sync()).await;
-    synced.map_err(|error| Failure::new(Kind::Other, format!("cannot write the result: {error}")))?;
+    in_order
+        .finish()
+        .await
+        .map_err(|error| Failure::new(Kind::Other, format!("cannot write the result: {error}")))?;
     Ok(peers)
 }
 
@@ -361,7 +366,7 @@ fn begin(
         let lost = lost && done.is_empty();
         return Ok((output, done, lost));
     }
-    check_space(folder, geometry)?;
+    check_space(folder, &found.metadata, geometry)?;
     // Not by the share alone: it may be on its way to another name in the same folder.
     let temporary = folder.join(format!(".swarmdrop-{:.16}.part", journal.key()));
     remove_any(&temporary).map_err(|error| Failure::io("clear away", &temporary, &error))?;
@@ -395,6 +400,7 @@ fn reopen(before: &Resumed, target: &Path, found: &Found) -> Result<Option<(Outp
         output.discard()?;
         return Ok(None);
     }
+    output.clear_holes().map_err(|error| Failure::io("prepare", target, &error))?;
     Ok(Some((output, done)))
 }
 
@@ -415,11 +421,17 @@ fn check_again(output: &Output, found: &Found, done: &ChunkSet) -> ChunkSet {
     good
 }
 
-fn check_space(folder: &Path, geometry: &Geometry) -> Result<(), Failure> {
-    let free = durable::free_bytes(folder).map_err(|error| Failure::io("save in", folder, &error))?;
-    if free < geometry.total() {
-        let (needed, free) = (words::bytes(geometry.total()), words::bytes(free));
-        let what = format!("{needed} are needed in {}, {free} are free", folder.display());
+/// Whether there is room for all that is to be written: holes take none where there can be some.
+fn check_space(folder: &Path, metadata: &Metadata, geometry: &Geometry) -> Result<(), Failure> {
+    let failed = |error| Failure::io("save in", folder, &error);
+    let free = durable::free_bytes(folder).map_err(failed)?;
+    let has_holes = metadata.size > geometry.total();
+    let leaves_holes = !has_holes || free >= geometry.total() && holes::can_be_in(folder).map_err(failed)?;
+    let needed = if leaves_holes { geometry.total() } else { metadata.size };
+    if free < needed {
+        let (needed, free) = (words::bytes(needed), words::bytes(free));
+        let why = if leaves_holes { "" } else { ", as files have no holes there" };
+        let what = format!("{needed} are needed in {}{why}, {free} are free", folder.display());
         return Err(Failure::new(Kind::NoSpace, what).next("Make room, or choose another place with -o."));
     }
     Ok(())

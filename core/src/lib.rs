@@ -6,6 +6,8 @@
 //!
 //! # Glossary
 //! * **chunk**: a fixed-size piece of a share's byte stream, sealed; known by its [`ChunkId`](id::ChunkId).
+//! * **hole**: a run of zeros that takes no room on a disk; **data**: what is left of a file without its holes, which is what
+//!   the stream has.
 //! * **manifest**: the signed list of a share's chunks, with the sealed metadata inside.
 //! * **terms**: the signed, replaceable conditions of a share: expiry, replicas, deletion.
 //! * **replica**: one peer's copy of one chunk.
@@ -34,7 +36,7 @@
 //! # Reading order
 //! Values first ([`limits`], [`duration`], [`id`], [`address`], [`geometry`],
 //! [`chunk_set`], [`name`], [`path_table`], [`portability`]), then the share format ([`seal`],
-//! [`modes`], [`links`], [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
+//! [`modes`], [`links`], [`holes`], [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
 //! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`registry`], [`traffic`],
 //! [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
@@ -53,6 +55,7 @@ pub mod geometry;
 pub mod id;
 
 pub mod grant;
+pub mod holes;
 pub mod link;
 pub mod links;
 pub mod manifest;
