@@ -74,7 +74,13 @@ mkdir -p "$work/from/folder/sub"
 head -c 100M /dev/urandom >"$work/from/file"
 head -c 3M /dev/urandom >"$work/from/folder/a"
 head -c 100K /dev/urandom >"$work/from/folder/sub/b"
+truncate -s 60M "$work/from/sparse"
+head -c 1M /dev/urandom | dd of="$work/from/sparse" bs=1M seek=20 conv=notrunc status=none
+truncate -s 1T "$work/from/huge"
+head -c 1M /dev/urandom | dd of="$work/from/huge" bs=1M seek=20 conv=notrunc status=none
 file=$("$bin" share -q --chunk-size 64KiB "$work/from/file")
+sparse=$("$bin" share -q "$work/from/sparse")
+huge=$("$bin" share -q "$work/from/huge")
 folder=$("$bin" share -q --chunk-size 64KiB "$work/from/folder")
 
 noted() { cat "$work"/state/swarmdrop/downloads/*/chunks 2>/dev/null | wc -c; }
@@ -84,7 +90,8 @@ expect() { # CODE WORDS COMMAND…
     "$@" || code=$?
     [ "$code" = "$wanted" ] && grep -q "$words" "$work/said" || fail "expected $wanted and \"$words\", got $code from: $*"
 }
-journey() { # FOLDER: save, go on, replace in it
+holes=kept
+journey() { # FOLDER: save, go on, replace in it; holes are kept, or there is no room for a file with too large ones
     cd "$1"
     "$bin" get -q "$file" & local get=$!
     for _ in $(seq 5000); do [ "$(noted)" -ge 1000 ] && break; done
@@ -106,7 +113,19 @@ journey() { # FOLDER: save, go on, replace in it
     rm folder/mine; diff -r folder "$work/from/folder"
     [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
     (cd "$(mktemp -d "$work/got.XXXX")" && "$bin" get -q "$("$bin" share -q --replicas 1 "$1/folder")" && diff -r folder "$work/from/folder")
-    rm -r file folder
+    get "$sparse" || fail "could not save a file with holes"
+    cmp sparse "$work/from/sparse"
+    if [ "$holes" = kept ]; then
+        [ "$(($(stat -c %b sparse) * 512))" -lt 10000000 ] || fail "the holes were filled"
+        get "$huge" || fail "could not save a file that is larger than the disk, but for its holes"
+        [ "$(stat -c %s huge)" = 1099511627776 ] || fail "it has another length"
+        cmp -n 1M -i 20M huge "$work/from/huge"
+        rm huge
+    else
+        expect 8 "as files have no holes there" get "$huge"
+    fi
+    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    rm -r file folder sparse
     cd - >/dev/null
 }
 tries() { # NAME: mounts it and makes the journey
@@ -125,6 +144,7 @@ if need mkfs.ext4 e2fsprogs; then tries ext4; else missing ext4 "there is no mkf
 if [ -z "$has_fuse" ]; then skip FUSE "this machine has no /dev/fuse"; else
     if need ntfs-3g ntfs-3g fuse3; then tries ntfs; else missing ntfs "there is no ntfs-3g (Debian: ntfs-3g)"; fi
     if need mount.exfat-fuse exfat-fuse exfatprogs fuse3 && need mkfs.exfat exfatprogs; then
+        holes=none
         tries exfat
         if [[ " ${skipped[*]} " != *" exfat "* ]]; then
             # Others can write there; the mount can forbid it.
