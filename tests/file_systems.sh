@@ -135,6 +135,16 @@ tries() { # NAME: mounts it and makes the journey
     say "$1: saved, gone on with, replaced"
 }
 
+# A device does not read as zeros where nothing was written.
+head -c 70M /dev/zero | tr '\0' x >"$work/device.image"
+if loop=$(losetup -f --show "$work/device.image"); then
+    loops+=("$loop")
+    get "$sparse" -o "$loop" || fail "could not write into a device"
+    cmp -n "$(stat -c %s "$work/from/sparse")" "$loop" "$work/from/sparse"
+    [ "$(tail -c 1M "$loop" | tr -d x | wc -c)" = 0 ] || fail "more was written into the device than the file is long"
+    say "a device: written into, with zeros where the file has holes"
+else skip device "there is no loop device here"; fi
+
 has_fuse=yes
 [ -c /dev/fuse ] || mknod /dev/fuse c 10 229 2>/dev/null || true
 { : <>/dev/fuse; } 2>/dev/null || has_fuse=
