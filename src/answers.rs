@@ -137,8 +137,10 @@ pub struct Inspected {
     pub share: ShareId,
     /// What the sender called it.
     pub name: String,
-    /// Bytes of all files.
+    /// Bytes of all files, with their holes.
     pub size_bytes: u64,
+    /// Bytes of all files without their holes.
+    pub data_bytes: u64,
     /// Number of its chunks.
     pub chunk_count: u32,
     /// Number of its files.

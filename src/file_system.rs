@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
+use swarmdrop_core::holes::Holes;
 
 /// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
 const RAM_DISK: i64 = 0x0102_1994;
@@ -28,6 +29,8 @@ pub enum Lack {
     Colons,
     /// Paths that are opened in one step in which no symlink is followed: kernels before Linux 5.6.
     OneStep,
+    /// Holes in files.
+    Holes,
 }
 
 /// The environment variable by which a test has every file system lack something, as in `NoReplace Links`. It does
@@ -117,19 +120,27 @@ pub fn set_modified(file: &File, moment: SystemTime) -> io::Result<()> {
     unless_it_cannot(file.set_modified(moment))
 }
 
-/// Reserves the file's space where the file system can, else only sets its length: also on a RAM disk, which would
-/// fill it with zeroes first.
-pub fn allocate(file: &File, size: u64) -> io::Result<()> {
+/// Gives a file its length, and reserves the space of its data where the file system can: not on a RAM disk, which would
+/// fill it with zeros first.
+pub fn allocate(file: &File, size: u64, holes: &Holes) -> io::Result<()> {
     if size == 0 {
         return Ok(());
     }
-    if rustix::fs::fstatfs(file)?.f_type == RAM_DISK {
-        return file.set_len(size);
+    let is_ram = rustix::fs::fstatfs(file)?.f_type == RAM_DISK;
+    if is_ram || !holes.is_empty() {
+        file.set_len(size)?;
     }
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size),
-        result => Ok(result?),
+    if is_ram {
+        return Ok(());
     }
+    for run in holes.runs(0..size.saturating_sub(holes.bytes())) {
+        let len = run.data.end - run.data.start;
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), run.position, len) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return file.set_len(size),
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// Files are this process's own: who may not change them is told so by the mount.
@@ -143,4 +154,12 @@ fn unless_it_cannot(done: io::Result<()>) -> io::Result<()> {
 /// An inode number as this process sees it.
 pub fn number(inode: u64) -> u64 {
     if is_said_to_lack(Lack::Inodes) { inode ^ (u64::from(std::process::id()) << 32) } else { inode }
+}
+
+/// The process's file mode creation mask, which can only be read by setting it or, on Linux, here.
+pub fn umask() -> u32 {
+    const USUAL: u32 = 0o022;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(USUAL)
 }

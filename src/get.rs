@@ -39,7 +39,7 @@ use leftovers::Before;
 use output::Output;
 use place::{Place, Wish, open_stream};
 use prepare::{Prepared, prepare};
-use sink::{Sink, Stream};
+use sink::{InOrder, Sink, Stream};
 
 /// Pause before a tracker that has just started is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -71,7 +71,7 @@ pub struct Got {
     pub target: Option<PathBuf>,
     /// The name that the sender gave it.
     pub name: String,
-    /// Bytes of all files.
+    /// Bytes of all files, with their holes.
     pub size_bytes: u64,
     /// The names of the peers that served it.
     pub peers: Vec<String>,
@@ -254,13 +254,17 @@ async fn to_stream(
         return Err(Failure::new(Kind::Usage, "a folder cannot be written to standard output")
             .next("Give a folder with -o PATH."));
     }
-    let none = ChunkSet::empty(found.manifest.geometry().chunk_count());
-    let stream = Arc::new(stream);
-    let (download, sources) = split(context, link, found, Sink::stream(Arc::clone(&stream)));
+    let (geometry, files) = (*found.manifest.geometry(), found.metadata.files.iter());
+    let none = ChunkSet::empty(geometry.chunk_count());
+    let holes = files.map(|file| file.holes.clone()).next().unwrap_or_default();
+    let in_order = Arc::new(InOrder::new(stream, geometry, holes));
+    let (download, sources) = split(context, link, found, Sink::Stream(Arc::clone(&in_order)));
     let fetched = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await;
     let peers = fetched?;
-    let synced = blocking(move || stream.sync()).await;
-    synced.map_err(|error| Failure::new(Kind::Other, format!("cannot write the result: {error}")))?;
+    in_order
+        .finish()
+        .await
+        .map_err(|error| Failure::new(Kind::Other, format!("cannot write the result: {error}")))?;
     Ok(peers)
 }
 

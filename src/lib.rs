@@ -14,6 +14,7 @@ pub mod durable;
 pub mod failure;
 pub mod file_system;
 pub mod folder;
+pub mod holes;
 pub mod identity;
 pub mod log;
 pub mod pace;

@@ -52,6 +52,7 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
             share: link.share,
             name: metadata.original_filename.to_string(),
             size_bytes: metadata.size,
+            data_bytes: geometry.total(),
             chunk_count: geometry.chunk_count(),
             file_count: metadata.files.len(),
             files: metadata.files.iter().map(file).collect(),
@@ -70,7 +71,11 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
     out.result(&format!("name      {}", metadata.original_filename));
     let (files, chunks) = (metadata.files.len() as u64, u64::from(geometry.chunk_count()));
     let (files, chunks) = (words::count(files, "file"), words::count(chunks, "chunk"));
-    out.result(&format!("size      {} in {files}, {chunks}", words::bytes(metadata.size)));
+    let holes = match metadata.size > geometry.total() {
+        true => format!(" ({} without holes)", words::bytes(geometry.total())),
+        false => String::new(),
+    };
+    out.result(&format!("size      {}{holes} in {files}, {chunks}", words::bytes(metadata.size)));
     out.result(&format!("expires   in {}", words::until(found.terms.expires_ms, clock::now_ms())));
     out.result(&format!("health    {}", words::health(least, wanted, short)));
     for Holder { name, state, why, chunks } in holders {

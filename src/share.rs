@@ -58,7 +58,7 @@ pub struct Shared {
     pub link: ShareLink,
     /// The name that the receiver sees.
     pub name: String,
-    /// Bytes of all files.
+    /// Bytes of all files, with their holes.
     pub size_bytes: u64,
     /// The names of the peers that hold it.
     pub peers: Vec<String>,
@@ -118,6 +118,11 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     let prepared = blocking(move || Upload::prepare(&own.state, &to, &asked, collected, &own.progress)).await;
     let upload = Arc::new(prepared?);
     crash::at(Point::KeysKept);
+    let (length, data) = (upload.length(), upload.geometry().total());
+    if data < length {
+        let (length, data) = (words::bytes(length), words::bytes(data));
+        context.progress.say(&format!("Files have holes, which are not sent: {data} of {length} are."));
+    }
 
     let result = async {
         let open = wait_for_peers(context, swarm, &upload, &request).await?;
@@ -134,7 +139,7 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     let shared = Shared {
         link: upload.link(swarm),
         name: upload.header().name.to_string(),
-        size_bytes: upload.geometry().total(),
+        size_bytes: upload.length(),
         peers: peer_names(&pushed),
         expires_ms: pushed.terms.terms.expires_ms,
         took: started.elapsed(),

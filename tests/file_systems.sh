@@ -85,7 +85,13 @@ ln -s other "$work/from/case/link"
 echo colon >"$work/from/a:b"
 case=$("$bin" share -q "$work/from/case")
 colon=$("$bin" share -q "$work/from/a:b")
+truncate -s 60M "$work/from/sparse"
+head -c 1M /dev/urandom | dd of="$work/from/sparse" bs=1M seek=20 conv=notrunc status=none
+truncate -s 1T "$work/from/huge"
+head -c 1M /dev/urandom | dd of="$work/from/huge" bs=1M seek=20 conv=notrunc status=none
 file=$("$bin" share -q --chunk-size 64KiB "$work/from/file")
+sparse=$("$bin" share -q "$work/from/sparse")
+huge=$("$bin" share -q "$work/from/huge")
 folder=$("$bin" share -q --chunk-size 64KiB "$work/from/folder")
 
 noted() { cat "$work"/state/swarmdrop/downloads/*/chunks 2>/dev/null | wc -c; }
@@ -95,7 +101,8 @@ expect() { # CODE WORDS COMMAND…
     "$@" || code=$?
     [ "$code" = "$wanted" ] && grep -q "$words" "$work/said" || fail "expected $wanted and \"$words\", got $code from: $*"
 }
-journey() { # FOLDER: save, go on, replace in it
+holes=kept
+journey() { # FOLDER: save, go on, replace in it; holes are kept, or there is no room for a file with too large ones
     cd "$1"
     "$bin" get -q "$file" & local get=$!
     for _ in $(seq 5000); do [ "$(noted)" -ge 1000 ] && break; done
@@ -117,7 +124,19 @@ journey() { # FOLDER: save, go on, replace in it
     rm folder/mine; diff -r folder "$work/from/folder"
     [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
     (cd "$(mktemp -d "$work/got.XXXX")" && "$bin" get -q "$("$bin" share -q --replicas 1 "$1/folder")" && diff -r folder "$work/from/folder")
-    rm -r file folder
+    get "$sparse" || fail "could not save a file with holes"
+    cmp sparse "$work/from/sparse"
+    if [ "$holes" = kept ]; then
+        [ "$(($(stat -c %b sparse) * 512))" -lt 10000000 ] || fail "the holes were filled"
+        get "$huge" || fail "could not save a file that is larger than the disk, but for its holes"
+        [ "$(stat -c %s huge)" = 1099511627776 ] || fail "it has another length"
+        cmp -n 1M -i 20M huge "$work/from/huge"
+        rm huge
+    else
+        expect 8 "as files have no holes there" get "$huge"
+    fi
+    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    rm -r file folder sparse
     cd - >/dev/null
 }
 folds() { # FOLDER [LINK]: of two names that are one there, the first is saved and the other one named; LINK: whether there are symlinks
@@ -177,6 +196,16 @@ tries() { # NAME: mounts it and makes the journey
     say "$1: saved, gone on with, replaced"
 }
 
+# A device does not read as zeros where nothing was written.
+head -c 70M /dev/zero | tr '\0' x >"$work/device.image"
+if loop=$(losetup -f --show "$work/device.image"); then
+    loops+=("$loop")
+    get "$sparse" -o "$loop" || fail "could not write into a device"
+    cmp -n "$(stat -c %s "$work/from/sparse")" "$loop" "$work/from/sparse"
+    [ "$(tail -c 1M "$loop" | tr -d x | wc -c)" = 0 ] || fail "more was written into the device than the file is long"
+    say "a device: written into, with zeros where the file has holes"
+else skip device "there is no loop device here"; fi
+
 has_fuse=yes
 [ -c /dev/fuse ] || mknod /dev/fuse c 10 229 2>/dev/null || true
 { : <>/dev/fuse; } 2>/dev/null || has_fuse=
@@ -194,6 +223,7 @@ else missing ext4 "there is no mkfs.ext4 (Debian: e2fsprogs)"; fi
 if [ -z "$has_fuse" ]; then skip FUSE "this machine has no /dev/fuse"; else
     if need ntfs-3g ntfs-3g fuse3; then tries ntfs; else missing ntfs "there is no ntfs-3g (Debian: ntfs-3g)"; fi
     if need mount.exfat-fuse exfat-fuse exfatprogs fuse3 && need mkfs.exfat exfatprogs; then
+        holes=none
         tries exfat
         if [[ " ${skipped[*]} " != *" exfat "* ]]; then
             folds "$work/exfat"

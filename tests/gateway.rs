@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use swarmdrop::clock;
 use swarmdrop_core::api::{Blob, LookUpResponse};
 use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
+use swarmdrop_core::holes::Holes;
 use swarmdrop_core::id::{ChunkId, Secret, TrackerId};
 use swarmdrop_core::link::{ShareLink, TrackerUrl};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
@@ -111,6 +112,7 @@ impl Page {
             path: name.clone(),
             offset: 0,
             size,
+            holes: Holes::default(),
             blake3: None,
             executable: false,
             mode: None,

@@ -25,7 +25,7 @@
 //! # Reading order
 //! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], [`name`],
 //!    [`path_table`], [`portability`].
-//! 2. The share's format: [`seal`], [`modes`], [`links`], [`metadata`], [`manifest`], [`proof`].
+//! 2. The share's format: [`seal`], [`modes`], [`links`], [`holes`], [`metadata`], [`manifest`], [`proof`].
 //! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
 //!    [`token`], [`link`], [`pasted`].
 //! 4. A share and a get: [`placement`], [`replica_sets`], [`push`], [`reservation`], [`fetch`], [`distance`].
@@ -47,6 +47,7 @@ pub mod geometry;
 pub mod id;
 
 pub mod grant;
+pub mod holes;
 pub mod link;
 pub mod links;
 pub mod manifest;

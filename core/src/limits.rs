@@ -23,6 +23,14 @@ pub const COMPONENTS_MAX: usize = 128;
 pub const COMPONENTS_SUM_MAX: usize = 4_000_000;
 /// Symlinks on the way of one: as many as Linux follows.
 pub const LINK_HOPS_MAX: usize = 40;
+/// Holes of the files of one share: bounds the receiver's memory, and what it does for each of them.
+pub const HOLES_MAX: usize = 100_000;
+/// Bytes of the smallest hole that a sender looks for, and the step at which it lets one begin and end: smaller ones save
+/// less than they cost.
+pub const HOLE_BYTES_MIN: u64 = 64 << 10;
+/// Bytes of all files of a share together, with their holes: what every reader can count, also one that has no integers
+/// but those of floating point numbers.
+pub const LENGTH_BYTES_MAX: u64 = (1 << 53) - 1;
 /// Bytes of a file that does not tell its length, as those that a kernel makes up: it is read before it is shared.
 pub const UNTOLD_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one path component: what ext4, XFS, APFS and NTFS can hold.

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use time::OffsetDateTime;
 
 use crate::geometry::Geometry;
-use crate::limits::{DIRS_MAX, FILES_MAX, METADATA_BYTES_MAX};
+use crate::holes::Holes;
+use crate::limits::{DIRS_MAX, FILES_MAX, HOLES_MAX, LENGTH_BYTES_MAX, METADATA_BYTES_MAX};
 use crate::links::{self, Link, LinkRule};
 use crate::modes::{self, FolderMode};
 use crate::name::{NameError, SafePath};
@@ -24,7 +25,7 @@ pub struct Metadata {
     pub original_filename: SafePath,
     /// The extension of `original_filename` with its dot; empty for a folder.
     pub extension: String,
-    /// Bytes of all files.
+    /// Bytes of all files, with their holes.
     pub size: u64,
     /// Number of the share's chunks.
     pub chunk_count: u32,
@@ -49,11 +50,14 @@ pub struct Metadata {
 pub struct FileEntry {
     /// The path, which starts with the share's `original_filename`.
     pub path: SafePath,
-    /// Where the file starts in the stream, in bytes.
+    /// Where the file's data starts in the stream, in bytes.
     pub offset: u64,
-    /// Bytes of the file.
+    /// Bytes of the file, with its holes.
     pub size: u64,
-    /// BLAKE3 of the file's bytes in hexadecimal, where the sender took the time.
+    /// Runs of zeros that are not in the stream.
+    #[serde(default, skip_serializing_if = "Holes::is_empty")]
+    pub holes: Holes,
+    /// BLAKE3 of the file's bytes, its holes as zeros, in hexadecimal, where the sender took the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<String>,
     /// Whether the file may be executed.
@@ -67,6 +71,11 @@ pub struct FileEntry {
 }
 
 impl FileEntry {
+    /// Bytes of the file that are in the stream: all but its holes.
+    pub fn data_bytes(&self) -> u64 {
+        self.size.saturating_sub(self.holes.bytes())
+    }
+
     /// The file's permissions, before the receiver's file mode creation mask takes away from them.
     pub fn permissions(&self) -> u32 {
         self.mode.unwrap_or(modes::of_file(self.executable)) & modes::PERMISSIONS
@@ -131,10 +140,15 @@ impl Metadata {
         if self.dirs.len() > DIRS_MAX {
             return Err(TooMany("folders"));
         }
-        if self.size != geometry.total() || self.chunk_count != geometry.chunk_count() {
+        if self.files.iter().map(|file| file.holes.count()).sum::<usize>() > HOLES_MAX {
+            return Err(TooMany("holes"));
+        }
+        let holes = self.files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.holes.bytes()));
+        let data = holes.and_then(|holes| self.size.checked_sub(holes));
+        if data != Some(geometry.total()) || self.chunk_count != geometry.chunk_count() {
             return Err(Contradiction("its size is not the manifest's"));
         }
-        self.check_offsets()?;
+        self.check_offsets(geometry)?;
         self.check_names()?;
         self.check_modes()?;
         let files = self.files.iter().map(|file| &file.path);
@@ -188,22 +202,28 @@ impl Metadata {
         })
     }
 
-    fn check_offsets(&self) -> Result<(), MetadataError> {
-        let mut end = 0_u64;
+    fn check_offsets(&self, geometry: &Geometry) -> Result<(), MetadataError> {
+        use MetadataError::Contradiction;
+        let (mut end, mut length) = (0_u64, 0_u64);
         for file in &self.files {
             if file.offset != end {
-                return Err(MetadataError::Contradiction("the files do not follow one another"));
+                return Err(Contradiction("the files do not follow one another"));
             }
-            end = end
+            if file.holes.end() > file.size {
+                return Err(Contradiction("a hole reaches beyond the end of its file"));
+            }
+            length = length
                 .checked_add(file.size)
-                .ok_or(MetadataError::Contradiction("the files are larger than any disk"))?;
+                .filter(|&length| length <= LENGTH_BYTES_MAX)
+                .ok_or(Contradiction("the files are larger than any disk"))?;
+            end += file.data_bytes();
             let well_formed = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
             if !file.blake3.as_ref().is_none_or(well_formed) {
-                return Err(MetadataError::Contradiction("a file's hash is not well-formed"));
+                return Err(Contradiction("a file's hash is not well-formed"));
             }
         }
-        if end != self.size {
-            return Err(MetadataError::Contradiction("the files do not add up to the size"));
+        if length != self.size || end != geometry.total() {
+            return Err(Contradiction("the files do not add up to the size"));
         }
         Ok(())
     }
@@ -259,19 +279,31 @@ struct Outline {
 
 struct Passed<E>(PhantomData<E>);
 
-/// An entry of `files`, for its path.
+/// An entry of `files`, for its path and the number of its holes.
 #[derive(Deserialize)]
 struct PathOf {
     path: SafePath,
+    #[serde(default)]
+    holes: Count,
 }
+
+/// How many items a list has.
+#[derive(Default)]
+struct Count(usize);
 
 trait Entry {
     const MAX: usize;
+    fn hole_count(&self) -> usize {
+        0
+    }
     fn take(&self, table: &mut PathTable) -> Result<(), PathTableError>;
 }
 
 impl Entry for PathOf {
     const MAX: usize = FILES_MAX;
+    fn hole_count(&self) -> usize {
+        self.holes.0
+    }
     fn take(&self, table: &mut PathTable) -> Result<(), PathTableError> {
         table.take_file(&self.path)
     }
@@ -291,6 +323,27 @@ impl Entry for FolderMode {
     }
 }
 
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Self(0))
+    }
+}
+
+impl<'de> Visitor<'de> for Count {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of holes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            self.0 += 1;
+        }
+        Ok(self)
+    }
+}
+
 impl<'de, E: Entry + Deserialize<'de>> Deserialize<'de> for Passed<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(Self(PhantomData))
@@ -305,11 +358,15 @@ impl<'de, E: Entry + Deserialize<'de>> Visitor<'de> for Passed<E> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
-        let (mut table, mut count) = (PathTable::default(), 0);
+        let (mut table, mut count, mut holes) = (PathTable::default(), 0, 0);
         while let Some(entry) = entries.next_element::<E>()? {
             count += 1;
             if count > E::MAX {
                 return Err(A::Error::custom("more entries than the limit"));
+            }
+            holes += entry.hole_count();
+            if holes > HOLES_MAX {
+                return Err(A::Error::custom("more holes than the limit"));
             }
             entry.take(&mut table).map_err(A::Error::custom)?;
         }
@@ -332,6 +389,7 @@ mod tests {
             path: SafePath::parse(path).unwrap(),
             offset,
             size,
+            holes: Holes::default(),
             blake3: None,
             executable: false,
             mode: None,
@@ -464,6 +522,61 @@ mod tests {
         assert!(one.check(&geometry(7)).is_ok());
         let beside = Metadata { links: vec![link("b", "a")], ..one };
         assert!(beside.check(&geometry(7)).is_err());
+    }
+
+    /// The web page's tests read the same cases.
+    #[test]
+    fn f29_holes_are_within_their_files_and_not_in_the_stream() {
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/formats/holes.json")).unwrap();
+        let read = |case: &serde_json::Value| {
+            let total = case["total"].as_u64().unwrap();
+            let files = case["files"].as_array().unwrap().iter().enumerate().map(|(number, given)| {
+                let mut file = given.clone();
+                file["path"] = format!("s/{number}").into();
+                file["executable"] = false.into();
+                file["modified"] = "1970-01-01T00:00:00Z".into();
+                file
+            });
+            let json = serde_json::json!({ "original_filename": "s", "extension": "", "size": case["size"],
+                "chunk_count": total.div_ceil(65536), "created": "1970-01-01T00:00:00Z",
+                "files": files.collect::<Vec<_>>(), "dirs": [] });
+            Metadata::decode(json.to_string().as_bytes(), &geometry(total))
+        };
+        for case in cases["sound"].as_array().unwrap() {
+            let metadata = read(case).unwrap_or_else(|error| panic!("{case}: {error}"));
+            for (file, expected) in metadata.files.iter().zip(case["data"].as_array().unwrap()) {
+                let runs = file.holes.runs(0..file.data_bytes());
+                let runs: Vec<_> = runs.map(|run| (run.position, run.data.end - run.data.start)).collect();
+                assert_eq!(serde_json::json!(runs), *expected, "{case}");
+            }
+            let again =
+                Metadata::decode(&metadata.encode().unwrap(), &geometry(case["total"].as_u64().unwrap()));
+            assert_eq!(again.unwrap(), metadata);
+        }
+        for case in cases["refused"].as_array().unwrap() {
+            assert!(read(case).is_err(), "{case}");
+        }
+    }
+
+    #[test]
+    fn f29_a_share_has_a_bounded_number_of_holes_and_says_nothing_where_it_has_none() {
+        let none = folder(vec![file("s/a", 0, 7)], &[]);
+        assert!(!String::from_utf8(none.encode().unwrap()).unwrap().contains("holes"));
+        let with = |count: u64| {
+            let holes = Holes::new((0..count).map(|hole| (2 * hole, 1))).unwrap();
+            FileEntry { size: 2 * count, holes, ..file("s/a", 0, 0) }
+        };
+        let half = HOLES_MAX as u64 / 2;
+        for (more, is_sound) in [(0, true), (1, false)] {
+            let (first, second) = (with(half), with(half + more));
+            let second = FileEntry { path: SafePath::parse("s/b").unwrap(), offset: half, ..second };
+            let total = 2 * half + more;
+            let metadata = Metadata { chunk_count: 2, ..folder(vec![first, second], &[]) };
+            let read = Metadata::decode(&metadata.encode().unwrap(), &geometry(total));
+            assert_eq!(read.is_ok(), is_sound, "{more}: {:?}", read.err());
+            assert_eq!(metadata.check(&geometry(total)).is_ok(), is_sound);
+        }
     }
 
     #[test]

@@ -26,5 +26,19 @@ fuzz_target!(|input: (u16, &[u8])| {
             assert!(!metadata.dirs.iter().any(in_the_way));
         }
         assert!(metadata.files.iter().all(|file| file.permissions() <= 0o777));
+        // Every byte of the stream has one place, in its own file and in no hole.
+        let mut end = 0;
+        for file in &metadata.files {
+            assert!(file.offset == end && file.holes.end() <= file.size);
+            let (mut at, mut data) = (0, 0);
+            for run in file.holes.runs(0..file.data_bytes()) {
+                assert_eq!((run.data.start, run.position), (data, at + file.holes.before(data)));
+                data = run.data.end;
+                at = run.position + (run.data.end - run.data.start);
+            }
+            assert_eq!((data, at + file.holes.before(data)), (file.data_bytes(), file.size));
+            end += data;
+        }
+        assert_eq!(end, geometry.total());
     }
 });

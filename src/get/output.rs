@@ -1,6 +1,8 @@
 //! Where a download's bytes go: a temporary beside the target, which takes the target's name only
 //! when it is whole.
 
+mod holes;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
@@ -13,6 +15,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
+use swarmdrop_core::holes::Holes;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::SafePath;
@@ -22,7 +25,7 @@ use super::place::{Place, Wish};
 use super::{Manner, entries, links, merge};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
-use crate::file_system::{allocate, has_loose_inodes, inode, private_inode, set_mode, set_modified};
+use crate::file_system::{allocate, has_loose_inodes, inode, private_inode, set_mode, set_modified, umask};
 use crate::folder::{Folder, remove_any};
 use crate::journal::LeftOut;
 
@@ -76,7 +79,7 @@ struct Tree {
 
 impl Output {
     /// Creates the temporary: a file that has its full length from the start, so that a full disk shows before
-    /// anything is fetched, or the folders with their files, which are empty at first.
+    /// anything is fetched, or the folders with their files, which are empty at first unless they have holes.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
         let beside = Folder::open(parent(temporary)).map_err(failed)?;
@@ -84,7 +87,8 @@ impl Output {
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
             let file = beside.create_file(name).map_err(failed)?;
-            allocate(&file, metadata.size).map_err(failed)?;
+            let holes = metadata.files.first().map(|file| &file.holes);
+            allocate(&file, metadata.size, holes.unwrap_or(&Holes::default())).map_err(failed)?;
             Content::Single(file)
         } else {
             let root = beside.create_folder(name).map_err(failed)?;
@@ -93,7 +97,9 @@ impl Output {
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let private_inode = content.private_inode().map_err(failed)?;
-        Ok(Self { beside, temporary, parent, target, metadata, content, private_inode })
+        let output = Self { beside, temporary, parent, target, metadata, content, private_inode };
+        output.allocate_around_holes().map_err(failed)?;
+        Ok(output)
     }
 
     /// Opens a temporary that was created before, and had this inode number if it was this user's alone. `None` if it
@@ -198,23 +204,21 @@ impl Output {
 
     /// Writes bytes of the stream where they belong.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match &self.content {
-            Content::Single(file) => file.write_all_at(bytes, offset),
-            Content::Tree(tree) => self.for_each_part(offset, bytes.len(), |number, within, part| {
-                self.write_part(tree, number, within, &bytes[part])
-            }),
-        }
+        self.for_each_part(offset, bytes.len(), |number, within, part| match &self.content {
+            Content::Single(file) => file.write_all_at(&bytes[part], within),
+            Content::Tree(tree) => self.write_part(tree, number, within, &bytes[part]),
+        })
     }
 
     /// Reads bytes of the stream back.
     pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        match &self.content {
-            Content::Single(file) => file.read_exact_at(bytes, offset),
-            Content::Tree(tree) => self.for_each_part(offset, bytes.len(), |number, within, part| {
+        self.for_each_part(offset, bytes.len(), |number, within, part| match &self.content {
+            Content::Single(file) => file.read_exact_at(&mut bytes[part], within),
+            Content::Tree(tree) => {
                 let file = tree.root.open_file(self.path(&self.metadata.files[number]))?;
                 file.read_exact_at(&mut bytes[part], within)
-            }),
-        }
+            }
+        })
     }
 
     /// Writes a part of a file; a file that is written as a whole needs no second visit.
@@ -235,7 +239,7 @@ impl Output {
             return Ok(());
         }
         if len < entry.size {
-            allocate(&file, entry.size)?;
+            allocate(&file, entry.size, &entry.holes)?;
         }
         file.write_all_at(bytes, within)
     }
@@ -355,6 +359,10 @@ impl Output {
             // Where one call syncs them all, what is whole need not be opened again.
             if !finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
                 let file = root.open_file(path)?;
+                if entry.data_bytes() == 0 && file.metadata()?.len() == 0 {
+                    // It was made again, and nothing of it was fetched.
+                    file.set_len(entry.size)?;
+                }
                 if file.metadata()?.len() != entry.size {
                     return Err(io::Error::other("a file of the temporary was changed by somebody else"));
                 }
@@ -393,7 +401,8 @@ impl Output {
         Ok(())
     }
 
-    /// Calls `act` with the number of each file that a run of the stream touches, the offset in it, and the run's part.
+    /// Calls `act` for each run of a file's data that a run of the stream has: with the file's number, where the data is in
+    /// the file, and the run's part.
     fn for_each_part(
         &self,
         offset: u64,
@@ -406,10 +415,12 @@ impl Output {
         let touched = files.iter().enumerate().skip(first).take_while(|(_, file)| file.offset < end);
         for (number, file) in touched {
             let from = offset.max(file.offset);
-            let to = end.min(file.offset + file.size);
+            let to = end.min(file.offset + file.data_bytes());
+            let part = |at: u64| usize::try_from(file.offset + at - offset).map_err(io::Error::other);
             if from < to {
-                let part = |at: u64| usize::try_from(at - offset).map_err(io::Error::other);
-                act(number, from - file.offset, part(from)?..part(to)?)?;
+                for run in file.holes.runs(from - file.offset..to - file.offset) {
+                    act(number, run.position, part(run.data.start)?..part(run.data.end)?)?;
+                }
             }
         }
         Ok(())
@@ -481,14 +492,6 @@ fn unless_left_out(result: io::Result<()>) -> io::Result<()> {
 /// Whether the file's owner can open it with the mode that it will have.
 fn is_open_to_owner(entry: &FileEntry) -> bool {
     entry.permissions() & 0o600 == 0o600
-}
-
-/// The process's file mode creation mask, which can only be read by setting it or, on Linux, here.
-fn umask() -> u32 {
-    const USUAL: u32 = 0o022;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(USUAL)
 }
 
 #[cfg(test)]

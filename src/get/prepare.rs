@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::ChunkId;
+use swarmdrop_core::metadata::Metadata;
 
 use super::output::{Output, Reopened, parent};
 use super::place::{Place, check_name};
@@ -18,6 +19,7 @@ use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::file_system::keeps_modes;
 use crate::folder::remove_any;
+use crate::holes;
 use crate::journal::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 use crate::progress::Progress;
 use crate::words;
@@ -111,7 +113,7 @@ impl Start<'_> {
     ) -> Result<(Output, ChunkSet), Failure> {
         let (metadata, geometry) = (&self.found.metadata, self.found.manifest.geometry());
         remove_any(temporary).map_err(|error| Failure::io("clear away", temporary, &error))?;
-        check_space(folder, geometry)?;
+        check_space(folder, metadata, geometry)?;
         if self.place == Place::Free {
             check_name(temporary, self.target, metadata.is_single_file())?;
         }
@@ -182,6 +184,8 @@ impl Start<'_> {
             output.discard()?;
             return Ok(None);
         }
+        // Nobody checks what is in no chunk.
+        output.clear_holes().map_err(|error| self.failed(&error))?;
         Ok(Some((output, done)))
     }
 
@@ -241,11 +245,17 @@ fn is_ours(path: &Path, rights: u32) -> io::Result<bool> {
     Ok(metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & rights == 0)
 }
 
-fn check_space(folder: &Path, geometry: &Geometry) -> Result<(), Failure> {
-    let free = durable::free_bytes(folder).map_err(|error| Failure::io("save in", folder, &error))?;
-    if free < geometry.total() {
-        let (needed, free) = (words::bytes(geometry.total()), words::bytes(free));
-        let what = format!("{needed} are needed in {}, {free} are free", folder.display());
+/// Whether there is room for all that is to be written: holes take none where there can be some.
+fn check_space(folder: &Path, metadata: &Metadata, geometry: &Geometry) -> Result<(), Failure> {
+    let failed = |error| Failure::io("save in", folder, &error);
+    let free = durable::free_bytes(folder).map_err(failed)?;
+    let has_holes = metadata.size > geometry.total();
+    let leaves_holes = !has_holes || free >= geometry.total() && holes::can_be_in(folder).map_err(failed)?;
+    let needed = if leaves_holes { geometry.total() } else { metadata.size };
+    if free < needed {
+        let (needed, free) = (words::bytes(needed), words::bytes(free));
+        let why = if leaves_holes { "" } else { ", as files have no holes there" };
+        let what = format!("{needed} are needed in {}{why}, {free} are free", folder.display());
         return Err(Failure::new(Kind::NoSpace, what).next("Make room, or choose another place with -o."));
     }
     Ok(())

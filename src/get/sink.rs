@@ -5,21 +5,26 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use swarmdrop_core::geometry::{ChunkIndex, Geometry};
+use swarmdrop_core::holes::Holes;
 use tokio::sync::watch;
 
 use super::output::Output;
 use crate::buffers::Buffer;
 use crate::crash::{self, Point};
+use crate::holes::ZEROS;
 use crate::journal::DownloadJournal;
 use crate::task::blocking;
+
+/// Bytes of a hole that are written before anything else has a turn.
+const ZEROS_AT_ONCE: u64 = 16 << 20;
 
 /// Takes chunks in any order.
 #[derive(Debug)]
 pub(super) enum Sink {
     /// Writes each at its offset and notes it in the journal.
     File { geometry: Geometry, output: Arc<Output>, journal: Arc<DownloadJournal> },
-    /// Writes each when all before it are written; the channel carries the index that is next.
-    Stream { next: watch::Sender<u32>, stream: Arc<Stream> },
+    /// Writes each when all before it are written.
+    Stream(Arc<InOrder>),
 }
 
 /// What takes bytes in order only.
@@ -44,7 +49,7 @@ impl Stream {
     }
 
     /// Makes what was written survive a crash, where that has a meaning: on a disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         let Self::Special(file) = self else { return Ok(()) };
         match file.sync_all() {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
@@ -53,15 +58,70 @@ impl Stream {
     }
 }
 
-impl Sink {
-    /// Writes to a stream.
-    pub(super) fn stream(stream: Arc<Stream>) -> Self {
-        Self::Stream { next: watch::Sender::new(0), stream }
+/// A file that is written from its start to its end, with its holes as zeros: nothing else is known of what was there.
+#[derive(Debug)]
+pub(super) struct InOrder {
+    stream: Arc<Stream>,
+    geometry: Geometry,
+    holes: Holes,
+    /// The index of the chunk that is next.
+    next: watch::Sender<u32>,
+}
+
+impl InOrder {
+    /// Writes the one file of a share of this geometry, with these holes.
+    pub(super) fn new(stream: Stream, geometry: Geometry, holes: Holes) -> Self {
+        Self { stream: Arc::new(stream), geometry, holes, next: watch::Sender::new(0) }
     }
 
+    /// Writes a chunk, with the holes before its bytes.
+    async fn write(&self, index: ChunkIndex, plain: Buffer) -> io::Result<()> {
+        let range = self.geometry.plain_range(index);
+        let plain = Arc::new(plain);
+        for run in self.holes.runs(range.clone()) {
+            self.write_hole_before(run.data.start).await?;
+            let [start, end] = [run.data.start, run.data.end].map(|at| usize::try_from(at - range.start));
+            let part = start.map_err(io::Error::other)?..end.map_err(io::Error::other)?;
+            let (stream, plain) = (Arc::clone(&self.stream), Arc::clone(&plain));
+            blocking(move || stream.write(&plain[part])).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the hole that lies before this byte of the data. It may be longer than anybody waits: between its pieces this
+    /// can be ended.
+    async fn write_hole_before(&self, data: u64) -> io::Result<()> {
+        let mut left = self.holes.before(data);
+        while left > 0 {
+            let now = left.min(ZEROS_AT_ONCE);
+            let stream = Arc::clone(&self.stream);
+            blocking(move || {
+                let mut left = usize::try_from(now).map_err(io::Error::other)?;
+                while left > 0 {
+                    let piece = left.min(ZEROS.len());
+                    stream.write(&ZEROS[..piece])?;
+                    left -= piece;
+                }
+                Ok::<_, io::Error>(())
+            })
+            .await?;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// Writes the hole at the end, and makes all of it survive a crash.
+    pub(super) async fn finish(&self) -> io::Result<()> {
+        self.write_hole_before(self.geometry.total()).await?;
+        let stream = Arc::clone(&self.stream);
+        blocking(move || stream.sync()).await
+    }
+}
+
+impl Sink {
     /// Whether chunks wait for those before them.
     pub(super) const fn is_ordered(&self) -> bool {
-        matches!(self, Self::Stream { .. })
+        matches!(self, Self::Stream(_))
     }
 
     /// Puts a chunk where it belongs, if any time is the right one; whether it was. Blocks.
@@ -75,12 +135,11 @@ impl Sink {
 
     /// Puts a chunk behind the one before it, as soon as that is there.
     pub(super) async fn put_in_turn(&self, index: ChunkIndex, plain: Buffer) -> io::Result<()> {
-        let Self::Stream { next, stream } = self else { return Ok(()) };
-        let mut turn = next.subscribe();
+        let Self::Stream(in_order) = self else { return Ok(()) };
+        let mut turn = in_order.next.subscribe();
         turn.wait_for(|&next| next == index.get()).await.map_err(io::Error::other)?;
-        let stream = Arc::clone(stream);
-        blocking(move || stream.write(&plain)).await?;
-        next.send_replace(index.get() + 1);
+        in_order.write(index, plain).await?;
+        in_order.next.send_replace(index.get() + 1);
         Ok(())
     }
 }

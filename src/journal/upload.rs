@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use swarmdrop_core::geometry::ChunkIndex;
+use swarmdrop_core::holes::Holes;
 use swarmdrop_core::id::{ChunkId, PeerId, Secret};
 use swarmdrop_core::links::Link;
 use swarmdrop_core::modes::FolderMode;
@@ -23,7 +24,8 @@ use super::{key, lock, secret_text};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 
-const VERSION: u32 = 2;
+/// A version that knows of fewer fields would seal other bytes under the same keys.
+const VERSION: u32 = 3;
 const HEADER: &str = "upload.json";
 const MAGIC: &[u8] = b"SWDU\x01";
 
@@ -68,12 +70,23 @@ pub struct SourceFile {
     pub path: SafePath,
     /// Bytes of the file.
     pub size: u64,
+    /// Its holes, which are not in the stream. They stay what they were when the share began, whatever the disk says later:
+    /// with others, an index would stand for other bytes.
+    #[serde(default, skip_serializing_if = "Holes::is_empty")]
+    pub holes: Holes,
     /// When it was last changed: nanoseconds since the Unix epoch.
     pub modified_ns: i128,
     /// Its inode number.
     pub inode: u64,
     /// Its permissions.
     pub mode: u32,
+}
+
+impl SourceFile {
+    /// Bytes of the file that are in the stream.
+    pub fn data_bytes(&self) -> u64 {
+        self.size.saturating_sub(self.holes.bytes())
+    }
 }
 
 impl UploadHeader {

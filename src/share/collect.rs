@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
+use swarmdrop_core::holes::Holes;
 use swarmdrop_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
 use swarmdrop_core::links::{self, Link};
 use swarmdrop_core::modes::{self, FolderMode};
@@ -16,6 +17,7 @@ use swarmdrop_core::name::{SafePath, normalise};
 use super::awkward::{LeftOut, Refusal};
 use super::own::Own;
 use crate::failure::{Failure, Kind};
+use crate::holes::{self, Largest};
 use crate::journal::SourceFile;
 use crate::progress::Progress;
 
@@ -80,12 +82,12 @@ pub(super) fn collect_stdin(
     let mut walk = Walk::new(state, progress);
     progress.say("Reading standard input…");
     let (spooled_at, size) = walk.spool.take(&mut io::stdin().lock(), u64::MAX).map_err(failed)?;
-    let path = walk.top_name(name, "stdin")?;
+    let name = walk.top_name(name, "stdin")?;
     let modified_ns = i128::from(crate::clock::now_ms()) * 1_000_000;
     let (inode, mode) = (0, modes::of_file(false));
-    let source = SourceFile { disk: None, spooled_at, path: path.clone(), size, modified_ns, inode, mode };
-    walk.files.push(source);
-    Ok(walk.collected(path))
+    let (path, holes) = (name.clone(), Holes::default());
+    walk.files.push(SourceFile { disk: None, spooled_at, path, size, holes, modified_ns, inode, mode });
+    Ok(walk.collected(name))
 }
 
 /// The facts by which a change of the file is noticed.
@@ -131,6 +133,7 @@ fn hides_its_length(file: &File, len: u64) -> io::Result<bool> {
 
 struct Walk<'a> {
     files: Vec<SourceFile>,
+    holes: Largest,
     dirs: Vec<SafePath>,
     dir_modes: Vec<FolderMode>,
     /// The symlinks, and where they are on this machine.
@@ -144,14 +147,17 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(state: &'a Path, progress: &'a Progress) -> Self {
         let (files, dirs, dir_modes) = (Vec::new(), Vec::new(), Vec::new());
-        let (links, left_out) = (Vec::new(), Vec::new());
+        let (links, left_out, holes) = (Vec::new(), Vec::new(), Largest::default());
         let (spool, own) = (Spool::new(state), Own::of(state));
-        Self { files, dirs, dir_modes, links, spool, left_out, own, progress }
+        Self { files, holes, dirs, dir_modes, links, spool, left_out, own, progress }
     }
 
     fn collected(mut self, name: SafePath) -> Collected {
         let links = self.settle_links();
-        let Self { files, dirs, dir_modes, spool, left_out, .. } = self;
+        let Self { mut files, holes, dirs, dir_modes, spool, left_out, .. } = self;
+        for (number, holes) in holes.of_files() {
+            files[number].holes = holes;
+        }
         Collected { name, files, dirs, dir_modes, links, spool: spool.file, left_out }
     }
 
@@ -256,12 +262,19 @@ impl<'a> Walk<'a> {
             spooled_at: 0,
             path: path.clone(),
             size,
+            holes: Holes::default(),
             modified_ns,
             inode,
             mode: metadata.mode() & modes::PERMISSIONS,
         };
         if size == 0 || metadata.blocks() == 0 {
             self.spool_if_it_hides_its_length(disk, &mut source)?;
+        }
+        if source.disk.is_some()
+            && holes::may_be_in(&metadata)
+            && let Ok(file) = crate::durable::open_read(disk)
+        {
+            self.holes.note(self.files.len(), &file, size);
         }
         self.files.push(source);
         Ok(())

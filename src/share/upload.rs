@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use swarmdrop_core::api::KnownChunks;
 use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, ServerId, ShareId};
-use swarmdrop_core::limits::PREFERRED_MAX;
+use swarmdrop_core::limits::{LENGTH_BYTES_MAX, PREFERRED_MAX};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
 use swarmdrop_core::metadata::{FileEntry, Metadata, MetadataError};
@@ -27,6 +28,7 @@ use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::file_system::has_loose_inodes;
+use crate::holes::reads_as_zeros;
 use crate::identity::{random_bytes, random_secret};
 use crate::journal::{SourceFile, UploadHeader, UploadJournal, UploadPlace};
 use crate::progress::Progress;
@@ -72,6 +74,9 @@ impl Upload {
         collected: Collected,
         progress: &Progress,
     ) -> Result<Self, Failure> {
+        if length(&collected.files) > LENGTH_BYTES_MAX {
+            return Err(Failure::new(Kind::Usage, "a share has at most 8 PiB, with the holes of its files"));
+        }
         let size = ChunkSize::fitting(total(&collected.files), request.chunk_size);
         let size = size.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
         let folder = journal_folder(state, swarm, request)?;
@@ -111,7 +116,7 @@ impl Upload {
             .iter()
             .scan(0, |end, file| {
                 let start = *end;
-                *end += file.size;
+                *end += file.data_bytes();
                 Some(start)
             })
             .collect();
@@ -143,6 +148,11 @@ impl Upload {
     /// The share's id.
     pub(super) fn share(&self) -> ShareId {
         self.key.share_id()
+    }
+
+    /// Bytes of all files, with their holes.
+    pub(super) fn length(&self) -> u64 {
+        length(&self.header().files)
     }
 
     /// How the stream is cut.
@@ -253,28 +263,34 @@ impl Upload {
                 break;
             }
             let from = range.start.max(start) - start;
-            let to = range.end.min(start + file.size).saturating_sub(start);
+            let to = range.end.min(start + file.data_bytes()).saturating_sub(start);
             if from < to {
                 let part = filled..filled + usize::try_from(to - from).expect("a chunk has at most 16 MiB");
                 filled = part.end;
-                self.read_file(file, from, &mut bytes[part])?;
+                self.read_file(file, from..to, &mut bytes[part])?;
             }
         }
         assert_eq!(filled, bytes.len(), "a chunk is read whole before it is sealed");
         Ok(())
     }
 
-    fn read_file(&self, file: &SourceFile, from: u64, bytes: &mut [u8]) -> Result<(), Halt> {
+    /// Reads some of a file's data.
+    fn read_file(&self, file: &SourceFile, data: Range<u64>, bytes: &mut [u8]) -> Result<(), Halt> {
         let read = match (&file.disk, &self.spool) {
-            (Some(disk), _) => durable::open_read(disk).and_then(|file| file.read_exact_at(bytes, from)),
-            (None, Some(spool)) => spool.read_exact_at(bytes, file.spooled_at + from),
+            (Some(disk), _) => durable::open_read(disk).and_then(|opened| {
+                let mut left = bytes;
+                for run in file.holes.runs(data) {
+                    let len = usize::try_from(run.data.end - run.data.start).map_err(io::Error::other)?;
+                    let (part, rest) = left.split_at_mut(len);
+                    opened.read_exact_at(part, run.position)?;
+                    left = rest;
+                }
+                Ok(())
+            }),
+            (None, Some(spool)) => spool.read_exact_at(bytes, file.spooled_at + data.start),
             (None, None) => Err(io::ErrorKind::NotFound.into()),
         };
-        read.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Halt::Changed(file.path.to_string()),
-            _ => Failure::io("read", file.disk.as_deref().unwrap_or(Path::new(file.path.as_str())), &error)
-                .into(),
-        })
+        read.map_err(|error| unreadable(file, &error))
     }
 
     /// The files that have grown since the share began, whose first bytes are what was shared. All others are what they
@@ -282,6 +298,9 @@ impl Upload {
     fn grown(&self, progress: &Progress) -> Result<Vec<&SourceFile>, Halt> {
         let files = &self.header().files;
         let looks = files.iter().map(look).collect::<Result<Vec<Look>, Halt>>()?;
+        for file in files.iter().filter(|file| !file.holes.is_empty()) {
+            check_holes(file)?;
+        }
         if looks.iter().any(|look| *look != Look::Same) {
             self.read_again(&looks, progress)?;
         }
@@ -326,6 +345,27 @@ impl Upload {
     }
 }
 
+/// Holes are not read when they are passed over, so they are looked at in the end: what was written there meanwhile is a
+/// change, also one that the file's times do not show.
+fn check_holes(file: &SourceFile) -> Result<(), Halt> {
+    let Some(disk) = &file.disk else { return Ok(()) };
+    let opened = durable::open_read(disk).map_err(|error| unreadable(file, &error))?;
+    for hole in file.holes.iter() {
+        if !reads_as_zeros(&opened, hole).map_err(|error| unreadable(file, &error))? {
+            return Err(Halt::Changed(file.path.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// A file that has become shorter has changed.
+fn unreadable(file: &SourceFile, error: &io::Error) -> Halt {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return Halt::Changed(file.path.to_string());
+    }
+    Failure::io("read", file.disk.as_deref().unwrap_or(Path::new(file.path.as_str())), error).into()
+}
+
 /// How a file is, next to how it was when the share began.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
@@ -359,8 +399,14 @@ fn look(file: &SourceFile) -> Result<Look, Halt> {
 fn may_be_continued(header: &UploadHeader, collected: &Collected, request: &ShareRequest) -> bool {
     let size = ChunkSize::fitting(total(&header.files), request.chunk_size);
     let is_continued = |(before, now): (&SourceFile, &SourceFile)| {
-        let same =
-            SourceFile { size: now.size, modified_ns: now.modified_ns, inode: now.inode, ..before.clone() };
+        // Holes stay what they were when the share began: whether they still are is looked at where files are.
+        let same = SourceFile {
+            size: now.size,
+            holes: now.holes.clone(),
+            modified_ns: now.modified_ns,
+            inode: now.inode,
+            ..before.clone()
+        };
         same == *now && before.size <= now.size
     };
     size.is_some_and(|size| size.log2() == header.chunk_log2)
@@ -372,8 +418,14 @@ fn may_be_continued(header: &UploadHeader, collected: &Collected, request: &Shar
         && header.files.iter().zip(&collected.files).all(is_continued)
 }
 
+/// Bytes of the stream.
 fn total(files: &[SourceFile]) -> u64 {
-    files.iter().map(|file| file.size).sum()
+    files.iter().map(SourceFile::data_bytes).fold(0, u64::saturating_add)
+}
+
+/// Bytes of all files, with their holes.
+fn length(files: &[SourceFile]) -> u64 {
+    files.iter().map(|file| file.size).fold(0, u64::saturating_add)
 }
 
 fn journal_failure(error: &io::Error) -> Failure {
@@ -396,6 +448,7 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
         path: file.path.clone(),
         offset,
         size: file.size,
+        holes: file.holes.clone(),
         blake3: None,
         executable: modes::is_executable(file.mode),
         mode: Some(file.mode).filter(|&mode| mode != modes::of_file(modes::is_executable(mode))),
@@ -407,7 +460,7 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
     let mut metadata = Metadata {
         original_filename: header.name.clone(),
         extension: String::new(),
-        size: geometry.total(),
+        size: length(&header.files),
         chunk_count: geometry.chunk_count(),
         created: clock::moment(header.created_ms),
         files: header.files.iter().zip(offsets).map(entry).collect(),
@@ -428,6 +481,8 @@ mod tests {
 
     use super::*;
     use crate::buffers::Buffers;
+    use crate::holes::Largest;
+    use swarmdrop_core::holes::Holes;
     use swarmdrop_core::name::SafePath;
 
     const CHUNK: usize = 1 << 16;
@@ -442,8 +497,32 @@ mod tests {
 
     impl Field {
         fn new() -> Self {
+            let field = Self::empty();
+            fs::write(field.log(), vec![1; LEN]).unwrap();
+            field
+        }
+
+        /// The file has a hole of one chunk's size, and one of three.
+        fn with_holes() -> Self {
+            let field = Self::empty();
+            let log = File::create(field.log()).unwrap();
+            for (at, len) in [(0, CHUNK), (2 * CHUNK, 2 * CHUNK), (7 * CHUNK, CHUNK + 1000)] {
+                log.write_all_at(&vec![1; len], at as u64).unwrap();
+            }
+            let holes = [(CHUNK, CHUNK), (4 * CHUNK, 3 * CHUNK)].map(|(at, len)| (at as u64, len as u64));
+            assert_eq!(field.holes(), Holes::new(holes).unwrap(), "the tests need a disk that makes holes");
+            field
+        }
+
+        /// The file's holes as they are now.
+        fn holes(&self) -> Holes {
+            let (file, mut largest) = (File::open(self.log()).unwrap(), Largest::default());
+            largest.note(0, &file, file.metadata().unwrap().len());
+            largest.of_files().pop().unwrap_or_default().1
+        }
+
+        fn empty() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join("log"), vec![1; LEN]).unwrap();
             Self { folder, buffers: Buffers::new(4, CHUNK + 16), left: BTreeMap::new() }
         }
 
@@ -461,9 +540,9 @@ mod tests {
             let (seed, secret) = (random_secret().unwrap(), random_secret().unwrap());
             let mut header = UploadHeader::new(seed, secret, random_bytes().unwrap(), 16, name.clone());
             let (size, modified_ns, inode) = fingerprint(&self.log().metadata().unwrap());
-            let (disk, mode) = (Some(self.log()), 0o644);
+            let (disk, holes, mode) = (Some(self.log()), self.holes(), 0o644);
             header.files =
-                vec![SourceFile { disk, spooled_at: 0, path: name, size, modified_ns, inode, mode }];
+                vec![SourceFile { disk, spooled_at: 0, path: name, size, holes, modified_ns, inode, mode }];
             Upload::from_journal(
                 UploadPlace::lock(&self.journal()).unwrap().begin(header).unwrap(),
                 None,
@@ -502,14 +581,26 @@ mod tests {
         }
     }
 
+    /// The bytes of the stream if a file is this, whose holes must be zeros.
+    fn published(upload: &Upload, now: &[u8]) -> Vec<u8> {
+        let file = &upload.header().files[0];
+        let part =
+            |start: u64, end: u64| &now[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()];
+        assert!(file.holes.iter().all(|hole| part(hole.start, hole.end).iter().all(|&byte| byte == 0)));
+        let runs = file.holes.runs(0..file.data_bytes());
+        runs.flat_map(|run| part(run.position, run.position + run.data.end - run.data.start).to_vec())
+            .collect()
+    }
+
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
         /// Whatever happens to the file between the steps of uploads that are interrupted again and again.
         #[test]
         fn f22_no_two_contents_leave_under_one_key_and_what_is_published_is_one_moment_of_the_file(
-            steps in proptest::collection::vec((0_u8..9, 0_u32..6, 2_u8..250), 1..40),
+            has_holes in proptest::bool::ANY,
+            steps in proptest::collection::vec((0_u8..9, 0_u32..9, 2_u8..250), 1..40),
         ) {
-            let mut field = Field::new();
+            let mut field = if has_holes { Field::with_holes() } else { Field::new() };
             let mut upload = field.begin();
             for (step, number, byte) in steps {
                 let mut is_over = false;
@@ -532,7 +623,7 @@ mod tests {
                         let all = due.iter().all(|index| field.send(&upload, index.get()));
                         match all.then(|| upload.manifest(&Progress::silent()).map(drop)) {
                             Some(Ok(())) => {
-                                let now = fs::read(field.log()).unwrap();
+                                let now = published(&upload, &fs::read(field.log()).unwrap());
                                 for index in upload.geometry.indices() {
                                     let range = upload.geometry.plain_range(index);
                                     let [start, end] =
@@ -556,6 +647,63 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What the same command begins or goes on with, by all that it finds.
+    fn prepare(field: &Field) -> Upload {
+        let text = |byte: char| byte.to_string().repeat(43);
+        let swarm = format!("https://127.0.0.1:1/join#1.{}.{}", text('A'), text('A')).parse().unwrap();
+        let request = ShareRequest {
+            paths: vec![field.log()],
+            stdin: false,
+            name: None,
+            replicas: 2,
+            expires: std::time::Duration::from_secs(60),
+            chunk_size: Some(ChunkSize::from_log2(16).unwrap()),
+            wait: std::time::Duration::ZERO,
+            strict: false,
+        };
+        let state = field.folder.path().join("state");
+        let progress = Progress::silent();
+        let collected = super::super::collect::collect(&state, &request.paths, None, &progress).unwrap();
+        Upload::prepare(&state, &swarm, &request, collected, &progress).unwrap()
+    }
+
+    #[test]
+    fn f29_an_upload_goes_on_with_the_holes_that_it_began_with_or_begins_anew() {
+        let mut field = Field::with_holes();
+        let upload = prepare(&field);
+        let (holes, salt) = (field.holes(), upload.header().salt);
+        assert_eq!((&upload.header().files[0].holes, upload.geometry().chunk_count()), (&holes, 5));
+        assert_eq!(upload.length(), 8 * CHUNK as u64 + 1000);
+        assert!((0..3).all(|index| field.send(&upload, index)));
+        drop(upload);
+        // Zeros where a hole was are the same file.
+        let write = |at: usize, bytes: &[u8]| {
+            let file = File::options().write(true).open(field.log()).unwrap();
+            file.write_all_at(bytes, at as u64).unwrap();
+        };
+        write(4 * CHUNK, &vec![0; 3 * CHUNK]);
+        assert_ne!(field.holes(), holes);
+        let upload = prepare(&field);
+        assert!(upload.resumed() && upload.header().salt == salt);
+        assert_eq!(upload.header().files[0].holes, holes);
+        assert!((0..5).all(|index| field.send(&upload, index)));
+        // One that is filled before the manifest is signed is a change, whatever the file's times say.
+        let before = field.log().metadata().unwrap().modified().unwrap();
+        let write = |at: usize, bytes: &[u8]| {
+            let file = File::options().write(true).open(field.log()).unwrap();
+            file.write_all_at(bytes, at as u64).unwrap();
+            file.set_modified(before).unwrap();
+        };
+        write(CHUNK + 77, b"x");
+        assert!(matches!(upload.manifest(&Progress::silent()), Err(Halt::Changed(path)) if path == "log"));
+        drop(upload);
+        let upload = prepare(&field);
+        assert!(!upload.resumed() && upload.header().salt != salt);
+        assert_eq!(upload.geometry().chunk_count(), 9);
+        assert!((0..9).all(|index| field.send(&upload, index)));
+        assert!(upload.manifest(&Progress::silent()).is_ok());
     }
 
     #[test]

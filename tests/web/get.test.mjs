@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { check } from "./harness.mjs";
 import { GetPage, savedSize } from "./pages.mjs";
 import { run, sha256, sha256OfFile, until } from "./swarm.mjs";
-import { tree, writeRandom, writeTree } from "./samples.mjs";
+import { tree, writeRandom, writeSparse, writeTree } from "./samples.mjs";
 
 const MIB = 1 << 20;
 const all = ["file system", "service worker", "memory"];
@@ -69,6 +69,39 @@ for (const kind of ["service worker", "memory", "refused pickers"]) {
     assert.deepEqual(await unzip(path), hashes(tree));
   });
 }
+
+for (const kind of all) {
+  check(`a file with holes arrives whole, and its size is its length, by ${kind}`, async (stage) => {
+    const swarm = await stage.swarm();
+    const alice = await swarm.person();
+    const source = alice.path("disk.img");
+    await writeSparse(source, 40 * MIB + 5, [[MIB, 100_000], [30 * MIB + 1, 5]]);
+    const visitor = await stage.visitor({ kind });
+    const page = await GetPage.open(swarm, visitor, await alice.share(source));
+    assert.match(await page.text(), /41\.9 MB/);
+    assert.equal(await page.saveFile("disk.img"), await sha256OfFile(source));
+    const chunks = visitor.wire.requests.filter((request) => chunkIndex(request.url) >= 0);
+    assert.equal(chunks.length, 1, "the holes are not fetched");
+  });
+}
+
+check("files with holes arrive in a ZIP that others can read", async (stage) => {
+  const swarm = await stage.swarm();
+  const alice = await swarm.person();
+  const names = ["vm/disk", "vm/hole", "vm/last"];
+  await alice.write("vm/plain", "plain");
+  await writeSparse(alice.path(names[0]), 9 * MIB, [[2 * MIB, 70_000]]);
+  await writeSparse(alice.path(names[1]), 3 * MIB, []);
+  await writeSparse(alice.path(names[2]), 5 * MIB + 1, [[0, 3], [5 * MIB, 1]]);
+  const page = await GetPage.open(swarm, await stage.visitor({ kind: "service worker" }), await alice.share(alice.path("vm")));
+  const [download] = await Promise.all([page.nextDownload(), page.download()]);
+  const path = join(await stage.folder(), "got.zip");
+  await download.saveAs(path);
+  await page.waitUntilDone();
+  const expected = { "vm/plain": sha256("plain") };
+  for (const name of names) expected[name] = await sha256OfFile(alice.path(name));
+  assert.deepEqual(await unzip(path), Object.fromEntries(Object.entries(expected).sort()));
+});
 
 check("a download goes on after the connection was cut, and is right", async (stage) => {
   const { page, visitor, source } = await opened(stage, { bytes: 20 * MIB });

@@ -12,6 +12,14 @@ export async function writeRandom(path, bytes) {
   await file.close();
 }
 
+/** A file of this length with random bytes at these places, and holes around them. */
+export async function writeSparse(path, bytes, data) {
+  const file = await open(path, "w");
+  await file.truncate(bytes);
+  for (const [at, length] of data) await file.write(randomBytes(length), 0, length, at);
+  await file.close();
+}
+
 /** A folder with what folders have: several levels, an empty file, names in other scripts. */
 export const tree = new Map([
   ["album/one.bin", randomBytes(1_500_000)],

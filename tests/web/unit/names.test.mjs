@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { Geometry } from "../../../web/js/format/geometry.js";
+import { runsOf } from "../../../web/js/format/holes.js";
 import {
   brokenRule, brokenTopRule, buildMetadata, checkMetadata, checkTogether, encodeMetadata, extensionOf, parseMetadata, permissionsOf, senderTopName,
 } from "../../../web/js/format/metadata.js";
@@ -162,6 +163,44 @@ test("a folder with modes and symlinks reads as on the command line", () => {
   const metadata = parseMetadata(json, Geometry.of(0, 16));
   assert.deepEqual([metadata.links.length, metadata.dir_modes[0].mode, permissionsOf(metadata.files[0])], [2, 0o700, 0o600]);
 });
+
+const holes = JSON.parse(readFileSync(new URL("../../formats/holes.json", import.meta.url), "utf8"));
+
+test("holes are read and refused as on the command line", () => {
+  const read = (files, total, size) => {
+    const entries = files.map(({ size, holes, offset }, at) => ({
+      path: `s/${at}`, offset, size, ...(holes === undefined ? {} : { holes }), executable: false, modified: "1970-01-01T00:00:00Z",
+    }));
+    const metadata = { original_filename: "s", extension: "", size, chunk_count: Math.ceil(total / 65536), created: "1970-01-01T00:00:00Z", files: entries, dirs: [] };
+    try {
+      parseMetadata(new TextEncoder().encode(JSON.stringify(metadata)), Geometry.of(total, 16));
+      return null;
+    } catch (error) {
+      assert.equal(error.name, "MetadataError");
+      return error.message;
+    }
+  };
+  for (const { files, total, size, data } of holes.sound) {
+    assert.equal(read(files, total, size), null, JSON.stringify(files));
+    for (const [at, runs] of data.entries()) assert.deepEqual(dataRuns(files[at]), runs, JSON.stringify(files[at]));
+  }
+  for (const { files, total, size } of holes.refused) assert.notEqual(read(files, total, size), null, JSON.stringify(files));
+  const many = (count) => Array.from({ length: count }, (_, at) => [2 * at, 1]);
+  const half = { size: 100_001, holes: many(50_000), offset: 0 };
+  assert.equal(read([half, { ...half, offset: 50_001 }], 100_002, 200_002), null);
+  assert.match(read([half, { size: 200_000, holes: many(50_001), offset: 50_001 }], 200_000, 300_001), /too many holes/);
+});
+
+/** Where the data of a file is: runs of [position, bytes]. */
+function dataRuns(file) {
+  const runs = [];
+  let at = 0;
+  for (const { data, zeros } of runsOf(file)) {
+    if (data > 0) runs.push([at, data]);
+    at += data + zeros;
+  }
+  return runs;
+}
 
 test("symlinks are entries beside the others", () => {
   const links = (...links) => refusal((m) => {

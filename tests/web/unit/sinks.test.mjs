@@ -39,11 +39,81 @@ test("a stream is cut into its files at every size of chunk", async () => {
   }
 });
 
+const sparse = [
+  file("s/only", 3_000_000, { holes: [[0, 3_000_000]] }),
+  file("s/start", 70, { holes: [[0, 10]] }),
+  file("s/mixed", 50, { holes: [[5, 3], [9, 1], [40, 10]] }),
+  file("s/plain", 6),
+  file("s/last", 2_000_005, { holes: [[5, 2_000_000]] }),
+];
+const dataOf = ({ size, holes = [] }, at) => pattern(size - holes.reduce((sum, [, length]) => sum + length, 0), at);
+function wholeOf(file, at) {
+  const whole = new Uint8Array(file.size);
+  const isHole = (place) => (file.holes ?? []).some(([start, length]) => place >= start && place < start + length);
+  const data = dataOf(file, at);
+  for (let place = 0, taken = 0; taken < data.length; place++) if (!isHole(place)) whole[place] = data[taken++];
+  return Buffer.from(whole);
+}
+
+test("holes are written as zeros where they were, in pieces, at every size of chunk", async () => {
+  const stream = Buffer.concat(sparse.map(dataOf));
+  for (let chunkBytes = 1; chunkBytes <= stream.length + 1; chunkBytes++) {
+    const got = [];
+    let zeros = 0;
+    const sink = {
+      begin: async ({ path }) => void got.push({ path, parts: [] }),
+      write: async (bytes) => {
+        assert.ok(bytes.length > 0 && bytes.length <= 2 ** 20);
+        got.at(-1).parts.push(Buffer.from(bytes));
+      },
+      end: async () => void (got.at(-1).isWhole = true),
+      close: async () => {},
+    };
+    const cutter = new FileCutter(sparse, sink, { onZeros: (count) => void (zeros += count) });
+    for (let at = 0; at < stream.length; at += chunkBytes) await cutter.write(new Uint8Array(stream.subarray(at, at + chunkBytes)));
+    await cutter.close();
+    for (const [at, { path, parts, isWhole }] of got.entries()) {
+      assert.equal(path, sparse[at].path);
+      assert.ok(isWhole && Buffer.concat(parts).equals(wholeOf(sparse[at], at)), `${path} in chunks of ${chunkBytes}`);
+    }
+    assert.equal(got.length, sparse.length);
+    assert.equal(zeros, sparse.reduce((sum, { size }) => sum + size, 0) - stream.length);
+  }
+});
+
+test("a hole larger than any disk can be stopped, although nothing that takes it ever waits", async () => {
+  const stop = new AbortController();
+  const nothing = { begin: async () => {}, write: async () => {}, end: async () => {}, close: async () => {} };
+  const cutter = new FileCutter([file("a", 2 ** 53 - 1, { holes: [[0, 2 ** 53 - 1]] })], nothing, { signal: stop.signal });
+  setTimeout(() => stop.abort(new Error("stopped")));
+  await assert.rejects(cutter.close(), { message: "stopped" });
+});
+
+test("Python reads a ZIP of files with holes, whose length was known before", async () => {
+  const sink = zipSink(memorySink(), []);
+  const cutter = new FileCutter(sparse, sink);
+  await cutter.write(new Uint8Array(Buffer.concat(sparse.map(dataOf))));
+  const blob = await cutter.close();
+  assert.equal(blob.size, zipLength(sparse, []));
+  const folder = mkdtempSync(join(tmpdir(), "zip-"));
+  try {
+    writeFileSync(join(folder, "a.zip"), Buffer.from(await blob.arrayBuffer()));
+    const { bad, entries } = JSON.parse(execFileSync("python3", ["-c", READ_ZIP, join(folder, "a.zip")], { encoding: "utf8" }));
+    assert.equal(bad, null, "every check sum is right");
+    assert.deepEqual(entries.map(([, size]) => size), sparse.map(({ size }) => size));
+    assert.equal(entries[2][2], wholeOf(sparse[2], 2).toString("hex"));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test("a stream that ends early is no whole file", async () => {
   const cutter = new FileCutter([file("a", 5)], singleFile(memorySink()));
   await cutter.write(new Uint8Array(4));
   await assert.rejects(cutter.close(), { kind: "save-failed" });
   await assert.rejects(new FileCutter([file("a", 5)], singleFile(memorySink())).close(), { kind: "save-failed" });
+  const withHole = new FileCutter([file("a", 5, { holes: [[0, 4]] })], singleFile(memorySink()));
+  await assert.rejects(withHole.close(), { kind: "save-failed" });
 });
 
 test("the check sum is that of ZIP", () => {

@@ -1,6 +1,7 @@
 // The metadata of a share: what only its two ends may read. JSON, sealed inside the manifest. Everything that a
 // receiver relies on is checked here.
 
+import { HOLES_MAX, areHoles, brokenHoleRule, dataBytes } from "./holes.js";
 import { DIRS_MAX, NameError, brokenRule, brokenTopRule, checkTogether, extensionOf } from "./names.js";
 
 export * from "./names.js";
@@ -13,8 +14,9 @@ export const FILES_MAX = 100_000;
 /**
  * @typedef {object} FileEntry
  * @property {string} path starts with the share's `original_filename`
- * @property {number} offset where the file starts in the stream
- * @property {number} size
+ * @property {number} offset where the file's data starts in the stream
+ * @property {number} size with its holes
+ * @property {import("./holes.js").Holes} [holes] runs of zeros that are not in the stream
  * @property {string} [blake3]
  * @property {boolean} executable
  * @property {number} [mode] permissions, where they are not those that follow from `executable`
@@ -26,7 +28,7 @@ export const FILES_MAX = 100_000;
  * @typedef {object} Metadata
  * @property {string} original_filename
  * @property {string} extension
- * @property {number} size
+ * @property {number} size bytes of all files, with their holes
  * @property {number} chunk_count
  * @property {string} created RFC 3339
  * @property {FileEntry[]} files in the order of the stream
@@ -76,10 +78,13 @@ export function parseMetadata(json, geometry) {
 export function checkMetadata(metadata, geometry) {
   if (metadata.files.length + (metadata.links?.length ?? 0) > FILES_MAX) throw new MetadataError("it has too many files");
   if (metadata.dirs.length > DIRS_MAX) throw new MetadataError("it has too many folders");
-  if (metadata.size !== geometry.total || metadata.chunk_count !== geometry.chunkCount) {
+  const holes = metadata.files.reduce((count, file) => count + (file.holes?.length ?? 0), 0);
+  if (holes > HOLES_MAX) throw new MetadataError("it has too many holes");
+  const data = metadata.files.reduce((left, file) => left - (file.size - dataBytes(file)), metadata.size);
+  if (data !== geometry.total || metadata.chunk_count !== geometry.chunkCount) {
     throw new MetadataError("its size is not the manifest's");
   }
-  checkOffsets(metadata);
+  checkOffsets(metadata, geometry);
   checkNames(metadata);
   checkModes(metadata);
 }
@@ -178,9 +183,10 @@ function checkFields(metadata) {
 
 /** @param {any} file */
 function isFileEntry(file) {
-  if (!hasExactly(file, FILE_FIELDS, ["blake3", "mode"]) || typeof file.path !== "string") return false;
+  if (!hasExactly(file, FILE_FIELDS, ["holes", "blake3", "mode"]) || typeof file.path !== "string") return false;
   const hash = file.blake3 ?? null;
   if (hash !== null && !(typeof hash === "string" && /^[0-9a-fA-F]{64}$/.test(hash))) return false;
+  if (file.holes !== undefined && !areHoles(file.holes)) return false;
   const mode = file.mode ?? null;
   if (mode !== null && !isSize(mode)) return false;
   return isSize(file.offset) && isSize(file.size) && typeof file.executable === "boolean" && isTime(file.modified);
@@ -217,15 +223,22 @@ function isTime(value) {
   return typeof value === "string" && RFC3339.test(value) && !Number.isNaN(timeOf(value));
 }
 
-/** @param {Metadata} metadata */
-function checkOffsets({ files, size }) {
+/**
+ * @param {Metadata} metadata
+ * @param {Geometry} geometry
+ */
+function checkOffsets({ files, size }, geometry) {
   let end = 0;
+  let length = 0;
   for (const file of files) {
     if (file.offset !== end) throw new MetadataError("the files do not follow one another");
-    end += file.size;
-    if (!Number.isSafeInteger(end)) throw new MetadataError("the files are larger than any disk");
+    const broken = brokenHoleRule(file);
+    if (broken) throw new MetadataError(broken);
+    end += dataBytes(file);
+    length += file.size;
+    if (!Number.isSafeInteger(length)) throw new MetadataError("the files are larger than any disk");
   }
-  if (end !== size) throw new MetadataError("the files do not add up to the size");
+  if (length !== size || end !== geometry.total) throw new MetadataError("the files do not add up to the size");
 }
 
 /** @param {Metadata} metadata */

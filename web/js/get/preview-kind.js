@@ -31,12 +31,12 @@ export function imageType(path) {
 }
 
 /**
- * How a file can be shown, by its name and size.
- * @param {{path: string, size: number}} file
+ * How a file can be shown, by its name and size. What has holes is neither a picture nor text.
+ * @param {{path: string, size: number, holes?: unknown[]}} file
  * @returns {"image" | "text" | null}
  */
-export function previewKind({ path, size }) {
-  if (size === 0) return null;
+export function previewKind({ path, size, holes = [] }) {
+  if (size === 0 || holes.length > 0) return null;
   if (imageType(path)) return size <= IMAGE_BYTES_MAX ? "image" : null;
   return TEXT_EXTENSIONS.has(extensionIn(path)) ? "text" : null;
 }

@@ -38,7 +38,9 @@ export class Transfer {
   constructor(from, sink, target, tell) {
     this.sink = sink;
     this.tell = tell;
-    this.cutter = new FileCutter(from.summary.metadata.files, sink);
+    // Zeros count like what comes: the page shows how much of the files is written.
+    const onZeros = (/** @type {number} */ count) => void (this.#done += count);
+    this.cutter = new FileCutter(from.summary.metadata.files, sink, { signal: this.#stop.signal, onZeros });
     this.download = new Download({
       ...workOf(from),
       write: (plain) => this.cutter.write(plain),

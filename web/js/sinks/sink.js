@@ -1,6 +1,7 @@
 // Where plain bytes go. A ByteSink takes one run of bytes; a FileSink takes files one after another. Both say by
 // their promises when they want more, and neither shows anything as complete before `close` was called.
 
+import { runsOf, writeZeros } from "../format/holes.js";
 import { GetError } from "../transfer/get-error.js";
 
 /**
@@ -14,7 +15,7 @@ import { GetError } from "../transfer/get-error.js";
  * @typedef {{to: "file", handle: FileSystemFileHandle} | {to: "folder", handle: FileSystemDirectoryHandle} |
  *   {to: "stream", port: MessagePort} | {to: "memory"}} Target
  */
-/** @typedef {Pick<import("../format/metadata.js").FileEntry, "path" | "size" | "executable" | "mode" | "modified">} FileHead */
+/** @typedef {Pick<import("../format/metadata.js").FileEntry, "path" | "size" | "holes" | "executable" | "mode" | "modified">} FileHead */
 /**
  * @typedef {object} FileSink
  * @property {(file: FileHead) => Promise<void>} begin
@@ -39,19 +40,27 @@ export class SinkError extends GetError {
   }
 }
 
-/** Cuts a stream into its files. */
+/** Cuts a stream into its files, and writes their holes as zeros. */
 export class FileCutter {
   #next = 0;
+  /** Bytes of data up to the next hole, or to the end of the file. */
   #left = 0;
   #open = false;
+  /** @type {ReturnType<typeof runsOf> | null} */
+  #runs = null;
+  #zeros = 0;
 
   /**
    * @param {FileHead[]} files
    * @param {FileSink} sink
+   * @param {{signal?: AbortSignal, onZeros?: (count: number) => void}} [options] `signal` ends the writing of a hole;
+   *   `onZeros` is told how many bytes more were written that were not in the stream
    */
-  constructor(files, sink) {
+  constructor(files, sink, { signal, onZeros } = {}) {
     this.files = files;
     this.sink = sink;
+    this.signal = signal;
+    this.onZeros = onZeros;
   }
 
   /** @param {Uint8Array<ArrayBuffer>} chunk */
@@ -59,24 +68,23 @@ export class FileCutter {
     // The sink may take the buffer of a chunk that is handed on whole, so its length is noted first.
     const { length } = chunk;
     for (let at = 0; at < length; ) {
-      if (!this.#open) await this.#begin();
+      while (!this.#open) await this.#begin();
       const end = Math.min(length, at + this.#left);
       if (end > at) {
         this.#left -= end - at;
         await this.sink.write(at === 0 && end === length ? chunk : chunk.subarray(at, end));
       }
       at = end;
-      if (this.#left === 0) await this.#end();
+      if (this.#left === 0) await this.#pass();
     }
   }
 
   /** @returns {Promise<Blob | void>} */
   async close() {
-    // What is left now are empty files.
+    // What is left now are files without data.
     while (this.#next < this.files.length && !this.#open) {
       await this.#begin();
       if (this.#left > 0) break;
-      await this.#end();
     }
     if (this.#open) throw new SinkError("save-failed", "the stream ended early");
     return this.sink.close();
@@ -84,9 +92,27 @@ export class FileCutter {
 
   async #begin() {
     const file = this.files[this.#next];
-    this.#left = file.size;
+    this.#runs = runsOf(file);
     await this.sink.begin(file);
     this.#open = true;
+    await this.#pass();
+  }
+
+  /** Goes on behind a run of data: writes holes up to the next one, or ends the file. */
+  async #pass() {
+    do {
+      const write = async (/** @type {Uint8Array<ArrayBuffer>} */ bytes) => {
+        const { length } = bytes;
+        await this.sink.write(bytes);
+        this.onZeros?.(length);
+      };
+      await writeZeros(this.#zeros, write, this.signal);
+      this.#zeros = 0;
+      const run = this.#runs?.next().value;
+      if (!run) return this.#end();
+      this.#left = run.data;
+      this.#zeros = run.zeros;
+    } while (this.#left === 0);
   }
 
   async #end() {
