@@ -31,6 +31,8 @@ pub const COMPONENT_BYTES_MAX: usize = 255;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of the metadata JSON, sealed or open.
 pub const METADATA_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one text in the metadata as it is written: the longest target of a symlink, with each byte as `\u00xx`.
+pub const METADATA_TEXT_BYTES_MAX: usize = 6 * (PATH_BYTES_MAX + COMPONENTS_MAX);
 /// Bytes of an encoded manifest: the largest chunk list and the largest metadata.
 pub const MANIFEST_BYTES_MAX: usize = 256 + 32 * CHUNKS_MAX as usize + METADATA_BYTES_MAX;
 /// Bytes of a terms token: a few hundred are used.
