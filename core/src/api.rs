@@ -17,7 +17,7 @@ use crate::registry::{Liveness, Usage};
 pub use crate::evidence::{AuditRequest, AuditResponse, Proof, Question, Sample, Verdict, questions};
 pub use crate::heartbeat::{
     AppliedTerms, CopyTask, DropTask, HeartbeatRequest, HeartbeatResponse, RestoreTask, ShareChunks, Task,
-    WrongChunks,
+    Tasks, WrongChunks,
 };
 pub use crate::problem::{Problem, ProblemKind};
 

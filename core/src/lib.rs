@@ -36,7 +36,7 @@
 //! [`chunk_set`], [`name`], [`path_table`], [`portability`]), then the share format ([`seal`],
 //! [`modes`], [`links`], [`metadata`], [`manifest`], [`terms`], [`proof`], [`receipt`], [`grant`], [`owner`], [`link`]), then the decisions
 //! ([`placement`], [`replica_sets`], [`push`], [`quota`], [`reservation`], [`fetch`], [`distance`], [`spread`], [`runs`],
-//! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`registry`], [`traffic`],
+//! [`ways`], [`inventory`], [`reach`], [`suspicion`], [`workload`], [`parting`], [`liveness`], [`registry`], [`traffic`],
 //! [`health`], [`repair`]), and last the types that travel over HTTP ([`api`], [`dashboard`]).
 //!
 //! What the tracker believes of its peers is in [`audit`], how far apart replicas are in [`apart`].
@@ -74,6 +74,7 @@ pub mod distance;
 pub mod fetch;
 pub mod health;
 pub mod inventory;
+pub mod liveness;
 pub mod parting;
 pub mod path_table;
 pub mod placement;

@@ -152,7 +152,7 @@ impl Tracker {
         tasks.extend(self.repair_tasks(id));
         tasks.extend(self.restore_tasks(id, &request.damaged).await.map_err(internal)?);
         let now_ms = self.clock.is_steady().then(clock::now_ms);
-        Ok(HeartbeatResponse { tasks, now_ms, inventory_after_ms })
+        Ok(HeartbeatResponse { tasks: tasks.into(), now_ms, inventory_after_ms })
     }
 
     /// Takes in what a peer found out about chunks since its last heartbeat.

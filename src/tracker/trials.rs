@@ -90,7 +90,7 @@ async fn start(folder: &Path, peers: &[u8]) -> SimTracker {
 async fn beat(tracker: &SimTracker, number: u8, copied: Vec<ShareChunks>) -> Vec<Task> {
     let run = registration(number).run;
     let request = HeartbeatRequest { copied, ..HeartbeatRequest::new(run, USAGE) };
-    tracker.heartbeat(peer(number), request, Ipv4Addr::LOCALHOST.into()).await.unwrap().tasks
+    tracker.heartbeat(peer(number), request, Ipv4Addr::LOCALHOST.into()).await.unwrap().tasks.known
 }
 
 /// What a peer answers that has everything.
