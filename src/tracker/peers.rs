@@ -135,9 +135,11 @@ impl Tracker {
         let internal = |error| Refusal::internal(&error);
         for applied in request.applied.iter().take(TASKS_MAX) {
             self.store.confirm_terms(id, applied.share, applied.issued_ms).await.map_err(internal)?;
+            self.untold.applied(id, applied.share, applied.issued_ms);
         }
         for share in request.withheld.iter().take(TASKS_MAX) {
             self.store.confirm_withheld(id, *share).await.map_err(internal)?;
+            self.untold.withholds(id, *share);
         }
         self.take_findings(id, &request).await.map_err(internal)?;
         if !(request.copied.is_empty() && request.lost.is_empty()) {
@@ -148,6 +150,7 @@ impl Tracker {
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
         let withheld = self.store.to_withhold(id, TASKS_MAX).await.map_err(internal)?;
         tasks.extend(withheld.into_iter().map(|share| Task::Withhold { share }));
+        tasks.extend(self.end_tasks(id, &tasks).await.map_err(internal)?);
         tasks.extend(self.complaints.tasks(id));
         tasks.extend(self.repair_tasks(id));
         tasks.extend(self.restore_tasks(id, &request.damaged).await.map_err(internal)?);
