@@ -1,6 +1,6 @@
 //! What was begun and not finished, on either side: found by its journals.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use swarmdrop_core::duration::millis;
-use swarmdrop_core::id::ShareId;
+use swarmdrop_core::id::{PeerId, ShareId};
 
-use super::upload::remove_journal;
+use super::upload::{remove_journal, sent_to};
 use super::{DownloadHeader, UploadHeader, lock};
 use crate::durable;
 use crate::failure::{Failure, Kind};
@@ -43,6 +43,10 @@ pub enum Work {
     /// Its journal cannot be read; nothing can go on with it.
     Unreadable,
 }
+
+/// Holds other commands off from what was begun.
+#[derive(Debug)]
+pub struct Taken(#[expect(dead_code, reason = "it is locked as long as the file is open")] File);
 
 impl Begun {
     /// All that was begun by this user, what was touched last first.
@@ -102,21 +106,37 @@ impl Begun {
         is_there(header).then_some(&header.temporary)
     }
 
-    /// Removes it, unless a command works on it, or did since it was found; whether it was removed. Its temporary goes
-    /// first: killed in between, it is found again.
+    /// Of an upload: the peers that may have committed what was sent; `None`: none has.
+    pub fn sent_to(&self) -> Option<Vec<PeerId>> {
+        sent_to(&self.journal)
+    }
+
+    /// Removes it, unless a command works on it, or did since it was found; whether it was removed.
     pub fn remove(&self) -> Result<bool, Failure> {
-        let failed = |error: io::Error| Failure::io("remove", &self.journal, &error);
-        let Some(_lock) = lock::take_at_once(&self.journal).map_err(failed)? else { return Ok(false) };
-        if work(&self.journal) != self.work || written(&self.journal) != self.written {
-            return Ok(false);
-        }
+        let Some(taken) = self.take()? else { return Ok(false) };
+        self.remove_taken(&taken).map(|()| true)
+    }
+
+    /// Keeps other commands from it, unless one works on it, or did since it was found.
+    pub fn take(&self) -> Result<Option<Taken>, Failure> {
+        let lock = lock::take_at_once(&self.journal).map_err(|error| self.failed(&error))?;
+        let is_same = || work(&self.journal) == self.work && written(&self.journal) == self.written;
+        Ok(lock.filter(|_| is_same()).map(Taken))
+    }
+
+    /// Removes it. Its temporary goes first: killed in between, it is found again.
+    pub fn remove_taken(&self, _taken: &Taken) -> Result<(), Failure> {
         self.check_in_reach()?;
         if let Some(temporary) = self.temporary() {
             remove_any(temporary).map_err(|error| Failure::io("remove", temporary, &error))?;
         }
-        remove_journal(&self.journal).map_err(failed)?;
-        durable::sync_folder(self.journal.parent().unwrap_or(&self.journal)).map_err(failed)?;
-        Ok(true)
+        remove_journal(&self.journal).map_err(|error| self.failed(&error))?;
+        let folder = self.journal.parent().unwrap_or(&self.journal);
+        durable::sync_folder(folder).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::io("remove", &self.journal, error)
     }
 
     /// A journal stays while its temporary may come back with a disk.
