@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
+use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::duration::millis;
+use swarmdrop_core::limits::EXPIRY_MAX;
+use swarmdrop_core::link::Invite;
+use swarmdrop_core::manifest::ShareKey;
+use swarmdrop_core::seal::{access_hash, access_token};
+use swarmdrop_core::terms::{SignedTerms, Terms};
 
 use crate::answers::{Cleaned, PartialEntry, PartialKind, PartialList};
+use crate::client::TrackerClient;
 use crate::clock;
-use crate::context::Context;
+use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
-use crate::journal::{Begun, Work};
+use crate::journal::{Begun, OwnedShares, Work};
+use crate::swarm::KnownSwarms;
+use crate::task::blocking;
 use crate::words;
 
 /// Lists what was begun and not finished.
@@ -24,35 +33,35 @@ pub fn list(context: &Context) {
     entries.iter().for_each(|entry| context.progress.result(&line(entry)));
 }
 
-/// Removes what was begun, not finished, and not touched for so long; asks first unless it was told not to.
-pub fn clean(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<(), Failure> {
+/// What to remove, and how.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Leave what was touched within this time.
+    pub untouched_for: Duration,
+    /// Do not ask.
+    pub is_sure: bool,
+    /// Forget also what its peers could not be told of.
+    pub even_untold: bool,
+    /// The swarm that commands speak to, beside those that were joined.
+    pub swarm: Option<Invite>,
+}
+
+/// Removes what was begun, not finished, and not touched for so long; asks first unless it was told not to. Peers that may
+/// keep something of it are told to drop it before its key is forgotten.
+pub async fn clean(context: &Context, wish: Wish) -> Result<(), Failure> {
+    let (asking, wished) = (context.clone(), wish.clone());
+    let left = blocking(move || chosen(&asking, &wished)).await?;
     let progress = &context.progress;
-    let before_ms = clock::now_ms().saturating_sub(millis(untouched_for));
-    let mut left = Begun::list(&context.state);
-    left.retain(|begun| !begun.is_in_use && begun.touched_ms <= before_ms);
-    if !left.is_empty() && !is_sure {
-        left.iter().for_each(|begun| progress.explain(&line(&entry(begun))));
-        let (things, bytes) = (words::count(left.len() as u64, "thing"), disk_bytes(&left));
-        let question = format!("Remove {things}, which take {} here?", words::bytes(bytes));
-        match progress.confirm(&question) {
-            Some(true) => {}
-            Some(false) => left.clear(),
-            None => {
-                return Err(Failure::new(Kind::Usage, "nothing was removed: there is nobody to ask here")
-                    .next("See what there is with `swarmdrop ls --partial`, and remove it with --yes."));
-            }
-        }
-    }
     let (mut removed, mut freed_bytes, mut failed) = (Vec::new(), 0, 0);
     for begun in left {
         // What is listed of it is gone afterwards.
-        let entry = entry(&begun);
-        match begun.remove() {
+        let (entry, disk_bytes) = (entry(&begun), begun.disk_bytes);
+        match end(context, begun, &wish).await {
             // A command has gone on with it meanwhile.
             Ok(false) => {}
             Ok(true) => {
                 removed.push(entry);
-                freed_bytes += begun.disk_bytes;
+                freed_bytes += disk_bytes;
             }
             Err(failure) => {
                 progress.warn(&failure.to_string());
@@ -70,6 +79,82 @@ pub fn clean(context: &Context, untouched_for: Duration, is_sure: bool) -> Resul
     }
     Err(Failure::new(Kind::Partial, format!("{} could not be removed", words::count(failed, "thing")))
         .next("Mend what the warnings say, then run the same command again."))
+}
+
+/// What is to be removed, when whoever is there to ask has said so.
+fn chosen(context: &Context, wish: &Wish) -> Result<Vec<Begun>, Failure> {
+    let progress = &context.progress;
+    let before_ms = clock::now_ms().saturating_sub(millis(wish.untouched_for));
+    let mut left = Begun::list(&context.state);
+    left.retain(|begun| !begun.is_in_use && begun.touched_ms <= before_ms);
+    if left.is_empty() || wish.is_sure {
+        return Ok(left);
+    }
+    left.iter().for_each(|begun| progress.explain(&line(&entry(begun))));
+    let (things, bytes) = (words::count(left.len() as u64, "thing"), disk_bytes(&left));
+    match progress.confirm(&format!("Remove {things}, which take {} here?", words::bytes(bytes))) {
+        Some(true) => Ok(left),
+        Some(false) => Ok(Vec::new()),
+        None => Err(Failure::new(Kind::Usage, "nothing was removed: there is nobody to ask here")
+            .next("See what there is with `swarmdrop ls --partial`, and remove it with --yes.")),
+    }
+}
+
+/// Removes what was begun, once the peers of an upload are told; whether nobody has gone on with it meanwhile.
+async fn end(context: &Context, begun: Begun, wish: &Wish) -> Result<bool, Failure> {
+    let (begun, taken) = blocking(move || begun.take().map(|taken| (begun, taken))).await?;
+    let Some(taken) = taken else { return Ok(false) };
+    match delete(context, &begun, wish.swarm.as_ref()).await {
+        Err(failure) if wish.even_untold => {
+            context.progress.warn(&format!("{}: {}", entry(&begun).name, failure.what));
+        }
+        told => told?,
+    }
+    blocking(move || begun.remove_taken(&taken).map(|()| true)).await
+}
+
+/// Deletes an upload at the peers that may have committed it. A peer deletes nothing but on the word of the share's key,
+/// and that goes with the journal.
+async fn delete(context: &Context, begun: &Begun, swarm: Option<&Invite>) -> Result<(), Failure> {
+    let Work::Upload(header) = &begun.work else { return Ok(()) };
+    let Some(sent_to) = begun.sent_to() else { return Ok(()) };
+    let key = ShareKey::from_seed(&header.seed);
+    let share = key.share_id();
+    // It was finished but for this journal: `rm` deletes it.
+    if OwnedShares::new(&context.state).get(share).is_some() {
+        return Ok(());
+    }
+    let untold = |why: &str| {
+        let what = format!(
+            "the upload of {} stays: peers may keep what they have of it until its time is over, and {why}",
+            header.name
+        );
+        Failure::new(Kind::Network, what).next("Forget it all the same with --force.")
+    };
+    let Some(through) = &header.through else {
+        return Err(untold("an earlier version did not note through which tracker it went"));
+    };
+    let is_meant = |invite: &&Invite| invite.tracker_id == through.id;
+    let joined: Vec<Invite> =
+        KnownSwarms::new(&context.state).list().into_iter().map(|known| known.invite).collect();
+    let Some(invite) = swarm.into_iter().chain(&joined).find(is_meant) else {
+        return Err(untold(&format!("no invite for the tracker at {} is known here", through.tracker)));
+    };
+    let terms = Terms {
+        share,
+        issued_ms: clock::now_ms(),
+        expires_ms: clock::ms_from_now(EXPIRY_MAX),
+        replicas: 1,
+        access_sha256: access_hash(&access_token(&header.secret)),
+        deleted: true,
+    };
+    let tracker = TrackerClient::of_invite(context.http.clone(), invite);
+    match tracker.delete(share, SignedTerms::sign(&key, terms).token, sent_to).await {
+        Err(error) if error.problem() != Some(ProblemKind::ShareGone) => {
+            Err(untold(&tracker_failure(&error).what))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn disk_bytes(begun: &[Begun]) -> u64 {

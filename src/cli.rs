@@ -297,6 +297,12 @@ pub struct CleanArgs {
     #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true,
         value_parser = humantime::parse_duration)]
     pub older_than: Duration,
+    /// Forget uploads whose peers cannot be told to drop what they have
+    #[arg(short, long)]
+    pub force: bool,
+    /// A swarm that uploads went to, beside those that were joined.
+    #[command(flatten)]
+    pub swarm: SwarmArgs,
 }
 
 /// `extend`.

@@ -12,8 +12,8 @@ use swarmdrop_core::token::Role;
 
 use crate::answers::{GetSummary, PeerReady, ScrubSummary, ShareSummary, TrackerReady};
 use crate::cli::{
-    Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, LsArgs, PeerArgs, ShareArgs,
-    SwarmArgs, SwarmsAction, SwarmsArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
+    CleanArgs, Cli, Command, DemoArgs, GetArgs, InviteRole, JoinArgs, LivenessArgs, LsArgs, PeerArgs,
+    ShareArgs, SwarmArgs, SwarmsAction, SwarmsArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
 };
 use crate::client::Http;
 use crate::config::{self, Folders};
@@ -25,7 +25,7 @@ use crate::peer::{self, Care, PeerConfig, Scrub};
 use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
-use crate::task::{EndRequests, Tasks, blocking};
+use crate::task::{EndRequests, Tasks};
 use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
 use crate::{clean, clock, demo, durable, manage, operate, pasted, swarms, verify, words};
@@ -123,10 +123,7 @@ impl Runner {
                 Ok(())
             }
             Command::Ls(LsArgs { partial: false }) => manage::list(&self.context),
-            Command::Clean(args) => {
-                let context = self.context.clone();
-                blocking(move || clean::clean(&context, args.older_than, args.yes)).await
-            }
+            Command::Clean(args) => self.clean(args).await,
             Command::Rm(args) => manage::remove(&self.context, &pasted::link(args.link).await?).await,
             Command::Extend(args) => {
                 manage::extend(&self.context, &pasted::link(Some(args.link)).await?, args.duration).await
@@ -320,6 +317,18 @@ impl Runner {
             SwarmsAction::Forget { name } => swarms::forget(&self.context, Some(&name))?,
         }
         Ok(())
+    }
+
+    async fn clean(&self, args: CleanArgs) -> Result<(), Failure> {
+        let is_named = args.swarm.invite.is_some() || args.swarm.swarm.is_some();
+        let swarm = match self.swarm(args.swarm).await {
+            Err(failure) if is_named => return Err(failure),
+            // There is more to clean than what went to a swarm.
+            other => other.ok(),
+        };
+        let wish =
+            clean::Wish { untouched_for: args.older_than, is_sure: args.yes, even_untold: args.force, swarm };
+        clean::clean(&self.context, wish).await
     }
 
     async fn swarm(&self, SwarmArgs { invite, swarm }: SwarmArgs) -> Result<Invite, Failure> {

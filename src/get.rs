@@ -20,7 +20,7 @@ use swarmdrop_core::api::{LookUpResponse, ProblemKind, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::limits::LOOK_UP_PATIENCE;
 use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::{Manifest, ManifestError};
+use swarmdrop_core::manifest::{Listing, Manifest, ManifestError, Opened};
 use swarmdrop_core::metadata::Metadata;
 use swarmdrop_core::seal::{ShareKeys, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -108,8 +108,8 @@ impl Got {
 
 /// A share that was looked up and opened, before any chunk is fetched.
 pub struct Found {
-    /// The verified manifest.
-    pub manifest: Manifest,
+    /// The verified manifest, of which the metadata was opened.
+    pub manifest: Listing,
     /// What only the link's holder may read.
     pub metadata: Metadata,
     /// The verified terms.
@@ -188,13 +188,14 @@ async fn find(context: &Context, link: &ShareLink) -> Result<Found, Halt> {
         _ => gone(&error).map_or_else(|| Halt::Failed(tracker_failure(&error)), Halt::Final),
     })?;
     let manifest = Manifest::decode(response.manifest.0, link.share).map_err(|error| damaged(&error))?;
-    let (keys, metadata) = manifest.open(&link.secret).map_err(|error| damaged(&error))?;
+    let opened = manifest.open(&link.secret).map_err(|error| damaged(&error))?;
     let terms = SignedTerms::verify(&response.terms, link.share)
         .map_err(|error| Failure::new(Kind::Integrity, error.to_string()))?;
     if terms.terms.is_over(clock::now_ms()) {
         // By this machine's clock, which may be wrong.
         return Err(Halt::Failed(over_here(&tracker).await));
     }
+    let Opened { keys, metadata, manifest } = opened;
     Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
 }
 

@@ -96,7 +96,7 @@ fn a4_each_task_and_each_problem_is_as_described() {
         more["kind"] = json!("another");
         assert!(tracker.fault("Task", &more).is_some(), "{more}");
     }
-    let beat = HeartbeatResponse { tasks: tasks(), now_ms: Some(1), inventory_after_ms: None };
+    let beat = HeartbeatResponse { tasks: tasks().into(), now_ms: Some(1), inventory_after_ms: None };
     assert_eq!(tracker.fault("HeartbeatResponse", &serde_json::to_value(&beat).unwrap()), None);
     for &kind in ProblemKind::ALL {
         let value = serde_json::to_value(Problem::new(kind, "what happened")).unwrap();

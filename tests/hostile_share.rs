@@ -5,6 +5,7 @@ mod common;
 
 use common::between::spoil;
 use common::by_hand;
+use common::peak;
 use common::person::names_in;
 use common::samples;
 use common::swarm::Swarm;
@@ -169,6 +170,35 @@ fn metadata_that_contradicts_the_manifest_is_refused() {
         let ran = bob.run(&["get", &link]);
         assert_eq!(ran.code, 7, "{}", ran.stderr);
         assert_eq!(bob.names(), [""; 0]);
+    }
+}
+
+/// It is opened where it stands, and what is too long in it is not taken out.
+#[test]
+fn s2_metadata_that_is_refused_takes_little_more_memory_than_its_bytes() {
+    let swarm = Swarm::start(1);
+    let bob = swarm.person();
+    let peak = |json: &str| {
+        let link = publish(&swarm, b"evil", json, |_| {});
+        let (code, mib, _) = peak::run(&bob, &["get", "-q", &link]);
+        assert_eq!(code, 7, "{}", &json[..20]);
+        mib
+    };
+    let little = peak("{}");
+    let sound = metadata("folder", "", "folder/file", 4);
+    let with = |part: &str, by: &str, text: &str| {
+        let many = text.repeat((8 << 20) / text.len());
+        sound.replacen(part, &by.replace('%', &many), 1)
+    };
+    for (what, bomb) in [
+        ("folders", with("[]", "[%\"folder/last\"]", "\"folder/x\",")),
+        ("an extension", with("\"\"", "\"%\"", "x")),
+        ("a table", with("[]", "\"%\"", "x")),
+        ("a field", with("{", "{\"%\":1,", "x")),
+        ("a symlink", with("[]", "[],\"links\":[{\"path\":\"folder/l\",\"target\":\"x%\"}]", "/x")),
+    ] {
+        let mib = peak(&bomb);
+        assert!(mib <= little + 8 + 5, "{what}: {mib} MiB, and {little} MiB for next to nothing");
     }
 }
 

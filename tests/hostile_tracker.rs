@@ -10,7 +10,8 @@ use common::fake::{Fake, answer, answer_json};
 use common::http;
 use common::person::Person;
 use common::samples;
-use common::swarm::Swarm;
+use common::swarm::{Server, Swarm};
+use common::wait_for;
 use serde_json::{Value, json};
 use swarmdrop_core::link::{Invite, ShareLink};
 use swarmdrop_core::seal::access_token;
@@ -225,4 +226,40 @@ fn memory(process: u32) -> std::io::Result<Vec<u8>> {
         let _ = (&mut memory).take((to - from).min(64 << 20)).read_to_end(&mut all);
     }
     Ok(all)
+}
+
+/// A tracker of a later version asks for more than this one knows of: the peer does the rest.
+#[test]
+fn a_peer_passes_over_what_only_a_newer_tracker_asks_for() {
+    let swarm = Swarm::start(0);
+    let key = http::share_key(9);
+    let share = key.share_id();
+    let fake = Fake::start(70, move |request, out| {
+        if request.path == "/v1/peers" {
+            let grant_key = common::tls::identity(70).tracker_key().public().to_string();
+            let registered = json!({ "heartbeat_ms": 50, "addresses": [], "grant_key": grant_key });
+            return answer_json(out, 200, &registered);
+        }
+        let tasks = json!([
+            { "kind": "polish", "share": share, "until": { "shine": 3 } },
+            { "kind": "verify", "share": share, "chunks": "3.", "only_if": "it rains" },
+            { "kind": "withhold", "share": share },
+        ]);
+        answer_json(out, 200, &json!({ "tasks": tasks, "now_ms": null, "inventory_after_ms": null }))
+    });
+    let real: Invite = swarm.peer_invite().parse().unwrap();
+    let tracker = format!("https://{}", fake.address).parse().unwrap();
+    let invite = Invite { tracker, tracker_id: fake.identity.tracker_id(), ..real }.expose_text();
+    let peer = Server::start(swarm.command_of_peer(0, &["--invite", &invite]));
+    let told = |count: usize| {
+        let beats = fake.requests().into_iter().filter(|request| request.path.ends_with("/heartbeat"));
+        let bodies = beats.filter_map(|request| serde_json::from_slice::<Value>(&request.body).ok());
+        bodies.filter(|beat| beat["withheld"] == json!([share])).count() >= count
+    };
+    wait_for("the peer to do what it knows of, again and again", || told(3));
+    let log = peer.log();
+    for kind in ["polish", "verify"] {
+        let said = log.lines().filter(|line| line.contains("passed over") && line.contains(kind)).count();
+        assert_eq!(said, 1, "{log}");
+    }
 }

@@ -5,41 +5,15 @@
 mod common;
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use common::by_hand;
-use common::person::Person;
+use common::peak::{peak_mib, run, watch};
 use common::swarm::{Server, Swarm};
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
 
 const FILES: usize = 100_000;
 const CHUNKS: u32 = 1_000_000;
-
-/// Peak resident memory of a process so far, in MiB; 0 if it has ended.
-fn peak_mib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
-}
-
-/// Waits for a process; its exit code, its peak in MiB and how long it took.
-fn watch(mut child: Child) -> (i32, u64, Duration) {
-    let (started, mut peak) = (Instant::now(), 0);
-    loop {
-        peak = peak.max(peak_mib(child.id()));
-        if let Some(status) = child.try_wait().unwrap() {
-            return (status.code().unwrap_or(-1), peak, started.elapsed());
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-fn run(person: &Person, args: &[&str]) -> (i32, u64, Duration) {
-    let mut command: Command = person.command(args);
-    watch(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-}
 
 fn show(what: &str, rows: &[(&str, u64)]) {
     let row = |(who, mib): &(&str, u64)| format!("{who} {mib}");
@@ -125,42 +99,52 @@ fn a_file_of_a_million_chunks() {
     show(&format!("{CHUNKS} chunks, read"), &rows);
 }
 
-/// Metadata that asks for more than it is: refused at once, whatever it says.
+/// Metadata that asks for more than it is: refused at once and in little more memory than its bytes, whatever it says.
 #[test]
 #[ignore = "a benchmark: benches/memory.sh"]
 fn metadata_that_would_take_all_memory() {
     let swarm = Swarm::start_with(1, &[]);
     let bob = swarm.person();
-    let deep = |components: usize, paths: usize| {
-        let below = "x/".repeat(components);
-        let paths = (0..paths).map(|number| format!("\"s/{number}/{below}x\""));
-        paths.collect::<Vec<_>>().join(",")
+    let listed = |paths: &dyn Fn(usize) -> String, count: usize| {
+        (0..count).map(|number| format!("\"{}\"", paths(number))).collect::<Vec<_>>().join(",")
     };
-    let wide =
-        |count: usize| (0..count).map(|number| format!("\"s/{number}\"")).collect::<Vec<_>>().join(",");
+    let deep = |components: usize, count| {
+        let below = "x/".repeat(components);
+        listed(&|number| format!("s/{number}/{below}x"), count)
+    };
     let many =
         (0..100_001).map(|number| entry(&format!("s/{number}"), 65_536, 0)).collect::<Vec<_>>().join(",");
     let one = entry("s/f", 0, 65_536);
+    let folders = |dirs: &str| metadata(65_536, 1, &one, dirs);
+    let long = |part: &str, before: &str, after: &str| {
+        let long = format!("{before}{}{after}", "x".repeat(31 << 20));
+        folders("").replacen(part, &long, 1)
+    };
+    let slashes = format!(",\"links\":[{{\"path\":\"s/l\",\"target\":\"x{}\"}}]}}", "/x".repeat(15 << 20));
     let bombs = [
-        ("50 paths of 2,000 components", metadata(65_536, 1, &one, &deep(2_000, 50))),
-        ("8,000 paths of 2,000 components", metadata(65_536, 1, &one, &deep(2_000, 8_000))),
-        ("100,000 folders of 120 components", metadata(65_536, 1, &one, &deep(120, 100_000))),
-        ("10,000 paths of 128 components, none shared", metadata(65_536, 1, &one, &deep(125, 10_000))),
-        ("100,001 folders", metadata(65_536, 1, &one, &wide(100_001))),
+        ("50 paths of 2,000 components", folders(&deep(2_000, 50))),
+        ("8,000 paths of 2,000 components", folders(&deep(2_000, 8_000))),
+        ("100,000 folders of 120 components", folders(&deep(120, 100_000))),
+        ("10,000 paths of 128 components, none shared", folders(&deep(125, 10_000))),
+        ("100,001 folders", folders(&listed(&|number| format!("s/{number}"), 100_001))),
         ("100,001 files", metadata(65_536, 1, &format!("{one},{many}"), "")),
-        ("lists in lists, a million deep", metadata(65_536, 1, &one, &"[".repeat(1_000_000))),
-        ("one text of 31 MiB", metadata(65_536, 1, &one, &format!("\"s/{}\"", "x".repeat(31 << 20)))),
+        ("lists in lists, a million deep", folders(&"[".repeat(1_000_000))),
+        ("lists in lists, to the last byte", folders(&"[".repeat((32 << 20) - 300))),
+        ("a path of 31 MiB", long("\"dirs\":[", "\"dirs\":[\"s/", "\"")),
+        ("an extension of 31 MiB", long("\"\"", "\".", "\"")),
+        ("a text of 31 MiB in the place of a table", long("[]", "\"", "\"")),
+        ("a field whose name has 31 MiB", long("{", "{\"", "\":1,")),
+        ("a symlink of 15 Mi components", format!("{}{slashes}", folders("").strip_suffix('}').unwrap())),
     ];
     for (what, bomb) in bombs {
-        assert!(bomb.len() <= 32 << 20, "{what}: {} bytes", bomb.len());
         let bytes = bomb.len();
+        assert!(bytes <= 32 << 20, "{what}: {bytes} bytes");
         let link = publish(&swarm, 1, |_| bomb.clone());
         let (code, get, took) = run(&bob, &["get", "-q", &link]);
         assert_eq!(code, 7, "{what}");
         assert_eq!(bob.names(), [""; 0], "{what}");
-        show(
-            &format!("{what} ({:.1} MiB), refused in {:.2} s", bytes as f64 / 1048576.0, took.as_secs_f64()),
-            &[("get", get)],
-        );
+        let (mib, s) = (bytes as f64 / 1048576.0, took.as_secs_f64());
+        show(&format!("{what} ({mib:.1} MiB), refused in {s:.2} s"), &[("get", get)]);
+        assert!(get <= 50 && s <= 1.0, "{what}: {get} MiB, {s:.2} s");
     }
 }

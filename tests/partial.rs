@@ -9,6 +9,7 @@ use common::person::{Person, Ran};
 use common::samples;
 use common::swarm::Swarm;
 use common::terminal::Terminal;
+use common::wait_for;
 use swarmdrop::crash::{self, Point};
 
 /// Runs a command that dies at the point.
@@ -131,4 +132,59 @@ fn f30_clean_leaves_what_is_under_way_and_what_is_out_of_reach() {
     drop(lock);
     assert_eq!(bob.run(&["clean", "--yes"]).code, 0);
     assert!(common::person::names_in(&bob.path("disk")).is_empty());
+}
+
+/// Everything that the peers of a swarm have on their disks.
+fn chunks_of(swarm: &Swarm) -> usize {
+    (0..swarm.peers.len()).map(|peer| swarm.chunk_files(peer).len()).sum()
+}
+
+#[test]
+fn f30_what_peers_committed_of_an_upload_that_is_given_up_is_deleted_there() {
+    let mut swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", &samples::bytes("file", 200_000));
+    killed(&alice, &["share", "file", "--chunk-size", "64KiB"], Point::ShareConfirmed);
+    assert_eq!(chunks_of(&swarm), 8, "both have it for good");
+    swarm.tracker.kill();
+    let ran = alice.run(&["clean", "--yes"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("--force") && ran.stderr.contains("file stays"), "{}", ran.stderr);
+    assert_eq!(begun(&alice).len(), 1, "with the key nobody could delete it any more");
+    swarm.restart_tracker();
+    swarm.wait_for_peers(2, "alive");
+    let ran = alice.run(&["clean", "--yes"]);
+    assert_eq!((ran.code, begun(&alice).len()), (0, 0), "{}", ran.stderr);
+    wait_for("both peers to drop it", || chunks_of(&swarm) == 0);
+
+    // The tracker has never heard of this one, and no peer tells its inventory.
+    killed(&alice, &["share", "file", "--chunk-size", "64KiB"], Point::ShareConfirmed);
+    assert_eq!(chunks_of(&swarm), 8);
+    let ran = alice.run(&["clean", "--yes"]);
+    assert_eq!((ran.code, begun(&alice).len()), (0, 0), "{}", ran.stderr);
+    wait_for("both peers to drop it", || chunks_of(&swarm) == 0);
+
+    killed(&alice, &["share", "file", "--chunk-size", "64KiB"], Point::ShareConfirmed);
+    swarm.tracker.kill();
+    let ran = alice.run(&["clean", "--yes", "--force"]);
+    assert_eq!((ran.code, begun(&alice).len()), (0, 0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("until its time is over"), "{}", ran.stderr);
+}
+
+#[test]
+fn f30_to_clean_what_was_left_of_a_share_that_was_published_deletes_nothing() {
+    let swarm = Swarm::start(2);
+    let (alice, bob) = (swarm.person(), swarm.person());
+    alice.write("file", b"shared");
+    let ran = alice
+        .command(&["share", "file"])
+        .env(crash::VARIABLE, format!("{:?}", Point::LinkPrinted))
+        .output()
+        .unwrap();
+    let link = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(begun(&alice).len(), 1);
+    assert_eq!(alice.run(&["clean", "--yes"]).code, 0);
+    assert_eq!(begun(&alice).len(), 0);
+    bob.get(link.trim());
+    assert_eq!(bob.read("file"), b"shared");
 }

@@ -6,11 +6,13 @@ mod common;
 
 use std::fs;
 
+use common::by_hand;
 use common::http::{self, Answer};
 use common::swarm::{Server, Swarm};
 use common::{samples, wait_for};
 use serde_json::json;
 use swarmdrop_core::api::{Blob, Sample};
+use swarmdrop_core::geometry::{ChunkSize, Geometry};
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::seal::access_token;
@@ -31,6 +33,10 @@ fn share(swarm: &Swarm) -> Shared {
     let bytes = samples::bytes("taken down", CHUNKS * 65_536 - 100);
     alice.write("file.bin", &bytes);
     let text = alice.share(&["file.bin", "--chunk-size", "64KiB"]);
+    of_link(swarm, text, bytes)
+}
+
+fn of_link(swarm: &Swarm, text: String, bytes: Vec<u8>) -> Shared {
     let link: ShareLink = text.parse().unwrap();
     let access = http::bearer(&access_token(&link.secret).expose_text());
     let path = format!("/v1/shares/{}", link.share);
@@ -116,4 +122,29 @@ fn what_the_operator_takes_down_no_peer_serves_even_after_a_restart_and_a_tracke
     let bob = swarm.person();
     bob.get(&shared.text);
     assert!(bob.read("file.bin") == shared.bytes);
+}
+
+/// A peer that committed and was replaced before the share was published is in no tracker's list of those that hold it.
+#[test]
+fn a_peer_of_whose_replica_the_tracker_was_never_told_hears_of_the_take_down_with_its_heartbeats() {
+    let swarm = Swarm::start(2);
+    let geometry = Geometry::new(4, ChunkSize::from_log2(16).unwrap()).unwrap();
+    let metadata = json!({
+        "original_filename": "f", "extension": "", "size": 4, "chunk_count": 1, "created": "2026-01-01T00:00:00Z",
+        "dirs": [],
+        "files": [{ "path": "f", "offset": 0, "size": 4, "executable": false, "modified": "2026-01-01T00:00:00Z" }],
+    });
+    let text = by_hand::publish_beside_spares(&swarm, geometry, &metadata.to_string(), |keys| {
+        let mut sealed = b"evil".to_vec();
+        keys.seal_chunk(&geometry, geometry.index(0).unwrap(), &mut sealed);
+        sealed
+    });
+    let shared = of_link(&swarm, text, b"evil".to_vec());
+    let addresses: Vec<String> = swarm.peers.iter().map(Server::address).collect();
+    assert!(addresses.iter().all(|peer| shared.is_served(peer)));
+    let look_up = http::send(&swarm.tracker.address(), "GET", &shared.path, &shared.access, b"").json();
+    assert_eq!(look_up["sources"].as_array().unwrap().len(), 1, "{look_up}");
+    let admin = swarm.bearer("admin");
+    assert_eq!(http::send(&swarm.tracker.address(), "DELETE", &shared.path, &admin, b"").status, 204);
+    wait_for("both peers to withhold it", || addresses.iter().all(|peer| shared.is_withheld(peer)));
 }

@@ -100,7 +100,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("manage", &["answers", "client", "clock", "context", "failure", "get", "journal", "words"]),
-    ("clean", &["answers", "clock", "context", "failure", "journal", "words"]),
+    ("clean", &["answers", "client", "clock", "context", "failure", "journal", "swarm", "task", "words"]),
     ("swarms", &["answers", "client", "context", "failure", "swarm"]),
     ("verify", &["answers", "buffers", "client", "context", "failure", "get", "progress", "task", "words"]),
     // Layer 4: all together.

@@ -17,7 +17,7 @@ use crate::registry::{Liveness, Usage};
 pub use crate::evidence::{AuditRequest, AuditResponse, Proof, Question, Sample, Verdict, questions};
 pub use crate::heartbeat::{
     AppliedTerms, CopyTask, DropTask, HeartbeatRequest, HeartbeatResponse, RestoreTask, ShareChunks, Task,
-    WrongChunks,
+    Tasks, WrongChunks,
 };
 pub use crate::problem::{Problem, ProblemKind};
 
@@ -368,6 +368,9 @@ pub struct SourceInfo {
 pub struct TermsRequest {
     /// The signed terms.
     pub terms: String,
+    /// With a deletion and a sender's token: peers that may hold something of the share although it was never published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent_to: Vec<PeerId>,
 }
 
 /// `POST /v1/shares/{id}/complaints`: a receiver met wrong bytes, or nobody.

@@ -1,6 +1,6 @@
 //! What peers and tracker tell each other with every heartbeat.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{Blob, PeerAddress};
@@ -104,11 +104,49 @@ pub struct AppliedTerms {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatResponse {
     /// What the peer is to do.
-    pub tasks: Vec<Task>,
+    #[schema(value_type = Vec<Task>)]
+    pub tasks: Tasks,
     /// The tracker's wall clock; none while it has reason to doubt it.
     pub now_ms: Option<u64>,
     /// After how long the peer is to tell its inventory; none: it was heard.
     pub inventory_after_ms: Option<u64>,
+}
+
+/// Tasks, as a tracker tells and a peer hears them. What a newer tracker asks for besides, in a task of another kind or
+/// with another field, is passed over: half of an order is not carried out, and the others do not wait for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Tasks {
+    /// Those that are understood.
+    pub known: Vec<Task>,
+    /// The kinds of the others.
+    #[serde(skip)]
+    pub unknown: Vec<String>,
+}
+
+impl From<Vec<Task>> for Tasks {
+    fn from(known: Vec<Task>) -> Self {
+        Self { known, unknown: Vec::new() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tasks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Heard {
+            Known(Task),
+            Unknown { kind: String },
+        }
+        let mut tasks = Self::default();
+        for heard in Vec::<Heard>::deserialize(deserializer)? {
+            match heard {
+                Heard::Known(task) => tasks.known.push(task),
+                Heard::Unknown { kind } => tasks.unknown.push(kind),
+            }
+        }
+        Ok(tasks)
+    }
 }
 
 /// What a tracker asks of a peer.
@@ -177,4 +215,35 @@ pub struct CopyTask {
     pub sources: Vec<PeerAddress>,
     /// The token that lets this peer read the share's manifest there.
     pub grant: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_newer_tracker_asks_for_is_passed_over() {
+        let share = ShareId::from_bytes([7; 32]);
+        let known =
+            vec![Task::Withhold { share }, Task::Verify(ShareChunks { share, chunks: ChunkSet::full(3) })];
+        let mut answer = serde_json::to_value(HeartbeatResponse {
+            tasks: known.clone().into(),
+            now_ms: None,
+            inventory_after_ms: None,
+        })
+        .unwrap();
+        let mut narrowed = answer["tasks"][1].clone();
+        narrowed["unless"] = "something that this version knows nothing of".into();
+        let tasks = answer["tasks"].as_array_mut().unwrap();
+        tasks.insert(1, narrowed);
+        tasks.insert(0, serde_json::json!({ "kind": "polish", "share": share, "with": [{ "a": 1 }, null] }));
+        let heard: HeartbeatResponse = serde_json::from_value(answer.clone()).unwrap();
+        let unknown = vec!["polish".to_owned(), "verify".to_owned()];
+        assert_eq!(heard.tasks, Tasks { known, unknown });
+        answer["tasks"][0] = 1.into();
+        assert!(
+            serde_json::from_value::<HeartbeatResponse>(answer).is_err(),
+            "a task is an object with a kind"
+        );
+    }
 }

@@ -29,7 +29,7 @@
 //! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
 //!    [`token`], [`link`], [`pasted`].
 //! 4. A share and a get: [`placement`], [`replica_sets`], [`push`], [`reservation`], [`fetch`], [`distance`].
-//! 5. Who is there: [`traffic`], [`runs`], [`ways`], [`inventory`], [`reach`], [`suspicion`], [`spread`], [`registry`].
+//! 5. Who is there: [`traffic`], [`runs`], [`ways`], [`inventory`], [`reach`], [`suspicion`], [`spread`], [`liveness`], [`registry`].
 //! 6. Who holds what, and what follows: `claim`, `pair`, [`audit`], [`health`], [`apart`], [`repair`], [`parting`],
 //!    [`workload`].
 //! 7. What travels over HTTP: `schema`, `sha256_text`, `problem`, [`api`], `heartbeat`, `evidence`, [`enclosed`],
@@ -69,6 +69,7 @@ pub mod distance;
 pub mod fetch;
 pub mod health;
 pub mod inventory;
+pub mod liveness;
 pub mod parting;
 pub mod path_table;
 pub mod placement;

@@ -39,6 +39,8 @@ pub const COMPONENT_BYTES_MAX: usize = 255;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of the metadata JSON, sealed or open.
 pub const METADATA_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one text in the metadata as it is written: the longest target of a symlink, with each byte as `\u00xx`.
+pub const METADATA_TEXT_BYTES_MAX: usize = 6 * (PATH_BYTES_MAX + COMPONENTS_MAX);
 /// Bytes of an encoded manifest: the largest chunk list and the largest metadata.
 pub const MANIFEST_BYTES_MAX: usize = 256 + 32 * CHUNKS_MAX as usize + METADATA_BYTES_MAX;
 /// Bytes of a terms token: a few hundred are used.
@@ -129,6 +131,12 @@ pub const GONE_KEPT: Duration = Duration::from_secs(EXPIRY_MAX.as_secs() + 2 * 2
 /// Deletions of shares that a tracker does not know, which it remembers for the peers of one invite: after it lost its
 /// database they tell it, of which each remembers [`GONE_MAX`]. Anybody can make keys and delete what never was.
 pub const ANNOUNCED_GONE_MAX: u64 = 2 * GONE_MAX as u64;
+/// Peers of grants that a tracker remembers, to tell them of the end of what they may hold: 8 MiB.
+pub const GRANTED_NOTED_MAX: usize = 1 << 18;
+/// Ends of shares that one peer is to hear of and may hold nothing of: those beyond it hears when it tells its inventory.
+pub const UNTOLD_MAX: usize = 1 << 12;
+/// For how long a peer that is silent is to hear of them.
+pub const UNTOLD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Deleted shares that a peer remembers, so that they stay deleted: one file of a block each, 256 MiB. Beyond them the
 /// one is forgotten of which earlier terms would end first.
 pub const GONE_MAX: usize = 1 << 16;

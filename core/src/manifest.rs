@@ -61,6 +61,24 @@ pub struct Manifest {
     geometry: Geometry,
 }
 
+/// A manifest without its sealed part: what is kept of it once that is opened.
+pub struct Listing {
+    /// The manifest's bytes up to the last chunk id.
+    prefix: Vec<u8>,
+    geometry: Geometry,
+    digest: ChunkId,
+}
+
+/// A manifest that was opened.
+pub struct Opened {
+    /// The keys of the share.
+    pub keys: ShareKeys,
+    /// What was sealed.
+    pub metadata: Metadata,
+    /// Everything else.
+    pub manifest: Listing,
+}
+
 /// Bytes that are no manifest of the share.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
@@ -195,7 +213,7 @@ impl Manifest {
 
     /// The id of a chunk.
     pub fn chunk(&self, index: ChunkIndex) -> ChunkId {
-        ChunkId::from_bytes(self.array_at(CHUNKS_AT + 32 * index.get() as usize))
+        chunk_in(&self.encoded, index)
     }
 
     /// The ids of all chunks, in order.
@@ -203,22 +221,49 @@ impl Manifest {
         self.geometry.indices().map(|index| (index, self.chunk(index)))
     }
 
-    /// Derives the share's keys from the link's secret, checks that it is the right one, and opens the metadata.
-    pub fn open(&self, secret: &Secret) -> Result<(ShareKeys, Metadata), ManifestError> {
+    /// Derives the share's keys from the link's secret, checks that it is the right one, and opens the metadata where it
+    /// stands: whoever sends the largest there may be takes no more memory than it has bytes.
+    pub fn open(self, secret: &Secret) -> Result<Opened, ManifestError> {
         let keys = ShareKeys::derive(secret, &self.salt(), self.header);
         if *keys.commitment() != self.array_at(COMMITMENT_AT) {
             return Err(ManifestError::Commitment);
         }
-        let prefix_len = CHUNKS_AT + 32 * self.geometry.chunk_count() as usize;
-        let sealed = &self.encoded[prefix_len + 4..self.encoded.len() - SIGNATURE_BYTES];
-        let json =
-            keys.open_metadata(&self.encoded[..prefix_len], sealed).map_err(|_| ManifestError::Sealed)?;
-        let metadata = Metadata::decode(&json, &self.geometry)?;
-        Ok((keys, metadata))
+        let digest = self.digest();
+        let Self { encoded: mut bytes, geometry, .. } = self;
+        let prefix_len = CHUNKS_AT + 32 * geometry.chunk_count() as usize;
+        let signature_at = bytes.len() - SIGNATURE_BYTES;
+        let (prefix, sealed) = bytes[..signature_at].split_at_mut(prefix_len);
+        let json = keys.open_metadata(prefix, &mut sealed[4..]).map_err(|_| ManifestError::Sealed)?;
+        let metadata = Metadata::decode(json, &geometry)?;
+        bytes.truncate(prefix_len);
+        bytes.shrink_to_fit();
+        Ok(Opened { keys, metadata, manifest: Listing { prefix: bytes, geometry, digest } })
     }
 
     fn array_at(&self, at: usize) -> [u8; 32] {
         array(&self.encoded, at).expect("a decoded manifest is complete")
+    }
+}
+
+impl Listing {
+    /// The share that the manifest belongs to.
+    pub fn share(&self) -> ShareId {
+        ShareId::from_bytes(array(&self.prefix, SHARE_AT).expect("a list has all before its chunks"))
+    }
+
+    /// The BLAKE3 hash of the manifest's bytes, by which receipts name it.
+    pub const fn digest(&self) -> ChunkId {
+        self.digest
+    }
+
+    /// How the stream is cut into chunks.
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The id of a chunk.
+    pub fn chunk(&self, index: ChunkIndex) -> ChunkId {
+        chunk_in(&self.prefix, index)
     }
 }
 
@@ -261,6 +306,12 @@ fn parse(encoded: &[u8]) -> Result<(Header, Geometry), ManifestError> {
     Ok((header, geometry))
 }
 
+/// The id of a chunk in the bytes of a manifest that has it.
+fn chunk_in(manifest: &[u8], index: ChunkIndex) -> ChunkId {
+    let id = array(manifest, CHUNKS_AT + 32 * index.get() as usize);
+    ChunkId::from_bytes(id.expect("the geometry mints no other index"))
+}
+
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
@@ -300,9 +351,12 @@ mod tests {
         let manifest = manifest();
         let read = Manifest::decode(manifest.encoded().to_vec(), manifest.share()).unwrap();
         assert_eq!(read, manifest);
-        let (_, metadata) = read.open(&secret()).unwrap();
+        let second = read.geometry().index(1).unwrap();
+        assert_eq!(read.chunk(second), ChunkId::of(b"two"));
+        let Opened { metadata, manifest: list, .. } = read.open(&secret()).unwrap();
         assert_eq!(metadata.original_filename.as_str(), "a.txt");
-        assert_eq!(read.chunk(read.geometry().index(1).unwrap()), ChunkId::of(b"two"));
+        assert_eq!((list.share(), list.digest()), (manifest.share(), manifest.digest()));
+        assert_eq!((list.geometry(), list.chunk(second)), (manifest.geometry(), ChunkId::of(b"two")));
     }
 
     #[test]

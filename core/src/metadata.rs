@@ -11,7 +11,9 @@ use time::OffsetDateTime;
 
 use crate::geometry::Geometry;
 use crate::holes::Holes;
-use crate::limits::{DIRS_MAX, FILES_MAX, HOLES_MAX, LENGTH_BYTES_MAX, METADATA_BYTES_MAX};
+use crate::limits::{
+    DIRS_MAX, FILES_MAX, HOLES_MAX, LENGTH_BYTES_MAX, METADATA_BYTES_MAX, METADATA_TEXT_BYTES_MAX,
+};
 use crate::links::{self, Link, LinkRule};
 use crate::modes::{self, FolderMode};
 use crate::name::{NameError, SafePath};
@@ -117,7 +119,10 @@ impl Metadata {
         if json.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::TooMany("bytes"));
         }
-        // What bounds memory comes first, from a pass that keeps no text.
+        // What bounds memory comes first, from passes that keep no text.
+        if has_overlong_text(json) {
+            return Err(MetadataError::TooMany("bytes in one text"));
+        }
         let _: Outline = serde_json::from_slice(json)?;
         let metadata: Self = serde_json::from_slice(json)?;
         metadata.check(geometry)?;
@@ -254,6 +259,24 @@ impl Metadata {
             Err(PathTableError::TooMany(what)) => Err(MetadataError::TooMany(what)),
         }
     }
+}
+
+/// Whether a text in this JSON is longer than any that is taken, so that neither it nor an error that repeats it is held.
+fn has_overlong_text(json: &[u8]) -> bool {
+    let mut bytes = json.iter();
+    while bytes.any(|&byte| byte == b'"') {
+        let (before, mut escaped) = (bytes.len(), false);
+        let is_end = |&byte: &u8| {
+            let ends = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            ends
+        };
+        let len = bytes.position(is_end).unwrap_or(before);
+        if len > METADATA_TEXT_BYTES_MAX {
+            return true;
+        }
+    }
+    false
 }
 
 /// What is wrong, without the place in a text that nobody sees.
@@ -627,6 +650,21 @@ mod tests {
         assert!(refused.contains("more folders than the limit"), "{refused}");
         assert!(decode(&"[".repeat(METADATA_BYTES_MAX)), "depth");
         assert!(decode(&" ".repeat(METADATA_BYTES_MAX + 1)), "length");
+    }
+
+    #[test]
+    fn s2_a_text_longer_than_any_that_is_taken_is_refused_before_it_is_held() {
+        let sound = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
+        // An escaped quote does not end a text.
+        let longest = "\\\"".repeat(METADATA_TEXT_BYTES_MAX / 2);
+        for (part, by) in [("7", "\"%\""), ("\"\"", "\"%\""), ("{", "{\"%\":1,")] {
+            let refusal = |text: &str| {
+                let json = sound.replacen(part, &by.replace('%', text), 1);
+                Metadata::decode(json.as_bytes(), &geometry(7)).unwrap_err().to_string()
+            };
+            assert!(!refusal(&longest).contains("in one text"), "{part}");
+            assert!(refusal(&format!("{longest}a")).contains("in one text"), "{part}");
+        }
     }
 
     proptest! {

@@ -5,8 +5,9 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
-/// An error as RFC 9457 describes it.
+/// An error as RFC 9457 describes it. One of a kind that only a newer server knows is read as what its status says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(from = "Heard")]
 pub struct Problem {
     /// Which kind of problem it is.
     #[serde(rename = "type")]
@@ -19,10 +20,28 @@ pub struct Problem {
     pub detail: String,
 }
 
+/// A problem as it is heard.
+#[derive(Deserialize)]
+struct Heard {
+    #[serde(rename = "type")]
+    urn: String,
+    title: String,
+    status: u16,
+    detail: String,
+}
+
+impl From<Heard> for Problem {
+    fn from(Heard { urn, title, status, detail }: Heard) -> Self {
+        let known = ProblemKind::ALL.iter().find(|kind| kind.urn() == urn).copied();
+        let by_status = if status >= 500 { ProblemKind::Internal } else { ProblemKind::BadRequest };
+        Self { kind: known.unwrap_or(by_status), title, status, detail }
+    }
+}
+
 macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident = $urn:literal, $status:literal, $title:literal;)*) => {
         /// The kinds of problem, stable for programs to match on.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
         pub enum ProblemKind {
             $($(#[$doc])* #[serde(rename = $urn)] $name,)*
         }
@@ -128,6 +147,18 @@ mod tests {
             let json = serde_json::to_value(Problem::new(kind, "x")).unwrap();
             assert_eq!(json["type"], kind.urn());
             assert_eq!(json["status"], kind.status());
+            assert_eq!(serde_json::from_value::<Problem>(json).unwrap().kind, kind);
+        }
+    }
+
+    #[test]
+    fn problems_of_kinds_to_come_are_read_by_their_status() {
+        for (status, kind) in [(402, ProblemKind::BadRequest), (503, ProblemKind::Internal)] {
+            let json = serde_json::json!({
+                "type": "urn:swarmdrop:problem:of-next-year", "title": "T", "status": status, "detail": "D",
+            });
+            let expected = Problem { kind, title: "T".into(), status, detail: "D".into() };
+            assert_eq!(serde_json::from_value::<Problem>(json).unwrap(), expected);
         }
     }
 }

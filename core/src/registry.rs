@@ -16,6 +16,7 @@ use crate::health::{Holder, Standing};
 use crate::id::{PeerId, RunId, ShareId};
 use crate::inventory::Told;
 use crate::limits::{INVENTORY_SPREAD, INVENTORY_STEP, PATIENCE_WINDOWS, PEER_ADDRESSES_MAX};
+pub use crate::liveness::Liveness;
 use crate::placement::Candidate;
 use crate::reach::{Doubt, Reach};
 use crate::runs::{Cloned, Heard, Runs};
@@ -46,6 +47,10 @@ pub struct Registration {
     /// Where it stands, to keep replicas apart.
     pub zone: Option<String>,
     /// Whether that was said by the swarm's operator, with the invite, and not by the peer itself.
+    ///
+    /// Registrations that earlier versions kept do not say so. Until such a peer registers again, with its next start, it
+    /// only sets fewer replicas apart than it could: nothing counts as safer than it is, and a copy that goes as surplus
+    /// meanwhile although it was the one in another zone is made again there as of a share that is misplaced.
     #[serde(default)]
     pub zone_is_given: bool,
     /// The version of swarmdrop that it runs.
@@ -71,22 +76,6 @@ pub struct ScrubProgress {
     pub done_bytes: u64,
     /// Bytes that it has to read in all.
     pub total_bytes: u64,
-}
-
-/// How sure the tracker is that a peer is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Liveness {
-    /// It beats.
-    Alive,
-    /// It missed three heartbeats: no new share is placed on it.
-    Suspect,
-    /// It beats, but does not answer at the addresses that others are given: no new share is placed on it.
-    Unreachable,
-    /// Two machines beat with its key: nobody can tell which of them holds what.
-    Cloned,
-    /// It has been silent for too long: nobody is sent to it.
-    Dead,
 }
 
 /// When silence means what.

@@ -117,16 +117,14 @@ impl ShareKeys {
         sealed
     }
 
-    /// Opens the metadata.
-    pub fn open_metadata(&self, manifest_prefix: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
-        let mut buffer = sealed.to_vec();
-        let plain = self
-            .metadata
-            .open_in_place(metadata_nonce(), Aad::from(manifest_prefix), &mut buffer)
-            .map_err(|_| OpenError)?
-            .len();
-        buffer.truncate(plain);
-        Ok(buffer)
+    /// Opens the metadata in place: what is returned is the beginning of `sealed`, of which nothing is left on an error.
+    pub fn open_metadata<'a>(
+        &self,
+        manifest_prefix: &[u8],
+        sealed: &'a mut [u8],
+    ) -> Result<&'a [u8], OpenError> {
+        let opened = self.metadata.open_in_place(metadata_nonce(), Aad::from(manifest_prefix), sealed);
+        opened.map(|plain| &*plain).map_err(|_| OpenError)
     }
 }
 

@@ -148,7 +148,21 @@ impl TrackerClient {
     /// Replaces the terms of a share.
     pub async fn put_terms(&self, share: ShareId, terms: String) -> Result<(), ClientError> {
         let path = format!("/v1/shares/{share}/terms");
-        self.http.send(self.request(Method::PUT, path).json(&TermsRequest { terms })).await.map(drop)
+        self.http
+            .send(self.request(Method::PUT, path).json(&TermsRequest { terms, sent_to: Vec::new() }))
+            .await
+            .map(drop)
+    }
+
+    /// Deletes a share that may never have been published; these peers may hold something of it.
+    pub async fn delete(
+        &self,
+        share: ShareId,
+        terms: String,
+        sent_to: Vec<PeerId>,
+    ) -> Result<(), ClientError> {
+        let call = self.admitted(Method::PUT, format!("/v1/shares/{share}/terms"));
+        self.http.send(call.json(&TermsRequest { terms, sent_to })).await.map(drop)
     }
 
     /// Tells the tracker that a peer served wrong bytes. The tracker has the peer look, and believes nobody.

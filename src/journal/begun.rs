@@ -1,6 +1,6 @@
 //! What was begun and not finished, on either side: found by its journals.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::ShareId;
+use swarmdrop_core::id::{PeerId, ShareId};
 
-use super::upload::remove_journal;
+use super::upload::{remove_journal, sent_to};
 use super::{DownloadHeader, UploadHeader, download, lock};
 use crate::durable;
 use crate::failure::{Failure, Kind};
@@ -44,6 +44,10 @@ pub enum Work {
     /// Its journal cannot be read; nothing can go on with it.
     Unreadable,
 }
+
+/// Holds other commands off from what was begun.
+#[derive(Debug)]
+pub struct Taken(#[expect(dead_code, reason = "it is locked as long as the file is open")] File);
 
 impl Begun {
     /// All that was begun by this user, what was touched last first.
@@ -115,29 +119,52 @@ impl Begun {
         fetched.iter().map(|index| geometry.plain_len(index) as u64).sum()
     }
 
+    /// Of an upload: the peers that may have committed what was sent; `None`: none has.
+    pub fn sent_to(&self) -> Option<Vec<PeerId>> {
+        sent_to(&self.journal)
+    }
+
     /// Removes it, unless a command works on it, or did since it was found; whether it was removed. A journal stays while
     /// its temporary may come back with a disk.
     pub fn remove(&self) -> Result<bool, Failure> {
-        let Some(temporary) = self.out_of_reach() else { return self.forget() };
+        let Some(taken) = self.take()? else { return Ok(false) };
+        self.remove_taken(&taken).map(|()| true)
+    }
+
+    /// The same, also if its temporary may come back.
+    pub fn forget(&self) -> Result<bool, Failure> {
+        let Some(taken) = self.take()? else { return Ok(false) };
+        self.forget_taken(&taken).map(|()| true)
+    }
+
+    /// Keeps other commands from it, unless one works on it, or did since it was found.
+    pub fn take(&self) -> Result<Option<Taken>, Failure> {
+        let lock = lock::take_at_once(&self.journal).map_err(|error| self.failed(&error))?;
+        let is_same = || work(&self.journal) == self.work && written(&self.journal) == self.written;
+        Ok(lock.filter(|_| is_same()).map(Taken))
+    }
+
+    /// Removes it, unless its temporary may come back with a disk.
+    pub fn remove_taken(&self, taken: &Taken) -> Result<(), Failure> {
+        let Some(temporary) = self.out_of_reach() else { return self.forget_taken(taken) };
         let what = format!("the folder of {} is not there, or is on another disk", temporary.display());
         let journal = self.journal.display();
         Err(Failure::new(Kind::Other, what)
             .next(format!("Is its disk not mounted? If it is gone for good, remove {journal}.")))
     }
 
-    /// The same, also if its temporary may come back. That goes first: killed in between, it is found again.
-    pub fn forget(&self) -> Result<bool, Failure> {
-        let failed = |error: io::Error| Failure::io("remove", &self.journal, &error);
-        let Some(_lock) = lock::take_at_once(&self.journal).map_err(failed)? else { return Ok(false) };
-        if work(&self.journal) != self.work || written(&self.journal) != self.written {
-            return Ok(false);
-        }
+    /// Its temporary goes first: killed in between, it is found again.
+    fn forget_taken(&self, _taken: &Taken) -> Result<(), Failure> {
         if let Some(temporary) = self.temporary() {
             remove_any(temporary).map_err(|error| Failure::io("remove", temporary, &error))?;
         }
-        remove_journal(&self.journal).map_err(failed)?;
-        durable::sync_folder(self.journal.parent().unwrap_or(&self.journal)).map_err(failed)?;
-        Ok(true)
+        remove_journal(&self.journal).map_err(|error| self.failed(&error))?;
+        let folder = self.journal.parent().unwrap_or(&self.journal);
+        durable::sync_folder(folder).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::io("remove", &self.journal, error)
     }
 }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::holes::Holes;
-use swarmdrop_core::id::{ChunkId, PeerId, Secret};
+use swarmdrop_core::id::{ChunkId, PeerId, Secret, TrackerId};
 use swarmdrop_core::links::Link;
 use swarmdrop_core::modes::FolderMode;
 use swarmdrop_core::name::SafePath;
@@ -27,6 +27,9 @@ use crate::failure::{Failure, Kind};
 /// A version that knows of fewer fields would seal other bytes under the same keys.
 const VERSION: u32 = 3;
 const HEADER: &str = "upload.json";
+/// What a manifest is kept in from before it leaves: whatever was committed anywhere has one.
+const MANIFEST: &str = "manifest";
+const PEERS: &str = "peers";
 const MAGIC: &[u8] = b"SWDU\x01";
 
 /// What identifies an upload, and everything that is needed to go on with it.
@@ -39,6 +42,9 @@ pub struct UploadHeader {
     /// The secret of the link.
     #[serde(with = "secret_text")]
     pub secret: Secret,
+    /// The tracker that it goes through; earlier versions did not note it.
+    #[serde(default)]
+    pub through: Option<Through>,
     /// The salt of this encryption run.
     pub salt: [u8; 32],
     /// The base-two logarithm of the chunk size.
@@ -89,6 +95,15 @@ impl SourceFile {
     }
 }
 
+/// The tracker that an upload goes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Through {
+    /// Where it is reached.
+    pub tracker: String,
+    /// Its key.
+    pub id: TrackerId,
+}
+
 impl UploadHeader {
     /// A new upload with these keys.
     pub fn new(seed: Secret, secret: Secret, salt: [u8; 32], chunk_log2: u8, name: SafePath) -> Self {
@@ -98,6 +113,7 @@ impl UploadHeader {
             version: VERSION,
             seed,
             secret,
+            through: None,
             salt,
             chunk_log2,
             name,
@@ -161,6 +177,16 @@ impl UploadPlace {
         durable::persist(&self.folder.join(HEADER), &json).map_err(failed)?;
         UploadJournal::open(self, header)
     }
+}
+
+/// The peers that may have committed what the journal in the folder sent; `None`: none has.
+pub(super) fn sent_to(folder: &Path) -> Option<Vec<PeerId>> {
+    folder.join(MANIFEST).exists().then(|| peers_in(folder))
+}
+
+fn peers_in(folder: &Path) -> Vec<PeerId> {
+    let json = fs::read(folder.join(PEERS)).unwrap_or_default();
+    serde_json::from_slice(&json).unwrap_or_default()
 }
 
 /// Removes everything in a journal's folder but its lock, an upload's keys first: whatever interrupts it, no keys are left
@@ -253,24 +279,23 @@ impl UploadJournal {
 
     /// Puts the manifest on stable storage: its metadata is sealed once and sent as it is ever after.
     pub fn put_manifest(&self, encoded: &[u8]) -> io::Result<()> {
-        durable::persist(&self.place.folder.join("manifest"), encoded)
+        durable::persist(&self.place.folder.join(MANIFEST), encoded)
     }
 
     /// The manifest, if it was made already.
     pub fn manifest(&self) -> Option<Vec<u8>> {
-        fs::read(self.place.folder.join("manifest")).ok()
+        fs::read(self.place.folder.join(MANIFEST)).ok()
     }
 
     /// Notes the peers that the share goes to, so that a resumed share goes to the same.
     pub fn put_peers(&self, peers: &[PeerId]) -> io::Result<()> {
         let json = serde_json::to_vec(peers).expect("ids are strings");
-        durable::persist(&self.place.folder.join("peers"), &json)
+        durable::persist(&self.place.folder.join(PEERS), &json)
     }
 
     /// The peers that the share went to before.
     pub fn peers(&self) -> Vec<PeerId> {
-        let json = fs::read(self.place.folder.join("peers")).unwrap_or_default();
-        serde_json::from_slice(&json).unwrap_or_default()
+        peers_in(&self.place.folder)
     }
 
     /// Forgets the upload: it is published, or its files changed.

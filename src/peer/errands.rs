@@ -1,7 +1,7 @@
 //! What the tracker asks for with a heartbeat and what waits for the disk: it is done beside the heartbeats, each kind
 //! by itself, so that newer terms do not wait until chunks were read again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::Peer;
 use super::tasks::carry_out;
 use crate::task::blocking;
+
+/// Kinds of tasks that are logged although they are not understood: a newer tracker has one or two.
+const KINDS_TOLD_MAX: usize = 16;
 
 /// Errands of the same kind, one after the other.
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ pub(super) struct Errands {
     pub(super) terms: Lane,
     /// Chunks to read again.
     pub(super) checks: Lane,
+    /// Kinds of tasks that were passed over.
+    passed_over: Mutex<BTreeSet<String>>,
 }
 
 impl Errands {
@@ -45,6 +50,19 @@ impl Errands {
             other => return Some(other),
         }
         None
+    }
+
+    /// Says of tasks that are not understood that they are not done, once for each kind.
+    pub(super) fn pass_over(&self, kinds: &[String]) {
+        let mut known = self.passed_over.lock();
+        for kind in kinds {
+            if known.len() < KINDS_TOLD_MAX && known.insert(kind.clone()) {
+                tracing::warn!(
+                    ?kind,
+                    "the tracker asks for what this version does not understand: passed over"
+                );
+            }
+        }
     }
 }
 

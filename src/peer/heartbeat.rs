@@ -95,7 +95,8 @@ async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) ->
     peer.clock.compare(response.now_ms);
     peer.inventory.ask(response.inventory_after_ms);
     let (mut copies, mut restores, mut drops) = (Vec::new(), Vec::new(), Vec::new());
-    for task in response.tasks {
+    peer.errands.pass_over(&response.tasks.unknown);
+    for task in response.tasks.known {
         match peer.errands.take(task) {
             Some(Task::Copy(task)) => copies.push(task),
             Some(Task::Drop(task)) => drops.push(task),

@@ -219,7 +219,7 @@ impl SimPeer {
         self.findings.heard(told);
         self.agreement.compare(response.now_ms);
         (self.copies, self.drops, self.restores) = (Vec::new(), Vec::new(), Vec::new());
-        for task in response.tasks {
+        for task in response.tasks.known {
             match task {
                 Task::Copy(task) => self.copies.push(task),
                 Task::Drop(task) => self.drops.push(task),

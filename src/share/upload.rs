@@ -30,7 +30,7 @@ use crate::failure::{Failure, Kind};
 use crate::file_system::has_loose_inodes;
 use crate::holes::reads_as_zeros;
 use crate::identity::{random_bytes, random_secret};
-use crate::journal::{SourceFile, UploadHeader, UploadJournal, UploadPlace};
+use crate::journal::{SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
 use crate::progress::Progress;
 
 /// Why an upload stops.
@@ -103,6 +103,7 @@ impl Upload {
         let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
         (header.files, header.dirs) = (collected.files, collected.dirs);
         (header.dir_modes, header.links) = (collected.dir_modes, collected.links);
+        header.through = Some(Through { tracker: swarm.tracker.to_string(), id: swarm.tracker_id });
         Self::from_journal(place.begin(header)?, collected.spool, false)
     }
 

@@ -7,7 +7,7 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::fetch::{self, Bounds, Fetch};
 use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ServerId, ShareId};
-use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
+use swarmdrop_core::manifest::{Draft, Listing, Manifest, Opened, ShareKey};
 use swarmdrop_core::metadata::Metadata;
 use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::placement::Placement;
@@ -187,7 +187,7 @@ pub(super) struct Download {
     pub(super) share: usize,
     pub(super) machine: Fetch,
     pub(super) work: Vec<Getting>,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Listing,
     keys: ShareKeys,
     plain: BTreeMap<u32, Vec<u8>>,
 }
@@ -196,7 +196,7 @@ impl Download {
     /// Begins with what the tracker answered, which is believed as little as a receiver believes it.
     pub(super) fn new(share: usize, shared: &Shared, response: LookUpResponse) -> Self {
         let manifest = Manifest::decode(response.manifest.0, shared.id()).unwrap();
-        let (keys, metadata) = manifest.open(&shared.secret).unwrap();
+        let Opened { keys, metadata, manifest } = manifest.open(&shared.secret).unwrap();
         assert_eq!(metadata.size, shared.plain.len() as u64);
         let bounds = Bounds { in_flight: 6, per_source: 3, ahead: None };
         let mut machine = Fetch::new(ChunkSet::empty(manifest.geometry().chunk_count()), bounds);

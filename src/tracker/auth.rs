@@ -23,6 +23,9 @@ pub(super) struct Admitted(pub(super) Role);
 /// Somebody with a sender's token, or the admin: what is known of the token.
 pub(super) struct Sender(pub(super) TokenRecord);
 
+/// Anybody; what is known of the token, if it is a sender's or the admin's.
+pub(super) struct AnySender(pub(super) Option<TokenRecord>);
+
 /// The admin, by the token, or by the two secrets of who has signed in with it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Admin {
@@ -118,6 +121,18 @@ impl FromRequestParts<Arc<Tracker>> for Sender {
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
         tracker.token(parts, &[Role::Admin, Role::Sender]).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Tracker>> for AnySender {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
+        match Sender::from_request_parts(parts, tracker).await {
+            Ok(Sender(token)) => Ok(Self(Some(token))),
+            Err(refusal) if refusal.0.kind == ProblemKind::AccessDenied => Ok(Self(None)),
+            Err(refusal) => Err(refusal),
+        }
     }
 }
 

@@ -24,7 +24,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{
-    Admin, Admitted, Delegator, Granted, Joiner, Member, MemberOrAdmin, Observer, Publisher, Sender,
+    Admin, Admitted, AnySender, Delegator, Granted, Joiner, Member, MemberOrAdmin, Observer, Publisher,
+    Sender,
 };
 use super::store::StoreError;
 use super::{Tracker, admin, metrics, web};
@@ -204,15 +205,17 @@ async fn look_up(
     tracker.look_up(share, &access, asker).await.map(|answer| answer.in_layout(layout))
 }
 
-/// Replace the terms of a share by newer ones, signed by the share's key: extend it or delete it.
+/// Replace the terms of a share by newer ones, signed by the share's key: extend it or delete it. With a sender's token a
+/// share can be deleted that was never published.
 #[utoipa::path(put, path = "/v1/shares/{id}/terms", params(("id" = ShareId, Path, description = "share id")),
-    request_body = TermsRequest, responses((status = 204), (status = "default", body = Problem)))]
+    request_body = TermsRequest, responses((status = 204), (status = "default", body = Problem)), security((), ("token" = [])))]
 async fn put_terms(
     State(tracker): State<Arc<Tracker>>,
+    AnySender(token): AnySender,
     Id(share): Id<ShareId>,
     JsonBody(request): JsonBody<TermsRequest, JSON_BODY_BYTES_MAX>,
 ) -> Result<StatusCode, Refusal> {
-    tracker.replace_terms(share, &request.terms).await.map(|()| StatusCode::NO_CONTENT)
+    tracker.replace_terms(share, &request, token.as_ref()).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// Take a share down, whoever owns it: it is not shown any more and cannot come back. Needs the admin's token.

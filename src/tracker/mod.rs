@@ -5,6 +5,7 @@ mod audits;
 mod auth;
 mod complaints;
 mod dashboard;
+mod ends;
 mod events;
 mod gateway;
 mod http;
@@ -27,6 +28,7 @@ mod store;
 mod tokens;
 #[cfg(test)]
 mod trials;
+mod untold;
 mod web;
 
 use std::collections::BTreeSet;
@@ -64,6 +66,7 @@ use reach::Movers;
 use repair::Repairer;
 use sessions::Sessions;
 use store::{SqliteStore, Store, StoreError, unless_damaged};
+use untold::Untold;
 
 pub use invites::{FirstInvites, Gate, check_allowance};
 
@@ -122,6 +125,7 @@ struct Tracker {
     clock: Watch,
     gateway: Gateway,
     quotas: Quotas,
+    untold: Untold,
     /// To dial peers back: on a new connection each time, for an old one may outlive the way on which it came.
     dialer: Http,
     dials: Semaphore,
@@ -179,6 +183,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         clock: Watch::default(),
         gateway: Gateway::new(Http::new(Some(&identity))?, config.gateway_bytes_per_second),
         quotas: Quotas::default(),
+        untold: Untold::default(),
         dialer: Http::new(Some(&identity))?.without_pool(),
         dials: Semaphore::new(DIALS_MAX),
         movers: Movers::default(),

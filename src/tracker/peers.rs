@@ -134,9 +134,11 @@ impl Tracker {
         self.metrics.heartbeats.inc();
         for applied in request.applied.iter().take(TASKS_MAX) {
             self.store.confirm_terms(id, applied.share, applied.issued_ms).await?;
+            self.untold.applied(id, applied.share, applied.issued_ms);
         }
         for share in request.withheld.iter().take(TASKS_MAX) {
             self.store.confirm_withheld(id, *share).await?;
+            self.untold.withholds(id, *share);
         }
         self.take_findings(id, &request).await?;
         if !(request.copied.is_empty() && request.lost.is_empty()) {
@@ -147,11 +149,12 @@ impl Tracker {
             terms.into_iter().map(|(share, terms)| Task::Terms { share, terms }).collect();
         let withheld = self.store.to_withhold(id, TASKS_MAX).await?;
         tasks.extend(withheld.into_iter().map(|share| Task::Withhold { share }));
+        tasks.extend(self.end_tasks(id, &tasks).await?);
         tasks.extend(self.complaints.tasks(id));
         tasks.extend(self.repair_tasks(id));
         tasks.extend(self.restore_tasks(id, &request.damaged).await?);
         let now_ms = self.clock.is_steady().then(clock::now_ms);
-        Ok(HeartbeatResponse { tasks, now_ms, inventory_after_ms })
+        Ok(HeartbeatResponse { tasks: tasks.into(), now_ms, inventory_after_ms })
     }
 
     /// Takes in what a peer found out about chunks since its last heartbeat.

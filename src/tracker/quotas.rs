@@ -208,6 +208,17 @@ impl Tracker {
         Ok((Some(token.id), ANNOUNCED_GONE_MAX.saturating_sub(charged)))
     }
 
+    /// Whether one more deletion of a share that nothing is known of may be remembered for a token.
+    pub(super) async fn check_room_for_deletion(&self, token: TokenId) -> Result<(), Refusal> {
+        let charged = self.store.charged_deletions(token).await?;
+        if charged < ANNOUNCED_GONE_MAX {
+            return Ok(());
+        }
+        let what =
+            "the tracker remembers as many deletions of shares that it never knew as it does for one invite";
+        Err(Refusal::new(ProblemKind::QuotaExceeded, what))
+    }
+
     async fn allowed_and_charged(
         &self,
         token: TokenId,

@@ -14,8 +14,8 @@ use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::grant::{Grant, Operation};
 use swarmdrop_core::id::{PeerId, Secret, ShareId};
 use swarmdrop_core::limits::{
-    COMPLAINTS_MAX, EXPIRY_MAX, GONE_KEPT, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX,
-    PUBLISHED_NOTED_MAX, REPLICAS_MAX, TAG_BYTES,
+    COMPLAINTS_MAX, EXPIRY_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX, PUBLISHED_NOTED_MAX,
+    REPLICAS_MAX, TAG_BYTES,
 };
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::placement::{Demand, Placement};
@@ -23,25 +23,18 @@ use swarmdrop_core::receipt;
 use swarmdrop_core::registry::Registry;
 use swarmdrop_core::seal::access_matches;
 use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::{TokenId, TokenRecord};
+use swarmdrop_core::token::TokenRecord;
 
 use super::Tracker;
 use super::auth::Granted;
+use super::ends::is_gone;
 use super::peers::address;
-use super::store::{Gone, InventoryPage, Published, StoreError, StoredShare};
+use super::store::{InventoryPage, Published, StoreError, StoredShare};
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::server::{Asker, LargeJson, Refusal, Turn};
 
 impl Tracker {
-    /// Checks that a share was neither deleted nor taken down.
-    pub(super) async fn check_not_gone(&self, share: ShareId) -> Result<(), Refusal> {
-        match self.store.gone(share).await? {
-            Some(gone) => Err(is_gone(&gone)),
-            None => Ok(()),
-        }
-    }
-
     /// Chooses the peers for a share whose owner wants to push it.
     pub(super) async fn open(
         &self,
@@ -89,16 +82,19 @@ impl Tracker {
         let members = placement.sets.iter().flat_map(|set| &set.peers);
         let issued_ms = clock::now_ms();
         let budget_bytes = geometry.sealed_total();
+        let peers: Vec<PeerId> = members.chain(&placement.spares).copied().collect();
+        let expires_ms = issued_ms.saturating_add(Grant::life_ms(budget_bytes));
+        self.untold.granted(request.share, &peers, expires_ms);
         self.key.sign(&Grant {
             share: request.share,
             operation: Operation::Push,
-            peers: members.chain(&placement.spares).copied().collect(),
+            peers,
             bearer: None,
             token: Some(by.id),
             budget_bytes,
             quota_bytes: by.allowance.quota_bytes,
             issued_ms,
-            expires_ms: issued_ms.saturating_add(Grant::life_ms(budget_bytes)),
+            expires_ms,
         })
     }
 
@@ -179,40 +175,6 @@ impl Tracker {
         Ok(InventoryResponse { unknown, deleted: deleted.collect(), withheld })
     }
 
-    /// Takes over that owners deleted their shares, as peers know it: the owner's signature is all that it rests on.
-    /// Of shares that nothing is known of only so many are remembered for the peers of one invite.
-    async fn take_deletions(&self, peer: PeerId, gone: &[SignedDeletion]) -> Result<(), Refusal> {
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let _remembering = self.quotas.remembering.lock().await;
-        let (token, mut room) = self.room_for_deletions(peer).await?;
-        let mut refused = 0;
-        for SignedDeletion { share, terms } in gone {
-            let known = self.store.gone(*share).await?;
-            if known.as_ref().is_some_and(|known| known.is_sound_deletion(*share)) {
-                continue;
-            }
-            let Some(terms) = SignedTerms::verify(terms, *share).ok().filter(|terms| terms.terms.deleted)
-            else {
-                tracing::warn!(%share, "a peer calls a share deleted whose key did not sign that");
-                continue;
-            };
-            let is_known = known.is_some() || self.store.share(*share).await?.is_some();
-            if !is_known && room == 0 {
-                refused += 1;
-                continue;
-            }
-            room -= u64::from(!is_known);
-            let token = token.filter(|_| !is_known);
-            self.take_over_deletion(&terms, token).await?;
-        }
-        if refused > 0 {
-            tracing::warn!(%peer, refused, "the peers of one invite tell of too many deleted shares");
-        }
-        Ok(())
-    }
-
     /// Takes in a share that a peer holds: so a tracker that lost its database is what it was before. The
     /// owner's signature on manifest and terms is all that it rests on.
     pub(super) async fn announce(&self, peer: PeerId, request: AnnounceRequest) -> Result<(), Refusal> {
@@ -285,7 +247,7 @@ impl Tracker {
 
     /// What whoever looks for a share is told as long as this tracker does not know whether its database is an old copy:
     /// until its peers had the time to tell what they hold. At its very first start there is nothing to know.
-    fn settles(&self) -> Option<Refusal> {
+    pub(super) fn settles(&self) -> Option<Refusal> {
         let left = self.settled_after.saturating_sub(Duration::from_millis(self.now_ms()));
         let is_over = left.is_zero();
         let why = "the tracker has just started, and waits for its peers to tell what they hold";
@@ -374,87 +336,11 @@ impl Tracker {
         Ok(())
     }
 
-    /// Takes a share down.
-    pub(super) async fn take_down(&self, share: ShareId) -> Result<(), Refusal> {
-        let known = self.store.take_down(share, clock::ms_from_now(GONE_KEPT)).await;
-        let known = known?;
-        self.repairer.changed([share]);
-        if !known {
-            return Err(Refusal::new(ProblemKind::ShareNotFound, "no share has this id"));
-        }
-        tracing::info!(%share, "share taken down");
-        self.dashboard.note(LogKind::ShareTakenDown, |entry| entry.share = Some(share));
-        Ok(())
-    }
-
-    /// Replaces the terms of a share by newer ones that its key signed.
-    pub(super) async fn replace_terms(&self, share: ShareId, token: &str) -> Result<(), Refusal> {
-        let invalid =
-            |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
-        let terms = SignedTerms::verify(token, share).map_err(|error| invalid(&error))?;
-        check_expiry(&terms)?;
-        let known = self.store.share(share).await?;
-        let Some(known) = known else {
-            self.check_not_gone(share).await?;
-            let unknown = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id");
-            return Err(self.settles().unwrap_or_else(unknown));
-        };
-        if terms.terms.deleted {
-            return self.take_over_deletion(&terms, None).await.map_err(Refusal::from);
-        }
-        self.check_not_gone(share).await?;
-        let before =
-            SignedTerms::verify(&known.terms, share).map_err(|_| StoreError::Damaged("a share's terms"))?;
-        // Peers drop what is over: a longer life comes too late. The same terms again are an answer that got lost.
-        if before != terms {
-            check_not_over(&before)?;
-        }
-        let _charging = self.quotas.charging.lock().await;
-        if before != terms {
-            let geometry = known.geometry()?;
-            self.charge_terms(&terms, &geometry).await?;
-        }
-        let newer = self.store.put_terms(&terms).await?;
-        crash::at(Point::TermsReplaced);
-        self.repairer.changed([share]);
-        if newer || before == terms {
-            return Ok(());
-        }
-        self.check_not_gone(share).await?;
-        Err(Refusal::new(ProblemKind::Conflict, "newer terms are known"))
-    }
-
-    /// Takes over that the owner deleted a share. It is final, whichever terms were issued later. A token may be charged
-    /// with remembering it.
-    async fn take_over_deletion(
-        &self,
-        terms: &SignedTerms,
-        token: Option<TokenId>,
-    ) -> Result<(), StoreError> {
-        let share = terms.terms.share;
-        let is_new = self.store.put_deletion(terms, clock::ms_from_now(GONE_KEPT), token).await?;
-        crash::at(Point::TermsReplaced);
-        self.repairer.changed([share]);
-        if is_new {
-            tracing::info!(%share, "share deleted by its owner");
-            self.dashboard.note(LogKind::ShareDeleted, |entry| entry.share = Some(share));
-        }
-        Ok(())
-    }
-
     pub(super) fn addresses(&self, registry: &Registry, peers: &[PeerId]) -> Vec<PeerAddress> {
         let now_ms = self.now_ms();
         let known = peers.iter().filter_map(|&id| registry.get(id, now_ms));
         known.map(|(peer, _)| address(&peer.registration)).collect()
     }
-}
-
-fn is_gone(gone: &Gone) -> Refusal {
-    let what = match gone {
-        Gone::Deleted(_) => "its owner deleted the share",
-        Gone::TakenDown => "the tracker's operator took the share down",
-    };
-    Refusal::new(ProblemKind::ShareGone, what)
 }
 
 fn check_not_deleted(terms: &SignedTerms) -> Result<(), Refusal> {
@@ -464,7 +350,7 @@ fn check_not_deleted(terms: &SignedTerms) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_not_over(terms: &SignedTerms) -> Result<(), Refusal> {
+pub(super) fn check_not_over(terms: &SignedTerms) -> Result<(), Refusal> {
     check_not_deleted(terms)?;
     if terms.terms.is_over(clock::now_ms()) {
         let when = clock::rfc3339(terms.terms.expires_ms);
@@ -474,7 +360,7 @@ fn check_not_over(terms: &SignedTerms) -> Result<(), Refusal> {
 }
 
 /// A share must not live longer than any may. A day of slack allows for clocks that differ.
-fn check_expiry(terms: &SignedTerms) -> Result<(), Refusal> {
+pub(super) fn check_expiry(terms: &SignedTerms) -> Result<(), Refusal> {
     let latest = clock::ms_from_now(EXPIRY_MAX + std::time::Duration::from_secs(24 * 3600));
     if terms.terms.expires_ms > latest {
         return Err(Refusal::new(ProblemKind::InvalidShare, "a share lives at most 90 days"));

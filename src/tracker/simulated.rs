@@ -7,7 +7,7 @@ use std::path::Path;
 use swarmdrop_core::api::{
     AnnounceRequest, AuditRequest, AuditResponse, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
     InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, ProblemKind, PublishRequest,
-    RegisterResponse, SwarmHealth,
+    RegisterResponse, SwarmHealth, TermsRequest,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::grant::{Operation, TrackerKey, Use};
@@ -28,6 +28,7 @@ use super::quotas::Quotas;
 use super::reach::Movers;
 use super::sessions::Sessions;
 use super::store::{Gone, SqliteStore};
+use super::untold::Untold;
 use super::{Tracker, metrics, remembered};
 use crate::client::{Authority, Http};
 use crate::clock::{self, Watch};
@@ -78,6 +79,7 @@ impl SimTracker {
             clock: Watch::default(),
             gateway: Gateway::new(Http::new(None).unwrap(), 0),
             quotas: Quotas::default(),
+            untold: Untold::default(),
             dialer: Http::new(None).unwrap(),
             dials: tokio::sync::Semaphore::new(1),
             movers: Movers::default(),
@@ -147,7 +149,8 @@ impl SimTracker {
     }
 
     pub(crate) async fn replace_terms(&self, share: ShareId, token: &str) -> Answer<()> {
-        self.0.replace_terms(share, token).await.map_err(kind)
+        let request = TermsRequest { terms: token.to_owned(), sent_to: Vec::new() };
+        self.0.replace_terms(share, &request, None).await.map_err(kind)
     }
 
     /// Asks the peers that are due; `is_open` says whether one can be reached. Who they are.

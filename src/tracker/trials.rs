@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use swarmdrop_core::api::{
-    AuditRequest, AuditResponse, Blob, HeartbeatRequest, Proof, ShareChunks, SwarmHealth, Task,
+    AppliedTerms, AuditRequest, AuditResponse, Blob, HeartbeatRequest, OpenRequest, Proof, ShareChunks,
+    ShareSize, SwarmHealth, Task,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId, TrackerId};
+use swarmdrop_core::limits::GRANT_LIFE_MAX;
 use swarmdrop_core::manifest::{Draft, ShareKey};
+use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::proof::Prover;
 use swarmdrop_core::registry::{Rules, Usage};
 use swarmdrop_core::seal::{Header, ShareKeys};
@@ -20,6 +24,7 @@ use swarmdrop_core::terms::{SignedTerms, Terms};
 use super::simulated::SimTracker;
 use super::store::conformance::registration;
 use super::store::{SqliteStore, Store};
+use crate::client::Authority;
 use crate::clock::simulated::{Told, tell};
 
 const RULES: Rules = Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(300) };
@@ -90,7 +95,7 @@ async fn start(folder: &Path, peers: &[u8]) -> SimTracker {
 async fn beat(tracker: &SimTracker, number: u8, copied: Vec<ShareChunks>) -> Vec<Task> {
     let run = registration(number).run;
     let request = HeartbeatRequest { copied, ..HeartbeatRequest::new(run, USAGE) };
-    tracker.heartbeat(peer(number), request, Ipv4Addr::LOCALHOST.into()).await.unwrap().tasks
+    tracker.heartbeat(peer(number), request, Ipv4Addr::LOCALHOST.into()).await.unwrap().tasks.known
 }
 
 /// What a peer answers that has everything.
@@ -227,4 +232,54 @@ async fn s13_who_has_proven_nothing_puts_no_network_under_suspicion() {
     assert!(!paused(&[1, 2]).await, "two vanished that had said much and proven nothing");
     at(120_000);
     assert!(paused(&[]).await, "now those are gone that had proven what they hold");
+}
+
+#[tokio::test]
+async fn peers_that_a_grant_names_hear_of_the_end_of_its_share_whatever_they_are_known_to_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    for number in [1, 2] {
+        publish(&store, number, 1, &[(1, ChunkSet::full(2))]).await;
+    }
+    let tracker = start(folder.path(), &[1, 2, 3]).await;
+    let size = ShareSize { total_bytes: 2 << 16, chunk_bytes: 1 << 16 };
+    for number in [1, 2] {
+        let open = OpenRequest { share: share(number), size, replicas: 1, preferred: vec![peer(1)] };
+        let owner = owner::sign(&key(number), Act::Open, TrackerId::from_bytes([9; 32]), "token");
+        tracker.open(&open, Authority { grant: "token", owner: &owner }).await.unwrap();
+    }
+    assert_eq!(beat(&tracker, 2, Vec::new()).await, []);
+    tracker.take_down(share(1)).await.unwrap();
+    let terms = Terms {
+        share: share(2),
+        issued_ms: BEGAN_MS + 1,
+        expires_ms: BEGAN_MS + 1,
+        replicas: 1,
+        access_sha256: [0; 32],
+        deleted: true,
+    };
+    let deletion = SignedTerms::sign(&key(2), terms).token;
+    tracker.replace_terms(share(2), &deletion).await.unwrap();
+    let both = [Task::Withhold { share: share(1) }, Task::Terms { share: share(2), terms: deletion }];
+    let hears = async |number, withheld: &[ShareId], applied: &[AppliedTerms]| {
+        let run = registration(number).run;
+        let (withheld, applied) = (withheld.to_vec(), applied.to_vec());
+        let request = HeartbeatRequest { withheld, applied, ..HeartbeatRequest::new(run, USAGE) };
+        let answer = tracker.heartbeat(peer(number), request, Ipv4Addr::LOCALHOST.into()).await.unwrap();
+        both.iter()
+            .map(|task| answer.tasks.known.iter().filter(|told| *told == task).count())
+            .collect::<Vec<_>>()
+    };
+    let applied = |issued_ms| AppliedTerms { share: share(2), issued_ms };
+    for number in 1..=3 {
+        assert_eq!(hears(number, &[], &[]).await, [1, 1], "{number}");
+        assert_eq!(hears(number, &[], &[applied(BEGAN_MS)]).await, [1, 1], "that were other terms");
+        assert_eq!(hears(number, &[share(1)], &[applied(BEGAN_MS + 1)]).await, [0, 0], "{number}");
+    }
+    // Until its grant ends, a sender could have committed after the peer had said that it withholds nothing.
+    at(millis(GRANT_LIFE_MAX) + 1);
+    assert_eq!(hears(2, &[], &[]).await, [1, 0]);
+    assert_eq!(hears(2, &[share(1)], &[]).await, [0, 0]);
+    at(millis(GRANT_LIFE_MAX) + 2);
+    assert_eq!(hears(2, &[], &[]).await, [0, 0]);
 }

@@ -23,6 +23,26 @@ pub fn publish(
     metadata: &str,
     seal: impl FnOnce(&ShareKeys) -> Vec<u8>,
 ) -> String {
+    publish_from(swarm, geometry, metadata, seal, false)
+}
+
+/// The same, of which each spare has all, too, without being told of in what is published.
+pub fn publish_beside_spares(
+    swarm: &Swarm,
+    geometry: Geometry,
+    metadata: &str,
+    seal: impl FnOnce(&ShareKeys) -> Vec<u8>,
+) -> String {
+    publish_from(swarm, geometry, metadata, seal, true)
+}
+
+fn publish_from(
+    swarm: &Swarm,
+    geometry: Geometry,
+    metadata: &str,
+    seal: impl FnOnce(&ShareKeys) -> Vec<u8>,
+    also_at_spares: bool,
+) -> String {
     let (secret, salt) = (Secret::from_bytes([7; 32]), [8; 32]);
     let chunks = geometry.chunk_count();
     let key = ShareKey::from_seed(&Secret::from_bytes(*blake3::hash(metadata.as_bytes()).as_bytes()));
@@ -49,22 +69,28 @@ pub fn publish(
         let word = owner::sign(&key, Act::Open, invite.tracker_id, &invite.token.expose_text());
         let request = OpenRequest { share, size, replicas: 1, preferred: Vec::new() };
         let open = tracker.open(&request, &word).await.unwrap();
-        let peer = PeerClient::new(http, open.sets[0].peers[0].clone());
         let grant = open.grant.as_str();
-        let word = owner::sign(&key, Act::Offer, peer.id(), grant);
-        let shown = Authority { grant, owner: &word };
-        let known = KnownChunks::runs(geometry.indices().map(|index| (index, id)));
-        let first = OfferRequest { size, chunks: ChunkSet::range(chunks, 0..1), known: Vec::new() };
-        peer.offer(share, shown, &first).await.unwrap();
-        peer.put_chunk(grant, id, sealed.into()).await.unwrap();
-        if chunks > 1 {
-            peer.offer(share, shown, &OfferRequest { size, chunks: all.clone(), known }).await.unwrap();
-        }
         let manifest = Blob(manifest.encoded().to_vec());
-        let commit = CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: all };
-        let word = owner::sign(&key, Act::Commit, peer.id(), grant);
-        let committed = peer.commit(share, Authority { grant, owner: &word }, &commit).await.unwrap();
-        let publish = PublishRequest { manifest, terms, receipts: vec![committed.receipt.unwrap()] };
+        let commit = CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: all.clone() };
+        let mut receipts = Vec::new();
+        let spares = open.spares.iter().filter(|_| also_at_spares);
+        for peer in open.sets[0].peers.iter().take(1).chain(spares) {
+            let peer = PeerClient::new(http.clone(), peer.clone());
+            let word = owner::sign(&key, Act::Offer, peer.id(), grant);
+            let shown = Authority { grant, owner: &word };
+            let known = KnownChunks::runs(geometry.indices().map(|index| (index, id)));
+            let first = OfferRequest { size, chunks: ChunkSet::range(chunks, 0..1), known: Vec::new() };
+            peer.offer(share, shown, &first).await.unwrap();
+            peer.put_chunk(grant, id, sealed.clone().into()).await.unwrap();
+            if chunks > 1 {
+                peer.offer(share, shown, &OfferRequest { size, chunks: all.clone(), known }).await.unwrap();
+            }
+            let word = owner::sign(&key, Act::Commit, peer.id(), grant);
+            let committed = peer.commit(share, Authority { grant, owner: &word }, &commit).await.unwrap();
+            receipts.push(committed.receipt.unwrap());
+        }
+        receipts.truncate(1);
+        let publish = PublishRequest { manifest, terms, receipts };
         let word = owner::sign(&key, Act::Publish, invite.tracker_id, grant);
         tracker.publish(share, Authority { grant, owner: &word }, &publish).await.unwrap();
     });

@@ -316,7 +316,7 @@ fn beat(swarm: &Swarm, server: &Fake, tasks: Arc<Mutex<Vec<Task>>>, gone: Arc<At
         while !gone.load(Ordering::Relaxed) {
             let request = HeartbeatRequest::new(registration.run, usage);
             if let Ok(response) = runtime.block_on(tracker.heartbeat(id, &request, Duration::from_secs(10))) {
-                tasks.lock().unwrap().extend(response.tasks);
+                tasks.lock().unwrap().extend(response.tasks.known);
             }
             thread::sleep(Duration::from_millis(100));
         }

@@ -6,6 +6,7 @@ pub mod by_hand;
 pub mod events;
 pub mod fake;
 pub mod http;
+pub mod peak;
 pub mod person;
 pub mod proxy;
 pub mod samples;
