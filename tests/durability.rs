@@ -131,7 +131,7 @@ fn b3_a_rotten_chunk_is_never_copied_to_others() {
 
 #[test]
 fn a_peer_that_returns_counts_again_and_the_surplus_goes_when_it_has_lasted() {
-    let mut swarm = Swarm::start_with(3, &["--heartbeat", "100ms", "--dead-after", "1s"]);
+    let mut swarm = Swarm::start_with(3, &["--heartbeat", "200ms", "--dead-after", "2s"]);
     let (bytes, link) = share(&swarm, 20);
     let victim = swarm.holders()[0];
     swarm.peers[victim].kill();

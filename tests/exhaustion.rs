@@ -90,9 +90,10 @@ fn e1_connections_that_hold_on_to_nothing_do_not_disturb_others_and_are_closed()
         }
     }
     let bob = swarm.person();
-    bob.get(&link);
+    // A busy machine may need longer for a handshake than anybody waits for one: what is asked again goes on.
+    wait_for("the file", || bob.run(&["get", &link]).code == 0);
     assert!(bob.read("file") == bytes);
-    alice.share(&["file", "--name", "during the attack"]);
+    wait_for("a share", || alice.run(&["share", "file", "--name", "during the attack"]).code == 0);
     wait_until_closed(&mut streams, 0);
 }
 
