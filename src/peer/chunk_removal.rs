@@ -116,10 +116,11 @@ impl ChunkStore {
         Ok(())
     }
 
-    /// Removes a chunk that no share holds; whether it was one.
+    /// Removes a chunk unless a share holds it. Returns whether it was removed.
     pub(super) fn remove_unclaimed(&self, id: &ChunkId) -> io::Result<bool> {
         let _name = self.name(id).lock();
         {
+            // One step under one lock: a claim that comes later finds the chunk gone.
             let mut index = self.index.lock();
             if index.claims.is_claimed(id) {
                 return Ok(false);
@@ -129,7 +130,8 @@ impl ChunkStore {
         self.unlink(id).map(|()| true)
     }
 
-    /// Takes a chunk out of use that came for an upload which never ended, if no share holds it; whether it was one.
+    /// Takes a chunk out of use that came for an upload which never ended, unless a share holds it. Returns whether it
+    /// was taken.
     pub(super) fn set_aside_unfinished(&self, id: &ChunkId) -> io::Result<bool> {
         let _name = self.name(id).lock();
         let entry = {
@@ -151,6 +153,7 @@ impl ChunkStore {
         let index = self.index.lock();
         let unsynced = index.chunks.iter().filter(|(_, entry)| entry.since > good);
         let unsynced: Vec<ChunkId> = unsynced.map(|(id, _)| *id).collect();
+        // A name is locked before the index, never the other way round.
         drop(index);
         let mut claimed = HashSet::new();
         for id in unsynced {
@@ -182,7 +185,7 @@ impl ChunkStore {
         Ok(false)
     }
 
-    /// Takes a chunk off the index; whether any share holds it, and what stood there.
+    /// Takes a chunk off the index. Returns whether any share holds it, and what stood there.
     fn take_entry(&self, id: &ChunkId) -> (bool, Option<Entry>) {
         let mut index = self.index.lock();
         let entry = index.chunks.get(id).copied();
@@ -205,6 +208,7 @@ impl ChunkStore {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => {
+                // The file is where it was, and so the chunk is still here.
                 entry.into_iter().for_each(|entry| index.put(*id, entry));
                 Err(error)
             }

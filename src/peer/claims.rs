@@ -38,7 +38,7 @@ pub(super) enum Released {
 }
 
 impl Claims {
-    /// Notes that a share holds a chunk; whether it did not before.
+    /// Notes that a share holds a chunk. Returns whether it did not before.
     pub(super) fn claim(&mut self, share: ShareId, id: ChunkId) -> bool {
         let number = self.number(share);
         let is_new = match self.first.entry(id) {
