@@ -115,7 +115,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// The same in one word.
+    /// The health in one word.
     pub const fn condition(&self) -> Condition {
         if self.lost > 0 {
             Condition::Lost

@@ -43,7 +43,7 @@ impl Arriving {
         self.file.write_all(bytes)
     }
 
-    /// The same with the next bytes.
+    /// The chunk with the next bytes added.
     pub(super) fn and(mut self, bytes: &[u8]) -> io::Result<Self> {
         self.write(bytes)?;
         Ok(self)

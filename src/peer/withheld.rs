@@ -44,7 +44,7 @@ impl Storage {
         if self.shares.is_withheld(share) { Err(TAKEN_DOWN) } else { Ok(()) }
     }
 
-    /// The same of a chunk. One that another share holds, too, is served for that one.
+    /// Checks that a chunk may be served. One that another share holds, too, is served for that one.
     pub(super) fn check_chunk_served(&self, id: &ChunkId) -> Result<(), StorageError> {
         let withheld = self.shares.withheld();
         if withheld.is_empty() {
