@@ -378,6 +378,7 @@ mod tests {
             let since_ms = began[&holder.peer.peer];
             holder.evidence = Evidence::Proven { since_ms, settled: now_ms - since_ms >= WEEK_MS };
         }
+        // As the tracker does it: places are bettered only when nothing is short.
         if !repairs.plan(share, swarm, now_ms) {
             repairs.spread_out(share, &Places::of(swarm), now_ms);
         }
@@ -402,6 +403,7 @@ mod tests {
                 holder.chunks = holder.chunks.minus(&told.chunks);
             }
             share.holders.retain(|holder| !holder.chunks.is_empty());
+            // Who has let go of everything begins anew when it copies again.
             began.retain(|peer, _| share.holders.iter().any(|holder| holder.peer.peer == *peer));
         }
         moved

@@ -740,6 +740,7 @@ mod tests {
         }
         answer(&mut audits, Outcome::Proven, now_ms);
         assert_eq!(audits.counts(), (40, AUDIT_TURN_SAMPLES as u64), "a bounded number at once");
+        // The shares whose other replica is not proven yet are to be asked about first.
         (0..40).for_each(|number| audits.meet(peer(1), share(number), Some(record), now_ms));
         assert_eq!(audits.evidence(peer(1), share(3), now_ms + DAY - 1000), CLAIMED);
         assert_eq!(audits.evidence(peer(1), share(3), now_ms + DAY), WORDS);
@@ -831,6 +832,7 @@ mod tests {
                 for question in &turn.questions {
                     let before = last.insert((turn.peer, question.share), now_ms);
                     assert!(before.is_none_or(|before| now_ms - before <= DAY + MINUTE), "too late");
+                    // Young proofs are asked for more often: days count from the third on.
                     asked += u64::from(now_ms > 2 * DAY);
                 }
                 requests += u64::from(now_ms > 2 * DAY);
@@ -886,6 +888,7 @@ mod tests {
             acts in proptest::collection::vec(act(), 1..60), seed: u64,
         ) {
             let mut audits = Audits::new(RULES);
+            // The model: pairs whose last news was a proof.
             let mut proven: BTreeSet<(PeerId, ShareId)> = BTreeSet::new();
             let (mut now_ms, mut draw) = (0, dice(seed));
             for act in acts {

@@ -519,6 +519,7 @@ mod tests {
     fn a_late_source_does_not_hold_up_the_end() {
         let mut fetch = fetch(3, &[1, 2]);
         let gets = drain(&mut fetch);
+        // What the good source takes for a chunk; the other one is late after twice as long.
         let fast = Duration::from_millis(100);
         let slow: Vec<ChunkIndex> = gets.iter().filter(|(p, _)| *p == peer(1)).map(|(_, i)| *i).collect();
         for &(source, index) in gets.iter().filter(|(source, _)| *source == peer(2)) {

@@ -249,6 +249,7 @@ mod tests {
         }
         let through = [("s/up", ".."), ("s/l", "a/up/../../x"), ("s/m", "up/top")];
         assert_eq!(rules(&files, &[], &through)[0], Some(Nowhere));
+        // Names that are one on a disk that folds case.
         assert_eq!(rules(&files, &[], &[("s/x", "a"), ("s/X", "a")]), [None, Some(InTheWay)]);
         assert_eq!(rules(&files, &[], &[("s/x", "a"), ("s/X/y", "../a")])[0], Some(InTheWay));
         assert_eq!(rules(&files, &[], &[("s/x", "y"), ("s/y", "x")]), [Some(Nowhere); 2]);
@@ -303,6 +304,7 @@ mod tests {
                         }
                         prop_assert!(!at.is_empty(), "{} -> {} leads out", link.path, link.target);
                         let path = at.join("/");
+                        // What is not there is not followed any further.
                         if !there.iter().any(|known| known.starts_with(&format!("{path}/"))) {
                             break;
                         }

@@ -505,6 +505,7 @@ mod tests {
             let refused = with(None, false, folders).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
+        // A number that the type cannot hold.
         let negative = json.replacen("\"executable\":false", "\"executable\":false,\"mode\":-1", 1);
         assert!(Metadata::decode(negative.as_bytes(), &geometry(7)).is_err());
     }
@@ -543,6 +544,7 @@ mod tests {
             let refused = with(links).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
+        // A single file has no folder of its own in which a link could stand.
         let one = Metadata {
             original_filename: SafePath::parse("a").unwrap(),
             ..folder(vec![file("a", 0, 7)], &[])
@@ -560,6 +562,7 @@ mod tests {
         let read = |case: &serde_json::Value| {
             let total = case["total"].as_u64().unwrap();
             let files = case["files"].as_array().unwrap().iter().enumerate().map(|(number, given)| {
+                // The cases say only what matters to holes.
                 let mut file = given.clone();
                 file["path"] = format!("s/{number}").into();
                 file["executable"] = false.into();
@@ -638,6 +641,7 @@ mod tests {
             ("\"chunk_count\":1", "\"chunk_count\":4294967296"),
             ("\"chunk_count\":1", "\"chunk_count\":2"),
         ] {
+            // Otherwise nothing would be replaced, and the sound one tested again.
             assert!(sound.contains(field), "{field}");
             assert!(decode(&sound.replace(field, value)), "{value}");
         }

@@ -359,6 +359,7 @@ mod tests {
         };
         assert!(covers(&[(0, 9, &[1, 2])], &[3]));
         assert!(covers(&[(0, 4, &[1, 2]), (4, 5, &[3, 4])], &[]));
+        // No set; too few, equal or too many peers; chunks left out, twice or beyond the end; a peer in two places.
         for (sets, spares) in [
             (&[][..], &[][..]),
             (&[(0, 9, &[1][..])], &[]),

@@ -408,6 +408,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_cannot_prove_what_it_confirmed_is_replaced_and_the_share_published_again() {
+        // The answer to the publish comes before the refutation, or after it.
         for published_before in [true, false] {
             let mut push = committed(&[3]);
             push.handle(Event::Proven(peer(1)));

@@ -630,12 +630,14 @@ mod tests {
             assert_eq!(registry.beat(id, first, Usage::default(), now_ms), Err(BeatError::Cloned(Cloned)));
             assert_eq!(registry.beat(id, second, Usage::default(), now_ms), Err(BeatError::Cloned(Cloned)));
             assert!(registry.candidates(now_ms).is_empty());
+            // Cloned since 2 s, and gone a dead time of 300 s later.
             let standing = if now_ms < 302_000 { Standing::Unsure } else { Standing::Gone };
             assert_eq!(
                 (liveness(&registry, 1, now_ms), registry.standing(id, now_ms)),
                 (Some(Liveness::Cloned), standing)
             );
         }
+        // The first machine was heard last at 390 s: a dead time later only the second one is left.
         for now_ms in (400_000..690_000).step_by(10_000) {
             registry.beat(id, second, Usage::default(), now_ms).unwrap_err();
         }

@@ -533,6 +533,7 @@ mod tests {
             free.extend((100..).zip(&spares).map(|(n, &room)| (PeerId::from_bytes([n; 32]), candidate(n, room))));
             let mut repairs = Repairs::new(PATIENCE);
             let before = share.clone();
+            // More rounds than any of these need: a planner that goes in circles does not get to its end.
             for _ in 0..100 {
                 let able: Vec<Candidate> = free.values().cloned().collect();
                 let planned = repairs.plan(&share, &able, 0);

@@ -475,6 +475,7 @@ mod tests {
                     let index = ChunkIndex::new(index);
                     confirmed.iter().filter(|(n, run)| run.contains(index) && (!is_proven || proven.contains(n))).count()
                 };
+                // Each set asks for two peers.
                 prop_assert!(!sets.is_kept() || (0..CHUNKS).all(|index| at(index, false) >= 2));
                 prop_assert!(!sets.is_safe() || (0..CHUNKS).all(|index| at(index, true) >= 2));
                 prop_assert!(!sets.is_safe() || sets.is_kept());

@@ -54,7 +54,7 @@ impl Arriving {
         ChunkId::from_bytes(*self.hasher.finalize().as_bytes())
     }
 
-    /// Gives the file its name, in the place of what has it; its bytes.
+    /// Gives the file its name, in the place of what has it. Returns its length.
     pub(super) fn name(self, path: &Path) -> io::Result<u64> {
         self.file.persist(path).map_err(|error| error.error)?;
         Ok(self.bytes)

@@ -41,7 +41,7 @@ impl ChunkStore {
     }
 
     /// Ends a share's claim and, if it was the last one, takes the chunk off the index in the same moment, so that no
-    /// commit counts on it in between; what stood there.
+    /// commit counts on it in between. Returns what stood there.
     fn release_and_take(&self, share: ShareId, id: &ChunkId, is_wanted: bool) -> Option<Option<Entry>> {
         let mut index = self.index.lock();
         if index.claims.release(share, id) != Released::Last || is_wanted {
@@ -168,8 +168,8 @@ impl ChunkStore {
         claimed
     }
 
-    /// Takes a damaged chunk out of use, unless a good one has come in its place meanwhile, or it was read wrongly;
-    /// whether it is good.
+    /// Takes a damaged chunk out of use, unless a good one has come in its place meanwhile, or it was read wrongly.
+    /// Returns whether it is good.
     pub(super) fn take_out_damaged(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
         let _name = self.name(id).lock();
         let Some(bytes) = self.index.lock().chunks.get(id).map(|entry| entry.bytes) else { return Ok(false) };

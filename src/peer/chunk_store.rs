@@ -73,7 +73,7 @@ impl Index {
         self.chunks.insert(id, entry);
     }
 
-    /// Forgets a chunk; its bytes.
+    /// Forgets a chunk. Returns its length.
     pub(super) fn take(&mut self, id: &ChunkId) -> u64 {
         let bytes = self.chunks.remove(id).map_or(0, |entry| entry.bytes);
         self.used_bytes -= bytes;
@@ -403,7 +403,7 @@ impl ChunkStore {
         self.unsynced.lock().keys().map(|id| (*id, self.path(id))).collect()
     }
 
-    /// Opens a chunk for reading; its length as it stands on disk.
+    /// Opens a chunk for reading. Returns it with its length as it stands on disk.
     pub(super) fn read(&self, id: &ChunkId) -> io::Result<(File, u64)> {
         if !self.contains(id) {
             return Err(io::ErrorKind::NotFound.into());
@@ -596,6 +596,7 @@ mod tests {
         assert!(!store.contains(&id) && store.read(&id).is_err());
         assert_eq!((store.used_bytes(), store.aside_bytes()), (0, 5));
         assert_eq!(reopen(&folder).aside_bytes(), 5);
+        // Nothing is as old as that.
         store.empty_aside(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
         store.restore(&id, || Ok(())).unwrap();
         assert!(store.verify(&id, 5).unwrap());

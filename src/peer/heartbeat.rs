@@ -16,7 +16,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Time to say goodbye.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// Registers the peer; how often to beat, and where the tracker will send others.
+/// Registers the peer. Returns how often to beat, and where the tracker will send others.
 pub(super) async fn register(
     peer: &Peer,
     tracker: &TrackerClient,

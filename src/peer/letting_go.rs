@@ -18,7 +18,7 @@ use super::storage::{Storage, Upload};
 use crate::clock;
 
 impl Storage {
-    /// Reads chunks of a share again; what was lost with those that are damaged or gone, of this share and of
+    /// Reads chunks of a share again. Returns what was lost with those that are damaged or gone, of this share and of
     /// others that held them, too.
     pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
         let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
@@ -49,7 +49,7 @@ impl Storage {
         Ok(lost)
     }
 
-    /// Reads a chunk of this length again, as part of a scrub; what was lost if it is damaged.
+    /// Reads a chunk of this length again, as part of a scrub. Returns what was lost if it is damaged.
     pub(super) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
         let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
         // A chunk that was removed meanwhile is nobody's loss.

@@ -106,7 +106,7 @@ impl Partings {
         self.state.lock().is_leaving(id)
     }
 
-    /// Begins to leave chunks; those of them that nobody was promised, at this time if it is to be believed.
+    /// Begins to leave chunks that nobody was promised, at this time if it is to be believed. Returns these.
     pub(super) fn leave(&self, chunks: &[ChunkId], now_ms: Option<u64>) -> Vec<ChunkId> {
         self.state.lock().leave(chunks, now_ms)
     }
@@ -387,7 +387,7 @@ pub(super) fn of_chunks(manifest: &Manifest, batch: &[Asked], ids: &[ChunkId]) -
     ChunkSet::of(manifest.geometry().chunk_count(), wanted.filter_map(|(index, _)| *index))
 }
 
-/// Asks all holders at once; what each that answered in time has proved.
+/// Asks all holders at once. Returns what each that answered in time has proved.
 async fn ask(
     peer: &Peer,
     holders: &[PeerAddress],
@@ -478,7 +478,7 @@ impl Peer {
     }
 }
 
-/// Takes chunks back into use; those that are here again, unless it cannot be done now.
+/// Takes chunks back into use. Returns those that are here again; `None`: it cannot be done now.
 pub(super) fn take_back(
     partings: &Partings,
     storage: &Storage,

@@ -663,6 +663,7 @@ mod tests {
         for number in 0..TOKEN_UPLOADS_MAX {
             offer(1, number).unwrap();
         }
+        // A share that is offered again is not one more.
         offer(1, 0).unwrap();
         let refused = offer(1, TOKEN_UPLOADS_MAX).unwrap_err().kind();
         assert_eq!(refused, ProblemKind::QuotaExceeded);
@@ -697,6 +698,7 @@ mod tests {
         }
         storage.marks.note(new, &[young]).unwrap();
         let manifest = folder.path().join(format!("shares/{}/manifest", share.0.share()));
+        // While the share's record cannot be read, what the marks name may be its own.
         std::fs::write(&manifest, b"rot").unwrap();
         assert!(storage.shares.manifest(share.0.share()).is_err());
         assert_eq!(storage.collect_unfinished().unwrap(), 1, "what came for that upload alone");

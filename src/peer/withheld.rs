@@ -129,6 +129,7 @@ mod tests {
         let (down, other) = (commit(&storage, 1, &[1, 2]), commit(&storage, 2, &[2, 3]));
         storage.withhold(ShareId::from_bytes([9; 32])).unwrap();
         storage.withhold(down).unwrap();
+        // As it runs, and after a restart.
         for storage in [storage, open(folder.path())] {
             assert_eq!(storage.shares.withheld(), BTreeSet::from([down]), "and none that is not held");
             assert!(storage.check_served(other).is_ok());

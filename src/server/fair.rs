@@ -453,6 +453,7 @@ mod tests {
                     }
                 }
             }
+            // When all is given back, somebody who waits must get something, again and again.
             while !waiting.is_empty() {
                 held.clear();
                 let before = waiting.len();
