@@ -186,6 +186,7 @@ pub fn assess(view: &ShareView) -> Health {
         fewest: readable.fewest(),
         short: view.tally(Holder::counts).count(|n| n < u32::from(view.wanted)),
         unproven: view.tally(Holder::is_proven).count(|n| n < u32::from(view.wanted)),
+        // What nobody holds cannot be read either, and counts as lost only.
         away: readable.count(|n| n == 0) - lost,
         lost,
     }

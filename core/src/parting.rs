@@ -68,6 +68,7 @@ impl Parting {
         let (mut promised, mut new) = (Vec::new(), Vec::new());
         for id in chunks.iter().filter(|id| !self.leaving.contains(id)) {
             let known = self.kept.get(id).copied();
+            // What is promised already takes no more room, and is renewed however many stand.
             if known.is_none() && self.kept.len() >= most {
                 continue;
             }

@@ -26,6 +26,7 @@ pub fn read<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, Li
         let mut found: Option<T> = None;
         for start in starts(&text) {
             match in_start(start) {
+                // Said twice, it is one link still.
                 Ok(link) if found.as_ref().is_none_or(|found| *found == link) => found = Some(link),
                 Ok(_) => return Err(LinkError::Several),
                 Err(error) => drop(nearest.get_or_insert(error)),
@@ -34,6 +35,7 @@ pub fn read<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, Li
         if let Some(found) = found {
             return Ok(found);
         }
+        // Perhaps it stands in another link, percent-encoded.
         text = percent_decoded(&text);
     }
     nearest.map_or(strictly, Err)

@@ -124,6 +124,7 @@ impl Push {
             Phase::GivenUp(_) => return Some(Action::GiveUp),
             Phase::Asking | Phase::Sending => {}
         }
+        // Ahead of all else, for whatever a spare is to take waits for its answer.
         if let Some(peer) = self.offers.pop_front() {
             return Some(Action::Offer(peer));
         }

@@ -127,6 +127,7 @@ impl Claims {
         if let Some(&number) = self.numbers.get(&share) {
             return number;
         }
+        // Numbers come round again after 2^32 shares: those in use are passed over.
         while self.shares.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);
         }

@@ -127,6 +127,7 @@ async fn share_to_copy(
     sources: &[PeerClient],
     grant: &str,
 ) -> Result<(Manifest, SignedTerms), CopyError> {
+    // Own records that cannot be read are had from others, like those that are not here.
     if let Some(held) = peer.storage.shares.get(share) {
         let storage = Arc::clone(peer);
         if let Ok(manifest) = blocking(move || storage.storage.shares.manifest(share)).await {

@@ -226,6 +226,7 @@ impl Storage {
                     for id in chunks.iter().filter(|id| !is_wanted(id)) {
                         self.chunks.remove_unclaimed(id)?;
                     }
+                    // The record stays as long as one of its chunks may be of a share that cannot be read.
                     if !chunks.iter().any(|id| self.may_be_of_unreadable(id)) {
                         self.shares.forget_retired(&retired)?;
                     }

@@ -67,6 +67,7 @@ impl Connections {
     pub(super) fn admit(&self, ip: IpAddr, is_proxy: bool) -> Option<Place> {
         let address = counted_as(ip);
         let mut table = self.table.lock();
+        // An address makes room for its own connections first, and only then whoever has most.
         let of_address = table.by_address.get(&address).map_or(0, HashMap::len);
         if !is_proxy && of_address >= self.bounds.per_address && !table.close_idle(address) {
             return None;

@@ -181,6 +181,7 @@ impl Connection {
     async fn serve(self, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut first = [0];
+        // Only looked at: the byte is the first one of the handshake, or of the request.
         if in_time(stream.peek(&mut first)).await? == 0 {
             return Ok(());
         }

@@ -279,6 +279,7 @@ impl World {
                 self.runtime.block_on(tracker.take_audit(audit, lie));
                 continue;
             }
+            // Both the question and the answer may be lost.
             let up = !self.mute && !self.no_way_out && self.is_open(node) && self.arrives() && self.arrives();
             self.tell_clock(self.peers[node].skew_ms);
             let answer = self.peers[node].running.as_ref().filter(|_| up).and_then(|peer| {
