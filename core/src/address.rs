@@ -105,6 +105,7 @@ mod tests {
 
     #[test]
     fn nearer_networks_special_addresses_and_system_ports_are_refused() {
+        // Whoever comes from afar is not sent into a nearer network, in whatever notation.
         for address in [
             "127.0.0.1:5000",
             "10.0.0.1:5000",
@@ -120,6 +121,7 @@ mod tests {
         ] {
             assert!(!may(address, "8.8.8.8"), "{address}");
         }
+        // Refused to everybody, even to this machine.
         for address in [
             "169.254.169.254:5000",
             "0.0.0.0:5000",

@@ -70,8 +70,10 @@ fn groups<'a>(
     is_meant: impl Fn(u32) -> bool,
 ) -> Vec<(Vec<&'a Holder>, ChunkSet)> {
     let mut counted: Vec<&Holder> = holders.iter().filter(|holder| is_counted(holder)).collect();
+    // The oldest proofs first: what the bound leaves out are the youngest replicas.
     counted.sort_by_key(|holder| (age(holder), holder.peer.peer));
     counted.truncate(HOLDERS_COMPARED_MAX);
+    // A bit for each of at most 128 holders: chunks with the same mask have the same holders.
     let mut by_mask: BTreeMap<u128, ChunkSet> = BTreeMap::new();
     for index in view.geometry.indices() {
         let bit =
@@ -134,6 +136,7 @@ fn named(view: &ShareView, peer: PeerId, chunks: ChunkSet, is_sure: impl Fn(&Hol
 /// Who of these holders of the same chunks is to go. Nobody, if it would make room for one that was not proven for
 /// long enough.
 fn victim<'a>(holders: &[&'a Holder], wanted: usize) -> Option<&'a Holder> {
+    // Places decide before age: only those may go without whom the rest is spread as well as it can be.
     let best = (0..holders.len()).map(|position| without(holders, position)).max()?;
     let spared = (0..holders.len()).filter(|&position| without(holders, position) == best);
     let goes = spared.max_by_key(|&position| (age(holders[position]), holders[position].peer.peer))?;
@@ -177,6 +180,7 @@ impl Places {
     /// better placed than one of those, best first.
     pub fn better_for(&self, view: &ShareView) -> Option<(ChunkSet, Vec<&Candidate>)> {
         let wanted = u32::from(view.wanted);
+        // A single replica has no other one to be apart from.
         if wanted < 2 {
             return None;
         }
@@ -188,11 +192,13 @@ impl Places {
             }
             let chunk_bytes = view.geometry.chunk_size().bytes() + TAG_BYTES as u64;
             let bytes = u64::from(chunks.len()) * chunk_bytes;
+            // Who holds any of these chunks is no further place for them.
             let is_other = |candidate: &&Candidate| {
                 let held =
                     view.holder(candidate.peer).is_some_and(|h| h.chunks.first_common(&chunks, 0).is_some());
                 !held && candidate.free_bytes >= bytes
             };
+            // How well they would be spread with the candidate in place of whichever holder it is best to lose.
             let with = |candidate: &Candidate| {
                 let instead_of = |position: usize| {
                     let rest = members.iter().enumerate().filter(move |(other, _)| *other != position);
@@ -360,7 +366,7 @@ mod tests {
         view.holders.iter().filter(|holder| holder.chunks.contains(index)).count()
     }
 
-    /// One day: what is ordered is copied, what is told to be dropped is dropped; whether anything moved.
+    /// One day: what is ordered is copied, what is told to be dropped is dropped. Returns whether anything moved.
     fn live_a_day(
         share: &mut ShareView,
         repairs: &mut Repairs,
@@ -372,6 +378,7 @@ mod tests {
             let since_ms = began[&holder.peer.peer];
             holder.evidence = Evidence::Proven { since_ms, settled: now_ms - since_ms >= WEEK_MS };
         }
+        // As the tracker does it: places are bettered only when nothing is short.
         if !repairs.plan(share, swarm, now_ms) {
             repairs.spread_out(share, &Places::of(swarm), now_ms);
         }
@@ -396,6 +403,7 @@ mod tests {
                 holder.chunks = holder.chunks.minus(&told.chunks);
             }
             share.holders.retain(|holder| !holder.chunks.is_empty());
+            // Who has let go of everything begins anew when it copies again.
             began.retain(|peer, _| share.holders.iter().any(|holder| holder.peer.peer == *peer));
         }
         moved

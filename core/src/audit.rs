@@ -28,7 +28,7 @@ const SAMPLES_FOR_PROVEN: usize = AUDIT_TURN_SAMPLES / 4;
 #[derive(Debug, Default)]
 struct Subject {
     pairs: BTreeMap<u32, Pair>,
-    /// The same pairs by class and the time when they are due.
+    /// Its pairs by class and the time when they are due.
     queue: BTreeSet<(u8, Tick, u32)>,
     /// When its turn comes, as in [`Audits::turns`]. None while it is being asked.
     turn: Option<Tick>,
@@ -279,8 +279,7 @@ impl Audits {
         turns
     }
 
-    /// What to ask a peer now: what it claims, the most needed first, and what it has proven, the longest due first,
-    /// with what is due soon.
+    /// What to ask a peer now: of each class the longest due first.
     fn questions(&mut self, peer: PeerId, now: Tick) -> Vec<Asked> {
         let soon = now.saturating_add(self.pace.dead / 2);
         let mut chosen: Vec<(u32, u8)> = Vec::new();
@@ -300,6 +299,7 @@ impl Audits {
             };
         let Some(subject) = self.peers.get(&peer) else { return Vec::new() };
         let (queue, pairs) = (&subject.queue, &subject.pairs);
+        // Proofs that are due have a part of their own, and come first. What claims leave over renews others early.
         take(queue, pairs, PROVEN, now, SAMPLES_FOR_PROVEN);
         (NEW..PROVEN).for_each(|class| take(queue, pairs, class, now, AUDIT_TURN_SAMPLES));
         take(queue, pairs, PROVEN, soon, AUDIT_TURN_SAMPLES);
@@ -320,6 +320,7 @@ impl Audits {
         let now = tick(now_ms);
         let counted = self.claims.at(now);
         let is_silent = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::Unanswered);
+        // One answer is enough to know that the peer is there, whatever else stayed unanswered.
         let has_spoken =
             outcomes.iter().any(|(_, v)| matches!(v, Outcome::Proven | Outcome::Grown | Outcome::Refuted(_)));
         let Some(subject) = self.peers.get_mut(&peer) else { return };
@@ -425,6 +426,7 @@ impl Audits {
     fn put(&mut self, peer: PeerId, number: u32, pair: Option<Pair>) {
         let subject = self.peers.entry(peer).or_default();
         let before = match pair {
+            // Put in before the old entry goes: with the same class and time they are one, and must stay.
             Some(pair) => {
                 subject.queue.insert((pair.class, pair.due, number));
                 subject.pairs.insert(number, pair)
@@ -738,6 +740,7 @@ mod tests {
         }
         answer(&mut audits, Outcome::Proven, now_ms);
         assert_eq!(audits.counts(), (40, AUDIT_TURN_SAMPLES as u64), "a bounded number at once");
+        // The shares whose other replica is not proven yet are to be asked about first.
         (0..40).for_each(|number| audits.meet(peer(1), share(number), Some(record), now_ms));
         assert_eq!(audits.evidence(peer(1), share(3), now_ms + DAY - 1000), CLAIMED);
         assert_eq!(audits.evidence(peer(1), share(3), now_ms + DAY), WORDS);
@@ -829,6 +832,7 @@ mod tests {
                 for question in &turn.questions {
                     let before = last.insert((turn.peer, question.share), now_ms);
                     assert!(before.is_none_or(|before| now_ms - before <= DAY + MINUTE), "too late");
+                    // Young proofs are asked for more often: days count from the third on.
                     asked += u64::from(now_ms > 2 * DAY);
                 }
                 requests += u64::from(now_ms > 2 * DAY);
@@ -884,6 +888,7 @@ mod tests {
             acts in proptest::collection::vec(act(), 1..60), seed: u64,
         ) {
             let mut audits = Audits::new(RULES);
+            // The model: pairs whose last news was a proof.
             let mut proven: BTreeSet<(PeerId, ShareId)> = BTreeSet::new();
             let (mut now_ms, mut draw) = (0, dice(seed));
             for act in acts {

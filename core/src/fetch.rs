@@ -129,6 +129,7 @@ impl Fetch {
             failures: 0,
             standing: Standing::Good,
         };
+        // A source that is named again keeps its record.
         self.sources.entry(peer).or_insert(source);
     }
 
@@ -149,6 +150,7 @@ impl Fetch {
             source.asked = true;
             return Some(Action::Ask(peer));
         }
+        // New chunks come first. Only a source that has none left to get repeats a late request (a hedged request).
         if self.requests < self.bounds.in_flight {
             let late =
                 || self.late_chunks().find(|late| late.due <= now).map(|late| (late.source, late.index));
@@ -157,6 +159,7 @@ impl Fetch {
                 return Some(Action::Get(peer, index));
             }
         }
+        // Some source may still say that it holds what is missing.
         let answers_to_come = self.sources.values().any(|s| s.is_good() && s.asked && s.holds.is_none());
         (self.in_flight.is_empty() && !answers_to_come).then_some(Action::GiveUp)
     }
@@ -174,6 +177,7 @@ impl Fetch {
     pub fn handle(&mut self, event: Event, now: Duration) {
         match event {
             Event::Holds(peer, holds) => {
+                // A list for another number of chunks says nothing about this share.
                 let fits = holds.chunk_count() == self.done.chunk_count();
                 match self.sources.get_mut(&peer) {
                     Some(source) if fits => source.holds = Some(holds),
@@ -182,8 +186,10 @@ impl Fetch {
             }
             Event::Got(peer, index) => {
                 let asked = self.landed(peer, index);
+                // Of two sources that were asked for one chunk, only the first counts as having served it.
                 let is_new = !self.done.contains(index);
                 self.done.insert(index);
+                // `landed` has just made it wanted again, for it was not done yet.
                 self.wanted.remove(index);
                 self.advance();
                 if let Some(source) = self.sources.get_mut(&peer) {
@@ -195,15 +201,18 @@ impl Fetch {
                 }
             }
             Event::Again(peer, index) => {
+                // Neither a success nor a failure: it only came second.
                 self.landed(peer, index);
             }
             Event::Missing(peer, index) => {
+                // No failure: a source may have lost a chunk since it said what it holds.
                 self.landed(peer, index);
                 if let Some(holds) = self.sources.get_mut(&peer).and_then(|s| s.holds.as_mut()) {
                     holds.remove(index);
                 }
             }
             Event::Wrong(peer, index) => {
+                // Off the list as well: as a last resort the source must not be asked for the same chunk for ever.
                 self.landed(peer, index);
                 if let Some(holds) = self.sources.get_mut(&peer).and_then(|s| s.holds.as_mut()) {
                     holds.remove(index);
@@ -237,6 +246,7 @@ impl Fetch {
             };
             s.is_good() && s.holds.as_ref().is_none_or(holds_some)
         };
+        // Who served a wrong chunk is asked only when no good source has a wanted chunk, or may turn out to have one.
         let standing = if self.sources.values().any(may_have) { Standing::Good } else { Standing::Wrong };
         let free = self.sources.iter().filter(|(_, s)| s.standing == standing && s.is_free());
         let with_chunk = free.filter_map(|(&peer, source)| {
@@ -244,6 +254,7 @@ impl Fetch {
             (index.get() < limit).then_some((source.in_flight, source.failures, index, peer))
         });
         with_chunk
+            // Failures weigh more than load: a source that fails is soon idle. Of equals the first chunk wins.
             .min_by_key(|&(in_flight, failures, index, _)| (failures, in_flight, index))
             .map(|(.., index, peer)| (peer, index))
     }
@@ -256,6 +267,7 @@ impl Fetch {
             let first = source.holds.as_ref().and_then(|holds| self.wanted.first_common(holds, self.base));
             first.is_some_and(|index| index.get() < limit)
         };
+        // The first request for a chunk is its source's own work; a second one only helps out.
         let is_busy = |peer| self.in_flight.values().any(|requests| requests[0].source == peer);
         let idle = self
             .sources
@@ -265,6 +277,7 @@ impl Fetch {
             let holds = |index: ChunkIndex| source.holds.as_ref().is_some_and(|holds| holds.contains(index));
             let is_useful = |index: ChunkIndex| self.bounds.ahead.is_none() || index.get() == self.base;
             let can_serve = |index| holds(index) && !self.done.contains(index) && is_useful(index);
+            // Two requests for one chunk are enough.
             let elsewhere = self.in_flight.iter().filter_map(|(&index, requests)| match requests[..] {
                 [only] if only.source != peer && can_serve(index) => Some((only.since, index)),
                 _ => None,
@@ -288,7 +301,7 @@ impl Fetch {
         }
     }
 
-    /// Ends a request; when it was made.
+    /// Ends a request. Returns when it was made.
     fn landed(&mut self, peer: PeerId, index: ChunkIndex) -> Option<Duration> {
         let requests = self.in_flight.get_mut(&index)?;
         let position = requests.iter().position(|request| request.source == peer)?;
@@ -317,6 +330,7 @@ impl Fetch {
 
     fn drop_source(&mut self, peer: PeerId, standing: Standing) {
         let Some(source) = self.sources.get_mut(&peer) else { return };
+        // Unreachable overrides wrong: from such a source not even the last resort can be had.
         if source.is_good() || standing == Standing::Unreachable {
             source.standing = standing;
         }
@@ -505,6 +519,7 @@ mod tests {
     fn a_late_source_does_not_hold_up_the_end() {
         let mut fetch = fetch(3, &[1, 2]);
         let gets = drain(&mut fetch);
+        // What the good source takes for a chunk; the other one is late after twice as long.
         let fast = Duration::from_millis(100);
         let slow: Vec<ChunkIndex> = gets.iter().filter(|(p, _)| *p == peer(1)).map(|(_, i)| *i).collect();
         for &(source, index) in gets.iter().filter(|(source, _)| *source == peer(2)) {

@@ -162,6 +162,7 @@ impl Grant {
         if self.bearer.is_some() && self.bearer != wanted.by {
             return Err(GrantError::OtherBearer);
         }
+        // The tracker's clock may be ahead of the one here by this much.
         let skew_ms = millis(CLOCK_SKEW_MAX);
         if self.issued_ms > wanted.now_ms.saturating_add(skew_ms) || self.expires_ms <= wanted.now_ms {
             return Err(GrantError::Time);

@@ -115,7 +115,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// The same in one word.
+    /// The health in one word.
     pub const fn condition(&self) -> Condition {
         if self.lost > 0 {
             Condition::Lost
@@ -186,6 +186,7 @@ pub fn assess(view: &ShareView) -> Health {
         fewest: readable.fewest(),
         short: view.tally(Holder::counts).count(|n| n < u32::from(view.wanted)),
         unproven: view.tally(Holder::is_proven).count(|n| n < u32::from(view.wanted)),
+        // What nobody holds cannot be read either, and counts as lost only.
         away: readable.count(|n| n == 0) - lost,
         lost,
     }

@@ -140,7 +140,7 @@ pub const UNTOLD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Deleted shares that a peer remembers, so that they stay deleted: one file of a block each, 256 MiB. Beyond them the
 /// one is forgotten of which earlier terms would end first.
 pub const GONE_MAX: usize = 1 << 16;
-/// The same with those that it never held: a tracker could name any number.
+/// Deleted shares that a peer remembers and never held: a tracker could name any number.
 pub const GONE_NOT_HELD_MAX: usize = 1 << 14;
 /// Deleted shares in one page of a peer's inventory: the next page brings the rest.
 pub const INVENTORY_GONE_MAX: usize = 256;
@@ -188,8 +188,8 @@ pub const COPY_CHUNKS_MAX: usize = 4;
 /// Windows of silence in which a peer is taken for dead, that a surplus of replicas and a suspicion of the own
 /// network last: long enough for a machine to be mended, short enough for shares that live a day.
 pub const PATIENCE_WINDOWS: u32 = 12;
-/// The same windows in a day, and in a week, at the dead time of five minutes: within a day every peer is asked for a
-/// sample of every share that it holds; a week of proofs makes a replica as good as an old one.
+/// Windows of silence in a day, at the dead time of five minutes: within a day every peer is asked for a sample of
+/// every share that it holds; a week of proofs makes a replica as good as an old one.
 pub const DAY_WINDOWS: u32 = 288;
 /// See [`DAY_WINDOWS`].
 pub const WEEK_WINDOWS: u32 = 7 * DAY_WINDOWS;
@@ -303,7 +303,7 @@ pub const COPIES_LISTED_MAX: usize = 100;
 pub const LOG_ENTRIES_MAX: usize = 200;
 /// Shares in one page of the operator's list.
 pub const SHARE_PAGE_MAX: usize = 200;
-/// The same if the page does not say how many it wants.
+/// Shares in a page of the operator's list that does not say how many it wants.
 pub const SHARE_PAGE_DEFAULT: usize = 100;
 /// Registering peers that a tracker dials back at once; further ones wait.
 pub const DIALS_MAX: usize = 16;
@@ -425,7 +425,7 @@ pub const RECEIVER_CONNECTIONS_MAX: usize = 24;
 pub const VERIFIED_AT_ONCE: usize = 8;
 /// Time after which a source counts as late at the earliest, however fast the others are.
 pub const HEDGE_AFTER_MIN: Duration = Duration::from_millis(50);
-/// The same as long as it is not known how fast the others are.
+/// Time after which a source counts as late as long as it is not known how fast the others are.
 pub const HEDGE_AFTER_UNKNOWN: Duration = Duration::from_secs(4);
 
 const _: () = assert!(CHUNK_LOG2_MIN <= CHUNK_LOG2_DEFAULT && CHUNK_LOG2_DEFAULT <= CHUNK_LOG2_MAX);

@@ -239,6 +239,7 @@ fn canonical_host(host: &str) -> Option<String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
+    // Browsers take such a name for an IPv4 address in another notation.
     let last_is_number = host.rsplit('.').next().is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()));
     let sound = host.len() <= 253 && host.split('.').all(label_is_sound) && !last_is_number;
     sound.then(|| host.to_ascii_lowercase())

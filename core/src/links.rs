@@ -56,6 +56,7 @@ pub fn broken_rules<'a>(
     for path in dirs {
         tree.put(path.as_str(), Kind::Folder);
     }
+    // All folders come first, so that no link takes the name of a folder in which another one stands.
     for link in links {
         let above = link.path.as_str().rsplit_once('/').map_or("", |(above, _)| above);
         tree.put(above, Kind::Folder);
@@ -65,6 +66,7 @@ pub fn broken_rules<'a>(
         .enumerate()
         .map(|(number, link)| is_target(&link.target) && tree.put(link.path.as_str(), Kind::Link(number)))
         .collect();
+    // One budget for all links: chains of them could lead on for any time.
     let mut steps = COMPONENTS_SUM_MAX;
     let rule = |(link, is_placed): (&Link, &bool)| {
         if !is_target(&link.target) {
@@ -247,6 +249,7 @@ mod tests {
         }
         let through = [("s/up", ".."), ("s/l", "a/up/../../x"), ("s/m", "up/top")];
         assert_eq!(rules(&files, &[], &through)[0], Some(Nowhere));
+        // Names that are one on a disk that folds case.
         assert_eq!(rules(&files, &[], &[("s/x", "a"), ("s/X", "a")]), [None, Some(InTheWay)]);
         assert_eq!(rules(&files, &[], &[("s/x", "a"), ("s/X/y", "../a")])[0], Some(InTheWay));
         assert_eq!(rules(&files, &[], &[("s/x", "y"), ("s/y", "x")]), [Some(Nowhere); 2]);
@@ -301,6 +304,7 @@ mod tests {
                         }
                         prop_assert!(!at.is_empty(), "{} -> {} leads out", link.path, link.target);
                         let path = at.join("/");
+                        // What is not there is not followed any further.
                         if !there.iter().any(|known| known.starts_with(&format!("{path}/"))) {
                             break;
                         }

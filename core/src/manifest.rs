@@ -421,6 +421,7 @@ mod tests {
         ] {
             assert_eq!(with(total, count, 16), ManifestError::ChunkCount, "{total} {count}");
         }
+        // The largest numbers that are taken: what is missing then are the bytes.
         assert_eq!(with(chunk * u64::from(CHUNKS_MAX), CHUNKS_MAX, 16), ManifestError::Length);
         for metadata in [0, 15, u32::MAX, u32::try_from(METADATA_BYTES_MAX + TAG_BYTES).unwrap() + 1] {
             assert_eq!(with(0, 0, metadata), ManifestError::Length, "{metadata}");

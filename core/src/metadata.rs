@@ -139,6 +139,7 @@ impl Metadata {
     /// Checks every rule that a receiver relies on. A sender checks the same before it starts.
     pub fn check(&self, geometry: &Geometry) -> Result<(), MetadataError> {
         use MetadataError::{Contradiction, TooMany};
+        // Numbers first: they bound what the other checks cost.
         if self.files.len() + self.links.len() > FILES_MAX {
             return Err(TooMany("files"));
         }
@@ -157,6 +158,7 @@ impl Metadata {
         self.check_names()?;
         self.check_modes()?;
         let files = self.files.iter().map(|file| &file.path);
+        // Links last: they are followed among paths that are known to stand side by side.
         let broken = match &self.links[..] {
             [] => None,
             links => links::broken_rules(files, self.dirs.iter(), links).into_iter().flatten().next(),
@@ -183,6 +185,7 @@ impl Metadata {
         if unseen.len() < self.dir_modes.len() {
             return Err(MetadataError::Contradiction("a folder has two modes"));
         }
+        // Folders need not be listed: those on the way to a file may have a mode, too.
         for path in self.folders() {
             unseen.remove(path);
         }
@@ -221,6 +224,7 @@ impl Metadata {
                 .checked_add(file.size)
                 .filter(|&length| length <= LENGTH_BYTES_MAX)
                 .ok_or(Contradiction("the files are larger than any disk"))?;
+            // It cannot overflow: a file has no more data than length, and the sum of the lengths is bounded.
             end += file.data_bytes();
             let well_formed = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
             if !file.blake3.as_ref().is_none_or(well_formed) {
@@ -239,6 +243,7 @@ impl Metadata {
         if self.extension != extension {
             return Err(MetadataError::Contradiction("the extension is not that of the name"));
         }
+        // All paths are below one folder, so that a receiver makes one new entry and touches nothing beside it.
         if !self.is_single_file() {
             let files_below =
                 self.files.iter().all(|file| file.path.below(&top).is_some_and(|p| !p.is_empty()));
@@ -500,6 +505,7 @@ mod tests {
             let refused = with(None, false, folders).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
+        // A number that the type cannot hold.
         let negative = json.replacen("\"executable\":false", "\"executable\":false,\"mode\":-1", 1);
         assert!(Metadata::decode(negative.as_bytes(), &geometry(7)).is_err());
     }
@@ -538,6 +544,7 @@ mod tests {
             let refused = with(links).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
+        // A single file has no folder of its own in which a link could stand.
         let one = Metadata {
             original_filename: SafePath::parse("a").unwrap(),
             ..folder(vec![file("a", 0, 7)], &[])
@@ -555,6 +562,7 @@ mod tests {
         let read = |case: &serde_json::Value| {
             let total = case["total"].as_u64().unwrap();
             let files = case["files"].as_array().unwrap().iter().enumerate().map(|(number, given)| {
+                // The cases say only what matters to holes.
                 let mut file = given.clone();
                 file["path"] = format!("s/{number}").into();
                 file["executable"] = false.into();
@@ -633,6 +641,7 @@ mod tests {
             ("\"chunk_count\":1", "\"chunk_count\":4294967296"),
             ("\"chunk_count\":1", "\"chunk_count\":2"),
         ] {
+            // Otherwise nothing would be replaced, and the sound one tested again.
             assert!(sound.contains(field), "{field}");
             assert!(decode(&sound.replace(field, value)), "{value}");
         }

@@ -234,6 +234,7 @@ mod tests {
     #[test]
     fn s1_hostile_names_are_refused_by_rule() {
         use NameRule::*;
+        // Beyond the 255 bytes of a component, the 4096 of a path, and the 128 components that are taken.
         let long = "x".repeat(256);
         let deep = "d/".repeat(2100) + "f";
         let too_deep = "d/".repeat(COMPONENTS_MAX) + "f";

@@ -31,7 +31,7 @@ impl Parting {
         parting
     }
 
-    /// Begins to leave those of the chunks that nobody was promised; which these are. While the clock is not to
+    /// Begins to leave those of the chunks that nobody was promised. Returns which these are. While the clock is not to
     /// be believed, no promise ends.
     pub fn leave(&mut self, chunks: &[ChunkId], now_ms: Option<u64>) -> Vec<ChunkId> {
         let is_kept = |id: &ChunkId| {
@@ -68,6 +68,7 @@ impl Parting {
         let (mut promised, mut new) = (Vec::new(), Vec::new());
         for id in chunks.iter().filter(|id| !self.leaving.contains(id)) {
             let known = self.kept.get(id).copied();
+            // What is promised already takes no more room, and is renewed however many stand.
             if known.is_none() && self.kept.len() >= most {
                 continue;
             }

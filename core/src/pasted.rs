@@ -26,6 +26,7 @@ pub fn read<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, Li
         let mut found: Option<T> = None;
         for start in starts(&text) {
             match in_start(start) {
+                // Said twice, it is one link still.
                 Ok(link) if found.as_ref().is_none_or(|found| *found == link) => found = Some(link),
                 Ok(_) => return Err(LinkError::Several),
                 Err(error) => drop(nearest.get_or_insert(error)),
@@ -34,6 +35,7 @@ pub fn read<T: FromStr<Err = LinkError> + PartialEq>(text: &str) -> Result<T, Li
         if let Some(found) = found {
             return Ok(found);
         }
+        // Perhaps it stands in another link, percent-encoded.
         text = percent_decoded(&text);
     }
     nearest.map_or(strictly, Err)
@@ -126,6 +128,7 @@ mod tests {
         let (head, tail) = text.split_at(100);
         let (one, two) = tail.split_at(30);
         for pasted in [
+            // What people and programs put around a link.
             format!("<{text}>"),
             format!("\"{text}\""),
             format!("“{text}”"),
@@ -136,6 +139,7 @@ mod tests {
             format!("{text}…"),
             format!("_{text}_"),
             format!("~~{text}~~"),
+            // Quoted-printable mail breaks lines so.
             text.as_bytes()
                 .chunks(75)
                 .map(|line| std::str::from_utf8(line).unwrap())
@@ -151,6 +155,7 @@ mod tests {
             format!("{head}\r\n{one}\r\n{two}\r\n\r\nBest regards"),
             format!("> Hello,\n> here it is:\n> {head}\n> {tail}\n> Alice"),
             format!("Subject: file\nSee https://example.org/ first.\n\nThen {text}!\n"),
+            // Mail filters put links into their own.
             format!("https://eur01.safelinks.protection.outlook.com/?url={encoded}&data=05%7C02&reserved=0"),
             format!("https://mail.example/?to=https%3A%2F%2Ffilter.example%2F%3Furl%3D{twice}%26x%3D1&y=2"),
         ] {

@@ -133,6 +133,7 @@ pub fn place(demand: &Demand, candidates: &[Candidate]) -> Result<Placement, Pla
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
     ranked.sort_by(|a, b| by_score(demand.share, a, b));
     let is_preferred = |c: &Candidate| demand.preferred.contains(&c.peer);
+    // Stable: within both groups the order of the scores stays.
     ranked.sort_by_key(|c| !is_preferred(c));
 
     let share_bytes = u64::from(demand.chunk_count) * demand.chunk_bytes;
@@ -151,6 +152,7 @@ pub fn place(demand: &Demand, candidates: &[Candidate]) -> Result<Placement, Pla
 
 /// Cuts a share too large for one set into as few runs as needed: the roomiest peers together.
 fn place_across_sets(demand: &Demand, mut ranked: Vec<&Candidate>) -> Option<Placement> {
+    // A set has no more room than its fullest peer, so peers with about as much room go together.
     ranked.sort_by_key(|c| std::cmp::Reverse(c.free_bytes));
     let mut sets = Vec::new();
     let mut first_chunk = 0;
@@ -159,6 +161,7 @@ fn place_across_sets(demand: &Demand, mut ranked: Vec<&Candidate>) -> Option<Pla
         let room = group.iter().map(|c| c.free_bytes).min()? / demand.chunk_bytes.max(1);
         let left = demand.chunk_count - first_chunk;
         let chunk_count = u32::try_from(room).unwrap_or(u32::MAX).min(left);
+        // Later groups have even less room.
         if chunk_count == 0 {
             break;
         }
@@ -193,6 +196,7 @@ fn tier(c: &Candidate, others: &[&Candidate]) -> u8 {
 fn spread<'a>(ranked: &[&'a Candidate], count: usize, preferred: usize) -> Vec<&'a Candidate> {
     let mut chosen: Vec<&Candidate> = ranked[..preferred.min(count).min(ranked.len())].to_vec();
     let is_new = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.peer != c.peer);
+    // Not sorted once: whoever is taken changes the tiers of the others.
     for round in 0..=3 {
         for &candidate in ranked {
             if chosen.len() < count && tier(candidate, &chosen) <= round && is_new(candidate, &chosen) {
@@ -216,6 +220,7 @@ fn ids(candidates: &[&Candidate]) -> Vec<PeerId> {
 }
 
 fn by_score(share: ShareId, a: &Candidate, b: &Candidate) -> Ordering {
+    // The id breaks ties, so that the order in which candidates are given never matters.
     score(share, b).total_cmp(&score(share, a)).then(a.peer.cmp(&b.peer))
 }
 
@@ -354,6 +359,7 @@ mod tests {
         };
         assert!(covers(&[(0, 9, &[1, 2])], &[3]));
         assert!(covers(&[(0, 4, &[1, 2]), (4, 5, &[3, 4])], &[]));
+        // No set; too few, equal or too many peers; chunks left out, twice or beyond the end; a peer in two places.
         for (sets, spares) in [
             (&[][..], &[][..]),
             (&[(0, 9, &[1][..])], &[]),

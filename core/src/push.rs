@@ -124,6 +124,7 @@ impl Push {
             Phase::GivenUp(_) => return Some(Action::GiveUp),
             Phase::Asking | Phase::Sending => {}
         }
+        // Ahead of all else, for whatever a spare is to take waits for its answer.
         if let Some(peer) = self.offers.pop_front() {
             return Some(Action::Offer(peer));
         }
@@ -145,6 +146,7 @@ impl Push {
         match event {
             Event::Ready(peer, held) => {
                 self.sets.ready(peer, held);
+                // A spare needs chunks that the cursor has passed already.
                 self.rewind(peer);
             }
             Event::Stored(peer, index) => {
@@ -170,9 +172,11 @@ impl Push {
                 self.sets.proven(peer);
             }
             Event::Published => {
+                // If outdated, what was published names a peer that was replaced meanwhile: publish again.
                 let is_outdated = self.publishing == Publishing::Outdated;
                 self.publishing = if is_outdated { Publishing::Due } else { Publishing::Done };
             }
+            // A peer that cannot prove what it signed for is worth no more than one that is gone.
             Event::Refuted(peer) | Event::Lost(peer) => self.lose(peer),
         }
     }
@@ -211,6 +215,7 @@ impl Push {
             Loss::Replaced(spare) => self.offers.push_back(spare),
             Loss::NoSpare => self.phase = Phase::GivenUp(peer),
         }
+        // A publish that was asked for cannot be taken back: it is repeated when its answer has come.
         self.publishing = match self.publishing {
             Publishing::Asked | Publishing::Outdated => Publishing::Outdated,
             Publishing::Due | Publishing::Done => Publishing::Due,
@@ -404,6 +409,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_cannot_prove_what_it_confirmed_is_replaced_and_the_share_published_again() {
+        // The answer to the publish comes before the refutation, or after it.
         for published_before in [true, false] {
             let mut push = committed(&[3]);
             push.handle(Event::Proven(peer(1)));

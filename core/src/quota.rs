@@ -43,7 +43,7 @@ pub struct Charged {
 pub struct Wanted {
     /// Bytes of what is shared.
     pub share_bytes: u64,
-    /// The same after sealing.
+    /// Bytes of what is shared, after sealing.
     pub sealed_bytes: u64,
     /// Peers that are to hold each chunk.
     pub replicas: u8,

@@ -179,6 +179,7 @@ pub fn holders(
             return Err(TooLittle::Stranger { number });
         }
         let held = holders.entry(receipt.peer()).or_insert_with(|| ChunkSet::empty(chunk_count));
+        // Several receipts of one peer add up, and count as one holder.
         *held = held.plus(&chunks);
     }
     let wanted = usize::from(replicas);

@@ -218,6 +218,7 @@ impl Registry {
     pub fn beat(&mut self, id: PeerId, run: RunId, usage: Usage, now_ms: u64) -> Result<(), BeatError> {
         let peer = self.peers.get_mut(&id).ok_or(BeatError::Unknown)?;
         let heard = peer.runs.beat(run, now_ms, self.rules.dead_after);
+        // Of two machines with one key only the one that registered says how the peer is.
         if run == peer.registration.run {
             peer.usage = usage;
             peer.seen_ms = now_ms;
@@ -240,8 +241,8 @@ impl Registry {
         is_new && peer.moves.may_dial(now_ms, self.rules.heartbeat, self.rules.dead_after)
     }
 
-    /// Notes that a run of a peer was found at an address, where it is to be sought first from now on; its registration, if
-    /// that is news.
+    /// Notes that a run of a peer was found at an address, where it is to be sought first from now on. Returns its
+    /// registration if that is news.
     pub fn found_at(&mut self, id: PeerId, run: RunId, address: &str) -> Option<Registration> {
         let peer = self.peers.get_mut(&id).filter(|peer| peer.registration.run == run)?;
         let addresses = &mut peer.registration.addresses;
@@ -253,11 +254,13 @@ impl Registry {
         Some(peer.registration.clone())
     }
 
-    /// Notes that a run of a peer was not found at these addresses, but at another one; its registration, if that is news.
+    /// Notes that a run of a peer was not found at these addresses, but at another one. Returns its registration if
+    /// that is news.
     pub fn not_found_at(&mut self, id: PeerId, run: RunId, gone: &[String]) -> Option<Registration> {
         let peer = self.peers.get_mut(&id).filter(|peer| peer.registration.run == run)?;
         let left: Vec<_> =
             peer.registration.addresses.iter().filter(|a| !gone.contains(a)).cloned().collect();
+        // The last address stays: without one the peer could not be sought at all.
         if left.is_empty() || left == peer.registration.addresses {
             return None;
         }
@@ -335,7 +338,7 @@ impl Registry {
         }
     }
 
-    /// Takes a peer off the list; whether it was there. Its replicas have the grace that they had.
+    /// Takes a peer off the list. Returns whether it was there. Its replicas have the grace that they had.
     pub fn leave(&mut self, id: PeerId) -> bool {
         let peer = self.peers.remove(&id);
         if let Some(peer) = &peer {
@@ -413,6 +416,7 @@ impl Registry {
         let (mut losses, mut alive_weight) = (Vec::new(), 0_u64);
         for (peer, liveness) in self.peers(now_ms) {
             let (from_ms, to_ms) = match liveness {
+                // Both machines of a clone are heard: it is not the network that fails.
                 Liveness::Alive | Liveness::Cloned => {
                     alive_weight = alive_weight.saturating_add(weight(peer.registration.id));
                     continue;
@@ -447,6 +451,7 @@ impl Registry {
         let Some(peer) = self.peers.get(&id) else { return Standing::Unsure };
         let cloned = peer.runs.cloned_since(now_ms, self.rules.dead_after);
         let unreachable = peer.reach.unreachable().map(|(since_ms, _)| since_ms).filter(|_| !self.suspicion);
+        // The earlier of the two, so that a second reason for doubt gives no new grace.
         let since_ms = cloned.into_iter().chain(unreachable).min();
         let is_gone = since_ms.is_some_and(|since_ms| self.rules.is_dead(since_ms, now_ms));
         match is_gone {
@@ -625,12 +630,14 @@ mod tests {
             assert_eq!(registry.beat(id, first, Usage::default(), now_ms), Err(BeatError::Cloned(Cloned)));
             assert_eq!(registry.beat(id, second, Usage::default(), now_ms), Err(BeatError::Cloned(Cloned)));
             assert!(registry.candidates(now_ms).is_empty());
+            // Cloned since 2 s, and gone a dead time of 300 s later.
             let standing = if now_ms < 302_000 { Standing::Unsure } else { Standing::Gone };
             assert_eq!(
                 (liveness(&registry, 1, now_ms), registry.standing(id, now_ms)),
                 (Some(Liveness::Cloned), standing)
             );
         }
+        // The first machine was heard last at 390 s: a dead time later only the second one is left.
         for now_ms in (400_000..690_000).step_by(10_000) {
             registry.beat(id, second, Usage::default(), now_ms).unwrap_err();
         }

@@ -69,14 +69,16 @@ impl Repairs {
         }
     }
 
-    /// Orders copies of what the share is short of, as far as `candidates` have room and are not busy;
-    /// whether any was ordered.
+    /// Orders copies of what the share is short of, as far as `candidates` have room and are not busy. Returns whether
+    /// any was ordered.
     pub fn plan(&mut self, view: &ShareView, candidates: &[Candidate], now_ms: u64) -> bool {
         let mut replicas = view.tally(Holder::counts);
+        // What is being copied counts already, or each look would order it again.
         for running in self.running.values().filter(|running| running.order.share == view.share) {
             replicas.add(&running.order.chunks);
         }
         let readable = view.tally(Holder::can_be_read);
+        // New replicas keep away from the zones, machines and tokens of those that count, not of the dead.
         let beside: Vec<&Candidate> =
             view.holders.iter().filter(|holder| holder.counts()).map(|h| &h.peer).collect();
         let mut ranked = rank(view.share, candidates, &beside);
@@ -88,6 +90,7 @@ impl Repairs {
                 replicas.of_chunk(index) < u32::from(view.wanted) && readable.of_chunk(index) > 0
             };
             let Some(order) = self.order(view, candidate, is_short, &replicas, now_ms) else { continue };
+            // The next candidate is asked only for what is still short.
             replicas.add(&order.chunks);
             self.add(order, &view.geometry, now_ms);
             any = true;
@@ -96,8 +99,9 @@ impl Repairs {
     }
 
     /// Orders a copy of what has the right number of replicas in the wrong places, with a peer that is in a better
-    /// one; whether any was ordered. The worst placed is surplus when the new one has proven itself.
+    /// one. Returns whether any was ordered. The worst placed is surplus when the new one has proven itself.
     pub fn spread_out(&mut self, view: &ShareView, places: &Places, now_ms: u64) -> bool {
+        // One move at a time: a copy under way changes where the replicas are.
         if self.running.keys().any(|(_, share)| *share == view.share) {
             return false;
         }
@@ -135,6 +139,7 @@ impl Repairs {
     ) -> Option<Order> {
         let (share, target) = (view.share, candidate.peer);
         let is_refused = self.refused.get(&(target, share)).is_some_and(|&until| now_ms < until);
+        // Nobody copies what it is being told to drop.
         let is_dropping = self.drops.get(&share).is_some_and(|surplus| surplus.peer == target);
         if is_refused || is_dropping {
             return None;
@@ -149,6 +154,7 @@ impl Repairs {
         let chunk_count = view.geometry.chunk_count();
         let held = view.holder(target).map(|holder| &holder.chunks);
         let chunk_bytes = view.geometry.chunk_size().bytes().min(view.geometry.total()) + TAG_BYTES as u64;
+        // What was ordered before may not be off its free bytes yet: those are as old as its last heartbeat.
         let room = candidate.free_bytes.saturating_sub(promised) / chunk_bytes;
         let is_there = |index| held.is_some_and(|held| held.contains(index)) || is_ordered(index);
         let needed = view.geometry.indices().filter(|&index| is_short(index) && !is_there(index));
@@ -178,6 +184,7 @@ impl Repairs {
         });
         let mut missing = chunks.clone();
         let (mut chosen, mut others) = (Vec::new(), Vec::new());
+        // A greedy cover: who adds chunks comes before who only repeats them, for the list is cut to a maximum.
         for holder in sources {
             let adds = chunks.is_empty() || missing.first_common(&holder.chunks, 0).is_some();
             missing = missing.minus(&holder.chunks);
@@ -268,6 +275,7 @@ impl Repairs {
     pub fn notice_surplus(&mut self, view: &ShareView, now_ms: u64) -> bool {
         let found = surplus(view);
         if let Some(told) = self.drops.get(&view.share) {
+            // One drop at a time: nobody else is told before this one is done or no longer holds.
             if still_too_many(view, told) {
                 return true;
             }
@@ -525,6 +533,7 @@ mod tests {
             free.extend((100..).zip(&spares).map(|(n, &room)| (PeerId::from_bytes([n; 32]), candidate(n, room))));
             let mut repairs = Repairs::new(PATIENCE);
             let before = share.clone();
+            // More rounds than any of these need: a planner that goes in circles does not get to its end.
             for _ in 0..100 {
                 let able: Vec<Candidate> = free.values().cloned().collect();
                 let planned = repairs.plan(&share, &able, 0);

@@ -193,7 +193,7 @@ impl ReplicaSets {
         }
     }
 
-    /// A member turns out to lack chunks that it had taken; whether that was too often, and it is to be replaced.
+    /// A member turns out to lack chunks that it had taken. Returns whether it is to be replaced.
     pub fn lacks(&mut self, peer: PeerId, missing: &ChunkSet) -> bool {
         let Some(member) = self.members.get_mut(&peer) else { return false };
         member.held = member.held.minus(missing);
@@ -221,7 +221,7 @@ impl ReplicaSets {
         }
     }
 
-    /// A member failed once; whether that was too often, and it is to be replaced.
+    /// A member failed once. Returns whether it is to be replaced.
     pub fn fails(&mut self, peer: PeerId) -> bool {
         let Some(member) = self.members.get_mut(&peer) else { return false };
         member.failures += 1;
@@ -475,6 +475,7 @@ mod tests {
                     let index = ChunkIndex::new(index);
                     confirmed.iter().filter(|(n, run)| run.contains(index) && (!is_proven || proven.contains(n))).count()
                 };
+                // Each set asks for two peers.
                 prop_assert!(!sets.is_kept() || (0..CHUNKS).all(|index| at(index, false) >= 2));
                 prop_assert!(!sets.is_safe() || (0..CHUNKS).all(|index| at(index, true) >= 2));
                 prop_assert!(!sets.is_safe() || sets.is_kept());

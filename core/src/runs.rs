@@ -55,6 +55,7 @@ impl Runs {
         let is_gone = is_over(self.current_ms, now_ms, gone_after);
         if run != self.current {
             if self.former.contains(&run) && !is_gone {
+                // Two machines have been there since the first time, however often one of them asks.
                 let since_ms = self.cloned_since(now_ms, gone_after).unwrap_or(now_ms);
                 self.twin = Some(Twin { since_ms, heard_ms: now_ms });
                 return Err(Cloned);
@@ -65,6 +66,7 @@ impl Runs {
                 self.former.pop_front();
             }
             self.current = run;
+            // The run before has been silent for too long to be a second machine.
             if is_gone {
                 self.twin = None;
             }

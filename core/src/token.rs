@@ -73,7 +73,7 @@ impl TokenRecord {
         Self { id, sha256, role, name, created_ms, expires_ms, revoked: false, allowance }
     }
 
-    /// The same with what its maker allows by it.
+    /// The token with what its maker allows by it.
     #[must_use]
     pub fn allowing(self, allowance: Allowance) -> Self {
         Self { allowance, ..self }

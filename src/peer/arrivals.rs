@@ -48,7 +48,7 @@ impl Storage {
         self.offer_under(Under::NOBODY, share, request)
     }
 
-    /// Reserves space for a share; the chunks of it that are here already.
+    /// Reserves space for a share. Returns the chunks of it that are here already.
     pub(super) fn offer_under(
         &self,
         grant: Under,
@@ -80,7 +80,7 @@ impl Storage {
         known: impl Iterator<Item = (ChunkIndex, ChunkId)>,
     ) -> Result<ChunkSet, StorageError> {
         let mut held = ChunkSet::empty(geometry.chunk_count());
-        // Meanwhile the share's chunks are taken as before.
+        // Uploads for this share go on while chunks are read here: `promise` adds what arrives meanwhile.
         let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
         let (mut met, mut shown) = (HashSet::new(), BTreeMap::new());
         for (index, id) in known {
@@ -98,6 +98,7 @@ impl Storage {
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
         let on_disk = self.chunks.disk_free_bytes()?;
         let shown_bytes = self.bytes_shown(share, &shown)?;
+        // From here on alone: what is found free must still be free when it is promised.
         let _one_by_one = self.promising.lock();
         // What came for the share before and is not offered again takes room, too.
         let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);
@@ -109,7 +110,7 @@ impl Storage {
         Ok(held)
     }
 
-    /// Makes room for chunks of a share that are to be copied from other peers; those that are missing here.
+    /// Makes room for chunks of a share that are to be copied from other peers. Returns those that are missing here.
     pub(super) fn begin_copy(
         &self,
         manifest: &Manifest,
@@ -118,6 +119,7 @@ impl Storage {
         let share = manifest.share();
         self.check_takes(share)?;
         let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
+        // What was let go of and still lies aside need not be copied.
         for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
             self.chunks.restore(&id, || self.marks.note(share, &[id]))?;
         }
@@ -140,7 +142,7 @@ impl Storage {
         Ok(true)
     }
 
-    /// Takes a chunk that has arrived; whether it had not arrived before.
+    /// Takes a chunk that has arrived. Returns whether it had not arrived before.
     pub(super) fn put(
         &self,
         share: ShareId,
@@ -153,6 +155,8 @@ impl Storage {
             return Err(StorageError::NotOffered);
         };
         let mut is_named = false;
+        // Marked before the file has its name: a crash in between leaves a mark without a file, which is harmless,
+        // but a file without a mark would stay for ever.
         self.chunks.finish(id, arriving, || {
             is_named = true;
             self.marks.note(share, &[id])?;
@@ -160,8 +164,10 @@ impl Storage {
             token.map_or(Ok(()), |token| self.marks.charge(share, token))
         })?;
         let mut uploads = self.uploads.lock();
+        // The promise may have ended while the chunk was written: the mark still tells whose it is.
         let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
         let is_new = upload.arrived.insert(id);
+        // The file was here before, perhaps for another share.
         if !is_named {
             upload.met.insert(id);
         }

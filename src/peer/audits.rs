@@ -254,7 +254,7 @@ impl Storage {
         self.chunks.is_synced(id) && self.chunks.holders(id).into_iter().any(is_committed)
     }
 
-    /// Reads a chunk again, whatever was known of it; what was lost if it is damaged.
+    /// Reads a chunk again, whatever was known of it. Returns what was lost if it is damaged.
     fn look_again(&self, id: ChunkId) -> io::Result<Vec<ShareChunks>> {
         match self.bytes_of((id, None)) {
             Some(bytes) => self.scrub(id, bytes),

@@ -116,9 +116,11 @@ fn s11_what_was_sent_and_never_committed_is_charged_until_it_is_collected() {
 fn s11_offers_at_once_are_promised_no_more_than_one_after_the_other() {
     let folder = folder();
     let storage = open(folder.path());
+    // Room for two of the eight offers.
     let quota_bytes = Some(sealed(1).len() as u64 + 2 * MANIFEST_RESERVE_BYTES);
     let under = Under { token: Some(TokenId::from_bytes([1; 8])), quota_bytes, ..Under::NOBODY };
     let shares: Vec<Shared> = (0..8).map(|number| Shared::new(number, vec![1])).collect();
+    // Many times: a race is seldom lost.
     for _ in 0..200 {
         let (promised, start) = (AtomicU32::new(0), Barrier::new(shares.len()));
         std::thread::scope(|scope| {
@@ -152,6 +154,7 @@ fn s11_what_is_named_twice_makes_no_room() {
     let under = Under { budget_bytes: chunk_bytes, ..Under::NOBODY };
     other.offer(&storage);
     other.send(&storage, &other.full());
+    // A chunk of his own, and one that came for another share.
     for named in [1, 100] {
         let mut taken = 0;
         for number in 1..=10 {

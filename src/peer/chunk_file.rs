@@ -43,7 +43,7 @@ impl Arriving {
         self.file.write_all(bytes)
     }
 
-    /// The same with the next bytes.
+    /// The chunk with the next bytes added.
     pub(super) fn and(mut self, bytes: &[u8]) -> io::Result<Self> {
         self.write(bytes)?;
         Ok(self)
@@ -54,7 +54,7 @@ impl Arriving {
         ChunkId::from_bytes(*self.hasher.finalize().as_bytes())
     }
 
-    /// Gives the file its name, in the place of what has it; its bytes.
+    /// Gives the file its name, in the place of what has it. Returns its length.
     pub(super) fn name(self, path: &Path) -> io::Result<u64> {
         self.file.persist(path).map_err(|error| error.error)?;
         Ok(self.bytes)

@@ -41,7 +41,7 @@ impl ChunkStore {
     }
 
     /// Ends a share's claim and, if it was the last one, takes the chunk off the index in the same moment, so that no
-    /// commit counts on it in between; what stood there.
+    /// commit counts on it in between. Returns what stood there.
     fn release_and_take(&self, share: ShareId, id: &ChunkId, is_wanted: bool) -> Option<Option<Entry>> {
         let mut index = self.index.lock();
         if index.claims.release(share, id) != Released::Last || is_wanted {
@@ -116,10 +116,11 @@ impl ChunkStore {
         Ok(())
     }
 
-    /// Removes a chunk that no share holds; whether it was one.
+    /// Removes a chunk unless a share holds it. Returns whether it was removed.
     pub(super) fn remove_unclaimed(&self, id: &ChunkId) -> io::Result<bool> {
         let _name = self.name(id).lock();
         {
+            // One step under one lock: a claim that comes later finds the chunk gone.
             let mut index = self.index.lock();
             if index.claims.is_claimed(id) {
                 return Ok(false);
@@ -129,7 +130,8 @@ impl ChunkStore {
         self.unlink(id).map(|()| true)
     }
 
-    /// Takes a chunk out of use that came for an upload which never ended, if no share holds it; whether it was one.
+    /// Takes a chunk out of use that came for an upload which never ended, unless a share holds it. Returns whether it
+    /// was taken.
     pub(super) fn set_aside_unfinished(&self, id: &ChunkId) -> io::Result<bool> {
         let _name = self.name(id).lock();
         let entry = {
@@ -151,6 +153,7 @@ impl ChunkStore {
         let index = self.index.lock();
         let unsynced = index.chunks.iter().filter(|(_, entry)| entry.since > good);
         let unsynced: Vec<ChunkId> = unsynced.map(|(id, _)| *id).collect();
+        // A name is locked before the index, never the other way round.
         drop(index);
         let mut claimed = HashSet::new();
         for id in unsynced {
@@ -165,8 +168,8 @@ impl ChunkStore {
         claimed
     }
 
-    /// Takes a damaged chunk out of use, unless a good one has come in its place meanwhile, or it was read wrongly;
-    /// whether it is good.
+    /// Takes a damaged chunk out of use, unless a good one has come in its place meanwhile, or it was read wrongly.
+    /// Returns whether it is good.
     pub(super) fn take_out_damaged(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
         let _name = self.name(id).lock();
         let Some(bytes) = self.index.lock().chunks.get(id).map(|entry| entry.bytes) else { return Ok(false) };
@@ -182,7 +185,7 @@ impl ChunkStore {
         Ok(false)
     }
 
-    /// Takes a chunk off the index; whether any share holds it, and what stood there.
+    /// Takes a chunk off the index. Returns whether any share holds it, and what stood there.
     fn take_entry(&self, id: &ChunkId) -> (bool, Option<Entry>) {
         let mut index = self.index.lock();
         let entry = index.chunks.get(id).copied();
@@ -205,6 +208,7 @@ impl ChunkStore {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => {
+                // The file is where it was, and so the chunk is still here.
                 entry.into_iter().for_each(|entry| index.put(*id, entry));
                 Err(error)
             }

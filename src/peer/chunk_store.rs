@@ -73,7 +73,7 @@ impl Index {
         self.chunks.insert(id, entry);
     }
 
-    /// Forgets a chunk; its bytes.
+    /// Forgets a chunk. Returns its length.
     pub(super) fn take(&mut self, id: &ChunkId) -> u64 {
         let bytes = self.chunks.remove(id).map_or(0, |entry| entry.bytes);
         self.used_bytes -= bytes;
@@ -113,10 +113,12 @@ impl ChunkStore {
                  with --data: the swarm makes new copies of what was here.",
             ));
         }
+        // A damaged marker is still there: the disk is mounted, and it is our store.
         if marker.map_err(failed)? != MARKER_TEXT {
             tracing::warn!("the store's marker was damaged, and is written again");
             durable::persist(&root.join(MARKER), MARKER_TEXT).map_err(failed)?;
         }
+        // Nothing in it was acknowledged to anybody.
         let _ = fs::remove_dir_all(root.join("tmp"));
         for folder in ["chunks", "tmp", "aside"] {
             durable::create_private_folder(&root.join(folder)).map_err(failed)?;
@@ -195,10 +197,11 @@ impl ChunkStore {
         Ok(true)
     }
 
-    /// Reads a chunk; whether its bytes hash to its id. What the disk cannot read is as bad as other bytes.
+    /// Reads a chunk. Returns whether its bytes hash to its id: what the disk cannot read is as bad as other bytes.
     pub(super) fn is_intact(&self, id: &ChunkId) -> io::Result<bool> {
         match hash_file(&self.path(id)) {
             Ok(hash) => Ok(hash == *id),
+            // If the whole store is gone, this says nothing about the chunk.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.check_there().map(|()| false),
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(false),
             Err(error) => Err(error),
@@ -212,7 +215,7 @@ impl ChunkStore {
         index.chunks.range((from, Bound::Unbounded)).next().map(|(id, entry)| (*id, entry.bytes))
     }
 
-    /// Reads a chunk again, whatever was known of it; whether it is as it should be. One that is not is
+    /// Reads a chunk again, whatever was known of it. Returns whether it is as it should be: one that is not is
     /// taken out of use.
     pub(super) fn check_again(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
@@ -221,7 +224,7 @@ impl ChunkStore {
         self.verify(id, sealed_len)
     }
 
-    /// Notes that a share holds a chunk; whether it did not before. From here on nothing that happens to other
+    /// Notes that a share holds a chunk. Returns whether it did not before. From here on nothing that happens to other
     /// shares takes the chunk away.
     pub(super) fn claim(&self, share: ShareId, id: ChunkId) -> bool {
         self.index.lock().claims.claim(share, id)
@@ -384,6 +387,7 @@ impl ChunkStore {
         }
         #[cfg(not(target_os = "linux"))]
         {
+            // Here a sync covers one file only, and the file's name lasts when its folder is synced, too.
             for id in chunks {
                 File::open(self.path(id))?.sync_all()?;
             }
@@ -399,7 +403,7 @@ impl ChunkStore {
         self.unsynced.lock().keys().map(|id| (*id, self.path(id))).collect()
     }
 
-    /// Opens a chunk for reading; its length as it stands on disk.
+    /// Opens a chunk for reading. Returns it with its length as it stands on disk.
     pub(super) fn read(&self, id: &ChunkId) -> io::Result<(File, u64)> {
         if !self.contains(id) {
             return Err(io::ErrorKind::NotFound.into());
@@ -592,6 +596,7 @@ mod tests {
         assert!(!store.contains(&id) && store.read(&id).is_err());
         assert_eq!((store.used_bytes(), store.aside_bytes()), (0, 5));
         assert_eq!(reopen(&folder).aside_bytes(), 5);
+        // Nothing is as old as that.
         store.empty_aside(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
         store.restore(&id, || Ok(())).unwrap();
         assert!(store.verify(&id, 5).unwrap());

@@ -38,7 +38,7 @@ pub(super) enum Released {
 }
 
 impl Claims {
-    /// Notes that a share holds a chunk; whether it did not before.
+    /// Notes that a share holds a chunk. Returns whether it did not before.
     pub(super) fn claim(&mut self, share: ShareId, id: ChunkId) -> bool {
         let number = self.number(share);
         let is_new = match self.first.entry(id) {
@@ -127,6 +127,7 @@ impl Claims {
         if let Some(&number) = self.numbers.get(&share) {
             return number;
         }
+        // Numbers come round again after 2^32 shares: those in use are passed over.
         while self.shares.contains_key(&self.next) {
             self.next = self.next.wrapping_add(1);
         }

@@ -86,6 +86,7 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     let missing = missing?;
     let sources = holdings(share, clients, &grant).await;
     let geometry = *manifest.geometry();
+    // What is here already is reported with the first batch: the tracker counts only what it is told.
     let mut batch = chunks.minus(&missing);
     let mut batch_bytes = 0;
     let mut failed = 0;
@@ -100,6 +101,7 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
             let chunks = ChunkSet::of(geometry.chunk_count(), [index]);
             peer.findings.note(Finding::Wrong(WrongChunks { peer: culprit, share, chunks }));
         }
+        // The order fails in the end, but what can be had is kept and counts.
         if !is_here {
             failed += 1;
             continue;
@@ -111,6 +113,7 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
             (batch, batch_bytes) = (ChunkSet::empty(geometry.chunk_count()), 0);
         }
     }
+    // Of a share without chunks the manifest is all there is to keep.
     if !batch.is_empty() || geometry.chunk_count() == 0 {
         keep(peer, &manifest, &terms, batch).await?;
     }
@@ -124,6 +127,7 @@ async fn share_to_copy(
     sources: &[PeerClient],
     grant: &str,
 ) -> Result<(Manifest, SignedTerms), CopyError> {
+    // Own records that cannot be read are had from others, like those that are not here.
     if let Some(held) = peer.storage.shares.get(share) {
         let storage = Arc::clone(peer);
         if let Ok(manifest) = blocking(move || storage.storage.shares.manifest(share)).await {
@@ -167,6 +171,7 @@ async fn fetch(
     let mut holders: Vec<&PeerClient> = holders.map(|source| &source.peer).collect();
     let turn = index.get() as usize % holders.len().max(1);
     holders.rotate_left(turn);
+    // Stable: among those that work the turns stay.
     holders.sort_by_key(|source| source.comes_last());
     for source in holders {
         let sealed = match source.get_chunk(id, sealed_len, &sources.buffers).await {
@@ -177,6 +182,7 @@ async fn fetch(
             }
             Ok(ChunkAnswer::Missing) | Err(_) => continue,
         };
+        // The bytes are verified while they are written: what hashes to another id is not named.
         match store(&peer, manifest.share(), id, sealed).await {
             Ok(()) => {
                 peer.metrics.chunks_copied.inc();
@@ -185,6 +191,7 @@ async fn fetch(
                 break;
             }
             Err(StorageError::HashMismatch(_)) => attempt.wrong.push(source.id()),
+            // The fault is here: another source would not help.
             Err(error) => {
                 tracing::error!(%id, %error, "cannot keep a copied chunk");
                 break;

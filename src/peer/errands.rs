@@ -81,6 +81,7 @@ impl Lane {
         loop {
             {
                 let mut tasks = self.tasks.lock();
+                // Both under one lock: there is no moment in which a task is neither waiting nor being done.
                 tasks.doing = tasks.waiting.pop_front();
                 if let Some(task) = &tasks.doing {
                     return task.clone();

@@ -75,6 +75,7 @@ impl Findings {
         let (mut bytes, mut rank, mut told) = (0, 0, 0);
         for finding in queue.iter().take(TASKS_MAX) {
             bytes += finding.bytes();
+            // A tracker goes by rank: what was found after something of a higher rank waits for the next heartbeat.
             if finding.rank() < rank || (told > 0 && bytes > INVENTORY_BYTES_MAX) {
                 break;
             }
@@ -97,6 +98,7 @@ impl Findings {
     pub(super) fn heard(&self, count: usize) {
         let mut queue = self.queue.lock();
         queue.drain(..count);
+        // However many were noted, whoever waits was told once.
         if !queue.is_empty() {
             self.new.notify_one();
         }

@@ -72,6 +72,7 @@ impl GoneShares {
                 return Ok(());
             }
         }
+        // Not under the lock: who only asks whether a share is gone does not wait for the disk.
         durable::persist(
             &self.root.join(share.to_string()),
             format!("{}\n{now_ms}\n", terms.token).as_bytes(),

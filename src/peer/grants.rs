@@ -59,6 +59,7 @@ impl Grants {
             make_room(&mut known);
         }
         let new = || Arc::new(KnownGrant { grant, spent_bytes: AtomicU64::new(0) });
+        // Another request may have been faster: what was spent under its entry must stay.
         Ok(Arc::clone(known.entry(hash).or_insert_with(new)))
     }
 }
@@ -142,7 +143,7 @@ impl Drop for Charge {
 /// Whoever may have a share offered here: its owner, with a grant to push it.
 pub(super) struct Offering(pub(super) ShareId, pub(super) Under);
 
-/// Whoever may have a share kept here: the same.
+/// Whoever may have a share kept here: its owner, with a grant to push it.
 pub(super) struct Committing(pub(super) ShareId, pub(super) Under);
 
 impl FromRequestParts<Arc<Peer>> for Offering {

@@ -16,7 +16,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Time to say goodbye.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// Registers the peer; how often to beat, and where the tracker will send others.
+/// Registers the peer. Returns how often to beat, and where the tracker will send others.
 pub(super) async fn register(
     peer: &Peer,
     tracker: &TrackerClient,
@@ -37,6 +37,7 @@ pub(super) async fn register(
         || ClientError::Protocol { server: "the tracker".into(), what: "another tracker's grant key".into() };
     peer.grants.set_key(GrantKey::parse(&response.grant_key, peer.tracker_id).ok_or_else(what)?);
     peer.inventory.ask(response.inventory_after_ms);
+    // Whatever a tracker says, there is a pause between two heartbeats.
     Ok((Duration::from_millis(response.heartbeat_ms.max(10)), response.addresses))
 }
 

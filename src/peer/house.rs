@@ -50,6 +50,7 @@ async fn tidy(peer: &Arc<Peer>) {
         }
         Err(error) => tracing::error!(%error, "cannot tell whose the chunks are"),
     }
+    // By a clock that may be wrong nothing that was promised or set aside is removed.
     let Some(now_ms) = peer.clock.now_ms() else { return };
     let ending = Arc::clone(peer);
     if let Err(error) = blocking(move || ending.partings.end_promises(now_ms)).await {

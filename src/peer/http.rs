@@ -153,6 +153,7 @@ async fn receive(
         piece.extend_from_slice(&frame);
     }
     let store = Arc::clone(peer);
+    // The last piece is written and the chunk named in one call: a small chunk takes one blocking task.
     let is_new = blocking(move || {
         let arrived = store.storage.chunks.go_on(arriving, &piece)?;
         store.storage.put(share, id, bytes, arrived)
@@ -171,6 +172,7 @@ async fn get_chunk(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let not_held = || Refusal::new(ProblemKind::ChunkNotFound, "the chunk is not held here");
+    // While others prove that they have the chunk, nobody may fetch the proof from here.
     if peer.partings.is_leaving(&id) {
         return Err(not_held());
     }
@@ -189,6 +191,7 @@ async fn get_chunk(
     peer.metrics.chunks_served.inc();
     peer.metrics.bytes_served.inc_by(length);
     let file = Arc::new(file);
+    // One piece in memory at a time, however slowly it is taken and however large the chunk is.
     let pieces = stream::try_unfold(wanted, move |left| {
         let (file, pieces) = (Arc::clone(&file), Arc::clone(&peer.pieces));
         async move {
@@ -316,11 +319,13 @@ async fn read_share(
             held
         }
     };
+    // One answer for both: who has no token does not learn which shares are here.
     let held = held
         .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
     peer.storage.check_served(share)?;
     let store = Arc::clone(peer);
     let bytes = peer.storage.shares.manifest_bytes(share).map_err(StorageError::from)?;
+    // There must be room in memory before the manifest is read.
     let turn = Turn::wait(asker, bytes).await;
     let manifest = blocking(move || store.storage.shares.manifest(share)).await;
     Ok((held, manifest.map_err(StorageError::from)?, turn))

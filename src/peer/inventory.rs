@@ -160,6 +160,7 @@ fn pages(shares: Vec<ShareChunks>) -> Vec<Vec<ShareChunks>> {
     let mut pages: Vec<Vec<ShareChunks>> = vec![Vec::new()];
     let mut bytes = 0;
     for share in shares {
+        // A share whose list is larger than a page has a page of its own.
         let size = share.chunks.text_len();
         bytes += size;
         match pages.last_mut() {

@@ -18,7 +18,7 @@ use super::storage::{Storage, Upload};
 use crate::clock;
 
 impl Storage {
-    /// Reads chunks of a share again; what was lost with those that are damaged or gone, of this share and of
+    /// Reads chunks of a share again. Returns what was lost with those that are damaged or gone, of this share and of
     /// others that held them, too.
     pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
         let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
@@ -49,7 +49,7 @@ impl Storage {
         Ok(lost)
     }
 
-    /// Reads a chunk of this length again, as part of a scrub; what was lost if it is damaged.
+    /// Reads a chunk of this length again, as part of a scrub. Returns what was lost if it is damaged.
     pub(super) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
         let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
         // A chunk that was removed meanwhile is nobody's loss.
@@ -226,6 +226,7 @@ impl Storage {
                     for id in chunks.iter().filter(|id| !is_wanted(id)) {
                         self.chunks.remove_unclaimed(id)?;
                     }
+                    // The record stays as long as one of its chunks may be of a share that cannot be read.
                     if !chunks.iter().any(|id| self.may_be_of_unreadable(id)) {
                         self.shares.forget_retired(&retired)?;
                     }

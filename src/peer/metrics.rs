@@ -67,6 +67,7 @@ pub(super) fn render(peer: &Peer) -> String {
     }
     let stray = "Chunks that are kept although neither a share nor an upload knows of them";
     registry.register("chunks_stray", stray, metrics.chunks_stray.clone());
+    // What stands below is not counted as it happens, but looked up for this answer.
     let damaged = Gauge::<i64>::default();
     damaged.set(i64::try_from(peer.storage.shares.damaged().len()).unwrap_or(i64::MAX));
     registry.register("shares_damaged", "Shares with a record that cannot be read", damaged);

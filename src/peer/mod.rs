@@ -262,7 +262,7 @@ impl std::fmt::Debug for RunningPeer {
 }
 
 impl RunningPeer {
-    /// Reads everything that it holds again, now; what was found.
+    /// Reads everything that it holds again, now. Returns what was found.
     pub async fn scrub(&self) -> Result<Scrub, Failure> {
         let failed = |error: std::io::Error| Failure::new(Kind::Other, format!("cannot scrub: {error}"));
         scrub::pass_now(&self.peer).await.map_err(failed)

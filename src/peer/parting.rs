@@ -106,7 +106,7 @@ impl Partings {
         self.state.lock().is_leaving(id)
     }
 
-    /// Begins to leave chunks; those of them that nobody was promised, at this time if it is to be believed.
+    /// Begins to leave chunks that nobody was promised, at this time if it is to be believed. Returns these.
     pub(super) fn leave(&self, chunks: &[ChunkId], now_ms: Option<u64>) -> Vec<ChunkId> {
         self.state.lock().leave(chunks, now_ms)
     }
@@ -116,8 +116,7 @@ impl Partings {
         self.state.lock().stay(chunks);
     }
 
-    /// Promises to keep chunks of a peer that holds so many, at this time if it is to be believed; those for which the
-    /// promise is given, and on stable storage.
+    /// Promises to keep chunks of a peer that holds so many. Returns those whose promise is on stable storage.
     pub(super) fn promise(
         &self,
         chunks: &[ChunkId],
@@ -171,6 +170,7 @@ impl Partings {
             let is_new = |holder: &PeerAddress| holders.iter().all(|other| other.id != holder.id);
             parted.holders.extend(before.holders.into_iter().filter(is_new));
         } else {
+            // Before the record: one without a manifest would be taken for damaged.
             durable::persist(&self.path(share, "manifest"), manifest.encoded())?;
         }
         self.put(&parted)
@@ -295,7 +295,7 @@ pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
 /// A chunk of a share, or the manifest of one without chunks, with what is asked about it.
 type Asked = (Option<ChunkIndex>, Question);
 
-/// Lets go of chunks as far as enough others prove them; whether all of them are gone.
+/// Lets go of chunks as far as enough others prove them. Returns whether all of them are gone.
 async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
     let DropTask { share, chunks, holders } = task;
     let Some(held) = peer.storage.shares.get(share) else { return Ok(true) };
@@ -308,6 +308,7 @@ async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
     let here = held.chunks.minus(&held.chunks.minus(&chunks));
     for batch in batches(&manifest, &here) {
         let left = peer.partings.leave(&ids(&batch), peer.clock.now_ms());
+        // Until this is dropped, nobody can prove the chunks with what he fetches here.
         let leaving = Leaving { partings: &peer.partings, chunks: left };
         let answers = ask(peer, &holders, &batch, true).await;
         let proved = proved_enough(held.terms.terms.replicas, &leaving.chunks, &answers);
@@ -350,6 +351,7 @@ fn others(own: PeerId, holders: Vec<PeerAddress>) -> Vec<PeerAddress> {
 /// What is asked about chunks of a share, as much at once as one audit takes.
 pub(super) fn batches(manifest: &Manifest, chunks: &ChunkSet) -> Vec<Vec<Asked>> {
     let question = |root, share, len: u64| {
+        // Drawn anew for each question: who keeps only what was asked for before does not pass.
         let offset = getrandom::u64().unwrap_or_default() % len.max(1);
         Question { sample: Sample { root, share, offset }, len }
     };
@@ -385,7 +387,7 @@ pub(super) fn of_chunks(manifest: &Manifest, batch: &[Asked], ids: &[ChunkId]) -
     ChunkSet::of(manifest.geometry().chunk_count(), wanted.filter_map(|(index, _)| *index))
 }
 
-/// Asks all holders at once; what each that answered in time has proved.
+/// Asks all holders at once. Returns what each that answered in time has proved.
 async fn ask(
     peer: &Peer,
     holders: &[PeerAddress],
@@ -406,6 +408,7 @@ async fn ask(
                     .filter(|((_, asked), proof)| proof.judge(&asked.sample, asked.len) == Verdict::Proven);
                 Some((holder.id, proved.map(|((_, asked), _)| asked.sample.root).collect()))
             }
+            // Left out, and not an answer without proofs: silence does not refute.
             Err(error) => {
                 tracing::info!(%error, "a holder did not prove what is surplus here");
                 None
@@ -431,8 +434,7 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets what others prove go for good, and takes the rest back: at once if they do not have it, and when they have
-/// not answered for long.
+/// Lets what others prove go for good, and takes the rest back.
 async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::Result<()> {
     let (share, is_late) = (parted.share, parted.age_ms(now_ms) >= 2 * millis(SET_ASIDE));
     let Ok(terms) = SignedTerms::verify(&parted.terms, share) else { return Ok(()) };
@@ -446,6 +448,7 @@ async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::R
         let answers = ask(peer, &parted.holders, &batch, false).await;
         let proved = proved_enough(terms.terms.replicas, &ids(&batch), &answers);
         parted.chunks = parted.chunks.minus(&of_chunks(&manifest, &batch, &proved));
+        // Taken back at once if all have answered and too few have it; while some are silent, only after long.
         let is_certain = answers.len() == parted.holders.len() || is_late;
         if proved.len() < batch.len() {
             let noting = Arc::clone(peer);
@@ -475,7 +478,7 @@ impl Peer {
     }
 }
 
-/// Takes chunks back into use; those that are here again, unless it cannot be done now.
+/// Takes chunks back into use. Returns those that are here again; `None`: it cannot be done now.
 pub(super) fn take_back(
     partings: &Partings,
     storage: &Storage,

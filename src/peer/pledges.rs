@@ -43,7 +43,7 @@ impl Pledges {
         Ok(Self { file, count: bytes.len() / 40 })
     }
 
-    /// The same, but none on a disk that takes nothing: what is here is served all the same.
+    /// Like [`Self::write`], but `None` on a disk that takes nothing: what is here is served nevertheless.
     pub(super) fn written(store: &Path, standing: impl Iterator<Item = Pledge>) -> Option<Self> {
         let written = Self::write(store, standing);
         written.inspect_err(|error| tracing::error!(%error, "what was promised cannot be written down")).ok()

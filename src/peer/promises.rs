@@ -24,7 +24,7 @@ impl Storage {
         self.usage_beside(None, self.disk.free_bytes())
     }
 
-    /// The same without what is promised to one share, of a disk with so many free bytes.
+    /// The usage without what is promised to one share, of a disk with so many free bytes.
     fn usage_beside(&self, beside: Option<ShareId>, disk_free_bytes: u64) -> Usage {
         let manifests_bytes = self.shares.manifests_bytes();
         let used_bytes = self.chunks.used_bytes() + self.chunks.aside_bytes() + manifests_bytes;
@@ -40,13 +40,13 @@ impl Storage {
         Usage { used_bytes, free_bytes }
     }
 
-    /// Whether a share may take so many bytes more, beside what is promised to others; how many are free for it.
+    /// Checks that a share may take so many bytes more, beside what is promised to others. Returns how many are free.
     pub(super) fn check_room(&self, share: ShareId, bytes: u64) -> Result<u64, StorageError> {
         let on_disk = self.chunks.disk_free_bytes()?;
         self.check_room_of(share, bytes, on_disk)
     }
 
-    /// The same of a disk with so many free bytes.
+    /// Like [`Self::check_room`], of a disk with so many free bytes.
     pub(super) fn check_room_of(
         &self,
         share: ShareId,
@@ -121,7 +121,7 @@ impl Storage {
         self.marks.shares()?.into_iter().try_for_each(|share| self.count_unfinished_of(share))
     }
 
-    /// The same of one share.
+    /// Counts what the mark of one share names that is of no share.
     pub(super) fn count_unfinished_of(&self, share: ShareId) -> io::Result<()> {
         let bytes = self.chunks.unclaimed_bytes(self.marks.of(share)?);
         self.unfinished.lock().set(share, self.marks.charged(share), bytes);

@@ -101,6 +101,7 @@ impl Records {
             chunks,
             unsettled_until_ms: match unsettled {
                 Record::Absent => None,
+                // A note that cannot be read may have named any time.
                 found => Some(found.good().unwrap_or(u64::MAX)),
             },
         }

@@ -91,6 +91,7 @@ pub(super) async fn keep_scrubbing(peer: Arc<Peer>, every: Duration, path: PathB
             let path = path.clone();
             if let Err(error) = blocking(move || durable::persist(&path, &json)).await {
                 tracing::error!(%error, "cannot note where the scrub is");
+                // The file still names this step as due: without a pause it would be read again and again.
                 tokio::time::sleep(every / STEPS).await;
             }
         }

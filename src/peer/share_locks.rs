@@ -35,7 +35,7 @@ impl ShareLocks {
         ShareLock { locks: self, share }
     }
 
-    /// The same for a caller from outside, unless so many wait for it already that one thread more were wasted.
+    /// Locks a share for a caller from outside, unless so many wait for it that one thread more would be wasted.
     pub(super) fn lock_for_commit(&self, share: ShareId) -> Result<ShareLock<'_>, StorageError> {
         let mut shares = self.shares.lock();
         if shares.get(&share).is_some_and(|state| state.waiting >= COMMITS_WAITING_MAX) {
@@ -68,11 +68,13 @@ impl ShareLocks {
 impl Drop for ShareLock<'_> {
     fn drop(&mut self) {
         let mut shares = self.locks.shares.lock();
+        // The entry stays as long as somebody waits for it.
         match shares.get_mut(&self.share) {
             Some(state) if state.waiting > 0 => state.locked = false,
             _ => drop(shares.remove(&self.share)),
         }
         drop(shares);
+        // All of them: those who wait may wait for other shares.
         self.locks.freed.notify_all();
     }
 }

@@ -91,6 +91,7 @@ impl ShareStore {
         let (mut shares, mut damaged, mut withheld) = (Table::default(), BTreeSet::new(), BTreeSet::new());
         for (share, path) in folders(&root).map_err(failed)? {
             let Records { manifest, terms, chunks, token, unsettled_until_ms } = Records::read(&path, share);
+            // The manifest is written last: without it nothing was confirmed, unless it was lost beside good records.
             let is_empty = terms.is_absent() && chunks.is_absent();
             if manifest.is_absent() && (is_empty || is_upload(share)) {
                 tracing::info!(%share, "a commit was not finished");
@@ -101,6 +102,7 @@ impl ShareStore {
             }
             let manifest = manifest.good();
             let is_listed = matches!(chunks, Record::Good(_));
+            // Also of a share that is damaged otherwise: its chunks are claimed all the same, and so not removed.
             let here = manifest.as_ref().map(|manifest| visit(manifest, chunks.good().as_ref()));
             let (Some(manifest), Some(terms), Some(chunks)) = (manifest, terms.good(), here) else {
                 tracing::error!(path = %path.display(), "a share's record cannot be read; it is to be made again");
@@ -207,7 +209,7 @@ impl ShareStore {
         read
     }
 
-    /// Notes that a record of a share that is held is damaged; whether that is news.
+    /// Notes that a record of a share that is held is damaged. Returns whether that is news.
     fn note_damaged(&self, share: ShareId) -> bool {
         let shares = self.shares.lock();
         // What is retired meanwhile is nobody's worry any more.
@@ -273,7 +275,7 @@ impl ShareStore {
         Ok(())
     }
 
-    /// Takes over terms if they are newer; whether they were.
+    /// Takes over terms if they are newer. Returns whether they were.
     pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
         let share = terms.terms.share;
         let known = self.get(share).map(|held| held.terms.terms.issued_ms);

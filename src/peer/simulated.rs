@@ -79,6 +79,7 @@ impl SimPeer {
         capacity_bytes: u64,
         run: RunId,
     ) -> Self {
+        // Makes nothing where there is a store: after a crash the peer opens what the crash left.
         ChunkStore::create(root).unwrap();
         let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
         let storage = Storage::open(root, bounds).unwrap();
@@ -336,7 +337,8 @@ impl SimPeer {
         }
     }
 
-    /// Makes records whole again with what the tracker and others have of a share; whether they were not and are now.
+    /// Makes records whole again with what the tracker and others have of a share. Returns whether they were not and
+    /// are now.
     pub(crate) fn mend(&self, task: RestoreTask, answers: Vec<ManifestResponse>) -> bool {
         let known = Sources::new(task.share, task.manifest, task.terms);
         let sources = answers.into_iter().fold(known, |known, answer| known.and(task.share, answer));

@@ -88,6 +88,7 @@ impl Storage {
             chunks.claim_committed(share, here.iter().map(|at| manifest.chunk(at)), listed.is_some());
             here
         };
+        // Every share claims its chunks before anything is tidied up: what nobody claims counts as left by an upload.
         let shares = ShareStore::open(root, |share| marks.has(share), claim)?;
         let (gone, disk) = (GoneShares::open(root)?, DiskLook::default());
         let (uploads, locks) = (Mutex::default(), ShareLocks::default());
@@ -111,6 +112,7 @@ impl Storage {
     }
 
     fn tidy_at_start(&self) -> io::Result<()> {
+        // While a record cannot be read, nobody knows which chunks are of no share.
         if self.shares.is_whole() {
             let (is_here, marked) = (|id: &ChunkId| self.chunks.contains(id), || self.marks.chunks());
             self.several.renew(self.chunks.of_several(), is_here, marked)?;
@@ -238,8 +240,9 @@ impl Storage {
         Ok(CommitResponse { missing, receipt })
     }
 
-    /// Keeps chunks of a share, which is locked, beside those that are held already, if all of them are here. What
-    /// was held before is for the scrub to check: it reports what it finds, and must not stand in a new chunk's way.
+    /// Commits a share, which is locked, with `arrived` beside the chunks that are held already, provided that every
+    /// chunk in `arrived` is on the disk and verifies. Returns the missing ones. What was held before is not read: the
+    /// scrub reports what it finds there, and damage to it must not stand in a new chunk's way.
     fn keep(
         &self,
         manifest: &Manifest,
@@ -267,12 +270,14 @@ impl Storage {
         let mut claims = NewClaims { storage: self, share, ids: Vec::new() };
         let (present, missing) = self.claim_present(manifest, arrived, &mut claims)?;
         if missing.is_empty() {
+            // All that the record speaks of is on the disk before the record is written.
             self.note_several(share, &claims.ids)?;
             self.settle(&present)?;
             crash::at(Point::ChunksSynced);
             // A commit only ever adds: what is held already was promised, too.
             let commit = self.shares.commit(manifest, terms, held.plus(arrived), token);
             commit.map_err(|error| self.record_failure(error))?;
+            // From here on the claims stay. On every other way out `NewClaims` gives them up.
             claims.ids.clear();
             tracing::info!(%share, chunks = present.len(), "share committed");
         }
@@ -307,7 +312,7 @@ impl Storage {
         })
     }
 
-    /// The same for a record, whose own sync failed.
+    /// Makes an error of a record that could not be written. If the disk failed, nothing is taken until it works again.
     fn record_failure(&self, error: io::Error) -> StorageError {
         let is_failure = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
         if is_failure && self.chunks.syncs.fail() {
@@ -317,7 +322,7 @@ impl Storage {
     }
 
     /// Claims the chunks that are here and right, each before it is looked at: from then on no end of another share
-    /// takes it away. Which these are, and which are missing.
+    /// takes it away. Returns which these are, and which are missing.
     fn claim_present(
         &self,
         manifest: &Manifest,
@@ -330,6 +335,7 @@ impl Storage {
         let mut present = Vec::new();
         for index in arrived.iter() {
             let id = manifest.chunk(index);
+            // Whoever only knows the id of another share's chunk has to send it.
             if !shown.contains(&id) && !self.may_claim_unseen(share, &id) {
                 missing.insert(index);
                 continue;
@@ -657,6 +663,7 @@ mod tests {
         for number in 0..TOKEN_UPLOADS_MAX {
             offer(1, number).unwrap();
         }
+        // A share that is offered again is not one more.
         offer(1, 0).unwrap();
         let refused = offer(1, TOKEN_UPLOADS_MAX).unwrap_err().kind();
         assert_eq!(refused, ProblemKind::QuotaExceeded);
@@ -691,6 +698,7 @@ mod tests {
         }
         storage.marks.note(new, &[young]).unwrap();
         let manifest = folder.path().join(format!("shares/{}/manifest", share.0.share()));
+        // While the share's record cannot be read, what the marks name may be its own.
         std::fs::write(&manifest, b"rot").unwrap();
         assert!(storage.shares.manifest(share.0.share()).is_err());
         assert_eq!(storage.collect_unfinished().unwrap(), 1, "what came for that upload alone");

@@ -65,7 +65,7 @@ impl Syncs {
         self.state.lock().failed
     }
 
-    /// Notes that writing failed otherwise; whether it was not known.
+    /// Notes that writing failed otherwise. Returns whether that is news.
     pub(super) fn fail(&self) -> bool {
         !std::mem::replace(&mut self.state.lock().failed, true)
     }
@@ -73,6 +73,7 @@ impl Syncs {
     /// Returns when a sync that began after this call has succeeded.
     pub(super) fn settle(&self, sync: impl FnOnce() -> io::Result<()>) -> Result<(), SyncError> {
         let mut state = self.state.lock();
+        // A sync that runs now may have begun before the caller's bytes were written: only the next one covers them.
         let mine = state.next;
         while state.running && !state.failed {
             self.ended.wait(&mut state);
@@ -86,6 +87,7 @@ impl Syncs {
         let number = state.next;
         (state.running, state.next) = (true, number + 1);
         drop(state);
+        // Not under the lock: others come meanwhile, and share the next sync.
         let result = sync();
         let mut state = self.state.lock();
         state.running = false;
@@ -98,10 +100,11 @@ impl Syncs {
         result.map_err(SyncError::Now)
     }
 
-    /// Takes part again after a failure if `prove` shows that the disk can write; whether it did.
+    /// Takes part again after a failure, if `prove` shows that the disk can write.
     pub(super) fn recover(&self, prove: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let number = {
             let mut state = self.state.lock();
+            // What is written from here on is covered by a later sync than the proof.
             state.next += 1;
             state.next - 1
         };
@@ -147,6 +150,7 @@ mod tests {
             late.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
             assert!(syncs.good() >= written);
         });
+        // They share a sync as far as they come in time for it.
         assert!((1..=4).contains(&count.load(Ordering::Relaxed)));
     }
 

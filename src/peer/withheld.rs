@@ -44,7 +44,7 @@ impl Storage {
         if self.shares.is_withheld(share) { Err(TAKEN_DOWN) } else { Ok(()) }
     }
 
-    /// The same of a chunk. One that another share holds, too, is served for that one.
+    /// Checks that a chunk may be served. One that another share holds, too, is served for that one.
     pub(super) fn check_chunk_served(&self, id: &ChunkId) -> Result<(), StorageError> {
         let withheld = self.shares.withheld();
         if withheld.is_empty() {
@@ -129,6 +129,7 @@ mod tests {
         let (down, other) = (commit(&storage, 1, &[1, 2]), commit(&storage, 2, &[2, 3]));
         storage.withhold(ShareId::from_bytes([9; 32])).unwrap();
         storage.withhold(down).unwrap();
+        // As it runs, and after a restart.
         for storage in [storage, open(folder.path())] {
             assert_eq!(storage.shares.withheld(), BTreeSet::from([down]), "and none that is not held");
             assert!(storage.check_served(other).is_ok());

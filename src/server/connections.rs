@@ -67,6 +67,7 @@ impl Connections {
     pub(super) fn admit(&self, ip: IpAddr, is_proxy: bool) -> Option<Place> {
         let address = counted_as(ip);
         let mut table = self.table.lock();
+        // An address makes room for its own connections first, and only then whoever has most.
         let of_address = table.by_address.get(&address).map_or(0, HashMap::len);
         if !is_proxy && of_address >= self.bounds.per_address && !table.close_idle(address) {
             return None;
@@ -104,7 +105,7 @@ impl Connections {
 }
 
 impl Table {
-    /// Closes the connection of the address that has been idle for longest; whether there was one.
+    /// Closes the connection of the address that has been idle for longest. Returns whether there was one.
     fn close_idle(&mut self, address: IpAddr) -> bool {
         let Some(entries) = self.by_address.get(&address) else { return false };
         let idle = entries.iter().filter_map(|(number, entry)| Some((entry.idle_since?, *number)));
@@ -117,6 +118,7 @@ impl Table {
         let mut addresses: Vec<_> =
             self.by_address.iter().map(|(ip, entries)| (entries.len(), *ip)).collect();
         addresses.sort_unstable();
+        // Most connections first. Who has most and none idle is passed over, for all are at work.
         addresses.into_iter().rev().any(|(_, address)| self.close_idle(address))
     }
 

@@ -150,6 +150,7 @@ impl FairGate {
                     if was_served { served.push_back(party) } else { passed_over.push_back(party) }
                 }
             }
+            // Who got something goes behind those who got nothing in this round.
             passed_over.append(&mut served);
             state.turns = passed_over;
             if is_over {
@@ -158,7 +159,7 @@ impl FairGate {
         }
     }
 
-    /// Gives a part to one of those who wait for this party; whether there was anything for one of them.
+    /// Gives a part to one of those who wait for this party. Returns whether there was anything for one of them.
     fn serve_one(&self, state: &mut State, party: Party) -> bool {
         let Some(share) = state.parties.get(&party) else { return false };
         let fits = |address: &IpAddr| {
@@ -193,6 +194,7 @@ impl State {
         let Some(share) = self.parties.get(&asker.party()) else { return true };
         let by_address = share.addresses.get(&asker.address).map_or(0, |line| line.held);
         let address_may = by_address == 0 || by_address + amount <= left;
+        // Beyond its first part a party leaves a quarter for others, however many addresses it has.
         let party_may = share.held == 0 || share.held + amount <= capacity - capacity / 4;
         address_may && party_may
     }
@@ -201,7 +203,7 @@ impl State {
         self.parties.get(&party).is_some_and(|share| !share.turns.is_empty())
     }
 
-    /// Puts somebody at the end of his line; his number.
+    /// Puts somebody at the end of his line. Returns his number.
     fn enqueue(&mut self, asker: Asker, amount: u64, tell: oneshot::Sender<Held>) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -217,7 +219,7 @@ impl State {
         number
     }
 
-    /// Takes somebody out of his line; whether he was still in it.
+    /// Takes somebody out of his line. Returns whether he was still in it.
     fn leave(&mut self, asker: Asker, number: u64) -> bool {
         let Some(share) = self.parties.get_mut(&asker.party()) else { return false };
         let Some(line) = share.addresses.get_mut(&asker.address) else { return false };
@@ -451,6 +453,7 @@ mod tests {
                     }
                 }
             }
+            // When all is given back, somebody who waits must get something, again and again.
             while !waiting.is_empty() {
                 held.clear();
                 let before = waiting.len();

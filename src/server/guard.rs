@@ -80,6 +80,7 @@ mod tests {
             assert!(!is_for_us(host), "{host}");
         }
         assert!(super::is_for_us(&HeaderMap::new(), &ours), "no browser leaves it out");
+        // Two names: which of them is meant, nobody can say.
         let mut twice = HeaderMap::new();
         twice.append(HOST, HeaderValue::from_static("localhost"));
         twice.append(HOST, HeaderValue::from_static("evil.example"));

@@ -131,6 +131,7 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
+                    // Most likely the process is out of descriptors: closing an idle connection gives one back.
                     connections.make_room();
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                     continue;
@@ -159,6 +160,7 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
             }
         });
     }
+    // Newcomers are refused at once, not left waiting for a server that is about to go.
     drop(listener);
     connections.close_all_idle();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
@@ -179,6 +181,7 @@ impl Connection {
     async fn serve(self, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut first = [0];
+        // Only looked at: the byte is the first one of the handshake, or of the request.
         if in_time(stream.peek(&mut first)).await? == 0 {
             return Ok(());
         }

@@ -95,6 +95,8 @@ impl World {
         }
     }
 
+    /// One message to a peer, with its answer. If only the answer is lost, the peer has done what it was asked for, and
+    /// the sender does not know.
     pub(super) fn send(&mut self, upload: &mut Upload, work: Sending) -> push::Event {
         let (Sending::Offer(id)
         | Sending::Put(id, _)
@@ -240,11 +242,13 @@ impl World {
                 Some(fetch::Action::GiveUp) => return,
             }
         }
+        // What is under way ends in any order.
         let position = self.dice.index(download.work.len());
         let work = download.work.swap_remove(position);
         let (Getting::Ask(id) | Getting::Get(id, _)) = work;
         let index = self.index_of(id);
         let reached = self.arrives() && self.is_open(index);
+        // A liar runs no peer: what it says is made up here.
         let event = match (&self.peers[index].running, work) {
             (None, Getting::Ask(_)) if reached && self.peers[index].lies => {
                 fetch::Event::Holds(id, ChunkSet::full(download.manifest.geometry().chunk_count()))

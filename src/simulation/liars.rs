@@ -66,6 +66,7 @@ impl World {
             chunks: ChunkSet::full(shared.chunk_count()),
         };
         let mut everything: Vec<ShareChunks> = self.shares.iter().map(whole).collect();
+        // A tracker takes an inventory in the order of ids only.
         everything.sort_by_key(|all| all.share);
         let peer = self.peers[self.dice.index(self.peers.len())].id;
         let ill = everything.get(self.dice.index(everything.len())).cloned();
@@ -78,6 +79,7 @@ impl World {
         self.tell_clock(self.tracker_skew_ms);
         let (id, address) = (self.peers[index].id, self.address(index));
         let Some(tracker) = &self.tracker else { return };
+        // A tracker that is new, or lost its database, does not know it.
         if self.runtime.block_on(tracker.heartbeat(id, beat, address.ip())).is_err() {
             let registration = liars_registration(id, &address.to_string());
             self.runtime.block_on(tracker.register(registration, USAGE)).unwrap();

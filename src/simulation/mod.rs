@@ -76,6 +76,7 @@ fn whatever_a_seed_brings_no_acknowledged_share_is_lost() {
     let total = parking_lot::Mutex::new(world::Tally::default());
     let work = || {
         loop {
+            // One at a time: no thread is idle while another one has seeds left.
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds {
                 return;

@@ -97,6 +97,7 @@ impl World {
         }
         let (skew, tracker_skew) = (self.peers[index].skew_ms, self.tracker_skew_ms);
         let answer_arrives = self.arrives();
+        // Before anything is taken out of the world: what is taken must be put back below.
         if self.tracker.is_none() {
             return;
         }
@@ -107,6 +108,7 @@ impl World {
         if known && answer_arrives && self.peers[index].inventory_ms.is_some_and(|at_ms| at_ms <= self.now_ms)
         {
             loop {
+                // Told again if it changed meanwhile: what is left out counts as lost.
                 let shares = peer.inventory();
                 let request = InventoryRequest {
                     shares: shares.clone(),
@@ -150,7 +152,7 @@ impl World {
         self.tracker = Some(tracker);
     }
 
-    /// One heartbeat; whether the tracker knows the peer.
+    /// One heartbeat. Returns whether the tracker knows the peer.
     pub(super) fn exchange(
         &mut self,
         index: usize,
@@ -277,6 +279,7 @@ impl World {
                 self.runtime.block_on(tracker.take_audit(audit, lie));
                 continue;
             }
+            // Both the question and the answer may be lost.
             let up = !self.mute && !self.no_way_out && self.is_open(node) && self.arrives() && self.arrives();
             self.tell_clock(self.peers[node].skew_ms);
             let answer = self.peers[node].running.as_ref().filter(|_| up).and_then(|peer| {
@@ -385,6 +388,7 @@ impl World {
         chunks: &ChunkSet,
         sources: &[usize],
     ) {
+        // A peer that cannot take it says so, and somebody else is asked.
         let Ok(missing) = peer.begin_copy(manifest, chunks) else { return peer.fail_copy(manifest.share()) };
         let mut arrived = chunks.minus(&missing);
         for chunk in missing.iter() {

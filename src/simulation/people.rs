@@ -38,6 +38,7 @@ impl Shared {
     /// A new share of random bytes.
     pub(super) fn new(dice: &mut Dice, now_ms: u64) -> Self {
         let chunk_size = ChunkSize::from_log2(16).unwrap();
+        // Less than a chunk or nothing, around the end of one, and several.
         let bytes = match dice.below(4) {
             0 => dice.below(300),
             1 => dice.between(65_535, 65_537),
@@ -68,6 +69,7 @@ impl Shared {
         let metadata: Metadata = serde_json::from_value(metadata).unwrap();
         let manifest =
             Draft::new(&key, &keys, &salt, geometry, &ids).finish(&key, &keys, &metadata.encode().unwrap());
+        // Some shares end while the faults go on or the swarm recovers.
         let life_ms = if dice.one_in(3) { dice.between(10, 60) * 60_000 } else { 7 * 24 * 3_600_000 };
         let terms = Terms {
             share: key.share_id(),

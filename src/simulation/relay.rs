@@ -104,6 +104,7 @@ impl Relay {
             self.busy.insert(peer);
             return Some(Action::Offer(peer));
         }
+        // One chunk at a time comes from the browser.
         if !self.in_flight.is_empty() {
             return None;
         }
@@ -115,6 +116,7 @@ impl Relay {
             }
             self.placed += 1;
         }
+        // The browser has sent all it had: what no peer has now will not come again.
         if self.sets.held_by_nobody().is_some() {
             self.publishing = Publishing::GivenUp;
             return self.next();

@@ -179,6 +179,7 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // Peers sync all the time, which costs nothing in memory.
         let memory = PathBuf::from("/dev/shm");
         let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
         let count = dice.between(4, 6);
@@ -205,6 +206,7 @@ impl World {
         };
         world.start_tracker();
         (0..count).for_each(|_| world.add_peer());
+        // By then every peer has sent its first heartbeat.
         for event in [Event::Round, Event::Share, Event::Get, Event::Fault, Event::Scrub] {
             world.after(20 * SECOND, event);
         }
@@ -353,6 +355,7 @@ impl World {
     }
 
     pub(super) fn after(&mut self, delay_ms: u64, event: Event) {
+        // Events of one moment happen in the order in which they were made, so that a seed replays exactly.
         self.sequence += 1;
         self.due.push(Reverse((self.now_ms + delay_ms, self.sequence, event)));
     }
@@ -405,12 +408,14 @@ impl World {
                 let pause = self.dice.between(5 * SECOND, MINUTE);
                 self.after(pause, Event::Fault);
             }
+            // The trouble is over: they do not come again.
             Event::Share | Event::Get | Event::Fault => {}
             Event::StartPeer(peer) => {
                 let capacity = if self.trouble && self.dice.one_in(4) { 100_000 } else { CAPACITY };
                 self.start_peer(peer, capacity);
             }
             Event::StartTracker if self.tracker.is_none() => self.start_tracker(),
+            // Another start, or the end of all faults, came first.
             Event::StartTracker => {}
             Event::Reconnect(peer) => (self.peers[peer].cut_off, self.peers[peer].closed) = (false, false),
             Event::OpenWayOut => self.no_way_out = false,
