@@ -70,7 +70,7 @@ impl Dashboard {
         }
     }
 
-    /// What happened after the first `known` entries, as far as it is remembered; how many there are by now.
+    /// What happened after the first `known` entries, as far as it is remembered, and how many there are by now.
     pub(super) fn log_after(&self, known: u64) -> (Vec<LogEntry>, u64) {
         let log = self.log.lock();
         let new = usize::try_from(log.count.saturating_sub(known)).unwrap_or(usize::MAX);

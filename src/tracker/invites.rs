@@ -133,7 +133,7 @@ impl Gate {
         Ok(list.into_iter().map(|token| (token.clone(), count(&token))).collect())
     }
 
-    /// Revokes a token; whether there is one.
+    /// Revokes a token. Returns whether there is one.
     pub async fn revoke(&self, id: TokenId) -> Result<bool, Failure> {
         Ok(self.tokens.revoke(id).await?)
     }

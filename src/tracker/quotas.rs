@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(remembered, [true, false, true, true]);
     }
 
-    /// That somebody deleted a share of his.
+    /// The word of somebody who deleted a share of his.
     fn deletion(number: u8) -> SignedDeletion {
         let key = ShareKey::from_seed(&Secret::from_bytes([number; 32]));
         let (share, access_sha256) = (key.share_id(), [0; 32]);
