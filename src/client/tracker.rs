@@ -39,7 +39,7 @@ impl TrackerClient {
         Self { http, server: server(&link.tracker, link.tracker_id), token: None }
     }
 
-    /// The same tracker, over new connections.
+    /// A client of this tracker over new connections.
     #[must_use]
     pub fn afresh(&self) -> Self {
         Self { http: self.http.afresh(), ..self.clone() }
