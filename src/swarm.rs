@@ -202,7 +202,7 @@ impl KnownSwarms {
     }
 
     /// What commands use that are told of no swarm: the swarm that was chosen last of those that run here and the one
-    /// of the joined that is in use; the only one that was joined.
+    /// of the joined that is in use, otherwise the only one that was joined.
     fn in_use(&self) -> Option<Note> {
         let chosen = self.ups().into_iter().chain(read(&self.chosen_file())).max_by_key(|note| note.chosen);
         chosen.or_else(|| {
