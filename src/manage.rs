@@ -279,6 +279,7 @@ async fn replace_terms(
         return Err(Failure::new(Kind::NotFound, format!("{} was deleted from here", owned.name))
             .next("What is over does not come back: share it again."));
     }
+    // Later than the terms before also if this machine's clock went back, for the newest count.
     let issued_ms = clock::now_ms().max(before.issued_ms + 1);
     let terms = SignedTerms::sign(&owned.key(), Terms { issued_ms, ..terms });
     let tracker = TrackerClient::of_link(context.http.clone(), link);

@@ -67,7 +67,7 @@ impl TrackerClient {
         self.http.json(call, HEARTBEAT_ANSWER_BYTES_MAX).await
     }
 
-    /// Tells some of the shares that a peer holds; those that the tracker does not know.
+    /// Tells some of the shares that a peer holds. Returns those that the tracker does not know.
     pub async fn inventory(
         &self,
         peer: PeerId,

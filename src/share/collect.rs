@@ -512,6 +512,7 @@ mod tests {
                 fs::write(folder.path().join(data).join(name), "of another program").unwrap();
             }
         }
+        // `other` only has files of these names; `peer` becomes a data folder of this program.
         fs::remove_file(folder.path().join("s/peer/identity.key")).unwrap();
         drop(crate::identity::take(&folder.path().join("s/peer")).unwrap());
         let state = folder.path().join("state");

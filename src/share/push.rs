@@ -340,6 +340,7 @@ impl Pusher<'_> {
     }
 
     fn lose(&mut self, peer: PeerId, error: &ClientError) {
+        // Told once, however many of its requests fail.
         if self.peers.contains_key(&peer) && self.chunks_of.remove(&peer).is_some() {
             let name = self.peers[&peer].name().to_owned();
             self.progress.warn(&format!("peer {name} is of no use for this share: {error}"));

@@ -62,6 +62,7 @@ impl Dashboard {
     pub(super) fn note(&self, kind: LogKind, say: impl FnOnce(&mut LogEntry)) {
         let mut entry = LogEntry::new(kind, clock::now_ms());
         say(&mut entry);
+        // `say` was called before, so nothing else is locked within this lock.
         let mut log = self.log.lock();
         log.count += 1;
         log.entries.push_back(entry);

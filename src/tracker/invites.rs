@@ -154,6 +154,7 @@ impl Gate {
             }
             Err(error) => return Err(Failure::io("read", &path, &error)),
         };
+        // At every start: one that ended between the file and this has left the token out.
         let record = TokenRecord::new(&admin, Role::Admin, "admin".into(), clock::now_ms(), None);
         self.tokens.put(&record).await?;
         if !is_first {

@@ -315,6 +315,7 @@ mod tests {
         let full = tracker.let_in(mallory).await;
         tracker.let_in(friend).await;
         let pool = sqlx::SqlitePool::connect(data.path().join("tracker.db").to_str().unwrap()).await.unwrap();
+        // Room for one more is left.
         let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
              INSERT INTO gone (share, terms, until_ms, token) SELECT randomblob(32), 'signed', $2, $3 FROM numbers";
         let fill = sqlx::query(fill).bind(i64::try_from(ANNOUNCED_GONE_MAX - 1).unwrap()).bind(i64::MAX);

@@ -67,6 +67,7 @@ impl Shelf {
         self.0.push(opened);
         let bytes =
             |shelf: &Self| shelf.0.iter().map(|opened| opened.manifest.encoded().len()).sum::<usize>();
+        // The one that was just put stays, however large it is.
         while self.0.len() > 1 && bytes(self) > GATEWAY_MANIFESTS_BYTES_MAX {
             self.0.remove(0);
         }
@@ -217,6 +218,7 @@ fn in_turn(sources: &[Source], index: ChunkIndex) -> impl Iterator<Item = &Sourc
     if equals > 0 {
         holding[..equals].rotate_left(index.get() as usize % equals);
     }
+    // A stable sort: among the others the turns stay.
     holding.sort_by_key(|source| source.client.comes_last());
     holding.into_iter()
 }
