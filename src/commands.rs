@@ -37,6 +37,7 @@ pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Res
         data: folders.data.clone(),
         tasks: Tasks::default(),
     };
+    // These keep nothing. For all others the folder with the keys is refused if somebody else can write to it.
     let remembers = !matches!(command, Command::Demo(_) | Command::Completions { .. } | Command::Man);
     if remembers && folders.state.exists() {
         durable::own_folder(&folders.state)?;
@@ -51,10 +52,12 @@ pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Res
         if let Some(role) = Cli::command().find_subcommand(role) {
             config::refuse_renamed(role, |name| std::env::var_os(name).is_some())?;
         }
+        // It waits for signals itself, and finishes what is in flight.
         return runner.dispatch(command).await;
     }
     let resumable = matches!(command, Command::Share(_) | Command::Get(_));
     let mut ends = EndRequests::listen()?;
+    // Other commands are dropped where they are: what they need to go on is on the disk already.
     tokio::select! {
         result = runner.dispatch(command) => result,
         signal = ends.next() => {
@@ -129,6 +132,7 @@ impl Runner {
                 manage::extend(&self.context, &pasted::link(Some(args.link)).await?, args.duration).await
             }
             Command::Status(args) => manage::status(&self.context, &self.swarm(args.swarm).await?).await,
+            // Printed through `progress`, for which a reader that needs no more, as `head`, is no failure.
             Command::Completions { shell } => {
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "swarmdrop", &mut text);
@@ -144,6 +148,7 @@ impl Runner {
     }
 
     async fn up(&self, args: UpArgs) -> Result<(), Failure> {
+        // Before anything starts: a signal that comes meanwhile is not lost.
         let mut ends = EndRequests::listen()?;
         let names: Vec<String> = (1..=args.peers).map(|number| format!("peer{number}")).collect();
         let data = args.data.unwrap_or_else(|| self.data.join("up"));
@@ -173,6 +178,7 @@ impl Runner {
         if told.is_ok() {
             self.until_asked_to_end(&mut ends).await;
         }
+        // First, so that no command chooses a swarm that is about to end.
         drop(note);
         stop_with(swarm.stop(), &mut ends).await.and(told)
     }
@@ -217,6 +223,7 @@ impl Runner {
                 scrub_every: args.scrub_every,
             },
         };
+        // It waits for its tracker for as long as it takes.
         let peer = tokio::select! {
             peer = peer::start(config, &self.tasks) => peer?,
             signal = ends.next() => return Err(Failure::new(signal, "interrupted")),
@@ -281,6 +288,7 @@ impl Runner {
             left_out: shared.left_out,
             warnings: self.context.progress.warnings(),
         };
+        // The link is told in any case: only then it fails for what was left out.
         self.context.progress.explain(shared.in_browsers());
         self.context.progress.summary(&shared.sentence(), summary);
         shared.check_whole()

@@ -55,6 +55,7 @@ async fn tell(
     let shared = alice(&path, &folder.join("alice"), &swarm, progress).await?;
     progress.say("   Alice switches her machine off.");
 
+    // One that holds a copy: to lose another would show nothing.
     let holder = swarm.peers.iter().position(|peer| shared.peers.contains(&peer.name));
     let gone = swarm.peers.remove(holder.unwrap_or(0));
     progress.explain("");
@@ -69,6 +70,7 @@ async fn tell(
     progress.say("5. Are the two the same?");
     let (original, copy) = (path.clone(), saved.clone());
     let compared = blocking(move || compare(&original, &copy)).await;
+    // Before the result is looked at: either way the folder is removed next.
     swarm.stop().await;
     match compared {
         Ok(bytes) => {
@@ -137,7 +139,7 @@ async fn sample(folder: &Path) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// Compares files, or folders with all that is in them; the bytes that were compared.
+/// Compares files, or folders with all that is in them. Returns how many bytes were compared.
 fn compare(a: &Path, b: &Path) -> Result<u64, String> {
     let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
     if fs::symlink_metadata(a).map_err(|error| failed(a, error))?.is_dir() {
@@ -145,6 +147,7 @@ fn compare(a: &Path, b: &Path) -> Result<u64, String> {
         for entry in fs::read_dir(a).map_err(|error| failed(a, error))? {
             let entry = entry.map_err(|error| failed(a, error))?;
             let kind = entry.file_type().map_err(|error| failed(a, error))?;
+            // Others may not be in the share.
             if kind.is_dir() || kind.is_file() {
                 bytes += compare(&entry.path(), &b.join(entry.file_name()))?;
             }
@@ -155,6 +158,7 @@ fn compare(a: &Path, b: &Path) -> Result<u64, String> {
         (File::open(a).map_err(|e| failed(a, e))?, File::open(b).map_err(|e| failed(b, e))?);
     let (mut bytes, mut part_a, mut part_b) = (0, Vec::new(), Vec::new());
     loop {
+        // Each part to its end: a single read of one file may give less than of the other.
         part_a.clear();
         part_b.clear();
         (&file_a).take(1 << 20).read_to_end(&mut part_a).map_err(|error| failed(a, error))?;

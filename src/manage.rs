@@ -116,6 +116,7 @@ pub fn list(context: &Context) -> Result<(), Failure> {
     let shares = OwnedShares::new(&context.state).list();
     let now_ms = clock::now_ms();
     let row = |share: &OwnedShare| {
+        // A record that is damaged in part is still listed.
         let expires_ms = share.terms().map_or(0, |signed| signed.terms.expires_ms);
         let entry = ShareEntry {
             name: share.name.clone(),
@@ -200,6 +201,7 @@ pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
 fn health_lines(health: &SwarmHealth) -> Vec<String> {
     let SwarmHealth { shares, weakened, endangered, unavailable, lost, copies, paused, complete, .. } =
         *health;
+    // The worst first.
     let needs = [
         (lost, "lost: some chunk is on no known peer"),
         (unavailable, "not to be had now: some chunk is only on peers that are away"),
@@ -208,6 +210,7 @@ fn health_lines(health: &SwarmHealth) -> Vec<String> {
     ];
     let shares = words::count(shares, "share");
     let mut lines = match weakened + endangered + unavailable + lost {
+        // That nothing is known to be short means something only when every share was looked at.
         0 if complete => vec![format!("  {shares}, all with as many copies as were asked for")],
         0 => vec![format!("  {shares}; the tracker is still looking at them")],
         _ => vec![format!("  {shares}, of which")],
@@ -276,6 +279,7 @@ async fn replace_terms(
         return Err(Failure::new(Kind::NotFound, format!("{} was deleted from here", owned.name))
             .next("What is over does not come back: share it again."));
     }
+    // Later than the terms before also if this machine's clock went back, for the newest count.
     let issued_ms = clock::now_ms().max(before.issued_ms + 1);
     let terms = SignedTerms::sign(&owned.key(), Terms { issued_ms, ..terms });
     let tracker = TrackerClient::of_link(context.http.clone(), link);

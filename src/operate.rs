@@ -160,6 +160,7 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     let is_meant = |known: &&PeerInfo| known.name == peer || known.id.to_string() == peer;
     let mut meant = list.peers.iter().filter(is_meant);
+    // Of two with one name neither is meant: it could be the wrong one that is emptied.
     let (id, name, state) = match (meant.next(), meant.next()) {
         (Some(known), None) => (known.id, known.name.clone(), known.state),
         (None, _) => {
@@ -173,6 +174,7 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
             );
         }
     };
+    // Nothing can be copied from it, so there is nothing to wait for.
     if state == Liveness::Dead && !undo {
         tracker.forget(id).await.map_err(|error| tracker_failure(&error))?;
         let text =
@@ -201,6 +203,7 @@ async fn wait_until_empty(context: &Context, tracker: &TrackerClient, id: PeerId
         let peers = tracker.peers().await.map_err(|error| tracker_failure(&error))?.peers;
         let needed = peers.iter().find(|known| known.id == id).and_then(|known| known.draining);
         let Some(needed) = needed.filter(|needed| *needed > 0) else { return Ok(()) };
+        // As long as the number changes, nothing is in the way.
         if before != Some(needed) {
             let shares = words::count(needed, "share");
             context.progress.say(&format!("{shares} still on it. To stop waiting, interrupt: it goes on."));
@@ -210,6 +213,7 @@ async fn wait_until_empty(context: &Context, tracker: &TrackerClient, id: PeerId
         let takes_any =
             |peer: &&PeerInfo| peer.state == Liveness::Alive && peer.draining.is_none() && peer.id != id;
         let others = peers.iter().filter(takes_any).count() as u64;
+        // Once for each number of peers: all shares are looked through for it.
         if warned != Some(others) {
             warned = Some(others);
             let wanted = most_replicas(tracker, id).await.map_err(|error| tracker_failure(&error))?;

@@ -111,7 +111,7 @@ impl KnownSwarms {
     }
 
     /// Remembers a swarm that was joined, under this name or its tracker's, and uses it. Older invites of the same
-    /// swarm are replaced, whatever they were called. The name.
+    /// swarm are replaced, whatever they were called. Returns the name.
     pub fn join(&self, invite: &Invite, name: Option<&str>) -> Result<String, Failure> {
         self.keep_earlier()?;
         let joined = self.joined();
@@ -129,6 +129,7 @@ impl KnownSwarms {
         }
         self.write(&self.folder().join(&name), invite)?;
         self.write(&self.chosen_file(), invite)?;
+        // Last, so that a crash leaves the swarm with two names, and never with none.
         for (former, _) in joined.iter().filter(|(known, other)| *known != name && is_same(other, invite)) {
             remove(&self.folder().join(former))?;
         }
@@ -202,7 +203,7 @@ impl KnownSwarms {
     }
 
     /// What commands use that are told of no swarm: the swarm that was chosen last of those that run here and the one
-    /// of the joined that is in use; the only one that was joined.
+    /// of the joined that is in use, otherwise the only one that was joined.
     fn in_use(&self) -> Option<Note> {
         let chosen = self.ups().into_iter().chain(read(&self.chosen_file())).max_by_key(|note| note.chosen);
         chosen.or_else(|| {
@@ -245,6 +246,7 @@ impl KnownSwarms {
         let mut ups = notes(&self.state.join("ups"));
         ups.retain(|note| {
             let Ok(file) = File::open(&note.path) else { return false };
+            // Its process holds the lock as long as it runs.
             let is_left_over = file.try_lock_shared().is_ok();
             if is_left_over && let Err(error) = fs::remove_file(&note.path) {
                 tracing::debug!(%error, "cannot remove what a swarm left behind");

@@ -12,6 +12,7 @@ use crate::swarm::{KnownSwarm, KnownSwarms};
 /// Remembers a swarm and uses it from now on, if somebody can share with the invite.
 pub async fn join(context: &Context, invite: &Invite, name: Option<&str>) -> Result<(), Failure> {
     let tracker = TrackerClient::of_invite(context.http.clone(), invite);
+    // Asked before it is kept: an invite that is no good is not remembered, and replaces none.
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     if list.role == Role::Peer {
         return Err(Failure::new(Kind::Usage, "this invite is for peers: nobody can share with it")

@@ -54,6 +54,7 @@ pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> 
     for source in found.sources {
         let id = source.peer.id;
         let report = read_all(context, manifest, source, &stage).await;
+        // At once: an interrupt later on loses none of them.
         for index in report.wrong.iter() {
             let complaint = ComplaintRequest { peer: id, chunk: Some(index.get()) };
             if let Err(error) = tracker.complain(link.share, &access, &complaint).await {
@@ -68,6 +69,7 @@ pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> 
     let good = |index| number(peers.iter().filter(|peer| peer.good.contains(index)).count());
     let replicas: Vec<u32> = manifest.geometry().indices().map(good).collect();
     let reached = number(peers.iter().filter(|peer| peer.failed.is_none()).count());
+    // A share without chunks counts as held by whoever was reached.
     let least = replicas.iter().copied().min().unwrap_or(reached);
     let short = replicas.iter().filter(|&&n| n < wanted).count() as u64;
     tell(context, manifest, &peers, least, short, wanted);
@@ -105,10 +107,12 @@ async fn read_all(context: &Context, manifest: &Listing, source: SourceInfo, sta
     }
     stage.note(format!("at {}", report.name));
     let peer = PeerClient::new(context.http.clone(), source.peer);
+    // There is nothing to read: whether the peer is there has to be asked.
     if chunk_count == 0 {
         report.failed = peer.health().await.err().map(|error| error.to_string());
     }
     let chunk_size = manifest.geometry().chunk_size();
+    // Large chunks are fewer at once, as in a get, to bound the memory.
     let at_once = VERIFIED_AT_ONCE.min(chunk_size.window());
     let buffers = Buffers::for_chunks(at_once, chunk_size);
     let wanted = source
@@ -125,6 +129,7 @@ async fn read_all(context: &Context, manifest: &Listing, source: SourceInfo, sta
             Served::Wrong => report.wrong.insert(index),
             Served::Missing => {}
             Served::Failed(why) => {
+                // The others would fail as well, each after its time-out.
                 report.failed = Some(why);
                 break;
             }
@@ -177,6 +182,7 @@ fn tell(context: &Context, manifest: &Listing, peers: &[Report], least: u32, sho
             0 => String::new(),
             n => format!(", {} damaged", words::count(u64::from(n), "chunk")),
         };
+        // What was read before it failed counts.
         let failed = peer.failed.as_ref().map(|why| format!(", then: {why}")).unwrap_or_default();
         let line = format!("{}: {} of {chunk_count} good{wrong}{failed}", peer.name, peer.good.len());
         context.progress.result(&line);

@@ -94,13 +94,16 @@ impl Connector {
         let connecting = async {
             let started = Instant::now();
             let stream = TcpStream::connect(&server.address).await?;
+            // Before TLS: its work would count as distance.
             self.took(&server.address, started.elapsed());
+            // A small request must not wait for the answer to an earlier one.
             stream.set_nodelay(true)?;
             let mut stream =
                 connector.connect(name, BufReader::with_capacity(READ_AHEAD_BYTES, stream)).await?;
             stream.get_mut().1.set_buffer_limit(Some(WRITE_BEHIND_BYTES));
             Ok(stream)
         };
+        // One time-out for TCP and TLS: who accepts and says nothing is as good as not there.
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Err(_) => Err(unreachable(&"no answer in time")),
             Ok(Err(error)) => Err(because(&error)),

@@ -119,14 +119,14 @@ impl Http {
         Ok(Self::over(Connector::new(identity)?, usize::MAX))
     }
 
-    /// The same without the connections that there are: one may have died without a word when this machine's address
-    /// went away.
+    /// A pool like this one without the connections that there are: one may have died without a word when this
+    /// machine's address went away.
     #[must_use]
     pub fn afresh(&self) -> Self {
         Self::over(self.connector.clone(), usize::MAX)
     }
 
-    /// The same, but each request goes over a connection of its own.
+    /// A client like this one, of which each request goes over a connection of its own.
     #[must_use]
     pub fn without_pool(&self) -> Self {
         Self::over(self.connector.clone(), 0)
@@ -282,7 +282,7 @@ impl Http {
         serde_json::from_slice(&bytes).map_err(|error| protocol(error.to_string()))
     }
 
-    /// Sends a request and reads its response, of at most `max` bytes; whether a manifest follows JSON in it.
+    /// Sends a request and reads its response, of at most `max` bytes. Returns also whether a manifest follows JSON in it.
     async fn read(&self, call: Call<'_>, max: usize) -> Result<(bool, Vec<u8>), ClientError> {
         let server = call.server.address.clone();
         let timeout = call.timeout;

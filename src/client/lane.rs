@@ -78,8 +78,8 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     lane: &'a Lane,
-    /// What the lane's turn will be when the request is over. An end before its time leaves an answer in the
-    /// connection that nobody waits for.
+    /// The lane's turn when this is dropped: `BROKEN` unless the answer was read whole, for the rest of it would be taken
+    /// for the next one.
     turn_after: u64,
 }
 
@@ -200,12 +200,13 @@ impl Connection {
         ClientError::Unreachable { server: self.server.clone(), why: why.into() }
     }
 
-    /// Sends a request; its number.
+    /// Sends a request. Returns its number.
     async fn send(&self, wanted: &Wanted) -> Result<u64, LaneError> {
         let Wanted { id, range } = wanted;
         let range = range.as_ref().map(|range| format!("range: bytes={}-{}\r\n", range.start, range.end - 1));
         let range = range.unwrap_or_default();
         let request = format!("GET /v1/chunks/{id} HTTP/1.1\r\nhost: {}\r\n{range}\r\n", self.server);
+        // Number and bytes under one lock: answers come in the order in which requests were written.
         let mut writer = self.writer.lock().await;
         let number = writer.next;
         writer.next += 1;
@@ -224,12 +225,13 @@ impl Connection {
         }
     }
 
-    /// Receives the next answer; what it is, and whether another one may follow.
+    /// Receives the next answer. Returns what it is, and whether another one may follow.
     async fn receive<B: AsMut<[u8]>>(
         &self,
         wanted: &Wanted,
         mut buffer: B,
     ) -> Result<(Result<ChunkAnswer<B>, ClientError>, bool), LaneError> {
+        // Nobody else waits for it: it is this request's turn.
         let mut reader = self.reader.lock().await;
         let head = reader.head(&self.server).await?;
         let broke_off = |error: io::Error| self.unreachable(error.to_string());
@@ -239,8 +241,10 @@ impl Connection {
             return Ok((Ok(ChunkAnswer::Sealed(buffer)), head.keeps));
         }
         if head.status.is_success() || head.status.is_redirection() {
+            // Its body is left in the connection, which therefore ends here.
             return Ok((Ok(ChunkAnswer::Wrong), false));
         }
+        // A refusal is read to its end, so that the connection goes on; one that is too long ends it.
         let mut body = vec![0; head.length.unwrap_or(0).min(JSON_BODY_BYTES_MAX)];
         reader.body(&mut body).await.map_err(broke_off)?;
         let refused = refused(&self.server, head.status, &body);

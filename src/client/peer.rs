@@ -85,7 +85,7 @@ impl PeerClient {
         }
     }
 
-    /// The same peer, as one of so many sources that receive into the same buffers.
+    /// This client, as that of one of so many sources that receive into the same buffers.
     #[must_use]
     pub fn as_one_of(self, sources: usize, buffers: usize) -> Self {
         let lanes = distance::part(RECEIVER_CONNECTIONS_MAX, sources);
@@ -148,6 +148,7 @@ impl PeerClient {
         let _lane = self.lane().await;
         let mut result = with_retries(|| self.put_chunk(grant, id, sealed.clone())).await;
         if is_forgotten(&result) {
+            // Whoever has waited for this tries first: the one before may have offered it.
             let _turn = self.offering.lock().await;
             result = self.put_chunk(grant, id, sealed.clone()).await;
             if is_forgotten(&result) {
@@ -258,8 +259,8 @@ impl PeerClient {
         }
     }
 
-    /// Whether a request that came to nothing is worth another attempt; otherwise what it came to. Where no further
-    /// connection comes about, those that are there have to do.
+    /// Returns `Ok` if the request may be tried again on another connection, otherwise the error that it ends with.
+    /// Where no further connection comes about, those that are there have to do.
     fn go_on_after(&self, error: LaneError, begun: Instant) -> Result<(), ClientError> {
         let error = match error {
             LaneError::Failed(error) => return Err(error),
@@ -307,6 +308,7 @@ impl PeerClient {
     /// Waits until less than [`PeerClient::lanes`] chunks are on their way to the peer.
     pub async fn lane(&self) -> OwnedSemaphorePermit {
         let lanes = self.lanes();
+        // Of several callers at once only one is told of the old number, and adds what is missing.
         let missing = lanes.saturating_sub(self.opened.fetch_max(lanes, Ordering::Relaxed));
         self.sending.add_permits(missing);
         Arc::clone(&self.sending).acquire_owned().await.expect("the semaphore is never closed")
@@ -315,6 +317,7 @@ impl PeerClient {
     fn least_loaded(&self) -> Arc<Lane> {
         let mut lanes = self.lanes.lock();
         lanes.retain(|lane| !lane.is_broken());
+        // A further connection is made only when all are busy. `lanes()` locks the known round trips within this lock.
         let least = lanes.iter().min_by_key(|lane| lane.load());
         match least {
             Some(lane) if lane.load() == 0 || lanes.len() >= self.lanes() => Arc::clone(lane),

@@ -39,7 +39,7 @@ impl TrackerClient {
         Self { http, server: server(&link.tracker, link.tracker_id), token: None }
     }
 
-    /// The same tracker, over new connections.
+    /// A client of this tracker over new connections.
     #[must_use]
     pub fn afresh(&self) -> Self {
         Self { http: self.http.afresh(), ..self.clone() }
@@ -67,7 +67,7 @@ impl TrackerClient {
         self.http.json(call, HEARTBEAT_ANSWER_BYTES_MAX).await
     }
 
-    /// Tells some of the shares that a peer holds; those that the tracker does not know.
+    /// Tells some of the shares that a peer holds. Returns those that the tracker does not know.
     pub async fn inventory(
         &self,
         peer: PeerId,

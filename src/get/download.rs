@@ -78,7 +78,7 @@ enum Fetched {
 pub(super) enum Halt {
     /// Nothing can come of what was fetched any more.
     Final(Failure),
-    /// The same command may go on.
+    /// When the command is run again, it goes on from here.
     Failed(Failure),
 }
 
@@ -108,7 +108,7 @@ struct Downloader<'a> {
     complaints: Vec<ComplaintRequest>,
 }
 
-/// Fetches every chunk that is not in `done`; the names of the peers that served some.
+/// Fetches every chunk that is not in `done`. Returns the names of the peers that served some.
 pub(super) async fn fetch(
     download: Arc<Download>,
     done: ChunkSet,
@@ -136,7 +136,7 @@ pub(super) async fn fetch(
     let mut downloader =
         Downloader { download, progress, machine, peers, started, stage, work, last_error: None, complaints };
     let result = downloader.run().await;
-    // A source may still owe an answer: whoever holds on to the result must have let go before it is finished.
+    // Ended first: what still waits for a source holds on to the sink, which the caller finishes right after this.
     downloader.work.shutdown().await;
     downloader.complain().await;
     result
@@ -157,6 +157,7 @@ impl Downloader<'_> {
                 None => self.work.join_next().await,
                 Some(patience) => match tokio::time::timeout(patience, self.work.join_next()).await {
                     Ok(outcome) => outcome,
+                    // Nothing came in time: now the machine may ask another source.
                     Err(_) => continue,
                 },
             };
@@ -205,12 +206,14 @@ impl Downloader<'_> {
             Fetched::Placed => {
                 self.stage.advance(self.download.manifest.geometry().plain_len(index) as u64);
                 self.handle(Event::Got(peer, index));
+                // Its connections tell by now how far it is, and so how much it is to be asked for at once.
                 let chunk_size = self.download.manifest.geometry().chunk_size();
                 self.machine.set_limit(peer, self.peers[&peer].requests(chunk_size));
             }
             Fetched::Again => self.handle(Event::Again(peer, index)),
             Fetched::Missing => self.handle(Event::Missing(peer, index)),
             Fetched::Wrong => {
+                // Told once: its standing changes with the event below.
                 if self.standing(peer) == Some(Standing::Good) {
                     self.progress.warn(&format!(
                         "peer {name} served wrong bytes for chunk {index}: used only for what nobody else has"
@@ -226,12 +229,14 @@ impl Downloader<'_> {
                     self.progress.warn(&format!("peer {name} is not used: {error}"));
                 }
                 self.last_error = Some(error.to_string());
+                // The request is over, and so is the source: who has not the key is not asked again.
                 self.handle(Event::Failed(peer, index));
                 self.handle(Event::Lost(peer));
             }
             Fetched::Failed(error) => {
                 let before = self.standing(peer);
                 self.handle(Event::Failed(peer, index));
+                // One failure is no reason to give it up: the machine counts them.
                 if before == Some(Standing::Good) && self.standing(peer) != before {
                     self.note_unreachable(peer, &error);
                     self.progress.warn(&format!("peer {name} does not answer: not used any more"));
@@ -239,6 +244,7 @@ impl Downloader<'_> {
                 self.last_error = Some(error.to_string());
             }
             Fetched::Unopenable => {
+                // The hash was right: other sources have the same bytes.
                 let what =
                     format!("chunk {index} is not what its sender sealed: the share itself is damaged");
                 let failure = Failure::new(Kind::Integrity, what);
@@ -248,6 +254,7 @@ impl Downloader<'_> {
                 let kind =
                     if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
                 let failure = Failure::new(kind, format!("cannot write the result: {error}"));
+                // What went to a stream is not here any more to go on from.
                 return Err(Halt::Failed(match self.download.sink.is_ordered() {
                     true => failure,
                     false => failure.next("Run the same command again: it goes on from here."),

@@ -51,6 +51,7 @@ pub(super) fn collect(
     let mut walk = Walk::new(state, progress);
     let top = match paths {
         [path] => {
+            // With --name its own may be one that cannot be shared.
             let own = if name.is_some() { String::new() } else { own_name(path)? };
             let top = walk.top_name(name, &own)?;
             walk.visit_named(path, &top)?;
@@ -108,8 +109,8 @@ impl<'a> Spool<'a> {
         Self { state, file: None, end: 0 }
     }
 
-    /// Reads to the end, but no more than `limit`; where it begins, and how long it is. What an attempt that failed has
-    /// left is written over.
+    /// Reads to the end, but no more than `limit`. Returns where it begins, and how long it is. What an attempt that
+    /// failed has left is written over.
     fn take(&mut self, input: &mut impl Read, limit: u64) -> io::Result<(u64, u64)> {
         if self.file.is_none() {
             crate::durable::create_private_folder(self.state)?;
@@ -235,9 +236,11 @@ impl<'a> Walk<'a> {
     }
 
     fn visit(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
+        // Not followed: a symlink on the way is one in the share, or left out.
         let metadata = fs::symlink_metadata(disk).map_err(|error| Refusal::unreadable(&error))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
+            // At every folder on the way: somebody may share a home.
             if self.own.has(disk, &metadata) {
                 return Err(own());
             }
@@ -255,6 +258,7 @@ impl<'a> Walk<'a> {
             return Err(special());
         }
         self.check_count()?;
+        // Found out now, and not when half of the share is sent.
         rustix::fs::access(disk, Access::READ_OK).map_err(|error| Refusal::unreadable(&error.into()))?;
         let (size, modified_ns, inode) = fingerprint(&metadata);
         let mut source = SourceFile {
@@ -267,6 +271,7 @@ impl<'a> Walk<'a> {
             inode,
             mode: metadata.mode() & modes::PERMISSIONS,
         };
+        // Only these may lie about their length, so only these are opened for it.
         if size == 0 || metadata.blocks() == 0 {
             self.spool_if_it_hides_its_length(disk, &mut source)?;
         }
@@ -507,6 +512,7 @@ mod tests {
                 fs::write(folder.path().join(data).join(name), "of another program").unwrap();
             }
         }
+        // `other` only has files of these names; `peer` becomes a data folder of this program.
         fs::remove_file(folder.path().join("s/peer/identity.key")).unwrap();
         drop(crate::identity::take(&folder.path().join("s/peer")).unwrap());
         let state = folder.path().join("state");

@@ -98,6 +98,7 @@ pub(super) async fn push(
     let geometry = upload.geometry();
     let placement = Placement::from(&open);
     let replicas = usize::from(request.replicas);
+    // Before anything is sent: it is not left to the tracker how many replicas there are.
     if !placement.covers(geometry.chunk_count(), replicas) {
         let what = "the tracker named peers that do not make up the replicas that were asked for";
         return Err(Failure::new(Kind::Network, what)
@@ -212,6 +213,7 @@ impl Pusher<'_> {
         self.tell_what_is_skipped();
         let manifest = match &self.manifest {
             Some(manifest) => Arc::clone(manifest),
+            // At the first commit every chunk has its id. One manifest goes to all: what they sign names its hash.
             None => {
                 let (upload, progress) = (Arc::clone(self.upload), self.progress.clone());
                 let made = blocking(move || {
@@ -338,6 +340,7 @@ impl Pusher<'_> {
     }
 
     fn lose(&mut self, peer: PeerId, error: &ClientError) {
+        // Told once, however many of its requests fail.
         if self.peers.contains_key(&peer) && self.chunks_of.remove(&peer).is_some() {
             let name = self.peers[&peer].name().to_owned();
             self.progress.warn(&format!("peer {name} is of no use for this share: {error}"));
@@ -380,6 +383,7 @@ impl Pusher<'_> {
         let names: Vec<&str> = self.lost.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(", ");
         let is_of = |kind| self.lost.iter().any(|(_, error)| error.problem() == Some(kind));
+        // First the clocks: by a wrong one a share looks over that is not.
         if self.lost.iter().any(|(_, error)| matches!(error, ClientError::OtherTime { .. })) {
             let what = format!("{names} cannot take the share: the clocks disagree, as said above");
             return Failure::new(Kind::Other, what)

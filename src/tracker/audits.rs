@@ -137,7 +137,7 @@ impl Tracker {
         self.auditor.lived_ms.saturating_add(self.now_ms())
     }
 
-    /// Notes what a peer is said to hold of a share; it is asked about it soon. Whether that was proven before.
+    /// Notes what a peer is said to hold of a share: it is asked about it soon. Returns whether that was proven before.
     pub(super) fn claim(&self, peer: PeerId, share: ShareId, how: Claim) -> bool {
         let now_ms = self.lived_ms();
         let mut audits = self.auditor.audits.lock();
@@ -163,6 +163,7 @@ impl Tracker {
             let audits = self.auditor.audits.lock();
             holders.iter().all(|(peer, _)| audits.knows(*peer, share))
         };
+        // The store is asked without the lock. Who was met meanwhile is not met again: that changes nothing.
         if !knows_all {
             let proofs = self.store.proofs(share).await?;
             let mut audits = self.auditor.audits.lock();
@@ -206,6 +207,7 @@ impl Tracker {
 
     /// Whom to ask now; those that are not there are left for later.
     pub(super) fn audit_turns(&self, limit: usize) -> Vec<Turn> {
+        // One lock at a time: the registry may not be taken within the audits.
         let turns = self.auditor.audits.lock().take(limit, self.lived_ms());
         let is_there = |turn: &Turn| {
             let registry = self.registry.lock();
@@ -298,7 +300,7 @@ impl Tracker {
         Ok(root.map(|root| Question { sample: Sample { root, share: of, offset }, len }))
     }
 
-    /// Takes in what a peer answered; none: it did not.
+    /// Takes in what a peer answered; `None`: it did not.
     pub(super) async fn take_audit(
         &self,
         asking: Asking,
@@ -429,6 +431,7 @@ impl Tracker {
         let is_due = {
             let mut saved_ms = self.auditor.saved_ms.lock();
             let is_due = lived_ms.saturating_sub(*saved_ms) >= millis(PROOFS_SAVED_EVERY);
+            // The only place that has both locks: `saved_ms` is the outer one.
             let is_much = self.auditor.audits.lock().unsaved_len() >= PROOFS_SAVED_MAX;
             if now || is_due || is_much {
                 *saved_ms = lived_ms;

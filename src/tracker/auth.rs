@@ -23,7 +23,7 @@ pub(super) struct Admitted(pub(super) Role);
 /// Somebody with a sender's token, or the admin: what is known of the token.
 pub(super) struct Sender(pub(super) TokenRecord);
 
-/// Anybody; what is known of the token, if it is a sender's or the admin's.
+/// Anybody, with what is known of the token if it is a sender's or the admin's.
 pub(super) struct AnySender(pub(super) Option<TokenRecord>);
 
 /// The admin, by the token, or by the two secrets of who has signed in with it.
@@ -54,7 +54,7 @@ pub(super) struct Joiner {
 /// The owner of the share that the path names, with a grant for it, who wants it published here.
 pub(super) struct Publisher(pub(super) Granted);
 
-/// The same, who wants this tracker to act in his place.
+/// The owner of the share that the path names, with a grant for it, who wants this tracker to act in his place.
 pub(super) struct Delegator {
     pub(super) granted: Granted,
     pub(super) delegation: String,

@@ -62,6 +62,7 @@ impl Dashboard {
     pub(super) fn note(&self, kind: LogKind, say: impl FnOnce(&mut LogEntry)) {
         let mut entry = LogEntry::new(kind, clock::now_ms());
         say(&mut entry);
+        // `say` was called before, so nothing else is locked within this lock.
         let mut log = self.log.lock();
         log.count += 1;
         log.entries.push_back(entry);
@@ -70,7 +71,7 @@ impl Dashboard {
         }
     }
 
-    /// What happened after the first `known` entries, as far as it is remembered; how many there are by now.
+    /// What happened after the first `known` entries, as far as it is remembered, and how many there are by now.
     pub(super) fn log_after(&self, known: u64) -> (Vec<LogEntry>, u64) {
         let log = self.log.lock();
         let new = usize::try_from(log.count.saturating_sub(known)).unwrap_or(usize::MAX);

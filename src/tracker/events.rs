@@ -63,6 +63,7 @@ impl Stream {
         let dashboard = &self.tracker.dashboard;
         while self.waiting.is_empty() {
             tokio::select! {
+                // The stop goes first: the server waits for streams that are open.
                 biased;
                 () = dashboard.stop.cancelled() => return None,
                 changed = self.listener.news.changed() => changed.ok()?,
@@ -176,6 +177,7 @@ mod tests {
         };
         let work = Work { copies: vec![copy], more: 0 };
         dashboard.note(LogKind::RepairResumed, |_| {});
+        // One peer is gone, and two have beaten.
         let later = told.tell(snapshot(rows_of(999, &[5, 7]), work), &dashboard);
         assert_eq!(names(&later), ["swarm", "peers", "work", "log"]);
         let peers = data(&later[1]);

@@ -133,7 +133,7 @@ impl Gate {
         Ok(list.into_iter().map(|token| (token.clone(), count(&token))).collect())
     }
 
-    /// Revokes a token; whether there is one.
+    /// Revokes a token. Returns whether there is one.
     pub async fn revoke(&self, id: TokenId) -> Result<bool, Failure> {
         Ok(self.tokens.revoke(id).await?)
     }
@@ -154,6 +154,7 @@ impl Gate {
             }
             Err(error) => return Err(Failure::io("read", &path, &error)),
         };
+        // At every start: one that ended between the file and this has left the token out.
         let record = TokenRecord::new(&admin, Role::Admin, "admin".into(), clock::now_ms(), None);
         self.tokens.put(&record).await?;
         if !is_first {

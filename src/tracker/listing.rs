@@ -19,6 +19,7 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::BadRequest, what));
         }
         let ids = self.store.shares_after(page.after, limit).await?;
+        // By the ids, not by what is shown of them: a page may show nothing and not be the last.
         let next = ids.last().filter(|_| ids.len() == limit).copied();
         let mut shares = Vec::new();
         for share in ids {

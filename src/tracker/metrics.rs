@@ -41,6 +41,7 @@ pub(super) struct Metrics {
 /// The tracker's metrics as text.
 pub(super) async fn render(tracker: &Tracker) -> String {
     let metrics = &tracker.metrics;
+    // Made anew each time: the counters are shared with it, and the gauges hold what is so now.
     let mut registry = MetricRegistry::with_prefix("swarmdrop_tracker");
     registry.register("registrations", "Peer registrations taken", metrics.registrations.clone());
     registry.register("heartbeats", "Heartbeats taken", metrics.heartbeats.clone());

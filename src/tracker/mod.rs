@@ -1,4 +1,24 @@
 //! The tracker: who is alive, who holds what. It never sees a key, a file name or a byte of content.
+//!
+//! # Lock order
+//!
+//! Requests and tasks share one `Tracker`. Each of its parts keeps its state behind a lock of its own, which is never
+//! held across an `await`. Whoever takes a second one takes it in this order, from the outside in:
+//!
+//! 1. `Tracker::registry`;
+//! 2. the state of the `Repairer`, or the audits of the `Auditor`, never both at once;
+//! 3. the log or the news of the `Dashboard`, `Movers::waiting`, `Untold::granted`: nothing is locked within these.
+//!
+//! They nest in `repair_round` and `note_standings` (registry, repairer), `suspect_own_network` (registry, auditor),
+//! `list` (registry, then one of the two at a time), `sample` (registry, then repairer or dashboard), `note_suspicion`
+//! (repairer, dashboard), `enlist` (registry, dashboard), `follow` (registry, movers) and `open` (registry, untold).
+//! Whoever has the repairer's or the auditor's lock and needs the registry lets go first, as `repair_tasks` and
+//! `audit_turns` do.
+//!
+//! Within one part: of the auditor `saved_ms`, then `audits`, then `random`; of the gateway `uploads`, then the state of
+//! an upload or the gates of its place, and `shelf`, then the sources of a share. All other locks are taken alone.
+//!
+//! `Quotas::charging` and `Quotas::remembering` are held across `await`s, around all of these, and never both at once.
 
 mod admin;
 mod audits;

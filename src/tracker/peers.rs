@@ -61,7 +61,7 @@ impl Tracker {
         self.enlist(registration, request.usage).await
     }
 
-    /// Admits a peer by the token that it shows, or by the one that admitted it before; which that is.
+    /// Admits a peer by the token that it shows, or by the one that admitted it before. Returns that token.
     async fn admit_by_token(&self, joiner: &Joiner) -> Result<Option<TokenRecord>, Refusal> {
         let tokens = &self.gate.tokens;
         if let Some(token) = &joiner.token {
@@ -85,6 +85,7 @@ impl Tracker {
         usage: Usage,
     ) -> Result<RegisterResponse, Refusal> {
         let (id, addresses) = (registration.id, registration.addresses.clone());
+        // Kept before it is listed: a peer that was answered is known after a restart, too.
         self.store.put_peer(&registration).await?;
         crash::at(Point::PeerKept);
         tracing::info!(peer = %id, name = %registration.name, ?addresses, "peer registered");
@@ -132,6 +133,7 @@ impl Tracker {
             registry.inventory_after(id, now_ms).map(millis)
         };
         self.metrics.heartbeats.inc();
+        // What it has done is noted before its tasks are collected: or it would be told again what it just did.
         for applied in request.applied.iter().take(TASKS_MAX) {
             self.store.confirm_terms(id, applied.share, applied.issued_ms).await?;
             self.untold.applied(id, applied.share, applied.issued_ms);
@@ -153,12 +155,14 @@ impl Tracker {
         tasks.extend(self.complaints.tasks(id));
         tasks.extend(self.repair_tasks(id));
         tasks.extend(self.restore_tasks(id, &request.damaged).await?);
+        // A clock that has jumped is not told: peers would judge by it.
         let now_ms = self.clock.is_steady().then(clock::now_ms);
         Ok(HeartbeatResponse { tasks: tasks.into(), now_ms, inventory_after_ms })
     }
 
     /// Takes in what a peer found out about chunks since its last heartbeat.
     async fn take_findings(&self, id: PeerId, request: &HeartbeatRequest) -> Result<(), StoreError> {
+        // Lost before copied, as the peer puts them: a chunk that rotted and was copied again is there.
         for lost in request.lost.iter().take(TASKS_MAX) {
             tracing::warn!(peer = %id, share = %lost.share, chunks = lost.chunks.len(), "a peer lost chunks");
             self.store.remove_chunks(id, lost.share, &lost.chunks, false).await?;
@@ -177,6 +181,7 @@ impl Tracker {
             self.repairer.failed(id, *share, self.now_ms());
         }
         for dropped in request.dropped.iter().take(TASKS_MAX) {
+            // With the last chunk the peer lets go of the share. One that lost all of it, above, still has its records.
             self.store.remove_chunks(id, dropped.share, &dropped.chunks, true).await?;
             self.repairer.dropped(id, dropped.share);
         }
@@ -237,6 +242,7 @@ impl Tracker {
     pub(super) async fn list(&self, role: Role) -> Result<PeerList, Refusal> {
         let shares = self.store.share_count().await?;
         let now_ms = self.now_ms();
+        // Held for the whole list: repairer and auditor are asked within it.
         let registry = self.registry.lock();
         let info = |(peer, state): (&Peer, _)| {
             let id = peer.registration.id;

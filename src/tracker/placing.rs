@@ -78,6 +78,7 @@ mod tests {
                 version: String::new(),
                 token: None,
             };
+            // The first two are known from the store, and have not beaten yet.
             if n <= 2 {
                 registry.load(registration, 0);
             } else {

@@ -53,6 +53,7 @@ impl Quotas {
         check: impl FnOnce(u64, u64) -> Result<(), E>,
     ) -> Result<(), E> {
         let now_ms = clock::now_ms();
+        // Checked and noted under one lock: two shares that are opened at once do not take the same room.
         let mut sending = self.sending.lock();
         sending.retain(|_, shares| {
             shares.retain(|_, sending| sending.until_ms > now_ms);
@@ -109,6 +110,7 @@ impl Tracker {
     ) -> Result<(), Refusal> {
         let wanted = wanted(geometry, request.replicas);
         by.allowance.check_share(&wanted).map_err(|over| refusal(&over))?;
+        // Without this share: an upload that goes on is opened again.
         let charged = self.store.charged(by.id, Some(request.share), clock::now_ms()).await;
         let charged = charged?;
         let life_ms = Grant::life_ms(geometry.sealed_total());
@@ -177,8 +179,8 @@ impl Tracker {
         self.store.charge(share, token, wanted.bytes()).await.map_err(Refusal::from)
     }
 
-    /// Whether the peers of one invite may announce one more share that nobody published here; the token that it is
-    /// charged to.
+    /// Checks that the peers of one invite may announce one more share that nobody published here. Returns the token
+    /// that it is charged to.
     pub(super) async fn check_announcing(
         &self,
         peer: PeerId,
@@ -264,6 +266,7 @@ fn refusal(over: &OverQuota) -> Refusal {
             }
         ),
         OverQuota::Shares { max } => format!("the invite has its {max} shares: {room}"),
+        // One that was given up counts until its grant ends: an hour, and more if it is large.
         OverQuota::Uploads { max } => {
             format!("{max} shares are being sent with this invite: finish one of them, or wait an hour")
         }
@@ -312,6 +315,7 @@ mod tests {
         let full = tracker.let_in(mallory).await;
         tracker.let_in(friend).await;
         let pool = sqlx::SqlitePool::connect(data.path().join("tracker.db").to_str().unwrap()).await.unwrap();
+        // Room for one more is left.
         let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
              INSERT INTO gone (share, terms, until_ms, token) SELECT randomblob(32), 'signed', $2, $3 FROM numbers";
         let fill = sqlx::query(fill).bind(i64::try_from(ANNOUNCED_GONE_MAX - 1).unwrap()).bind(i64::MAX);
@@ -331,7 +335,7 @@ mod tests {
         assert_eq!(remembered, [true, false, true, true]);
     }
 
-    /// That somebody deleted a share of his.
+    /// The word of somebody who deleted a share of his.
     fn deletion(number: u8) -> SignedDeletion {
         let key = ShareKey::from_seed(&Secret::from_bytes([number; 32]));
         let (share, access_sha256) = (key.share_id(), [0; 32]);

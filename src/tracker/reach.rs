@@ -97,6 +97,7 @@ impl Tracker {
         gone: &[String],
     ) {
         let (id, is_there) = (asked.id, answer.is_ok());
+        // Under one lock, so that only this answer lies between `before` and `after`.
         let (before, after, left) = {
             let (mut registry, now_ms) = (self.registry.lock(), self.now_ms());
             let before = registry.doubt(id, now_ms);
@@ -166,7 +167,7 @@ impl Tracker {
         self.left(before, &answering).await
     }
 
-    /// Notes at which new address a peer was found; whether that is news.
+    /// Notes at which new address a peer was found. Returns whether that is news.
     pub(super) async fn found(&self, before: &Registration, address: &str) -> Result<bool, StoreError> {
         let found = self.registry.lock().found_at(before.id, before.run, address);
         let Some(found) = found else { return Ok(false) };

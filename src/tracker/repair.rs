@@ -57,8 +57,8 @@ struct State {
     turn: Option<ShareId>,
 }
 
-/// A look at all shares, whether something was heard about them or not: time alone changes some, as a clock
-/// that is set right.
+/// A scan over all shares. It finds what changes without being heard of: that terms have ended, or have not, as the
+/// clock was set right.
 #[derive(Clone, Copy)]
 enum Scan {
     /// What comes after this share is still to be looked at; `None`: everything.
@@ -189,6 +189,7 @@ impl Repairer {
         let state = self.state.lock();
         let needs = |watched: &&Watched| watched.health.unproven > 0 && watched.leaving.contains(&peer);
         let unseen = state.dirty.len() + usize::from(!state.complete);
+        // Until a round has noted that the peer is leaving, no share knows of it: zero would be too early.
         let unheard = usize::from(state.standings.get(&peer).is_some_and(|s| *s != Standing::Leaving));
         (state.watched.values().filter(needs).count() + unseen + unheard) as u64
     }
@@ -201,6 +202,7 @@ pub(super) async fn keep_repairing(tracker: Arc<Tracker>, every: Duration, stop:
             if let Err(error) = tracker.repair_round().await {
                 tracing::error!(%error, "cannot look after the shares");
             }
+            // A wake that comes during the pause is kept: then the wait after it ends at once.
             tokio::time::sleep(every / ROUNDS_PER_HEARTBEAT).await;
             let _ = tokio::time::timeout(every, tracker.repairer.wake.notified()).await;
         }
@@ -213,6 +215,7 @@ impl Tracker {
     /// first.
     pub(super) async fn repair_round(&self) -> Result<(), StoreError> {
         let now_ms = self.now_ms();
+        // The suspicion is judged first: it decides which peers are candidates, and whether claims get older.
         let (candidates, suspicion) = {
             let mut registry = self.registry.lock();
             let suspicion = self.suspect_own_network(&mut registry, now_ms);
@@ -228,8 +231,10 @@ impl Tracker {
                 |peer| matches!(registry.standing(peer, now_ms), Standing::Sure | Standing::Unsure);
             state.repairs.tidy(is_there, now_ms);
         }
+        // Both mark shares, so they come before the look at what is marked.
         self.note_standings(now_ms).await?;
         self.scan_on(now_ms).await?;
+        // Taken out before they are looked at: what changes meanwhile is marked again.
         let dirty: Vec<ShareId> = {
             let mut state = self.repairer.state.lock();
             std::iter::from_fn(|| state.dirty.pop_first()).take(REPAIR_SHARES_MAX).collect()
@@ -237,6 +242,7 @@ impl Tracker {
         for share in dirty {
             self.look_at(share, &places, now_ms).await?;
         }
+        // Planned when all are known, so that room goes to the most endangered. Under suspicion they are only looked at.
         for share in self.most_endangered() {
             if let Some(view) = self.look_at(share, &places, now_ms).await?
                 && !suspicion
@@ -271,6 +277,7 @@ impl Tracker {
         let changed: Vec<(PeerId, Standing)> = {
             let (registry, mut state) = (self.registry.lock(), self.repairer.state.lock());
             for (peer, _) in registry.peers(now_ms) {
+                // A new peer begins as unsure: that it is sure is a change, which has its shares looked at.
                 state.standings.entry(peer.registration.id).or_insert(Standing::Unsure);
             }
             let now =
@@ -279,6 +286,7 @@ impl Tracker {
         };
         for (peer, standing) in changed {
             let shares = self.store.shares_of(peer).await?;
+            // Noted together with the marks: if the store fails, the next round finds the same change.
             let mut state = self.repairer.state.lock();
             state.dirty.extend(shares);
             state.standings.insert(peer, standing);
@@ -296,6 +304,7 @@ impl Tracker {
         };
         let shares = self.store.shares_after(after, REPAIR_SHARES_MAX).await?;
         let mut state = self.repairer.state.lock();
+        // A page without shares comes after the last one: all were marked once.
         state.complete |= shares.is_empty();
         state.scan = match shares.last() {
             Some(&last) => Scan::After(Some(last)),
@@ -321,6 +330,7 @@ impl Tracker {
             let from = state.turn.map_or(Bound::Unbounded, Bound::Excluded);
             let turn = state.watched.range((from, Bound::Unbounded)).take(REPAIR_SHARES_MAX / 2);
             let turn: Vec<ShareId> = turn.map(|(share, _)| *share).collect();
+            // Past the last share this is `None`, and the turn begins at the first again.
             state.turn = turn.last().copied();
             chosen.extend(turn);
         }
@@ -336,6 +346,7 @@ impl Tracker {
     ) -> Result<Option<ShareView>, StoreError> {
         let view = unless_damaged(share, self.view(share, now_ms).await)?.flatten();
         let misplaced = view.as_ref().is_some_and(|view| places.better_for(view).is_some());
+        // The store was asked before: the lock is not held across an `await`.
         let mut state = self.repairer.state.lock();
         let Some(view) = view else {
             state.watched.remove(&share);
@@ -346,6 +357,7 @@ impl Tracker {
         let health = assess(&view);
         let before = state.watched.get(&share).map_or(Condition::Healthy, |before| before.health.condition());
         report(share, before, &health);
+        // At every look: it notes since when there is a surplus.
         let has_surplus = state.repairs.notice_surplus(&view, now_ms);
         let leaving = view.holders.iter().filter(|holder| holder.standing == Standing::Leaving);
         let leaving: Vec<PeerId> = leaving.map(|holder| holder.peer.peer).collect();
@@ -355,6 +367,7 @@ impl Tracker {
         } else {
             state.unproven.remove(&share);
         }
+        // What is watched is looked at again although nothing is heard of it: orders fail, and a surplus gets old.
         if health.short > 0 || health.lost > 0 || has_surplus || misplaced || keeps_waiting {
             state.watched.insert(share, Watched { health, leaving, misplaced });
         } else {
@@ -406,6 +419,7 @@ impl Tracker {
     fn plan(&self, view: &ShareView, candidates: &[Candidate], places: &Places, now_ms: u64) {
         let planned = {
             let repairs = &mut self.repairer.state.lock().repairs;
+            // Nothing is moved as long as copies can be ordered that are needed.
             repairs.plan(view, candidates, now_ms) || repairs.spread_out(view, places, now_ms)
         };
         if planned {
@@ -416,6 +430,7 @@ impl Tracker {
 
     /// What a peer that has just beaten is to copy and to drop.
     pub(super) fn repair_tasks(&self, peer: PeerId) -> Vec<Task> {
+        // Copied out, for the registry is locked below, and it comes before this lock.
         let (orders, drops): (Vec<Order>, Vec<(ShareId, Surplus)>) = {
             let state = self.repairer.state.lock();
             let drops = state.repairs.drops_of(peer).map(|(share, surplus)| (share, surplus.clone()));
@@ -423,6 +438,7 @@ impl Tracker {
         };
         let mut bytes = 0;
         let mut fits = |chunks: &ChunkSet| {
+            // The first always fits: else a set that is too long by itself would never be told.
             let first = bytes == 0;
             bytes += chunks.text_len();
             first || bytes <= INVENTORY_BYTES_MAX

@@ -60,6 +60,7 @@ impl Tracker {
     async fn sample(&self, sampler: &mut Sampler, is_due: bool) -> Result<(), StoreError> {
         let (now_ms, wall_ms) = (self.now_ms(), clock::now_ms());
         let totals = {
+            // Held while the log is written: the registry comes before the dashboard.
             let registry = self.registry.lock();
             for (kind, peer, name) in sampler.changes(&registry, now_ms) {
                 let why = registry.doubt(peer, now_ms).map(|doubt| doubt.why);
@@ -72,6 +73,7 @@ impl Tracker {
         sampler
             .gateway
             .read(Traffic { received_bytes: 0, served_bytes: self.metrics.gateway_bytes.get() }, now_ms);
+        // Only at a tick: who begins to listen gets a picture at once, and the history keeps its pace.
         if is_due {
             let Totals { used_bytes, rates, .. } = totals;
             self.dashboard.remember(Sample { at_ms: wall_ms, used_bytes, rates });
@@ -79,6 +81,7 @@ impl Tracker {
         if self.dashboard.is_watched() {
             let began_ms = sampler.began(now_ms, wall_ms);
             let shares = self.store.share_count().await?;
+            // The registry is locked to the end of the statement below: also while the work is listed and shown.
             let still_needed = |peer| self.repairer.still_needed(peer);
             self.dashboard.show(Snapshot {
                 swarm: SwarmNow {
@@ -170,6 +173,7 @@ fn rows(
             free_bytes: peer.usage.free_bytes,
             version,
             seen_ms: began_ms.saturating_add(peer.seen_ms),
+            // Asked only of peers that are emptied: it goes through all shares in need.
             draining: registry.is_draining(id).then(|| still_needed(id)),
             rates: rates(peer, state),
             scrub: peer.scrub,

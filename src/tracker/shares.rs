@@ -57,8 +57,10 @@ impl Tracker {
             replicas: usize::from(request.replicas),
             preferred: request.preferred.clone(),
         };
+        // Charged before places are waited for: another share must not take the same room of the invite meanwhile.
         self.charge_opening(by, request, &geometry).await?;
         let placement = self.place(&demand).await?;
+        // From here on nothing waits. `grant` takes the lock of `untold` within this one.
         let registry = self.registry.lock();
         self.metrics.opened.inc();
         let grant = self.grant(by, request, &geometry, &placement);
@@ -84,6 +86,7 @@ impl Tracker {
         let budget_bytes = geometry.sealed_total();
         let peers: Vec<PeerId> = members.chain(&placement.spares).copied().collect();
         let expires_ms = issued_ms.saturating_add(Grant::life_ms(budget_bytes));
+        // Noted before the grant is given out: should the share end, none of its peers is forgotten.
         self.untold.granted(request.share, &peers, expires_ms);
         self.key.sign(&Grant {
             share: request.share,
@@ -111,15 +114,19 @@ impl Tracker {
         let may_hold = |peer| granted.grant.peers.contains(&peer);
         let placement = receipt::holders(&request.receipts, &manifest, terms.terms.replicas, may_hold);
         let placement = placement.map_err(|error| invalid(&error))?;
+        // Held from the check to the charge.
         let _charging = self.quotas.charging.lock().await;
         self.check_publishing(&granted.grant, &manifest, &terms).await?;
+        // Before the store lists them: an unclaimed holder is taken for one that told it itself, and counts longer.
         for (peer, _) in &placement {
             self.claim(*peer, share, Claim::Expected);
         }
         let published = self.store.publish(manifest.encoded(), &terms, &placement).await;
+        // Also if the store reports an error: that does not say that nothing was kept.
         self.repairer.changed([share]);
         match published? {
             Published::Done => {
+                // The charge is kept in the share's row, so it can only come after it.
                 self.charge_published(&granted.grant, manifest.geometry(), &terms).await?;
                 crash::at(Point::SharePublished);
                 self.note_published(share);
@@ -135,7 +142,7 @@ impl Tracker {
         }
     }
 
-    /// Takes in what a peer says it holds; the shares that are not known here.
+    /// Takes in what a peer says it holds. Returns the shares that are not known here.
     pub(super) async fn inventory(
         &self,
         peer: PeerId,
@@ -218,6 +225,7 @@ impl Tracker {
     /// A share, for whoever shows its access token. A wrong token learns no more than a wrong id: that there
     /// is no such share.
     pub(super) async fn accessible(&self, share: ShareId, access: &Secret) -> Result<StoredShare, Refusal> {
+        // Asked before the store: should the settling end meanwhile, what is not found is still to be tried again.
         let settles = self.settles();
         let not_found = || {
             settles.clone().unwrap_or_else(|| {
@@ -232,6 +240,7 @@ impl Tracker {
         };
         let terms =
             SignedTerms::verify(&stored.terms, share).map_err(|_| StoreError::Damaged("a share's terms"))?;
+        // Before anything is told of the share, also that it was taken down or is over.
         if !access_matches(access, &terms.terms.access_sha256) {
             return Err(not_found());
         }

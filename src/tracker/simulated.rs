@@ -75,8 +75,10 @@ impl SimTracker {
             key: TrackerKey::from_seed(&Secret::from_bytes([1; 32])),
             complaints: Complaints::default(),
             repairer,
+            // Always the same seed, so that a run can be replayed.
             auditor: Auditor::new(rules, lived_ms, &[7; 32]),
             clock: Watch::default(),
+            // No sockets: the gateway is closed, and nobody is dialled.
             gateway: Gateway::new(Http::new(None).unwrap(), 0),
             quotas: Quotas::default(),
             untold: Untold::default(),
@@ -153,7 +155,7 @@ impl SimTracker {
         self.0.replace_terms(share, &request, None).await.map_err(kind)
     }
 
-    /// Asks the peers that are due; `is_open` says whether one can be reached. Who they are.
+    /// Asks the peers that are due; `is_open` says whether one can be reached. Returns who they are.
     pub(crate) async fn ask(&self, is_open: impl Fn(PeerId) -> bool) -> Vec<PeerId> {
         let questions = self.0.registry.lock().questions(self.0.now_ms(), usize::MAX);
         let due = questions.iter().map(|asked| asked.id).collect();
@@ -216,7 +218,7 @@ impl SimTracker {
         peers.iter().find(|info| info.id == peer).map_or(0, |info| info.refuted_chunks)
     }
 
-    /// Admits a peer by an invite of its own; the token.
+    /// Admits a peer by an invite of its own. Returns the token.
     pub(crate) async fn let_in(&self, peer: PeerId) -> TokenId {
         let tokens = &self.0.gate.tokens;
         let token = tokens.issue(Role::Peer, "peer", None, Allowance::default()).await.unwrap();

@@ -98,7 +98,7 @@ impl Tokens {
         rows.iter().map(record).collect()
     }
 
-    /// Revokes a token, and with it the membership of the peers that it admitted; whether there is one.
+    /// Revokes a token, and with it the membership of the peers that it admitted. Returns whether there is one.
     pub(super) async fn revoke(&self, id: TokenId) -> Result<bool, StoreError> {
         let update = sqlx::query("UPDATE tokens SET revoked = 1 WHERE id = $1").bind(id.as_bytes().to_vec());
         Ok(update.execute(&self.pool).await?.rows_affected() > 0)
@@ -116,9 +116,10 @@ impl Tokens {
         Ok(())
     }
 
-    /// Admits a peer by a token, unless the token has admitted as many others as it may; whether it did. One that it
-    /// admitted before may come back.
+    /// Admits a peer by a token, unless the token has admitted as many others as it may. One that it admitted before may
+    /// come back. Returns whether it did.
     pub(super) async fn admit(&self, peer: PeerId, token: TokenId, max: u32) -> Result<bool, StoreError> {
+        // The write lock at once: peers that join together are counted one after the other.
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let admitted = sqlx::query(
             "INSERT INTO admissions (token, peer)
@@ -135,6 +136,7 @@ impl Tokens {
             .bind(peer.as_bytes().to_vec())
             .fetch_optional(&mut *transaction)
             .await?;
+        // No new row: it has a place already, or there is none left. Whoever leaves gives none back.
         if admitted.rows_affected() == 0 && known.is_none() {
             return Ok(false);
         }

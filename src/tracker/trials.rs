@@ -109,7 +109,7 @@ fn prove(request: &AuditRequest) -> AuditResponse {
     AuditResponse { proofs: request.samples.iter().map(proof).collect() }
 }
 
-/// Has whom it is time to ask asked; these peers prove what they are asked, the others do not answer. Who was asked.
+/// Has whom it is time to ask asked; these peers prove what they are asked, the others do not answer. Returns who was asked.
 async fn audit(tracker: &SimTracker, honest: &[u8]) -> Vec<PeerId> {
     let mut asked = Vec::new();
     for audit in tracker.audits().await {

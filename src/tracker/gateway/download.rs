@@ -67,6 +67,7 @@ impl Shelf {
         self.0.push(opened);
         let bytes =
             |shelf: &Self| shelf.0.iter().map(|opened| opened.manifest.encoded().len()).sum::<usize>();
+        // The one that was just put stays, however large it is.
         while self.0.len() > 1 && bytes(self) > GATEWAY_MANIFESTS_BYTES_MAX {
             self.0.remove(0);
         }
@@ -156,6 +157,7 @@ impl Tracker {
 
     /// The chunk from the first source that has it right.
     async fn fetch(&self, opened: &Opened, index: ChunkIndex) -> Result<Buffer, Refusal> {
+        // The list as it is now: it may be replaced while chunks are waited for.
         let sources = Arc::clone(&opened.sources.lock().list);
         let (id, share) = (opened.manifest.chunk(index), opened.manifest.share());
         let geometry = opened.manifest.geometry();
@@ -164,6 +166,7 @@ impl Tracker {
         for source in in_turn(&sources, index) {
             let sealed_len = geometry.sealed_len(index);
             let get = source.client.get_chunk(id, sealed_len, stock);
+            // By the size, so that a slow uplink is not given up for a large chunk.
             let patience = Duration::from_secs(sealed_len as u64 / GATEWAY_SOURCE_PACE_BYTES_PER_SECOND);
             let wrong = match tokio::time::timeout(GATEWAY_SOURCE_TIMEOUT + patience, get).await {
                 Ok(Ok(ChunkAnswer::Sealed(sealed))) => {
@@ -176,6 +179,7 @@ impl Tracker {
                 Ok(Ok(ChunkAnswer::Wrong)) => true,
                 Ok(Ok(ChunkAnswer::Missing)) => false,
                 Err(_) => {
+                    // The request was dropped before it could note that.
                     source.client.note_failure();
                     false
                 }
@@ -189,6 +193,7 @@ impl Tracker {
                 self.note_wrong(source.address.id, share, geometry.chunk_count(), index).await;
             }
         }
+        // Wrong bytes do not get right by waiting; who is away may come back.
         if was_wrong {
             let what = format!("no good copy of chunk {index} is left at the peers that are there");
             return Err(Refusal::new(ProblemKind::HashMismatch, what));
@@ -213,6 +218,7 @@ fn in_turn(sources: &[Source], index: ChunkIndex) -> impl Iterator<Item = &Sourc
     if equals > 0 {
         holding[..equals].rotate_left(index.get() as usize % equals);
     }
+    // A stable sort: among the others the turns stay.
     holding.sort_by_key(|source| source.client.comes_last());
     holding.into_iter()
 }

@@ -55,7 +55,7 @@ impl Gateway {
         self.uploads.lock().insert(upload.share, upload);
     }
 
-    /// Gives up the upload of a share; the place that it had.
+    /// Gives up the upload of a share. Returns the place that it had.
     pub(super) fn end(&self, share: ShareId) -> Option<Place> {
         let upload = self.uploads.lock().remove(&share);
         upload.and_then(|upload| upload.place.lock().take())

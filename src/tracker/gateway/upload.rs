@@ -128,6 +128,7 @@ impl Tracker {
         self.gateway.admit(sealed_len).await;
         self.metrics.gateway_bytes.inc_by(sealed_len as u64);
         let (id, sealed) = blocking(move || (ChunkId::of(&sealed), sealed)).await;
+        // Noted before it leaves: no peer ever gets a second content of one index.
         upload.note(index, id)?;
         upload.store(index, id, shared(sealed)).await?;
         Ok(StoredChunk { id })
@@ -178,6 +179,7 @@ impl Upload {
             ids: vec![None; geometry.chunk_count() as usize],
             touched: Instant::now(),
         };
+        // Spares, too: one that comes into a set is looked up like any other. Nobody is connected to yet.
         let addresses = opened.sets.into_iter().flat_map(|set| set.peers).chain(opened.spares);
         Self {
             share,

@@ -87,6 +87,7 @@ async fn proofs_are_kept_with_the_time_that_the_tracker_has_run(store: &dyn Stor
     let [first, second] = [0, 1].map(|nth| ChunkSet::full(3).nth(nth).unwrap());
     let id = store.chunk_id(share, second).await.unwrap();
     assert_eq!(id, Some(ChunkId::from_bytes([8; 32])));
+    // Computed the first time, read the second.
     for _ in 0..2 {
         assert_eq!(store.digest(share).await.unwrap(), Some(ChunkId::of(&manifest)));
     }

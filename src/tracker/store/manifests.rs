@@ -116,6 +116,7 @@ mod tests {
         let path = folder.path().join("tracker.db");
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
         let pool = SqlitePool::connect_with(options).await.unwrap();
+        // As it was when a manifest was one value.
         let mut older = sqlx::migrate!("src/tracker/migrations");
         older.migrations = Cow::Owned(older.iter().filter(|step| step.version < 10).cloned().collect());
         older.run(&pool).await.unwrap();

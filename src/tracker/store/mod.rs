@@ -168,8 +168,8 @@ pub(super) trait Store: ProofStore + Send + Sync {
     /// Notes that a peer holds these chunks of a share, too.
     async fn add_chunks(&self, peer: PeerId, share: ShareId, chunks: &ChunkSet) -> Result<(), StoreError>;
 
-    /// Notes that chunks which a peer held and nobody had ordered were proven, as far as it holds them still; whether there
-    /// are any.
+    /// Notes that chunks which a peer held and nobody had ordered were proven, as far as it holds them still. Returns
+    /// whether there are any.
     async fn grow(&self, peer: PeerId, share: ShareId, proven: &ChunkSet) -> Result<bool, StoreError>;
 
     /// Notes that a peer no longer holds these chunks of a share. It is still one of its holders, without any

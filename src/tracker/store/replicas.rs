@@ -34,7 +34,7 @@ fn parse(row: &SqliteRow) -> Result<Replica, StoreError> {
     Ok(Replica { chunks, bare })
 }
 
-/// The same before it is changed. What is damaged is as good as unknown: what the peer tells takes its place.
+/// A replica before it is changed. What is damaged is as good as unknown: what the peer tells takes its place.
 async fn before(
     transaction: &mut Writing,
     peer: PeerId,
@@ -115,7 +115,8 @@ pub(super) async fn add(
     put(transaction, peer, share, &added).await
 }
 
-/// Notes that chunks which nobody ordered were proven, as far as the peer still holds them; whether there are any.
+/// Notes that chunks which nobody ordered were proven, as far as the peer still holds them. Returns whether there are
+/// any.
 pub(super) async fn grow(
     transaction: &mut Writing,
     peer: PeerId,
@@ -132,7 +133,7 @@ pub(super) async fn grow(
     Ok(!proven.is_empty())
 }
 
-/// Notes that a peer says to hold these chunks, too, which nobody ordered; whether some of them are new.
+/// Notes that a peer says to hold these chunks, too, which nobody ordered. Returns whether some of them are new.
 pub(super) async fn add_bare(
     transaction: &mut Writing,
     peer: PeerId,
@@ -167,6 +168,7 @@ pub(super) async fn remove(
         return Ok(());
     }
     let kept = Replica { chunks: known.chunks.minus(chunks), bare: known.bare.minus(chunks) };
+    // Who lost all of its chunks has the records still, and must hear of newer terms: the row stays.
     let change = if left && kept.chunks.is_empty() && kept.bare.is_empty() {
         sqlx::query("DELETE FROM replicas WHERE share = $1 AND peer = $2")
             .bind(bytes(share.as_bytes()))
