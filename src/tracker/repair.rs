@@ -239,8 +239,13 @@ impl Tracker {
             let mut state = self.repairer.state.lock();
             std::iter::from_fn(|| state.dirty.pop_first()).take(REPAIR_SHARES_MAX).collect()
         };
-        for share in dirty {
-            self.look_at(share, &places, now_ms).await?;
+        let mut dirty = dirty.into_iter();
+        while let Some(share) = dirty.next() {
+            if let Err(error) = self.look_at(share, &places, now_ms).await {
+                // They wait for the next round, and not for the next scan of everything.
+                self.repairer.state.lock().dirty.extend(dirty.chain([share]));
+                return Err(error);
+            }
         }
         // Planned when all are known, so that room goes to the most endangered. Under suspicion they are only looked at.
         for share in self.most_endangered() {
