@@ -9,6 +9,7 @@ mod output;
 mod place;
 mod prepare;
 mod sink;
+mod temporary;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

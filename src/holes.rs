@@ -1,12 +1,12 @@
 //! Holes of files on this machine's disks: found where files are read, left where they are written.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{SeekFrom, fdatasync, seek};
 use rustix::io::Errno;
 use swarmdrop_core::holes::Holes;
 use swarmdrop_core::limits::{HOLE_BYTES_MIN, HOLES_MAX};
@@ -29,6 +29,12 @@ pub fn may_be_in(metadata: &Metadata) -> bool {
     len >= HOLE_BYTES_MIN && metadata.blocks().saturating_mul(BLOCK_BYTES) < len
 }
 
+/// Has the disk have what was written to a file: some file systems take for a hole what is still on its way there. Only
+/// such a file is waited for as may have holes.
+pub fn settle(file: &File) -> io::Result<()> {
+    if may_be_in(&file.metadata()?) { Ok(fdatasync(file)?) } else { Ok(()) }
+}
+
 /// The largest holes of the files of a share, as many as it may have.
 #[derive(Debug, Default)]
 pub struct Largest(Vec<(usize, Range<u64>)>);
@@ -36,6 +42,9 @@ pub struct Largest(Vec<(usize, Range<u64>)>);
 impl Largest {
     /// Notes the holes of the file with this number that are worth it. Where the file system does not tell, there are none.
     pub fn note(&mut self, number: usize, file: &File, len: u64) {
+        if settle(file).is_err() {
+            return;
+        }
         let mut at = 0;
         while at < len {
             let Ok(data) = next_data(file, at..len) else { return };
@@ -147,7 +156,12 @@ pub fn can_be_in(folder: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     let file = tempfile::tempfile_in(folder)?;
-    file.write_all_at(&[1], PROBE_BYTES - 1)?;
+    match file.write_all_at(&[1], PROBE_BYTES - 1) {
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            return Ok(false);
+        }
+        written => written?,
+    }
     Ok(file.metadata()?.blocks().saturating_mul(BLOCK_BYTES) <= PROBE_BYTES / 2)
 }
 

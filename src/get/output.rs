@@ -25,7 +25,9 @@ use super::place::{Place, Wish};
 use super::{Manner, entries, links, merge};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
-use crate::file_system::{allocate, has_loose_inodes, inode, private_inode, set_mode, set_modified, umask};
+use crate::file_system::{
+    allocate, has_loose_inodes, hold, inode, private_inode, set_mode, set_modified, umask,
+};
 use crate::folder::{Folder, remove_any};
 use crate::journal::LeftOut;
 
@@ -78,7 +80,7 @@ struct Tree {
 }
 
 impl Output {
-    /// Creates the temporary: a file that has its full length from the start, so that a full disk shows before
+    /// Creates the temporary, and holds it as long as it is open: a file that has its full length from the start, so that a full disk shows before
     /// anything is fetched, or the folders with their files, which are empty at first unless they have holes.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
@@ -87,11 +89,13 @@ impl Output {
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
             let file = beside.create_file(name).map_err(failed)?;
+            hold(&file);
             let holes = metadata.files.first().map(|file| &file.holes);
             allocate(&file, metadata.size, holes.unwrap_or(&Holes::default())).map_err(failed)?;
             Content::Single(file)
         } else {
             let root = beside.create_folder(name).map_err(failed)?;
+            root.hold();
             let left_out = entries::create_all(&root, &metadata).map_err(failed)?;
             Content::Tree(Tree::new(root, &metadata, left_out))
         };
@@ -104,7 +108,8 @@ impl Output {
 
     /// Opens a temporary that was created before, and had this inode number if it was this user's alone. `None` if it
     /// cannot be the one: somebody may have put another in its place. Where nothing can be anybody's alone, or inode
-    /// numbers say nothing, it may be another one. What was left out then is left out again.
+    /// numbers say nothing, it may be another one. Nor may another get be at work on it. What was left out then is left
+    /// out again.
     pub(super) fn reopen(
         temporary: &Path,
         target: &Path,
@@ -123,6 +128,11 @@ impl Output {
             Content::Tree(Tree::new(beside.open_folder(name)?, &metadata, left_out))
         };
         let private_inode = content.private_inode()?;
+        let is_named = || private_inode.is_none() || beside.inode_of(name).ok() == private_inode;
+        // Who had it before may have given it another name before it was free to be held.
+        if !content.hold() || !is_named() {
+            return Ok(None);
+        }
         let is_it = before.is_some() && private_inode == before;
         let may_be_it = match before {
             None => true,
@@ -160,6 +170,29 @@ impl Output {
         let left_out = tree.left_out.lock();
         let left_out = left_out.iter().map(|entry| &entry.path).collect();
         tree.made_again = entries::create_missing(&tree.root, &self.metadata, &left_out)?;
+        Ok(())
+    }
+
+    /// Whether each entry stands under its own name, and is a file of its own: where the file system takes two names for
+    /// one, what finds both there finds one twice.
+    pub(super) fn stands_apart(&self) -> io::Result<bool> {
+        match &self.content {
+            Content::Single(_) => Ok(true),
+            Content::Tree(tree) => entries::stand_apart(&tree.root, &self.metadata),
+        }
+    }
+
+    /// Where the temporary is.
+    pub(super) fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Gives the temporary another name in the same folder.
+    pub(super) fn rename(&mut self, temporary: &Path) -> Result<(), Failure> {
+        let (before, now) = (file_name(&self.temporary), file_name(temporary));
+        let renamed = self.beside.rename_new(before, &self.beside, now).and_then(|()| self.beside.sync());
+        renamed.map_err(|error| Failure::io("rename", &self.temporary, &error))?;
+        temporary.clone_into(&mut self.temporary);
         Ok(())
     }
 
@@ -256,7 +289,7 @@ impl Output {
         .map_err(failed)?;
         let (temporary, target) = (file_name(&self.temporary), file_name(&self.target));
         self.check_in_place(temporary)?;
-        let place = wish.inside(&self.parent, &self.target).map_err(|_| self.in_the_way(wish))?;
+        let place = wish.inside(&self.parent, &self.target).map_err(|refused| self.kept(refused))?;
         let named = match (place, &self.content) {
             (Place::File, Content::Single(_)) => {
                 self.open_up(umask).and_then(|()| self.beside.rename(temporary, &self.parent, target))
@@ -359,8 +392,8 @@ impl Output {
             // Where one call syncs them all, what is whole need not be opened again.
             if !finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
                 let file = root.open_file(path)?;
-                if entry.data_bytes() == 0 && file.metadata()?.len() == 0 {
-                    // It was made again, and nothing of it was fetched.
+                if entry.data_bytes() == 0 && file.metadata()?.len() != entry.size {
+                    // It was made again, or was being made when an attempt ended: nothing of it is fetched.
                     file.set_len(entry.size)?;
                 }
                 if file.metadata()?.len() != entry.size {
@@ -440,6 +473,13 @@ impl Content {
         }
     }
 
+    fn hold(&self) -> bool {
+        match self {
+            Self::Single(file) => hold(file),
+            Self::Tree(tree) => tree.root.hold(),
+        }
+    }
+
     fn has_loose_inodes(&self) -> io::Result<bool> {
         match self {
             Self::Single(file) => has_loose_inodes(file),
@@ -516,5 +556,79 @@ mod tests {
         let inode = root.private_inode().unwrap();
         let reopened = Output::reopen(&part, &folder.path().join("s"), metadata, inode, left_out).unwrap();
         assert!(reopened.is_some_and(|reopened| reopened.is_trusted));
+    }
+
+    fn folder_of(files: &serde_json::Value) -> Metadata {
+        let files = files.as_array().unwrap().iter().map(|file| {
+            let mut file = file.clone();
+            let more =
+                serde_json::json!({ "offset": 0, "executable": false, "modified": "2026-01-01T00:00:00Z" });
+            file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            file
+        });
+        let files: Vec<_> = files.collect();
+        serde_json::from_value(serde_json::json!({ "original_filename": "s", "extension": "", "size": 0,
+            "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "dirs": [], "files": files }))
+        .unwrap()
+    }
+
+    #[test]
+    fn f30_files_in_no_chunk_get_their_lengths_whatever_was_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
+        let metadata = folder_of(&serde_json::json!([{ "path": "s/empty", "size": 0 },
+            { "path": "s/hole", "size": 200_000, "holes": [[0, 200_000]] },
+            { "path": "s/longer", "size": 200_000, "holes": [[0, 200_000]] }]));
+        drop(Output::create(&part, &target, metadata.clone()).unwrap());
+        for (name, len) in [("empty", 4), ("hole", 1000), ("longer", 200_001)] {
+            File::options().write(true).open(part.join(name)).unwrap().set_len(len).unwrap();
+        }
+        let inode = Folder::open(&part).unwrap().private_inode().unwrap();
+        let output = Output::reopen(&part, &target, metadata, inode, Vec::new()).unwrap().unwrap().output;
+        let wish = Wish { is_file: false, is_named: false, manner: Manner::default() };
+        output.finish(wish).unwrap();
+        let lens = ["empty", "hole", "longer"].map(|name| target.join(name).metadata().unwrap().len());
+        assert_eq!(lens, [0, 200_000, 200_000]);
+    }
+
+    #[test]
+    fn f30_a_temporary_is_held_by_one_get_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
+        let single = serde_json::json!({ "original_filename": "s", "extension": "", "size": 5, "chunk_count": 1,
+            "created": "2026-01-01T00:00:00Z", "dirs": [], "files": [{ "path": "s", "offset": 0, "size": 5,
+                "executable": false, "modified": "2026-01-01T00:00:00Z" }] });
+        let tree = folder_of(&serde_json::json!([{ "path": "s/a", "size": 0 }]));
+        for metadata in [serde_json::from_value(single).unwrap(), tree] {
+            let reopen = || Output::reopen(&part, &target, metadata.clone(), None, Vec::new()).unwrap();
+            let output = Output::create(&part, &target, metadata.clone()).unwrap();
+            assert!(reopen().is_none());
+            drop(output);
+            let first = reopen();
+            assert!(first.is_some() && reopen().is_none());
+            drop(first);
+            remove_any(&part).unwrap();
+        }
+    }
+
+    /// As where the file system takes both for one: what looks for the second finds the first.
+    #[test]
+    fn f06_entries_that_are_one_on_the_disk_do_not_stand_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
+        let [one, both] = [
+            serde_json::json!([{ "path": "s/d/Name", "size": 0 }]),
+            serde_json::json!([{ "path": "s/d/Name", "size": 0 }, { "path": "s/d/name", "size": 0 }]),
+        ]
+        .map(|files| folder_of(&files));
+        let output = Output::create(&part, &target, one).unwrap();
+        assert!(output.stands_apart().unwrap());
+        let Content::Tree(tree) = &output.content else { panic!("it is a folder") };
+        assert!(!entries::stand_apart(&tree.root, &both).unwrap());
+        std::fs::hard_link(part.join("d/Name"), part.join("d/name")).unwrap();
+        assert!(!entries::stand_apart(&tree.root, &both).unwrap());
+        std::fs::remove_file(part.join("d/name")).unwrap();
+        File::create(part.join("d/name")).unwrap();
+        assert!(entries::stand_apart(&tree.root, &both).unwrap());
     }
 }

@@ -1,7 +1,7 @@
 // Where plain bytes go. A ByteSink takes one run of bytes; a FileSink takes files one after another. Both say by
 // their promises when they want more, and neither shows anything as complete before `close` was called.
 
-import { runsOf, writeZeros } from "../format/holes.js";
+import { runsOf, ZeroWriter } from "../format/holes.js";
 import { GetError } from "../transfer/get-error.js";
 
 /**
@@ -49,6 +49,8 @@ export class FileCutter {
   /** @type {ReturnType<typeof runsOf> | null} */
   #runs = null;
   #zeros = 0;
+  /** @type {ZeroWriter} */
+  #zeroWriter;
 
   /**
    * @param {FileHead[]} files
@@ -59,8 +61,11 @@ export class FileCutter {
   constructor(files, sink, { signal, onZeros } = {}) {
     this.files = files;
     this.sink = sink;
-    this.signal = signal;
-    this.onZeros = onZeros;
+    this.#zeroWriter = new ZeroWriter(async (bytes) => {
+      const { length } = bytes;
+      await sink.write(bytes);
+      onZeros?.(length);
+    }, signal);
   }
 
   /** @param {Uint8Array<ArrayBuffer>} chunk */
@@ -101,12 +106,7 @@ export class FileCutter {
   /** Goes on behind a run of data: writes holes up to the next one, or ends the file. */
   async #pass() {
     do {
-      const write = async (/** @type {Uint8Array<ArrayBuffer>} */ bytes) => {
-        const { length } = bytes;
-        await this.sink.write(bytes);
-        this.onZeros?.(length);
-      };
-      await writeZeros(this.#zeros, write, this.signal);
+      await this.#zeroWriter.write(this.#zeros);
       this.#zeros = 0;
       const run = this.#runs?.next().value;
       if (!run) return this.#end();
