@@ -82,17 +82,6 @@ fn f06_a_name_that_is_none_where_it_is_saved_is_refused_before_anything_is_fetch
     assert_eq!(names_in(&bob.path("usb")), ["one", "two"]);
 }
 
-/// Has the journal say that its folder was on another disk than the one that is there now, and that above it.
-fn move_the_journal_to_another_disk(bob: &Person) {
-    let journal = fs::read_dir(downloads(bob)).unwrap().next().unwrap().unwrap().path().join("download.json");
-    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&journal).unwrap()).unwrap();
-    for number in ["device", "inode"] {
-        let number = &mut json["folders"][0][number];
-        *number = (number.as_u64().unwrap() + 1).into();
-    }
-    fs::write(&journal, serde_json::to_vec(&json).unwrap()).unwrap();
-}
-
 #[test]
 fn f30_a_get_whose_disk_is_away_says_so_and_goes_on_when_it_is_back() {
     let swarm = Swarm::start(2);
@@ -105,7 +94,7 @@ fn f30_a_get_whose_disk_is_away_says_so_and_goes_on_when_it_is_back() {
         fs::create_dir(bob.path("disk")).unwrap();
         let get = ["get", &link, "-o", output];
         all_but_the_name(&bob, &get);
-        move_the_journal_to_another_disk(&bob);
+        bob.note_another_disk();
         move_to(&bob, "disk", "unmounted");
         let refused = || {
             let ran = bob.run(&get);
@@ -146,7 +135,7 @@ fn f30_a_get_begins_anew_where_a_disk_was_if_it_is_told_to() {
     all_but_the_name(&bob, &get);
     move_to(&bob, "disk", "unmounted");
     fs::create_dir(bob.path("disk")).unwrap();
-    move_the_journal_to_another_disk(&bob);
+    bob.note_another_disk();
     // The first one dies, too: what it fetched is there, and begun anew all the same.
     all_but_the_name(&bob, &get);
     let ran = bob.run(&get);
@@ -272,7 +261,7 @@ fn f30_what_another_get_is_at_work_on_is_left_alone() {
         assert!(served(&swarm) - before >= SIZE as u64);
         assert!(part.exists());
         let [saved, other] = if inside.is_empty() { ["file", "other"] } else { ["folder", "other"] };
-        fs::rename(bob.path(saved), bob.path(other)).unwrap();
+        move_to(&bob, saved, other);
         // Nor does one go on with its own while another has it.
         let ran = bob.run(&["get", &link]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -313,4 +302,19 @@ fn f30_a_folder_that_was_removed_with_what_was_fetched_into_it_keeps_no_get_from
     let ran = bob.run(&get);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(bob.read("folder/a") == samples::bytes("orphan", SIZE));
+}
+
+#[test]
+fn f30_what_is_begun_anew_leaves_alone_what_is_on_its_way_to_another_place() {
+    let swarm = Swarm::start(2);
+    let [_, (link, _)] = file_and_folder(&swarm);
+    let bob = swarm.person();
+    fs::create_dir(bob.path("folder")).unwrap();
+    all_but_the_name(&bob, &["get", &link, "-o", "folder/"]);
+    let part = part_in(&bob.path("folder")).unwrap();
+    let ran = bob.run(&["get", &link, "--force", "--anew"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(part.exists());
+    let ran = bob.run(&["get", &link, "-o", "folder/folder"]);
+    assert!(ran.code == 0 && ran.stderr.contains("Resuming"), "{}", ran.stderr);
 }

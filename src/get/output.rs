@@ -2,6 +2,7 @@
 //! when it is whole.
 
 mod holes;
+mod name;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -15,7 +16,6 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::holes::Holes;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::SafePath;
@@ -24,11 +24,9 @@ use super::leftovers::also;
 use super::place::{Place, Wish};
 use super::{Manner, entries, links, merge};
 use crate::crash::{self, Point};
-use crate::failure::{Failure, Kind};
-use crate::file_system::{
-    allocate, has_loose_inodes, hold, inode, private_inode, set_mode, set_modified, umask,
-};
-use crate::folder::{Folder, remove_any};
+use crate::failure::Failure;
+use crate::file_system::{allocate, has_loose_inodes, hold, private_inode, set_mode, set_modified, umask};
+use crate::folder::Folder;
 use crate::journal::LeftOut;
 
 /// The permissions of the temporary until it has its name, if it is a file, and if it is a folder.
@@ -90,8 +88,6 @@ impl Output {
         let content = if metadata.is_single_file() {
             let file = beside.create_file(name).map_err(failed)?;
             hold(&file);
-            let holes = metadata.files.first().map(|file| &file.holes);
-            allocate(&file, metadata.size, holes.unwrap_or(&Holes::default())).map_err(failed)?;
             Content::Single(file)
         } else {
             let root = beside.create_folder(name).map_err(failed)?;
@@ -102,7 +98,7 @@ impl Output {
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let private_inode = content.private_inode().map_err(failed)?;
         let output = Self { beside, temporary, parent, target, metadata, content, private_inode };
-        output.allocate_around_holes().map_err(failed)?;
+        output.allocate_at_once().map_err(failed)?;
         Ok(output)
     }
 
@@ -170,29 +166,6 @@ impl Output {
         let left_out = tree.left_out.lock();
         let left_out = left_out.iter().map(|entry| &entry.path).collect();
         tree.made_again = entries::create_missing(&tree.root, &self.metadata, &left_out)?;
-        Ok(())
-    }
-
-    /// Whether each entry stands under its own name, and is a file of its own: where the file system takes two names for
-    /// one, what finds both there finds one twice.
-    pub(super) fn stands_apart(&self) -> io::Result<bool> {
-        match &self.content {
-            Content::Single(_) => Ok(true),
-            Content::Tree(tree) => entries::stand_apart(&tree.root, &self.metadata),
-        }
-    }
-
-    /// Where the temporary is.
-    pub(super) fn temporary(&self) -> &Path {
-        &self.temporary
-    }
-
-    /// Gives the temporary another name in the same folder.
-    pub(super) fn rename(&mut self, temporary: &Path) -> Result<(), Failure> {
-        let (before, now) = (file_name(&self.temporary), file_name(temporary));
-        let renamed = self.beside.rename_new(before, &self.beside, now).and_then(|()| self.beside.sync());
-        renamed.map_err(|error| Failure::io("rename", &self.temporary, &error))?;
-        temporary.clone_into(&mut self.temporary);
         Ok(())
     }
 
@@ -342,12 +315,6 @@ impl Output {
         }
     }
 
-    /// Removes the temporary, of which nothing can become any more.
-    pub(super) fn discard(&self) -> Result<(), Failure> {
-        self.check_in_place(file_name(&self.temporary))?;
-        remove_any(&self.temporary).map_err(|error| Failure::io("remove", &self.temporary, &error))
-    }
-
     /// What to say about what appeared at the target just now.
     fn in_the_way(&self, wish: Wish) -> Failure {
         let refused = Wish { manner: Manner::default(), ..wish }.inside(&self.parent, &self.target).err();
@@ -358,26 +325,6 @@ impl Output {
 
     fn kept(&self, failure: Failure) -> Failure {
         also(failure, format!("What was fetched is kept in {}.", self.temporary.display()))
-    }
-
-    /// What gets the final name must be what was written: in a folder that others can write to, somebody
-    /// may have put something else there.
-    fn check_in_place(&self, temporary: &Path) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::io("save", &self.target, &error);
-        if self.private_inode.is_none() {
-            // Whoever can put another there can as well write to this one.
-            return Ok(());
-        }
-        let opened = match &self.content {
-            Content::Single(file) => inode(file),
-            Content::Tree(tree) => tree.root.inode_of(Path::new(".")),
-        }
-        .map_err(failed)?;
-        if self.beside.inode_of(temporary).ok() == Some(opened) {
-            return Ok(());
-        }
-        let what = format!("{} was taken away or replaced by somebody else", self.temporary.display());
-        Err(Failure::new(Kind::Integrity, what).next("Choose a folder that others cannot write to."))
     }
 
     /// Modes and times of all that is in the temporary, into which nobody else can look yet.
@@ -537,6 +484,7 @@ fn is_open_to_owner(entry: &FileEntry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::remove_any;
 
     /// What the file system does not take has no mode either.
     #[test]

@@ -18,7 +18,7 @@ import { GetError } from "../transfer/get-error.js";
 /** @typedef {Pick<import("../format/metadata.js").FileEntry, "path" | "size" | "holes" | "executable" | "mode" | "modified">} FileHead */
 /**
  * @typedef {object} FileSink
- * @property {(file: FileHead) => Promise<void>} begin
+ * @property {(file: FileHead) => Promise<void | false>} begin false: the file is left out, and what is written of it is ignored
  * @property {(bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write
  * @property {() => Promise<void>} end all bytes of the file are there, and were verified
  * @property {() => Promise<Blob | void>} close
@@ -51,6 +51,7 @@ export class FileCutter {
   #zeros = 0;
   /** @type {ZeroWriter} */
   #zeroWriter;
+  #isLeftOut = false;
 
   /**
    * @param {FileHead[]} files
@@ -61,6 +62,7 @@ export class FileCutter {
   constructor(files, sink, { signal, onZeros } = {}) {
     this.files = files;
     this.sink = sink;
+    this.onZeros = onZeros;
     this.#zeroWriter = new ZeroWriter(async (bytes) => {
       const { length } = bytes;
       await sink.write(bytes);
@@ -98,7 +100,7 @@ export class FileCutter {
   async #begin() {
     const file = this.files[this.#next];
     this.#runs = runsOf(file);
-    await this.sink.begin(file);
+    this.#isLeftOut = (await this.sink.begin(file)) === false;
     this.#open = true;
     await this.#pass();
   }
@@ -106,7 +108,8 @@ export class FileCutter {
   /** Goes on behind a run of data: writes holes up to the next one, or ends the file. */
   async #pass() {
     do {
-      await this.#zeroWriter.write(this.#zeros);
+      if (this.#isLeftOut) this.onZeros?.(this.#zeros);
+      else await this.#zeroWriter.write(this.#zeros);
       this.#zeros = 0;
       const run = this.#runs?.next().value;
       if (!run) return this.#end();
