@@ -1,7 +1,7 @@
 //! What file systems can do less than those of this system's own disks: FAT, exFAT and NTFS, what is mounted by FUSE,
 //! folders on other machines.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, Permissions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -81,6 +81,12 @@ pub fn private_inode(file: &File) -> io::Result<Option<u64>> {
     let metadata = file.metadata()?;
     let is_ours = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0;
     Ok((is_ours && !is_said_to_lack(Lack::Modes)).then(|| number(metadata.ino())))
+}
+
+/// Holds a file or folder as long as it is open; false if somebody else does. Where the file system has no locks, nobody
+/// knows.
+pub fn hold(file: &File) -> bool {
+    !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 /// The inode number of a file.

@@ -18,7 +18,8 @@ use rustix::io::Errno;
 
 use crate::durable;
 use crate::file_system::{
-    Lack, has_loose_inodes, is_said_to_lack, number, private_inode, refuse_name, set_mode, set_mode_unopened,
+    Lack, has_loose_inodes, hold, is_said_to_lack, number, private_inode, refuse_name, set_mode,
+    set_mode_unopened,
 };
 
 /// How files and folders are opened here: never through a symlink.
@@ -180,6 +181,11 @@ impl Folder {
         Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
     }
 
+    /// Whether what an entry leads to has other names, too.
+    pub fn has_other_names(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.stat(path)?.st_nlink > 1)
+    }
+
     /// Creates a symlink that must not exist yet, unless it leads there already.
     pub fn create_link(&self, path: &Path, target: &str) -> io::Result<()> {
         refuse_name(path)?;
@@ -302,6 +308,11 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// Holds the folder as long as it is open; false if somebody else does.
+    pub fn hold(&self) -> bool {
+        hold(&self.0)
     }
 
     /// Whether what is in it may have another inode number when it is opened again.
@@ -638,13 +649,16 @@ mod tests {
             Ok(file) => Ok(file.metadata().unwrap().ino()),
             Err(error) => Err(error.raw_os_error()),
         };
+        let has_one_step = here.open_in_one_step(name("."), kinds[0].1, Mode::empty()).is_some();
         for (kind, flags) in kinds {
             for path in paths.map(name) {
-                let in_one = here.open_in_one_step(path, flags, PRIVATE_FILE).map(outcome);
+                let mode = if flags == new { PRIVATE_FILE } else { Mode::empty() };
+                let in_one = here.open_in_one_step(path, flags, mode).map(outcome);
+                assert_eq!(in_one.is_some(), has_one_step, "{kind} {path:?}");
                 if in_one.as_ref().is_some_and(Result::is_ok) && flags == new {
                     fs::remove_file(folder.path().join(path)).unwrap();
                 }
-                let in_steps = outcome(here.open_step_by_step(path, flags, PRIVATE_FILE));
+                let in_steps = outcome(here.open_step_by_step(path, flags, mode));
                 if in_steps.is_ok() && flags == new {
                     fs::remove_file(folder.path().join(path)).unwrap();
                 } else {

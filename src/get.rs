@@ -9,6 +9,7 @@ mod output;
 mod place;
 mod prepare;
 mod sink;
+mod temporary;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use swarmdrop_core::api::{LookUpResponse, ProblemKind, SourceInfo};
 use swarmdrop_core::chunk_set::ChunkSet;
+use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::LOOK_UP_PATIENCE;
 use swarmdrop_core::link::ShareLink;
 use swarmdrop_core::manifest::{Listing, Manifest, ManifestError, Opened};
@@ -140,16 +142,10 @@ pub async fn get(
     let (peers, target) = match target_path(destination, &found.metadata)? {
         None => (to_stream(context, link, found, Stream::Stdout).await?, None),
         Some((target, is_named)) => {
-            let (state, before) = (&context.state, Before::of(&found, &target)?);
-            if !manner.anew {
-                before.check_in_reach(state)?;
-            }
-            make_named_folder(destination)?;
             let wish = Wish { is_file: found.metadata.is_single_file(), is_named, manner };
-            let place = wish.at(&target).map_err(|failure| leftovers::mention(state, link.share, failure))?;
-            if manner.anew {
-                before.forget(state)?;
-            }
+            let (state, before) = (context.state.clone(), Before::of(&found, &target)?);
+            let (share, destination, at) = (link.share, destination.clone(), target.clone());
+            let place = blocking(move || place(&state, &before, share, (&destination, &at), wish)).await?;
             let peers = match place {
                 Place::Stream => {
                     let path = target.clone();
@@ -170,6 +166,25 @@ pub async fn get(
     }
     let left_out = left_out.len() as u64;
     Ok(Got { target, name, size_bytes, peers, took: started.elapsed(), left_out })
+}
+
+/// What becomes of what stands at the target; what is to be fetched anew is forgotten. Blocks.
+fn place(
+    state: &Path,
+    before: &Before,
+    share: ShareId,
+    (destination, target): (&Destination, &Path),
+    wish: Wish,
+) -> Result<Place, Failure> {
+    if !wish.manner.anew {
+        before.check_in_reach(state)?;
+    }
+    make_named_folder(destination)?;
+    let place = wish.at(target).map_err(|failure| leftovers::mention(state, share, failure))?;
+    if wish.manner.anew {
+        before.forget(state)?;
+    }
+    Ok(place)
 }
 
 /// Looks a share up and checks all that comes back: signature, key commitment, metadata, terms.

@@ -1,12 +1,12 @@
 //! Holes of files on this machine's disks: found where files are read, left where they are written.
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{SeekFrom, fdatasync, seek};
 use rustix::io::Errno;
 use swarmdrop_core::holes::Holes;
 use swarmdrop_core::limits::{HOLE_BYTES_MIN, HOLES_MAX};
@@ -29,6 +29,12 @@ pub fn may_be_in(metadata: &Metadata) -> bool {
     len >= HOLE_BYTES_MIN && metadata.blocks().saturating_mul(BLOCK_BYTES) < len
 }
 
+/// Has the disk have what was written to a file: some file systems take for a hole what is still on its way there. Only
+/// such a file is waited for as may have holes.
+pub fn settle(file: &File) -> io::Result<()> {
+    if may_be_in(&file.metadata()?) { Ok(fdatasync(file)?) } else { Ok(()) }
+}
+
 /// The largest holes of the files of a share, as many as it may have.
 #[derive(Debug, Default)]
 pub struct Largest(Vec<(usize, Range<u64>)>);
@@ -36,6 +42,9 @@ pub struct Largest(Vec<(usize, Range<u64>)>);
 impl Largest {
     /// Notes the holes of the file with this number that are worth it. Where the file system does not tell, there are none.
     pub fn note(&mut self, number: usize, file: &File, len: u64) {
+        if settle(file).is_err() {
+            return;
+        }
         let mut at = 0;
         while at < len {
             let Ok(data) = next_data(file, at..len) else { return };
@@ -109,8 +118,27 @@ pub fn reads_as_zeros(file: &File, run: Range<u64>) -> io::Result<bool> {
     Ok(is_zero)
 }
 
-/// Has a run of a file read as zeros.
+/// Has a run of a file read as zeros, at once where the file system makes holes.
 pub fn fill_with_zeros(file: &File, run: Range<u64>) -> io::Result<()> {
+    if punch(file, &run) { Ok(()) } else { write_zeros(file, run) }
+}
+
+/// Makes a hole; whether it did.
+#[cfg(target_os = "linux")]
+fn punch(file: &File, run: &Range<u64>) -> bool {
+    use rustix::fs::{FallocateFlags, fallocate};
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    !is_said_to_lack(Lack::Holes) && fallocate(file, flags, run.start, run.end - run.start).is_ok()
+}
+
+/// Makes a hole: only Linux does.
+#[cfg(not(target_os = "linux"))]
+const fn punch(_: &File, _: &Range<u64>) -> bool {
+    false
+}
+
+/// Writes zeros where others are.
+fn write_zeros(file: &File, run: Range<u64>) -> io::Result<()> {
     for_each_piece_with_data(file, run, |at, piece| {
         if *piece != ZEROS[..piece.len()] {
             file.write_all_at(&ZEROS[..piece.len()], at)?;
@@ -147,7 +175,12 @@ pub fn can_be_in(folder: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     let file = tempfile::tempfile_in(folder)?;
-    file.write_all_at(&[1], PROBE_BYTES - 1)?;
+    match file.write_all_at(&[1], PROBE_BYTES - 1) {
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            return Ok(false);
+        }
+        written => written?,
+    }
     Ok(file.metadata()?.blocks().saturating_mul(BLOCK_BYTES) <= PROBE_BYTES / 2)
 }
 
@@ -226,10 +259,14 @@ mod tests {
         file.write_all_at(&[1], 8 * MIB - 1).unwrap();
         assert!(!reads_as_zeros(&file, MIB..8 * MIB).unwrap());
         assert!(reads_as_zeros(&file, MIB..8 * MIB - 1).unwrap());
-        fill_with_zeros(&file, MIB..8 * MIB).unwrap();
-        assert!(reads_as_zeros(&file, MIB..8 * MIB).unwrap());
-        let mut start = [0; 4];
-        file.read_exact_at(&mut start, 0).unwrap();
-        assert_eq!(&start, b"data");
+        for may_punch in [false, true] {
+            let file = sparse(&[(0, &[1; 1 << 20]), (3 * MIB, &[1; 1 << 20])], 8 * MIB);
+            let fill = if may_punch { fill_with_zeros } else { write_zeros };
+            fill(&file, MIB..8 * MIB).unwrap();
+            assert!(reads_as_zeros(&file, MIB..8 * MIB).unwrap());
+            let mut start = vec![0; 1 << 20];
+            file.read_exact_at(&mut start, 0).unwrap();
+            assert!(start.iter().all(|&byte| byte == 1) && file.metadata().unwrap().len() == 8 * MIB);
+        }
     }
 }

@@ -46,12 +46,15 @@ pub enum Style {
 pub struct Progress {
     style: Style,
     bars: bool,
-    /// The bar on screen, so that lines are printed above it.
-    bar: Arc<Mutex<Option<ProgressBar>>>,
+    /// The bars of the stages that are under way: the last one is on screen, and lines are printed above it.
+    stages: Arc<Mutex<Vec<(Mark, ProgressBar)>>>,
     warnings: Arc<Mutex<u64>>,
     /// Why something that belongs on stdout is not there.
     unwritten: Arc<Mutex<Option<io::Error>>>,
 }
+
+/// Tells a stage from all others.
+type Mark = Arc<()>;
 
 /// A stage of work that is under way, measured in bytes. What is done in several copies is shown once.
 #[derive(Debug)]
@@ -61,8 +64,7 @@ pub struct Stage {
     total_bytes: u64,
     copies: u64,
     state: Mutex<StageState>,
-    /// The bar of the stage within which this one is.
-    outer: Option<ProgressBar>,
+    mark: Mark,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,7 @@ impl Progress {
     /// Reports in this style.
     pub fn new(style: Style) -> Self {
         let bars = style == Style::Text && std::io::stderr().is_terminal();
-        Self { style, bars, bar: Arc::default(), warnings: Arc::default(), unwritten: Arc::default() }
+        Self { style, bars, stages: Arc::default(), warnings: Arc::default(), unwritten: Arc::default() }
     }
 
     /// Reports errors and warnings only, whatever stderr is.
@@ -103,8 +105,12 @@ impl Progress {
     /// Begins a stage of so many copies of `total_bytes`: what advances it are bytes of any of them.
     pub fn stage_of_copies(&self, name: &'static str, total_bytes: u64, copies: u64) -> Stage {
         let bar = self.bars.then(|| Bar::new(name, total_bytes));
-        let outer = std::mem::replace(&mut *self.bar.lock(), bar.as_ref().map(|bar| bar.shown.clone()));
-        outer.iter().for_each(ProgressBar::finish_and_clear);
+        let mark = Mark::default();
+        if let Some(bar) = &bar {
+            let mut stages = self.stages.lock();
+            stages.last().iter().for_each(|(_, outer)| outer.finish_and_clear());
+            stages.push((Arc::clone(&mark), bar.shown.clone()));
+        }
         let (now, note) = (Instant::now(), String::new());
         let state =
             StageState { done_bytes: 0, skipped_bytes: 0, note, rate: Rate::since(now), reported: now, bar };
@@ -114,7 +120,7 @@ impl Progress {
             total_bytes,
             copies: copies.max(1),
             state: Mutex::new(state),
-            outer,
+            mark,
         }
     }
 
@@ -254,9 +260,9 @@ impl Progress {
     }
 
     fn suspended(&self, print: impl FnOnce()) {
-        let bar = self.bar.lock().clone();
+        let bar = self.stages.lock().last().cloned();
         match bar {
-            Some(bar) => bar.suspend(print),
+            Some((_, bar)) => bar.suspend(print),
             None => print(),
         }
     }
@@ -348,11 +354,16 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let state = self.state.lock();
-        let bar = std::mem::replace(&mut *self.progress.bar.lock(), self.outer.take());
-        if let Some(bar) = bar {
+        let mut stages = self.progress.stages.lock();
+        // One that fails may end before those within it.
+        if let Some(at) = stages.iter().position(|(mark, _)| Arc::ptr_eq(mark, &self.mark)) {
+            let (_, bar) = stages.remove(at);
             bar.finish_and_clear();
+            if at == stages.len() {
+                stages.last().iter().for_each(|(_, outer)| bar::show_again(outer));
+            }
         }
-        self.progress.bar.lock().iter().for_each(bar::show_again);
+        drop(stages);
         if self.progress.is_json() {
             self.progress.event("status", self.status(&state));
         }
@@ -392,6 +403,22 @@ pub(crate) fn plain_json(json: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stage_that_ends_before_one_within_it_is_not_shown_again() {
+        let progress = Progress { bars: true, ..Progress::silent() };
+        let shown = |stage: &Stage| stage.state.lock().bar.as_ref().unwrap().shown.clone();
+        let is_over = |bar: &ProgressBar| bar.is_finished();
+        let (outer, inner) = (progress.stage("outer", 1), progress.stage("inner", 1));
+        let [outer_bar, inner_bar] = [&outer, &inner].map(shown);
+        assert!(is_over(&outer_bar) && !is_over(&inner_bar));
+        drop(inner);
+        assert!(!is_over(&outer_bar) && is_over(&inner_bar));
+        let inner = progress.stage("inner", 1);
+        drop(outer);
+        drop(inner);
+        assert!(is_over(&outer_bar) && progress.stages.lock().is_empty());
+    }
 
     #[test]
     fn s12_json_stays_what_it_is_and_has_nothing_that_acts_on_a_terminal() {

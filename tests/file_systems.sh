@@ -84,6 +84,8 @@ for name in Name name other X/a x/b x/A; do echo "$name" >"$work/from/case/$name
 ln -s other "$work/from/case/link"
 echo colon >"$work/from/a:b"
 case=$("$bin" share -q "$work/from/case")
+mkdir "$work/from/large_case"; cp "$work/from/case/Name" "$work/from/case/name" "$work/from/large_case"; ln "$work/from/file" "$work/from/large_case/zero"
+large_case=$("$bin" share -q --chunk-size 64KiB "$work/from/large_case")
 colon=$("$bin" share -q "$work/from/a:b")
 truncate -s 60M "$work/from/sparse"
 head -c 1M /dev/urandom | dd of="$work/from/sparse" bs=1M seek=20 conv=notrunc status=none
@@ -160,6 +162,17 @@ folds() { # FOLDER [LINK]: of two names that are one there, the first is saved a
     # A single file whose name is there in another case is refused.
     echo mine >FILE; expect 9 "exists already" get "$file"; [ "$(cat FILE)" = mine ] || fail "FILE was overwritten"
     rm -r case FILE
+    # Killed, and its journal lost: what stands under one of the two names is not taken for the other.
+    "$bin" get -q "$large_case" 2>/dev/null & local get=$!
+    for _ in $(seq 5000); do [ "$(noted)" -ge 1000 ] && break; done
+    kill -9 $get; wait $get 2>/dev/null || true
+    [ ! -e large_case ] || fail "killed too late to show anything"
+    rm -r "$work/state/swarmdrop/downloads"
+    expect 3 "saved, but " get "$large_case"
+    grep -q "nothing in it can be gone on with" "$work/said" || fail "it does not say what became of what was fetched before"
+    grep -q "^left out large_case/name: " "$work/said" || fail "large_case/name is not named"
+    [ "$(cat large_case/Name)" = Name ] && cmp large_case/zero "$work/from/file" || fail "something is not what was shared"
+    rm -r large_case
     [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
     cd - >/dev/null
 }

@@ -115,6 +115,7 @@ fn f30_clean_leaves_what_is_under_way_and_what_is_out_of_reach() {
     let link = alice.share(&["file"]);
     fs::create_dir(bob.path("disk")).unwrap();
     killed(&bob, &["get", &link, "-o", "disk/file"], Point::AllWritten);
+    bob.note_another_disk();
     move_to(&bob, "disk", "unmounted");
     let ran = bob.run(&["clean", "--yes"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);

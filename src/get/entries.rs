@@ -1,7 +1,8 @@
 //! Creates what a share holds, each entry exclusively. The receiver's own file system decides which names are any: what
 //! it does not take, or takes for another of the same share, is left out and named, and overwrites nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
@@ -64,7 +65,7 @@ pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<
 }
 
 /// Creates again what an earlier attempt has moved to its place already, but for what was left out; the numbers of the
-/// files among it, of which nothing is there.
+/// files among it, of which nothing is there. Nothing may be behind a file's end, whoever wrote it: many are in no chunk.
 pub(super) fn create_missing(
     folder: &Folder,
     metadata: &Metadata,
@@ -80,13 +81,45 @@ pub(super) fn create_missing(
     for (number, file) in files.filter(|(_, file)| !left_out.contains(&file.path)) {
         let path = below(&file.path);
         let path = Path::new(&path);
-        if folder.kind_of(path)?.is_none() {
+        if folder.len_of(path)?.is_some_and(|len| len > file.size) {
+            folder.open_file(path)?.set_len(file.size)?;
+        } else if folder.kind_of(path)?.is_none() {
             folder.create_folders(path.parent().unwrap_or(path))?;
             folder.create_file_with(path, file.permissions() | 0o600)?;
             made.insert(number);
         }
     }
     Ok(made)
+}
+
+/// Whether all folders and files stand in the folder under exactly their names, and no file under two.
+pub(super) fn stand_apart(folder: &Folder, metadata: &Metadata) -> io::Result<bool> {
+    let below = |path: &'_ SafePath| path.below(&metadata.original_filename).unwrap_or_default().to_owned();
+    let files: Vec<String> = metadata.files.iter().map(|file| below(&file.path)).collect();
+    let dirs: Vec<String> = metadata.dirs.iter().map(below).collect();
+    let mut expected: HashMap<&Path, HashSet<&OsStr>> = HashMap::new();
+    for path in files.iter().chain(&dirs) {
+        for path in Path::new(path).ancestors() {
+            let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { break };
+            if !expected.entry(above).or_default().insert(name) {
+                break;
+            }
+        }
+    }
+    for (above, names) in expected {
+        let opened = if above.as_os_str().is_empty() { None } else { Some(folder.open_folder(above)?) };
+        let there = opened.as_ref().unwrap_or(folder).entries()?;
+        let there: HashSet<&OsStr> = there.iter().map(|(name, _)| name.as_os_str()).collect();
+        if !names.is_subset(&there) {
+            return Ok(false);
+        }
+    }
+    for path in &files {
+        if folder.has_other_names(Path::new(path))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 struct Entries<'a, P> {

@@ -12,19 +12,19 @@ use crate::journal::Begun;
 use crate::words;
 
 /// What earlier attempts at the same share and place left.
-pub(super) struct Before<'a> {
+pub(super) struct Before {
     share: ShareId,
     /// The target, and what it was if the folder that was named, and is not there, is one on a disk that is away.
     places: [PathBuf; 2],
-    geometry: &'a Geometry,
+    geometry: Geometry,
 }
 
-impl<'a> Before<'a> {
+impl Before {
     /// Of a share on its way to this target.
-    pub(super) fn of(found: &'a Found, target: &Path) -> Result<Self, Failure> {
+    pub(super) fn of(found: &Found, target: &Path) -> Result<Self, Failure> {
         let target = std::path::absolute(target).map_err(|error| Failure::io("find", target, &error))?;
         let inside = target.join(found.metadata.original_filename.as_str());
-        let (share, geometry) = (found.manifest.share(), found.manifest.geometry());
+        let (share, geometry) = (found.manifest.share(), *found.manifest.geometry());
         Ok(Self { share, places: [target, inside], geometry })
     }
 
@@ -32,7 +32,7 @@ impl<'a> Before<'a> {
     pub(super) fn check_in_reach(&self, state: &Path) -> Result<(), Failure> {
         let away = self.begun(state).find_map(|begun| Some((begun.out_of_reach()?.to_owned(), begun)));
         let Some((temporary, begun)) = away else { return Ok(()) };
-        let done = begun.fetched_bytes(self.geometry);
+        let done = begun.fetched_bytes(&self.geometry);
         let (done, total) = (words::bytes(done), words::bytes(self.geometry.total()));
         let what = format!("{done} of {total} were fetched before, and {} is not there", temporary.display());
         Err(Failure::new(Kind::Other, what).next(
@@ -41,9 +41,13 @@ impl<'a> Before<'a> {
         ))
     }
 
-    /// Removes it, or at least forgets it where it is out of reach. Blocks.
+    /// Removes what is on its way to the target, or at least forgets it where it is out of reach. What is in reach and on
+    /// its way to the other place is another get's. Blocks.
     pub(super) fn forget(&self, state: &Path) -> Result<(), Failure> {
-        self.begun(state).try_for_each(|begun| begun.forget().map(drop))
+        let [target, _] = &self.places;
+        let is_meant =
+            |begun: &Begun| begun.place().as_ref() == Some(target) || begun.out_of_reach().is_some();
+        self.begun(state).filter(is_meant).try_for_each(|begun| begun.forget().map(drop))
     }
 
     fn begun(&self, state: &Path) -> impl Iterator<Item = Begun> {

@@ -2,6 +2,7 @@
 //! when it is whole.
 
 mod holes;
+mod name;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -15,7 +16,6 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::holes::Holes;
 use swarmdrop_core::metadata::{FileEntry, Metadata};
 use swarmdrop_core::modes::{self, FolderMode};
 use swarmdrop_core::name::SafePath;
@@ -24,9 +24,9 @@ use super::leftovers::also;
 use super::place::{Place, Wish};
 use super::{Manner, entries, links, merge};
 use crate::crash::{self, Point};
-use crate::failure::{Failure, Kind};
-use crate::file_system::{allocate, has_loose_inodes, inode, private_inode, set_mode, set_modified, umask};
-use crate::folder::{Folder, remove_any};
+use crate::failure::Failure;
+use crate::file_system::{allocate, has_loose_inodes, hold, private_inode, set_mode, set_modified, umask};
+use crate::folder::Folder;
 use crate::journal::LeftOut;
 
 /// The permissions of the temporary until it has its name, if it is a file, and if it is a folder.
@@ -78,7 +78,7 @@ struct Tree {
 }
 
 impl Output {
-    /// Creates the temporary: a file that has its full length from the start, so that a full disk shows before
+    /// Creates the temporary, and holds it as long as it is open: a file that has its full length from the start, so that a full disk shows before
     /// anything is fetched, or the folders with their files, which are empty at first unless they have holes.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
@@ -87,24 +87,25 @@ impl Output {
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
             let file = beside.create_file(name).map_err(failed)?;
-            let holes = metadata.files.first().map(|file| &file.holes);
-            allocate(&file, metadata.size, holes.unwrap_or(&Holes::default())).map_err(failed)?;
+            hold(&file);
             Content::Single(file)
         } else {
             let root = beside.create_folder(name).map_err(failed)?;
+            root.hold();
             let left_out = entries::create_all(&root, &metadata).map_err(failed)?;
             Content::Tree(Tree::new(root, &metadata, left_out))
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let private_inode = content.private_inode().map_err(failed)?;
         let output = Self { beside, temporary, parent, target, metadata, content, private_inode };
-        output.allocate_around_holes().map_err(failed)?;
+        output.allocate_at_once().map_err(failed)?;
         Ok(output)
     }
 
     /// Opens a temporary that was created before, and had this inode number if it was this user's alone. `None` if it
     /// cannot be the one: somebody may have put another in its place. Where nothing can be anybody's alone, or inode
-    /// numbers say nothing, it may be another one. What was left out then is left out again.
+    /// numbers say nothing, it may be another one. Nor may another get be at work on it. What was left out then is left
+    /// out again.
     pub(super) fn reopen(
         temporary: &Path,
         target: &Path,
@@ -123,6 +124,11 @@ impl Output {
             Content::Tree(Tree::new(beside.open_folder(name)?, &metadata, left_out))
         };
         let private_inode = content.private_inode()?;
+        let is_named = || private_inode.is_none() || beside.inode_of(name).ok() == private_inode;
+        // Who had it before may have given it another name before it was free to be held.
+        if !content.hold() || !is_named() {
+            return Ok(None);
+        }
         let is_it = before.is_some() && private_inode == before;
         let may_be_it = match before {
             None => true,
@@ -256,7 +262,7 @@ impl Output {
         .map_err(failed)?;
         let (temporary, target) = (file_name(&self.temporary), file_name(&self.target));
         self.check_in_place(temporary)?;
-        let place = wish.inside(&self.parent, &self.target).map_err(|_| self.in_the_way(wish))?;
+        let place = wish.inside(&self.parent, &self.target).map_err(|refused| self.kept(refused))?;
         let named = match (place, &self.content) {
             (Place::File, Content::Single(_)) => {
                 self.open_up(umask).and_then(|()| self.beside.rename(temporary, &self.parent, target))
@@ -309,12 +315,6 @@ impl Output {
         }
     }
 
-    /// Removes the temporary, of which nothing can become any more.
-    pub(super) fn discard(&self) -> Result<(), Failure> {
-        self.check_in_place(file_name(&self.temporary))?;
-        remove_any(&self.temporary).map_err(|error| Failure::io("remove", &self.temporary, &error))
-    }
-
     /// What to say about what appeared at the target just now.
     fn in_the_way(&self, wish: Wish) -> Failure {
         let refused = Wish { manner: Manner::default(), ..wish }.inside(&self.parent, &self.target).err();
@@ -325,26 +325,6 @@ impl Output {
 
     fn kept(&self, failure: Failure) -> Failure {
         also(failure, format!("What was fetched is kept in {}.", self.temporary.display()))
-    }
-
-    /// What gets the final name must be what was written: in a folder that others can write to, somebody
-    /// may have put something else there.
-    fn check_in_place(&self, temporary: &Path) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::io("save", &self.target, &error);
-        if self.private_inode.is_none() {
-            // Whoever can put another there can as well write to this one.
-            return Ok(());
-        }
-        let opened = match &self.content {
-            Content::Single(file) => inode(file),
-            Content::Tree(tree) => tree.root.inode_of(Path::new(".")),
-        }
-        .map_err(failed)?;
-        if self.beside.inode_of(temporary).ok() == Some(opened) {
-            return Ok(());
-        }
-        let what = format!("{} was taken away or replaced by somebody else", self.temporary.display());
-        Err(Failure::new(Kind::Integrity, what).next("Choose a folder that others cannot write to."))
     }
 
     /// Modes and times of all that is in the temporary, into which nobody else can look yet.
@@ -359,8 +339,8 @@ impl Output {
             // Where one call syncs them all, what is whole need not be opened again.
             if !finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
                 let file = root.open_file(path)?;
-                if entry.data_bytes() == 0 && file.metadata()?.len() == 0 {
-                    // It was made again, and nothing of it was fetched.
+                if entry.data_bytes() == 0 && file.metadata()?.len() != entry.size {
+                    // It was made again, or was being made when an attempt ended: nothing of it is fetched.
                     file.set_len(entry.size)?;
                 }
                 if file.metadata()?.len() != entry.size {
@@ -440,6 +420,13 @@ impl Content {
         }
     }
 
+    fn hold(&self) -> bool {
+        match self {
+            Self::Single(file) => hold(file),
+            Self::Tree(tree) => tree.root.hold(),
+        }
+    }
+
     fn has_loose_inodes(&self) -> io::Result<bool> {
         match self {
             Self::Single(file) => has_loose_inodes(file),
@@ -497,6 +484,7 @@ fn is_open_to_owner(entry: &FileEntry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::remove_any;
 
     /// What the file system does not take has no mode either.
     #[test]
@@ -516,5 +504,79 @@ mod tests {
         let inode = root.private_inode().unwrap();
         let reopened = Output::reopen(&part, &folder.path().join("s"), metadata, inode, left_out).unwrap();
         assert!(reopened.is_some_and(|reopened| reopened.is_trusted));
+    }
+
+    fn folder_of(files: &serde_json::Value) -> Metadata {
+        let files = files.as_array().unwrap().iter().map(|file| {
+            let mut file = file.clone();
+            let more =
+                serde_json::json!({ "offset": 0, "executable": false, "modified": "2026-01-01T00:00:00Z" });
+            file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            file
+        });
+        let files: Vec<_> = files.collect();
+        serde_json::from_value(serde_json::json!({ "original_filename": "s", "extension": "", "size": 0,
+            "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "dirs": [], "files": files }))
+        .unwrap()
+    }
+
+    #[test]
+    fn f30_files_in_no_chunk_get_their_lengths_whatever_was_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
+        let metadata = folder_of(&serde_json::json!([{ "path": "s/empty", "size": 0 },
+            { "path": "s/hole", "size": 200_000, "holes": [[0, 200_000]] },
+            { "path": "s/longer", "size": 200_000, "holes": [[0, 200_000]] }]));
+        drop(Output::create(&part, &target, metadata.clone()).unwrap());
+        for (name, len) in [("empty", 4), ("hole", 1000), ("longer", 200_001)] {
+            File::options().write(true).open(part.join(name)).unwrap().set_len(len).unwrap();
+        }
+        let inode = Folder::open(&part).unwrap().private_inode().unwrap();
+        let output = Output::reopen(&part, &target, metadata, inode, Vec::new()).unwrap().unwrap().output;
+        let wish = Wish { is_file: false, is_named: false, manner: Manner::default() };
+        output.finish(wish).unwrap();
+        let lens = ["empty", "hole", "longer"].map(|name| target.join(name).metadata().unwrap().len());
+        assert_eq!(lens, [0, 200_000, 200_000]);
+    }
+
+    #[test]
+    fn f30_a_temporary_is_held_by_one_get_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
+        let single = serde_json::json!({ "original_filename": "s", "extension": "", "size": 5, "chunk_count": 1,
+            "created": "2026-01-01T00:00:00Z", "dirs": [], "files": [{ "path": "s", "offset": 0, "size": 5,
+                "executable": false, "modified": "2026-01-01T00:00:00Z" }] });
+        let tree = folder_of(&serde_json::json!([{ "path": "s/a", "size": 0 }]));
+        for metadata in [serde_json::from_value(single).unwrap(), tree] {
+            let reopen = || Output::reopen(&part, &target, metadata.clone(), None, Vec::new()).unwrap();
+            let output = Output::create(&part, &target, metadata.clone()).unwrap();
+            assert!(reopen().is_none());
+            drop(output);
+            let first = reopen();
+            assert!(first.is_some() && reopen().is_none());
+            drop(first);
+            remove_any(&part).unwrap();
+        }
+    }
+
+    /// As where the file system takes both for one: what looks for the second finds the first.
+    #[test]
+    fn f06_entries_that_are_one_on_the_disk_do_not_stand_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
+        let [one, both] = [
+            serde_json::json!([{ "path": "s/d/Name", "size": 0 }]),
+            serde_json::json!([{ "path": "s/d/Name", "size": 0 }, { "path": "s/d/name", "size": 0 }]),
+        ]
+        .map(|files| folder_of(&files));
+        let output = Output::create(&part, &target, one).unwrap();
+        assert!(output.stands_apart().unwrap());
+        let Content::Tree(tree) = &output.content else { panic!("it is a folder") };
+        assert!(!entries::stand_apart(&tree.root, &both).unwrap());
+        std::fs::hard_link(part.join("d/Name"), part.join("d/name")).unwrap();
+        assert!(!entries::stand_apart(&tree.root, &both).unwrap());
+        std::fs::remove_file(part.join("d/name")).unwrap();
+        File::create(part.join("d/name")).unwrap();
+        assert!(entries::stand_apart(&tree.root, &both).unwrap());
     }
 }

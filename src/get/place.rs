@@ -61,8 +61,12 @@ impl Wish {
         match folder.kind_of(file_name(target)).map_err(failed)? {
             None => Ok(Place::Free),
             Some(FileType::RegularFile) if self.is_file && self.manner.force => {
-                let is_mounted = folder.is_mounted(file_name(target)).map_err(failed)?;
-                if is_mounted { Err(mounted(target)) } else { Ok(Place::File) }
+                let is_mounted = folder.is_mounted(file_name(target));
+                if is_mounted.map_err(|error| Failure::io("look at", target, &error))? {
+                    Err(mounted(target))
+                } else {
+                    Ok(Place::File)
+                }
             }
             Some(FileType::Directory) if !self.is_file && self.manner.force => Ok(Place::Folder),
             Some(FileType::RegularFile) if self.is_file => Err(exists(target, "replace it with --force")),

@@ -1,8 +1,6 @@
 //! What a get to disk begins with: the temporary of an earlier attempt, or a new one.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use swarmdrop_core::chunk_set::ChunkSet;
@@ -12,7 +10,7 @@ use swarmdrop_core::metadata::Metadata;
 
 use super::output::{Output, Reopened, parent};
 use super::place::{Place, check_name};
-use super::{Found, Manner, merge};
+use super::{Found, Manner, merge, temporary};
 use crate::context::Context;
 use crate::crash::{self, Point};
 use crate::durable;
@@ -23,9 +21,6 @@ use crate::holes;
 use crate::journal::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 use crate::progress::Progress;
 use crate::words;
-
-/// How many temporaries of other users may stand where one is to be made.
-const OTHERS_MAX: u32 = 100;
 
 /// A get that can begin.
 pub(super) struct Prepared {
@@ -79,40 +74,31 @@ impl Start<'_> {
         if self.place == Place::Folder {
             merge::check(folder, &self.found.metadata)?;
         }
-        let has_journal = before.is_some();
-        if let Some(before) = before {
-            if let Some((output, done)) = self.reopen(&before)? {
-                // Before anything is written: what is made again may look whole to the next attempt.
-                if done != before.done {
-                    journal.keep(&done).map_err(|error| self.failed(&error))?;
-                }
-                self.tell_if_lost(&before, &done);
-                return Ok((output, done));
+        if let Some(before) = &before
+            && let Some((output, done)) = self.reopen(before)?
+        {
+            // Before anything is written: what is made again may look whole to the next attempt.
+            if done != before.done {
+                journal.keep(&done).map_err(|error| self.failed(&error))?;
             }
+            self.tell_if_lost(before, &done);
+            return Ok((output, done));
+        }
+        if let Some((output, done)) = self.adopt_any(folder, journal.key())? {
+            self.note(journal, &output)?;
+            journal.keep(&done).map_err(|error| self.failed(&error))?;
+            return Ok((output, done));
+        }
+        if let Some(before) = before {
             self.tell_if_lost(&before, &ChunkSet::empty(0));
         }
-        let temporary = self.free_name(folder, journal.key())?;
-        if !has_journal && temporary.symlink_metadata().is_ok() {
-            if let Some((output, done)) = self.adopt(&temporary)? {
-                self.note(journal, &temporary, &output)?;
-                journal.keep(&done).map_err(|error| self.failed(&error))?;
-                return Ok((output, done));
-            }
-            let text = "was left by an earlier get, whose notes are gone, and nothing in it can be gone on with: it is removed.";
-            self.progress.say(&format!("{} {text}", temporary.display()));
-        }
-        self.create(journal, folder, &temporary)
+        self.create(journal, folder)
     }
 
     /// A new temporary, in which nothing is.
-    fn create(
-        &self,
-        journal: &mut DownloadJournal,
-        folder: &Path,
-        temporary: &Path,
-    ) -> Result<(Output, ChunkSet), Failure> {
+    fn create(&self, journal: &mut DownloadJournal, folder: &Path) -> Result<(Output, ChunkSet), Failure> {
         let (metadata, geometry) = (&self.found.metadata, self.found.manifest.geometry());
-        remove_any(temporary).map_err(|error| Failure::io("clear away", temporary, &error))?;
+        let temporary = &self.new_name(folder, journal.key())?;
         check_space(folder, metadata, geometry)?;
         if self.place == Place::Free {
             check_name(temporary, self.target, metadata.is_single_file())?;
@@ -121,23 +107,23 @@ impl Start<'_> {
             let _ = remove_any(temporary);
         })?;
         crash::at(Point::TemporaryMade);
-        self.note(journal, temporary, &output).inspect_err(|_| {
+        self.note(journal, &output).inspect_err(|_| {
             let _ = output.discard();
         })?;
         Ok((output, ChunkSet::empty(geometry.chunk_count())))
     }
 
     /// Begins the journal of what is fetched to this temporary.
-    fn note(&self, journal: &mut DownloadJournal, temporary: &Path, output: &Output) -> Result<(), Failure> {
+    fn note(&self, journal: &mut DownloadJournal, output: &Output) -> Result<(), Failure> {
         let inode = output.private_inode().unwrap_or(0);
         let (share, target) = (self.found.manifest.share(), self.target.to_owned());
-        let mut header = DownloadHeader::new(share, target, temporary.to_owned(), inode);
+        let mut header = DownloadHeader::new(share, target, output.temporary().to_owned(), inode);
         header.left_out = output.left_out();
         journal.begin(&header).map_err(|error| self.failed(&error))
     }
 
     /// The temporary of an earlier attempt with the chunks that are in it; `None` if it is not there, or if nothing says
-    /// that it is the one: then it is removed.
+    /// that it is the one.
     fn reopen(&self, before: &Resumed) -> Result<Option<(Output, ChunkSet)>, Failure> {
         let header = &before.header;
         let inode = (header.inode != 0).then_some(header.inode);
@@ -152,20 +138,42 @@ impl Start<'_> {
         self.checked(output, &done)
     }
 
-    /// What was fetched to a temporary whose journal is gone, if it is surely nobody else's where that can be told: all of
-    /// it is checked.
-    fn adopt(&self, temporary: &Path) -> Result<Option<(Output, ChunkSet)>, Failure> {
-        let has_modes = keeps_modes(parent(temporary)).map_err(|error| self.failed(&error))?;
-        let is_private = || is_ours(temporary, 0o077).unwrap_or(false);
-        if self.manner.anew || has_modes && !is_private() {
+    /// What was fetched to a temporary of which no journal of this user's says anything that can be believed. All that
+    /// stand there are removed if nothing can become of them; what is another user's, where files have owners, and what
+    /// another get is at work on, stays.
+    fn adopt_any(&self, folder: &Path, key: &str) -> Result<Option<(Output, ChunkSet)>, Failure> {
+        let left = temporary::left_in(folder, key).map_err(|error| self.failed(&error))?;
+        if left.is_empty() {
             return Ok(None);
         }
-        let Some(Reopened { output, .. }) = self.open(temporary, None, Vec::new()) else { return Ok(None) };
-        if has_modes && output.private_inode().is_none() {
+        let has_owners = keeps_modes(folder).map_err(|error| self.failed(&error))?;
+        for left in left.iter().filter(|left| !has_owners || temporary::is_ours(left, 0)) {
+            if let Some(adopted) = self.adopt(left, key, has_owners)? {
+                return Ok(Some(adopted));
+            }
+            if temporary::clear(left).map_err(|error| Failure::io("clear away", left, &error))? {
+                let text =
+                    "was left by an earlier get, and nothing in it can be gone on with: it is removed.";
+                self.progress.say(&format!("{} {text}", left.display()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The temporary, if it is surely nobody else's where that can be told: all of it is checked. It gets another name,
+    /// so that no other journal of this user's, as in another container, believes that it is as it says.
+    fn adopt(&self, left: &Path, key: &str, has_owners: bool) -> Result<Option<(Output, ChunkSet)>, Failure> {
+        if self.manner.anew || has_owners && !temporary::is_ours(left, 0o077) {
             return Ok(None);
         }
-        let text = "was left by an earlier get, whose notes are gone: what is in it is checked.";
-        self.progress.say(&format!("{} {text}", temporary.display()));
+        let Some(Reopened { mut output, .. }) = self.open(left, None, Vec::new()) else { return Ok(None) };
+        let is_alone = !has_owners || output.private_inode().is_some();
+        if !is_alone || !output.stands_apart().map_err(|error| self.failed(&error))? {
+            return Ok(None);
+        }
+        output.rename(&self.new_name(parent(left), key)?)?;
+        let text = "was left by an earlier get: what is in it is checked.";
+        self.progress.say(&format!("{} {text}", left.display()));
         let geometry = self.found.manifest.geometry();
         let mut all = ChunkSet::empty(geometry.chunk_count());
         geometry.indices().for_each(|index| all.insert(index));
@@ -210,23 +218,6 @@ impl Start<'_> {
         good
     }
 
-    /// Where the temporary is to be. Not by the share alone: it may be on its way to another name in the same folder. What
-    /// is another user's stays as it is, where files have owners.
-    fn free_name(&self, folder: &Path, key: &str) -> Result<PathBuf, Failure> {
-        let first = folder.join(format!(".swarmdrop-{key:.16}.part"));
-        let is_free = |name: &PathBuf| is_ours(name, 0).unwrap_or(true);
-        if is_free(&first) || !keeps_modes(folder).map_err(|error| self.failed(&error))? {
-            return Ok(first);
-        }
-        let mut others =
-            (2..OTHERS_MAX).map(|number| folder.join(format!(".swarmdrop-{key:.16}-{number}.part")));
-        let free = others.find(is_free).ok_or_else(|| self.failed(&io::ErrorKind::AlreadyExists.into()))?;
-        let shown = first.display();
-        self.progress
-            .say(&format!("{shown} belongs to somebody else: what is fetched goes to {}.", free.display()));
-        Ok(free)
-    }
-
     fn tell_if_lost(&self, before: &Resumed, done: &ChunkSet) {
         if !before.done.is_empty() && done.is_empty() {
             self.progress
@@ -234,29 +225,51 @@ impl Start<'_> {
         }
     }
 
+    fn new_name(&self, folder: &Path, key: &str) -> Result<PathBuf, Failure> {
+        temporary::new_name(folder, key).map_err(|error| self.failed(&error))
+    }
+
     fn failed(&self, error: &io::Error) -> Failure {
         Failure::io("prepare", self.target, error)
     }
 }
 
-/// Whether what stands there is this user's, and none of these rights are given; an error if nothing does.
-fn is_ours(path: &Path, rights: u32) -> io::Result<bool> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok(metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & rights == 0)
-}
-
-/// Whether there is room for all that is to be written: holes take none where there can be some.
+/// Whether there is room for all that is to be written.
 fn check_space(folder: &Path, metadata: &Metadata, geometry: &Geometry) -> Result<(), Failure> {
     let failed = |error| Failure::io("save in", folder, &error);
     let free = durable::free_bytes(folder).map_err(failed)?;
-    let has_holes = metadata.size > geometry.total();
-    let leaves_holes = !has_holes || free >= geometry.total() && holes::can_be_in(folder).map_err(failed)?;
-    let needed = if leaves_holes { geometry.total() } else { metadata.size };
-    if free < needed {
-        let (needed, free) = (words::bytes(needed), words::bytes(free));
-        let why = if leaves_holes { "" } else { ", as files have no holes there" };
-        let what = format!("{needed} are needed in {}{why}, {free} are free", folder.display());
-        return Err(Failure::new(Kind::NoSpace, what).next("Make room, or choose another place with -o."));
+    let needs =
+        needs(free, (geometry.total(), metadata.size), || holes::can_be_in(folder)).map_err(failed)?;
+    let Some((needed, why)) = needs else { return Ok(()) };
+    let (needed, free) = (words::bytes(needed), words::bytes(free));
+    let what = format!("{needed} are needed in {}{why}, {free} are free", folder.display());
+    Err(Failure::new(Kind::NoSpace, what).next("Make room, or choose another place with -o."))
+}
+
+/// The bytes that are needed if that is more than are free, and why so many: holes take none where there can be some.
+fn needs(
+    free: u64,
+    (total, size): (u64, u64),
+    can_have_holes: impl FnOnce() -> io::Result<bool>,
+) -> io::Result<Option<(u64, &'static str)>> {
+    if free < total {
+        return Ok(Some((total, "")));
     }
-    Ok(())
+    let fills_holes = free < size && !can_have_holes()?;
+    Ok(fills_holes.then_some((size, ", as files have no holes there")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f29_room_is_needed_for_holes_only_where_there_are_none() {
+        let needs = |free, can| needs(free, (10, 1000), || can).unwrap();
+        let unasked = || Err(io::Error::other("it need not be known"));
+        assert_eq!(needs(5, unasked()), Some((10, "")));
+        assert_eq!(needs(1000, unasked()), None);
+        assert_eq!(needs(10, Ok(true)), None);
+        assert_eq!(needs(999, Ok(false)), Some((1000, ", as files have no holes there")));
+    }
 }

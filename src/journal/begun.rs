@@ -11,6 +11,7 @@ use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::id::{PeerId, ShareId};
 
+use super::download::Standing;
 use super::upload::{remove_journal, sent_to};
 use super::{DownloadHeader, UploadHeader, download, lock};
 use crate::durable;
@@ -200,11 +201,21 @@ fn has_loose(temporary: &Path) -> io::Result<bool> {
     Folder::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
 }
 
-/// Whether the folder in which the temporary stood is away, as on a disk that is not mounted: the folder on which it
-/// was mounted is still there.
+/// Whether the disk on which the temporary stood is away: its folder is not the one that it was, or is not there, and was
+/// on another disk than the one above it that is still there. Whoever removed a folder himself has removed what was in it.
 fn is_away(header: &DownloadHeader) -> bool {
-    let folder = header.temporary.parent().unwrap_or(&header.temporary);
-    fs::metadata(folder).map_or(true, |folder| header.device != 0 && folder.dev() != header.device)
+    if fs::symlink_metadata(&header.temporary).is_ok() {
+        return false;
+    }
+    let Some(own) = header.folders.first() else {
+        return header.temporary.parent().and_then(Standing::of).is_none();
+    };
+    let above = header.temporary.ancestors().skip(1);
+    let nearest = above.zip(&header.folders).find_map(|(path, then)| Some((Standing::of(path)?, then)));
+    nearest.is_none_or(|(now, then)| {
+        let is_another = now.device != then.device && now.inode != then.inode;
+        is_another || then.device != own.device
+    })
 }
 
 /// Bytes that a file, or all in a folder, take on the disk.
@@ -288,23 +299,63 @@ mod tests {
         all.remove(0)
     }
 
+    fn set(folder: &mut Standing, device: u64, inode: u64) {
+        (folder.device, folder.inode) = (folder.device + device, folder.inode + inode);
+    }
+
     #[test]
     fn f30_of_a_disk_that_is_not_mounted_nothing_is_forgotten() {
-        let (state, temporary) = one_download(|header| header.device += 1);
+        // Another folder is in the place of its own, or its own was on another disk than the one above it.
+        let (state, temporary) = one_download(|header| set(&mut header.folders[0], 1, 1));
         fs::remove_file(&temporary).unwrap();
         let failure = only(&state).remove().unwrap_err();
         assert!(failure.next.unwrap().contains("not mounted"));
         assert_eq!(only(&state).temporary(), None);
+        let (state, _) = one_download(|header| header.folders[0].device += 1);
+        let begun = only(&state);
+        let Work::Download(mut header) = begun.work else { panic!("it is a download") };
+        header.temporary = state.path().join("disk/.swarmdrop-0123.part");
+        header.folders.insert(0, header.folders[0]);
+        set(&mut header.folders[0], 1, 1);
+        assert!(is_away(&header));
         // A disk may have another number when it is back.
-        let (state, temporary) = one_download(|header| header.device += 1);
+        let (state, temporary) = one_download(|header| set(&mut header.folders[0], 1, 1));
         assert!(only(&state).remove().unwrap());
         assert!(!temporary.exists());
-        // On a disk that is there, or is not known, what is gone is gone.
-        for change in [|_: &mut DownloadHeader| {}, |header: &mut DownloadHeader| header.device = 0] {
+    }
+
+    #[test]
+    fn f30_on_a_disk_that_is_there_what_is_gone_is_gone() {
+        // Some file systems have another number after each start, and others give folders other ones at each mount.
+        let changes: [fn(&mut DownloadHeader); 4] = [
+            |_| {},
+            |header| header.folders.clear(),
+            |header| header.folders.iter_mut().for_each(|folder| folder.device += 1),
+            |header| header.folders.iter_mut().for_each(|folder| folder.inode += 1),
+        ];
+        for change in changes {
             let (state, temporary) = one_download(change);
             fs::remove_file(&temporary).unwrap();
+            assert_eq!(only(&state).out_of_reach(), None);
             assert!(only(&state).remove().unwrap());
         }
+        // Its user removed the folder with what was in it.
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("photos/new");
+        fs::create_dir_all(&folder).unwrap();
+        let share = ShareId::from_bytes([1; 32]);
+        let mut header = DownloadHeader::new(share, folder.clone(), folder.join(".swarmdrop-0.part"), 1);
+        fs::remove_dir_all(state.path().join("photos")).unwrap();
+        assert!(!is_away(&header));
+        header.folders.iter_mut().for_each(|folder| folder.device += 1);
+        assert!(!is_away(&header), "the disk has another number");
+        // What was copied to another disk stands there.
+        let (state, temporary) = one_download(|header| {
+            header.inode += 1;
+            set(&mut header.folders[0], 1, 1);
+        });
+        assert_eq!((only(&state).temporary(), only(&state).out_of_reach()), (None, None));
+        assert!(temporary.exists());
     }
 
     #[test]
@@ -335,7 +386,7 @@ mod tests {
         let path = only(&state).journal.join("download.json");
         let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         json["version"] = 1.into();
-        for newer in ["device", "inode", "left_out", "boot_id"] {
+        for newer in ["folders", "inode", "left_out", "boot_id"] {
             json.as_object_mut().unwrap().remove(newer).unwrap();
         }
         fs::write(&path, serde_json::to_vec(&json).unwrap()).unwrap();

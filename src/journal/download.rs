@@ -39,14 +39,32 @@ pub struct DownloadHeader {
     /// The inode number of the temporary, to notice another one in its place; 0 if it could not be this user's alone.
     #[serde(default)]
     pub inode: u64,
-    /// The number of the disk that its folder is on, to notice that another one is there; 0 if it is not known.
+    /// The folder that it is in and those above it, up to the root, to notice that their disk is away; none if that is
+    /// not known.
     #[serde(default)]
-    pub device: u64,
+    pub folders: Vec<Standing>,
     /// What is not in the temporary, as the file system does not take its name.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
     #[serde(default)]
     boot_id: Option<String>,
+}
+
+/// A folder as the system knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The number of its disk, which some file systems choose anew at each start.
+    pub device: u64,
+    /// Its inode number, which some file systems choose anew at each mount.
+    pub inode: u64,
+}
+
+impl Standing {
+    /// The folder at a path; `None` if there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_dir)?;
+        Some(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
 }
 
 /// An entry of the share that is not saved.
@@ -61,10 +79,9 @@ pub struct LeftOut {
 impl DownloadHeader {
     /// The header of a download that begins now.
     pub fn new(share: ShareId, target: PathBuf, temporary: PathBuf, inode: u64) -> Self {
-        let folder = temporary.parent().and_then(|folder| fs::metadata(folder).ok());
-        let device = folder.map_or(0, |folder| folder.dev());
+        let folders = temporary.ancestors().skip(1).map_while(Standing::of).collect();
         let (left_out, boot_id) = (Vec::new(), boot_id());
-        Self { version: VERSION, share, target, temporary, inode, device, left_out, boot_id }
+        Self { version: VERSION, share, target, temporary, inode, folders, left_out, boot_id }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::file_system::has_loose_inodes;
-use crate::holes::reads_as_zeros;
+use crate::holes::{reads_as_zeros, settle};
 use crate::identity::{random_bytes, random_secret};
 use crate::journal::{SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
 use crate::progress::Progress;
@@ -351,6 +351,7 @@ impl Upload {
 fn check_holes(file: &SourceFile) -> Result<(), Halt> {
     let Some(disk) = &file.disk else { return Ok(()) };
     let opened = durable::open_read(disk).map_err(|error| unreadable(file, &error))?;
+    settle(&opened).map_err(|error| unreadable(file, &error))?;
     for hole in file.holes.iter() {
         if !reads_as_zeros(&opened, hole).map_err(|error| unreadable(file, &error))? {
             return Err(Halt::Changed(file.path.to_string()));

@@ -29,6 +29,20 @@ impl Person {
         Self { home, invite: invite.to_owned() }
     }
 
+    /// Has the journal of the one get that was begun say that its folder was on another disk than the one that is there
+    /// now, and than the folder above it.
+    pub fn note_another_disk(&self) {
+        let downloads = self.home.path().join(".local/state/swarmdrop/downloads");
+        let journal = std::fs::read_dir(downloads).unwrap().next().unwrap().unwrap().path();
+        let header = journal.join("download.json");
+        let mut json: Value = serde_json::from_slice(&std::fs::read(&header).unwrap()).unwrap();
+        for number in ["device", "inode"] {
+            let number = &mut json["folders"][0][number];
+            *number = (number.as_u64().unwrap() + 1).into();
+        }
+        std::fs::write(&header, serde_json::to_vec(&json).unwrap()).unwrap();
+    }
+
     /// The key that owns a share made by this person.
     pub fn owner_key(&self, share: ShareId) -> ShareKey {
         let state = self.home.path().join(".local/state/swarmdrop");

@@ -10,9 +10,16 @@ use crate::file_system::allocate;
 use crate::holes::fill_with_zeros;
 
 impl Output {
-    /// Gives the files of a folder that have holes their lengths: a file system may have none that are so long.
-    pub(super) fn allocate_around_holes(&self) -> io::Result<()> {
-        let Content::Tree(tree) = &self.content else { return Ok(()) };
+    /// Gives the one file of a share its length and room for its data, and the files of a folder that have holes: a file
+    /// system may have none that are so long.
+    pub(super) fn allocate_at_once(&self) -> io::Result<()> {
+        let tree = match &self.content {
+            Content::Single(file) => {
+                let only = self.metadata.files.first();
+                return only.map_or(Ok(()), |entry| allocate(file, entry.size, &entry.holes));
+            }
+            Content::Tree(tree) => tree,
+        };
         let files = self.metadata.files.iter().enumerate();
         for (_, entry) in
             files.filter(|(number, file)| !file.holes.is_empty() && !tree.skipped.contains(number))

@@ -89,6 +89,29 @@ test("a hole larger than any disk can be stopped, although nothing that takes it
   await assert.rejects(cutter.close(), { message: "stopped" });
 });
 
+test("holes each of which is soon written can be stopped all the same", async () => {
+  const stop = new AbortController();
+  const nothing = { begin: async () => {}, write: async () => {}, end: async () => {}, close: async () => {} };
+  const many = Array.from({ length: 20_000 }, (_, at) => file(`s/${at}`, 2 ** 20, { holes: [[0, 2 ** 20]] }));
+  const cutter = new FileCutter(many, nothing, { signal: stop.signal });
+  setTimeout(() => stop.abort(new Error("stopped")));
+  await assert.rejects(cutter.close(), { message: "stopped" });
+});
+
+test("of a file that is left out no zeros are written, and all count as done", async () => {
+  const got = [];
+  let zeros = 0;
+  const sink = {
+    begin: async ({ path }) => (path === "s/out" ? false : undefined),
+    write: async (bytes) => void got.push(bytes.length),
+    end: async () => {},
+    close: async () => {},
+  };
+  const files = [file("s/out", 2 ** 53 - 2000, { holes: [[0, 2 ** 53 - 2000]] }), file("s/in", 1000, { holes: [[0, 1000]] })];
+  await new FileCutter(files, sink, { onZeros: (count) => void (zeros += count) }).close();
+  assert.deepEqual([got, zeros], [[1000], 2 ** 53 - 1000]);
+});
+
 test("Python reads a ZIP of files with holes, whose length was known before", async () => {
   const sink = zipSink(memorySink(), []);
   const cutter = new FileCutter(sparse, sink);

@@ -58,19 +58,32 @@ export function* runsOf({ size, holes = [] }) {
   yield { data: size - at, zeros: 0 };
 }
 
-/**
- * Writes zeros in pieces.
- * @param {number} count
- * @param {(bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write may take the buffer away
- * @param {AbortSignal} [signal]
- */
-export async function writeZeros(count, write, signal) {
-  for (let written = 0; written < count; ) {
-    signal?.throwIfAborted();
-    const length = Math.min(PIECE_BYTES, count - written);
-    await write(new Uint8Array(length));
-    written += length;
-    // What writes nowhere never waits: without a pause nobody could be told to stop.
-    if (written % PAUSE_EVERY_BYTES === 0) await new Promise((resolve) => setTimeout(resolve));
+/** Writes zeros in pieces, hole after hole. */
+export class ZeroWriter {
+  /** Bytes since others had a turn. */
+  #sincePause = 0;
+
+  /**
+   * @param {(bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write may take the buffer away
+   * @param {AbortSignal} [signal]
+   */
+  constructor(write, signal) {
+    this.put = write;
+    this.signal = signal;
+  }
+
+  /** @param {number} count */
+  async write(count) {
+    for (let left = count; left > 0; ) {
+      this.signal?.throwIfAborted();
+      const length = Math.min(PIECE_BYTES, left);
+      await this.put(new Uint8Array(length));
+      left -= length;
+      this.#sincePause += length;
+      // What writes nowhere never waits: without a pause nobody could be told to stop.
+      if (this.#sincePause < PAUSE_EVERY_BYTES) continue;
+      this.#sincePause = 0;
+      await new Promise((resolve) => setTimeout(resolve));
+    }
   }
 }

@@ -63,7 +63,10 @@ export async function folderSink(parent, { original_filename: name, files, dirs,
     begin: ({ path }) =>
       saving(async () => {
         const folder = isRefused(path) ? null : await folders.of(path);
-        if (!folder || (await isTaken(folder, lastOf(path)))) return void leftOut.push(path);
+        if (!folder || (await isTaken(folder, lastOf(path)))) {
+          leftOut.push(path);
+          return false;
+        }
         made.push(path);
         const handle = await naming(path, () => folder.getFileHandle(lastOf(path), { create: true }));
         writable = await handle.createWritable();

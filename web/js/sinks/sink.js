@@ -1,7 +1,7 @@
 // Where plain bytes go. A ByteSink takes one run of bytes; a FileSink takes files one after another. Both say by
 // their promises when they want more, and neither shows anything as complete before `close` was called.
 
-import { runsOf, writeZeros } from "../format/holes.js";
+import { runsOf, ZeroWriter } from "../format/holes.js";
 import { GetError } from "../transfer/get-error.js";
 
 /**
@@ -18,7 +18,7 @@ import { GetError } from "../transfer/get-error.js";
 /** @typedef {Pick<import("../format/metadata.js").FileEntry, "path" | "size" | "holes" | "executable" | "mode" | "modified">} FileHead */
 /**
  * @typedef {object} FileSink
- * @property {(file: FileHead) => Promise<void>} begin
+ * @property {(file: FileHead) => Promise<void | false>} begin false: the file is left out, and what is written of it is ignored
  * @property {(bytes: Uint8Array<ArrayBuffer>) => Promise<void>} write
  * @property {() => Promise<void>} end all bytes of the file are there, and were verified
  * @property {() => Promise<Blob | void>} close
@@ -49,6 +49,9 @@ export class FileCutter {
   /** @type {ReturnType<typeof runsOf> | null} */
   #runs = null;
   #zeros = 0;
+  /** @type {ZeroWriter} */
+  #zeroWriter;
+  #isLeftOut = false;
 
   /**
    * @param {FileHead[]} files
@@ -59,8 +62,12 @@ export class FileCutter {
   constructor(files, sink, { signal, onZeros } = {}) {
     this.files = files;
     this.sink = sink;
-    this.signal = signal;
     this.onZeros = onZeros;
+    this.#zeroWriter = new ZeroWriter(async (bytes) => {
+      const { length } = bytes;
+      await sink.write(bytes);
+      onZeros?.(length);
+    }, signal);
   }
 
   /** @param {Uint8Array<ArrayBuffer>} chunk */
@@ -93,7 +100,7 @@ export class FileCutter {
   async #begin() {
     const file = this.files[this.#next];
     this.#runs = runsOf(file);
-    await this.sink.begin(file);
+    this.#isLeftOut = (await this.sink.begin(file)) === false;
     this.#open = true;
     await this.#pass();
   }
@@ -101,12 +108,8 @@ export class FileCutter {
   /** Goes on behind a run of data: writes holes up to the next one, or ends the file. */
   async #pass() {
     do {
-      const write = async (/** @type {Uint8Array<ArrayBuffer>} */ bytes) => {
-        const { length } = bytes;
-        await this.sink.write(bytes);
-        this.onZeros?.(length);
-      };
-      await writeZeros(this.#zeros, write, this.signal);
+      if (this.#isLeftOut) this.onZeros?.(this.#zeros);
+      else await this.#zeroWriter.write(this.#zeros);
       this.#zeros = 0;
       const run = this.#runs?.next().value;
       if (!run) return this.#end();

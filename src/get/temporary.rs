@@ -1,0 +1,61 @@
+//! Temporaries in a folder: what they are called, and which of them are left.
+
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::file_system::hold;
+use crate::folder::remove_any;
+
+const END: &str = ".part";
+
+/// How the names of all temporaries of a download begin. Not by the share alone: it may be on its way to another name in
+/// the same folder.
+fn start(key: &str) -> String {
+    format!(".swarmdrop-{key:.16}")
+}
+
+/// A name that no temporary had before: what a journal says of one is true of no other.
+pub(super) fn new_name(folder: &Path, key: &str) -> io::Result<PathBuf> {
+    let random = getrandom::u64().map_err(io::Error::other)?;
+    Ok(folder.join(format!("{}-{random:016x}{END}", start(key))))
+}
+
+/// The temporaries of a download that stand in the folder.
+pub(super) fn left_in(folder: &Path, key: &str) -> io::Result<Vec<PathBuf>> {
+    let start = start(key);
+    let is_one = |name: &OsStr| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(start.as_bytes()) && name.ends_with(END.as_bytes())
+    };
+    let mut left = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if is_one(&name) {
+            left.push(folder.join(name));
+        }
+    }
+    Ok(left)
+}
+
+/// Whether what stands there is this user's, and none of these rights are given.
+pub(super) fn is_ours(path: &Path, rights: u32) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| {
+        metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & rights == 0
+    })
+}
+
+/// Removes a temporary, unless a get is at work on it; whether it did.
+pub(super) fn clear(path: &Path) -> io::Result<bool> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    // What cannot be opened, as a symlink, nobody holds.
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path).ok();
+    if opened.as_ref().is_some_and(|opened| !hold(opened)) {
+        return Ok(false);
+    }
+    remove_any(path).map(|()| true)
+}
