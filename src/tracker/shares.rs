@@ -84,7 +84,7 @@ impl Tracker {
         let budget_bytes = geometry.sealed_total();
         let peers: Vec<PeerId> = members.chain(&placement.spares).copied().collect();
         let expires_ms = issued_ms.saturating_add(Grant::life_ms(budget_bytes));
-        self.untold.granted(request.share, &peers, expires_ms);
+        self.untold.granted(request.share, by.id, &peers, expires_ms);
         self.key.sign(&Grant {
             share: request.share,
             operation: Operation::Push,
