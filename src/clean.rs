@@ -2,22 +2,16 @@
 
 use std::time::Duration;
 
-use swarmdrop_core::api::ProblemKind;
 use swarmdrop_core::duration::millis;
-use swarmdrop_core::limits::EXPIRY_MAX;
 use swarmdrop_core::link::Invite;
-use swarmdrop_core::manifest::ShareKey;
-use swarmdrop_core::seal::{access_hash, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
 
 use crate::answers::{Cleaned, PartialEntry, PartialKind, PartialList};
-use crate::client::TrackerClient;
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
-use crate::journal::{Begun, OwnedShares, Work};
-use crate::swarm::KnownSwarms;
+use crate::journal::{Begun, Sent, Work};
 use crate::task::blocking;
+use crate::withdraw::withdraw;
 use crate::words;
 
 /// Lists what was begun and not finished.
@@ -34,7 +28,7 @@ pub fn list(context: &Context) {
 }
 
 /// What to remove, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Wish {
     /// Leave what was touched within this time.
     pub untouched_for: Duration,
@@ -42,15 +36,16 @@ pub struct Wish {
     pub is_sure: bool,
     /// Forget also what its peers could not be told of.
     pub even_untold: bool,
-    /// The swarm that commands speak to, beside those that were joined.
-    pub swarm: Option<Invite>,
+    /// The swarm that the user names, if he does, or why there is no such swarm: it is needed only for an upload that
+    /// peers may have.
+    pub named: Option<Result<Invite, Failure>>,
 }
 
 /// Removes what was begun, not finished, and not touched for so long; asks first unless it was told not to. Peers that may
 /// keep something of it are told to drop it before its key is forgotten.
 pub async fn clean(context: &Context, wish: Wish) -> Result<(), Failure> {
-    let (asking, wished) = (context.clone(), wish.clone());
-    let left = blocking(move || chosen(&asking, &wished)).await?;
+    let (asking, untouched_for, is_sure) = (context.clone(), wish.untouched_for, wish.is_sure);
+    let left = blocking(move || chosen(&asking, untouched_for, is_sure)).await?;
     let progress = &context.progress;
     let (mut removed, mut freed_bytes, mut failed) = (Vec::new(), 0, 0);
     for begun in left {
@@ -82,17 +77,22 @@ pub async fn clean(context: &Context, wish: Wish) -> Result<(), Failure> {
 }
 
 /// What is to be removed, when whoever is there to ask has said so.
-fn chosen(context: &Context, wish: &Wish) -> Result<Vec<Begun>, Failure> {
+fn chosen(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<Vec<Begun>, Failure> {
     let progress = &context.progress;
-    let before_ms = clock::now_ms().saturating_sub(millis(wish.untouched_for));
+    let before_ms = clock::now_ms().saturating_sub(millis(untouched_for));
     let mut left = Begun::list(&context.state);
     left.retain(|begun| !begun.is_in_use && begun.touched_ms <= before_ms);
-    if left.is_empty() || wish.is_sure {
+    if left.is_empty() || is_sure {
         return Ok(left);
     }
     left.iter().for_each(|begun| progress.explain(&line(&entry(begun))));
     let (things, bytes) = (words::count(left.len() as u64, "thing"), disk_bytes(&left));
-    match progress.confirm(&format!("Remove {things}, which take {} here?", words::bytes(bytes))) {
+    let is_at_peers = |begun: &&Begun| matches!((&begun.work, begun.sent()), (Work::Upload(_), Sent::To(_)));
+    let at_peers = match left.iter().filter(is_at_peers).count() as u64 {
+        0 => String::new(),
+        n => format!(", and delete at its peers what may be there of {}", words::count(n, "upload")),
+    };
+    match progress.confirm(&format!("Remove {things}, which take {} here{at_peers}?", words::bytes(bytes))) {
         Some(true) => Ok(left),
         Some(false) => Ok(Vec::new()),
         None => Err(Failure::new(Kind::Usage, "nothing was removed: there is nobody to ask here")
@@ -104,57 +104,26 @@ fn chosen(context: &Context, wish: &Wish) -> Result<Vec<Begun>, Failure> {
 async fn end(context: &Context, begun: Begun, wish: &Wish) -> Result<bool, Failure> {
     let (begun, taken) = blocking(move || begun.take().map(|taken| (begun, taken))).await?;
     let Some(taken) = taken else { return Ok(false) };
-    match delete(context, &begun, wish.swarm.as_ref()).await {
+    match delete(context, &begun, wish.named.as_ref()).await {
         Err(failure) if wish.even_untold => {
-            context.progress.warn(&format!("{}: {}", entry(&begun).name, failure.what));
+            context.progress.warn(&failure.what);
         }
         told => told?,
     }
     blocking(move || begun.remove_taken(&taken).map(|()| true)).await
 }
 
-/// Deletes an upload at the peers that may have committed it. A peer deletes nothing but on the word of the share's key,
-/// and that goes with the journal.
-async fn delete(context: &Context, begun: &Begun, swarm: Option<&Invite>) -> Result<(), Failure> {
+/// Deletes an upload at the peers that may have committed it.
+async fn delete(
+    context: &Context,
+    begun: &Begun,
+    named: Option<&Result<Invite, Failure>>,
+) -> Result<(), Failure> {
     let Work::Upload(header) = &begun.work else { return Ok(()) };
-    let Some(sent_to) = begun.sent_to() else { return Ok(()) };
-    let key = ShareKey::from_seed(&header.seed);
-    let share = key.share_id();
-    // It was finished but for this journal: `rm` deletes it.
-    if OwnedShares::new(&context.state).get(share).is_some() {
-        return Ok(());
-    }
-    let untold = |why: &str| {
-        let what = format!(
-            "the upload of {} stays: peers may keep what they have of it until its time is over, and {why}",
-            header.name
-        );
-        Failure::new(Kind::Network, what).next("Forget it all the same with --force.")
-    };
-    let Some(through) = &header.through else {
-        return Err(untold("an earlier version did not note through which tracker it went"));
-    };
-    let is_meant = |invite: &&Invite| invite.tracker_id == through.id;
-    let joined: Vec<Invite> =
-        KnownSwarms::new(&context.state).list().into_iter().map(|known| known.invite).collect();
-    let Some(invite) = swarm.into_iter().chain(&joined).find(is_meant) else {
-        return Err(untold(&format!("no invite for the tracker at {} is known here", through.tracker)));
-    };
-    let terms = Terms {
-        share,
-        issued_ms: clock::now_ms(),
-        expires_ms: clock::ms_from_now(EXPIRY_MAX),
-        replicas: 1,
-        access_sha256: access_hash(&access_token(&header.secret)),
-        deleted: true,
-    };
-    let tracker = TrackerClient::of_invite(context.http.clone(), invite);
-    match tracker.delete(share, SignedTerms::sign(&key, terms).token, sent_to).await {
-        Err(error) if error.problem() != Some(ProblemKind::ShareGone) => {
-            Err(untold(&tracker_failure(&error).what))
-        }
-        _ => Ok(()),
-    }
+    withdraw(context, header, &begun.sent(), named).await.map_err(|failure| Failure {
+        what: format!("the upload of {} stays: {}", header.name, failure.what),
+        ..failure
+    })
 }
 
 fn disk_bytes(begun: &[Begun]) -> u64 {

@@ -329,13 +329,9 @@ impl Runner {
 
     async fn clean(&self, args: CleanArgs) -> Result<(), Failure> {
         let is_named = args.swarm.invite.is_some() || args.swarm.swarm.is_some();
-        let swarm = match self.swarm(args.swarm).await {
-            Err(failure) if is_named => return Err(failure),
-            // There is more to clean than what went to a swarm.
-            other => other.ok(),
-        };
+        let named = if is_named { Some(self.swarm(args.swarm).await) } else { None };
         let wish =
-            clean::Wish { untouched_for: args.older_than, is_sure: args.yes, even_untold: args.force, swarm };
+            clean::Wish { untouched_for: args.older_than, is_sure: args.yes, even_untold: args.force, named };
         clean::clean(&self.context, wish).await
     }
 

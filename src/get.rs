@@ -22,7 +22,7 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::id::ShareId;
 use swarmdrop_core::limits::LOOK_UP_PATIENCE;
 use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::{Listing, Manifest, ManifestError, Opened};
+use swarmdrop_core::manifest::{ChunkList, Manifest, ManifestError, Opened};
 use swarmdrop_core::metadata::Metadata;
 use swarmdrop_core::seal::{ShareKeys, access_token};
 use swarmdrop_core::terms::{SignedTerms, Terms};
@@ -111,7 +111,7 @@ impl Got {
 /// A share that was looked up and opened, before any chunk is fetched.
 pub struct Found {
     /// The verified manifest, of which the metadata was opened.
-    pub manifest: Listing,
+    pub manifest: ChunkList,
     /// What only the link's holder may read.
     pub metadata: Metadata,
     /// The verified terms.

@@ -24,6 +24,7 @@ pub mod secrecy;
 pub mod task;
 pub mod throttle;
 pub mod tls;
+pub mod withdraw;
 pub mod words;
 
 // Layer 2: speaking, listening, remembering.

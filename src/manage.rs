@@ -96,7 +96,7 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
 /// What peers signed for when the share was made here, each checked against the manifest as it is now.
 fn receipts(context: &Context, found: &Found) -> Result<Vec<ReceiptEntry>, Failure> {
     let manifest = &found.manifest;
-    let owned = OwnedShares::new(&context.state).get(manifest.share()).ok_or_else(not_ours)?;
+    let owned = OwnedShares::new(&context.state).get(manifest.share())?.ok_or_else(not_ours)?;
     let row = |token: &String| {
         let receipt = Receipt::verify(token)?;
         let (digest, chunk_count) = (manifest.digest(), manifest.geometry().chunk_count());
@@ -271,7 +271,7 @@ async fn replace_terms(
     link: &ShareLink,
     change: impl FnOnce(Terms) -> Terms,
 ) -> Result<(OwnedShare, SignedTerms), Failure> {
-    let owned = OwnedShares::new(&context.state).get(link.share);
+    let owned = OwnedShares::new(&context.state).get(link.share)?;
     let owned = owned.ok_or_else(not_ours)?;
     let before = owned.terms().ok_or_else(not_ours)?.terms;
     let terms = change(before.clone());

@@ -2,6 +2,7 @@
 
 mod awkward;
 mod collect;
+mod halt;
 mod own;
 mod push;
 mod upload;
@@ -20,12 +21,14 @@ use crate::clock;
 use crate::context::{Context, tracker_failure, tracker_skew};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
-use crate::journal::{OwnedShare, OwnedShares};
+use crate::journal::{OwnedShare, OwnedShares, Sent, UploadHeader};
 use crate::task::blocking;
+use crate::withdraw::withdraw;
 use crate::words;
 use collect::Collected;
+use halt::Halt;
 use push::Pushed;
-use upload::{Halt, Upload};
+use upload::Upload;
 
 /// Pause between two questions whether enough peers are there by now.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -105,8 +108,23 @@ impl Shared {
 /// Shares files through the swarm: returns once every chunk is on stable storage at `replicas` peers.
 pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> Result<Shared, Failure> {
     let started = Instant::now();
+    if let Some(shared) = attempt(context, swarm, &request, started).await? {
+        return Ok(shared);
+    }
+    context.progress.say("What was begun of it earlier is over at the tracker: it is shared anew.");
+    let shared = attempt(context, swarm, &request, started).await?;
+    shared.ok_or_else(|| Failure::new(Kind::NotFound, "the share was ended while it was being sent"))
+}
+
+/// Goes on with what was begun, or begins; `None` if what was begun is over, and forgotten by now.
+async fn attempt(
+    context: &Context,
+    swarm: &Invite,
+    request: &ShareRequest,
+    started: Instant,
+) -> Result<Option<Shared>, Failure> {
     let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
-    let (collected, skew) = tokio::join!(collect_files(context, &request), tracker_skew(&tracker));
+    let (collected, skew) = tokio::join!(collect_files(context, request), tracker_skew(&tracker));
     let (collected, skew) = (collected?, skew?);
     awkward::tell(&collected, request.strict, &context.progress)?;
     let left_out = collected.left_out.len() as u64;
@@ -118,6 +136,9 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     let prepared = blocking(move || Upload::prepare(&own.state, &to, &asked, collected, &own.progress)).await;
     let upload = Arc::new(prepared?);
     crash::at(Point::KeysKept);
+    if let Some((header, sent)) = upload.replaced() {
+        take_back(context, swarm, header, sent).await;
+    }
     let (length, data) = (upload.length(), upload.geometry().total());
     if data < length {
         let (length, data) = (words::bytes(length), words::bytes(data));
@@ -125,15 +146,19 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     }
 
     let result = async {
-        let open = wait_for_peers(context, swarm, &upload, &request).await?;
+        let open = wait_for_peers(context, swarm, &upload, request).await?;
         let browsers_warn = open.browsers_warn;
         let to = push::To { http: &context.http, swarm, skew };
-        let pushed = push::push(&upload, &request, open, to, &context.progress).await?;
+        let pushed = push::push(&upload, request, open, to, &context.progress).await?;
         Ok((pushed, browsers_warn))
     };
     let (pushed, browsers_warn) = match result.await {
         Ok(pushed) => pushed,
-        Err(halt) => return Err(stop(&upload, halt)),
+        Err(Halt::Gone(_)) if upload.resumed() => {
+            upload.forget();
+            return Ok(None);
+        }
+        Err(halt) => return Err(stop(context, swarm, &upload, halt).await),
     };
 
     let shared = Shared {
@@ -151,7 +176,7 @@ pub async fn share(context: &Context, swarm: &Invite, request: ShareRequest) -> 
     context.progress.result(&shared.link.expose_text());
     crash::at(Point::LinkPrinted);
     upload.forget();
-    Ok(shared)
+    Ok(Some(shared))
 }
 
 async fn collect_files(context: &Context, request: &ShareRequest) -> Result<Collected, Failure> {
@@ -199,7 +224,7 @@ async fn wait_for_peers(
                 }
                 tokio::time::sleep(ASK_AGAIN).await;
             }
-            Err(error) => return Err(tracker_failure(&error).into()),
+            Err(error) => return Err(Halt::of_tracker(&error)),
         }
     }
 }
@@ -214,11 +239,21 @@ fn remember(context: &Context, upload: &Upload, shared: &Shared, pushed: Pushed)
     OwnedShares::new(&context.state).put(&owned)
 }
 
+/// Has what peers may have committed of an upload that cannot go on be deleted there, as far as they can be told now.
+async fn take_back(context: &Context, swarm: &Invite, header: &UploadHeader, sent: &Sent) {
+    if matches!(sent, Sent::To(_))
+        && let Err(failure) = withdraw(context, header, sent, Some(&Ok(swarm.clone()))).await
+    {
+        context.progress.warn(&format!("of what was sent of it before, {}", failure.what));
+    }
+}
+
 /// Ends an upload early. The journal stays, so that it can go on, unless the files changed.
-fn stop(upload: &Upload, halt: Halt) -> Failure {
+async fn stop(context: &Context, swarm: &Invite, upload: &Upload, halt: Halt) -> Failure {
     match halt {
-        Halt::Failed(failure) => failure,
+        Halt::Failed(failure) | Halt::Gone(failure) => failure,
         Halt::Changed(path) => {
+            take_back(context, swarm, upload.header(), &upload.sent()).await;
             upload.forget();
             Failure::new(Kind::Other, format!("{path} changed while it was being shared"))
                 .next(

@@ -11,7 +11,7 @@ use swarmdrop_core::geometry::ChunkIndex;
 use swarmdrop_core::id::ChunkId;
 use swarmdrop_core::limits::VERIFIED_AT_ONCE;
 use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::Listing;
+use swarmdrop_core::manifest::ChunkList;
 use swarmdrop_core::seal::access_token;
 
 use crate::answers::{VerifiedPeer, VerifySummary};
@@ -90,13 +90,13 @@ pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> 
     Ok(())
 }
 
-fn bytes_of(manifest: &Listing, chunks: &ChunkSet) -> u64 {
+fn bytes_of(manifest: &ChunkList, chunks: &ChunkSet) -> u64 {
     let held = chunks.iter().filter(|index| index.get() < manifest.geometry().chunk_count());
     held.map(|index| manifest.geometry().sealed_len(index) as u64).sum()
 }
 
 /// Reads what a peer is said to hold.
-async fn read_all(context: &Context, manifest: &Listing, source: SourceInfo, stage: &Stage) -> Report {
+async fn read_all(context: &Context, manifest: &ChunkList, source: SourceInfo, stage: &Stage) -> Report {
     let chunk_count = manifest.geometry().chunk_count();
     let none = || ChunkSet::empty(chunk_count);
     let name = source.peer.name.clone();
@@ -157,7 +157,7 @@ async fn read(
     (index, served)
 }
 
-fn tell(context: &Context, manifest: &Listing, peers: &[Report], least: u32, short: u64, wanted: u32) {
+fn tell(context: &Context, manifest: &ChunkList, peers: &[Report], least: u32, short: u64, wanted: u32) {
     let chunk_count = manifest.geometry().chunk_count();
     if context.progress.is_json() {
         let peer = |peer: &Report| VerifiedPeer {

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use common::person::{Person, Ran};
 use common::samples;
@@ -11,6 +12,7 @@ use common::swarm::Swarm;
 use common::terminal::Terminal;
 use common::wait_for;
 use swarmdrop::crash::{self, Point};
+use swarmdrop_core::id::PeerId;
 
 /// Runs a command that dies at the point.
 fn killed(person: &Person, args: &[&str], point: Point) {
@@ -188,4 +190,179 @@ fn f30_to_clean_what_was_left_of_a_share_that_was_published_deletes_nothing() {
     assert_eq!(begun(&alice).len(), 0);
     bob.get(link.trim());
     assert_eq!(bob.read("file"), b"shared");
+}
+
+/// The folder of the only upload that was begun.
+fn upload_of(person: &Person) -> PathBuf {
+    let uploads = person.home.path().join(".local/state/swarmdrop/uploads");
+    fs::read_dir(uploads).unwrap().next().unwrap().unwrap().path()
+}
+
+/// The record of the only share that was made.
+fn record_of(person: &Person) -> PathBuf {
+    let shares = person.home.path().join(".local/state/swarmdrop/shares");
+    fs::read_dir(shares).unwrap().next().unwrap().unwrap().path()
+}
+
+#[test]
+fn f30_clean_deletes_nothing_that_was_published_whatever_became_of_its_record() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"shared");
+    let at_link = format!("{:?}", Point::LinkPrinted);
+    let ran = alice.command(&["share", "file"]).env(crash::VARIABLE, at_link).output().unwrap();
+    let link = String::from_utf8(ran.stdout).unwrap();
+    let record = record_of(&alice);
+    let sound = fs::read(&record).unwrap();
+    let newer = String::from_utf8(sound.clone()).unwrap().replace("\"version\": 1", "\"version\": 999");
+    let unreadable: [&dyn Fn(); 4] = [
+        &|| fs::write(&record, b"{").unwrap(),
+        &|| fs::write(&record, &newer).unwrap(),
+        &|| {
+            fs::remove_file(&record).unwrap();
+            fs::create_dir(&record).unwrap();
+        },
+        &|| fs::remove_dir(&record).unwrap(),
+    ];
+    for damage in unreadable {
+        damage();
+        let ran = alice.run(&["clean", "--yes"]);
+        assert_eq!((ran.code, begun(&alice).len()), (3, 1), "{}", ran.stderr);
+        assert!(ran.stderr.contains("file stays"), "{}", ran.stderr);
+        let bob = swarm.person();
+        bob.get(link.trim());
+        assert_eq!(bob.read("file"), b"shared");
+    }
+    // What is left of it is enough to have link and record once more.
+    assert_eq!(alice.share(&["file"]), link.trim());
+    assert!(begun(&alice).is_empty() && record.is_file());
+}
+
+#[test]
+fn f30_what_is_over_at_the_tracker_is_shared_anew_by_the_same_command() {
+    let swarm = Swarm::start(2);
+    let (alice, bob) = (swarm.person(), swarm.person());
+    alice.write("file", b"shared");
+    // A clean that is killed when the tracker has the deletion leaves the journal as it was.
+    killed(&alice, &["share", "file"], Point::ShareConfirmed);
+    let (journal, kept) = (upload_of(&alice), alice.path("kept"));
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().flatten() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    copy(&journal, &kept);
+    assert_eq!(alice.run(&["clean", "--yes"]).code, 0);
+    copy(&kept, &journal);
+    bob.get(&alice.share(&["file"]));
+    assert_eq!(bob.read("file"), b"shared");
+    assert!(begun(&alice).is_empty());
+
+    // The link was out, and its share is deleted.
+    let at_link = format!("{:?}", Point::LinkPrinted);
+    let ran = alice.command(&["share", "file"]).env(crash::VARIABLE, at_link).output().unwrap();
+    let link = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(alice.run(&["rm", link.trim()]).code, 0);
+    assert_ne!(alice.share(&["file"]), link.trim());
+    assert!(begun(&alice).is_empty());
+}
+
+#[test]
+fn f30_clean_says_that_something_is_deleted_at_peers_too() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", b"shared");
+    killed(&alice, &["share", "file"], Point::ShareConfirmed);
+    let terminal = Terminal::new().type_in("n\n");
+    let mut command = alice.command(&["clean"]);
+    command.stdin(terminal.end());
+    let ran = terminal.run(command);
+    assert!(ran.stderr.contains("delete at its peers"), "{}", ran.stderr);
+    assert_eq!(begun(&alice).len(), 1);
+}
+
+#[test]
+fn f30_clean_needs_a_swarm_only_for_what_peers_have() {
+    let swarm = Swarm::start(2);
+    let (alice, bob) = (swarm.person(), swarm.person());
+    alice.write("file", &samples::bytes("file", 200_000));
+    let link = alice.share(&["file"]);
+    killed(&bob, &["get", &link], Point::AllWritten);
+    let clean = |person: &Person| {
+        let mut command = person.command(&["clean", "--yes"]);
+        Ran::of(command.env_remove("SWARMDROP_INVITE").env("SWARMDROP_SWARM", "forgotten").output().unwrap())
+    };
+    let ran = clean(&bob);
+    assert_eq!((ran.code, begun(&bob).len()), (0, 0), "{}", ran.stderr);
+
+    // An earlier version did not note the tracker.
+    let forget_tracker = || {
+        let header = upload_of(&alice).join("upload.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&header).unwrap()).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("through").is_some());
+        fs::write(header, serde_json::to_vec(&json).unwrap()).unwrap();
+    };
+    alice.run(&["rm", &link]);
+    wait_for("both peers to drop it", || chunks_of(&swarm) == 0);
+    killed(&alice, &["share", "file"], Point::ShareConfirmed);
+    forget_tracker();
+    let ran = clean(&alice);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("earlier version"), "{}", ran.stderr);
+    let invite = swarm.invite();
+    let ran = alice.run(&["clean", "--yes", "--invite", &invite]);
+    assert_eq!((ran.code, begun(&alice).len()), (0, 0), "{}", ran.stderr);
+    wait_for("both peers to drop it", || chunks_of(&swarm) == 0);
+
+    // Whoever goes on with it notes the tracker.
+    killed(&alice, &["share", "file"], Point::ShareConfirmed);
+    forget_tracker();
+    killed(&alice, &["share", "file"], Point::ShareConfirmed);
+    let header = fs::read_to_string(upload_of(&alice).join("upload.json")).unwrap();
+    assert!(header.contains("\"through\":{"), "{header}");
+}
+
+#[test]
+fn f30_however_many_peers_an_upload_went_to_all_are_told() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", &samples::bytes("file", 200_000));
+    killed(&alice, &["share", "file"], Point::ShareConfirmed);
+    let committed = upload_of(&alice).join("committed");
+    let real: Vec<PeerId> = serde_json::from_slice(&fs::read(&committed).unwrap()).unwrap();
+    assert_eq!(real.len(), 2);
+    let earlier = (0..150).map(|number| PeerId::from_bytes([number; 32]));
+    let all: Vec<PeerId> = earlier.chain(real).collect();
+    fs::write(&committed, serde_json::to_vec(&all).unwrap()).unwrap();
+    let ran = alice.run(&["clean", "--yes"]);
+    assert_eq!((ran.code, begun(&alice).len()), (0, 0), "{}", ran.stderr);
+    wait_for("both peers to drop it", || chunks_of(&swarm) == 0);
+}
+
+#[test]
+fn f30_what_peers_committed_of_files_that_changed_since_is_deleted_when_they_are_shared_anew() {
+    let swarm = Swarm::start(2);
+    let (alice, bob) = (swarm.person(), swarm.person());
+    alice.write("file", &samples::bytes("before", 200_000));
+    killed(&alice, &["share", "file", "--chunk-size", "64KiB"], Point::ShareConfirmed);
+    alice.write("file", &samples::bytes("after", 100_000));
+    let link = alice.share(&["file", "--chunk-size", "64KiB"]);
+    wait_for("both peers to drop what was before", || chunks_of(&swarm) == 2 * 2);
+    bob.get(&link);
+}
+
+#[test]
+fn f30_clean_with_an_invite_that_is_revoked_says_so() {
+    let swarm = Swarm::start(2);
+    let alice = Person::new(swarm.operator(&["invite", "--name", "alice"]).stdout.trim());
+    alice.write("file", b"shared");
+    killed(&alice, &["share", "file"], Point::ShareConfirmed);
+    let tokens = swarm.operator(&["tokens", "ls", "--json"]).document();
+    let tokens = tokens["tokens"].as_array().unwrap();
+    let id = tokens.iter().find(|token| token["name"] == "alice").unwrap()["id"].as_str().unwrap();
+    assert_eq!(swarm.operator(&["tokens", "revoke", id]).code, 0);
+    let ran = alice.run(&["clean", "--yes"]);
+    assert_eq!((ran.code, begun(&alice).len()), (3, 1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("revoked"), "{}", ran.stderr);
 }

@@ -26,7 +26,8 @@ fn share(swarm: &Swarm, alice: &Person) -> (ShareLink, Manifest, Value, OwnedSha
     let answer = http::send(&swarm.tracker.address(), "GET", &path, &access, b"").json();
     let encoded: Blob = serde_json::from_value(answer["manifest"].clone()).unwrap();
     let manifest = Manifest::decode(encoded.0, link.share).unwrap();
-    let owned = OwnedShares::new(&alice.home.path().join(".local/state/swarmdrop")).get(link.share).unwrap();
+    let owned =
+        OwnedShares::new(&alice.home.path().join(".local/state/swarmdrop")).get(link.share).unwrap().unwrap();
     (link, manifest, answer["terms"].clone(), owned)
 }
 

@@ -42,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("server", &["failure", "pace", "task", "tls"]),
     ("skew", &["clock", "failure", "words"]),
     ("swarm", &["durable", "failure"]),
+    ("withdraw", &["client", "clock", "context", "failure", "journal", "swarm"]),
     // Layer 3: the roles.
     (
         "tracker",
@@ -75,6 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "progress",
             "skew",
             "task",
+            "withdraw",
             "words",
         ],
     ),
@@ -100,7 +102,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("manage", &["answers", "client", "clock", "context", "failure", "get", "journal", "words"]),
-    ("clean", &["answers", "client", "clock", "context", "failure", "journal", "swarm", "task", "words"]),
+    ("clean", &["answers", "clock", "context", "failure", "journal", "task", "withdraw", "words"]),
     ("swarms", &["answers", "client", "context", "failure", "swarm"]),
     ("verify", &["answers", "buffers", "client", "context", "failure", "get", "progress", "task", "words"]),
     // Layer 4: all together.

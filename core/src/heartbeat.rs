@@ -151,7 +151,7 @@ impl<'de> Deserialize<'de> for Tasks {
 
 /// What a tracker asks of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Task {
     /// Take over these newer terms, signed by the share's owner; drop the share if they delete it.
     Terms {
@@ -220,6 +220,36 @@ pub struct CopyTask {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_of_any_kind_with_a_field_that_is_not_known_is_not_carried_out() {
+        let share = ShareId::from_bytes([7; 32]);
+        let chunks = ChunkSet::full(3);
+        let (grant, sources) = (String::new(), Vec::new());
+        let all = [
+            Task::Terms { share, terms: "signed".into() },
+            Task::Withhold { share },
+            Task::Verify(ShareChunks { share, chunks: chunks.clone() }),
+            Task::Copy(CopyTask {
+                share,
+                chunks: chunks.clone(),
+                sources: sources.clone(),
+                grant: grant.clone(),
+            }),
+            Task::Drop(DropTask { share, chunks, holders: Vec::new() }),
+            Task::Restore(RestoreTask { share, sources, grant, terms: None, manifest: None }),
+        ];
+        for task in all {
+            let mut told = serde_json::to_value(&task).unwrap();
+            let heard = |told: &serde_json::Value| {
+                serde_json::from_value::<Tasks>(serde_json::json!([told])).unwrap()
+            };
+            assert_eq!(heard(&told), Tasks::from(vec![task]));
+            told["unless"] = "something that this version knows nothing of".into();
+            let unknown = vec![told["kind"].as_str().unwrap().to_owned()];
+            assert_eq!(heard(&told), Tasks { known: Vec::new(), unknown });
+        }
+    }
 
     #[test]
     fn what_only_a_newer_tracker_asks_for_is_passed_over() {

@@ -131,10 +131,20 @@ pub const GONE_KEPT: Duration = Duration::from_secs(EXPIRY_MAX.as_secs() + 2 * 2
 /// Deletions of shares that a tracker does not know, which it remembers for the peers of one invite: after it lost its
 /// database they tell it, of which each remembers [`GONE_MAX`]. Anybody can make keys and delete what never was.
 pub const ANNOUNCED_GONE_MAX: u64 = 2 * GONE_MAX as u64;
-/// Peers of grants that a tracker remembers, to tell them of the end of what they may hold: 8 MiB.
+/// Deletions of shares that it does not know which a tracker takes from one sender: uploads that he gave up after peers had
+/// confirmed them. Each costs peers a file, of which they keep [`GONE_NOT_HELD_MAX`].
+pub const WITHDRAWN_MAX: u64 = 1 << 10;
+/// Peers of grants that a tracker remembers, to tell them of the end of what they may hold: some 50 MiB if each is of
+/// another share.
 pub const GRANTED_NOTED_MAX: usize = 1 << 18;
+/// Those of them that the grants of one token name.
+pub const GRANTED_NOTED_TOKEN_MAX: usize = GRANTED_NOTED_MAX / 16;
+/// A tracker that has no room for more of them looks for those that are over at most so often.
+pub const GRANTED_SWEPT_EVERY: Duration = Duration::from_secs(60);
 /// Ends of shares that one peer is to hear of and may hold nothing of: those beyond it hears when it tells its inventory.
 pub const UNTOLD_MAX: usize = 1 << 12;
+/// Those of them that are of shares the tracker never knew, by the word of their senders alone.
+pub const UNTOLD_WITHDRAWN_MAX: usize = UNTOLD_MAX / 4;
 /// For how long a peer that is silent is to hear of them.
 pub const UNTOLD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Deleted shares that a peer remembers, so that they stay deleted: one file of a block each, 256 MiB. Beyond them the

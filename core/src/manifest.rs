@@ -62,7 +62,7 @@ pub struct Manifest {
 }
 
 /// A manifest without its sealed part: what is kept of it once that is opened.
-pub struct Listing {
+pub struct ChunkList {
     /// The manifest's bytes up to the last chunk id.
     prefix: Vec<u8>,
     geometry: Geometry,
@@ -76,7 +76,7 @@ pub struct Opened {
     /// What was sealed.
     pub metadata: Metadata,
     /// Everything else.
-    pub manifest: Listing,
+    pub manifest: ChunkList,
 }
 
 /// Bytes that are no manifest of the share.
@@ -237,7 +237,7 @@ impl Manifest {
         let metadata = Metadata::decode(json, &geometry)?;
         bytes.truncate(prefix_len);
         bytes.shrink_to_fit();
-        Ok(Opened { keys, metadata, manifest: Listing { prefix: bytes, geometry, digest } })
+        Ok(Opened { keys, metadata, manifest: ChunkList { prefix: bytes, geometry, digest } })
     }
 
     fn array_at(&self, at: usize) -> [u8; 32] {
@@ -245,7 +245,7 @@ impl Manifest {
     }
 }
 
-impl Listing {
+impl ChunkList {
     /// The share that the manifest belongs to.
     pub fn share(&self) -> ShareId {
         ShareId::from_bytes(array(&self.prefix, SHARE_AT).expect("a list has all before its chunks"))

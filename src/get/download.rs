@@ -13,7 +13,7 @@ use swarmdrop_core::fetch::{Action, Bounds, Event, Fetch, Standing};
 use swarmdrop_core::geometry::{ChunkIndex, ChunkSize};
 use swarmdrop_core::id::{ChunkId, PeerId, Secret};
 use swarmdrop_core::limits::{COMPLAINTS_MAX, REQUESTS_MAX};
-use swarmdrop_core::manifest::Listing;
+use swarmdrop_core::manifest::ChunkList;
 use swarmdrop_core::seal::ShareKeys;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -34,7 +34,7 @@ const COMPLAIN: Duration = Duration::from_secs(3);
 
 /// What a download needs to know.
 pub(super) struct Download {
-    pub(super) manifest: Listing,
+    pub(super) manifest: ChunkList,
     pub(super) keys: ShareKeys,
     pub(super) access: Secret,
     /// Where to complain about peers that serve wrong bytes.
@@ -335,7 +335,7 @@ impl Downloader<'_> {
 impl Download {
     /// A download into `sink`.
     pub(super) fn new(
-        manifest: Listing,
+        manifest: ChunkList,
         keys: ShareKeys,
         access: Secret,
         tracker: TrackerClient,

@@ -9,11 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::{PeerId, ShareId};
+use swarmdrop_core::id::ShareId;
 
 use super::download::Standing;
-use super::upload::{remove_journal, sent_to};
-use super::{DownloadHeader, UploadHeader, download, lock};
+use super::upload::{remove_journal, sent};
+use super::{DownloadHeader, Sent, UploadHeader, download, lock};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::folder::{Folder, remove_any};
@@ -120,9 +120,9 @@ impl Begun {
         fetched.iter().map(|index| geometry.plain_len(index) as u64).sum()
     }
 
-    /// Of an upload: the peers that may have committed what was sent; `None`: none has.
-    pub fn sent_to(&self) -> Option<Vec<PeerId>> {
-        sent_to(&self.journal)
+    /// Of an upload: how far it may have come what was sent.
+    pub fn sent(&self) -> Sent {
+        sent(&self.journal)
     }
 
     /// Removes it, unless a command works on it, or did since it was found; whether it was removed. A journal stays while

@@ -18,7 +18,7 @@ mod upload;
 pub use begun::{Begun, Taken, Work};
 pub use download::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 pub use owned::{OwnedShare, OwnedShares};
-pub use upload::{SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
+pub use upload::{Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
 
 use serde::{Deserialize, Deserializer, Serializer};
 use swarmdrop_core::id::Secret;

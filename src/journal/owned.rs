@@ -94,15 +94,20 @@ impl OwnedShares {
             .map_err(|error| Failure::io("write", &path, &error))
     }
 
-    /// A share, if it was made from here.
-    pub fn get(&self, share: ShareId) -> Option<OwnedShare> {
-        read(&self.path(share))
+    /// A share, if it was made from here. That its record cannot be read does not mean that there is none.
+    pub fn get(&self, share: ShareId) -> Result<Option<OwnedShare>, Failure> {
+        let path = self.path(share);
+        match read(&path) {
+            Ok(share) => Ok(Some(share)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::io("read", &path, &error)),
+        }
     }
 
     /// All shares that were not deleted, the newest first. Of those that were, what is over is forgotten.
     pub fn list(&self) -> Vec<OwnedShare> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
-        let mut shares: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path())).collect();
+        let mut shares: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path()).ok()).collect();
         shares.retain(|share: &OwnedShare| {
             let Some(terms) = share.terms().map(|signed| signed.terms).filter(|terms| terms.deleted) else {
                 return true;
@@ -128,7 +133,12 @@ impl OwnedShares {
     }
 }
 
-fn read(path: &Path) -> Option<OwnedShare> {
-    let share: OwnedShare = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (share.version == VERSION).then_some(share)
+fn read(path: &Path) -> io::Result<OwnedShare> {
+    let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(path)?).map_err(|e| damaged(e.to_string()))?;
+    if json["version"] != VERSION {
+        return Err(damaged("another version of swarmdrop wrote it".into()));
+    }
+    serde_json::from_value(json).map_err(|error| damaged(error.to_string()))
 }

@@ -5,7 +5,7 @@
 //! seals each chunk again and compares; if one differs, the file changed, and a new share with a new
 //! salt begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,12 @@ const VERSION: u32 = 3;
 const HEADER: &str = "upload.json";
 /// What a manifest is kept in from before it leaves: whatever was committed anywhere has one.
 const MANIFEST: &str = "manifest";
+/// The peers of the last placement.
 const PEERS: &str = "peers";
+/// The peers that were asked to commit, from before the first is; earlier versions have none.
+const COMMITTED: &str = "committed";
+/// Made when publishing was answered, before the link is out.
+const PUBLISHED: &str = "published";
 const MAGIC: &[u8] = b"SWDU\x01";
 
 /// What identifies an upload, and everything that is needed to go on with it.
@@ -179,13 +184,36 @@ impl UploadPlace {
     }
 }
 
-/// The peers that may have committed what the journal in the folder sent; `None`: none has.
-pub(super) fn sent_to(folder: &Path) -> Option<Vec<PeerId>> {
-    folder.join(MANIFEST).exists().then(|| peers_in(folder))
+/// How far it may have come what an upload sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// No peer has committed it.
+    Nowhere,
+    /// These peers may have committed it; nobody has its link.
+    To(Vec<PeerId>),
+    /// It is published: others may have its link.
+    Published,
 }
 
-fn peers_in(folder: &Path) -> Vec<PeerId> {
-    let json = fs::read(folder.join(PEERS)).unwrap_or_default();
+/// How far it may have come what the journal in the folder sent: what cannot be looked at counts as there.
+pub(super) fn sent(folder: &Path) -> Sent {
+    let may_be = |name: &str| folder.join(name).try_exists().unwrap_or(true);
+    if may_be(PUBLISHED) {
+        Sent::Published
+    } else if may_be(MANIFEST) {
+        Sent::To(asked_to_commit(folder))
+    } else {
+        Sent::Nowhere
+    }
+}
+
+fn asked_to_commit(folder: &Path) -> Vec<PeerId> {
+    let known = if folder.join(COMMITTED).try_exists().unwrap_or(true) { COMMITTED } else { PEERS };
+    peers_in(folder, known)
+}
+
+fn peers_in(folder: &Path, name: &str) -> Vec<PeerId> {
+    let json = fs::read(folder.join(name)).unwrap_or_default();
     serde_json::from_slice(&json).unwrap_or_default()
 }
 
@@ -295,7 +323,40 @@ impl UploadJournal {
 
     /// The peers that the share went to before.
     pub fn peers(&self) -> Vec<PeerId> {
-        peers_in(&self.place.folder)
+        peers_in(&self.place.folder, PEERS)
+    }
+
+    /// Puts on stable storage that these peers are asked to commit, before they are.
+    pub fn note_committing(&self, peers: &[PeerId]) -> io::Result<()> {
+        let mut all = asked_to_commit(&self.place.folder);
+        let known = all.len();
+        all.extend(peers);
+        let mut seen = BTreeSet::new();
+        all.retain(|peer| seen.insert(*peer));
+        if all.len() == known && self.place.folder.join(COMMITTED).try_exists()? {
+            return Ok(());
+        }
+        let json = serde_json::to_vec(&all).expect("ids are strings");
+        durable::persist(&self.place.folder.join(COMMITTED), &json)
+    }
+
+    /// Puts on stable storage that the share is published, before its link is out.
+    pub fn note_published(&self) -> io::Result<()> {
+        durable::persist(&self.place.folder.join(PUBLISHED), b"")
+    }
+
+    /// How far it may have come what was sent.
+    pub fn sent(&self) -> Sent {
+        sent(&self.place.folder)
+    }
+
+    /// Notes the tracker that it goes through, which earlier versions did not.
+    pub fn set_through(&mut self, through: Through) -> io::Result<()> {
+        let header = UploadHeader { through: Some(through), ..self.header.clone() };
+        let json = serde_json::to_vec(&header).expect("a header has string keys");
+        durable::persist(&self.place.folder.join(HEADER), &json)?;
+        self.header = header;
+        Ok(())
     }
 
     /// Forgets the upload: it is published, or its files changed.
@@ -371,6 +432,36 @@ mod tests {
         journal.forget().unwrap();
         drop(journal);
         assert!(resumed(&folder).is_none());
+    }
+
+    #[test]
+    fn f30_every_peer_that_was_ever_asked_to_commit_is_noted() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = begun(state.path());
+        let peers = |numbers: &[u8]| -> Vec<PeerId> {
+            numbers.iter().map(|&number| PeerId::from_bytes([number; 32])).collect()
+        };
+        journal.put_peers(&peers(&[1, 2])).unwrap();
+        assert_eq!(journal.sent(), Sent::Nowhere);
+        journal.put_manifest(b"manifest").unwrap();
+        // What an earlier version left.
+        assert_eq!(journal.sent(), Sent::To(peers(&[1, 2])));
+        // A spare steps in, and another placement follows.
+        journal.note_committing(&peers(&[1, 2])).unwrap();
+        journal.note_committing(&peers(&[3])).unwrap();
+        journal.put_peers(&peers(&[4])).unwrap();
+        journal.note_committing(&peers(&[4, 3])).unwrap();
+        drop(journal);
+        let mut journal = resumed(state.path()).unwrap();
+        assert_eq!((journal.peers(), journal.sent()), (peers(&[4]), Sent::To(peers(&[1, 2, 3, 4]))));
+        let through = Through { tracker: "t".into(), id: TrackerId::from_bytes([1; 32]) };
+        journal.set_through(through.clone()).unwrap();
+        journal.note_published().unwrap();
+        drop(journal);
+        let journal = resumed(state.path()).unwrap();
+        assert_eq!((journal.header().through.as_ref(), journal.sent()), (Some(&through), Sent::Published));
+        drop(journal);
+        assert_eq!(begun(state.path()).sent(), Sent::Nowhere);
     }
 
     #[test]

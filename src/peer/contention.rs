@@ -377,7 +377,9 @@ fn act(storage: &Storage, root: &Path, table: &Table, dice: &mut Dice, step: u64
             storage.end_copy(shared.id());
         }
         13..=14 => storage.expire(Some(clock::now_ms())).unwrap(),
-        15 => storage.put_terms(shared.terms(step, dice.below(20), false)).unwrap(),
+        15 => {
+            storage.put_terms(shared.terms(step, dice.below(20), false)).unwrap();
+        }
         16 => {
             storage.put_terms(shared.terms(step, 0, true)).unwrap();
             table.replace(place, dice);

@@ -63,13 +63,16 @@ impl GoneShares {
     }
 
     /// Keeps, so that it survives a crash, that a share was deleted. Of those that were never held here only so
-    /// many are kept: a tracker could name any number.
-    pub(super) fn put(&self, terms: &SignedTerms, was_held: bool, now_ms: u64) -> io::Result<()> {
+    /// many are kept: a tracker could name any number. Returns whether it is kept.
+    pub(super) fn put(&self, terms: &SignedTerms, was_held: bool, now_ms: u64) -> io::Result<bool> {
         let share = terms.terms.share;
         {
             let shares = self.shares.lock();
-            if shares.contains_key(&share) || (!was_held && shares.len() >= GONE_NOT_HELD_MAX) {
-                return Ok(());
+            if shares.contains_key(&share) {
+                return Ok(true);
+            }
+            if !was_held && shares.len() >= GONE_NOT_HELD_MAX {
+                return Ok(false);
             }
         }
         // Not under the lock: who only asks whether a share is gone does not wait for the disk.
@@ -80,11 +83,11 @@ impl GoneShares {
         let mut shares = self.shares.lock();
         shares.insert(share, gone(terms, now_ms));
         if shares.len() <= GONE_MAX {
-            return Ok(());
+            return Ok(true);
         }
         let first = shares.iter().min_by_key(|(_, gone)| gone.until_ms).map(|(share, _)| *share);
         drop(shares);
-        first.map_or(Ok(()), |share| self.forget(share))
+        first.map_or(Ok(()), |share| self.forget(share)).map(|()| true)
     }
 
     /// Forgets those of which no earlier terms can still run.
@@ -168,8 +171,8 @@ mod tests {
         });
         gone.shares.lock().extend(full);
         let (named, held) = (deletion(1), deletion(2));
-        gone.put(&named, false, 1000).unwrap();
-        gone.put(&held, true, 1000).unwrap();
+        assert!(!gone.put(&named, false, 1000).unwrap());
+        assert!(gone.put(&held, true, 1000).unwrap());
         assert!(!gone.contains(named.terms.share) && gone.contains(held.terms.share));
     }
 }

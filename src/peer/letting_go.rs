@@ -123,18 +123,25 @@ impl Storage {
     }
 
     /// Takes over newer terms. Those that delete the share are kept for as long as any terms of it can run; after
-    /// them no others are taken.
-    pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<()> {
+    /// them no others are taken. Returns whether it knows them from now on: of deletions of what it never held it keeps only
+    /// so many.
+    pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
         let share = terms.terms.share;
         let _alone = self.locks.lock(share);
         if !terms.terms.deleted {
             // By their time terms are over when the clock says so, which is asked for elsewhere.
-            return if self.gone.contains(share) { Ok(()) } else { self.shares.put_terms(terms).map(drop) };
+            if !self.gone.contains(share) {
+                self.shares.put_terms(terms)?;
+            }
+            return Ok(true);
         }
         let is_held = self.shares.get(share).is_some() || self.shares.is_damaged(share);
-        self.gone.put(&terms, is_held, clock::now_ms())?;
+        let is_kept = self.gone.put(&terms, is_held, clock::now_ms())?;
         self.uploads.lock().remove(&share);
-        if is_held { self.drop_share(share) } else { Ok(()) }
+        if is_held {
+            self.drop_share(share)?;
+        }
+        Ok(is_kept)
     }
 
     /// The shares that their owners deleted, each with the signed terms that say so.

@@ -122,7 +122,7 @@ impl Storage {
     /// Makes a share's records whole with what others have of it. Returns whether they were not and are now.
     pub(super) fn mend(&self, share: ShareId, sources: Sources) -> io::Result<bool> {
         if let Some(deletion) = sources.terms.iter().find(|terms| terms.terms.deleted) {
-            return self.put_terms(deletion.clone()).map(|()| false);
+            return self.put_terms(deletion.clone()).map(|_| false);
         }
         let alone = self.locks.lock(share);
         if !self.shares.is_damaged(share) {

@@ -32,7 +32,9 @@ pub(super) fn take_over(storage: &Storage, findings: &Findings, share: ShareId, 
     };
     let issued_ms = terms.terms.issued_ms;
     match storage.put_terms(terms) {
-        Ok(()) => findings.note(Finding::Applied(AppliedTerms { share, issued_ms })),
+        Ok(true) => findings.note(Finding::Applied(AppliedTerms { share, issued_ms })),
+        // It is told again, and what is committed here meanwhile goes then.
+        Ok(false) => tracing::warn!(%share, "no room to remember that a share was deleted"),
         Err(error) => tracing::error!(%share, %error, "cannot take over the share's terms"),
     }
 }

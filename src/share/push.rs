@@ -21,11 +21,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::ShareRequest;
-use super::upload::{Halt, Upload};
+use super::halt::Halt;
+use super::upload::Upload;
 use crate::buffers::Buffers;
 use crate::client::{Authority, ClientError, Http, Kept, PeerClient, TrackerClient, with_retries};
 use crate::clock;
-use crate::context::tracker_failure;
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
@@ -225,6 +225,8 @@ impl Pusher<'_> {
                 Arc::clone(self.manifest.insert(Arc::new(manifest)))
             }
         };
+        let holders = self.machine.holders().into_iter().map(|(holder, _)| holder);
+        self.upload.note_committing(&holders.chain([peer]).collect::<Vec<_>>())?;
         self.stage.note("making it safe on the peers' disks".into());
         let client = self.peers[&peer].clone();
         let share = self.upload.share();
@@ -320,10 +322,11 @@ impl Pusher<'_> {
             }
             Outcome::Audited(peer, Ok(())) => self.machine.handle(Event::Proven(peer)),
             Outcome::Published(Ok(())) => {
+                self.upload.note_published()?;
                 crash::at(Point::PublishAnswered);
                 self.machine.handle(Event::Published);
             }
-            Outcome::Published(Err(error)) => return Err(tracker_failure(&error).into()),
+            Outcome::Published(Err(error)) => return Err(Halt::of_tracker(&error)),
             Outcome::Offered(peer, Err(error))
             | Outcome::Committed(peer, Err(error))
             | Outcome::Audited(peer, Err(error)) => self.lose(peer, &error),

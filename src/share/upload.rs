@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 
 use super::ShareRequest;
 use super::collect::{Collected, fingerprint};
+use super::halt::Halt;
 use crate::buffers::Buffer;
 use crate::clock;
 use crate::crash::{self, Point};
@@ -30,24 +31,8 @@ use crate::failure::{Failure, Kind};
 use crate::file_system::has_loose_inodes;
 use crate::holes::{reads_as_zeros, settle};
 use crate::identity::{random_bytes, random_secret};
-use crate::journal::{SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
+use crate::journal::{Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
 use crate::progress::Progress;
-
-/// Why an upload stops.
-#[derive(Debug)]
-pub(super) enum Halt {
-    /// A file is not what it was when the share began. Going on could seal two contents under one
-    /// nonce: the journal must be forgotten.
-    Changed(String),
-    /// Anything else; running again goes on from here.
-    Failed(Failure),
-}
-
-impl From<Failure> for Halt {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
 
 /// A share that is being sent.
 pub(super) struct Upload {
@@ -62,6 +47,8 @@ pub(super) struct Upload {
     resumed: bool,
     /// The files that had grown when it was gone on with.
     grown_before: Vec<SourceFile>,
+    /// The one that it is begun instead of, and how far that came.
+    replaced: Option<(UploadHeader, Sent)>,
 }
 
 impl Upload {
@@ -80,22 +67,31 @@ impl Upload {
         let size = ChunkSize::fitting(total(&collected.files), request.chunk_size);
         let size = size.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
         let folder = journal_folder(state, swarm, request)?;
+        let through = Through { tracker: swarm.tracker.to_string(), id: swarm.tracker_id };
+        let mut replaced = None;
         let place = match UploadPlace::lock(&folder)?.resume()? {
             Err(place) => place,
             Ok(journal)
                 if collected.spool.is_some() || !may_be_continued(journal.header(), &collected, request) =>
             {
+                replaced = Some((journal.header().clone(), journal.sent()));
                 journal.give_up()
             }
-            Ok(journal) => {
+            Ok(mut journal) => {
+                if journal.header().through.is_none() {
+                    journal.set_through(through.clone()).map_err(|error| journal_failure(&error))?;
+                }
                 let mut upload = Self::from_journal(journal, None, true)?;
                 match upload.grown(progress).map(|grown| grown.into_iter().cloned().collect()) {
                     Ok(grown) => {
                         upload.grown_before = grown;
                         return Ok(upload);
                     }
-                    Err(Halt::Failed(failure)) => return Err(failure),
-                    Err(Halt::Changed(_)) => upload.journal.give_up(),
+                    Err(Halt::Failed(failure) | Halt::Gone(failure)) => return Err(failure),
+                    Err(Halt::Changed(_)) => {
+                        replaced = Some((upload.header().clone(), upload.journal.sent()));
+                        upload.journal.give_up()
+                    }
                 }
             }
         };
@@ -103,8 +99,9 @@ impl Upload {
         let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
         (header.files, header.dirs) = (collected.files, collected.dirs);
         (header.dir_modes, header.links) = (collected.dir_modes, collected.links);
-        header.through = Some(Through { tracker: swarm.tracker.to_string(), id: swarm.tracker_id });
-        Self::from_journal(place.begin(header)?, collected.spool, false)
+        header.through = Some(through);
+        let upload = Self::from_journal(place.begin(header)?, collected.spool, false)?;
+        Ok(Self { replaced, ..upload })
     }
 
     fn from_journal(journal: UploadJournal, spool: Option<File>, resumed: bool) -> Result<Self, Failure> {
@@ -142,6 +139,7 @@ impl Upload {
             spool,
             resumed,
             grown_before: Vec::new(),
+            replaced: None,
             journal,
         })
     }
@@ -197,6 +195,26 @@ impl Upload {
     pub(super) fn set_peers(&self, peers: &[PeerId]) -> Result<(), Failure> {
         let noted = self.journal.put_peers(peers);
         noted.map_err(|error| journal_failure(&error))
+    }
+
+    /// Notes that these peers are asked to commit it, before they are.
+    pub(super) fn note_committing(&self, peers: &[PeerId]) -> Result<(), Failure> {
+        self.journal.note_committing(peers).map_err(|error| journal_failure(&error))
+    }
+
+    /// Notes that it is published, before its link is out.
+    pub(super) fn note_published(&self) -> Result<(), Failure> {
+        self.journal.note_published().map_err(|error| journal_failure(&error))
+    }
+
+    /// How far it may have come what was sent.
+    pub(super) fn sent(&self) -> Sent {
+        self.journal.sent()
+    }
+
+    /// The upload of the same files that this one is begun instead of, and how far that came.
+    pub(super) const fn replaced(&self) -> Option<&(UploadHeader, Sent)> {
+        self.replaced.as_ref()
     }
 
     /// The ids of the chunks that left before.

@@ -7,7 +7,7 @@ use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::fetch::{self, Bounds, Fetch};
 use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ServerId, ShareId};
-use swarmdrop_core::manifest::{Draft, Listing, Manifest, Opened, ShareKey};
+use swarmdrop_core::manifest::{ChunkList, Draft, Manifest, Opened, ShareKey};
 use swarmdrop_core::metadata::Metadata;
 use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::placement::Placement;
@@ -189,7 +189,7 @@ pub(super) struct Download {
     pub(super) share: usize,
     pub(super) machine: Fetch,
     pub(super) work: Vec<Getting>,
-    pub(super) manifest: Listing,
+    pub(super) manifest: ChunkList,
     keys: ShareKeys,
     plain: BTreeMap<u32, Vec<u8>>,
 }

@@ -23,7 +23,8 @@ pub(super) struct Admitted(pub(super) Role);
 /// Somebody with a sender's token, or the admin: what is known of the token.
 pub(super) struct Sender(pub(super) TokenRecord);
 
-/// Anybody, with what is known of the token if it is a sender's or the admin's.
+/// Somebody with a sender's token, or the admin, or somebody who shows none. A token that is no good is refused: who shows
+/// one is to hear that.
 pub(super) struct AnySender(pub(super) Option<TokenRecord>);
 
 /// The admin, by the token, or by the two secrets of who has signed in with it.
@@ -128,11 +129,10 @@ impl FromRequestParts<Arc<Tracker>> for AnySender {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
-        match Sender::from_request_parts(parts, tracker).await {
-            Ok(Sender(token)) => Ok(Self(Some(token))),
-            Err(refusal) if refusal.0.kind == ProblemKind::AccessDenied => Ok(Self(None)),
-            Err(refusal) => Err(refusal),
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            return Ok(Self(None));
         }
+        Sender::from_request_parts(parts, tracker).await.map(|Sender(token)| Self(Some(token)))
     }
 }
 

@@ -31,7 +31,7 @@ impl Tracker {
         if !known {
             return Err(Refusal::new(ProblemKind::ShareNotFound, "no share has this id"));
         }
-        self.tell_of_end(share, None, &[]);
+        self.tell_of_end(share, &[], true).await?;
         tracing::info!(%share, "share taken down");
         self.dashboard.note(LogKind::ShareTakenDown, |entry| entry.share = Some(share));
         Ok(())
@@ -52,8 +52,7 @@ impl Tracker {
         if terms.terms.deleted
             && let Some(by) = by
         {
-            self.remember_deletion(&terms, by, &request.sent_to, known.is_some()).await?;
-            return Ok(());
+            return self.remember_deletion(&terms, by, &request.sent_to, known.is_some()).await;
         }
         let Some(known) = known else {
             self.check_not_gone(share).await?;
@@ -98,13 +97,13 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::BadRequest, "too many peers"));
         }
         let _remembering = self.quotas.remembering.lock().await;
-        let is_known = is_known || self.store.gone(terms.terms.share).await?.is_some();
-        if !is_known {
+        let share = terms.terms.share;
+        let is_noted = is_known || self.store.gone(share).await?.is_some();
+        if !is_noted {
             self.check_room_for_deletion(by.id).await?;
         }
-        self.take_over_deletion(terms, Some(by.id).filter(|_| !is_known)).await?;
-        self.tell_of_end(terms.terms.share, Some(terms.terms.issued_ms), sent_to);
-        Ok(())
+        self.take_over_deletion(terms, Some(by.id).filter(|_| !is_noted)).await?;
+        self.tell_of_end(share, sent_to, is_known).await.map_err(Refusal::from)
     }
 
     /// Takes over that the owner deleted a share. It is final, whichever terms were issued later. A token may be charged
@@ -119,7 +118,7 @@ impl Tracker {
         crash::at(Point::TermsReplaced);
         self.repairer.changed([share]);
         if is_new {
-            self.tell_of_end(share, Some(terms.terms.issued_ms), &[]);
+            self.tell_of_end(share, &[], true).await?;
             tracing::info!(%share, "share deleted by its owner");
             self.dashboard.note(LogKind::ShareDeleted, |entry| entry.share = Some(share));
         }

@@ -9,7 +9,7 @@ use swarmdrop_core::api::{OpenRequest, ProblemKind};
 use swarmdrop_core::geometry::Geometry;
 use swarmdrop_core::grant::Grant;
 use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{ANNOUNCED_GONE_MAX, ANNOUNCED_MANIFEST_BYTES_MAX};
+use swarmdrop_core::limits::{ANNOUNCED_GONE_MAX, ANNOUNCED_MANIFEST_BYTES_MAX, WITHDRAWN_MAX};
 use swarmdrop_core::manifest::Manifest;
 use swarmdrop_core::quota::{Allowance, Charged, OverQuota, Wanted};
 use swarmdrop_core::terms::SignedTerms;
@@ -210,10 +210,10 @@ impl Tracker {
         Ok((Some(token.id), ANNOUNCED_GONE_MAX.saturating_sub(charged)))
     }
 
-    /// Whether one more deletion of a share that nothing is known of may be remembered for a token.
+    /// Whether one more deletion of a share that nothing is known of may be remembered for a sender's token.
     pub(super) async fn check_room_for_deletion(&self, token: TokenId) -> Result<(), Refusal> {
         let charged = self.store.charged_deletions(token).await?;
-        if charged < ANNOUNCED_GONE_MAX {
+        if charged < WITHDRAWN_MAX {
             return Ok(());
         }
         let what =

@@ -87,7 +87,7 @@ impl Tracker {
         let peers: Vec<PeerId> = members.chain(&placement.spares).copied().collect();
         let expires_ms = issued_ms.saturating_add(Grant::life_ms(budget_bytes));
         // Noted before the grant is given out: should the share end, none of its peers is forgotten.
-        self.untold.granted(request.share, &peers, expires_ms);
+        self.untold.granted(request.share, by.id, &peers, expires_ms);
         self.key.sign(&Grant {
             share: request.share,
             operation: Operation::Push,

@@ -155,6 +155,13 @@ impl SimTracker {
         self.0.replace_terms(share, &request, None).await.map_err(kind)
     }
 
+    /// A sender deletes a share of his and says to which peers it went.
+    pub(crate) async fn withdraw(&self, share: ShareId, token: &str, sent_to: Vec<PeerId>) -> Answer<()> {
+        let request = TermsRequest { terms: token.to_owned(), sent_to };
+        let by = TokenRecord::new(&Secret::from_bytes([1; 32]), Role::Sender, String::new(), 0, None);
+        self.0.replace_terms(share, &request, Some(&by)).await.map_err(kind)
+    }
+
     /// Asks the peers that are due; `is_open` says whether one can be reached. Returns who they are.
     pub(crate) async fn ask(&self, is_open: impl Fn(PeerId) -> bool) -> Vec<PeerId> {
         let questions = self.0.registry.lock().questions(self.0.now_ms(), usize::MAX);

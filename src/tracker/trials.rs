@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use swarmdrop_core::api::{
-    AppliedTerms, AuditRequest, AuditResponse, Blob, HeartbeatRequest, OpenRequest, Proof, ShareChunks,
-    ShareSize, SwarmHealth, Task,
+    AppliedTerms, AuditRequest, AuditResponse, Blob, HeartbeatRequest, OpenRequest, ProblemKind, Proof,
+    ShareChunks, ShareSize, SwarmHealth, Task,
 };
 use swarmdrop_core::chunk_set::ChunkSet;
 use swarmdrop_core::duration::millis;
 use swarmdrop_core::geometry::{ChunkSize, Geometry};
 use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::limits::GRANT_LIFE_MAX;
+use swarmdrop_core::limits::{GRANT_LIFE_MAX, WITHDRAWN_MAX};
 use swarmdrop_core::manifest::{Draft, ShareKey};
 use swarmdrop_core::owner::{self, Act};
 use swarmdrop_core::proof::Prover;
@@ -282,4 +282,75 @@ async fn peers_that_a_grant_names_hear_of_the_end_of_its_share_whatever_they_are
     assert_eq!(hears(2, &[share(1)], &[]).await, [0, 0]);
     at(millis(GRANT_LIFE_MAX) + 2);
     assert_eq!(hears(2, &[], &[]).await, [0, 0]);
+}
+
+fn deletion(number: u8, issued_ms: u64) -> String {
+    let terms = Terms {
+        share: share(number),
+        issued_ms,
+        expires_ms: issued_ms,
+        replicas: 1,
+        access_sha256: [0; 32],
+        deleted: true,
+    };
+    SignedTerms::sign(&key(number), terms).token
+}
+
+#[tokio::test]
+async fn peers_are_told_of_an_end_until_they_confirm_the_word_that_was_kept_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let full = ChunkSet::full(2);
+    for number in [1, 2] {
+        publish(&store, number, 1, &[(2, full.clone())]).await;
+    }
+    let tracker = start(folder.path(), &[1, 2]).await;
+    let hears = async |withheld: &[ShareId], applied: &[AppliedTerms]| {
+        let (withheld, applied) = (withheld.to_vec(), applied.to_vec());
+        let request =
+            HeartbeatRequest { withheld, applied, ..HeartbeatRequest::new(registration(1).run, USAGE) };
+        tracker.heartbeat(peer(1), request, Ipv4Addr::LOCALHOST.into()).await.unwrap().tasks.known
+    };
+    let told = |number| [Task::Terms { share: share(number), terms: deletion(number, BEGAN_MS + 1) }];
+    let applied = |number| [AppliedTerms { share: share(number), issued_ms: BEGAN_MS + 1 }];
+
+    // An answer got lost, and the sender says it again in other words; once of a share that nobody knows.
+    for number in [1, 3] {
+        for issued_ms in [1, 2] {
+            let deletion = deletion(number, BEGAN_MS + issued_ms);
+            tracker.withdraw(share(number), &deletion, vec![peer(1)]).await.unwrap();
+        }
+        assert_eq!(hears(&[], &[]).await, told(number));
+        assert_eq!(hears(&[], &applied(number)).await, []);
+    }
+
+    // A peer that withholds it does not wait for its owner's deletion until the grant ends.
+    let size = ShareSize { total_bytes: 2 << 16, chunk_bytes: 1 << 16 };
+    let open = OpenRequest { share: share(2), size, replicas: 1, preferred: vec![peer(1)] };
+    let owner = owner::sign(&key(2), Act::Open, TrackerId::from_bytes([9; 32]), "token");
+    tracker.open(&open, Authority { grant: "token", owner: &owner }).await.unwrap();
+    tracker.replace_terms(share(2), &deletion(2, BEGAN_MS + 1)).await.unwrap();
+    assert_eq!(hears(&[share(2)], &[]).await, told(2));
+    // Nor is it told for ever if the operator takes down what its owner has deleted.
+    tracker.take_down(share(2)).await.unwrap();
+    assert_eq!(hears(&[], &[]).await, told(2));
+    assert_eq!(hears(&[], &applied(2)).await, []);
+}
+
+#[tokio::test]
+async fn a_sender_deletes_only_so_many_shares_that_nobody_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracker = start(folder.path(), &[1]).await;
+    let options = SqliteConnectOptions::new().filename(folder.path().join("tracker.db"));
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    tracker.withdraw(share(1), &deletion(1, BEGAN_MS), Vec::new()).await.unwrap();
+    let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+         INSERT INTO gone (share, terms, until_ms, token)
+         SELECT randomblob(32), 'signed', until_ms, token FROM numbers, gone WHERE gone.share = $2";
+    let fill = sqlx::query(fill).bind(i64::try_from(WITHDRAWN_MAX - 1).unwrap());
+    fill.bind(share(1).as_bytes().to_vec()).execute(&pool).await.unwrap();
+    let refused = tracker.withdraw(share(2), &deletion(2, BEGAN_MS), Vec::new()).await;
+    assert_eq!(refused, Err(ProblemKind::QuotaExceeded));
+    tracker.withdraw(share(1), &deletion(1, BEGAN_MS + 1), vec![peer(1)]).await.unwrap();
+    assert_eq!(beat(&tracker, 1, Vec::new()).await.len(), 1, "what is noted is told to more peers");
 }

@@ -46,7 +46,7 @@ impl Person {
     /// The key that owns a share made by this person.
     pub fn owner_key(&self, share: ShareId) -> ShareKey {
         let state = self.home.path().join(".local/state/swarmdrop");
-        OwnedShares::new(&state).get(share).unwrap().key()
+        OwnedShares::new(&state).get(share).unwrap().unwrap().key()
     }
 
     /// The folder in which the commands run.
