@@ -178,6 +178,19 @@ break_send_what_was_not_noted() { swap src/share/upload.rs 'if noted == id { Ok'
 break_publish_what_was_written_anew() { swap src/share/upload.rs 'if ChunkId::of(&bytes) != before {' 'if false && ChunkId::of(&bytes) != before {'; }
 break_go_on_with_what_anybody_may_have_written() { swap src/get/prepare.rs 'if before.trusted && is_trusted {' 'if before.trusted || is_trusted {'; }
 break_replace_whatever_stands_there() { swap src/get/place.rs 'Some(FileType::RegularFile) if self.is_file && self.manner.force' 'Some(_) if self.is_file && self.manner.force'; }
+break_sign_over_a_filled_hole() { swap src/share/upload.rs 'check_holes(file)?;' 'let _ = check_holes(file);'; }
+break_believe_what_nobody_noted() {
+    swap src/get/prepare.rs 'let there = output.present(&all, geometry);
+        self.checked(output, &there)' 'let there = output.present(&all, geometry);
+        Ok(Some((output, there)))'
+}
+break_leave_in_holes_what_others_wrote() { swap src/get/prepare.rs 'output.clear_holes().map_err(|error| self.failed(&error))?;' ''; }
+break_carry_out_half_an_order() {
+    swap core/src/heartbeat.rs 'tag = "kind", rename_all = "lowercase", deny_unknown_fields' 'tag = "kind", rename_all = "lowercase"'
+}
+break_delete_what_is_published() {
+    swap src/journal/upload.rs 'if may_be(PUBLISHED)' 'if false && may_be(PUBLISHED)'
+}
 
 echo "| mutant | noticed by |"
 echo "|---|---|"
@@ -267,4 +280,9 @@ mutant send_what_was_not_noted --lib -- share::upload
 mutant publish_what_was_written_anew --lib -- share::upload
 mutant go_on_with_what_anybody_may_have_written --test saving f36
 mutant replace_whatever_stands_there --test saving f39
+mutant sign_over_a_filled_hole --lib -- share::upload
+mutant believe_what_nobody_noted --test targets f30
+mutant leave_in_holes_what_others_wrote --test holes
+mutant carry_out_half_an_order -p swarmdrop-core --lib heartbeat
+mutant delete_what_is_published --test partial f30
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }
