@@ -73,6 +73,18 @@ const LOOKS: &[&str] = &["admin", "session", "session of another site"];
 /// The credentials of the form that an access token has: one that does not fit learns what fits no share.
 const SECRETS: &[&str] = &["access", "access of another share", "sender", "peer", "admin", "revoked", "over"];
 
+/// Whoever shows a sender's token, or none: one that is no good is refused, for its bearer is to hear that.
+const NO_WRONG_TOKEN: &[&str] = &[
+    "none",
+    "sender",
+    "admin",
+    "own certificate",
+    "another certificate",
+    "session",
+    "session of another site",
+    "cookie",
+];
+
 /// Everything that comes with a sound grant, whatever its owner says; the first one is for another share.
 const ANY_GRANT: &[&str] = &[
     "grant for another share",
@@ -250,7 +262,12 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
         tracker("PUT", format!("/v1/shares/{share}/upload"), finish, GRANTS),
         tracker("DELETE", format!("/v1/shares/{share}/upload"), Value::Null, GRANTS),
         // Signed by the share's key: the body is the credential.
-        tracker("PUT", format!("/v1/shares/{share}/terms"), json!({ "terms": "v4.public.x" }), CREDENTIALS),
+        tracker(
+            "PUT",
+            format!("/v1/shares/{share}/terms"),
+            json!({ "terms": "v4.public.x" }),
+            NO_WRONG_TOKEN,
+        ),
         tracker("GET", "/metrics".into(), Value::Null, LOOKS),
         tracker("GET", "/healthz".into(), Value::Null, CREDENTIALS),
         tracker("GET", "/openapi.json".into(), Value::Null, CREDENTIALS),
