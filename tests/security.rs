@@ -43,10 +43,15 @@ struct Matrix {
 
 const CREDENTIALS: &[&str] = &[
     "none",
-    "nonsense",
     "sender",
-    "peer",
     "admin",
+    "own certificate",
+    "another certificate",
+    "session",
+    "session of another site",
+    "cookie",
+    "nonsense",
+    "peer",
     "revoked",
     "over",
     "grant",
@@ -60,11 +65,6 @@ const CREDENTIALS: &[&str] = &[
     "owner, for another act",
     "owner, for another server",
     "owner, with another grant",
-    "own certificate",
-    "another certificate",
-    "session",
-    "session of another site",
-    "cookie",
 ];
 
 /// Credentials that open what only the admin may look at: what another site sends along changes nothing.
@@ -74,16 +74,7 @@ const LOOKS: &[&str] = &["admin", "session", "session of another site"];
 const SECRETS: &[&str] = &["access", "access of another share", "sender", "peer", "admin", "revoked", "over"];
 
 /// Whoever shows a sender's token, or none: one that is no good is refused, for its bearer is to hear that.
-const NO_WRONG_TOKEN: &[&str] = &[
-    "none",
-    "sender",
-    "admin",
-    "own certificate",
-    "another certificate",
-    "session",
-    "session of another site",
-    "cookie",
-];
+const NO_WRONG_TOKEN: &[&str] = CREDENTIALS.split_at(8).0;
 
 /// Everything that comes with a sound grant, whatever its owner says; the first one is for another share.
 const ANY_GRANT: &[&str] = &[
