@@ -38,7 +38,8 @@ impl Person {
         let mut json: Value = serde_json::from_slice(&std::fs::read(&header).unwrap()).unwrap();
         for number in ["device", "inode"] {
             let number = &mut json["folders"][0][number];
-            *number = (number.as_u64().unwrap() + 1).into();
+            // Far from any number that a folder here has or gets.
+            *number = (number.as_u64().unwrap() + (1 << 40)).into();
         }
         std::fs::write(&header, serde_json::to_vec(&json).unwrap()).unwrap();
     }
