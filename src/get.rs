@@ -270,9 +270,9 @@ async fn to_stream(
         return Err(Failure::new(Kind::Usage, "a folder cannot be written to standard output")
             .next("Give a folder with -o PATH."));
     }
-    let (geometry, files) = (*found.manifest.geometry(), found.metadata.files.iter());
+    let geometry = *found.manifest.geometry();
     let none = ChunkSet::empty(geometry.chunk_count());
-    let holes = files.map(|file| file.holes.clone()).next().unwrap_or_default();
+    let holes = found.metadata.files.first().map(|only| only.holes.clone()).unwrap_or_default();
     let in_order = Arc::new(InOrder::new(stream, geometry, holes));
     let (download, sources) = split(context, link, found, Sink::Stream(Arc::clone(&in_order)));
     let fetched = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await;
