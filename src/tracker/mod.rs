@@ -39,6 +39,7 @@ mod reach;
 mod repair;
 mod restore;
 mod restored;
+mod rotation;
 mod sampler;
 mod sessions;
 mod shares;

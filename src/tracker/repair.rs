@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
+use super::rotation::Rotation;
 use super::store::{StoreError, StoredShare, unless_damaged};
 use crate::clock;
 
@@ -40,7 +41,7 @@ pub(super) struct Repairer {
 struct State {
     repairs: Repairs,
     /// Shares to look at: something about them has changed.
-    dirty: BTreeSet<ShareId>,
+    dirty: Rotation,
     scan: Scan,
     /// Time between two scans.
     scan_every: Duration,
@@ -85,7 +86,7 @@ impl Repairer {
         };
         let state = State {
             repairs: Repairs::new(patience),
-            dirty: BTreeSet::new(),
+            dirty: Rotation::default(),
             scan: Scan::After(None),
             scan_every: rules.dead_after * PATIENCE_WINDOWS,
             complete: false,
@@ -237,7 +238,7 @@ impl Tracker {
         // Taken out before they are looked at: what changes meanwhile is marked again.
         let dirty: Vec<ShareId> = {
             let mut state = self.repairer.state.lock();
-            std::iter::from_fn(|| state.dirty.pop_first()).take(REPAIR_SHARES_MAX).collect()
+            std::iter::from_fn(|| state.dirty.pop()).take(REPAIR_SHARES_MAX).collect()
         };
         let mut dirty = dirty.into_iter();
         while let Some(share) = dirty.next() {
