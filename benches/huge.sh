@@ -13,7 +13,7 @@ gb=${1:-100} rounds=${2:-5} chunks=${3:-400}
 [ "$(id -u)" = 0 ] || { echo "needs root, to mount a RAM disk" >&2; exit 2; }
 
 base=$(mktemp -d)
-mount -t tmpfs -o "size=$((gb * 2 * (rounds + 2)))g" swarmdrop-huge "$base"
+mount -t tmpfs -o "size=$((gb * 2 * (rounds + 2)))g" parcelry-huge "$base"
 disk=$base/disk
 end() {
     kill "${servers[@]}" 2>/dev/null || true; wait 2>/dev/null || true

@@ -9,19 +9,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use swarmdrop::client::Http;
-use swarmdrop::context::Context;
-use swarmdrop::get::look_up;
-use swarmdrop::local::{LocalConfig, LocalSwarm};
-use swarmdrop::progress::{Progress, Style};
-use swarmdrop::share::{ShareRequest, share};
-use swarmdrop::task::Tasks;
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
-use swarmdrop_core::placement::{Candidate, Demand, place};
-use swarmdrop_core::registry::Rules;
-use swarmdrop_core::seal::{Header, ShareKeys};
+use parcelry::client::Http;
+use parcelry::context::Context;
+use parcelry::get::look_up;
+use parcelry::local::{LocalConfig, LocalSwarm};
+use parcelry::progress::{Progress, Style};
+use parcelry::share::{ShareRequest, share};
+use parcelry::task::Tasks;
+use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
+use parcelry_core::manifest::{Draft, Manifest, ShareKey};
+use parcelry_core::placement::{Candidate, Demand, place};
+use parcelry_core::registry::Rules;
+use parcelry_core::seal::{Header, ShareKeys};
 
 const GIB: u64 = 1 << 30;
 

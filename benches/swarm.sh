@@ -2,8 +2,8 @@
 # Sourced, with `base` set to where the folder is to be.
 
 cargo build --release --locked --quiet
-bin=${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop
-work=$(mktemp -d "$base/swarmdrop-bench.XXXXXX")
+bin=${CARGO_TARGET_DIR:-$PWD/target}/release/parcelry
+work=$(mktemp -d "$base/parcelry-bench.XXXXXX")
 export XDG_STATE_HOME=$work/state XDG_CONFIG_HOME=$work/config XDG_DATA_HOME=$work/data
 servers=() others=()
 trap 'kill "${others[@]}" "${servers[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -28,8 +28,8 @@ start_swarm() { # [TRACKER FLAG…]: starts a tracker and the peers named in `pe
     local name
     start tracker tracker --listen 127.0.0.1:0 --data "$work/t" "$@"
     for name in "${peers[@]}"; do start_peer "$name"; done
-    SWARMDROP_INVITE=$(field sender_invite "$work/tracker.out")
-    export SWARMDROP_INVITE
+    PARCELRY_INVITE=$(field sender_invite "$work/tracker.out")
+    export PARCELRY_INVITE
 }
 show_peaks() { # prints the peak memory of each server
     local index name

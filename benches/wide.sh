@@ -18,11 +18,11 @@
 #     --docs           writes the table into docs/performance.md, too
 #
 # Needs root, iproute2, nginx, curl, aria2, iperf3, ping, and ethtool where the kernel has netem; it installs what is
-# missing where there is apt-get. SWARMDROP_BIN names a binary to measure instead of building one, WAN_TARGET_DIR
+# missing where there is apt-get. PARCELRY_BIN names a binary to measure instead of building one, WAN_TARGET_DIR
 # a folder to build benches/wan in other than target/wan.
 #
 # The network is the kernel's netem where it has that, and benches/wan otherwise. Before anything is timed the
-# network itself is: exit status 3 says that it is not what it should be, and so nothing is known about swarmdrop.
+# network itself is: exit status 3 says that it is not what it should be, and so nothing is known about parcelry.
 # It cannot be on a machine that is busy with something else: the cores that carry it run all hosts, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -69,16 +69,16 @@ now() { date +%s.%N; }
 median() { sort -g | awk '{ a[NR] = $1 } END { if (NR) printf "%.2f", a[int((NR + 1) / 2)] }'; }
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$2" | tail -n 1; }
 
-if [ -n "${SWARMDROP_BIN:-}" ]; then
-    bin=$(realpath "$SWARMDROP_BIN")
+if [ -n "${PARCELRY_BIN:-}" ]; then
+    bin=$(realpath "$PARCELRY_BIN")
 else
     cargo build --release --locked --quiet
-    bin=$(realpath "${CARGO_TARGET_DIR:-target}/release/swarmdrop")
+    bin=$(realpath "${CARGO_TARGET_DIR:-target}/release/parcelry")
 fi
 
 # --- The hosts ------------------------------------------------------------------------------------------------
 
-work=$(mktemp -d "$base/swarmdrop-wide.XXXXXX")
+work=$(mktemp -d "$base/parcelry-wide.XXXXXX")
 net=wide$$
 hosts=(tracker peer-a peer-b receiver)
 declare -A address=([tracker]=10.77.0.1 [peer-a]=10.77.0.11 [peer-b]=10.77.0.12 [receiver]=10.77.0.20)
@@ -186,7 +186,7 @@ else
     lines=()
     for host in "${hosts[@]}"; do lines+=("$(line "$host" 0)"); done
     # Before everybody else: the network must stay what it is when the hosts are busy.
-    coproc WAN { exec chrt --fifo 1 "${WAN_TARGET_DIR:-target/wan}/release/swarmdrop-wan" "$mtu" "$seed" "${lines[@]}"; }
+    coproc WAN { exec chrt --fifo 1 "${WAN_TARGET_DIR:-target/wan}/release/parcelry-wan" "$mtu" "$seed" "${lines[@]}"; }
     # shellcheck disable=SC2153 # coproc sets it
     wan_pid=$WAN_PID
     exec {wan_in}>&"${WAN[1]}" {wan_out}<&"${WAN[0]}" # copies: subshells may not use those of a coproc
@@ -261,7 +261,7 @@ curl_16='size=$1 folder=$2; shift 2
     for pid in "${pids[@]}"; do wait "$pid"; done'
 round() { # CASE FILE LINK: each of the three once
     local file=$2 urls=("http://${address[peer-a]}:8080/${2##*/}" "http://${address[peer-b]}:8080/${2##*/}")
-    measure "$1-swarmdrop" "$file" "$bin" get -q "$3" -o "$work/got/file"
+    measure "$1-parcelry" "$file" "$bin" get -q "$3" -o "$work/got/file"
     measure "$1-curl" "$file" bash -c "$curl_16" _ "$(stat -c %s "$file")" "$work/got" "${urls[@]}"
     measure "$1-aria2" "$file" aria2c -q --no-conf -x 8 -s 16 -k 1M --file-allocation=none -d "$work/got" -o file "${urls[@]}"
 }
@@ -296,7 +296,7 @@ holds "$lost > $lost_expected / 2 && $lost < $lost_expected * 1.5" || broken "lo
 
 # --- A swarm, and two web servers with the same files -----------------------------------------------------------
 
-serve() { # HOST ARGS…: starts swarmdrop there and waits for its first line on stdout
+serve() { # HOST ARGS…: starts parcelry there and waits for its first line on stdout
     local host=$1; shift
     (at "$host" "$bin" "$@" --json) >"$work/$host.out" 2>"$work/$host.err" &
     for _ in $(seq 100); do [ -s "$work/$host.out" ] && return; sleep 0.1; done
@@ -318,8 +318,8 @@ for host in peer-a peer-b; do
         --listen "${address[$host]}:9191" --public-addr "${address[$host]}:9191" --keep-free 0B
     web "$host"
 done
-SWARMDROP_INVITE=$(field sender_invite "$work/tracker.out")
-export SWARMDROP_INVITE
+PARCELRY_INVITE=$(field sender_invite "$work/tracker.out")
+export PARCELRY_INVITE
 mkdir "$work/files"
 
 for case in $cases; do
@@ -364,12 +364,12 @@ payload at the receiver's interface from $start_s s after the command began unti
 EOF
     for case in $cases; do
         best=$( (median <"$work/$case-curl.s"; echo; median <"$work/$case-aria2.s") | sort -g | head -n 1)
-        s=$(median <"$work/$case-swarmdrop.s")
+        s=$(median <"$work/$case-parcelry.s")
         if [ "$case" = a ]; then
-            rate=$(steady a swarmdrop)
-            row a swarmdrop '`swarmdrop get`' "≥ 90 %: $(verdict "${rate:-0} >= 0.9 * $ceiling_mbit")"
+            rate=$(steady a parcelry)
+            row a parcelry '`parcelry get`' "≥ 90 %: $(verdict "${rate:-0} >= 0.9 * $ceiling_mbit")"
         else
-            row b swarmdrop '`swarmdrop get`' "≤ $best s: $(verdict "$s <= $best")"
+            row b parcelry '`parcelry get`' "≤ $best s: $(verdict "$s <= $best")"
         fi
         row "$case" curl 'curl, 16 ranges' ''
         row "$case" aria2 'aria2c, 16 connections' ''

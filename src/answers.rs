@@ -1,11 +1,11 @@
 //! What commands answer with `--json`: one type for each document, summary and event. `docs/json.md` describes them.
 
+use parcelry_core::api::{PeerInfo, SwarmHealth};
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::quota::{Allowance, Charged};
+use parcelry_core::registry::Liveness;
+use parcelry_core::token::Role;
 use serde::Serialize;
-use swarmdrop_core::api::{PeerInfo, SwarmHealth};
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::quota::{Allowance, Charged};
-use swarmdrop_core::registry::Liveness;
-use swarmdrop_core::token::Role;
 
 /// The event `error`, with which a command ends that failed.
 #[derive(Debug, Serialize)]
@@ -365,7 +365,7 @@ pub struct SwarmEntry {
     pub name: String,
     /// Its tracker's address.
     pub tracker: String,
-    /// Whether `swarmdrop up` runs it on this machine.
+    /// Whether `parcelry up` runs it on this machine.
     pub is_up: bool,
     /// Whether commands use it that are told of no other.
     pub is_in_use: bool,

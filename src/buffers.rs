@@ -4,9 +4,9 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use parcelry_core::geometry::ChunkSize;
+use parcelry_core::limits::TAG_BYTES;
 use parking_lot::Mutex;
-use swarmdrop_core::geometry::ChunkSize;
-use swarmdrop_core::limits::TAG_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A stock of buffers of one size.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::link::Invite;
+use parcelry_core::duration::millis;
+use parcelry_core::link::Invite;
 
 use crate::answers::{Cleaned, PartialEntry, PartialKind, PartialList};
 use crate::clock;
@@ -96,7 +96,7 @@ fn chosen(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<V
         Some(true) => Ok(left),
         Some(false) => Ok(Vec::new()),
         None => Err(Failure::new(Kind::Usage, "nothing was removed: there is nobody to ask here")
-            .next("See what there is with `swarmdrop ls --partial`, and remove it with --yes.")),
+            .next("See what there is with `parcelry ls --partial`, and remove it with --yes.")),
     }
 }
 

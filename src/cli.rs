@@ -10,8 +10,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use swarmdrop_core::geometry::ChunkSize;
-use swarmdrop_core::limits::{EXPIRY_MAX, REPLICAS_MAX};
+use parcelry_core::geometry::ChunkSize;
+use parcelry_core::limits::{EXPIRY_MAX, REPLICAS_MAX};
 
 pub use serve::{
     DrainArgs, InviteArgs, InviteRole, LivenessArgs, PeerArgs, TokensAction, TokensArgs, TrackerArgs, UpArgs,
@@ -19,8 +19,8 @@ pub use serve::{
 
 /// Hand over large files through a swarm of your own machines: encrypted, replicated, resumable.
 #[derive(Debug, Parser)]
-#[command(name = "swarmdrop", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Start with `swarmdrop demo`: it needs nothing and shows everything.")]
+#[command(name = "parcelry", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Start with `parcelry demo`: it needs nothing and shows everything.")]
 pub struct Cli {
     /// How to report.
     #[command(flatten)]
@@ -34,13 +34,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct OutputArgs {
     /// Print JSON on stdout: events for long commands, one document for short ones
-    #[arg(long, global = true, env = "SWARMDROP_JSON")]
+    #[arg(long, global = true, env = "PARCELRY_JSON")]
     pub json: bool,
     /// Print results and errors only
-    #[arg(short, long, global = true, env = "SWARMDROP_QUIET", conflicts_with = "verbose")]
+    #[arg(short, long, global = true, env = "PARCELRY_QUIET", conflicts_with = "verbose")]
     pub quiet: bool,
     /// How to log
-    #[arg(long, global = true, value_name = "FORMAT", env = "SWARMDROP_LOG_FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", env = "PARCELRY_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Log more; twice: even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -161,10 +161,10 @@ pub enum SwarmsAction {
 #[derive(Args)]
 struct SwarmFlags {
     /// The invite of the swarm, if not the one in use; `-` reads stdin
-    #[arg(long, env = "SWARMDROP_INVITE", hide_env_values = true)]
+    #[arg(long, env = "PARCELRY_INVITE", hide_env_values = true)]
     invite: Option<String>,
-    /// The swarm, by its name in `swarmdrop swarms`, instead of --invite
-    #[arg(long, value_name = "NAME", env = "SWARMDROP_SWARM")]
+    /// The swarm, by its name in `parcelry swarms`, instead of --invite
+    #[arg(long, value_name = "NAME", env = "PARCELRY_SWARM")]
     swarm: Option<String>,
 }
 
@@ -223,17 +223,17 @@ pub struct ShareArgs {
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
     /// How many peers are to hold each chunk
-    #[arg(long, default_value_t = 2, env = "SWARMDROP_REPLICAS",
+    #[arg(long, default_value_t = 2, env = "PARCELRY_REPLICAS",
         value_parser = clap::value_parser!(u8).range(1..=i64::from(REPLICAS_MAX)))]
     pub replicas: u8,
     /// How long the share lives, at most 90 days
-    #[arg(long, default_value = "7d", env = "SWARMDROP_EXPIRES", value_parser = parse_expiry)]
+    #[arg(long, default_value = "7d", env = "PARCELRY_EXPIRES", value_parser = parse_expiry)]
     pub expires: Duration,
     /// Size of the chunks: a power of two from 64KiB to 16MiB; 1MiB unless the share is very large
-    #[arg(long, env = "SWARMDROP_CHUNK_SIZE", value_parser = parse_chunk_size)]
+    #[arg(long, env = "PARCELRY_CHUNK_SIZE", value_parser = parse_chunk_size)]
     pub chunk_size: Option<ChunkSize>,
     /// How long to wait for enough peers
-    #[arg(long, default_value = "60s", env = "SWARMDROP_WAIT", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", env = "PARCELRY_WAIT", value_parser = humantime::parse_duration)]
     pub wait: Duration,
     /// The name that the receiver sees, if not the file's own
     #[arg(long, value_parser = parse_share_name)]

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parcelry_core::duration::millis;
+use parcelry_core::limits::{CLOCK_JUMP, CLOCK_SETTLES};
 use parking_lot::Mutex;
 use rustix::time::ClockId;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::limits::{CLOCK_JUMP, CLOCK_SETTLES};
 use time::OffsetDateTime;
 
 /// Milliseconds since the Unix epoch.
@@ -21,7 +21,7 @@ pub fn now_ms() -> u64 {
 
 /// The environment variable that names a file with the milliseconds by which a test sets this process's clock
 /// wrong.
-pub const OFFSET_VARIABLE: &str = "SWARMDROP_CLOCK_OFFSET";
+pub const OFFSET_VARIABLE: &str = "PARCELRY_CLOCK_OFFSET";
 
 /// How wrong the clock is to be; never in a release build.
 fn offset_ms() -> i64 {

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::link::Invite;
-use swarmdrop_core::name::printable;
-use swarmdrop_core::quota::Allowance;
-use swarmdrop_core::registry::Rules;
-use swarmdrop_core::token::Role;
+use parcelry_core::duration::millis;
+use parcelry_core::link::Invite;
+use parcelry_core::name::printable;
+use parcelry_core::quota::Allowance;
+use parcelry_core::registry::Rules;
+use parcelry_core::token::Role;
 
 use crate::answers::{GetSummary, PeerReady, ScrubSummary, ShareSummary, TrackerReady};
 use crate::cli::{
@@ -135,7 +135,7 @@ impl Runner {
             // Printed through `progress`, for which a reader that needs no more, as `head`, is no failure.
             Command::Completions { shell } => {
                 let mut text = Vec::new();
-                clap_complete::generate(shell, &mut Cli::command(), "swarmdrop", &mut text);
+                clap_complete::generate(shell, &mut Cli::command(), "parcelry", &mut text);
                 self.print(&text)
             }
             Command::Man => {
@@ -166,11 +166,11 @@ impl Runner {
         let peers = words::count(u64::from(args.peers), "peer");
         let mut head = vec![
             format!("A tracker on {} and {peers} are up.", swarm.tracker.address),
-            "Share a file from here:       swarmdrop share FILE".to_owned(),
+            "Share a file from here:       parcelry share FILE".to_owned(),
         ];
         if let Some(other) = swarms.list().into_iter().find(|known| !known.is_in_use) {
             head.push(format!(
-                "Commands use this swarm while it runs. To use another:  swarmdrop swarms use {}",
+                "Commands use this swarm while it runs. To use another:  parcelry swarms use {}",
                 other.name
             ));
         }
@@ -362,17 +362,16 @@ impl Runner {
         progress.summary(&head[0], ready);
         head[1..].iter().for_each(|line| progress.explain(line));
         progress.explain(if tracker.browsers_warn {
-            "Browsers open links after a warning: the tracker's certificate is its own. See `swarmdrop tracker --certificate`."
+            "Browsers open links after a warning: the tracker's certificate is its own. See `parcelry tracker --certificate`."
         } else {
             "Browsers open links by the certificate that you gave."
         });
         let Some((peer, sender)) = first else {
             let data = data.display();
-            let invite =
-                format!("Invite another peer:          swarmdrop invite --role peer --data '{data}'");
+            let invite = format!("Invite another peer:          parcelry invite --role peer --data '{data}'");
             progress.explain(&invite);
             let invite =
-                format!("Invite another sender:        swarmdrop invite --role sender --data '{data}'");
+                format!("Invite another sender:        parcelry invite --role sender --data '{data}'");
             progress.explain(&invite);
             return progress.check_written();
         };
@@ -381,22 +380,22 @@ impl Runner {
             1 => "Add a peer; one more is needed",
             _ => "Add another peer",
         };
-        progress.explain(&format!("{add}: swarmdrop peer --invite INVITE, with this one:"));
+        progress.explain(&format!("{add}: parcelry peer --invite INVITE, with this one:"));
         progress.result(&peer);
-        progress.explain("Join as a sender: swarmdrop join INVITE, with this one:");
+        progress.explain("Join as a sender: parcelry join INVITE, with this one:");
         progress.result(&sender);
-        progress.explain("More invites: swarmdrop invite --help");
+        progress.explain("More invites: parcelry invite --help");
         // They are shown once.
         progress.check_written().map_err(|failure| {
             let data = data.display();
             failure.next(format!(
-                "Nobody has seen the first invites. Make others: swarmdrop invite --role peer --data '{data}'"
+                "Nobody has seen the first invites. Make others: parcelry invite --role peer --data '{data}'"
             ))
         })
     }
 
-    /// The folder of the tracker that runs here: the one that was named, else that of `swarmdrop tracker`, else
-    /// that of `swarmdrop up`.
+    /// The folder of the tracker that runs here: the one that was named, else that of `parcelry tracker`, else
+    /// that of `parcelry up`.
     fn tracker_data(&self, named: Option<PathBuf>) -> PathBuf {
         let usual = self.data.join("tracker");
         let up = self.data.join("up").join("tracker");

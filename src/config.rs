@@ -15,7 +15,7 @@ use toml::{Table, Value};
 use crate::failure::{Failure, Kind};
 
 /// Variables that once spoke to every role; each role has its own instead, with its name in it.
-const RENAMED: [&str; 3] = ["SWARMDROP_DATA", "SWARMDROP_LISTEN", "SWARMDROP_KEEP_FREE"];
+const RENAMED: [&str; 3] = ["PARCELRY_DATA", "PARCELRY_LISTEN", "PARCELRY_KEEP_FREE"];
 
 /// The folders of this user (XDG base directories).
 #[derive(Debug, Clone, Default)]
@@ -31,7 +31,7 @@ pub struct Folders {
 impl Folders {
     /// Finds the folders.
     pub fn find() -> Result<Self, Failure> {
-        let dirs = ProjectDirs::from("", "", "swarmdrop").ok_or_else(|| {
+        let dirs = ProjectDirs::from("", "", "parcelry").ok_or_else(|| {
             Failure::new(Kind::Other, "no home folder was found").next("Set the environment variable HOME.")
         })?;
         let state = dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).to_owned();
@@ -103,7 +103,7 @@ mod tests {
 
     fn share(file: &str, flags: &[&str]) -> Result<cli::ShareArgs, String> {
         let command = apply(Cli::command(), file)?;
-        let words = ["swarmdrop", "share", "x"].iter().chain(flags);
+        let words = ["parcelry", "share", "x"].iter().chain(flags);
         let matches = command.try_get_matches_from(words).map_err(|error| error.to_string())?;
         match Cli::from_arg_matches(&matches).map_err(|error| error.to_string())?.command {
             cli::Command::Share(args) => Ok(args),
@@ -161,14 +161,14 @@ mod tests {
         for role in ["tracker", "peer", "up"] {
             for what in ["DATA", "LISTEN", "KEEP_FREE"] {
                 let (old, new) =
-                    (format!("SWARMDROP_{what}"), format!("SWARMDROP_{}_{what}", role.to_uppercase()));
+                    (format!("PARCELRY_{what}"), format!("PARCELRY_{}_{what}", role.to_uppercase()));
                 let next = refused(role, &old);
                 // A tracker never had that one.
                 assert_eq!(next.is_none(), (role, what) == ("tracker", "KEEP_FREE"), "{role} {what}");
                 assert!(next.is_none_or(|next| next.contains(&new)));
                 assert_eq!(refused(role, &new), None);
             }
-            assert_eq!(refused(role, "SWARMDROP_INVITE"), None);
+            assert_eq!(refused(role, "PARCELRY_INVITE"), None);
         }
     }
 }

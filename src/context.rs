@@ -6,7 +6,7 @@ use crate::client::{ClientError, Http, TrackerClient};
 use crate::failure::{Failure, Kind};
 use crate::progress::Progress;
 use crate::skew::Skew;
-use swarmdrop_core::api::ProblemKind;
+use parcelry_core::api::ProblemKind;
 
 /// The surroundings of a command.
 #[derive(Debug, Clone)]

@@ -94,7 +94,7 @@ pub const RECEIVER: &[Point] =
     &[Point::TemporaryMade, Point::PlainWritten, Point::AllWritten, Point::ModesGiven, Point::ResultNamed];
 
 /// The environment variable that names the point, as in `ChunkNamed`.
-pub const VARIABLE: &str = "SWARMDROP_CRASH_AT";
+pub const VARIABLE: &str = "PARCELRY_CRASH_AT";
 
 /// Ends the process here, if a test wants it.
 #[inline]
@@ -105,9 +105,9 @@ pub fn at(point: Point) {
 }
 
 /// The environment variable that says which sync of a peer's store fails, counted from 1.
-pub const FAILING_SYNC: &str = "SWARMDROP_FAILING_SYNC";
+pub const FAILING_SYNC: &str = "PARCELRY_FAILING_SYNC";
 /// The environment variable that says how many milliseconds each of them takes at least.
-pub const SLOW_SYNC: &str = "SWARMDROP_SLOW_SYNC";
+pub const SLOW_SYNC: &str = "PARCELRY_SLOW_SYNC";
 
 /// Fails or takes long in the place of a sync, if a test wants it.
 pub fn check_sync() -> io::Result<()> {

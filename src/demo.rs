@@ -1,4 +1,4 @@
-//! `swarmdrop demo`: a whole swarm on this machine in one process. It shares, loses the sender and a
+//! `parcelry demo`: a whole swarm on this machine in one process. It shares, loses the sender and a
 //! peer, gets, compares, and tells the story as it goes.
 
 use std::fs::{self, File};
@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::registry::Rules;
+use parcelry_core::link::ShareLink;
+use parcelry_core::registry::Rules;
 
 use crate::answers::DemoSummary;
 use crate::client::Http;
@@ -27,7 +27,7 @@ const SAMPLE_BYTES: u64 = 64 << 20;
 
 /// Runs the demonstration on `path`, or on a sample that it generates.
 pub async fn run(path: Option<PathBuf>, progress: &Progress, tasks: &Tasks) -> Result<(), Failure> {
-    let folder = tempfile::Builder::new().prefix("swarmdrop-demo-").tempdir();
+    let folder = tempfile::Builder::new().prefix("parcelry-demo-").tempdir();
     let folder = folder.map_err(|error| Failure::io("create", &std::env::temp_dir(), &error))?;
     let result = tell(path, folder.path(), progress, tasks).await;
     folder.close().map_err(|error| Failure::io("clear away", &std::env::temp_dir(), &error))?;

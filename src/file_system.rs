@@ -8,8 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
+use parcelry_core::holes::Holes;
 use rustix::io::Errno;
-use swarmdrop_core::holes::Holes;
 
 /// The type of the file system of RAM disks (`TMPFS_MAGIC`, statfs(2)).
 const RAM_DISK: i64 = 0x0102_1994;
@@ -35,7 +35,7 @@ pub enum Lack {
 
 /// The environment variable by which a test has every file system lack something, as in `NoReplace Links`. It does
 /// nothing in a release build.
-pub const VARIABLE: &str = "SWARMDROP_FILE_SYSTEM_LACKS";
+pub const VARIABLE: &str = "PARCELRY_FILE_SYSTEM_LACKS";
 
 /// Whether a test has every file system lack it.
 #[inline]

@@ -17,15 +17,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use swarmdrop_core::api::{LookUpResponse, ProblemKind, SourceInfo};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::LOOK_UP_PATIENCE;
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::{ChunkList, Manifest, ManifestError, Opened};
-use swarmdrop_core::metadata::Metadata;
-use swarmdrop_core::seal::{ShareKeys, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::api::{LookUpResponse, ProblemKind, SourceInfo};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::LOOK_UP_PATIENCE;
+use parcelry_core::link::ShareLink;
+use parcelry_core::manifest::{ChunkList, Manifest, ManifestError, Opened};
+use parcelry_core::metadata::Metadata;
+use parcelry_core::seal::{ShareKeys, access_token};
+use parcelry_core::terms::{SignedTerms, Terms};
 
 use crate::client::{ClientError, TrackerClient};
 use crate::clock;
@@ -379,7 +379,7 @@ fn damaged(error: &ManifestError) -> Failure {
     let failure = Failure::new(Kind::Integrity, error.to_string());
     match error {
         ManifestError::Commitment => failure.next("Ask the sender for the link again, and copy all of it."),
-        ManifestError::Header(_) => failure.next("Update swarmdrop, then try again."),
+        ManifestError::Header(_) => failure.next("Update parcelry, then try again."),
         _ => failure.next("Nothing was downloaded."),
     }
 }

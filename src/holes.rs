@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use parcelry_core::holes::Holes;
+use parcelry_core::limits::{HOLE_BYTES_MIN, HOLES_MAX};
 use rustix::fs::{SeekFrom, fdatasync, seek};
 use rustix::io::Errno;
-use swarmdrop_core::holes::Holes;
-use swarmdrop_core::limits::{HOLE_BYTES_MIN, HOLES_MAX};
 
 use crate::file_system::{Lack, is_said_to_lack};
 

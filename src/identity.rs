@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use swarmdrop_core::grant::TrackerKey;
-use swarmdrop_core::id::{PeerId, RunId, Secret, TrackerId, key_fingerprint};
-use swarmdrop_core::manifest::ShareKey;
-use swarmdrop_core::receipt::PeerKey;
+use parcelry_core::grant::TrackerKey;
+use parcelry_core::id::{PeerId, RunId, Secret, TrackerId, key_fingerprint};
+use parcelry_core::manifest::ShareKey;
+use parcelry_core::receipt::PeerKey;
 
 use crate::durable;
 use crate::failure::{Failure, Kind};
@@ -142,7 +142,7 @@ fn lock(data: &Path) -> Result<FolderLock, Failure> {
     match file.try_lock() {
         Ok(()) => Ok(FolderLock { _file: file }),
         Err(fs::TryLockError::WouldBlock) => {
-            Err(Failure::new(Kind::Other, format!("{} is in use by another swarmdrop", data.display()))
+            Err(Failure::new(Kind::Other, format!("{} is in use by another parcelry", data.display()))
                 .next("Stop that one first, or give another folder with --data."))
         }
         Err(fs::TryLockError::Error(error)) => Err(Failure::io("lock", &path, &error)),

@@ -1,6 +1,6 @@
-//! swarmdrop: hand over large files through a swarm of your own machines.
+//! parcelry: hand over large files through a swarm of your own machines.
 //!
-//! The library around the one binary. [`swarmdrop_core`] holds the values and decisions; the modules
+//! The library around the one binary. [`parcelry_core`] holds the values and decisions; the modules
 //! here carry them out. `ARCHITECTURE.md` maps them and says who may import whom.
 
 // Layer 1: the ground.

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use swarmdrop_core::limits::GATEWAY_BYTES_PER_SECOND;
-use swarmdrop_core::link::{Invite, TrackerUrl};
-use swarmdrop_core::quota::Allowance;
-use swarmdrop_core::registry::Rules;
-use swarmdrop_core::token::Role;
+use parcelry_core::limits::GATEWAY_BYTES_PER_SECOND;
+use parcelry_core::link::{Invite, TrackerUrl};
+use parcelry_core::quota::Allowance;
+use parcelry_core::registry::Rules;
+use parcelry_core::token::Role;
 
 use crate::failure::Failure;
 use crate::peer::{self, Care, PeerConfig, RunningPeer};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use swarmdrop_core::name::printable;
+use parcelry_core::name::printable;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -15,9 +15,9 @@ use crate::progress::plain_json;
 /// The environment variable by which systemd names its journal's socket.
 const JOURNAL: &str = "JOURNAL_STREAM";
 
-/// Sends what is logged to stderr: of this level, unless the environment variable `SWARMDROP_LOG` asks for another.
+/// Sends what is logged to stderr: of this level, unless the environment variable `PARCELRY_LOG` asks for another.
 pub fn start(level: &str, as_json: bool) {
-    let filter = EnvFilter::try_from_env("SWARMDROP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_env("PARCELRY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let stderr = io::stderr();
     let coloured = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = tracing_subscriber::fmt::layer().with_target(false);

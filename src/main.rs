@@ -1,16 +1,16 @@
-//! The swarmdrop command: parses, runs, and turns the outcome into an exit code.
+//! The parcelry command: parses, runs, and turns the outcome into an exit code.
 
 use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use swarmdrop::cli::{self, Cli, Command, LogFormat, OutputArgs};
-use swarmdrop::config::{self, Folders};
-use swarmdrop::failure::{Failure, Kind};
-use swarmdrop::log;
-use swarmdrop::progress::{Progress, Style};
-use swarmdrop::secrecy;
+use parcelry::cli::{self, Cli, Command, LogFormat, OutputArgs};
+use parcelry::config::{self, Folders};
+use parcelry::failure::{Failure, Kind};
+use parcelry::log;
+use parcelry::progress::{Progress, Style};
+use parcelry::secrecy;
 
 fn main() -> ExitCode {
     let arguments = match secrecy::arguments() {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(swarmdrop::commands::run(cli.command, progress.clone(), &folders));
+    let result = runtime.block_on(parcelry::commands::run(cli.command, progress.clone(), &folders));
     // Disk work that nobody waits for any more must not hold up the exit: journals allow for it.
     runtime.shutdown_background();
     match result.and_then(|()| progress.check_written()) {
@@ -78,7 +78,7 @@ fn configured(arguments: &[OsString]) -> Result<Result<(Cli, Folders), clap::Err
 fn wants_json(arguments: &[OsString]) -> bool {
     let mut flags = arguments.iter().take_while(|argument| *argument != "--");
     flags.any(|argument| argument == "--json")
-        || env::var_os("SWARMDROP_JSON").is_some_and(|set| set == "true")
+        || env::var_os("PARCELRY_JSON").is_some_and(|set| set == "true")
 }
 
 /// Prints the help that was asked for, or what is wrong with the command line.
@@ -110,13 +110,13 @@ fn start_log(cli: &Cli) {
         (true, _) => "error",
         (_, 0) => {
             if serves {
-                "swarmdrop=info,warn"
+                "parcelry=info,warn"
             } else {
                 "warn"
             }
         }
-        (_, 1) => "swarmdrop=info,warn",
-        _ => "swarmdrop=debug,info",
+        (_, 1) => "parcelry=info,warn",
+        _ => "parcelry=debug,info",
     };
     log::start(level, cli.output.log_format == LogFormat::Json);
 }

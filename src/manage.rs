@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use swarmdrop_core::api::{PeerInfo, ProblemKind, SwarmHealth};
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::metadata;
-use swarmdrop_core::reach::Doubt;
-use swarmdrop_core::receipt::{Receipt, ReceiptError};
-use swarmdrop_core::registry::Liveness;
-use swarmdrop_core::seal::access_token;
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::api::{PeerInfo, ProblemKind, SwarmHealth};
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::metadata;
+use parcelry_core::reach::Doubt;
+use parcelry_core::receipt::{Receipt, ReceiptError};
+use parcelry_core::registry::Liveness;
+use parcelry_core::seal::access_token;
+use parcelry_core::terms::{SignedTerms, Terms};
 
 use crate::answers::{
     Extended, FileEntry, Holder, Inspected, ReceiptEntry, Removed, ShareEntry, ShareList, SwarmStatus,
@@ -301,7 +301,7 @@ async fn replace_terms(
 
 fn not_ours() -> Failure {
     Failure::new(Kind::Denied, "this share was not made from here: only its sender's machine has its key")
-        .next("`swarmdrop ls` shows the shares that were made from here.")
+        .next("`parcelry ls` shows the shares that were made from here.")
 }
 
 const fn state_word(state: Liveness) -> &'static str {

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use swarmdrop_core::api::PeerInfo;
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::quota::{Allowance, Charged};
-use swarmdrop_core::registry::Liveness;
-use swarmdrop_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::api::PeerInfo;
+use parcelry_core::id::PeerId;
+use parcelry_core::quota::{Allowance, Charged};
+use parcelry_core::registry::Liveness;
+use parcelry_core::token::{Role, TokenId, TokenRecord};
 
 use crate::answers::{Drained, Invited, Revoked, TokenEntry, TokenList};
 use crate::client::{ClientError, TrackerClient};
@@ -36,8 +36,8 @@ pub async fn invite(
     check_allowance(role, &allowance).map_err(|what| Failure::new(Kind::Usage, what))?;
     let invite = Gate::beside(data).await?.invite(role, name, life, allowance).await?.expose_text();
     let next = match role {
-        Role::Peer => "swarmdrop peer --invite INVITE",
-        _ => "swarmdrop join INVITE",
+        Role::Peer => "parcelry peer --invite INVITE",
+        _ => "parcelry join INVITE",
     };
     let text = format!("Whoever has it can use it, so send it privately. There: {next}");
     context.progress.summary(&text, Invited { invite: invite.clone(), role, name });
@@ -150,7 +150,7 @@ pub async fn revoke_tokens(context: &Context, data: &Path, ids: &[TokenId]) -> R
     }
     let kind = if revoked.is_empty() { Kind::NotFound } else { Kind::Partial };
     Err(Failure::new(kind, format!("there is no token {}", unknown.join(", ")))
-        .next("`swarmdrop tokens ls` shows those that there are."))
+        .next("`parcelry tokens ls` shows those that there are."))
 }
 
 /// Has a peer emptied and waits until it may leave, or lets it fill again. One that is dead is taken off the list.
@@ -165,12 +165,12 @@ pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Re
         (Some(known), None) => (known.id, known.name.clone(), known.state),
         (None, _) => {
             return Err(Failure::new(Kind::NotFound, format!("there is no peer {peer}"))
-                .next("`swarmdrop status` shows the peers; give a name or an id."));
+                .next("`parcelry status` shows the peers; give a name or an id."));
         }
         _ => {
             let what = format!("there are several peers named {peer}");
             return Err(
-                Failure::new(Kind::Usage, what).next("Give the id: `swarmdrop status --json` shows it.")
+                Failure::new(Kind::Usage, what).next("Give the id: `parcelry status --json` shows it.")
             );
         }
     };

@@ -7,12 +7,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use swarmdrop_core::limits::{PACE_BYTES_PER_SECOND, PACE_WINDOW};
+use parcelry_core::limits::{PACE_BYTES_PER_SECOND, PACE_WINDOW};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// The environment variable with which a test shortens the window of a process, in milliseconds.
-pub const WINDOW_VARIABLE: &str = "SWARMDROP_PACE_WINDOW";
+pub const WINDOW_VARIABLE: &str = "PARCELRY_PACE_WINDOW";
 
 /// How long a window of waiting is. A release build has one length.
 pub fn window() -> Duration {

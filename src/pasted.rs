@@ -5,9 +5,9 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
 
-use swarmdrop_core::limits::PASTED_BYTES_MAX;
-use swarmdrop_core::link::{Invite, LinkError, ShareLink};
-use swarmdrop_core::pasted;
+use parcelry_core::limits::PASTED_BYTES_MAX;
+use parcelry_core::link::{Invite, LinkError, ShareLink};
+use parcelry_core::pasted;
 
 use crate::failure::{Failure, Kind};
 use crate::task::blocking;
@@ -16,14 +16,14 @@ use crate::task::blocking;
 /// prompt.
 pub async fn link(argument: Option<String>) -> Result<ShareLink, Failure> {
     let what = "this is an invite, which lets its bearer join a swarm, and no link to a share";
-    let next = "Who was invited to share runs `swarmdrop join`; who was invited to add a peer, `swarmdrop peer --invite`.";
+    let next = "Who was invited to share runs `parcelry join`; who was invited to add a peer, `parcelry peer --invite`.";
     read::<_, Invite>(argument, "link", Failure::new(Kind::Usage, what).next(next)).await
 }
 
 /// The invite that was given, in the same ways.
 pub async fn invite(argument: Option<String>) -> Result<Invite, Failure> {
     let what = "this is a link to a share, and no invite to a swarm";
-    let other = Failure::new(Kind::Usage, what).next("Get what it leads to with `swarmdrop get`.");
+    let other = Failure::new(Kind::Usage, what).next("Get what it leads to with `parcelry get`.");
     read::<_, ShareLink>(argument, "invite", other).await
 }
 

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use parcelry_core::limits::LINE_CHARS_MAX;
+use parcelry_core::name::{acts_on_terminal, printable};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
-use swarmdrop_core::limits::LINE_CHARS_MAX;
-use swarmdrop_core::name::{acts_on_terminal, printable};
 
 use crate::answers::{ErrorEvent, Said, StageStatus};
 use crate::failure::{Failure, Kind};
@@ -188,7 +188,7 @@ impl Progress {
         let Some(error) = self.unwritten.lock().take() else { return Ok(()) };
         let kind = if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
         Err(Failure::new(kind, format!("cannot write the result to standard output: {error}"))
-            .next("`swarmdrop ls` shows what was shared from here; other commands can be run again."))
+            .next("`parcelry ls` shows what was shared from here; other commands can be run again."))
     }
 
     fn write_out(&self, text: &str) {

@@ -16,7 +16,7 @@ use crate::failure::{Failure, Kind};
 
 /// Tells the process that has its arguments hidden in which open file they are, as they were typed. A single
 /// variable or argument could not hold them: Linux takes 128 KiB for one.
-const VARIABLE: &str = "SWARMDROP_HIDDEN_ARGUMENTS";
+const VARIABLE: &str = "PARCELRY_HIDDEN_ARGUMENTS";
 /// Ends an argument; none can contain it.
 const END: u8 = 0;
 /// What others see in the place of a secret.
@@ -44,7 +44,7 @@ pub fn arguments() -> Result<Vec<OsString>, Failure> {
 fn cannot_hide(error: &io::Error) -> Failure {
     let what = format!("cannot hide the link or invite from other users of this machine: {error}");
     Failure::new(Kind::Usage, what)
-        .next("Give it on standard input (-), in a file, or an invite in SWARMDROP_INVITE (a peer's in SWARMDROP_PEER_INVITE).")
+        .next("Give it on standard input (-), in a file, or an invite in PARCELRY_INVITE (a peer's in PARCELRY_PEER_INVITE).")
 }
 
 /// Has this process begin anew, with what is shown as its arguments and what was typed in a file that only it
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn s14_arguments_come_back_as_they_were_whatever_is_in_them() {
-        let odd = ["swarmdrop", "get", "", "a b", "a\u{1f}b\nc", "--\u{1b}", ""].map(OsString::from);
+        let odd = ["parcelry", "get", "", "a b", "a\u{1f}b\nc", "--\u{1b}", ""].map(OsString::from);
         for arguments in [&odd[..], &[][..], &[OsString::from_vec(vec![0xff, 1])]] {
             let mut file = inherited_file().unwrap();
             file.write_all(&pack(arguments)).unwrap();

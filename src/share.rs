@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use swarmdrop_core::api::{OpenRequest, OpenResponse, ProblemKind, ShareSize};
-use swarmdrop_core::geometry::ChunkSize;
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::owner::Act;
+use parcelry_core::api::{OpenRequest, OpenResponse, ProblemKind, ShareSize};
+use parcelry_core::geometry::ChunkSize;
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::owner::Act;
 
 use crate::client::TrackerClient;
 use crate::clock;
@@ -258,7 +258,7 @@ async fn stop(context: &Context, swarm: &Invite, upload: &Upload, halt: Halt) ->
             Failure::new(Kind::Other, format!("{path} changed while it was being shared"))
                 .next(
                     "Nothing was published. Run the same command again to share it as it is now. If it changes all the \
-                     time, copy it first, or share what is read of it: `cat FILE | swarmdrop share - --name FILE`.",
+                     time, copy it first, or share what is read of it: `cat FILE | parcelry share - --name FILE`.",
                 )
         }
     }

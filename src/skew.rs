@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::limits::{CLOCK_SKEW_MAX, EXPIRY_MAX};
+use parcelry_core::duration::millis;
+use parcelry_core::limits::{CLOCK_SKEW_MAX, EXPIRY_MAX};
 
 use crate::clock;
 use crate::failure::{Failure, Kind};

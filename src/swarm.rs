@@ -1,5 +1,5 @@
 //! Which swarm a command speaks to: the one that was named, else of those that were joined and of those that
-//! `swarmdrop up` runs here the one that was chosen last.
+//! `parcelry up` runs here the one that was chosen last.
 //!
 //! ```text
 //! STATE/swarms/NAME   the invite of a swarm that was joined
@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use swarmdrop_core::link::Invite;
+use parcelry_core::link::Invite;
 
 use crate::durable;
 use crate::failure::{Failure, Kind};
@@ -36,7 +36,7 @@ pub struct KnownSwarm {
     pub name: String,
     /// What lets this user share through it.
     pub invite: Invite,
-    /// Whether `swarmdrop up` runs it here.
+    /// Whether `parcelry up` runs it here.
     pub is_up: bool,
     /// Whether commands use it that are told of no other.
     pub is_in_use: bool,
@@ -85,11 +85,11 @@ impl KnownSwarms {
         let names = names(&self.list());
         Err(if names.is_empty() {
             Failure::new(Kind::Usage, "no swarm is known here").next(
-                "Join one with `swarmdrop join INVITE`, or start one on this machine with `swarmdrop up`.",
+                "Join one with `parcelry join INVITE`, or start one on this machine with `parcelry up`.",
             )
         } else {
             Failure::new(Kind::Usage, format!("several swarms are known here, and none is in use: {names}"))
-                .next("Choose one with `swarmdrop swarms use NAME`, or for one command with --swarm NAME.")
+                .next("Choose one with `parcelry swarms use NAME`, or for one command with --swarm NAME.")
         })
     }
 
@@ -124,7 +124,7 @@ impl KnownSwarms {
             joined.iter().find(|(known, other)| *known == name && !is_same(other, invite))
         {
             let what = format!("a swarm is called {name} here already: that of {}", other.tracker);
-            let next = "Give another name with --name, or `swarmdrop swarms forget` the other one first.";
+            let next = "Give another name with --name, or `parcelry swarms forget` the other one first.";
             return Err(Failure::new(Kind::Exists, what).next(next));
         }
         self.write(&self.folder().join(&name), invite)?;
@@ -175,7 +175,7 @@ impl KnownSwarms {
         let known = found.cloned().ok_or_else(|| unknown(name.unwrap_or_default(), &names(&all)))?;
         if known.is_up {
             let what = format!("the swarm {} was not joined: it runs on this machine", known.name);
-            return Err(Failure::new(Kind::Usage, what).next("It is forgotten when its `swarmdrop up` ends."));
+            return Err(Failure::new(Kind::Usage, what).next("It is forgotten when its `parcelry up` ends."));
         }
         if read(&self.chosen_file()).is_some_and(|note| note.invite == known.invite) {
             remove(&self.chosen_file())?;
@@ -340,8 +340,8 @@ fn read(path: &Path) -> Option<Note> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parcelry_core::id::{Secret, TrackerId};
     use std::os::unix::fs::MetadataExt;
-    use swarmdrop_core::id::{Secret, TrackerId};
 
     fn invite(host: &str, id: u8) -> Invite {
         let tracker = format!("https://{host}").parse().unwrap();

@@ -1,7 +1,7 @@
 //! `join`, `leave` and `swarms`: which swarms this user knows, and which one is used.
 
-use swarmdrop_core::link::Invite;
-use swarmdrop_core::token::Role;
+use parcelry_core::link::Invite;
+use parcelry_core::token::Role;
 
 use crate::answers::{SwarmEntry, SwarmList, SwarmNamed};
 use crate::client::TrackerClient;
@@ -16,22 +16,22 @@ pub async fn join(context: &Context, invite: &Invite, name: Option<&str>) -> Res
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     if list.role == Role::Peer {
         return Err(Failure::new(Kind::Usage, "this invite is for peers: nobody can share with it")
-            .next("Run a peer with `swarmdrop peer --invite`, or ask the operator for a sender's invite."));
+            .next("Run a peer with `parcelry peer --invite`, or ask the operator for a sender's invite."));
     }
     let swarms = KnownSwarms::new(&context.state);
     let name = swarms.join(invite, name)?;
-    let text = format!("Joined the swarm of {}. Share with: swarmdrop share FILE", invite.tracker);
+    let text = format!("Joined the swarm of {}. Share with: parcelry share FILE", invite.tracker);
     context.progress.summary(&text, SwarmNamed { name, tracker: invite.tracker.to_string() });
     if let Some(other) = swarms.other_at_address(invite) {
         context.progress.explain(&format!(
             "{other} is another swarm that was joined at this address. If its tracker was set up anew, forget it with: \
-             swarmdrop swarms forget {other}"
+             parcelry swarms forget {other}"
         ));
     }
     let others: Vec<_> = swarms.list().into_iter().filter(|known| !known.is_in_use).collect();
     if let Some(other) = others.first() {
         let text = format!(
-            "Other swarms are known here, too. Use one again with: swarmdrop swarms use {}",
+            "Other swarms are known here, too. Use one again with: parcelry swarms use {}",
             other.name
         );
         context.progress.explain(&text);
@@ -53,7 +53,7 @@ pub fn list(context: &Context) {
         return;
     }
     if known.is_empty() {
-        context.progress.say("No swarm is known here. Join one with `swarmdrop join INVITE`.");
+        context.progress.say("No swarm is known here. Join one with `parcelry join INVITE`.");
     }
     for KnownSwarm { name, invite, is_up, is_in_use } in known {
         let mark = if is_in_use { '*' } else { ' ' };

@@ -1,7 +1,7 @@
 //! TLS 1.3 with identities in the place of authorities: who answers is who has the private key whose
 //! fingerprint was expected. Names and dates in certificates mean nothing here.
 //!
-//! Clients that pin say so by the application protocol `swarmdrop/1`. What a server shows them and others is decided in
+//! Clients that pin say so by the application protocol `parcelry/1`. What a server shows them and others is decided in
 //! [`server`].
 
 pub mod server;
@@ -10,6 +10,8 @@ pub mod web_certificate;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use parcelry_core::id::sha256;
+use parcelry_core::limits::SESSIONS_MAX;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -20,18 +22,16 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use swarmdrop_core::id::sha256;
-use swarmdrop_core::limits::SESSIONS_MAX;
 
 use crate::failure::{Failure, Kind};
 use crate::identity::Identity;
 
 /// The application protocol (RFC 7301) of clients that pin.
-pub const PINNED_PROTOCOL: &[u8] = b"swarmdrop/1";
+pub const PINNED_PROTOCOL: &[u8] = b"parcelry/1";
 /// The application protocol of all others.
 const WEB_PROTOCOL: &[u8] = b"http/1.1";
 /// What stands behind an id where TLS wants a server's name. It is never sent, and resolves nowhere.
-const PIN_DOMAIN: &str = "swarmdrop.invalid";
+const PIN_DOMAIN: &str = "parcelry.invalid";
 
 /// How a server is to be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,7 +130,7 @@ fn own_certificate(identity: &Identity) -> Result<CertifiedKey, Failure> {
     let key = KeyPair::try_from(&pkcs8).map_err(failed)?;
     let mut params = CertificateParams::new(vec![PIN_DOMAIN.to_owned()]).map_err(failed)?;
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "swarmdrop");
+    params.distinguished_name.push(DnType::CommonName, "parcelry");
     let certificate = params.self_signed(&key).map_err(failed)?;
     let signer = sign::any_eddsa_type(&pkcs8).map_err(|error| failure(&error))?;
     Ok(CertifiedKey::new(vec![certificate.der().clone()], signer))
@@ -194,7 +194,7 @@ fn verify_signature(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::id::Secret;
+    use parcelry_core::id::Secret;
 
     fn identity(number: u8) -> Identity {
         Identity::from_seed(Secret::from_bytes([number; 32]))
@@ -204,7 +204,7 @@ mod tests {
     fn the_name_carries_the_pin_and_only_a_pin_name_does() {
         let name = pinned_name(&[0xab; 32]);
         assert_eq!(expected_fingerprint(&name), Some([0xab; 32]));
-        for other in ["example.org", "swarmdrop.invalid", "10.0.0.1"] {
+        for other in ["example.org", "parcelry.invalid", "10.0.0.1"] {
             assert_eq!(expected_fingerprint(&ServerName::try_from(other).unwrap()), None);
         }
         let foreign = name.to_str().replace("invalid", "example");

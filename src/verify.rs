@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use swarmdrop_core::api::{ComplaintRequest, SourceInfo};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::limits::VERIFIED_AT_ONCE;
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::ChunkList;
-use swarmdrop_core::seal::access_token;
+use parcelry_core::api::{ComplaintRequest, SourceInfo};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::ChunkId;
+use parcelry_core::limits::VERIFIED_AT_ONCE;
+use parcelry_core::link::ShareLink;
+use parcelry_core::manifest::ChunkList;
+use parcelry_core::seal::access_token;
 
 use crate::answers::{VerifiedPeer, VerifySummary};
 use crate::buffers::Buffers;
@@ -84,7 +84,7 @@ pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> 
         let what = format!("{} short of {wanted} good copies", words::count(short, "chunk"));
         return Err(Failure::new(Kind::Partial, what).next(
             "The swarm makes new copies when it finds out; \
-            `swarmdrop inspect LINK` shows how far it is.",
+            `parcelry inspect LINK` shows how far it is.",
         ));
     }
     Ok(())

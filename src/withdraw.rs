@@ -1,13 +1,13 @@
 //! Takes back what peers may have committed of an upload that is given up. A peer deletes nothing but on the word of the
 //! share's key, and that goes with the upload's journal.
 
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{EXPIRY_MAX, PREFERRED_MAX};
-use swarmdrop_core::link::Invite;
-use swarmdrop_core::manifest::ShareKey;
-use swarmdrop_core::seal::{access_hash, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::api::ProblemKind;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::{EXPIRY_MAX, PREFERRED_MAX};
+use parcelry_core::link::Invite;
+use parcelry_core::manifest::ShareKey;
+use parcelry_core::seal::{access_hash, access_token};
+use parcelry_core::terms::{SignedTerms, Terms};
 
 use crate::client::{ClientError, TrackerClient};
 use crate::clock;

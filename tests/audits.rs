@@ -9,13 +9,13 @@ use std::path::Path;
 use common::http::{self, Answer};
 use common::swarm::Swarm;
 use common::{samples, tls, wait_for};
+use parcelry::identity::Identity;
+use parcelry_core::api::{AuditResponse, Blob, ProblemKind, Proof, Sample, Verdict};
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::link::ShareLink;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::seal::access_token;
 use serde_json::{Value, json};
-use swarmdrop::identity::Identity;
-use swarmdrop_core::api::{AuditResponse, Blob, ProblemKind, Proof, Sample, Verdict};
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::seal::access_token;
 
 fn ask(swarm: &Swarm, samples: &[Sample]) -> Answer {
     let body = json!({ "samples": samples });
@@ -68,12 +68,12 @@ fn a_peer_proves_what_it_holds_and_nothing_else() {
         lengths.swap(a, b);
     }
     // The sender has had some of it proved.
-    let audited = || http::metric(&swarm.peers[0].address(), "swarmdrop_peer_audited_bytes_total");
+    let audited = || http::metric(&swarm.peers[0].address(), "parcelry_peer_audited_bytes_total");
     let before = audited();
     for (proof, (sample, len)) in proofs(&swarm, &samples).iter().zip(samples.iter().zip(&lengths)) {
         assert_eq!(proof.judge(sample, *len), Verdict::Proven, "{sample:?}");
     }
-    let stored = http::metric(&swarm.peers[0].address(), "swarmdrop_peer_stored_bytes_total");
+    let stored = http::metric(&swarm.peers[0].address(), "parcelry_peer_stored_bytes_total");
     assert_eq!(audited() - before, stored + encoded.len() as u64, "each was read once");
 
     let (_, chunk) = manifest.chunks().next().unwrap();

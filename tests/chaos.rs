@@ -21,7 +21,7 @@ use common::person::{Person, Ran};
 use common::proxy::{Proxy, Weather};
 use common::swarm::Swarm;
 use common::{copy_folder, flip_a_bit, samples};
-use swarmdrop_core::id::ChunkId;
+use parcelry_core::id::ChunkId;
 
 const PEERS: usize = 6;
 /// Those of them that are reached through doors.
@@ -377,8 +377,8 @@ fn check(person: &Person, wanted: &Acknowledged) {
 #[test]
 #[ignore = "takes minutes: tests/chaos.sh runs it"]
 fn real_processes_lose_no_acknowledged_share() {
-    let seconds = setting("SWARMDROP_CHAOS_SECONDS", 60);
-    let seed = setting("SWARMDROP_CHAOS_SEED", 1);
+    let seconds = setting("PARCELRY_CHAOS_SECONDS", 60);
+    let seed = setting("PARCELRY_CHAOS_SEED", 1);
     println!("chaos for {seconds} s, seed {seed}");
     let mut swarm = Swarm::start_with(0, &["--heartbeat", "500ms", "--dead-after", "5s"]);
     let mut begin = Trouble { doors: (0..DOORS).map(door).collect(), ..Trouble::default() };

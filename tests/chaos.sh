@@ -4,5 +4,5 @@
 #   tests/chaos.sh [SECONDS] [SEED]     default: 600 s, a seed from the clock
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export SWARMDROP_CHAOS_SECONDS=${1:-600} SWARMDROP_CHAOS_SEED=${2:-$(date +%s)}
+export PARCELRY_CHAOS_SECONDS=${1:-600} PARCELRY_CHAOS_SEED=${2:-$(date +%s)}
 cargo test --release --locked --quiet --test chaos -- --ignored --nocapture

@@ -10,8 +10,8 @@ use clap::CommandFactory;
 use common::person::{Person, Ran, bare_command};
 use common::swarm::{Server, Swarm};
 use common::{samples, wait_for};
+use parcelry::cli::Cli;
 use serde_json::Value;
-use swarmdrop::cli::Cli;
 
 /// A person who knows no swarm.
 fn nobody() -> Person {
@@ -35,7 +35,7 @@ fn the_help_is_the_reference() {
         args.push("--help".to_owned());
         let ran = person.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(ran.code, 0, "{args:?}");
-        reference += &format!("$ swarmdrop {}\n{}\n", args.join(" "), ran.stdout);
+        reference += &format!("$ parcelry {}\n{}\n", args.join(" "), ran.stdout);
     }
     insta::assert_snapshot!("cli-reference", reference);
 }
@@ -45,8 +45,8 @@ fn usage_errors_exit_with_2_and_say_what_to_do() {
     let person = nobody();
     person.write("file", b"x");
     for (args, why) in [
-        (&["share", "file"][..], "swarmdrop join INVITE"),
-        (&["status"], "swarmdrop up"),
+        (&["share", "file"][..], "parcelry join INVITE"),
+        (&["status"], "parcelry up"),
         (&["share"], "required"),
         (&["share", "-", "file"], "alone"),
         (&["share", "file", "--replicas", "0"], "0 is not in"),
@@ -71,7 +71,7 @@ fn usage_errors_exit_with_2_and_say_what_to_do() {
 #[test]
 fn a_configuration_file_with_an_unknown_key_is_refused() {
     let person = nobody();
-    let folder = person.home.path().join(".config/swarmdrop");
+    let folder = person.home.path().join(".config/parcelry");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("config.toml"), "[share]\nreplica = 3\n").unwrap();
     let ran = person.run(&["ls"]);
@@ -254,10 +254,10 @@ fn completions_and_the_manual_page_are_printed() {
     let person = nobody();
     for shell in ["bash", "zsh", "fish"] {
         let ran = person.run(&["completions", shell]);
-        assert!(ran.code == 0 && ran.stdout.contains("swarmdrop"), "{shell}");
+        assert!(ran.code == 0 && ran.stdout.contains("parcelry"), "{shell}");
     }
     let man = person.run(&["man"]);
-    assert!(man.code == 0 && man.stdout.contains(".TH swarmdrop"), "{}", man.stdout);
+    assert!(man.code == 0 && man.stdout.contains(".TH parcelry"), "{}", man.stdout);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn two_servers_do_not_share_a_folder_or_a_port() {
     };
     let second = ran(&["peer", "--invite", &swarm.peer_invite()], swarm.peer_data(0));
     assert_eq!(second.code, 1, "{}", second.stderr);
-    assert!(second.stderr.contains("in use by another swarmdrop"), "{}", second.stderr);
+    assert!(second.stderr.contains("in use by another parcelry"), "{}", second.stderr);
     let other = swarm.folder.path().join("other");
     let second = ran(&["tracker", "--listen", &swarm.tracker.address()], other);
     assert_eq!(second.code, 1, "{}", second.stderr);

@@ -9,9 +9,9 @@ use std::time::Duration;
 use common::person::{Person, Ran};
 use common::samples;
 use common::swarm::Swarm;
-use swarmdrop::clock::{OFFSET_VARIABLE, now_ms};
-use swarmdrop::journal::OwnedShares;
-use swarmdrop_core::link::ShareLink;
+use parcelry::clock::{OFFSET_VARIABLE, now_ms};
+use parcelry::journal::OwnedShares;
+use parcelry_core::link::ShareLink;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -98,7 +98,7 @@ fn f48_a_shares_life_begins_when_everything_was_sent() {
     };
     signal(rustix::process::Signal::STOP);
     let sharing = alice.start(&["share", "file", "--expires", "60s"]);
-    let state = alice.home.path().join(".local/state/swarmdrop");
+    let state = alice.home.path().join(".local/state/parcelry");
     common::wait_for("the upload to begin", || state.join("uploads").exists());
     std::thread::sleep(Duration::from_secs(1));
     let sent_after_ms = now_ms();

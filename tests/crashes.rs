@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use common::person::{Person, Ran};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
-use swarmdrop::crash::{self, Point};
+use parcelry::crash::{self, Point};
 
 const CHUNKS: usize = 12;
 

@@ -9,9 +9,9 @@ use common::events::Events;
 use common::http::{Answer, json, send, sign_in};
 use common::swarm::Swarm;
 use common::{tls, wait_for};
+use parcelry_core::api::ProblemKind;
+use parcelry_core::link::ShareLink;
 use serde_json::{Value, json};
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::link::ShareLink;
 
 const OWN: &str = "Sec-Fetch-Site: same-origin\r\n";
 
@@ -46,7 +46,7 @@ fn the_admin_signs_in_with_the_token_and_goes_on_with_a_cookie_and_a_secret() {
     let set = answer.header("set-cookie").unwrap();
     let (pair, attributes) = set.split_once(';').unwrap();
     assert_eq!(answer.status, 200);
-    assert!(pair.starts_with("swarmdrop_session=") && pair.len() == "swarmdrop_session=".len() + 43);
+    assert!(pair.starts_with("parcelry_session=") && pair.len() == "parcelry_session=".len() + 43);
     assert_eq!(attributes, " Path=/; HttpOnly; SameSite=Strict; Max-Age=43200", "plain HTTP on this machine");
     let secret = answer.json()["secret"].as_str().unwrap().to_owned();
     assert!(secret.len() == 43 && !pair.contains(&secret), "{secret}");
@@ -60,7 +60,7 @@ fn the_admin_signs_in_with_the_token_and_goes_on_with_a_cookie_and_a_secret() {
     let answer = sign_out(&swarm, &format!("{cookie}{OWN}"));
     assert_eq!(answer.status, 204);
     let unset = answer.header("set-cookie").unwrap();
-    assert!(unset.starts_with("swarmdrop_session=;") && unset.contains("Max-Age=0"), "{unset}");
+    assert!(unset.starts_with("parcelry_session=;") && unset.contains("Max-Age=0"), "{unset}");
     assert_eq!(look(&swarm, "/v1/session", &cookie).status, 403);
     assert_eq!(look(&swarm, "/v1/session", &other).status, 204, "another browser stays signed in");
 }
@@ -99,19 +99,19 @@ fn w8_other_tokens_are_refused_and_after_some_of_them_one_has_to_wait() {
 #[test]
 fn w8_a_cookie_that_the_client_chose_is_never_taken() {
     let swarm = Swarm::start(0);
-    let chosen = format!("Cookie: swarmdrop_session={}\r\n", "B".repeat(42) + "A");
+    let chosen = format!("Cookie: parcelry_session={}\r\n", "B".repeat(42) + "A");
     let body = json!({ "token": swarm.token("admin") });
     let answer = json(&swarm.tracker.address(), "POST", "/v1/session", &chosen, &body);
     let set = answer.header("set-cookie").unwrap();
     assert!(answer.status == 200 && !set.contains("BBBB"), "{set}");
     let secret = format!("Session-Secret: {}\r\n", answer.json()["secret"].as_str().unwrap());
     for cookie in
-        [&chosen[..], "Cookie: swarmdrop_session=\r\n", "Cookie: swarmdrop_session\r\n", "Cookie: ;\r\n"]
+        [&chosen[..], "Cookie: parcelry_session=\r\n", "Cookie: parcelry_session\r\n", "Cookie: ;\r\n"]
     {
         assert_eq!(look(&swarm, "/v1/session", &format!("{cookie}{secret}")).status, 403);
     }
     let token = swarm.token("admin");
-    let headers = format!("Cookie: swarmdrop_session={token}\r\n{secret}");
+    let headers = format!("Cookie: parcelry_session={token}\r\n{secret}");
     assert_eq!(look(&swarm, "/v1/session", &headers).status, 403);
 }
 
@@ -242,7 +242,7 @@ fn a_killed_peer_turns_suspect_and_dead_and_comes_back_on_the_page() {
     events.wait_for("work", |data| data == &json!({ "copies": [], "more": 0 }));
     events.wait_for("log", |data| data["entries"].as_array().unwrap().len() >= 3);
     let row = events.wait_for_peer("p1", "alive");
-    let now = swarmdrop::clock::now_ms();
+    let now = parcelry::clock::now_ms();
     assert!(row["seen_ms"].as_u64().unwrap().abs_diff(now) < 10_000, "{row}");
     swarm.peers[1].kill();
     let row = events.wait_for_peer("p1", "suspect");
@@ -316,7 +316,7 @@ fn shares_are_listed_in_pages() {
 fn an_invite_made_on_the_page_admits_a_peer_until_it_is_revoked() {
     let mut swarm = Swarm::start(0);
     let own = format!("{}{OWN}", sign_in(&swarm));
-    let tomorrow = swarmdrop::clock::now_ms() + 24 * 3_600_000;
+    let tomorrow = parcelry::clock::now_ms() + 24 * 3_600_000;
     let body = json!({ "role": "peer", "name": "cellar", "expires_ms": tomorrow });
     let answer = make_invite(&swarm, &own, &body);
     assert_eq!(answer.status, 200, "{}", answer.text());

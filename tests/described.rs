@@ -6,15 +6,15 @@ mod common;
 use common::http::{Answer, get, send};
 use common::samples;
 use common::swarm::Swarm;
-use serde_json::{Value, json};
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     CopyTask, DropTask, HeartbeatResponse, PeerAddress, Problem, ProblemKind, RestoreTask, ShareChunks, Task,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::enclosed::ENCLOSED;
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::seal::access_token;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::enclosed::ENCLOSED;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::link::ShareLink;
+use parcelry_core::seal::access_token;
+use serde_json::{Value, json};
 
 const SHARE: ShareId = ShareId::from_bytes([7; 32]);
 
@@ -69,7 +69,7 @@ fn tasks() -> Vec<Task> {
         }),
         Task::Drop(DropTask { share: SHARE, chunks, holders: vec![address] }),
         Task::Restore(restore(None, None)),
-        Task::Restore(restore(Some("v4.public.terms".into()), Some(swarmdrop_core::api::Blob(vec![1, 2])))),
+        Task::Restore(restore(Some("v4.public.terms".into()), Some(parcelry_core::api::Blob(vec![1, 2])))),
     ];
     for task in &all {
         match task {
@@ -144,7 +144,7 @@ fn a4_what_is_served_is_as_described() {
             let len = u32::from_be_bytes(*answer.body.first_chunk().unwrap()) as usize;
             let head: Value = serde_json::from_slice(&answer.body[4..4 + len]).unwrap();
             assert_eq!(description.fault(schema, &head), None, "{path}");
-            assert!(head["manifest"].is_null() && answer.body[4 + len..].starts_with(b"SWDM"), "{path}");
+            assert!(head["manifest"].is_null() && answer.body[4 + len..].starts_with(b"PRCL"), "{path}");
         }
         if template != "/healthz" {
             let refused = asked(address, &path, "Authorization: Bearer nothing\r\n");

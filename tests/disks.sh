@@ -26,7 +26,7 @@ say() { echo "  $*"; }
 
 trap 'code=$?; [ $code = 0 ] || tail -n 5 "$work"/*.err; kill -CONT "${servers[@]}" 2>/dev/null; kill "${servers[@]}" 2>/dev/null; wait 2>/dev/null; cd /; umount "$work"/{t,a,state,bob} 2>/dev/null; rm -rf "$work"' EXIT
 disk t 40M; disk a 16M; disk state 16M; disk bob 16M
-mkdir -p "$work/state/swarmdrop" && chmod 700 "$work/state/swarmdrop"
+mkdir -p "$work/state/parcelry" && chmod 700 "$work/state/parcelry"
 peers=(a b c)
 start_swarm --heartbeat 500ms --dead-after 1m
 head -c 6M /dev/urandom >"$work/file"

@@ -14,7 +14,7 @@ use common::{flip_a_bit, http, samples, wait_for};
 /// The command as somebody far away runs it.
 fn from_afar(person: &Person, args: &[&str]) -> Command {
     let mut command = person.command(args);
-    command.env("SWARMDROP_DISTANCE", "100").stdin(Stdio::null());
+    command.env("PARCELRY_DISTANCE", "100").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -30,7 +30,7 @@ fn shared(swarm: &Swarm, name: &str, bytes: usize, flags: &[&str]) -> (Vec<u8>, 
 fn chunks_come_in_pieces_to_a_file_and_to_standard_output() {
     let swarm = Swarm::start(2);
     let (bytes, link) = shared(&swarm, "afar", 20 * (1 << 20) + 77, &[]);
-    let served = || swarm.total("swarmdrop_peer_chunks_served_total");
+    let served = || swarm.total("parcelry_peer_chunks_served_total");
     let bob = swarm.person();
     let ran = Ran::of(from_afar(&bob, &["get", &link]).output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -85,7 +85,7 @@ fn one_of_two_sources_dies_under_way() {
     let bob = swarm.person();
     let get = from_afar(&bob, &["get", &link]).spawn().unwrap();
     let address = swarm.peers[0].address();
-    wait_for("some pieces", || http::metric(&address, "swarmdrop_peer_chunks_served_total") > 50);
+    wait_for("some pieces", || http::metric(&address, "parcelry_peer_chunks_served_total") > 50);
     swarm.peers[0].kill();
     let ran = Ran::of(get.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);

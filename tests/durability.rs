@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::person::{Ran, bare_command};
 use common::swarm::Swarm;
 use common::{flip_a_bit, http, samples, wait_for};
+use parcelry_core::id::ChunkId;
 use serde_json::Value;
-use swarmdrop_core::id::ChunkId;
 
 /// Shares this many chunks of 64 KiB with two replicas; the bytes and the link.
 fn share(swarm: &Swarm, chunks: usize) -> (Vec<u8>, String) {
@@ -195,7 +195,7 @@ fn a_drained_peer_may_leave_and_gets_nothing_new() {
     assert_eq!(swarm.operator(&["drain", &name, "--undo"]).code, 0);
     three.share(&["other", "--replicas", "3"]);
     let unknown = swarm.operator(&["drain", "nobody"]);
-    assert_eq!((unknown.code, unknown.stderr.contains("swarmdrop status")), (4, true), "{}", unknown.stderr);
+    assert_eq!((unknown.code, unknown.stderr.contains("parcelry status")), (4, true), "{}", unknown.stderr);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_get_that_has_its_sources_finishes_without_the_tracker() {
     let link = alice.share(&["file.bin", "--chunk-size", "256KiB"]);
     let bob = swarm.person();
     let get = bob.start(&["get", &link]);
-    wait_for("some chunks", || swarm.total("swarmdrop_peer_chunks_served_total") > 5);
+    wait_for("some chunks", || swarm.total("parcelry_peer_chunks_served_total") > 5);
     swarm.tracker.kill();
     let ran = Ran::of(get.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -304,7 +304,7 @@ fn repair_goes_on_after_the_tracker_and_the_copying_peer_were_killed() {
     swarm.restart_tracker();
     swarm.add_peer(2, &[]);
     wait_for("two live replicas", || fewest_replicas(&swarm, &link) == 2);
-    assert!(http::metric(&swarm.peers[2].address(), "swarmdrop_peer_chunks_copied_total") <= 200);
+    assert!(http::metric(&swarm.peers[2].address(), "parcelry_peer_chunks_copied_total") <= 200);
     swarm.peers[1].kill();
     assert_delivers(&swarm, &link, &bytes);
 }

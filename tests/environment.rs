@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use clap::CommandFactory;
 use common::person::{Person, Ran, bare_command};
 use common::wait_for;
+use parcelry::cli::Cli;
 use serde_json::Value;
-use swarmdrop::cli::Cli;
 
 /// Every variable that a flag is read from.
 fn variables() -> BTreeSet<String> {
@@ -25,7 +25,7 @@ fn variables() -> BTreeSet<String> {
 }
 
 fn configure(person: &Person, file: &str) {
-    let folder = person.home.path().join(".config/swarmdrop");
+    let folder = person.home.path().join(".config/parcelry");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("config.toml"), file).unwrap();
 }
@@ -53,7 +53,7 @@ fn help_completions_and_manual_are_to_be_had_whatever_the_environment_says() {
             }
             let ran = Ran::of(command.output().unwrap());
             assert_eq!(ran.code, 0, "{args:?} {}", ran.stderr);
-            assert!(ran.stdout.contains("swarmdrop"), "{args:?} {}", ran.stdout);
+            assert!(ran.stdout.contains("parcelry"), "{args:?} {}", ran.stdout);
         }
     }
     let ran = person.run(&["ls"]);
@@ -105,7 +105,7 @@ fn usage_errors_are_json_where_json_is_asked_for() {
     check(person.command(&["--json", "nonsense"]), "unrecognized subcommand");
     check(person.command(&["share", "f", "--replicas", "0", "--json"]), "0 is not in");
     let mut command = person.command(&["get", "--no-such-flag"]);
-    command.env("SWARMDROP_JSON", "true");
+    command.env("PARCELRY_JSON", "true");
     check(command, "unexpected argument");
     configure(&person, "[shore]\nx = 1");
     check(person.command(&["ls", "--json"]), "no command `shore`");
@@ -117,9 +117,9 @@ fn usage_errors_are_json_where_json_is_asked_for() {
 fn f42_a_server_refuses_a_variable_that_has_another_name_now() {
     let person = Person::new("");
     for (role, old, new) in [
-        ("tracker", "SWARMDROP_LISTEN", "SWARMDROP_TRACKER_LISTEN"),
-        ("peer", "SWARMDROP_KEEP_FREE", "SWARMDROP_PEER_KEEP_FREE"),
-        ("up", "SWARMDROP_DATA", "SWARMDROP_UP_DATA"),
+        ("tracker", "PARCELRY_LISTEN", "PARCELRY_TRACKER_LISTEN"),
+        ("peer", "PARCELRY_KEEP_FREE", "PARCELRY_PEER_KEEP_FREE"),
+        ("up", "PARCELRY_DATA", "PARCELRY_UP_DATA"),
     ] {
         // If it served after all, it would not end.
         let mut command = person.command(&[role, "--listen", "127.0.0.1:0"]);
@@ -128,11 +128,11 @@ fn f42_a_server_refuses_a_variable_that_has_another_name_now() {
         let ran = Ran::of(child.wait_with_output().unwrap());
         assert_eq!(ran.code, 2, "{role} {}", ran.stderr);
         assert!(ran.stderr.contains(old) && ran.stderr.contains(new), "{}", ran.stderr);
-        assert!(!person.home.path().join(".local/share/swarmdrop").exists(), "nothing was made");
+        assert!(!person.home.path().join(".local/share/parcelry").exists(), "nothing was made");
     }
     let mut command = person.command(&["ls"]);
     assert_eq!(
-        command.env("SWARMDROP_DATA", "x").output().unwrap().status.code(),
+        command.env("PARCELRY_DATA", "x").output().unwrap().status.code(),
         Some(0),
         "nothing else reads it"
     );

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use common::swarm::Swarm;
 use common::{http, samples};
+use parcelry::identity::Identity;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::grant::Grant;
+use parcelry_core::id::ChunkId;
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::owner::Act;
+use parcelry_core::seal::access_token;
+use parcelry_core::token::TokenId;
 use serde_json::json;
-use swarmdrop::identity::Identity;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::grant::Grant;
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::seal::access_token;
-use swarmdrop_core::token::TokenId;
 
 /// A connection from another address of this machine.
 fn connect_from(last: u8, to: &str) -> TcpStream {
@@ -94,7 +94,7 @@ fn s11_uploads_that_hardly_move_do_not_stop_those_of_others() {
         stream.write_all(&[0; 40_000]).unwrap();
         streams.push(stream);
     }
-    let begun = || http::metric(&peer, "swarmdrop_peer_chunk_puts_total");
+    let begun = || http::metric(&peer, "parcelry_peer_chunk_puts_total");
     common::wait_for("the uploads to begin", || begun() >= 64);
     let (going_on, ended) = mpsc::channel::<()>();
     std::thread::scope(move |scope| {

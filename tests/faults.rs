@@ -9,8 +9,8 @@ use std::path::Path;
 use common::person::Ran;
 use common::swarm::Swarm;
 use common::{flip_a_bit, http, samples, wait_for};
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::link::ShareLink;
+use parcelry_core::terms::SignedTerms;
 
 /// A person's file of ten chunks, shared.
 fn share_ten_chunks(swarm: &Swarm) -> (Vec<u8>, String) {
@@ -64,7 +64,7 @@ fn one_of_three_peers_killed_during_the_get() {
     let bob = swarm.person();
     let get = bob.start(&["get", &link]);
     let address = swarm.peers[victim].address();
-    wait_for("some chunks", || http::metric(&address, "swarmdrop_peer_chunks_served_total") > 5);
+    wait_for("some chunks", || http::metric(&address, "parcelry_peer_chunks_served_total") > 5);
     swarm.peers[victim].kill();
     let ran = Ran::of(get.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -180,7 +180,7 @@ fn a_tracker_that_lost_its_database_learns_everything_from_its_peers() {
         SignedTerms::verify(&fs::read_to_string(path).unwrap_or_default(), share)
             .map(|signed| signed.terms.expires_ms)
     };
-    let in_a_week = swarmdrop::clock::now_ms() + 7 * 24 * 3_600_000;
+    let in_a_week = parcelry::clock::now_ms() + 7 * 24 * 3_600_000;
     wait_for("the peers to know the newer terms", || {
         (0..2).all(|peer| terms(peer).is_ok_and(|expires_ms| expires_ms > in_a_week))
     });

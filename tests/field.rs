@@ -61,7 +61,7 @@ fn f02_first_invites_that_nobody_sees_are_a_failure_that_says_how_to_make_others
         assert_eq!(ran.code, 8, "{}", ran.stderr);
         let next = ran.stderr.lines().last().unwrap();
         assert!(
-            next.contains("swarmdrop invite --role peer --data '") && !next.contains("ls"),
+            next.contains("parcelry invite --role peer --data '") && !next.contains("ls"),
             "{}",
             ran.stderr
         );
@@ -139,7 +139,7 @@ fn f43_what_programs_read_is_one_event_a_line_and_manuals_are_printed_whatever_t
         let plain = alice.run(args);
         assert_eq!(plain.code, 0);
         let mut command = alice.command(args);
-        for quietly in ["SWARMDROP_JSON", "SWARMDROP_QUIET"] {
+        for quietly in ["PARCELRY_JSON", "PARCELRY_QUIET"] {
             let ran = Ran::of(command.env(quietly, "true").output().unwrap());
             assert_eq!((ran.code, &ran.stdout), (0, &plain.stdout), "{quietly}");
             command.env_remove(quietly);
@@ -180,7 +180,7 @@ fn f49_a_share_that_is_deleted_while_it_is_fetched_is_said_to_be_deleted() {
     let (alice, bob) = (swarm.person(), swarm.person());
     alice.write("file", &samples::bytes("deleted", 3 << 20));
     let link = alice.share(&["file", "--chunk-size", "64KiB"]);
-    let look_ups = || common::http::metric(&swarm.tracker.address(), "swarmdrop_tracker_look_ups_total");
+    let look_ups = || common::http::metric(&swarm.tracker.address(), "parcelry_tracker_look_ups_total");
     let before = look_ups();
     let signal = |signal| {
         for peer in &swarm.peers {
@@ -246,7 +246,7 @@ fn f37_a_shared_home_goes_without_this_programs_own_secrets() {
     let home = alice.home.path();
     assert_eq!(alice.run(&["join", &swarm.invite()]).code, 0);
     for (name, text) in [
-        (".config/swarmdrop/config.toml", "[share]\nreplicas = 2\n"),
+        (".config/parcelry/config.toml", "[share]\nreplicas = 2\n"),
         (".local/share/other/file", "of another program"),
         ("disk/peer/identity.key", &"k".repeat(64)),
         ("disk/peer/lock", ""),
@@ -257,21 +257,21 @@ fn f37_a_shared_home_goes_without_this_programs_own_secrets() {
     }
     let shared = alice.run(&["share", home.to_str().unwrap(), "--name", "home"]);
     assert_eq!(shared.code, 3, "{}", shared.stderr);
-    for folder in [".local/state/swarmdrop", ".config/swarmdrop", "disk/peer"] {
-        assert!(shared.stderr.contains(&format!("{folder}: swarmdrop's own")), "{folder} {}", shared.stderr);
+    for folder in [".local/state/parcelry", ".config/parcelry", "disk/peer"] {
+        assert!(shared.stderr.contains(&format!("{folder}: parcelry's own")), "{folder} {}", shared.stderr);
     }
     let strict = alice.run(&["share", home.to_str().unwrap(), "--name", "home", "--strict"]);
     assert!(strict.code == 2 && strict.stderr.contains("3 entries cannot be shared"), "{}", strict.stderr);
     for named in
-        ["disk/peer", "disk/peer/lock", ".local/state/swarmdrop/swarms", ".config/swarmdrop/config.toml"]
+        ["disk/peer", "disk/peer/lock", ".local/state/parcelry/swarms", ".config/parcelry/config.toml"]
     {
         let ran = alice.run(&["share", home.join(named).to_str().unwrap()]);
-        assert!(ran.code == 2 && ran.stderr.contains("swarmdrop's own keys"), "{named}: {}", ran.stderr);
+        assert!(ran.code == 2 && ran.stderr.contains("parcelry's own keys"), "{named}: {}", ran.stderr);
     }
     bob.get(&shared.link());
     let got = |name: &str| bob.path("home").join(name).exists();
     assert!(got("notes/identity.key") && got(".local/share/other/file"));
-    assert!(!got(".local/state/swarmdrop") && !got(".config/swarmdrop") && !got("disk/peer"));
+    assert!(!got(".local/state/parcelry") && !got(".config/parcelry") && !got("disk/peer"));
 }
 
 #[test]

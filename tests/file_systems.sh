@@ -23,7 +23,7 @@ need() { # COMMAND PACKAGE…: installs the packages if the command is not there
     command -v "$command" >/dev/null
 }
 
-bin=${SWARMDROP_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop}
+bin=${PARCELRY_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/parcelry}
 [ -x "$bin" ] || cargo build --release --locked
 work=$(mktemp -d)
 mounted=() loops=()
@@ -96,7 +96,7 @@ sparse=$("$bin" share -q "$work/from/sparse")
 huge=$("$bin" share -q "$work/from/huge")
 folder=$("$bin" share -q --chunk-size 64KiB "$work/from/folder")
 
-noted() { cat "$work"/state/swarmdrop/downloads/*/chunks 2>/dev/null | wc -c; }
+noted() { cat "$work"/state/parcelry/downloads/*/chunks 2>/dev/null | wc -c; }
 get() { "$bin" get "$@" 2>"$work/said"; }
 expect() { # CODE WORDS COMMAND…
     local code=0 wanted=$1 words=$2; shift 2
@@ -124,7 +124,7 @@ journey() { # FOLDER: save, go on, replace in it; holes are kept, or there is no
     get --force "$folder" || fail "could not put files into a folder"
     [ "$(cat folder/mine)" = mine ] || fail "a file of the user's is gone"
     rm folder/mine; diff -r folder "$work/from/folder"
-    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    [ "$(find . -name '.parcelry*' | wc -l)" = 0 ] || fail "something was left behind"
     (cd "$(mktemp -d "$work/got.XXXX")" && "$bin" get -q "$("$bin" share -q --replicas 1 "$1/folder")" && diff -r folder "$work/from/folder")
     get "$sparse" || fail "could not save a file with holes"
     cmp sparse "$work/from/sparse"
@@ -137,7 +137,7 @@ journey() { # FOLDER: save, go on, replace in it; holes are kept, or there is no
     else
         expect 8 "as files have no holes there" get "$huge"
     fi
-    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    [ "$(find . -name '.parcelry*' | wc -l)" = 0 ] || fail "something was left behind"
     rm -r file folder sparse
     cd - >/dev/null
 }
@@ -167,20 +167,20 @@ folds() { # FOLDER [LINK]: of two names that are one there, the first is saved a
     for _ in $(seq 5000); do [ "$(noted)" -ge 1000 ] && break; done
     kill -9 $get; wait $get 2>/dev/null || true
     [ ! -e large_case ] || fail "killed too late to show anything"
-    rm -r "$work/state/swarmdrop/downloads"
+    rm -r "$work/state/parcelry/downloads"
     expect 3 "saved, but " get "$large_case"
     grep -q "nothing in it can be gone on with" "$work/said" || fail "it does not say what became of what was fetched before"
     grep -q "^left out large_case/name: " "$work/said" || fail "large_case/name is not named"
     [ "$(cat large_case/Name)" = Name ] && cmp large_case/zero "$work/from/file" || fail "something is not what was shared"
     rm -r large_case
-    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
+    [ "$(find . -name '.parcelry*' | wc -l)" = 0 ] || fail "something was left behind"
     cd - >/dev/null
 }
 takes_no_colon() { # FOLDER: a file whose own name is none there is refused before anything is fetched
     cd "$1"
     expect 1 "can be called a:b: " get "$colon"
     grep -q "another name: -o .*/NAME" "$work/said" || fail "it does not say what helps"
-    [ "$(find . -name '.swarmdrop*' -o -name 'a*b' | wc -l)" = 0 ] || fail "something was left behind"
+    [ "$(find . -name '.parcelry*' -o -name 'a*b' | wc -l)" = 0 ] || fail "something was left behind"
     get -o other "$colon" && [ "$(cat other)" = colon ] || fail "another name does not help"
     rm other
     cd - >/dev/null
@@ -196,8 +196,8 @@ mounted_inside() { # FOLDER: what is mounted by itself in a target is named befo
         umount "$at"
     done
     [ "$(cat folder/a mounted/b mounted/file folder/sub/b file | sort -u | tr '\n' ' ')" = "kept mine old " ] || fail "something was replaced"
-    [ "$(find . -name '.swarmdrop*' | wc -l)" = 0 ] || fail "something was left behind"
-    [ "$(ls "$work/state/swarmdrop/downloads" | wc -l)" = 0 ] || fail "a journal was left behind"
+    [ "$(find . -name '.parcelry*' | wc -l)" = 0 ] || fail "something was left behind"
+    [ "$(ls "$work/state/parcelry/downloads" | wc -l)" = 0 ] || fail "a journal was left behind"
     get --force "$folder" && diff -r folder "$work/from/folder" || fail "cannot be saved when nothing is mounted there"
     rm -r folder mounted file
     cd - >/dev/null

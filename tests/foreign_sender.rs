@@ -6,14 +6,14 @@ mod common;
 use common::http::{bearer, json, owned, send, share_key};
 use common::samples;
 use common::swarm::Swarm;
+use parcelry::identity::Identity;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::grant::Grant;
+use parcelry_core::id::PeerId;
+use parcelry_core::link::ShareLink;
+use parcelry_core::owner::Act;
+use parcelry_core::seal::access_token;
 use serde_json::{Value, json};
-use swarmdrop::identity::Identity;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::grant::Grant;
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::seal::access_token;
 
 const CALLS: u64 = 400;
 

@@ -9,19 +9,19 @@ use std::net::TcpStream;
 use common::http::{Answer, bearer, get, json, owned, send, share_key};
 use common::swarm::Swarm;
 use common::{flip_a_bit, samples, wait_for};
+use parcelry::clock;
+use parcelry_core::api::{Blob, LookUpResponse};
+use parcelry_core::geometry::{ChunkIndex, ChunkSize, Geometry};
+use parcelry_core::holes::Holes;
+use parcelry_core::id::{ChunkId, Secret, TrackerId};
+use parcelry_core::link::{ShareLink, TrackerUrl};
+use parcelry_core::manifest::{Draft, Manifest, ShareKey};
+use parcelry_core::metadata::{FileEntry, Metadata};
+use parcelry_core::name::SafePath;
+use parcelry_core::owner::Act;
+use parcelry_core::seal::{Header, ShareKeys, access_hash, access_token};
+use parcelry_core::terms::{SignedTerms, Terms};
 use serde_json::{Value, json};
-use swarmdrop::clock;
-use swarmdrop_core::api::{Blob, LookUpResponse};
-use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
-use swarmdrop_core::holes::Holes;
-use swarmdrop_core::id::{ChunkId, Secret, TrackerId};
-use swarmdrop_core::link::{ShareLink, TrackerUrl};
-use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
-use swarmdrop_core::metadata::{FileEntry, Metadata};
-use swarmdrop_core::name::SafePath;
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
 
 const CHUNK: usize = 64 << 10;
 
@@ -179,7 +179,7 @@ fn get_chunk(swarm: &Swarm, link: &ShareLink, index: u32) -> Answer {
 #[track_caller]
 fn assert_problem(answer: &Answer, status: u16, kind: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
-    assert_eq!(answer.problem(), format!("urn:swarmdrop:problem:{kind}"));
+    assert_eq!(answer.problem(), format!("urn:parcelry:problem:{kind}"));
 }
 
 #[test]

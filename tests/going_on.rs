@@ -10,8 +10,8 @@ use std::path::Path;
 use common::person::{Person, Ran, names_in};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
-use swarmdrop::crash::{self, Point};
-use swarmdrop::file_system;
+use parcelry::crash::{self, Point};
+use parcelry::file_system;
 
 /// A swarm, and the links of a file `file` and a folder `folder` with `a` and `sub/b`.
 fn shares() -> (Swarm, String, String) {
@@ -208,7 +208,7 @@ fn f18_a_get_that_never_began_leaves_no_journal() {
     let ran = bob.run(&["get", &link, "--force"]);
     assert_eq!(ran.code, 9, "{}", ran.stderr);
     assert!(ran.stderr.contains("folder/sub is a file"), "{}", ran.stderr);
-    let downloads = bob.home.path().join(".local/state/swarmdrop/downloads");
+    let downloads = bob.home.path().join(".local/state/parcelry/downloads");
     assert_eq!(names_in(&downloads), Vec::<String>::new());
 }
 

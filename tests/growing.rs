@@ -155,11 +155,7 @@ fn f22_what_changed_in_its_shared_part_or_is_another_file_is_named_with_what_hel
                 "{what}: {}",
                 ran.stderr
             );
-            assert!(
-                ran.stderr.contains("cat FILE | swarmdrop share - --name FILE"),
-                "{what}: {}",
-                ran.stderr
-            );
+            assert!(ran.stderr.contains("cat FILE | parcelry share - --name FILE"), "{what}: {}", ran.stderr);
         }
     }
 }

@@ -11,14 +11,14 @@ use common::fake::{Fake, FakePeer, Out, Proves, answer, answer_json};
 use common::person::Ran;
 use common::swarm::Swarm;
 use common::{http, samples, tls, wait_for};
+use parcelry::buffers::Buffers;
+use parcelry::client::{Http, PeerClient, TrackerClient};
+use parcelry::pace::WINDOW_VARIABLE;
+use parcelry_core::api::{PeerAddress, Task};
+use parcelry_core::id::{ChunkId, Secret, ShareId};
+use parcelry_core::link::ShareLink;
+use parcelry_core::seal::access_token;
 use serde_json::json;
-use swarmdrop::buffers::Buffers;
-use swarmdrop::client::{Http, PeerClient, TrackerClient};
-use swarmdrop::pace::WINDOW_VARIABLE;
-use swarmdrop_core::api::{PeerAddress, Task};
-use swarmdrop_core::id::{ChunkId, Secret, ShareId};
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::seal::access_token;
 
 const CHUNKS: usize = 10;
 
@@ -218,12 +218,12 @@ fn another_key_at_a_peers_address_is_refused_by_share() {
 
 #[test]
 fn another_key_at_a_peers_address_is_refused_by_other_peers() {
-    use swarmdrop::client::{ClientError, Http, PeerClient};
+    use parcelry::client::{ClientError, Http, PeerClient};
     let mut swarm = Swarm::start(1);
     let (address, id) = (swarm.peers[0].address(), swarm.peer_pin(0));
     let impostor = impostor(&mut swarm);
-    let peer = swarmdrop_core::api::PeerAddress {
-        id: swarmdrop_core::id::PeerId::from_bytes(id),
+    let peer = parcelry_core::api::PeerAddress {
+        id: parcelry_core::id::PeerId::from_bytes(id),
         name: "p0".into(),
         addresses: vec![address],
     };

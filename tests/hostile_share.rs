@@ -9,9 +9,9 @@ use common::peak;
 use common::person::names_in;
 use common::samples;
 use common::swarm::Swarm;
-use swarmdrop::crash::{self, Point};
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::name::acts_on_terminal;
+use parcelry::crash::{self, Point};
+use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::name::acts_on_terminal;
 
 /// Publishes one chunk of `content` with this metadata, whatever it says; `spoil` changes the sealed bytes
 /// before they are hashed, as a sender with a faulty machine would.
@@ -223,7 +223,7 @@ fn bytes_that_the_sender_sealed_wrongly_blame_the_sender_not_the_peer() {
     assert!(!ran.stderr.contains("served wrong bytes"), "{}", ran.stderr);
     assert!(ran.stderr.contains("What was fetched of it was removed."), "{}", ran.stderr);
     assert_eq!(bob.names(), [""; 0], "nothing can become of it");
-    assert_eq!(names_in(&bob.home.path().join(".local/state/swarmdrop/downloads")), [""; 0]);
+    assert_eq!(names_in(&bob.home.path().join(".local/state/parcelry/downloads")), [""; 0]);
 }
 
 #[test]

@@ -12,9 +12,9 @@ use common::person::Person;
 use common::samples;
 use common::swarm::{Server, Swarm};
 use common::wait_for;
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::seal::access_token;
 use serde_json::{Value, json};
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::seal::access_token;
 
 /// Two shares of a real swarm: their links, and what the real tracker answers to look-ups of them.
 fn two_shares(swarm: &Swarm) -> [(ShareLink, Value); 2] {
@@ -90,7 +90,7 @@ fn m2_a_tracker_that_names_evil_peers_only_gets_nothing_written() {
 
 /// Runs `share` against a tracker that answers every request to open a share like this.
 fn share_through(swarm: &Swarm, reply: Value) -> common::person::Ran {
-    let health = json!({ "role": "tracker", "id": "x", "now_ms": swarmdrop::clock::now_ms() });
+    let health = json!({ "role": "tracker", "id": "x", "now_ms": parcelry::clock::now_ms() });
     let fake = Fake::start(70, move |request, out| {
         answer_json(out, 200, if request.path == "/healthz" { &health } else { &reply })
     });
@@ -107,7 +107,7 @@ fn a_tracker_that_names_too_few_peers_cannot_have_a_share_called_safe() {
     let swarm = Swarm::start(2);
     let grant = swarm.grant(&http::share_key(1), 7);
     let peer = |number: usize| {
-        let id = swarmdrop_core::id::PeerId::from_bytes(swarm.peer_pin(number)).to_string();
+        let id = parcelry_core::id::PeerId::from_bytes(swarm.peer_pin(number)).to_string();
         json!({ "id": id, "name": "p", "addresses": [swarm.peers[number].address()] })
     };
     for peers in [json!([]), json!([peer(0)]), json!([peer(0), peer(0)])] {
@@ -126,28 +126,28 @@ fn m3_a_grant_of_another_tracker_or_beyond_the_peers_own_bounds_fills_nothing() 
     swarm.add_peer(0, &["--capacity", "100kB"]);
     let own_key = http::share_key(1);
     let share = own_key.share_id();
-    let grant = swarmdrop_core::grant::Grant {
+    let grant = parcelry_core::grant::Grant {
         share,
-        operation: swarmdrop_core::grant::Operation::Push,
-        peers: vec![swarmdrop_core::id::PeerId::from_bytes(swarm.peer_pin(0))],
+        operation: parcelry_core::grant::Operation::Push,
+        peers: vec![parcelry_core::id::PeerId::from_bytes(swarm.peer_pin(0))],
         bearer: None,
         token: None,
         budget_bytes: 10_000_000_000_000,
         quota_bytes: None,
-        issued_ms: swarmdrop::clock::now_ms(),
-        expires_ms: swarmdrop::clock::now_ms() + 600_000,
+        issued_ms: parcelry::clock::now_ms(),
+        expires_ms: parcelry::clock::now_ms() + 600_000,
     };
     let size = json!({ "total_bytes": 10_u64 << 40, "chunk_bytes": 16 << 20 });
-    let chunks = swarmdrop_core::chunk_set::ChunkSet::full(655_360).to_string();
+    let chunks = parcelry_core::chunk_set::ChunkSet::full(655_360).to_string();
     let body = json!({ "size": size, "chunks": chunks, "known": [] });
-    let offer = |key: &swarmdrop_core::grant::TrackerKey| {
+    let offer = |key: &parcelry_core::grant::TrackerKey| {
         let grant = http::bearer(&key.sign(&grant));
-        let act = swarmdrop_core::owner::Act::Offer;
+        let act = parcelry_core::owner::Act::Offer;
         let headers = http::owned(&own_key, act, swarm.peer_pin(0), &grant);
         http::json(&swarm.peers[0].address(), "POST", &format!("/v1/shares/{share}/offer"), &headers, &body)
     };
     assert_eq!(offer(&common::tls::identity(70).tracker_key()).status, 403);
-    let own = swarmdrop::identity::Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap();
+    let own = parcelry::identity::Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap();
     assert_eq!(offer(&own.tracker_key()).status, 507);
 }
 
@@ -161,9 +161,9 @@ fn m4_no_disk_log_or_memory_of_tracker_and_peers_holds_a_secret_a_name_or_plaint
     let link: ShareLink = alice.share(&["marker-of-the-name.txt"]).parse().unwrap();
     swarm.person().get(&link.expose_text());
     let access = access_token(&link.secret);
-    let seed = fs::read_dir(alice.home.path().join(".local/state/swarmdrop/shares")).unwrap().next().unwrap();
+    let seed = fs::read_dir(alice.home.path().join(".local/state/parcelry/shares")).unwrap().next().unwrap();
     let owned: Value = serde_json::from_slice(&fs::read(seed.unwrap().path()).unwrap()).unwrap();
-    let hex = |bytes: &[u8; 32]| swarmdrop_core::id::ChunkId::from_bytes(*bytes).to_string().into_bytes();
+    let hex = |bytes: &[u8; 32]| parcelry_core::id::ChunkId::from_bytes(*bytes).to_string().into_bytes();
     let mut needles: Vec<(&str, Vec<u8>)> = vec![
         ("the name", b"marker-of-the-name".to_vec()),
         ("plaintext", b"marker-of-the-plaintext".to_vec()),

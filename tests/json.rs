@@ -9,8 +9,8 @@ use std::fs;
 use common::person::{Person, Ran};
 use common::samples;
 use common::swarm::Swarm;
+use parcelry::crash::{self, Point};
 use serde_json::Value;
-use swarmdrop::crash::{self, Point};
 
 /// Fields of values that are the API's own, which its OpenAPI documents describe.
 const OF_THE_API: &[&str] =

@@ -14,8 +14,8 @@ use common::fake::Fake;
 use common::person::{Person, Ran, bare_command};
 use common::swarm::{Server, Swarm};
 use common::wait_for;
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::seal::access_token;
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::seal::access_token;
 
 /// A link that leads to a server which never answers.
 fn stalling_link() -> (Fake, ShareLink) {
@@ -23,8 +23,8 @@ fn stalling_link() -> (Fake, ShareLink) {
         std::thread::sleep(Duration::from_secs(60));
         Ok(())
     });
-    let secret = swarmdrop_core::id::Secret::from_bytes([0x5a; 32]);
-    let share = swarmdrop_core::id::ShareId::from_bytes([1; 32]);
+    let secret = parcelry_core::id::Secret::from_bytes([0x5a; 32]);
+    let share = parcelry_core::id::ShareId::from_bytes([1; 32]);
     let tracker = format!("https://{}", fake.address).parse().unwrap();
     let tracker_id = Some(fake.identity.tracker_id());
     (fake, ShareLink { tracker, share, secret, tracker_id })
@@ -114,7 +114,7 @@ fn s14_a_secret_that_cannot_be_hidden_is_not_used() {
     command.args(["-c", "ulimit -n 4 && exec \"$0\" \"$@\""]).arg(typed.get_program()).args(typed.get_args());
     let ran = Ran::of(command.output().unwrap());
     assert_eq!(ran.code, 2, "{}", ran.stderr);
-    assert!(ran.stderr.contains("cannot hide") && ran.stderr.contains("SWARMDROP_INVITE"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot hide") && ran.stderr.contains("PARCELRY_INVITE"), "{}", ran.stderr);
     assert!(fake.requests().is_empty());
 }
 
@@ -124,7 +124,7 @@ fn l2_no_secret_is_logged_or_reported_however_much_is() {
     let (alice, bob) = (swarm.person(), swarm.person());
     alice.write("file", b"x");
     let traced = |person: &Person, args: &[&str]| {
-        Ran::of(person.command(args).env("SWARMDROP_LOG", "trace").output().unwrap())
+        Ran::of(person.command(args).env("PARCELRY_LOG", "trace").output().unwrap())
     };
     let shared = traced(&alice, &["share", "file"]);
     assert_eq!(shared.code, 0, "{}", shared.stderr);
@@ -196,7 +196,7 @@ fn f2_keys_databases_journals_chunks_and_temporaries_are_their_owners_alone_what
     // An interrupted get leaves its temporary and journal.
     drop(peers);
     assert_eq!(run(&["get", &link, "-o", "never"]).code, 5);
-    let state = person.home.path().join(".local/state/swarmdrop");
+    let state = person.home.path().join(".local/state/parcelry");
     let parts =
         person.names().into_iter().filter(|name| name.ends_with(".part")).map(|name| person.path(&name));
     let mut private: Vec<PathBuf> = parts.collect();

@@ -10,9 +10,9 @@ use std::path::Path;
 use common::person::{Ran, bare_command, names_in};
 use common::swarm::Swarm;
 use common::{flip_a_bit, samples, wait_for};
-use swarmdrop::crash;
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::limits::RESTORE_MANIFESTS_BYTES_MAX;
+use parcelry::crash;
+use parcelry_core::id::ChunkId;
+use parcelry_core::limits::RESTORE_MANIFESTS_BYTES_MAX;
 
 const CHUNKS: usize = 5;
 
@@ -130,7 +130,7 @@ fn s5_a_store_whose_records_are_all_gone_keeps_its_chunks() {
     fs::remove_dir_all(store.join("shares")).unwrap();
     swarm.add_peer(0, &[]);
     wait_for("the strays to be counted", || {
-        common::http::metric(&swarm.peers[0].address(), "swarmdrop_peer_chunks_stray") == CHUNKS as u64
+        common::http::metric(&swarm.peers[0].address(), "parcelry_peer_chunks_stray") == CHUNKS as u64
     });
     assert_chunks_are_good(&swarm, 0, CHUNKS);
 }

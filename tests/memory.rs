@@ -10,7 +10,7 @@ use std::process::Stdio;
 use common::by_hand;
 use common::peak::{peak_mib, run, watch};
 use common::swarm::{Server, Swarm};
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::geometry::{ChunkSize, Geometry};
 
 const FILES: usize = 100_000;
 const CHUNKS: u32 = 1_000_000;

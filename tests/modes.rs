@@ -10,7 +10,7 @@ use std::path::Path;
 use common::person::{Person, Ran};
 use common::swarm::Swarm;
 use common::unprivileged;
-use swarmdrop::crash::{self, Point};
+use parcelry::crash::{self, Point};
 
 /// What is shared: paths with their modes, folders first.
 const MODES: [(&str, u32); 13] = [

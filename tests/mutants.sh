@@ -5,9 +5,9 @@
 #   tests/mutants.sh --check     only whether each still has its place in the code; nothing is compiled
 set -euo pipefail
 cd "$(dirname "$0")/.."
-copy=$(mktemp -d "${TMPDIR:-/tmp}/swarmdrop-mutants.XXXXXX")
+copy=$(mktemp -d "${TMPDIR:-/tmp}/parcelry-mutants.XXXXXX")
 trap 'rm -rf "$copy"' EXIT
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mutants RUST_BACKTRACE=0 SWARMDROP_SIM_SEEDS=20
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mutants RUST_BACKTRACE=0 PARCELRY_SIM_SEEDS=20
 check=
 if [ "${1:-}" = --check ]; then check=yes; shift; fi
 wanted=("$@") survivors=0
@@ -196,32 +196,32 @@ echo "| mutant | noticed by |"
 echo "|---|---|"
 mutant acknowledge_before_sync --lib simulation
 mutant skip_the_hash_check --lib peer::
-mutant acknowledge_at_one_replica -p swarmdrop-core
+mutant acknowledge_at_one_replica -p parcelry-core
 mutant rename_without_no_replace --lib --test resume --test local_user --test share_get --no-fail-fast
-mutant no_last_chunk_flag -p swarmdrop-core
+mutant no_last_chunk_flag -p parcelry-core
 mutant pin_without_the_handshake_signature --test transport
 mutant repair_from_an_unverified_copy --test durability rot
-mutant count_the_dead -p swarmdrop-core
-mutant repair_when_the_network_fails -p swarmdrop-core
-mutant weigh_who_holds_nothing -p swarmdrop-core
-mutant count_who_cannot_be_reached -p swarmdrop-core
-mutant dead_because_the_own_way_out_fails -p swarmdrop-core
-mutant take_two_machines_for_one -p swarmdrop-core
-mutant take_a_part_for_an_inventory -p swarmdrop-core
-mutant drop_what_is_needed -p swarmdrop-core
-mutant make_surplus_of_claims -p swarmdrop-core
-mutant call_claims_healthy -p swarmdrop-core
-mutant drop_the_last_in_its_zone -p swarmdrop-core
-mutant let_the_young_push_out_the_old -p swarmdrop-core
-mutant drop_what_was_learnt_lately -p swarmdrop-core
+mutant count_the_dead -p parcelry-core
+mutant repair_when_the_network_fails -p parcelry-core
+mutant weigh_who_holds_nothing -p parcelry-core
+mutant count_who_cannot_be_reached -p parcelry-core
+mutant dead_because_the_own_way_out_fails -p parcelry-core
+mutant take_two_machines_for_one -p parcelry-core
+mutant take_a_part_for_an_inventory -p parcelry-core
+mutant drop_what_is_needed -p parcelry-core
+mutant make_surplus_of_claims -p parcelry-core
+mutant call_claims_healthy -p parcelry-core
+mutant drop_the_last_in_its_zone -p parcelry-core
+mutant let_the_young_push_out_the_old -p parcelry-core
+mutant drop_what_was_learnt_lately -p parcelry-core
 mutant refute_by_silence --lib simulation
 mutant believe_any_proof --lib simulation
-mutant count_words_for_ever -p swarmdrop-core
-mutant let_claims_age_when_nobody_can_prove -p swarmdrop-core
+mutant count_words_for_ever -p parcelry-core
+mutant let_claims_age_when_nobody_can_prove -p parcelry-core
 mutant weigh_words --lib tracker
 mutant count_what_nobody_ordered --lib tracker
-mutant give_old_age_to_what_is_new -p swarmdrop-core
-mutant believe_a_peers_own_zone -p swarmdrop-core
+mutant give_old_age_to_what_is_new -p parcelry-core
+mutant believe_a_peers_own_zone -p parcelry-core
 mutant let_a_wrong_clock_end_shares --lib agreement
 mutant end_shares_by_the_clock_that_is_ahead --lib -- agreement whatever_a_seed
 mutant forget_what_was_not_heard --lib findings
@@ -245,21 +245,21 @@ mutant promise_what_others_are_promised_now --lib peer::charges
 mutant remember_deletions_for_nobody --lib tracker::quotas
 mutant go_on_after_a_failed_sync --lib peer::syncs
 mutant share_a_sync_that_began_before --lib peer::syncs
-mutant take_the_owners_word_for_another_server -p swarmdrop-core owner
-mutant take_the_owners_word_without_its_grant -p swarmdrop-core owner
-mutant take_a_delegation_from_anybody -p swarmdrop-core owner
+mutant take_the_owners_word_for_another_server -p parcelry-core owner
+mutant take_the_owners_word_without_its_grant -p parcelry-core owner
+mutant take_a_delegation_from_anybody -p parcelry-core owner
 mutant publish_in_the_place_of_adding --lib tracker
 mutant let_later_terms_undo_a_deletion --lib tracker
-mutant take_a_receipt_of_another_share -p swarmdrop-core receipt
-mutant take_a_receipt_for_another_manifest -p swarmdrop-core receipt
-mutant take_a_receipt_in_the_name_of_another -p swarmdrop-core receipt
-mutant count_the_peers_and_not_the_receipts_of_each_chunk -p swarmdrop-core receipt
-mutant call_safe_what_is_not_proved -p swarmdrop-core
-mutant take_the_owners_word_for_another_act -p swarmdrop-core owner
-mutant count_one_holder_twice_for_a_drop -p swarmdrop-core parting
-mutant prove_for_a_drop_what_is_being_left -p swarmdrop-core parting
-mutant leave_what_was_promised -p swarmdrop-core parting
-mutant drop_on_the_trackers_word -p swarmdrop-core parting
+mutant take_a_receipt_of_another_share -p parcelry-core receipt
+mutant take_a_receipt_for_another_manifest -p parcelry-core receipt
+mutant take_a_receipt_in_the_name_of_another -p parcelry-core receipt
+mutant count_the_peers_and_not_the_receipts_of_each_chunk -p parcelry-core receipt
+mutant call_safe_what_is_not_proved -p parcelry-core
+mutant take_the_owners_word_for_another_act -p parcelry-core owner
+mutant count_one_holder_twice_for_a_drop -p parcelry-core parting
+mutant prove_for_a_drop_what_is_being_left -p parcelry-core parting
+mutant leave_what_was_promised -p parcelry-core parting
+mutant drop_on_the_trackers_word -p parcelry-core parting
 mutant forget_promises_at_a_restart --lib peer::parting
 mutant remove_at_once_what_was_let_go_of --lib peer::
 mutant remove_what_others_have_not_proved_again --lib peer::parting
@@ -273,8 +273,8 @@ mutant sign_for_what_is_missing --lib -- peer:: whatever_a_seed
 mutant take_a_receipt_of_whom_the_grant_does_not_name --test receipts
 mutant ask_no_owner --test foreign_sender
 mutant answer_look_ups_before_it_is_known_what_is_held --test registration f50
-mutant take_links_that_lead_out -p swarmdrop-core --lib links
-mutant share_more_than_permissions -p swarmdrop-core --lib metadata
+mutant take_links_that_lead_out -p parcelry-core --lib links
+mutant share_more_than_permissions -p parcelry-core --lib metadata
 mutant create_over_what_is_there --lib folder
 mutant send_what_was_not_noted --lib -- share::upload
 mutant publish_what_was_written_anew --lib -- share::upload
@@ -283,6 +283,6 @@ mutant replace_whatever_stands_there --test saving f39
 mutant sign_over_a_filled_hole --lib -- share::upload
 mutant believe_what_nobody_noted --test targets f30
 mutant leave_in_holes_what_others_wrote --test holes
-mutant carry_out_half_an_order -p swarmdrop-core --lib heartbeat
+mutant carry_out_half_an_order -p parcelry-core --lib heartbeat
 mutant delete_what_is_published --test partial f30
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }

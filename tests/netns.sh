@@ -22,7 +22,7 @@ ip link set lo up; ip link set near up
 ip -n far addr add 10.77.0.2/24 dev far
 ip -n far link set lo up; ip -n far link set far up
 
-bin=${SWARMDROP_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop}
+bin=${PARCELRY_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/parcelry}
 [ -x "$bin" ] || cargo build --release --locked
 work=$(mktemp -d)
 trap 'code=$?; [ $code = 0 ] || tail -n 20 "$work"/*.err; kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT

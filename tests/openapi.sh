@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-45}
-bin=${SWARMDROP_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop}
+bin=${PARCELRY_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/parcelry}
 [ -x "$bin" ] || cargo build --release --locked
 tools=${CARGO_TARGET_DIR:-$PWD/target}/openapi-tests
 python3 -c 'import ensurepip, venv' 2>/dev/null ||

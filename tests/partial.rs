@@ -11,8 +11,8 @@ use common::samples;
 use common::swarm::Swarm;
 use common::terminal::Terminal;
 use common::wait_for;
-use swarmdrop::crash::{self, Point};
-use swarmdrop_core::id::PeerId;
+use parcelry::crash::{self, Point};
+use parcelry_core::id::PeerId;
 
 /// Runs a command that dies at the point.
 fn killed(person: &Person, args: &[&str], point: Point) {
@@ -124,7 +124,7 @@ fn f30_clean_leaves_what_is_under_way_and_what_is_out_of_reach() {
     assert!(ran.stderr.contains("not mounted"), "{}", ran.stderr);
     move_to(&bob, "unmounted", "disk");
 
-    let state = bob.home.path().join(".local/state/swarmdrop/downloads");
+    let state = bob.home.path().join(".local/state/parcelry/downloads");
     let journal = fs::read_dir(state).unwrap().next().unwrap().unwrap().path();
     let lock = fs::File::open(journal.join("lock")).unwrap();
     lock.lock().unwrap();
@@ -194,13 +194,13 @@ fn f30_to_clean_what_was_left_of_a_share_that_was_published_deletes_nothing() {
 
 /// The folder of the only upload that was begun.
 fn upload_of(person: &Person) -> PathBuf {
-    let uploads = person.home.path().join(".local/state/swarmdrop/uploads");
+    let uploads = person.home.path().join(".local/state/parcelry/uploads");
     fs::read_dir(uploads).unwrap().next().unwrap().unwrap().path()
 }
 
 /// The record of the only share that was made.
 fn record_of(person: &Person) -> PathBuf {
-    let shares = person.home.path().join(".local/state/swarmdrop/shares");
+    let shares = person.home.path().join(".local/state/parcelry/shares");
     fs::read_dir(shares).unwrap().next().unwrap().unwrap().path()
 }
 
@@ -291,7 +291,7 @@ fn f30_clean_needs_a_swarm_only_for_what_peers_have() {
     killed(&bob, &["get", &link], Point::AllWritten);
     let clean = |person: &Person| {
         let mut command = person.command(&["clean", "--yes"]);
-        Ran::of(command.env_remove("SWARMDROP_INVITE").env("SWARMDROP_SWARM", "forgotten").output().unwrap())
+        Ran::of(command.env_remove("PARCELRY_INVITE").env("PARCELRY_SWARM", "forgotten").output().unwrap())
     };
     let ran = clean(&bob);
     assert_eq!((ran.code, begun(&bob).len()), (0, 0), "{}", ran.stderr);

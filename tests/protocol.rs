@@ -6,13 +6,13 @@ mod common;
 use common::http::{self, Answer, get, owned, raw, send, share_key};
 use common::samples;
 use common::swarm::Swarm;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::id::ChunkId;
+use parcelry_core::link::ShareLink;
+use parcelry_core::manifest::ShareKey;
+use parcelry_core::owner::Act;
+use parcelry_core::seal::access_token;
 use serde_json::json;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::ShareKey;
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::seal::access_token;
 
 const SHARE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -223,11 +223,11 @@ fn manifests_and_terms_need_the_share_keys_signature() {
     let (tracker, peer) = (swarm.tracker.address(), swarm.peers[0].address());
     let key = share_key(1);
     let (share, grant) = (key.share_id(), swarm.grant(&key, 1000));
-    let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "receipts": [] });
+    let publish = json!({ "manifest": "UFJDTA", "terms": "v4.public.x", "receipts": [] });
     let owner = owned(&key, Act::Publish, swarm.tracker_pin(), &grant);
     let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{share}"), &owner, &publish);
     refused(&answer, ProblemKind::InvalidShare);
-    let commit = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
+    let commit = json!({ "manifest": "UFJDTA", "terms": "v4.public.x", "chunks": "0." });
     let owner = owned(&key, Act::Commit, swarm.peer_pin(0), &grant);
     let answer = http::json(&peer, "PUT", &format!("/v1/shares/{share}/manifest"), &owner, &commit);
     refused(&answer, ProblemKind::InvalidShare);

@@ -9,13 +9,13 @@ use std::net::TcpStream;
 use common::http::{Answer, bearer, owned, send, share_key};
 use common::swarm::Swarm;
 use common::{samples, tls, wait_for};
+use parcelry::identity::Identity;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::grant::{Grant, Operation, TrackerKey};
+use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::link::ShareLink;
+use parcelry_core::owner::Act;
 use serde_json::json;
-use swarmdrop::identity::Identity;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::grant::{Grant, Operation, TrackerKey};
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::owner::Act;
 
 /// A chunk that was offered to a peer, and a grant with room for it and no more.
 struct Pushing {
@@ -66,7 +66,7 @@ impl Pushing {
 fn p1_a_chunk_is_taken_under_a_sound_grant_only() {
     let pushing = Pushing::new();
     let Pushing { swarm, key, good, chunk, .. } = &pushing;
-    let now = swarmdrop::clock::now_ms();
+    let now = parcelry::clock::now_ms();
     for (wrong, kind) in [
         (Grant { peers: vec![tls::identity(9).peer_id()], ..good.clone() }, ProblemKind::AccessDenied),
         (Grant { operation: Operation::Copy, ..good.clone() }, ProblemKind::AccessDenied),

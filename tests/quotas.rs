@@ -45,7 +45,7 @@ fn s11_a_senders_invite_allows_so_much_in_all_copies_counted() {
     }
     assert_over_quota(&alice.run(&["share", "file"]), "the invite's quota is 1.0 MB");
     let single = alice.share(&["file", "--replicas", "1"]);
-    assert_over_quota(&alice.run(&["share", "file", "--replicas", "1"]), "swarmdrop rm");
+    assert_over_quota(&alice.run(&["share", "file", "--replicas", "1"]), "parcelry rm");
     assert_eq!(alice.run(&["rm", &link]).code, 0);
     alice.share(&["file"]);
     // Somebody else's shares are not counted, and what is there stays there.

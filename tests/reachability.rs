@@ -55,7 +55,7 @@ fn a_peer_whose_door_is_closed_is_named_its_share_repaired_and_it_counts_again_w
     let status = swarm.person().run(&["status"]).stdout;
     assert!(status.contains(&format!("p{victim}: unreachable for ")), "{status}");
     let metrics = http::get(&swarm.tracker.address(), "/metrics").text();
-    assert!(metrics.contains("swarmdrop_tracker_peers{state=\"unreachable\"} 1"), "{metrics}");
+    assert!(metrics.contains("parcelry_tracker_peers{state=\"unreachable\"} 1"), "{metrics}");
     assert!(swarm.tracker.log().contains("cannot be reached"), "{}", swarm.tracker.log());
     wait_for("a copy at somebody else", || {
         let others = swarm.holders().into_iter().filter(|&peer| peer != victim);

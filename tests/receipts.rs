@@ -7,15 +7,15 @@ use common::http::{self, Answer};
 use common::person::Person;
 use common::swarm::Swarm;
 use common::tls;
+use parcelry::journal::{OwnedShare, OwnedShares};
+use parcelry_core::api::{Blob, ProblemKind};
+use parcelry_core::id::PeerId;
+use parcelry_core::link::ShareLink;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::owner::Act;
+use parcelry_core::receipt::Receipt;
+use parcelry_core::seal::access_token;
 use serde_json::{Value, json};
-use swarmdrop::journal::{OwnedShare, OwnedShares};
-use swarmdrop_core::api::{Blob, ProblemKind};
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::receipt::Receipt;
-use swarmdrop_core::seal::access_token;
 
 /// A share of three chunks on two peers: its link, manifest and terms, and the receipts that its sender kept.
 fn share(swarm: &Swarm, alice: &Person) -> (ShareLink, Manifest, Value, OwnedShare) {
@@ -27,7 +27,7 @@ fn share(swarm: &Swarm, alice: &Person) -> (ShareLink, Manifest, Value, OwnedSha
     let encoded: Blob = serde_json::from_value(answer["manifest"].clone()).unwrap();
     let manifest = Manifest::decode(encoded.0, link.share).unwrap();
     let owned =
-        OwnedShares::new(&alice.home.path().join(".local/state/swarmdrop")).get(link.share).unwrap().unwrap();
+        OwnedShares::new(&alice.home.path().join(".local/state/parcelry")).get(link.share).unwrap().unwrap();
     (link, manifest, answer["terms"].clone(), owned)
 }
 
@@ -72,12 +72,12 @@ fn s4_who_says_that_others_hold_a_share_needs_their_receipts() {
         http::json(&swarm.tracker.address(), "PUT", &format!("/v1/shares/{}", link.share), &headers, &body)
     };
     let (first, second) = (&receipts[0], &receipts[1]);
-    let full = swarmdrop_core::chunk_set::ChunkSet::full(3);
+    let full = parcelry_core::chunk_set::ChunkSet::full(3);
     let sign = |number: u8, manifest| {
         tls::identity(number).peer_key().receipt(link.share, manifest, &full, 1).unwrap()
     };
     let forged = sign(70, manifest.digest());
-    let elsewhere = sign(70, swarmdrop_core::id::ChunkId::of(b"another manifest"));
+    let elsewhere = sign(70, parcelry_core::id::ChunkId::of(b"another manifest"));
     for too_little in [&[][..], &[first], &[first, first], &[first, &forged], &[first, &elsewhere]] {
         let answer = publish(too_little);
         assert_eq!(answer.problem(), ProblemKind::InvalidShare.urn(), "{}", answer.text());

@@ -12,10 +12,10 @@ use std::time::Duration;
 use common::fake::{Fake, Out, Request, answer_json, register_request};
 use common::swarm::Swarm;
 use common::{copy_folder, http, samples, tls, wait_for};
+use parcelry_core::id::PeerId;
+use parcelry_core::link::ShareLink;
+use parcelry_core::seal::access_token;
 use serde_json::{Value, json};
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::seal::access_token;
 
 fn share(swarm: &Swarm, name: &str) -> (Vec<u8>, String) {
     let alice = swarm.person();
@@ -125,7 +125,7 @@ fn health(id: PeerId) -> impl Fn(&Request, Out<'_>) -> io::Result<()> + Send + S
 /// A peer without a process: it sends what it would send, from any address of this machine.
 struct Mover<'a> {
     swarm: &'a Swarm,
-    identity: swarmdrop::identity::Identity,
+    identity: parcelry::identity::Identity,
 }
 
 impl Mover<'_> {

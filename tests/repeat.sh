@@ -9,8 +9,8 @@ files=("$@")
 targets=(); for file in "${files[@]}"; do targets+=(--test "$file"); done
 cargo test --locked --no-run "${targets[@]}"
 for round in $(seq "$times"); do
-    cargo test --locked --quiet "${targets[@]}" >/tmp/swarmdrop-repeat.$$ 2>&1 || {
-        cat /tmp/swarmdrop-repeat.$$; echo "round $round of $times failed"; exit 1; }
+    cargo test --locked --quiet "${targets[@]}" >/tmp/parcelry-repeat.$$ 2>&1 || {
+        cat /tmp/parcelry-repeat.$$; echo "round $round of $times failed"; exit 1; }
     echo "round $round of $times passed"
 done
-rm -f /tmp/swarmdrop-repeat.$$
+rm -f /tmp/parcelry-repeat.$$

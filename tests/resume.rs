@@ -26,7 +26,7 @@ fn interrupt(child: Child) -> Ran {
 }
 
 fn stored(swarm: &Swarm) -> u64 {
-    swarm.total("swarmdrop_peer_chunks_stored_total")
+    swarm.total("parcelry_peer_chunks_stored_total")
 }
 
 #[test]
@@ -38,13 +38,13 @@ fn a_share_killed_at_half_sends_at_most_one_window_twice() {
     let share = alice.start(&["share", "file.bin"]);
     wait_for("half of it", || stored(&swarm) >= 300);
     kill_9(share);
-    let before = swarm.total("swarmdrop_peer_chunk_puts_total");
+    let before = swarm.total("parcelry_peer_chunk_puts_total");
     assert!(before < 550, "killed too late to show anything: {before}");
 
     let ran = alice.run(&["share", "file.bin"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("Resuming: "), "{}", ran.stderr);
-    let puts = swarm.total("swarmdrop_peer_chunk_puts_total");
+    let puts = swarm.total("parcelry_peer_chunk_puts_total");
     assert!(puts <= 600 + 2 * WINDOW, "{puts} puts for 600 replicas");
     let bob = swarm.person();
     bob.get(&ran.link());
@@ -60,7 +60,7 @@ fn a_get_killed_at_half_fetches_at_most_one_window_twice() {
     let link = alice.share(&["file.bin"]);
     let bob = swarm.person();
     // Bytes, as a receiver on a busy machine may take its peers for far away and ask for chunks in pieces.
-    let served = || swarm.total("swarmdrop_peer_served_bytes_total") / MIB as u64;
+    let served = || swarm.total("parcelry_peer_served_bytes_total") / MIB as u64;
     let get = bob.start(&["get", &link]);
     wait_for("half of it", || served() >= 150);
     kill_9(get);
@@ -90,7 +90,7 @@ fn after_a_crash_of_the_system_a_resumed_get_checks_what_is_there() {
     let (bob, link, bytes) = half_a_get(&swarm);
     spoil_temporary(&bob, &bytes);
     // Another boot id is all that a crash leaves in the journal.
-    let downloads = bob.home.path().join(".local/state/swarmdrop/downloads");
+    let downloads = bob.home.path().join(".local/state/parcelry/downloads");
     let folder = fs::read_dir(&downloads).unwrap().next().unwrap().unwrap().path();
     let header = fs::read_to_string(folder.join("download.json")).unwrap();
     let mut header: serde_json::Value = serde_json::from_str(&header).unwrap();
@@ -118,7 +118,7 @@ fn half_a_get(swarm: &Swarm) -> (Person, String, Vec<u8>) {
     let link = alice.share(&["file.bin", "--chunk-size", "64KiB"]);
     let bob = swarm.person();
     let get = bob.start(&["get", &link]);
-    wait_for("some chunks", || swarm.total("swarmdrop_peer_chunks_served_total") >= 200);
+    wait_for("some chunks", || swarm.total("parcelry_peer_chunks_served_total") >= 200);
     kill_9(get);
     assert!(!bob.path("file.bin").exists(), "killed too late to show anything");
     (bob, link, bytes)
@@ -235,7 +235,7 @@ fn a_finished_share_leaves_no_journal_and_no_secret_readable_by_others() {
     let bob = swarm.person();
     bob.get(&link);
     for (person, journals) in [(&alice, "uploads"), (&bob, "downloads")] {
-        let state = person.home.path().join(".local/state/swarmdrop");
+        let state = person.home.path().join(".local/state/parcelry");
         assert_eq!(common::person::names_in(&state.join(journals)), [""; 0]);
         assert_eq!(state.metadata().unwrap().permissions().mode() & 0o077, 0);
     }

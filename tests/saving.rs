@@ -10,8 +10,8 @@ use std::path::Path;
 use common::person::{Person, Ran, names_in};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
-use swarmdrop::crash::{self, Point};
-use swarmdrop::{file_system, words};
+use parcelry::crash::{self, Point};
+use parcelry::{file_system, words};
 
 /// What FAT, exFAT and NTFS lack behind FUSE, folders on other machines, and old kernels.
 const LACKS: [&str; 5] =
@@ -314,7 +314,7 @@ fn f18_of_two_shares_that_come_to_one_target_the_later_one_is_told_where_it_is_k
 /// A get that was killed when some chunks were there.
 fn half_a_get(swarm: &Swarm, lacks: &str, link: &str) -> Person {
     let bob = swarm.person();
-    let served = || swarm.total("swarmdrop_peer_served_bytes_total");
+    let served = || swarm.total("parcelry_peer_served_bytes_total");
     let enough = served() + 5_000_000;
     let mut get = bob.command(&["get", link]).env(file_system::VARIABLE, lacks).spawn().unwrap();
     wait_for("some chunks", || served() >= enough);
@@ -326,7 +326,7 @@ fn half_a_get(swarm: &Swarm, lacks: &str, link: &str) -> Person {
 
 /// Bytes of the chunks of 64 KiB that the journal says are there, of a share of so many bytes.
 fn noted_bytes(bob: &Person, total: u64) -> u64 {
-    let downloads = bob.home.path().join(".local/state/swarmdrop/downloads");
+    let downloads = bob.home.path().join(".local/state/parcelry/downloads");
     let folder = fs::read_dir(downloads).unwrap().next().unwrap().unwrap().path();
     let records = fs::read(folder.join("chunks")).unwrap();
     let (records, _) = records[5..].as_chunks::<4>();

@@ -9,16 +9,16 @@ use std::fs;
 use common::http::{Answer, bearer, get, owned, send, share_key};
 use common::swarm::Swarm;
 use common::{tls, wait_for};
+use parcelry::identity::Identity;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::grant::{Grant, Operation};
+use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::manifest::ShareKey;
+use parcelry_core::owner::Act;
+use parcelry_core::seal::access_token;
+use parcelry_core::token::TokenId;
 use serde_json::{Value, json};
-use swarmdrop::identity::Identity;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::grant::{Grant, Operation};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::manifest::ShareKey;
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::seal::access_token;
-use swarmdrop_core::token::TokenId;
 
 /// A call as the matrix makes it: where, method, path, body.
 struct Call {
@@ -218,10 +218,10 @@ fn tracker_calls(peer: PeerId, share: ShareId) -> Vec<Call> {
     let beat = json!({ "run": RUN, "usage": usage, "applied": [], "lost": [] });
     let size = json!({ "total_bytes": 1, "chunk_bytes": 65536 });
     let upload = json!({ "size": size, "replicas": 1 });
-    let finish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x" });
+    let finish = json!({ "manifest": "UFJDTA", "terms": "v4.public.x" });
     let open = json!({ "share": share, "size": size, "replicas": 1, "preferred": [] });
-    let publish = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "receipts": [] });
-    let announce = json!({ "share": share, "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
+    let publish = json!({ "manifest": "UFJDTA", "terms": "v4.public.x", "receipts": [] });
+    let announce = json!({ "share": share, "manifest": "UFJDTA", "terms": "v4.public.x", "chunks": "0." });
     let complaint = json!({ "peer": peer, "chunk": null });
     let nothing = json!({ "shares": [], "after": null, "last": false });
     vec![
@@ -285,7 +285,7 @@ fn peer_calls(share: ShareId) -> Vec<Call> {
         |method, path, body, allowed| Call { at_tracker: false, method, path, body, allowed, act: None };
     let size = json!({ "total_bytes": 1, "chunk_bytes": 65536 });
     let offer = json!({ "size": size, "chunks": "1.gA", "known": [] });
-    let commit = json!({ "manifest": "U1dETQ", "terms": "v4.public.x", "chunks": "0." });
+    let commit = json!({ "manifest": "UFJDTA", "terms": "v4.public.x", "chunks": "0." });
     let (stored, unknown) = (ChunkId::of(b"null"), ChunkId::of(b"unknown"));
     vec![
         owned_by(Act::Offer, call("POST", format!("/v1/shares/{share}/offer"), offer, &[])),

@@ -13,9 +13,9 @@ use common::person::Ran;
 use common::proxy::{Cut, Proxy, Weather};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
-use swarmdrop::clock::OFFSET_VARIABLE;
-use swarmdrop::pace;
-use swarmdrop_core::limits::PACE_WINDOW;
+use parcelry::clock::OFFSET_VARIABLE;
+use parcelry::pace;
+use parcelry_core::limits::PACE_WINDOW;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -209,7 +209,7 @@ fn s7_a_line_on_which_a_chunk_takes_many_windows_is_only_slow() {
 #[test]
 #[ignore = "it takes two minutes: .ci/run has it run beside other steps"]
 fn s7_chunks_of_16_mib_come_over_a_line_of_300_kb_a_second() {
-    let len = std::env::var("SWARMDROP_NARROW_BYTES").map_or(33_000_000, |len| len.parse().unwrap());
+    let len = std::env::var("PARCELRY_NARROW_BYTES").map_or(33_000_000, |len| len.parse().unwrap());
     large_chunks_over_a_narrow_line(len, 300_000, PACE_WINDOW);
 }
 

@@ -57,7 +57,7 @@ fn f31_up_tells_which_swarm_is_used_and_what_is_missing_and_prints_each_invite_o
     let mut up = Server::spawn(command);
     wait_for("its last line", || up.log().contains("More invites"));
     let said = up.log();
-    assert!(said.contains("To use another:  swarmdrop swarms use work"), "{said}");
+    assert!(said.contains("To use another:  parcelry swarms use work"), "{said}");
     assert!(said.contains("Add another peer") && !said.contains("needed"), "{said}");
     assert!(!said.contains("/join#1."), "invites are on stdout: {said}");
     assert_eq!(up.stop(), Some(0));
@@ -106,7 +106,7 @@ fn f31_a_flag_comes_before_the_variable_of_the_other_flag() {
         ran.document()["tracker"].as_str().unwrap().to_owned()
     };
     let (invite, at_home) = (home.invite(), format!("https://{}", home.tracker.address()));
-    let (by_name, by_invite) = (("SWARMDROP_SWARM", "work"), ("SWARMDROP_INVITE", invite.as_str()));
+    let (by_name, by_invite) = (("PARCELRY_SWARM", "work"), ("PARCELRY_INVITE", invite.as_str()));
     assert_eq!(used(&["--invite", &invite], &[by_name]), at_home);
     assert!(used(&["--swarm", "work"], &[by_invite]).ends_with(&work.tracker.address()));
     assert!(used(&[], &[by_invite, by_name]).ends_with(&work.tracker.address()));

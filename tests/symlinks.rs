@@ -9,7 +9,7 @@ use std::path::Path;
 
 use common::person::{Person, Ran};
 use common::swarm::Swarm;
-use swarmdrop::crash::{self, Point};
+use parcelry::crash::{self, Point};
 
 /// Links below `s`, with where they lead.
 const INSIDE: [(&str, &str); 6] = [

@@ -10,12 +10,12 @@ use common::by_hand;
 use common::http::{self, Answer};
 use common::swarm::{Server, Swarm};
 use common::{samples, wait_for};
+use parcelry_core::api::{Blob, Sample};
+use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::link::ShareLink;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::seal::access_token;
 use serde_json::json;
-use swarmdrop_core::api::{Blob, Sample};
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::link::ShareLink;
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::seal::access_token;
 
 const CHUNKS: usize = 3;
 

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use common::person::{Person, Ran, names_in};
 use common::samples;
 use common::swarm::Swarm;
-use swarmdrop::crash::{self, Point};
-use swarmdrop::{file_system, words};
+use parcelry::crash::{self, Point};
+use parcelry::{file_system, words};
 
 const SIZE: usize = 500_000;
 
@@ -28,7 +28,7 @@ fn all_but_the_name(bob: &Person, args: &[&str]) {
 }
 
 fn downloads(bob: &Person) -> PathBuf {
-    bob.home.path().join(".local/state/swarmdrop/downloads")
+    bob.home.path().join(".local/state/parcelry/downloads")
 }
 
 fn part_in(folder: &Path) -> Option<PathBuf> {
@@ -36,7 +36,7 @@ fn part_in(folder: &Path) -> Option<PathBuf> {
 }
 
 fn served(swarm: &Swarm) -> u64 {
-    swarm.total("swarmdrop_peer_served_bytes_total")
+    swarm.total("parcelry_peer_served_bytes_total")
 }
 
 fn move_to(person: &Person, from: &str, to: &str) {

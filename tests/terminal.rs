@@ -11,9 +11,9 @@ use common::between::{Between, Change, HOSTILE, places};
 use common::person::Person;
 use common::swarm::Swarm;
 use common::terminal::Terminal;
-use swarmdrop::identity::Identity;
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::name::acts_on_terminal;
+use parcelry::identity::Identity;
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::name::acts_on_terminal;
 
 /// A swarm's servers with somebody between them and whoever calls.
 struct Route {
@@ -33,7 +33,7 @@ impl Route {
         let addresses = swarm.peers.iter().zip(&peers).map(|(real, fake)| (real.address(), fake.address()));
         let identity = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap();
         let tracker = Between::start("tracker", identity, swarm.tracker.address(), addresses.collect());
-        let url: swarmdrop_core::link::TrackerUrl = format!("https://{}", tracker.address()).parse().unwrap();
+        let url: parcelry_core::link::TrackerUrl = format!("https://{}", tracker.address()).parse().unwrap();
         let invite = Invite { tracker: url.clone(), ..swarm.invite().parse().unwrap() }.expose_text();
         let link = ShareLink { tracker: url, ..link.clone() }.expose_text();
         Self { tracker, peers, link, invite }

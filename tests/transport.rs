@@ -12,15 +12,15 @@ use common::fake::{Fake, answer, answer_json, register_request};
 use common::http::get;
 use common::swarm::Swarm;
 use common::tls;
+use parcelry::client::{ClientError, Http, PeerClient, TrackerClient};
+use parcelry::identity::Identity;
+use parcelry_core::api::{PeerAddress, ProblemKind};
+use parcelry_core::id::PeerId;
+use parcelry_core::link::ShareLink;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
 use serde_json::json;
-use swarmdrop::client::{ClientError, Http, PeerClient, TrackerClient};
-use swarmdrop::identity::Identity;
-use swarmdrop_core::api::{PeerAddress, ProblemKind};
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::link::ShareLink;
 
 #[test]
 fn t2_only_the_holder_of_the_pinned_key_is_spoken_to_whatever_certificate_he_shows() {
@@ -43,7 +43,7 @@ fn t2_only_the_holder_of_the_pinned_key_is_spoken_to_whatever_certificate_he_sho
         let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().der().clone();
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let signing = provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(pkcs8(signer))).unwrap();
-        let mut config = swarmdrop::tls::server::pinned_config(&tls::identity(shown)).unwrap();
+        let mut config = parcelry::tls::server::pinned_config(&tls::identity(shown)).unwrap();
         config.cert_resolver = Arc::new(Shows(Arc::new(CertifiedKey::new(vec![certificate], signing))));
         Fake::start_with("127.0.0.1:0", tls::identity(shown), config, |_, out| {
             answer_json(out, 200, &json!({ "role": "peer", "id": "x", "now_ms": 0 }))
@@ -55,14 +55,14 @@ fn t2_only_the_holder_of_the_pinned_key_is_spoken_to_whatever_certificate_he_sho
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(PeerClient::new(Http::new(None).unwrap(), peer).health())
     };
-    let honest = server(1, 1, "swarmdrop.invalid", 2999);
+    let honest = server(1, 1, "parcelry.invalid", 2999);
     assert!(ask(&honest).is_ok());
     let odd_but_right = server(1, 1, "another.example", 2001);
     assert!(ask(&odd_but_right).is_ok(), "names and dates do not matter, by design");
-    let copied_certificate = server(1, 2, "swarmdrop.invalid", 2999);
+    let copied_certificate = server(1, 2, "parcelry.invalid", 2999);
     assert!(ask(&copied_certificate).is_err());
     assert!(copied_certificate.requests().is_empty(), "not one byte of a request");
-    let other_key = server(2, 2, "swarmdrop.invalid", 2999);
+    let other_key = server(2, 2, "parcelry.invalid", 2999);
     assert!(matches!(ask(&other_key), Err(ClientError::WrongKey { .. })));
     assert!(other_key.requests().is_empty());
 }
@@ -107,7 +107,7 @@ fn t2_servers_refuse_tls_1_2_and_clients_do_not_offer_it() {
 fn try_to_register(
     swarm: &Swarm,
     identity: &Identity,
-    request: &swarmdrop_core::api::RegisterRequest,
+    request: &parcelry_core::api::RegisterRequest,
 ) -> ClientError {
     let http = Http::new(Some(identity)).unwrap();
     let tracker = TrackerClient::of_invite(http, &swarm.peer_invite().parse().unwrap());
@@ -143,7 +143,7 @@ fn t3_addresses_that_a_peer_must_not_announce_are_refused_and_nobody_is_called()
     assert_eq!(error.problem(), Some(ProblemKind::BadRequest));
     for name in ["", "a\u{1b}[31m", &"x".repeat(65)] {
         let request = register_request(identity.clone(), &["127.0.0.1:5000"]);
-        let request = swarmdrop_core::api::RegisterRequest { name: name.into(), ..request };
+        let request = parcelry_core::api::RegisterRequest { name: name.into(), ..request };
         assert_eq!(try_to_register(&swarm, &identity, &request).problem(), Some(ProblemKind::BadRequest));
     }
     assert_eq!(swarm.peer_list().len(), 1);
@@ -194,7 +194,7 @@ fn t4_nobody_registers_under_an_id_whose_key_he_does_not_have() {
     let swarm = Swarm::start(1);
     let victim = PeerId::from_bytes(swarm.peer_pin(0));
     let request = register_request(tls::identity(5), &[&swarm.peers[0].address()]);
-    let request = swarmdrop_core::api::RegisterRequest { id: victim, ..request };
+    let request = parcelry_core::api::RegisterRequest { id: victim, ..request };
     let error = try_to_register(&swarm, &tls::identity(5), &request);
     assert_eq!(error.problem(), Some(ProblemKind::AccessDenied), "{error}");
     assert_eq!(swarm.peer_list()[0]["name"], "p0");
@@ -326,8 +326,8 @@ fn a_browser_reads_the_trackers_certificate_and_is_asked_for_none() {
         rustls::client::verify_server_name(&verified, &name.try_into().unwrap()).unwrap();
     }
     // Whoever pins has what he had.
-    let (own, was_asked, _) = as_a_client(&swarm.tracker.address(), &[ED25519], &[b"swarmdrop/1"]).unwrap();
-    assert!(was_asked && swarmdrop::tls::shown_fingerprint(Some(&[own])) == Some(swarm.tracker_pin()));
+    let (own, was_asked, _) = as_a_client(&swarm.tracker.address(), &[ED25519], &[b"parcelry/1"]).unwrap();
+    assert!(was_asked && parcelry::tls::shown_fingerprint(Some(&[own])) == Some(swarm.tracker_pin()));
     // A browser remembers the very certificate that its user accepted.
     swarm.restart_tracker();
     assert_eq!(as_browser(&swarm).0, shown);
@@ -399,10 +399,10 @@ fn a_tracker_with_an_authoritys_certificate_shows_it_to_those_who_do_not_pin() {
 #[test]
 fn sessions_are_resumed_so_that_many_short_connections_stay_cheap() {
     let swarm = Swarm::start(0);
-    let config = Arc::new(swarmdrop::tls::pinning_client_config(None).unwrap());
+    let config = Arc::new(parcelry::tls::pinning_client_config(None).unwrap());
     let mut kinds = Vec::new();
     for _ in 0..2 {
-        let name = swarmdrop::tls::pinned_name(&swarm.tracker_pin());
+        let name = parcelry::tls::pinned_name(&swarm.tracker_pin());
         let connection = rustls::ClientConnection::new(Arc::clone(&config), name).unwrap();
         let socket = TcpStream::connect(swarm.tracker.address()).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

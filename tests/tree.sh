@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 files=${1:-70000}
-bin=${SWARMDROP_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop}
+bin=${PARCELRY_BIN:-${CARGO_TARGET_DIR:-$PWD/target}/release/parcelry}
 [ -x "$bin" ] || cargo build --release --locked
 command -v rsync >/dev/null || { apt-get update && apt-get install --yes --no-install-recommends rsync; } >/dev/null
 work=$(mktemp -d)
@@ -54,7 +54,7 @@ start() { # NAME ARGS…
 }
 start tracker tracker
 for name in a b; do start "$name" peer --invite "$(field peer_invite "$work/tracker.out")" --keep-free 0B; done
-SWARMDROP_INVITE=$(field sender_invite "$work/tracker.out"); export SWARMDROP_INVITE
+PARCELRY_INVITE=$(field sender_invite "$work/tracker.out"); export PARCELRY_INVITE
 code=0; "$bin" share -q "$work/linux" >"$work/link" 2>"$work/share.err" || code=$?
 [ "$code" = 3 ] || { echo "share: exit code $code"; exit 1; }
 for name in leads-out leads-nowhere; do grep -q "$name" "$work/share.err" || { echo "$name is not named"; exit 1; }; done

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::str::FromStr;
 
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
+use parcelry_core::manifest::{Draft, MANIFEST_HEAD_BYTES, ShareKey};
+use parcelry_core::seal::{Header, ShareKeys};
+use parcelry_core::terms::{SignedTerms, Terms};
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::manifest::{Draft, MANIFEST_HEAD_BYTES, ShareKey};
-use swarmdrop_core::seal::{Header, ShareKeys};
-use swarmdrop_core::terms::{SignedTerms, Terms};
 
 use crate::plan;
 

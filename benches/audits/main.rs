@@ -13,7 +13,7 @@ mod tracker;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use swarmdrop::task::Tasks;
+use parcelry::task::Tasks;
 
 use tracker::{TrackerProcess, Usage};
 
@@ -31,7 +31,7 @@ fn main() {
     let (peers, pairs) = (peers.parse().unwrap(), pairs.parse().unwrap());
     plan::report(peers, pairs);
     let folder =
-        tempfile::Builder::new().prefix("swarmdrop-bench.").tempdir_in(PathBuf::from(folder)).unwrap();
+        tempfile::Builder::new().prefix("parcelry-bench.").tempdir_in(PathBuf::from(folder)).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let tasks = Tasks::default();
         measure(folder.path(), peers, pairs, &tasks).await;

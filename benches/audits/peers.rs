@@ -13,19 +13,19 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
-use serde_json::{Value, json};
-use swarmdrop::identity::{Identity, random_run};
-use swarmdrop::server::{self, Front};
-use swarmdrop::task::Tasks;
-use swarmdrop::tls::{self, server::ServerTls};
-use swarmdrop_core::api::{
+use parcelry::identity::{Identity, random_run};
+use parcelry::server::{self, Front};
+use parcelry::task::Tasks;
+use parcelry::tls::{self, server::ServerTls};
+use parcelry_core::api::{
     AuditRequest, AuditResponse, Blob, HeartbeatRequest, Proof, RegisterRequest, Sample,
 };
-use swarmdrop_core::id::{ChunkId, PeerId, RunId, Secret};
-use swarmdrop_core::link::Invite;
-use swarmdrop_core::proof::Prover;
-use swarmdrop_core::registry::Usage;
+use parcelry_core::id::{ChunkId, PeerId, RunId, Secret};
+use parcelry_core::link::Invite;
+use parcelry_core::proof::Prover;
+use parcelry_core::registry::Usage;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 

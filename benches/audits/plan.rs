@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use swarmdrop_core::audit::{Audits, Outcome, Record};
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::registry::Rules;
+use parcelry_core::audit::{Audits, Outcome, Record};
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::registry::Rules;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Bytes of a sealed chunk of the usual size.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use parcelry_core::link::Invite;
 use serde_json::Value;
-use swarmdrop_core::link::Invite;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -17,7 +17,7 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// The program: another one than was built with this, if it is named, so that versions can be compared.
 fn program() -> OsString {
-    std::env::var_os("SWARMDROP_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_swarmdrop").into())
+    std::env::var_os("PARCELRY_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_parcelry").into())
 }
 
 /// What a process has taken so far.
@@ -101,7 +101,7 @@ impl TrackerProcess {
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         let value = |evidence: &str| {
-            let name = format!("swarmdrop_tracker_held_shares{{evidence=\"{evidence}\"}} ");
+            let name = format!("parcelry_tracker_held_shares{{evidence=\"{evidence}\"}} ");
             let line = text.lines().find_map(|line| line.strip_prefix(&name));
             line.map_or(0, |value| value.trim().parse().unwrap())
         };

@@ -1,4 +1,4 @@
-"""Side by side: the same work by swarmdrop and by other tools, on one machine, in one run.
+"""Side by side: the same work by parcelry and by other tools, on one machine, in one run.
 
 Reading order: `__main__` (options, and what happens in which order), `work` (the cases), `measure` (how one
 of them is timed), `process` (how processes are started, watched and ended), `rivals` (one file a tool),

@@ -49,9 +49,9 @@ def main() -> int:
 
 
 def is_alarming(tools: dict) -> bool:
-    """Other tools may be too slow; but swarmdrop may not fail, and nobody may hand over wrong bytes."""
+    """Other tools may be too slow; but parcelry may not fail, and nobody may hand over wrong bytes."""
     reasons = [reason for tool in tools.values() for reason in tool.get("failed", {}).values()]
-    ours = tools.get("swarmdrop", {})
+    ours = tools.get("parcelry", {})
     return bool(
         ours.get("failed") or ours.get("unavailable") or any(reason.startswith(WRONG_BYTES) for reason in reasons)
     )
@@ -62,10 +62,10 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "benches/compare.sh",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Does the same work with swarmdrop and with other tools on this machine, and compares.",
+        description="Does the same work with parcelry and with other tools on this machine, and compares.",
         epilog="\n".join(
             ["tools: " + ", ".join(names), "cases:", *(f"  {case:8}{text}" for case, text in CASES.items())]
-            + ["SWARMDROP_BIN names the binary to measure; without it, one is built."]
+            + ["PARCELRY_BIN names the binary to measure; without it, one is built."]
         ),
     )
     parser.add_argument("--only", type=words(names), metavar="TOOL,…", help="only these tools")

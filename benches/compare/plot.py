@@ -37,7 +37,7 @@ def main() -> None:
 def draw(panel, view: View, action: str, title: str) -> None:
     names = [name for name in view.tools]
     ratios = [view.ratio(name, "big", action) or 0 for name in names]
-    colours = [OURS if name == "swarmdrop" else OTHERS for name in names]
+    colours = [OURS if name == "parcelry" else OTHERS for name in names]
     bars = panel.barh([view.tools[name]["title"] for name in names], ratios, color=colours)
     panel.bar_label(bars, [f"{ratio:.1f} ×" if ratio else "no result" for ratio in ratios], padding=3, color=INK)
     panel.set_title(title, color=INK, fontsize=11)

@@ -126,9 +126,9 @@ def times(view: View) -> str:
             ]
         )
     notes = ["10,000 files: in brackets, how many times as long as one file of as many bytes takes with the same tool."]
-    if (reference := view.seconds("swarmdrop", "tiny", "healthz")) is not None:
+    if (reference := view.seconds("parcelry", "tiny", "healthz")) is not None:
         notes.append(
-            f"For reference: one `curl` to the health check of swarmdrop's tracker takes {milliseconds(reference)}."
+            f"For reference: one `curl` to the health check of parcelry's tracker takes {milliseconds(reference)}."
         )
     return table(titles, rows) + "\n\n" + " ".join(notes)
 

@@ -108,7 +108,7 @@ pub struct RegisterRequest {
     pub usage: Usage,
     /// Where it stands, to keep replicas apart; at most 64 bytes.
     pub zone: Option<String>,
-    /// The version of swarmdrop that it runs.
+    /// The version of parcelry that it runs.
     pub version: String,
 }
 
@@ -195,7 +195,7 @@ pub struct PeerInfo {
     pub usage: Usage,
     /// Where it stands.
     pub zone: Option<String>,
-    /// The version of swarmdrop that it runs.
+    /// The version of parcelry that it runs.
     pub version: String,
     /// Time since it was heard of last.
     pub silent_ms: u64,

@@ -179,7 +179,7 @@ pub struct PeerRow {
     pub used_bytes: u64,
     /// Bytes that it can still take.
     pub free_bytes: u64,
-    /// The version of swarmdrop that it runs.
+    /// The version of parcelry that it runs.
     pub version: String,
     /// When it was heard of last.
     pub seen_ms: u64,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::api::{Blob, LookUpResponse, ManifestResponse};
 
 /// The media type, for which a client asks with `Accept`.
-pub const ENCLOSED: &str = "application/vnd.swarmdrop.manifest";
+pub const ENCLOSED: &str = "application/vnd.parcelry.manifest";
 
 /// An answer that has a manifest.
 pub trait Encloses: Serialize + DeserializeOwned {

@@ -20,7 +20,7 @@ use crate::paseto;
 use crate::token::TokenId;
 
 /// Binds the token to its purpose (PASETO implicit assertion).
-const PURPOSE: &[u8] = b"swarmdrop/1 grant";
+const PURPOSE: &[u8] = b"parcelry/1 grant";
 
 /// What a grant lets its bearer do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,7 +237,7 @@ mod tests {
     fn another_version_purpose_or_shape_is_no_grant() {
         let token = key().sign(&grant());
         let body = token.strip_prefix("v4.public.").unwrap();
-        let terms = paseto::sign(&key().0, &grant(), b"swarmdrop/1 terms");
+        let terms = paseto::sign(&key().0, &grant(), b"parcelry/1 terms");
         let extra = paseto::sign(&key().0, &serde_json::json!({ "share": "x", "extra": 1 }), PURPOSE);
         for wrong in [
             format!("v3.public.{body}"),

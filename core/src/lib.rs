@@ -1,4 +1,4 @@
-//! The values and decisions of swarmdrop, without any input or output.
+//! The values and decisions of parcelry, without any input or output.
 //!
 //! Nothing here reads a file, a socket, a clock or a random source: bytes, times and random values
 //! come in as arguments, and decisions go out as values. That is what makes the formats easy to

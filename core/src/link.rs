@@ -71,7 +71,7 @@ pub enum LinkError {
     #[error("the {0} is cut off: the part after # is missing")]
     NoFragment(&'static str),
     /// Another version.
-    #[error("the {0} was made by a newer swarmdrop: it has version {1:?}, this one reads {VERSION}")]
+    #[error("the {0} was made by a newer parcelry: it has version {1:?}, this one reads {VERSION}")]
     Version(&'static str, String),
     /// A part has the wrong length or alphabet.
     #[error("the {0} is damaged: {1}")]
@@ -312,7 +312,7 @@ mod tests {
         let refusal = |text: String| text.parse::<ShareLink>().unwrap_err().to_string();
         assert!(refusal(text[..70].to_owned()).contains("part after # is missing"));
         assert!(refusal(text.replace('#', "%23")).contains("part after # is missing"));
-        assert!(refusal(text.replace("#1.", "#2.")).contains("newer swarmdrop"));
+        assert!(refusal(text.replace("#1.", "#2.")).contains("newer parcelry"));
         for scheme in ["javascript", "http", "HTTPS", "file", ""] {
             assert!(refusal(text.replace("https", scheme)).contains("starts with https://"), "{scheme}");
         }

@@ -1,7 +1,7 @@
 //! The manifest: the signed list of a share's chunks, with the sealed metadata inside.
 //!
 //! ```text
-//! "SWDM" | header 4 | salt 32 | commitment 32 | share id 32 | total u64be | n u32be | n × chunk id 32
+//! "PRCL" | header 4 | salt 32 | commitment 32 | share id 32 | total u64be | n u32be | n × chunk id 32
 //! | length u32be | sealed metadata | Ed25519 signature 64
 //! ```
 //! The bytes are stored verbatim by peers and tracker; a value of type [`Manifest`] has a valid signature.
@@ -16,8 +16,8 @@ use crate::limits::{CHUNKS_MAX, METADATA_BYTES_MAX, TAG_BYTES};
 use crate::metadata::{Metadata, MetadataError};
 use crate::seal::{Header, HeaderError, ShareKeys};
 
-const MAGIC: &[u8; 4] = b"SWDM";
-const SIGNATURE_CONTEXT: &[u8] = b"swarmdrop/1 manifest\0";
+const MAGIC: &[u8; 4] = b"PRCL";
+const SIGNATURE_CONTEXT: &[u8] = b"parcelry/1 manifest\0";
 const SALT_AT: usize = 8;
 const COMMITMENT_AT: usize = SALT_AT + 32;
 const SHARE_AT: usize = COMMITMENT_AT + 32;
@@ -82,8 +82,8 @@ pub struct Opened {
 /// Bytes that are no manifest of the share.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// The first bytes are not `SWDM`.
-    #[error("not a manifest: it does not start with SWDM")]
+    /// The first bytes are not `PRCL`.
+    #[error("not a manifest: it does not start with PRCL")]
     Magic,
     /// The version, suite, chunk size or flags are not known here.
     #[error("unreadable manifest: {0}")]
@@ -432,7 +432,7 @@ mod tests {
         #[test]
         fn any_bytes_are_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), magic in any::<bool>()) {
             if magic {
-                bytes.splice(0..bytes.len().min(8), *b"SWDM\x01\x01\x10\x00");
+                bytes.splice(0..bytes.len().min(8), *b"PRCL\x01\x01\x10\x00");
             }
             prop_assert!(Manifest::decode(bytes, ShareId::from_bytes([1; 32])).is_err());
         }

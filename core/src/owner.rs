@@ -17,7 +17,7 @@ use crate::sha256_text;
 pub const OWNER_TOKEN_FIELD: &str = "owner-token";
 
 /// Binds the token to its purpose (PASETO implicit assertion).
-const PURPOSE: &[u8] = b"swarmdrop/1 owner";
+const PURPOSE: &[u8] = b"parcelry/1 owner";
 
 /// What the owner of a share wants done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +159,7 @@ mod tests {
             credential_sha256: sha256(GRANT.as_bytes()),
         };
         let by_another = paseto::sign(other.signing_key(), &claims, PURPOSE);
-        let terms = paseto::sign(key().signing_key(), &claims, b"swarmdrop/1 terms");
+        let terms = paseto::sign(key().signing_key(), &claims, b"parcelry/1 terms");
         for wrong in [by_another, terms, String::new(), "v4.public.x".into()] {
             assert_eq!(asked(Act::Commit).check(&wrong), Err(NotTheOwner), "{wrong}");
         }

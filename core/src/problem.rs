@@ -70,55 +70,55 @@ macro_rules! problems {
 
 problems! {
     /// The request is not what the route takes.
-    BadRequest = "urn:swarmdrop:problem:bad-request", 400, "The request is malformed";
+    BadRequest = "urn:parcelry:problem:bad-request", 400, "The request is malformed";
     /// The credential is missing, wrong, revoked, expired or for something else.
-    AccessDenied = "urn:swarmdrop:problem:access-denied", 403, "Access denied";
+    AccessDenied = "urn:parcelry:problem:access-denied", 403, "Access denied";
     /// The tracker's operator lets no browsers get or share.
-    GatewayClosed = "urn:swarmdrop:problem:gateway-closed", 403, "The gateway is closed";
+    GatewayClosed = "urn:parcelry:problem:gateway-closed", 403, "The gateway is closed";
     /// The invite does not allow this much, or not this long.
-    QuotaExceeded = "urn:swarmdrop:problem:quota-exceeded", 403, "The invite does not allow this";
+    QuotaExceeded = "urn:parcelry:problem:quota-exceeded", 403, "The invite does not allow this";
     /// The grant is not valid at this moment by the server's clock.
-    ClockSkew = "urn:swarmdrop:problem:clock-skew", 403, "The grant is not valid at this moment";
+    ClockSkew = "urn:parcelry:problem:clock-skew", 403, "The grant is not valid at this moment";
     /// There is no such route.
-    NoRoute = "urn:swarmdrop:problem:no-route", 404, "There is nothing here";
+    NoRoute = "urn:parcelry:problem:no-route", 404, "There is nothing here";
     /// The share is not known, or the access token is not its own.
-    ShareNotFound = "urn:swarmdrop:problem:share-not-found", 404, "Share not found";
+    ShareNotFound = "urn:parcelry:problem:share-not-found", 404, "Share not found";
     /// The chunk is not held here.
-    ChunkNotFound = "urn:swarmdrop:problem:chunk-not-found", 404, "Chunk not found";
+    ChunkNotFound = "urn:parcelry:problem:chunk-not-found", 404, "Chunk not found";
     /// No upload of the share is under way.
-    UploadNotFound = "urn:swarmdrop:problem:upload-not-found", 404, "There is no such upload";
+    UploadNotFound = "urn:parcelry:problem:upload-not-found", 404, "There is no such upload";
     /// The peer is not registered.
-    UnknownPeer = "urn:swarmdrop:problem:unknown-peer", 404, "Peer not registered";
+    UnknownPeer = "urn:parcelry:problem:unknown-peer", 404, "Peer not registered";
     /// The route has no such method.
-    MethodNotAllowed = "urn:swarmdrop:problem:method-not-allowed", 405, "Method not allowed";
+    MethodNotAllowed = "urn:parcelry:problem:method-not-allowed", 405, "Method not allowed";
     /// The share already has another manifest or newer terms, or no offer came before its chunks.
-    Conflict = "urn:swarmdrop:problem:conflict", 409, "Conflict with what is known of the share";
+    Conflict = "urn:parcelry:problem:conflict", 409, "Conflict with what is known of the share";
     /// The share's time is over or its owner took it back.
-    ShareGone = "urn:swarmdrop:problem:share-gone", 410, "Share expired or deleted";
+    ShareGone = "urn:parcelry:problem:share-gone", 410, "Share expired or deleted";
     /// The body is larger than the route takes.
-    TooLarge = "urn:swarmdrop:problem:too-large", 413, "The body is too large";
+    TooLarge = "urn:parcelry:problem:too-large", 413, "The body is too large";
     /// The body has another type than JSON, or is compressed.
-    UnsupportedMediaType = "urn:swarmdrop:problem:unsupported-media-type", 415, "The body's type is not taken";
+    UnsupportedMediaType = "urn:parcelry:problem:unsupported-media-type", 415, "The body's type is not taken";
     /// The range lies outside the chunk.
-    RangeNotSatisfiable = "urn:swarmdrop:problem:range-not-satisfiable", 416, "The range lies outside the chunk";
+    RangeNotSatisfiable = "urn:parcelry:problem:range-not-satisfiable", 416, "The range lies outside the chunk";
     /// The request is for another host than this one.
-    WrongHost = "urn:swarmdrop:problem:wrong-host", 421, "The request is for another host";
+    WrongHost = "urn:parcelry:problem:wrong-host", 421, "The request is for another host";
     /// The body does not hash to the chunk's id.
-    HashMismatch = "urn:swarmdrop:problem:hash-mismatch", 422, "The body does not hash to the chunk's id";
+    HashMismatch = "urn:parcelry:problem:hash-mismatch", 422, "The body does not hash to the chunk's id";
     /// The manifest or terms are not the share's.
-    InvalidShare = "urn:swarmdrop:problem:invalid-share", 422, "The manifest or terms are not valid";
+    InvalidShare = "urn:parcelry:problem:invalid-share", 422, "The manifest or terms are not valid";
     /// The tracker could not reach the peer where it said that it serves.
-    PeerUnreachable = "urn:swarmdrop:problem:peer-unreachable", 422, "The peer cannot be reached at its address";
+    PeerUnreachable = "urn:parcelry:problem:peer-unreachable", 422, "The peer cannot be reached at its address";
     /// The client asks too much at once, or too often.
-    TooManyRequests = "urn:swarmdrop:problem:too-many-requests", 429, "Too many requests";
+    TooManyRequests = "urn:parcelry:problem:too-many-requests", 429, "Too many requests";
     /// Something failed that the caller cannot mend.
-    Internal = "urn:swarmdrop:problem:internal", 500, "Internal error";
+    Internal = "urn:parcelry:problem:internal", 500, "Internal error";
     /// Fewer peers are alive than replicas were asked for.
-    NotEnoughPeers = "urn:swarmdrop:problem:not-enough-peers", 503, "Not enough peers are alive";
+    NotEnoughPeers = "urn:parcelry:problem:not-enough-peers", 503, "Not enough peers are alive";
     /// The server stops, has too much to do, or waited for the client for too long.
-    Unavailable = "urn:swarmdrop:problem:unavailable", 503, "Unavailable for the moment";
+    Unavailable = "urn:parcelry:problem:unavailable", 503, "Unavailable for the moment";
     /// There is no space for the share.
-    NoSpace = "urn:swarmdrop:problem:no-space", 507, "Not enough free space";
+    NoSpace = "urn:parcelry:problem:no-space", 507, "Not enough free space";
 }
 
 impl PartialSchema for ProblemKind {
@@ -155,7 +155,7 @@ mod tests {
     fn problems_of_kinds_to_come_are_read_by_their_status() {
         for (status, kind) in [(402, ProblemKind::BadRequest), (503, ProblemKind::Internal)] {
             let json = serde_json::json!({
-                "type": "urn:swarmdrop:problem:of-next-year", "title": "T", "status": status, "detail": "D",
+                "type": "urn:parcelry:problem:of-next-year", "title": "T", "status": status, "detail": "D",
             });
             let expected = Problem { kind, title: "T".into(), status, detail: "D".into() };
             assert_eq!(serde_json::from_value::<Problem>(json).unwrap(), expected);

@@ -17,7 +17,7 @@ use crate::manifest::Manifest;
 use crate::paseto;
 
 /// Binds the token to its purpose (PASETO implicit assertion).
-const PURPOSE: &[u8] = b"swarmdrop/1 receipt";
+const PURPOSE: &[u8] = b"parcelry/1 receipt";
 
 /// What a peer confirms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -283,7 +283,7 @@ mod tests {
             issued_ms: 9,
         };
         for (signer, purpose) in
-            [(key(2), PURPOSE), (key(1), b"swarmdrop/1 grant"), (key(1), b"swarmdrop/1 terms")]
+            [(key(2), PURPOSE), (key(1), b"parcelry/1 grant"), (key(1), b"parcelry/1 terms")]
         {
             let token = paseto::sign(&signer.0, &claims, purpose);
             assert_eq!(Receipt::verify(&token), Err(ReceiptError::Signature));

@@ -53,7 +53,7 @@ pub struct Registration {
     /// meanwhile although it was the one in another zone is made again there as of a share that is misplaced.
     #[serde(default)]
     pub zone_is_given: bool,
-    /// The version of swarmdrop that it runs.
+    /// The version of parcelry that it runs.
     pub version: String,
     /// The token that admitted it: those of one token may all be one machine.
     pub token: Option<TokenId>,

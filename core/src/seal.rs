@@ -27,13 +27,13 @@ pub struct Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The format's version is another one.
-    #[error("format version {0}: made by a newer swarmdrop, this one reads version {VERSION}")]
+    #[error("format version {0}: made by a newer parcelry, this one reads version {VERSION}")]
     Version(u8),
     /// The cipher suite is unknown.
-    #[error("cipher suite {0}: made by a newer swarmdrop, this one knows suite {SUITE}")]
+    #[error("cipher suite {0}: made by a newer parcelry, this one knows suite {SUITE}")]
     Suite(u8),
     /// A flag is set that has no meaning yet.
-    #[error("flags {0:#04x}: made by a newer swarmdrop, this one knows none")]
+    #[error("flags {0:#04x}: made by a newer parcelry, this one knows none")]
     Flags(u8),
     /// The chunk size is out of bounds.
     #[error(transparent)]
@@ -74,9 +74,9 @@ impl ShareKeys {
     pub fn derive(secret: &Secret, salt: &[u8; 32], header: Header) -> Self {
         let derive = |label: &str| hkdf(secret, salt, &[label.as_bytes(), &header.to_bytes()[..]]);
         Self {
-            chunk: gcm_key(&derive("swarmdrop/1 chunk")),
-            metadata: gcm_key(&derive("swarmdrop/1 metadata")),
-            commitment: *derive("swarmdrop/1 commit").expose(),
+            chunk: gcm_key(&derive("parcelry/1 chunk")),
+            metadata: gcm_key(&derive("parcelry/1 metadata")),
+            commitment: *derive("parcelry/1 commit").expose(),
         }
     }
 
@@ -130,7 +130,7 @@ impl ShareKeys {
 
 /// The token that reads a share, derived from the link's secret; servers keep only its hash.
 pub fn access_token(secret: &Secret) -> Secret {
-    hkdf(secret, b"", &[b"swarmdrop/1 access"])
+    hkdf(secret, b"", &[b"parcelry/1 access"])
 }
 
 /// What servers keep of an access token.

@@ -12,7 +12,7 @@ use crate::paseto::{self, TokenError};
 use crate::sha256_text;
 
 /// Binds the token to its purpose (PASETO implicit assertion).
-const PURPOSE: &[u8] = b"swarmdrop/1 terms";
+const PURPOSE: &[u8] = b"parcelry/1 terms";
 
 /// The conditions of a share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +124,7 @@ mod tests {
         let signed = SignedTerms::sign(&key(), terms());
         let other = ShareKey::from_seed(&Secret::from_bytes([6; 32]));
         assert_eq!(SignedTerms::verify(&signed.token, other.share_id()), Err(TermsError::Signature));
-        let grant = paseto::sign(key().signing_key(), &terms(), b"swarmdrop/1 grant");
+        let grant = paseto::sign(key().signing_key(), &terms(), b"parcelry/1 grant");
         assert_eq!(SignedTerms::verify(&grant, key().share_id()), Err(TermsError::Signature));
         let foreign = Terms { share: other.share_id(), ..terms() };
         let foreign = paseto::sign(key().signing_key(), &foreign, PURPOSE);

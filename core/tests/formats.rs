@@ -2,15 +2,15 @@
 //! the project's own golden files for what the vectors do not cover.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::grant::{Grant, TrackerKey};
+use parcelry_core::id::{ChunkId, Secret, TrackerId};
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::manifest::{Draft, Manifest, ShareKey};
+use parcelry_core::metadata::Metadata;
+use parcelry_core::seal::{Header, ShareKeys, access_hash, access_matches, access_token};
+use parcelry_core::terms::{SignedTerms, Terms};
 use serde_json::Value;
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::grant::{Grant, TrackerKey};
-use swarmdrop_core::id::{ChunkId, Secret, TrackerId};
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
-use swarmdrop_core::metadata::Metadata;
-use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_matches, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
 
 fn read(file: &str) -> Value {
     let path = format!("{}/../tests/formats/{file}", env!("CARGO_MANIFEST_DIR"));

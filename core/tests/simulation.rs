@@ -17,13 +17,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::fetch::{self, Bounds, Fetch};
+use parcelry_core::geometry::{ChunkIndex, ChunkSize, Geometry};
+use parcelry_core::id::PeerId;
+use parcelry_core::placement::{CopySet, Placement};
+use parcelry_core::push::{self, Push};
 use proptest::prelude::*;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::fetch::{self, Bounds, Fetch};
-use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::placement::{CopySet, Placement};
-use swarmdrop_core::push::{self, Push};
 
 const WINDOW: usize = 4;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AnnounceRequest, AuditRequest, CommitRequest, ComplaintRequest, HeartbeatRequest, InventoryRequest,
     OfferRequest, OpenRequest, PublishRequest, RegisterRequest, TermsRequest,
 };

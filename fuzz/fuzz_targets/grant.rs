@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::grant::{Grant, TrackerKey};
-use swarmdrop_core::id::Secret;
+use parcelry_core::grant::{Grant, TrackerKey};
+use parcelry_core::id::Secret;
 
 static GOOD: &str = include_str!("../corpus/grant/good");
 static KEY: LazyLock<TrackerKey> = LazyLock::new(|| TrackerKey::from_seed(&Secret::from_bytes([5; 32])));

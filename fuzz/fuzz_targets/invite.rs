@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::link::Invite;
+use parcelry_core::link::Invite;
 
 fuzz_target!(|text: &str| {
     if let Ok(invite) = text.parse::<Invite>() {

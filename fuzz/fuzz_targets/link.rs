@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::link::ShareLink;
+use parcelry_core::link::ShareLink;
 
 fuzz_target!(|text: &str| {
     if let Ok(link) = text.parse::<ShareLink>() {

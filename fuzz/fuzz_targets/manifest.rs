@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::id::{Secret, ShareId};
-use swarmdrop_core::manifest::Manifest;
+use parcelry_core::id::{Secret, ShareId};
+use parcelry_core::manifest::Manifest;
 
 /// Where a manifest names its share.
 const SHARE_AT: usize = 4 + 4 + 32 + 32;

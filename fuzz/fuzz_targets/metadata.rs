@@ -4,9 +4,9 @@
 use std::path::{Component, Path};
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::metadata::Metadata;
-use swarmdrop_core::name::SafePath;
+use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::metadata::Metadata;
+use parcelry_core::name::SafePath;
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (total, bytes) = input;

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::proof::{Prover, verify};
+use parcelry_core::id::ChunkId;
+use parcelry_core::proof::{Prover, verify};
 
 fuzz_target!(|input: (u64, u64, bool, Vec<u8>)| {
     let (len, offset, right_length, bytes) = input;

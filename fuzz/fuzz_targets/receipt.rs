@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::receipt::Receipt;
+use parcelry_core::receipt::Receipt;
 
 fuzz_target!(|token: &str| {
     let _ = Receipt::verify(token);

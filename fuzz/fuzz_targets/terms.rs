@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::id::ShareId;
+use parcelry_core::terms::SignedTerms;
 
 fuzz_target!(|input: ([u8; 32], &str)| {
     let (share, token) = input;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Subcommand, ValueEnum};
-use swarmdrop_core::limits::{PEERS_PER_INVITE_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
-use swarmdrop_core::link::TrackerUrl;
-use swarmdrop_core::name::printable;
-use swarmdrop_core::proxy::Declared;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::limits::{PEERS_PER_INVITE_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
+use parcelry_core::link::TrackerUrl;
+use parcelry_core::name::printable;
+use parcelry_core::proxy::Declared;
+use parcelry_core::token::TokenId;
 
 use super::parse_expiry;
 
@@ -18,16 +18,16 @@ use super::parse_expiry;
 #[derive(Debug, Args)]
 pub struct UpArgs {
     /// Number of peers
-    #[arg(long, default_value_t = 2, env = "SWARMDROP_PEERS", value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, default_value_t = 2, env = "PARCELRY_PEERS", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub peers: u8,
     /// Folder for keys, database and chunks
-    #[arg(long, env = "SWARMDROP_UP_DATA")]
+    #[arg(long, env = "PARCELRY_UP_DATA")]
     pub data: Option<PathBuf>,
     /// Where the tracker listens; the peers listen on free ports of the same address
-    #[arg(long, default_value = "127.0.0.1:9090", env = "SWARMDROP_UP_LISTEN")]
+    #[arg(long, default_value = "127.0.0.1:9090", env = "PARCELRY_UP_LISTEN")]
     pub listen: SocketAddr,
     /// Bytes to leave free on the disk
-    #[arg(long, default_value = "1GiB", env = "SWARMDROP_UP_KEEP_FREE")]
+    #[arg(long, default_value = "1GiB", env = "PARCELRY_UP_KEEP_FREE")]
     pub keep_free: ByteSize,
     /// When silence of a peer means what
     #[command(flatten)]
@@ -38,10 +38,10 @@ pub struct UpArgs {
 #[derive(Debug, Args)]
 pub struct LivenessArgs {
     /// How often peers report
-    #[arg(long, default_value = "10s", env = "SWARMDROP_HEARTBEAT", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", env = "PARCELRY_HEARTBEAT", value_parser = humantime::parse_duration)]
     pub heartbeat: Duration,
     /// Silence after which a peer is taken for dead
-    #[arg(long, default_value = "5m", env = "SWARMDROP_DEAD_AFTER", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "5m", env = "PARCELRY_DEAD_AFTER", value_parser = humantime::parse_duration)]
     pub dead_after: Duration,
 }
 
@@ -49,28 +49,28 @@ pub struct LivenessArgs {
 #[derive(Debug, Args)]
 pub struct TrackerArgs {
     /// Where to listen
-    #[arg(long, default_value = "0.0.0.0:9090", env = "SWARMDROP_TRACKER_LISTEN")]
+    #[arg(long, default_value = "0.0.0.0:9090", env = "PARCELRY_TRACKER_LISTEN")]
     pub listen: SocketAddr,
     /// Folder for key and database
-    #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
+    #[arg(long, env = "PARCELRY_TRACKER_DATA")]
     pub data: Option<PathBuf>,
     /// Where others reach it, as https://HOST:PORT, if not where it listens
-    #[arg(long, env = "SWARMDROP_PUBLIC_URL")]
+    #[arg(long, env = "PARCELRY_PUBLIC_URL")]
     pub public_url: Option<TrackerUrl>,
     /// PEM file with a certificate that an authority signed, for browsers and links without the tracker's id
-    #[arg(long, env = "SWARMDROP_CERTIFICATE", value_name = "FILE", requires = "certificate_key")]
+    #[arg(long, env = "PARCELRY_CERTIFICATE", value_name = "FILE", requires = "certificate_key")]
     pub certificate: Option<PathBuf>,
     /// PEM file with that certificate's private key
-    #[arg(long, env = "SWARMDROP_CERTIFICATE_KEY", value_name = "FILE", requires = "certificate")]
+    #[arg(long, env = "PARCELRY_CERTIFICATE_KEY", value_name = "FILE", requires = "certificate")]
     pub certificate_key: Option<PathBuf>,
     /// Address, network (10.0.0.0/24) or name of proxies that may speak plain HTTP to it for others; several with commas
-    #[arg(long, env = "SWARMDROP_BEHIND_PROXY", value_name = "PROXY", value_delimiter = ',')]
+    #[arg(long, env = "PARCELRY_BEHIND_PROXY", value_name = "PROXY", value_delimiter = ',')]
     pub behind_proxy: Vec<Declared>,
     /// Further name under which browsers reach it, beside the one of --public-url; several with commas
-    #[arg(long, env = "SWARMDROP_HOST_NAME", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
+    #[arg(long, env = "PARCELRY_HOST_NAME", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
     pub host_name: Vec<String>,
     /// Bytes a second that pass through it for browsers; 0 serves none
-    #[arg(long, default_value = "64MiB", env = "SWARMDROP_GATEWAY_RATE")]
+    #[arg(long, default_value = "64MiB", env = "PARCELRY_GATEWAY_RATE")]
     pub gateway_rate: ByteSize,
     /// When silence of a peer means what
     #[command(flatten)]
@@ -81,37 +81,37 @@ pub struct TrackerArgs {
 #[derive(Debug, Args)]
 pub struct PeerArgs {
     /// The swarm to join, if not the one that was joined before; `-` reads stdin
-    #[arg(long, env = "SWARMDROP_PEER_INVITE", hide_env_values = true)]
+    #[arg(long, env = "PARCELRY_PEER_INVITE", hide_env_values = true)]
     pub invite: Option<String>,
     /// Where to listen; port 0 takes any free one
-    #[arg(long, default_value = "0.0.0.0:0", env = "SWARMDROP_PEER_LISTEN")]
+    #[arg(long, default_value = "0.0.0.0:0", env = "PARCELRY_PEER_LISTEN")]
     pub listen: SocketAddr,
     /// Folder for key and chunks; each peer needs its own
-    #[arg(long, env = "SWARMDROP_PEER_DATA")]
+    #[arg(long, env = "PARCELRY_PEER_DATA")]
     pub data: Option<PathBuf>,
     /// What to call it; this machine's name if none
-    #[arg(long, env = "SWARMDROP_NAME")]
+    #[arg(long, env = "PARCELRY_NAME")]
     pub name: Option<String>,
     /// Bytes of chunks to hold, as in 500GB; as many as the disk takes if none
-    #[arg(long, env = "SWARMDROP_CAPACITY")]
+    #[arg(long, env = "PARCELRY_CAPACITY")]
     pub capacity: Option<ByteSize>,
     /// Bytes to leave free on the disk
-    #[arg(long, default_value = "1GiB", env = "SWARMDROP_PEER_KEEP_FREE")]
+    #[arg(long, default_value = "1GiB", env = "PARCELRY_PEER_KEEP_FREE")]
     pub keep_free: ByteSize,
     /// Where it stands: replicas are kept in different zones
-    #[arg(long, env = "SWARMDROP_ZONE")]
+    #[arg(long, env = "PARCELRY_ZONE")]
     pub zone: Option<String>,
     /// Where others reach it, as IP:PORT, if not where the tracker sees it
-    #[arg(long, env = "SWARMDROP_PUBLIC_ADDR")]
+    #[arg(long, env = "PARCELRY_PUBLIC_ADDR")]
     pub public_addr: Option<SocketAddr>,
     /// Bytes that it copies from other peers in a second when copies are missing
-    #[arg(long, default_value = "40MiB", env = "SWARMDROP_REPAIR_RATE", value_name = "SIZE")]
+    #[arg(long, default_value = "40MiB", env = "PARCELRY_REPAIR_RATE", value_name = "SIZE")]
     pub repair_rate: ByteSize,
     /// Bytes that it reads in a second to prove to others what it holds
-    #[arg(long, default_value = "32MiB", env = "SWARMDROP_AUDIT_RATE", value_name = "SIZE")]
+    #[arg(long, default_value = "32MiB", env = "PARCELRY_AUDIT_RATE", value_name = "SIZE")]
     pub audit_rate: ByteSize,
     /// Time in which it reads everything that it holds again, to find what has rotted
-    #[arg(long, default_value = "14d", env = "SWARMDROP_SCRUB_EVERY", value_name = "TIME",
+    #[arg(long, default_value = "14d", env = "PARCELRY_SCRUB_EVERY", value_name = "TIME",
         value_parser = humantime::parse_duration)]
     pub scrub_every: Duration,
     /// Read everything that it holds again at once, too
@@ -128,7 +128,7 @@ pub struct DrainArgs {
     #[arg(long)]
     pub undo: bool,
     /// The tracker's folder
-    #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
+    #[arg(long, env = "PARCELRY_TRACKER_DATA")]
     pub data: Option<PathBuf>,
 }
 
@@ -136,9 +136,9 @@ pub struct DrainArgs {
 #[derive(Debug, Args)]
 pub struct InviteArgs {
     /// Whom it is for
-    #[arg(long, default_value = "sender", env = "SWARMDROP_ROLE")]
+    #[arg(long, default_value = "sender", env = "PARCELRY_ROLE")]
     pub role: InviteRole,
-    /// What to call it in `swarmdrop tokens ls`
+    /// What to call it in `parcelry tokens ls`
     #[arg(long, default_value = "", hide_default_value = true, value_parser = parse_token_name)]
     pub name: String,
     /// How long it is good: 7 days for peers, who may stay then, and without end for senders if not given
@@ -163,7 +163,7 @@ pub struct InviteArgs {
     #[arg(long)]
     pub zone: Option<String>,
     /// The tracker's folder
-    #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
+    #[arg(long, env = "PARCELRY_TRACKER_DATA")]
     pub data: Option<PathBuf>,
 }
 
@@ -193,7 +193,7 @@ pub enum TokensAction {
         #[arg(long)]
         revoked: bool,
         /// The tracker's folder
-        #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
+        #[arg(long, env = "PARCELRY_TRACKER_DATA")]
         data: Option<PathBuf>,
     },
     /// End some now; the peers that they admitted are shut out, too
@@ -202,7 +202,7 @@ pub enum TokensAction {
         #[arg(required = true)]
         ids: Vec<TokenId>,
         /// The tracker's folder
-        #[arg(long, env = "SWARMDROP_TRACKER_DATA")]
+        #[arg(long, env = "PARCELRY_TRACKER_DATA")]
         data: Option<PathBuf>,
     },
 }

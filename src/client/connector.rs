@@ -14,10 +14,10 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use parcelry_core::limits::{CONNECT_TIMEOUT, READ_AHEAD_BYTES, WRITE_BEHIND_BYTES};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, Error as TlsError};
-use swarmdrop_core::limits::{CONNECT_TIMEOUT, READ_AHEAD_BYTES, WRITE_BEHIND_BYTES};
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -30,7 +30,7 @@ use crate::tls::{self, Trust};
 
 /// The environment variable with the milliseconds by which a test has this process take servers for farther away
 /// than they are.
-const DISTANCE_VARIABLE: &str = "SWARMDROP_DISTANCE";
+const DISTANCE_VARIABLE: &str = "PARCELRY_DISTANCE";
 
 /// A server and how it is to be known.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use swarmdrop_core::api::{AuditRequest, CommitResponse, ProblemKind, Proof, Question, Verdict, questions};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::limits::{FIRST_PROOF_PATIENCE, FIRST_SAMPLES};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::receipt::{Receipt, ReceiptError};
+use parcelry_core::api::{AuditRequest, CommitResponse, ProblemKind, Proof, Question, Verdict, questions};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::limits::{FIRST_PROOF_PATIENCE, FIRST_SAMPLES};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::receipt::{Receipt, ReceiptError};
 use tokio::time::Instant;
 
 use super::{ClientError, PeerClient, with_retries};

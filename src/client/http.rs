@@ -16,15 +16,15 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use swarmdrop_core::api::{Problem, ProblemKind};
-use swarmdrop_core::enclosed::{ENCLOSED, Encloses, disclose};
-use swarmdrop_core::id::Secret;
-use swarmdrop_core::limits::{
+use parcelry_core::api::{Problem, ProblemKind};
+use parcelry_core::enclosed::{ENCLOSED, Encloses, disclose};
+use parcelry_core::id::Secret;
+use parcelry_core::limits::{
     JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT,
 };
-use swarmdrop_core::owner::OWNER_TOKEN_FIELD;
+use parcelry_core::owner::OWNER_TOKEN_FIELD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::connector::{ConnectError, Connector, SecureStream, Server};
 use crate::failure::Failure;
@@ -81,7 +81,7 @@ pub enum ClientError {
         off: String,
     },
     /// The answer is none that the protocol has.
-    #[error("{server} answered with something else than swarmdrop does: {what}")]
+    #[error("{server} answered with something else than parcelry does: {what}")]
     Protocol {
         /// Who answered.
         server: String,

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::limits::{ANSWER_HEAD_BYTES_MAX, HEADER_TIMEOUT, JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT};
+use parcelry_core::api::ProblemKind;
+use parcelry_core::id::ChunkId;
+use parcelry_core::limits::{ANSWER_HEAD_BYTES_MAX, HEADER_TIMEOUT, JSON_BODY_BYTES_MAX, REQUEST_TIMEOUT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, OnceCell, watch};
 

@@ -8,18 +8,18 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::Method;
-use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AuditRequest, AuditResponse, CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse,
     OfferRequest, OfferResponse, PeerAddress, ProblemKind,
 };
-use swarmdrop_core::distance;
-use swarmdrop_core::geometry::ChunkSize;
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{
+use parcelry_core::distance;
+use parcelry_core::geometry::ChunkSize;
+use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
+use parcelry_core::limits::{
     ASKED_LAST, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, PUT_TIMEOUT, RECEIVER_CONNECTIONS_MAX, REQUEST_TIMEOUT,
 };
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 
 use super::connector::{SecureStream, Server};
 use super::http::{Authority, Call, ClientError, Http};

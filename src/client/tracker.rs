@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use http::Method;
-use serde::de::DeserializeOwned;
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AnnounceRequest, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
     InventoryRequest, InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse,
     PeerList, PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
 };
-use swarmdrop_core::dashboard::{InviteList, ShareList};
-use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::limits::{HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
-use swarmdrop_core::link::{Invite, ShareLink, TrackerUrl};
+use parcelry_core::dashboard::{InviteList, ShareList};
+use parcelry_core::id::{PeerId, Secret, ShareId, TrackerId};
+use parcelry_core::limits::{HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
+use parcelry_core::link::{Invite, ShareLink, TrackerUrl};
+use serde::de::DeserializeOwned;
 
 use super::connector::Server;
 use super::http::{Authority, Call, ClientError, Http};

@@ -5,16 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parcelry_core::api::{ComplaintRequest, SourceInfo};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::distance;
+use parcelry_core::fetch::{Action, Bounds, Event, Fetch, Standing};
+use parcelry_core::geometry::{ChunkIndex, ChunkSize};
+use parcelry_core::id::{ChunkId, PeerId, Secret};
+use parcelry_core::limits::{COMPLAINTS_MAX, REQUESTS_MAX};
+use parcelry_core::manifest::ChunkList;
+use parcelry_core::seal::ShareKeys;
 use parking_lot::Mutex;
-use swarmdrop_core::api::{ComplaintRequest, SourceInfo};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::distance;
-use swarmdrop_core::fetch::{Action, Bounds, Event, Fetch, Standing};
-use swarmdrop_core::geometry::{ChunkIndex, ChunkSize};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret};
-use swarmdrop_core::limits::{COMPLAINTS_MAX, REQUESTS_MAX};
-use swarmdrop_core::manifest::ChunkList;
-use swarmdrop_core::seal::ShareKeys;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 

@@ -6,10 +6,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
+use parcelry_core::metadata::Metadata;
+use parcelry_core::name::SafePath;
+use parcelry_core::portability::{NotEverywhere, not_everywhere};
 use rustix::io::Errno;
-use swarmdrop_core::metadata::Metadata;
-use swarmdrop_core::name::SafePath;
-use swarmdrop_core::portability::{NotEverywhere, not_everywhere};
 
 use crate::folder::Folder;
 use crate::journal::LeftOut;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::ShareId;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::id::ShareId;
 
 use super::Found;
 use super::download::Halt;
@@ -71,7 +71,7 @@ pub(super) fn mention(state: &Path, share: ShareId, failure: Failure) -> Failure
         Some(temporary) => {
             let kept = temporary.display();
             let sentence =
-                format!("What was fetched of it before is kept in {kept}: `swarmdrop clean` removes it.");
+                format!("What was fetched of it before is kept in {kept}: `parcelry clean` removes it.");
             also(failure, sentence)
         }
     })

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use parcelry_core::metadata::Metadata;
 use rustix::io::Errno;
-use swarmdrop_core::metadata::Metadata;
 
 use super::entries::is_about_the_name;
 use crate::folder::Folder;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parcelry_core::metadata::Metadata;
 use rustix::fs::FileType;
-use swarmdrop_core::metadata::Metadata;
 
 use super::place::{mounted, refuse, words};
 use crate::crash::{self, Point};

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::metadata::{FileEntry, Metadata};
+use parcelry_core::modes::{self, FolderMode};
+use parcelry_core::name::SafePath;
 use parking_lot::Mutex;
 use rustix::io::Errno;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::metadata::{FileEntry, Metadata};
-use swarmdrop_core::modes::{self, FolderMode};
-use swarmdrop_core::name::SafePath;
 
 use super::leftovers::also;
 use super::place::{Place, Wish};

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::metadata::Metadata;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::id::ChunkId;
+use parcelry_core::metadata::Metadata;
 
 use super::output::{Output, Reopened, parent};
 use super::place::{Place, check_name};

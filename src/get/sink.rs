@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use swarmdrop_core::geometry::{ChunkIndex, Geometry};
-use swarmdrop_core::holes::Holes;
+use parcelry_core::geometry::{ChunkIndex, Geometry};
+use parcelry_core::holes::Holes;
 use tokio::sync::watch;
 
 use super::output::Output;

@@ -16,7 +16,7 @@ const END: &str = ".part";
 /// How the names of all temporaries of a download begin. Not by the share alone: it may be on its way to another name in
 /// the same folder.
 fn start(key: &str) -> String {
-    format!(".swarmdrop-{key:.16}")
+    format!(".parcelry-{key:.16}")
 }
 
 /// A name that no temporary had before: what a journal says of one is true of no other.

@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parcelry_core::duration::millis;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::id::ShareId;
 use serde::de::DeserializeOwned;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::ShareId;
 
 use super::download::Standing;
 use super::upload::{remove_journal, sent};
@@ -190,7 +190,7 @@ fn written(journal: &Path) -> Option<SystemTime> {
 fn is_there(header: &DownloadHeader) -> bool {
     let path = &header.temporary;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_ours = name.starts_with(".swarmdrop-") && name.ends_with(".part");
+    let is_ours = name.starts_with(".parcelry-") && name.ends_with(".part");
     let Ok(metadata) = fs::symlink_metadata(path) else { return false };
     is_ours
         && (metadata.is_file() || metadata.is_dir())
@@ -234,9 +234,9 @@ fn disk_bytes(path: &Path) -> u64 {
 mod tests {
     use super::*;
     use crate::journal::{DownloadJournal, UploadJournal, UploadPlace};
-    use swarmdrop_core::geometry::{ChunkSize, Geometry};
-    use swarmdrop_core::id::Secret;
-    use swarmdrop_core::name::SafePath;
+    use parcelry_core::geometry::{ChunkSize, Geometry};
+    use parcelry_core::id::Secret;
+    use parcelry_core::name::SafePath;
 
     #[test]
     fn f30_what_is_in_use_is_told_from_what_was_left_and_a_strangers_file_is_not_taken_for_ours() {
@@ -249,7 +249,7 @@ mod tests {
         let upload = UploadPlace::lock(&folder).unwrap().begin(header).unwrap();
         let share = ShareId::from_bytes([1; 32]);
         let geometry = Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
-        let temporary = state.path().join(".swarmdrop-0123.part");
+        let temporary = state.path().join(".parcelry-0123.part");
         fs::write(&temporary, vec![7; 100_000]).unwrap();
         let target = state.path().join("got");
         let (mut journal, _) = DownloadJournal::open(state.path(), share, &target, &geometry).unwrap();
@@ -283,7 +283,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let share = ShareId::from_bytes([1; 32]);
         let geometry = Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
-        let (temporary, target) = (state.path().join(".swarmdrop-0123.part"), state.path().join("got"));
+        let (temporary, target) = (state.path().join(".parcelry-0123.part"), state.path().join("got"));
         fs::write(&temporary, b"some").unwrap();
         let (mut journal, _) = DownloadJournal::open(state.path(), share, &target, &geometry).unwrap();
         let inode = fs::metadata(&temporary).unwrap().ino();
@@ -314,7 +314,7 @@ mod tests {
         let (state, _) = one_download(|header| header.folders[0].device += 1);
         let begun = only(&state);
         let Work::Download(mut header) = begun.work else { panic!("it is a download") };
-        header.temporary = state.path().join("disk/.swarmdrop-0123.part");
+        header.temporary = state.path().join("disk/.parcelry-0123.part");
         header.folders.insert(0, header.folders[0]);
         set(&mut header.folders[0], 1, 1);
         assert!(is_away(&header));
@@ -344,7 +344,7 @@ mod tests {
         let folder = state.path().join("photos/new");
         fs::create_dir_all(&folder).unwrap();
         let share = ShareId::from_bytes([1; 32]);
-        let mut header = DownloadHeader::new(share, folder.clone(), folder.join(".swarmdrop-0.part"), 1);
+        let mut header = DownloadHeader::new(share, folder.clone(), folder.join(".parcelry-0.part"), 1);
         fs::remove_dir_all(state.path().join("photos")).unwrap();
         assert!(!is_away(&header));
         header.folders.iter_mut().for_each(|folder| folder.device += 1);

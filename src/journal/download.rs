@@ -9,11 +9,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::{ChunkIndex, Geometry};
+use parcelry_core::id::ShareId;
+use parcelry_core::name::SafePath;
 use serde::{Deserialize, Serialize};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::{ChunkIndex, Geometry};
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::name::SafePath;
 
 use super::records::Records;
 use super::{key, lock};
@@ -21,7 +21,7 @@ use crate::durable;
 use crate::failure::{Failure, Kind};
 
 const VERSION: u32 = 2;
-const MAGIC: &[u8] = b"SWDD\x01";
+const MAGIC: &[u8] = b"PRCD\x01";
 
 /// What identifies a download's temporary. Headers of earlier versions are read, too, so that what they left can be
 /// removed.
@@ -118,7 +118,7 @@ impl DownloadJournal {
         let folder = state.join("downloads").join(&key);
         let failed = |error| Failure::io("open the journal in", &folder, &error);
         let lock = lock::take(&folder).map_err(failed)?.ok_or_else(|| {
-            Failure::new(Kind::Other, "another swarmdrop is fetching the same share to the same place")
+            Failure::new(Kind::Other, "another parcelry is fetching the same share to the same place")
                 .next("Wait for it to finish, or choose another place with -o.")
         })?;
         let header = fs::read(folder.join("download.json")).ok();
@@ -192,7 +192,7 @@ fn boot_id() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::geometry::ChunkSize;
+    use parcelry_core::geometry::ChunkSize;
 
     fn geometry() -> Geometry {
         Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap()

@@ -20,8 +20,8 @@ pub use download::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 pub use owned::{OwnedShare, OwnedShares};
 pub use upload::{Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
 
+use parcelry_core::id::Secret;
 use serde::{Deserialize, Deserializer, Serializer};
-use swarmdrop_core::id::Secret;
 
 /// The name of a journal's folder: a hash of what identifies the work.
 fn key(parts: &[&[u8]]) -> String {

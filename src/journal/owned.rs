@@ -4,11 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parcelry_core::id::{Secret, ShareId};
+use parcelry_core::link::{LinkError, ShareLink};
+use parcelry_core::manifest::ShareKey;
+use parcelry_core::terms::SignedTerms;
 use serde::{Deserialize, Serialize};
-use swarmdrop_core::id::{Secret, ShareId};
-use swarmdrop_core::link::{LinkError, ShareLink};
-use swarmdrop_core::manifest::ShareKey;
-use swarmdrop_core::terms::SignedTerms;
 
 use super::secret_text;
 use crate::durable;
@@ -138,7 +138,7 @@ fn read(path: &Path) -> io::Result<OwnedShare> {
     let json: serde_json::Value =
         serde_json::from_slice(&fs::read(path)?).map_err(|e| damaged(e.to_string()))?;
     if json["version"] != VERSION {
-        return Err(damaged("another version of swarmdrop wrote it".into()));
+        return Err(damaged("another version of parcelry wrote it".into()));
     }
     serde_json::from_value(json).map_err(|error| damaged(error.to_string()))
 }

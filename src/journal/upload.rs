@@ -10,14 +10,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::holes::Holes;
+use parcelry_core::id::{ChunkId, PeerId, Secret, TrackerId};
+use parcelry_core::links::Link;
+use parcelry_core::modes::FolderMode;
+use parcelry_core::name::SafePath;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::holes::Holes;
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, TrackerId};
-use swarmdrop_core::links::Link;
-use swarmdrop_core::modes::FolderMode;
-use swarmdrop_core::name::SafePath;
 
 use super::records::Records;
 use super::{key, lock, secret_text};
@@ -35,7 +35,7 @@ const PEERS: &str = "peers";
 const COMMITTED: &str = "committed";
 /// Made when publishing was answered, before the link is out.
 const PUBLISHED: &str = "published";
-const MAGIC: &[u8] = b"SWDU\x01";
+const MAGIC: &[u8] = b"PRCU\x01";
 
 /// What identifies an upload, and everything that is needed to go on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ impl UploadPlace {
     pub fn lock(folder: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the journal in", folder, &error);
         let lock = lock::take(folder).map_err(failed)?.ok_or_else(|| {
-            Failure::new(Kind::Other, "another swarmdrop is sharing the same files right now")
+            Failure::new(Kind::Other, "another parcelry is sharing the same files right now")
                 .next("Wait for it to finish.")
         })?;
         Ok(Self { folder: folder.to_owned(), _lock: lock })
@@ -368,7 +368,7 @@ impl UploadJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::geometry::{ChunkSize, Geometry};
+    use parcelry_core::geometry::{ChunkSize, Geometry};
 
     fn header() -> UploadHeader {
         let name = SafePath::parse("a").unwrap();
@@ -478,7 +478,7 @@ mod tests {
     fn two_processes_do_not_share_a_journal() {
         let state = tempfile::tempdir().unwrap();
         let _journal = begun(state.path());
-        assert!(UploadPlace::lock(state.path()).unwrap_err().what.contains("another swarmdrop"));
+        assert!(UploadPlace::lock(state.path()).unwrap_err().what.contains("another parcelry"));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use parcelry_core::limits::CLOCK_JUMP;
 use parking_lot::Mutex;
-use swarmdrop_core::limits::CLOCK_JUMP;
 
 use crate::clock::{self, Moment, Watch};
 use crate::words;

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use swarmdrop_core::api::OfferRequest;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::{ChunkIndex, Geometry};
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::{MANIFEST_RESERVE_BYTES, QUOTA_AT_PEER};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::api::OfferRequest;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::{ChunkIndex, Geometry};
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::limits::{MANIFEST_RESERVE_BYTES, QUOTA_AT_PEER};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::token::TokenId;
 
 use super::chunk_file::Arriving;
 use super::storage::{Storage, Upload};

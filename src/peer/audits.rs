@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use parcelry_core::api::{AuditRequest, AuditResponse, Blob, ProblemKind, Proof, Sample, ShareChunks};
+use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::limits::{AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, DOUBTS_MAX};
+use parcelry_core::proof::Prover;
+use parcelry_core::workload::{Asker, Workload};
 use parking_lot::Mutex;
-use swarmdrop_core::api::{AuditRequest, AuditResponse, Blob, ProblemKind, Proof, Sample, ShareChunks};
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::limits::{AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, DOUBTS_MAX};
-use swarmdrop_core::proof::Prover;
-use swarmdrop_core::workload::{Asker, Workload};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 

@@ -5,10 +5,10 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use swarmdrop_core::api::{Blob, CommitRequest, KnownChunks, OfferRequest, ProblemKind, ShareSize};
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::limits::{MANIFEST_RESERVE_BYTES, ORPHAN_AGE};
-use swarmdrop_core::token::TokenId;
+use parcelry_core::api::{Blob, CommitRequest, KnownChunks, OfferRequest, ProblemKind, ShareSize};
+use parcelry_core::id::ChunkId;
+use parcelry_core::limits::{MANIFEST_RESERVE_BYTES, ORPHAN_AGE};
+use parcelry_core::token::TokenId;
 
 use super::arrivals::Under;
 use super::contention::{Shared, folder, open, sealed};

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use swarmdrop_core::id::ChunkId;
+use parcelry_core::id::ChunkId;
 use tempfile::NamedTempFile;
 
 use crate::durable;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::time::SystemTime;
 
-use swarmdrop_core::id::{ChunkId, ShareId};
+use parcelry_core::id::{ChunkId, ShareId};
 
 use super::chunk_store::{ChunkStore, Entry};
 use super::claims::Released;

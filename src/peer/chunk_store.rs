@@ -17,10 +17,10 @@ use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::manifest::Manifest;
 use parking_lot::Mutex;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::manifest::Manifest;
 
 use super::chunk_file::{Arriving, PutError, hash_file};
 use super::chunk_removal::Aside;
@@ -31,7 +31,7 @@ use crate::durable;
 use crate::failure::{Failure, Kind};
 
 const MARKER: &str = "STORE";
-const MARKER_TEXT: &[u8] = b"swarmdrop chunk store, version 1\n";
+const MARKER_TEXT: &[u8] = b"parcelry chunk store, version 1\n";
 /// Locks for the names of chunks: two chunks seldom have the same one.
 const NAME_LOCKS: usize = 256;
 

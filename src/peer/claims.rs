@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use swarmdrop_core::id::{ChunkId, ShareId};
+use parcelry_core::id::{ChunkId, ShareId};
 
 /// The pairs of chunk and share. Nearly every chunk is of one share: it takes the chunk's id and four bytes.
 #[derive(Debug, Default)]

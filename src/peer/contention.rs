@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use swarmdrop_core::api::{Blob, CommitRequest, OfferRequest, ProblemKind, ShareSize};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, Secret, ShareId};
-use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
-use swarmdrop_core::seal::{Header, ShareKeys};
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::api::{Blob, CommitRequest, OfferRequest, ProblemKind, ShareSize};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::id::{ChunkId, Secret, ShareId};
+use parcelry_core::manifest::{Draft, Manifest, ShareKey};
+use parcelry_core::seal::{Header, ShareKeys};
+use parcelry_core::terms::{SignedTerms, Terms};
 
 use super::chunk_store::ChunkStore;
 use super::mend::Sources;
@@ -214,7 +214,7 @@ fn a_deleted_share_stays_deleted_at_the_peer() {
         for shared in [&held, &never_held] {
             let newer = shared.terms(9, 3_600_000, false);
             let (id, size) = (shared.id(), shared.manifest.geometry());
-            let gone = swarmdrop_core::api::ProblemKind::ShareGone;
+            let gone = parcelry_core::api::ProblemKind::ShareGone;
             let kind = |error: super::storage_error::StorageError| error.kind();
             let size = ShareSize { total_bytes: size.total(), chunk_bytes: 1 << 16 };
             let offer = OfferRequest { size, chunks: shared.full(), known: Vec::new() };

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use swarmdrop_core::api::{CopyTask, ShareChunks, WrongChunks};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::limits::{COPY_BATCH_BYTES, COPY_CHUNKS_MAX};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::api::{CopyTask, ShareChunks, WrongChunks};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::limits::{COPY_BATCH_BYTES, COPY_CHUNKS_MAX};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::terms::SignedTerms;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;

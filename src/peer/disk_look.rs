@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::limits::DISK_LOOK_AGE_MAX;
+use parcelry_core::duration::millis;
+use parcelry_core::limits::DISK_LOOK_AGE_MAX;
 
 use super::chunk_store::ChunkStore;
 use crate::clock;

@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use parcelry_core::api::Task;
+use parcelry_core::limits::TASKS_MAX;
 use parking_lot::Mutex;
-use swarmdrop_core::api::Task;
-use swarmdrop_core::limits::TASKS_MAX;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +107,7 @@ pub(super) async fn keep_running(peer: Arc<Peer>, lane: fn(&Errands) -> &Lane, s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::id::ShareId;
+    use parcelry_core::id::ShareId;
 
     fn terms(number: u8) -> Task {
         Task::Terms { share: ShareId::from_bytes([number; 32]), terms: String::new() }

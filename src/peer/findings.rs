@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
+use parcelry_core::api::{AppliedTerms, HeartbeatRequest, ShareChunks, WrongChunks};
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::{INVENTORY_BYTES_MAX, TASKS_MAX};
 use parking_lot::Mutex;
-use swarmdrop_core::api::{AppliedTerms, HeartbeatRequest, ShareChunks, WrongChunks};
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, TASKS_MAX};
 use tokio::sync::Notify;
 
 /// Something that the tracker is to know.
@@ -108,10 +108,10 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::chunk_set::ChunkSet;
-    use swarmdrop_core::id::RunId;
-    use swarmdrop_core::limits::{CHUNKS_MAX, JSON_BODY_BYTES_MAX};
-    use swarmdrop_core::registry::Usage;
+    use parcelry_core::chunk_set::ChunkSet;
+    use parcelry_core::id::RunId;
+    use parcelry_core::limits::{CHUNKS_MAX, JSON_BODY_BYTES_MAX};
+    use parcelry_core::registry::Usage;
 
     fn found(chunk_count: u32) -> ShareChunks {
         ShareChunks { share: ShareId::from_bytes([1; 32]), chunks: ChunkSet::full(chunk_count) }

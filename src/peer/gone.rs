@@ -10,11 +10,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parcelry_core::duration::millis;
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::{GONE_KEPT, GONE_MAX, GONE_NOT_HELD_MAX};
+use parcelry_core::terms::SignedTerms;
 use parking_lot::Mutex;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{GONE_KEPT, GONE_MAX, GONE_NOT_HELD_MAX};
-use swarmdrop_core::terms::SignedTerms;
 
 use crate::durable;
 use crate::failure::Failure;
@@ -123,9 +123,9 @@ fn read(text: &str, share: ShareId) -> Option<Gone> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::id::Secret;
-    use swarmdrop_core::manifest::ShareKey;
-    use swarmdrop_core::terms::Terms;
+    use parcelry_core::id::Secret;
+    use parcelry_core::manifest::ShareKey;
+    use parcelry_core::terms::Terms;
 
     fn deletion(number: u64) -> SignedTerms {
         let mut seed = [7; 32];

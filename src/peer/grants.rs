@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::grant::{Grant, GrantError, GrantKey, Operation, Use};
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::GRANTS_REMEMBERED_MAX;
+use parcelry_core::owner::Act;
+use parcelry_core::token::TokenId;
 use parking_lot::{Mutex, RwLock};
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::grant::{Grant, GrantError, GrantKey, Operation, Use};
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::GRANTS_REMEMBERED_MAX;
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::token::TokenId;
 
 use super::Peer;
 use super::arrivals::Under;
@@ -183,8 +183,8 @@ async fn pushed_share(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::grant::TrackerKey;
-    use swarmdrop_core::id::{Secret, TrackerId, key_fingerprint};
+    use parcelry_core::grant::TrackerKey;
+    use parcelry_core::id::{Secret, TrackerId, key_fingerprint};
 
     fn key() -> TrackerKey {
         TrackerKey::from_seed(&Secret::from_bytes([1; 32]))
@@ -206,7 +206,7 @@ mod tests {
 
     fn grants() -> Grants {
         let grants = Grants::default();
-        let seed_key = swarmdrop_core::manifest::ShareKey::from_seed(&Secret::from_bytes([1; 32]));
+        let seed_key = parcelry_core::manifest::ShareKey::from_seed(&Secret::from_bytes([1; 32]));
         let tracker = TrackerId::from_bytes(key_fingerprint(seed_key.share_id().as_bytes()));
         grants.set_key(GrantKey::parse(&key().public().to_string(), tracker).unwrap());
         grants

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::{HeartbeatRequest, ProblemKind, RegisterRequest, Task};
-use swarmdrop_core::grant::GrantKey;
-use swarmdrop_core::limits::{HEARTBEAT_PATIENCE_MAX, HEARTBEAT_PATIENCE_MIN};
+use parcelry_core::api::{HeartbeatRequest, ProblemKind, RegisterRequest, Task};
+use parcelry_core::grant::GrantKey;
+use parcelry_core::limits::{HEARTBEAT_PATIENCE_MAX, HEARTBEAT_PATIENCE_MIN};
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;

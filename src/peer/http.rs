@@ -12,18 +12,18 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use futures_util::stream;
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AuditRequest, AuditResponse, Blob, CommitRequest, CommitResponse, Health, HoldingResponse,
     ManifestResponse, OfferRequest, OfferResponse, Problem, ProblemKind, Role,
 };
-use swarmdrop_core::grant::Operation;
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::limits::{
+use parcelry_core::grant::Operation;
+use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::limits::{
     CHUNK_LOG2_MAX, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, PIECE_BYTES,
     TAG_BYTES,
 };
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::seal::access_matches;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::seal::access_matches;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -43,7 +43,7 @@ use crate::task::blocking;
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "swarmdrop peer",
+        title = "parcelry peer",
         description = "Stores and serves sealed chunks. Errors are RFC 9457 problem documents.",
         version = "1",
         license(name = "MIT OR Apache-2.0")
@@ -267,7 +267,7 @@ impl From<StorageError> for Refusal {
 /// Manifest and terms of a share. Needs `Authorization: Bearer ACCESS`, or
 /// a grant to copy and the certificate of the peer that it belongs to.
 #[utoipa::path(get, path = "/v1/shares/{id}/manifest", params(("id" = ShareId, Path, description = "share id")),
-    responses((status = 200, content((ManifestResponse = "application/json"), (Vec<u8> = "application/vnd.swarmdrop.manifest"))), (status = "default", body = Problem)), security(("access" = []), ("grant" = [], "certificate" = [])))]
+    responses((status = 200, content((ManifestResponse = "application/json"), (Vec<u8> = "application/vnd.parcelry.manifest"))), (status = "default", body = Problem)), security(("access" = []), ("grant" = [], "certificate" = [])))]
 async fn manifest(
     State(peer): State<Arc<Peer>>,
     Id(share): Id<ShareId>,

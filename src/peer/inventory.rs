@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use swarmdrop_core::api::{AnnounceRequest, Blob, InventoryRequest, ShareChunks, SignedDeletion};
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{
+use parcelry_core::api::{AnnounceRequest, Blob, InventoryRequest, ShareChunks, SignedDeletion};
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::{
     INVENTORY_BYTES_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, INVENTORY_SPREAD,
 };
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -181,8 +181,8 @@ fn pages(shares: Vec<ShareChunks>) -> Vec<Vec<ShareChunks>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::chunk_set::ChunkSet;
-    use swarmdrop_core::limits::{CHUNKS_MAX, JSON_BODY_BYTES_MAX};
+    use parcelry_core::chunk_set::ChunkSet;
+    use parcelry_core::limits::{CHUNKS_MAX, JSON_BODY_BYTES_MAX};
 
     #[test]
     fn every_page_fits_and_there_is_always_one() {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn every_page_of_deleted_shares_fits() {
-        use swarmdrop_core::limits::TERMS_BYTES_MAX;
+        use parcelry_core::limits::TERMS_BYTES_MAX;
         let of_length = |length| (ShareId::from_bytes([7; 32]), "x".repeat(length));
         let mut gone: Vec<_> = (0..700).map(|_| of_length(600)).collect();
         gone.extend((0..400).map(|_| of_length(TERMS_BYTES_MAX)));

@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use swarmdrop_core::api::ShareChunks;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::api::ShareChunks;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::duration::millis;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::terms::SignedTerms;
 
 use super::storage::{Storage, Upload};
 use crate::clock;

@@ -15,9 +15,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::token::TokenId;
 use parking_lot::Mutex;
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::token::TokenId;
 
 use crate::durable;
 

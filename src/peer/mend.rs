@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parcelry_core::api::{Blob, ManifestResponse, RestoreTask};
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::{DAMAGED_TOLD_MAX, GONE_KEPT, UNSETTLED_AGAIN};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::terms::SignedTerms;
 use parking_lot::Mutex;
-use swarmdrop_core::api::{Blob, ManifestResponse, RestoreTask};
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{DAMAGED_TOLD_MAX, GONE_KEPT, UNSETTLED_AGAIN};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::terms::SignedTerms;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;

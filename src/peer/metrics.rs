@@ -1,10 +1,10 @@
 //! What `/metrics` shows, in the OpenMetrics text format.
 
+use parcelry_core::traffic::Traffic;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use swarmdrop_core::traffic::Traffic;
 
 use super::Peer;
 
@@ -46,7 +46,7 @@ impl Metrics {
 /// The peer's metrics as text.
 pub(super) fn render(peer: &Peer) -> String {
     let metrics = &peer.metrics;
-    let mut registry = Registry::with_prefix("swarmdrop_peer");
+    let mut registry = Registry::with_prefix("parcelry_peer");
     registry.register("chunk_puts", "Requests to store a chunk", metrics.chunk_puts.clone());
     registry.register("chunks_stored", "Chunks taken", metrics.chunks_stored.clone());
     let stored = metrics.bytes_stored.clone();

@@ -48,14 +48,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmdrop_core::api::{CopyTask, ProblemKind};
-use swarmdrop_core::id::{PeerId, RunId, TrackerId};
-use swarmdrop_core::limits::{
+use parcelry_core::api::{CopyTask, ProblemKind};
+use parcelry_core::id::{PeerId, RunId, TrackerId};
+use parcelry_core::limits::{
     AUDIT_BYTES_PER_SECOND, COPY_BYTES_PER_SECOND, PIECE_BYTES, PIECES_KEPT, SCRUB_BYTES_PER_SECOND,
     SCRUB_EVERY, UPLOADS_MAX,
 };
-use swarmdrop_core::link::Invite;
-use swarmdrop_core::receipt::PeerKey;
+use parcelry_core::link::Invite;
+use parcelry_core::receipt::PeerKey;
 
 use crate::buffers::Buffers;
 use crate::client::{ClientError, Http, TrackerClient};
@@ -238,7 +238,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
             Ok(RunningPeer { id, name, address, announced, free_bytes, peer, tasks })
         }
         Err(failure) => {
-            tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
+            tasks.stop(parcelry_core::limits::DRAIN_TIMEOUT).await;
             Err(failure)
         }
     }
@@ -270,7 +270,7 @@ impl RunningPeer {
 
     /// Leaves the swarm, finishes what is in flight and stops.
     pub async fn stop(self) {
-        self.tasks.stop(swarmdrop_core::limits::DRAIN_TIMEOUT).await;
+        self.tasks.stop(parcelry_core::limits::DRAIN_TIMEOUT).await;
     }
 }
 

@@ -17,20 +17,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use swarmdrop_core::api::{AuditRequest, DropTask, PeerAddress, Question, Sample, ShareChunks, Verdict};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::limits::{
+use parcelry_core::api::{AuditRequest, DropTask, PeerAddress, Question, Sample, ShareChunks, Verdict};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::duration::millis;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::limits::{
     AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, ORDER_SOURCES_MAX, PARTING_AGAIN, PARTING_PATIENCE, PROMISES_SPARE,
     SET_ASIDE,
 };
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::parting::{Parting, proved_enough};
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::parting::{Parting, proved_enough};
+use parcelry_core::terms::SignedTerms;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -503,12 +503,12 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    use swarmdrop_core::api::{Blob, CommitRequest};
-    use swarmdrop_core::geometry::{ChunkSize, Geometry};
-    use swarmdrop_core::id::Secret;
-    use swarmdrop_core::manifest::{Draft, ShareKey};
-    use swarmdrop_core::seal::{Header, ShareKeys};
-    use swarmdrop_core::terms::Terms;
+    use parcelry_core::api::{Blob, CommitRequest};
+    use parcelry_core::geometry::{ChunkSize, Geometry};
+    use parcelry_core::id::Secret;
+    use parcelry_core::manifest::{Draft, ShareKey};
+    use parcelry_core::seal::{Header, ShareKeys};
+    use parcelry_core::terms::Terms;
 
     use super::super::chunk_store::ChunkStore;
     use super::super::storage::Bounds;

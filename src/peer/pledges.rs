@@ -9,8 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::limits::PROMISES_SPARE;
+use parcelry_core::id::ChunkId;
+use parcelry_core::limits::PROMISES_SPARE;
 
 use crate::durable;
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::limits::{QUOTA_AT_PEER, TOKEN_UPLOADS_MAX};
-use swarmdrop_core::quota::{Allowance, Charged, Wanted};
-use swarmdrop_core::registry::Usage;
-use swarmdrop_core::reservation::Reservation;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::limits::{QUOTA_AT_PEER, TOKEN_UPLOADS_MAX};
+use parcelry_core::quota::{Allowance, Charged, Wanted};
+use parcelry_core::registry::Usage;
+use parcelry_core::reservation::Reservation;
+use parcelry_core::token::TokenId;
 
 use super::arrivals::Under;
 use super::storage::{Storage, Upload};

@@ -15,11 +15,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::ShareId;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::TokenId;
 
 use crate::durable;
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use parcelry_core::id::ChunkId;
+use parcelry_core::registry::ScrubProgress;
 use serde::{Deserialize, Serialize};
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::registry::ScrubProgress;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;

@@ -13,8 +13,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use parcelry_core::id::ChunkId;
 use parking_lot::Mutex;
-use swarmdrop_core::id::ChunkId;
 
 use crate::durable;
 

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::COMMITS_WAITING_MAX;
 use parking_lot::{Condvar, Mutex};
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::COMMITS_WAITING_MAX;
 
 use super::storage_error::StorageError;
 

@@ -13,14 +13,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::quota::Charged;
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::TokenId;
 use parking_lot::Mutex;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::quota::Charged;
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::TokenId;
 
 use super::records::{
     Record, Records, is_withheld, read_manifest, write_chunks, write_manifest, write_terms, write_unsettled,

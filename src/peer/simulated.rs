@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AnnounceRequest, Blob, CommitRequest, CommitResponse, CopyTask, DropTask, HeartbeatRequest,
     HeartbeatResponse, ManifestResponse, OfferRequest, ProblemKind, Proof, RestoreTask, Sample, ShareChunks,
     SignedDeletion, Task, WrongChunks,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId, RunId, Secret, ShareId, TrackerId};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::owner::{Act, Asked};
-use swarmdrop_core::parting::proved_enough;
-use swarmdrop_core::proof::Prover;
-use swarmdrop_core::receipt::PeerKey;
-use swarmdrop_core::registry::Usage;
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{ChunkId, PeerId, RunId, Secret, ShareId, TrackerId};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::owner::{Act, Asked};
+use parcelry_core::parting::proved_enough;
+use parcelry_core::proof::Prover;
+use parcelry_core::receipt::PeerKey;
+use parcelry_core::registry::Usage;
+use parcelry_core::terms::SignedTerms;
 
 use super::agreement::Agreement;
 use super::arrivals::Under;

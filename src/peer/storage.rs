@@ -9,15 +9,15 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
+use parcelry_core::api::{CommitRequest, CommitResponse};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::receipt::PeerKey;
+use parcelry_core::reservation::{Reservation, Wasteful};
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::TokenId;
 use parking_lot::Mutex;
-use swarmdrop_core::api::{CommitRequest, CommitResponse};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::receipt::PeerKey;
-use swarmdrop_core::reservation::{Reservation, Wasteful};
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::TokenId;
 
 use super::arrivals::Under;
 use super::chunk_store::ChunkStore;
@@ -387,14 +387,14 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    use swarmdrop_core::api::{ProblemKind, ShareChunks};
-    use swarmdrop_core::duration::millis;
-    use swarmdrop_core::geometry::{ChunkSize, Geometry};
-    use swarmdrop_core::id::Secret;
-    use swarmdrop_core::limits::{ORPHAN_AGE, RESERVATION_GRACE, TOKEN_UPLOADS_MAX};
-    use swarmdrop_core::manifest::{Draft, ShareKey};
-    use swarmdrop_core::seal::{Header, ShareKeys};
-    use swarmdrop_core::terms::Terms;
+    use parcelry_core::api::{ProblemKind, ShareChunks};
+    use parcelry_core::duration::millis;
+    use parcelry_core::geometry::{ChunkSize, Geometry};
+    use parcelry_core::id::Secret;
+    use parcelry_core::limits::{ORPHAN_AGE, RESERVATION_GRACE, TOKEN_UPLOADS_MAX};
+    use parcelry_core::manifest::{Draft, ShareKey};
+    use parcelry_core::seal::{Header, ShareKeys};
+    use parcelry_core::terms::Terms;
 
     use super::super::mend::Sources;
 
@@ -422,7 +422,7 @@ mod tests {
     /// Commits chunks of a share, which must all be here.
     fn commit(storage: &Storage, (manifest, terms): &(Manifest, SignedTerms), chunks: ChunkSet) {
         let request = CommitRequest {
-            manifest: swarmdrop_core::api::Blob(manifest.encoded().to_vec()),
+            manifest: parcelry_core::api::Blob(manifest.encoded().to_vec()),
             terms: terms.token.clone(),
             chunks,
         };
@@ -531,7 +531,7 @@ mod tests {
         assert!(storage.read_whole(wanted).is_err(), "an audit refutes nothing");
         assert_eq!(storage.shares.damaged(), [share]);
         let known = || {
-            let manifest = swarmdrop_core::api::Blob(manifest.encoded().to_vec());
+            let manifest = parcelry_core::api::Blob(manifest.encoded().to_vec());
             Sources::new(share, Some(manifest), Some(terms.token.clone()))
         };
         assert!(storage.mend(share, known()).unwrap());
@@ -702,7 +702,7 @@ mod tests {
         std::fs::write(&manifest, b"rot").unwrap();
         assert!(storage.shares.manifest(share.0.share()).is_err());
         assert_eq!(storage.collect_unfinished().unwrap(), 1, "what came for that upload alone");
-        let known = swarmdrop_core::api::Blob(share.0.encoded().to_vec());
+        let known = parcelry_core::api::Blob(share.0.encoded().to_vec());
         storage.mend(share.0.share(), Sources::new(share.0.share(), Some(known), None)).unwrap();
         assert_eq!(storage.collect_unfinished().unwrap(), 0);
         let is_here = |id: ChunkId| storage.chunks.contains(&id);

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io;
 
-use swarmdrop_core::api::ProblemKind;
+use parcelry_core::api::ProblemKind;
 
 use super::chunk_file::PutError;
 

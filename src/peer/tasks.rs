@@ -1,8 +1,8 @@
 //! What the tracker asks for with a heartbeat, and how the peer answers it.
 
-use swarmdrop_core::api::{AppliedTerms, ShareChunks, Task};
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::api::{AppliedTerms, ShareChunks, Task};
+use parcelry_core::id::ShareId;
+use parcelry_core::terms::SignedTerms;
 
 use super::findings::{Finding, Findings};
 use super::storage::Storage;

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::id::ShareId;
+use parcelry_core::token::TokenId;
 
 /// What marks name that is of no share, by the share for which it came.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use swarmdrop_core::id::{ChunkId, ShareId};
+use parcelry_core::id::{ChunkId, ShareId};
 
 use super::storage::Storage;
 use super::storage_error::StorageError;
@@ -66,14 +66,14 @@ mod tests {
     use super::super::chunk_store::ChunkStore;
     use super::super::storage::Bounds;
     use super::*;
+    use parcelry_core::api::{Blob, CommitRequest, ProblemKind};
+    use parcelry_core::chunk_set::ChunkSet;
+    use parcelry_core::geometry::{ChunkSize, Geometry};
+    use parcelry_core::id::Secret;
+    use parcelry_core::manifest::{Draft, ShareKey};
+    use parcelry_core::seal::{Header, ShareKeys};
+    use parcelry_core::terms::{SignedTerms, Terms};
     use std::path::Path;
-    use swarmdrop_core::api::{Blob, CommitRequest, ProblemKind};
-    use swarmdrop_core::chunk_set::ChunkSet;
-    use swarmdrop_core::geometry::{ChunkSize, Geometry};
-    use swarmdrop_core::id::Secret;
-    use swarmdrop_core::manifest::{Draft, ShareKey};
-    use swarmdrop_core::seal::{Header, ShareKeys};
-    use swarmdrop_core::terms::{SignedTerms, Terms};
 
     use crate::clock;
 

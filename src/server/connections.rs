@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use parcelry_core::address::counted_as;
+use parcelry_core::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_RESERVED};
 use parking_lot::Mutex;
-use swarmdrop_core::address::counted_as;
-use swarmdrop_core::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DESCRIPTORS_RESERVED};
 use tokio_util::sync::CancellationToken;
 
 /// The open connections of one server.

@@ -79,7 +79,7 @@ fn add_credentials(api: &mut Value) {
         "access": bearer("The access token of a share, derived from its link's secret."),
         "owner": field("header", "Owner-Token", "A PASETO v4.public token that the share's key signed, for this act at this server."),
         "certificate": { "type": "mutualTLS", "description": "The certificate of a peer or a tracker." },
-        "cookie": field("cookie", "swarmdrop_session", "What a browser has that signed in."),
+        "cookie": field("cookie", "parcelry_session", "What a browser has that signed in."),
         "secret": field("header", "Session-Secret", "What only the page has that signed in."),
     });
     let used: Vec<String> = operations(api)

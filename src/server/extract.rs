@@ -8,10 +8,10 @@ use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::id::{Secret, ServerId, ShareId, TrackerId};
+use parcelry_core::owner::{Act, Asked, OWNER_TOKEN_FIELD};
 use serde::de::DeserializeOwned;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::{Secret, ServerId, ShareId, TrackerId};
-use swarmdrop_core::owner::{Act, Asked, OWNER_TOKEN_FIELD};
 use zeroize::Zeroizing;
 
 use super::fair::Asker;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use parcelry_core::address::counted_as;
+use parcelry_core::token::TokenId;
 use parking_lot::Mutex;
-use swarmdrop_core::address::counted_as;
-use swarmdrop_core::token::TokenId;
 use tokio::sync::oneshot;
 
 use super::Client;

@@ -16,11 +16,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response};
 use axum::response::IntoResponse;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use serde::Serialize;
-use swarmdrop_core::enclosed::{ENCLOSED, Encloses, enclose};
-use swarmdrop_core::limits::{
+use parcelry_core::enclosed::{ENCLOSED, Encloses, enclose};
+use parcelry_core::limits::{
     JSON_BODY_BYTES_MAX, LARGE_BODY_BYTES_PER_SECOND, LARGE_BODY_TIME, LARGE_VALUES_BYTES_MAX,
 };
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Refusal;

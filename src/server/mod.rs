@@ -29,10 +29,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use swarmdrop_core::address::canonical;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::limits::{
+use parcelry_core::address::canonical;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::id::PeerId;
+use parcelry_core::limits::{
     DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEAD_BYTES_MAX, HEADER_TIMEOUT, HEADERS_MAX, READ_AHEAD_BYTES,
     WRITE_BEHIND_BYTES,
 };

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
-use swarmdrop_core::api::{Problem, ProblemKind};
+use parcelry_core::api::{Problem, ProblemKind};
 
 /// A request that is refused, with the reason.
 #[derive(Debug, Clone)]

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parcelry_core::address::canonical;
+use parcelry_core::proxy::Declared;
 use parking_lot::RwLock;
-use swarmdrop_core::address::canonical;
-use swarmdrop_core::proxy::Declared;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use swarmdrop_core::name::NameError;
-use swarmdrop_core::portability;
+use parcelry_core::name::NameError;
+use parcelry_core::portability;
 
 use super::collect::Collected;
 use crate::failure::{Failure, Kind};

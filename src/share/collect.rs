@@ -7,12 +7,12 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use parcelry_core::holes::Holes;
+use parcelry_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
+use parcelry_core::links::{self, Link};
+use parcelry_core::modes::{self, FolderMode};
+use parcelry_core::name::{SafePath, normalise};
 use rustix::fs::Access;
-use swarmdrop_core::holes::Holes;
-use swarmdrop_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
-use swarmdrop_core::links::{self, Link};
-use swarmdrop_core::modes::{self, FolderMode};
-use swarmdrop_core::name::{SafePath, normalise};
 
 use super::awkward::{LeftOut, Refusal};
 use super::own::Own;
@@ -345,11 +345,11 @@ impl<'a> Walk<'a> {
 }
 
 fn own() -> Refusal {
-    Refusal::odd("swarmdrop's own keys and invites are there", "")
+    Refusal::odd("parcelry's own keys and invites are there", "")
 }
 
 fn special() -> Refusal {
-    let next = "To share what a command prints, run: COMMAND | swarmdrop share - --name NAME";
+    let next = "To share what a command prints, run: COMMAND | parcelry share - --name NAME";
     Refusal::odd("it is a pipe or another special file", next)
 }
 
@@ -542,7 +542,7 @@ mod tests {
             "s/../state/swarm",
         ] {
             let failure = collect(named).expect_err(named);
-            assert!(failure.kind == Kind::Usage && failure.what.contains("swarmdrop's own"), "{failure}");
+            assert!(failure.kind == Kind::Usage && failure.what.contains("parcelry's own"), "{failure}");
         }
     }
 

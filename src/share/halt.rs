@@ -1,6 +1,6 @@
 //! Why an upload stops, and whether its journal is of any use then.
 
-use swarmdrop_core::api::ProblemKind;
+use parcelry_core::api::ProblemKind;
 
 use crate::client::ClientError;
 use crate::context::tracker_failure;

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, PublishRequest, ShareSize,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::distance;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId};
-use swarmdrop_core::link::Invite;
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::placement::Placement;
-use swarmdrop_core::push::{Action, Event, Push};
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::distance;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{ChunkId, PeerId};
+use parcelry_core::link::Invite;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::owner::Act;
+use parcelry_core::placement::Placement;
+use parcelry_core::push::{Action, Event, Push};
+use parcelry_core::terms::SignedTerms;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 

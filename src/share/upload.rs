@@ -7,17 +7,17 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use swarmdrop_core::api::KnownChunks;
-use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, ServerId, ShareId};
-use swarmdrop_core::limits::{LENGTH_BYTES_MAX, PREFERRED_MAX};
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::manifest::{Draft, Manifest, ShareKey};
-use swarmdrop_core::metadata::{FileEntry, Metadata, MetadataError};
-use swarmdrop_core::modes;
-use swarmdrop_core::owner::{self, Act};
-use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::api::KnownChunks;
+use parcelry_core::geometry::{ChunkIndex, ChunkSize, Geometry};
+use parcelry_core::id::{ChunkId, PeerId, ServerId, ShareId};
+use parcelry_core::limits::{LENGTH_BYTES_MAX, PREFERRED_MAX};
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::manifest::{Draft, Manifest, ShareKey};
+use parcelry_core::metadata::{FileEntry, Metadata, MetadataError};
+use parcelry_core::modes;
+use parcelry_core::owner::{self, Act};
+use parcelry_core::seal::{Header, ShareKeys, access_hash, access_token};
+use parcelry_core::terms::{SignedTerms, Terms};
 use time::OffsetDateTime;
 
 use super::ShareRequest;
@@ -502,8 +502,8 @@ mod tests {
     use super::*;
     use crate::buffers::Buffers;
     use crate::holes::Largest;
-    use swarmdrop_core::holes::Holes;
-    use swarmdrop_core::name::SafePath;
+    use parcelry_core::holes::Holes;
+    use parcelry_core::name::SafePath;
 
     const CHUNK: usize = 1 << 16;
     const LEN: usize = 4 * CHUNK + 1000;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use swarmdrop_core::api::{DropTask, PeerAddress, ShareChunks};
-use swarmdrop_core::id::ChunkId;
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::api::{DropTask, PeerAddress, ShareChunks};
+use parcelry_core::id::ChunkId;
+use parcelry_core::terms::{SignedTerms, Terms};
 
 use super::people::Shared;
 use super::world::{Event, HOUR, MINUTE, Node, SECOND, WALL, World};

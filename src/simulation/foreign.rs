@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use swarmdrop_core::api::{Blob, CommitRequest, OfferRequest, OpenRequest, ProblemKind, PublishRequest};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::grant::{Grant, Operation, TrackerKey};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::api::{Blob, CommitRequest, OfferRequest, OpenRequest, ProblemKind, PublishRequest};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::grant::{Grant, Operation, TrackerKey};
+use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
+use parcelry_core::owner::Act;
+use parcelry_core::terms::{SignedTerms, Terms};
 
 use super::people::Shared;
 use super::world::{INVITE, MINUTE, SECOND, TRACKER, WALL, World};
@@ -43,7 +43,7 @@ struct Foreign {
 impl World {
     fn kept(&self, share: usize) -> Kept {
         let (tracker, shared) = (self.tracker.as_ref().unwrap(), &self.shares[share]);
-        let access = swarmdrop_core::seal::access_token(&shared.secret);
+        let access = parcelry_core::seal::access_token(&shared.secret);
         let look_up = self.runtime.block_on(tracker.look_up(shared.id(), &access)).unwrap();
         let at_peer = |node: &super::world::Node| {
             let peer = node.running.as_ref().unwrap();

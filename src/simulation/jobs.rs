@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     Blob, CommitRequest, OfferRequest, OpenRequest, ProblemKind, PublishRequest, Question, Verdict, questions,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{ChunkId, PeerId};
-use swarmdrop_core::limits::FIRST_SAMPLES;
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::seal::access_token;
-use swarmdrop_core::{fetch, push};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{ChunkId, PeerId};
+use parcelry_core::limits::FIRST_SAMPLES;
+use parcelry_core::owner::Act;
+use parcelry_core::seal::access_token;
+use parcelry_core::{fetch, push};
 
 use super::people::{Download, Getting, Sending, Shared, Upload};
 use super::world::{Event, INVITE, SECOND, TRACKER, WALL, World, travel};

@@ -1,13 +1,13 @@
 //! Peers that hold nothing and say that they hold everything.
 
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AuditRequest, AuditResponse, Blob, HeartbeatRequest, InventoryRequest, Proof, ShareChunks, WrongChunks,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, RunId, Secret};
-use swarmdrop_core::push;
-use swarmdrop_core::receipt::PeerKey;
-use swarmdrop_core::registry::{Registration, Usage};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{PeerId, RunId, Secret};
+use parcelry_core::push;
+use parcelry_core::receipt::PeerKey;
+use parcelry_core::registry::{Registration, Usage};
 
 use super::people::{Sending, Shared, Upload};
 use super::world::{BEAT, Event, MINUTE, World};

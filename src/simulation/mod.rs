@@ -21,7 +21,7 @@
 //! every such share can be had, those that are over are on no disk, and what was taken down is kept and served by nobody, as
 //! long as the tracker knows of it.
 //!
-//! `SWARMDROP_SIM_SEEDS=1000 cargo test --release --lib simulation` runs that many seeds; `SWARMDROP_SIM_SEED=7` one.
+//! `PARCELRY_SIM_SEEDS=1000 cargo test --release --lib simulation` runs that many seeds; `PARCELRY_SIM_SEED=7` one.
 
 mod dice;
 mod faults;
@@ -50,7 +50,7 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("again: SWARMDROP_SIM_SEED={} cargo test --lib simulation", self.0);
+            eprintln!("again: PARCELRY_SIM_SEED={} cargo test --lib simulation", self.0);
         }
     }
 }
@@ -67,11 +67,11 @@ fn run(seed: u64) -> world::Tally {
 
 #[test]
 fn whatever_a_seed_brings_no_acknowledged_share_is_lost() {
-    if let Some(seed) = setting("SWARMDROP_SIM_SEED") {
+    if let Some(seed) = setting("PARCELRY_SIM_SEED") {
         run(seed);
         return;
     }
-    let seeds = setting("SWARMDROP_SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = setting("PARCELRY_SIM_SEEDS").unwrap_or(SEEDS);
     let next = AtomicU64::new(0);
     let total = parking_lot::Mutex::new(world::Tally::default());
     let work = || {

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use swarmdrop_core::api::{AuditResponse, InventoryRequest, ProblemKind, ShareChunks};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{RunId, Secret};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::receipt::PeerKey;
-use swarmdrop_core::registry::Registration;
-use swarmdrop_core::terms::SignedTerms;
+use parcelry_core::api::{AuditResponse, InventoryRequest, ProblemKind, ShareChunks};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{RunId, Secret};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::receipt::PeerKey;
+use parcelry_core::registry::Registration;
+use parcelry_core::terms::SignedTerms;
 
 use super::world::{BEAT, CAPACITY, Event, MINUTE, Node, RULES, SECOND, TRACKER, World, travel};
 use crate::peer::simulated::SimPeer;

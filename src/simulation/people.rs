@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use swarmdrop_core::api::{KnownChunks, LookUpResponse, OpenResponse, ShareSize};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::fetch::{self, Bounds, Fetch};
-use swarmdrop_core::geometry::{ChunkIndex, ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ServerId, ShareId};
-use swarmdrop_core::manifest::{ChunkList, Draft, Manifest, Opened, ShareKey};
-use swarmdrop_core::metadata::Metadata;
-use swarmdrop_core::owner::{self, Act};
-use swarmdrop_core::placement::Placement;
-use swarmdrop_core::push::Push;
-use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::api::{KnownChunks, LookUpResponse, OpenResponse, ShareSize};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::fetch::{self, Bounds, Fetch};
+use parcelry_core::geometry::{ChunkIndex, ChunkSize, Geometry};
+use parcelry_core::id::{ChunkId, PeerId, Secret, ServerId, ShareId};
+use parcelry_core::manifest::{ChunkList, Draft, Manifest, Opened, ShareKey};
+use parcelry_core::metadata::Metadata;
+use parcelry_core::owner::{self, Act};
+use parcelry_core::placement::Placement;
+use parcelry_core::push::Push;
+use parcelry_core::seal::{Header, ShareKeys, access_hash, access_token};
+use parcelry_core::terms::{SignedTerms, Terms};
 
 use super::dice::Dice;
 use super::relay::{Pusher, Relay};

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::{ChunkIndex, Geometry};
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::placement::Placement;
-use swarmdrop_core::push::{Action, Event, Push};
-use swarmdrop_core::replica_sets::{Loss, ReplicaSets, Standing};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::{ChunkIndex, Geometry};
+use parcelry_core::id::PeerId;
+use parcelry_core::placement::Placement;
+use parcelry_core::push::{Action, Event, Push};
+use parcelry_core::replica_sets::{Loss, ReplicaSets, Standing};
 
 /// Who pushes a share.
 pub(super) enum Pusher {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{PeerId, Secret, ShareId, TrackerId};
+use parcelry_core::registry::Rules;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::registry::Rules;
 use tempfile::TempDir;
 
 use super::dice::Dice;
@@ -349,7 +349,7 @@ impl World {
             && chunks.all(|index| held.iter().filter(|held| held.contains(index)).count() >= wanted)
     }
 
-    fn health(&mut self) -> swarmdrop_core::api::SwarmHealth {
+    fn health(&mut self) -> parcelry_core::api::SwarmHealth {
         self.tell_clock(self.tracker_skew_ms);
         self.runtime.block_on(self.tracker.as_ref().unwrap().health())
     }

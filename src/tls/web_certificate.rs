@@ -94,7 +94,7 @@ fn make(names: &[String], now: OffsetDateTime) -> Result<String, rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "swarmdrop");
+    params.distinguished_name.push(DnType::CommonName, "parcelry");
     params.not_before = now - CLOCK_BEHIND;
     params.not_after = now - CLOCK_BEHIND + VALID;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

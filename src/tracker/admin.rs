@@ -8,12 +8,12 @@ use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use swarmdrop_core::api::{Problem, ProblemKind};
-use swarmdrop_core::dashboard::{
+use parcelry_core::api::{Problem, ProblemKind};
+use parcelry_core::dashboard::{
     InviteList, InviteRequest, InviteResponse, ShareList, SharePage, SignInRequest, SignInResponse,
 };
-use swarmdrop_core::limits::JSON_BODY_BYTES_MAX;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::limits::JSON_BODY_BYTES_MAX;
+use parcelry_core::token::TokenId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

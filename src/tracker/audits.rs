@@ -1,24 +1,24 @@
 //! The tracker's audits: asks peers for samples of what they are said to hold, and takes in what they prove. What is
-//! asked of whom and when is decided in [`swarmdrop_core::audit`].
+//! asked of whom and when is decided in [`parcelry_core::audit`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use swarmdrop_core::api::{AuditRequest, AuditResponse, Question, Sample, Verdict};
-use swarmdrop_core::audit::{
+use parcelry_core::api::{AuditRequest, AuditResponse, Question, Sample, Verdict};
+use parcelry_core::audit::{
     Asked, Audits, Claim, Evidence, Outcome, Record, Target, Turn, draw_chunks, draw_samples,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::dashboard::LogKind;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::geometry::{ChunkIndex, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::limits::{
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::dashboard::LogKind;
+use parcelry_core::duration::millis;
+use parcelry_core::geometry::{ChunkIndex, Geometry};
+use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::limits::{
     AUDIT_BYTES_MAX, AUDIT_SAMPLES_FIRST, AUDITS_AT_ONCE, PROOFS_SAVED_EVERY, PROOFS_SAVED_MAX, WEEK_WINDOWS,
 };
-use swarmdrop_core::registry::{Liveness, Registration, Registry, Rules};
+use parcelry_core::registry::{Liveness, Registration, Registry, Rules};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

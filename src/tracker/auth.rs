@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::grant::{Grant, GrantError, Operation, Use};
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::api::ProblemKind;
+use parcelry_core::grant::{Grant, GrantError, Operation, Use};
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::owner::Act;
+use parcelry_core::token::{Role, TokenId, TokenRecord};
 
 use super::Tracker;
 use super::sessions::{Session, SessionId, is_own};

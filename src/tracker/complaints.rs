@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use parcelry_core::api::{ShareChunks, Task};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::{COMPLAINT_AGAIN, COMPLAINTS_MAX};
 use parking_lot::Mutex;
-use swarmdrop_core::api::{ShareChunks, Task};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{COMPLAINT_AGAIN, COMPLAINTS_MAX};
 
 use crate::clock;
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use parcelry_core::dashboard::{History, LogEntry, LogKind, PeerRow, Sample, SwarmNow, Work};
+use parcelry_core::id::PeerId;
+use parcelry_core::limits::{EVENT_STREAMS_MAX, LOG_ENTRIES_MAX, SAMPLES_MAX};
 use parking_lot::Mutex;
-use swarmdrop_core::dashboard::{History, LogEntry, LogKind, PeerRow, Sample, SwarmNow, Work};
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::limits::{EVENT_STREAMS_MAX, LOG_ENTRIES_MAX, SAMPLES_MAX};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 

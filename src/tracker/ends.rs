@@ -1,11 +1,11 @@
 //! What the tracker does when the terms of a share change, or it ends before its time.
 
-use swarmdrop_core::api::{ProblemKind, SignedDeletion, TermsRequest};
-use swarmdrop_core::dashboard::LogKind;
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{GONE_KEPT, PREFERRED_MAX};
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::{TokenId, TokenRecord};
+use parcelry_core::api::{ProblemKind, SignedDeletion, TermsRequest};
+use parcelry_core::dashboard::LogKind;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::{GONE_KEPT, PREFERRED_MAX};
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::{TokenId, TokenRecord};
 
 use super::Tracker;
 use super::shares::{check_expiry, check_not_over};

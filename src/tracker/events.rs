@@ -8,10 +8,10 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::dashboard::{LogEntries, PeerRow, PeerRows};
+use parcelry_core::limits::{EVENT_KEEP_ALIVE, PEER_ROWS_MAX};
 use serde::Serialize;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::dashboard::{LogEntries, PeerRow, PeerRows};
-use swarmdrop_core::limits::{EVENT_KEEP_ALIVE, PEER_ROWS_MAX};
 
 use super::Tracker;
 use super::auth::Admin;
@@ -129,9 +129,9 @@ fn peers(before: Option<&Snapshot>, newest: &Snapshot) -> Vec<Message> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use parcelry_core::dashboard::{CopyNow, LogKind, SwarmNow, Work};
+    use parcelry_core::id::{PeerId, ShareId};
     use serde_json::Value;
-    use swarmdrop_core::dashboard::{CopyNow, LogKind, SwarmNow, Work};
-    use swarmdrop_core::id::{PeerId, ShareId};
     use tokio_util::sync::CancellationToken;
 
     use super::*;

@@ -7,18 +7,18 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AnnounceRequest, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
     InventoryRequest, InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse,
     PeerList, Problem, PublishRequest, RegisterRequest, RegisterResponse, Role, TermsRequest,
 };
-use swarmdrop_core::gateway::{
+use parcelry_core::gateway::{
     DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
 };
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
-use swarmdrop_core::owner::Act;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
+use parcelry_core::owner::Act;
+use parcelry_core::token::TokenId;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -38,7 +38,7 @@ use crate::server::{
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "swarmdrop tracker",
+        title = "parcelry tracker",
         description = "Who is alive and who holds what. Errors are RFC 9457 problem documents.",
         version = "1",
         license(name = "MIT OR Apache-2.0")
@@ -132,7 +132,7 @@ async fn announce(
 /// Manifest and terms of a share, for a peer that cannot read its own. Needs its certificate.
 #[utoipa::path(get, path = "/v1/peers/{id}/shares/{share}",
     params(("id" = PeerId, Path, description = "peer id"), ("share" = ShareId, Path, description = "share id")),
-    responses((status = 200, content((ManifestResponse = "application/json"), (Vec<u8> = "application/vnd.swarmdrop.manifest"))), (status = "default", body = Problem)), security(("certificate" = [])))]
+    responses((status = 200, content((ManifestResponse = "application/json"), (Vec<u8> = "application/vnd.parcelry.manifest"))), (status = "default", body = Problem)), security(("certificate" = [])))]
 async fn manifest_for_peer(
     State(tracker): State<Arc<Tracker>>,
     _: Member,
@@ -194,7 +194,7 @@ async fn publish(
 
 /// Look a share up: manifest, terms and sources. Needs `Authorization: Bearer ACCESS`.
 #[utoipa::path(get, path = "/v1/shares/{id}", params(("id" = ShareId, Path, description = "share id")),
-    responses((status = 200, content((LookUpResponse = "application/json"), (Vec<u8> = "application/vnd.swarmdrop.manifest"))), (status = "default", body = Problem)), security(("access" = [])))]
+    responses((status = 200, content((LookUpResponse = "application/json"), (Vec<u8> = "application/vnd.parcelry.manifest"))), (status = "default", body = Problem)), security(("access" = [])))]
 async fn look_up(
     State(tracker): State<Arc<Tracker>>,
     Id(share): Id<ShareId>,

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::dashboard::{InviteInfo, InviteList, InviteRequest, InviteResponse, LogKind};
-use swarmdrop_core::id::{Secret, TrackerId};
-use swarmdrop_core::limits::{PEER_NAME_BYTES_MAX, PEERS_PER_INVITE_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
-use swarmdrop_core::link::{Invite, TrackerUrl};
-use swarmdrop_core::name::printable;
-use swarmdrop_core::quota::Allowance;
-use swarmdrop_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::api::ProblemKind;
+use parcelry_core::dashboard::{InviteInfo, InviteList, InviteRequest, InviteResponse, LogKind};
+use parcelry_core::id::{Secret, TrackerId};
+use parcelry_core::limits::{PEER_NAME_BYTES_MAX, PEERS_PER_INVITE_MAX, REPLICAS_MAX, TOKEN_NAME_BYTES_MAX};
+use parcelry_core::link::{Invite, TrackerUrl};
+use parcelry_core::name::printable;
+use parcelry_core::quota::Allowance;
+use parcelry_core::token::{Role, TokenId, TokenRecord};
 
 use super::store::StoreError;
 use super::tokens::Tokens;
@@ -60,7 +60,7 @@ impl Gate {
         if is_copy && !tokens.list().await?.is_empty() {
             tracing::warn!(
                 "this folder is a copy of the one in which the tracker last ran: invites that were revoked since the \
-                 copy was made are good again. Revoke them again: swarmdrop tokens revoke ID…"
+                 copy was made are good again. Revoke them again: parcelry tokens revoke ID…"
             );
         }
         Ok(Self { tokens, tracker: url.clone(), tracker_id: identity.tracker_id(), data: data.to_owned() })

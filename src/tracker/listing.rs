@@ -1,10 +1,10 @@
 //! Lists the shares for the operator, each with how it stands.
 
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::dashboard::{ShareInfo, ShareList, SharePage};
-use swarmdrop_core::health::{Health, assess};
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{SHARE_PAGE_DEFAULT, SHARE_PAGE_MAX};
+use parcelry_core::api::ProblemKind;
+use parcelry_core::dashboard::{ShareInfo, ShareList, SharePage};
+use parcelry_core::health::{Health, assess};
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::{SHARE_PAGE_DEFAULT, SHARE_PAGE_MAX};
 
 use super::Tracker;
 use super::store::{StoreError, unless_damaged};

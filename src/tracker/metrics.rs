@@ -1,11 +1,11 @@
 //! What `/metrics` shows, in the OpenMetrics text format.
 
+use parcelry_core::registry::Liveness;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry as MetricRegistry;
-use swarmdrop_core::registry::Liveness;
 
 use super::Tracker;
 
@@ -42,7 +42,7 @@ pub(super) struct Metrics {
 pub(super) async fn render(tracker: &Tracker) -> String {
     let metrics = &tracker.metrics;
     // Made anew each time: the counters are shared with it, and the gauges hold what is so now.
-    let mut registry = MetricRegistry::with_prefix("swarmdrop_tracker");
+    let mut registry = MetricRegistry::with_prefix("parcelry_tracker");
     registry.register("registrations", "Peer registrations taken", metrics.registrations.clone());
     registry.register("heartbeats", "Heartbeats taken", metrics.heartbeats.clone());
     registry.register(

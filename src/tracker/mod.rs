@@ -58,15 +58,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parcelry_core::dashboard::LogKind;
+use parcelry_core::duration::millis;
+use parcelry_core::grant::TrackerKey;
+use parcelry_core::id::{ShareId, TrackerId};
+use parcelry_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, LOG_ENTRIES_MAX, SETTLING_BEATS, TOMBSTONE};
+use parcelry_core::link::TrackerUrl;
+use parcelry_core::proxy::Declared;
+use parcelry_core::registry::{Registry, Rules};
 use parking_lot::Mutex;
-use swarmdrop_core::dashboard::LogKind;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::grant::TrackerKey;
-use swarmdrop_core::id::{ShareId, TrackerId};
-use swarmdrop_core::limits::{DIALS_MAX, DRAIN_TIMEOUT, LOG_ENTRIES_MAX, SETTLING_BEATS, TOMBSTONE};
-use swarmdrop_core::link::TrackerUrl;
-use swarmdrop_core::proxy::Declared;
-use swarmdrop_core::registry::{Registry, Rules};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 

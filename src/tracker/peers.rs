@@ -2,19 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     HeartbeatRequest, HeartbeatResponse, PeerAddress, PeerInfo, PeerList, ProblemKind, RegisterRequest,
     RegisterResponse, ShareChunks, Task, WrongChunks,
 };
-use swarmdrop_core::audit::Claim;
-use swarmdrop_core::dashboard::LogKind;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::id::{PeerId, RunId};
-use swarmdrop_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX};
-use swarmdrop_core::name::printable;
-use swarmdrop_core::registry::{BeatError, Liveness, Peer, Registration, Registry, Usage};
-use swarmdrop_core::runs::Cloned;
-use swarmdrop_core::token::{Role, TokenRecord};
+use parcelry_core::audit::Claim;
+use parcelry_core::dashboard::LogKind;
+use parcelry_core::duration::millis;
+use parcelry_core::id::{PeerId, RunId};
+use parcelry_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX};
+use parcelry_core::name::printable;
+use parcelry_core::registry::{BeatError, Liveness, Peer, Registration, Registry, Usage};
+use parcelry_core::runs::Cloned;
+use parcelry_core::token::{Role, TokenRecord};
 
 use super::Tracker;
 use super::auth::Joiner;
@@ -70,7 +70,7 @@ impl Tracker {
                 let peers = words::count(max.into(), "peer");
                 let what = format!(
                     "the invite has admitted {peers}, which is all that it may: ask the operator for another \
-                     one, made with `swarmdrop invite --role peer --count N`"
+                     one, made with `parcelry invite --role peer --count N`"
                 );
                 return Err(Refusal::new(ProblemKind::QuotaExceeded, what));
             }

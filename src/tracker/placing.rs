@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::limits::REQUEST_TIMEOUT;
-use swarmdrop_core::placement::{Demand, Placement, PlacementError, place};
-use swarmdrop_core::registry::{Liveness, Registry};
+use parcelry_core::api::ProblemKind;
+use parcelry_core::limits::REQUEST_TIMEOUT;
+use parcelry_core::placement::{Demand, Placement, PlacementError, place};
+use parcelry_core::registry::{Liveness, Registry};
 use tokio::time::Instant;
 
 use super::Tracker;
@@ -57,8 +57,8 @@ fn refusal(error: PlacementError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarmdrop_core::id::{PeerId, RunId};
-    use swarmdrop_core::registry::{Registration, Rules, Usage};
+    use parcelry_core::id::{PeerId, RunId};
+    use parcelry_core::registry::{Registration, Rules, Usage};
 
     #[test]
     fn peers_that_are_silent_for_a_moment_are_expected_and_those_that_are_emptied_are_not() {

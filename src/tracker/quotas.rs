@@ -4,16 +4,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use parcelry_core::api::{OpenRequest, ProblemKind};
+use parcelry_core::geometry::Geometry;
+use parcelry_core::grant::Grant;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::{ANNOUNCED_GONE_MAX, ANNOUNCED_MANIFEST_BYTES_MAX, WITHDRAWN_MAX};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::quota::{Allowance, Charged, OverQuota, Wanted};
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::{TokenId, TokenRecord};
 use parking_lot::Mutex;
-use swarmdrop_core::api::{OpenRequest, ProblemKind};
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::grant::Grant;
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{ANNOUNCED_GONE_MAX, ANNOUNCED_MANIFEST_BYTES_MAX, WITHDRAWN_MAX};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::quota::{Allowance, Charged, OverQuota, Wanted};
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::{TokenId, TokenRecord};
 
 use super::Tracker;
 use super::store::StoreError;
@@ -239,7 +239,7 @@ fn wanted(geometry: &Geometry, replicas: u8) -> Wanted {
 /// What the invite does not allow, and what to do about it.
 fn refusal(over: &OverQuota) -> Refusal {
     let operator = "ask the operator for another invite";
-    let room = format!("delete a share with `swarmdrop rm`, wait until one ends, or {operator}");
+    let room = format!("delete a share with `parcelry rm`, wait until one ends, or {operator}");
     let what = match *over {
         OverQuota::Bytes { wanted, taken, quota } => format!(
             "the invite's quota is {} for all shares, copies counted: {} are taken, and this share needs {}. Ask for \
@@ -283,11 +283,11 @@ fn refusal(over: &OverQuota) -> Refusal {
 mod tests {
     use super::super::simulated::SimTracker;
     use super::*;
-    use swarmdrop_core::api::{InventoryRequest, SignedDeletion};
-    use swarmdrop_core::id::{Secret, TrackerId};
-    use swarmdrop_core::manifest::ShareKey;
-    use swarmdrop_core::registry::Rules;
-    use swarmdrop_core::terms::Terms;
+    use parcelry_core::api::{InventoryRequest, SignedDeletion};
+    use parcelry_core::id::{Secret, TrackerId};
+    use parcelry_core::manifest::ShareKey;
+    use parcelry_core::registry::Rules;
+    use parcelry_core::terms::Terms;
 
     #[test]
     fn every_refusal_says_what_is_allowed_and_what_to_do() {

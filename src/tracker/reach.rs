@@ -8,14 +8,14 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::{self, FuturesUnordered};
-use parking_lot::Mutex;
-use swarmdrop_core::address::may_announce;
-use swarmdrop_core::api::{PeerAddress, ProblemKind, Role};
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::limits::{
+use parcelry_core::address::may_announce;
+use parcelry_core::api::{PeerAddress, ProblemKind, Role};
+use parcelry_core::id::PeerId;
+use parcelry_core::limits::{
     ASKING_PACE_MAX, ASKING_PACE_MIN, CONNECT_TIMEOUT, DIALS_MAX, QUESTION_TIMEOUT_MIN, QUESTIONS_MAX,
 };
-use swarmdrop_core::registry::{Registration, Registry, Rules};
+use parcelry_core::registry::{Registration, Registry, Rules};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 

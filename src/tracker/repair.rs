@@ -1,26 +1,26 @@
 //! The tracker's part in repair: looks at shares whose standing may have changed, orders copies of what is
-//! short, and has surplus dropped. What is to be done is decided in [`swarmdrop_core::repair`].
+//! short, and has surplus dropped. What is to be done is decided in [`parcelry_core::repair`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parcelry_core::apart::{Places, Surplus};
+use parcelry_core::api::{CopyTask, DropTask, ShareChunks, SwarmHealth, Task};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::dashboard::{CopyNow, LogKind, Work};
+use parcelry_core::duration::millis;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::grant::{Grant, Operation};
+use parcelry_core::health::{Condition, Health, ShareView, Standing, assess};
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
+use parcelry_core::placement::Candidate;
+use parcelry_core::registry::Rules;
+use parcelry_core::repair::{Order, Patience, Repairs};
+use parcelry_core::terms::{SignedTerms, Terms};
 use parking_lot::Mutex;
-use swarmdrop_core::apart::{Places, Surplus};
-use swarmdrop_core::api::{CopyTask, DropTask, ShareChunks, SwarmHealth, Task};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::dashboard::{CopyNow, LogKind, Work};
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::grant::{Grant, Operation};
-use swarmdrop_core::health::{Condition, Health, ShareView, Standing, assess};
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
-use swarmdrop_core::placement::Candidate;
-use swarmdrop_core::registry::Rules;
-use swarmdrop_core::repair::{Order, Patience, Repairs};
-use swarmdrop_core::terms::{SignedTerms, Terms};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,8 @@
 //! Tells a peer where it can have the records of shares that it cannot read any more.
 
-use swarmdrop_core::api::{Blob, ManifestResponse, ProblemKind, RestoreTask, Task};
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{DAMAGED_TOLD_MAX, ORDER_SOURCES_MAX, RESTORE_MANIFESTS_BYTES_MAX};
+use parcelry_core::api::{Blob, ManifestResponse, ProblemKind, RestoreTask, Task};
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::{DAMAGED_TOLD_MAX, ORDER_SOURCES_MAX, RESTORE_MANIFESTS_BYTES_MAX};
 
 use super::Tracker;
 use super::store::{Gone, StoreError, unless_damaged};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use swarmdrop_core::id::ShareId;
+use parcelry_core::id::ShareId;
 
 /// A set of shares that is emptied in the order of their ids, round and round.
 #[derive(Default)]

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use swarmdrop_core::dashboard::{LogKind, PeerRow, Sample, SwarmNow};
-use swarmdrop_core::id::PeerId;
-use swarmdrop_core::limits::{COPIES_LISTED_MAX, SAMPLE_EVERY};
-use swarmdrop_core::registry::{Liveness, Peer, Registration, Registry};
-use swarmdrop_core::traffic::{Meter, Rates, Traffic};
+use parcelry_core::dashboard::{LogKind, PeerRow, Sample, SwarmNow};
+use parcelry_core::id::PeerId;
+use parcelry_core::limits::{COPIES_LISTED_MAX, SAMPLE_EVERY};
+use parcelry_core::registry::{Liveness, Peer, Registration, Registry};
+use parcelry_core::traffic::{Meter, Rates, Traffic};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -188,8 +188,8 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use swarmdrop_core::id::RunId;
-    use swarmdrop_core::registry::{Rules, Usage};
+    use parcelry_core::id::RunId;
+    use parcelry_core::registry::{Rules, Usage};
 
     const RULES: Rules = Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(300) };
 

@@ -16,14 +16,14 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::{HashMapStateStore, ShrinkableKeyedStateStore};
 use governor::{Quota, RateLimiter};
+use parcelry_core::address::counted_as;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::dashboard::LogKind;
+use parcelry_core::duration::millis;
+use parcelry_core::id::{Secret, sha256};
+use parcelry_core::limits::{SIGN_IN_FAILURES_PER_MINUTE, SIGN_IN_LIFE, SIGN_INS_MAX};
+use parcelry_core::token::{Role, TokenId};
 use parking_lot::Mutex;
-use swarmdrop_core::address::counted_as;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::dashboard::LogKind;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::id::{Secret, sha256};
-use swarmdrop_core::limits::{SIGN_IN_FAILURES_PER_MINUTE, SIGN_IN_LIFE, SIGN_INS_MAX};
-use swarmdrop_core::token::{Role, TokenId};
 
 use super::Tracker;
 use crate::clock;
@@ -31,7 +31,7 @@ use crate::failure::Failure;
 use crate::identity::random_secret;
 use crate::server::{Refusal, denied};
 
-const COOKIE_NAME: &str = "swarmdrop_session";
+const COOKIE_NAME: &str = "parcelry_session";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 const SESSION_SECRET: &str = "session-secret";
 
@@ -265,7 +265,7 @@ mod tests {
         let cookie = |opened: &Opened| format!("{COOKIE_NAME}={}", opened.browser.expose_text());
         let line = format!("a=b; {}; {}; c=d", cookie(&stale), cookie(&opened));
         let page = opened.page.expose_text();
-        let cookies = [("cookie", "swarmdrop_session=x"), ("cookie", line.as_str())];
+        let cookies = [("cookie", "parcelry_session=x"), ("cookie", line.as_str())];
         let request = headers(&[cookies[0], cookies[1], (SESSION_SECRET, &page)]);
         let session = sessions.of_request(&request).unwrap();
         assert_eq!(session.token, TOKEN);
@@ -358,7 +358,7 @@ mod tests {
         let text = secret.expose_text();
         assert_eq!(
             plain.to_str().unwrap(),
-            format!("swarmdrop_session={text}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200")
+            format!("parcelry_session={text}; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200")
         );
         assert!(cookie(&secret, true).to_str().unwrap().ends_with("; Secure"));
         assert!(

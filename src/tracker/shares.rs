@@ -3,27 +3,27 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AnnounceRequest, Blob, ComplaintRequest, InventoryRequest, InventoryResponse, LookUpResponse,
     OpenRequest, OpenResponse, PeerAddress, PeerSet, ProblemKind, PublishRequest, SignedDeletion, SourceInfo,
 };
-use swarmdrop_core::audit::Claim;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::dashboard::LogKind;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::grant::{Grant, Operation};
-use swarmdrop_core::id::{PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{
+use parcelry_core::audit::Claim;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::dashboard::LogKind;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::grant::{Grant, Operation};
+use parcelry_core::id::{PeerId, Secret, ShareId};
+use parcelry_core::limits::{
     COMPLAINTS_MAX, EXPIRY_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX, PUBLISHED_NOTED_MAX,
     REPLICAS_MAX, TAG_BYTES,
 };
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::placement::{Demand, Placement};
-use swarmdrop_core::receipt;
-use swarmdrop_core::registry::Registry;
-use swarmdrop_core::seal::access_matches;
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::TokenRecord;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::placement::{Demand, Placement};
+use parcelry_core::receipt;
+use parcelry_core::registry::Registry;
+use parcelry_core::seal::access_matches;
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::TokenRecord;
 
 use super::Tracker;
 use super::auth::Granted;

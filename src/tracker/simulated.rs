@@ -4,19 +4,19 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AnnounceRequest, AuditRequest, AuditResponse, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
     InventoryResponse, LookUpResponse, OpenRequest, OpenResponse, ProblemKind, PublishRequest,
     RegisterResponse, SwarmHealth, TermsRequest,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::grant::{Operation, TrackerKey, Use};
-use swarmdrop_core::id::{PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::limits::SETTLING_BEATS;
-use swarmdrop_core::owner::{Act, Asked};
-use swarmdrop_core::quota::Allowance;
-use swarmdrop_core::registry::{Registration, Rules, Usage};
-use swarmdrop_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::grant::{Operation, TrackerKey, Use};
+use parcelry_core::id::{PeerId, Secret, ShareId, TrackerId};
+use parcelry_core::limits::SETTLING_BEATS;
+use parcelry_core::owner::{Act, Asked};
+use parcelry_core::quota::Allowance;
+use parcelry_core::registry::{Registration, Rules, Usage};
+use parcelry_core::token::{Role, TokenId, TokenRecord};
 
 use super::audits::{Asking, Auditor};
 use super::auth::Granted;

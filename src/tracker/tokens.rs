@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use parcelry_core::id::{PeerId, Secret};
+use parcelry_core::quota::Allowance;
+use parcelry_core::token::{Role, TokenId, TokenRecord};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow, SqliteSynchronous};
-use swarmdrop_core::id::{PeerId, Secret};
-use swarmdrop_core::quota::Allowance;
-use swarmdrop_core::token::{Role, TokenId, TokenRecord};
 
 use super::store::{StoreError, number, pool_options, private_database};
 use crate::clock;

@@ -4,22 +4,22 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     AppliedTerms, AuditRequest, AuditResponse, Blob, HeartbeatRequest, OpenRequest, ProblemKind, Proof,
     ShareChunks, ShareSize, SwarmHealth, Task,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::geometry::{ChunkSize, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId, TrackerId};
-use swarmdrop_core::limits::{GRANT_LIFE_MAX, WITHDRAWN_MAX};
-use swarmdrop_core::manifest::{Draft, ShareKey};
-use swarmdrop_core::owner::{self, Act};
-use swarmdrop_core::proof::Prover;
-use swarmdrop_core::registry::{Rules, Usage};
-use swarmdrop_core::seal::{Header, ShareKeys};
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::duration::millis;
+use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId, TrackerId};
+use parcelry_core::limits::{GRANT_LIFE_MAX, WITHDRAWN_MAX};
+use parcelry_core::manifest::{Draft, ShareKey};
+use parcelry_core::owner::{self, Act};
+use parcelry_core::proof::Prover;
+use parcelry_core::registry::{Rules, Usage};
+use parcelry_core::seal::{Header, ShareKeys};
+use parcelry_core::terms::{SignedTerms, Terms};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 use super::simulated::SimTracker;
 use super::store::conformance::registration;
@@ -102,7 +102,7 @@ async fn beat(tracker: &SimTracker, number: u8, copied: Vec<ShareChunks>) -> Vec
 fn prove(request: &AuditRequest) -> AuditResponse {
     let known: Vec<Vec<u8>> = blobs().into_iter().chain((0..=9).map(manifest)).collect();
     let prove = |blob: &Vec<u8>, offset| Prover::new(blob).prove(offset).map(Blob);
-    let proof = |sample: &swarmdrop_core::api::Sample| {
+    let proof = |sample: &parcelry_core::api::Sample| {
         let blob = known.iter().find(|blob| ChunkId::of(blob) == sample.root);
         Proof { slice: blob.and_then(|blob| prove(blob, sample.offset)) }
     };

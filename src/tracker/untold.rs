@@ -6,16 +6,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use parking_lot::Mutex;
-use swarmdrop_core::api::Task;
-use swarmdrop_core::duration::millis;
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::limits::{
+use parcelry_core::api::Task;
+use parcelry_core::duration::millis;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::limits::{
     GRANTED_NOTED_MAX, GRANTED_NOTED_TOKEN_MAX, GRANTED_SWEPT_EVERY, TASKS_MAX, UNTOLD_KEPT, UNTOLD_MAX,
     UNTOLD_WITHDRAWN_MAX,
 };
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::TokenId;
+use parking_lot::Mutex;
 
 use super::Tracker;
 use super::store::{Gone, StoreError};

@@ -7,15 +7,15 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use parcelry_core::api::ProblemKind;
 use rust_embed::RustEmbed;
-use swarmdrop_core::api::ProblemKind;
 
 use crate::server::Refusal;
 
 /// Scripts and styles come from here only; scripts get no markup from strings, and no other origin is spoken to.
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; \
     frame-ancestors 'none'; base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; \
-    trusted-types swarmdrop";
+    trusted-types parcelry";
 
 /// The files below `web/`.
 #[derive(RustEmbed)]

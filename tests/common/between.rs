@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use parcelry::identity::Identity;
+use parcelry::tls;
 use serde_json::{Value, json};
-use swarmdrop::identity::Identity;
-use swarmdrop::tls;
 
 use super::fake::{Fake, Request, answer};
 use super::http::{self, Answer};
@@ -103,7 +103,7 @@ fn spoiled(status: u16, told: &Value, place: usize) -> Option<(u16, String)> {
         return Some((status, changed.to_string()));
     }
     let mut refusal =
-        json!({ "type": "urn:swarmdrop:problem:no-space", "title": "x", "status": 507, "detail": "x" });
+        json!({ "type": "urn:parcelry:problem:no-space", "title": "x", "status": 507, "detail": "x" });
     if spoil(&mut refusal, &mut left) {
         return Some((507, refusal.to_string()));
     }

@@ -1,17 +1,17 @@
 //! Shares that are published by hand, whatever their metadata says.
 
-use swarmdrop::client::{Authority, Http, PeerClient, TrackerClient};
-use swarmdrop_core::api::{
+use parcelry::client::{Authority, Http, PeerClient, TrackerClient};
+use parcelry_core::api::{
     Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, PublishRequest, ShareSize,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::{ChunkId, Secret};
-use swarmdrop_core::link::{Invite, ShareLink};
-use swarmdrop_core::manifest::{Draft, ShareKey};
-use swarmdrop_core::owner::{self, Act};
-use swarmdrop_core::seal::{Header, ShareKeys, access_hash, access_token};
-use swarmdrop_core::terms::{SignedTerms, Terms};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::id::{ChunkId, Secret};
+use parcelry_core::link::{Invite, ShareLink};
+use parcelry_core::manifest::{Draft, ShareKey};
+use parcelry_core::owner::{self, Act};
+use parcelry_core::seal::{Header, ShareKeys, access_hash, access_token};
+use parcelry_core::terms::{SignedTerms, Terms};
 
 use super::swarm::Swarm;
 
@@ -55,7 +55,7 @@ fn publish_from(
     let terms = Terms {
         share,
         issued_ms: 1,
-        expires_ms: swarmdrop::clock::now_ms() + 3_600_000,
+        expires_ms: parcelry::clock::now_ms() + 3_600_000,
         replicas: 1,
         access_sha256: access_hash(&access_token(&secret)),
         deleted: false,

@@ -9,18 +9,18 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::{Value, json};
-use swarmdrop::client::{Http, TrackerClient};
-use swarmdrop::identity::Identity;
-use swarmdrop::tls;
-use swarmdrop_core::api::{
+use parcelry::client::{Http, TrackerClient};
+use parcelry::identity::Identity;
+use parcelry::tls;
+use parcelry_core::api::{
     AuditRequest, Blob, CommitRequest, HeartbeatRequest, Proof, RegisterRequest, Sample, Task,
 };
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{ChunkId, RunId};
-use swarmdrop_core::proof::Prover;
-use swarmdrop_core::registry::Usage;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{ChunkId, RunId};
+use parcelry_core::proof::Prover;
+use parcelry_core::registry::Usage;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
 
 use super::swarm::Swarm;
 use super::tls::identity;

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use swarmdrop_core::id::{Secret, ServerId};
-use swarmdrop_core::manifest::ShareKey;
-use swarmdrop_core::owner::{self, Act};
+use parcelry_core::id::{Secret, ServerId};
+use parcelry_core::manifest::ShareKey;
+use parcelry_core::owner::{self, Act};
 
 /// Status, head and body of a response.
 #[derive(Debug)]

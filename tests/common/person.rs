@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use parcelry::journal::OwnedShares;
+use parcelry_core::id::ShareId;
+use parcelry_core::manifest::ShareKey;
 use serde_json::Value;
-use swarmdrop::journal::OwnedShares;
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::manifest::ShareKey;
 
 pub struct Person {
     pub home: tempfile::TempDir,
@@ -32,7 +32,7 @@ impl Person {
     /// Has the journal of the one get that was begun say that its folder was on another disk than the one that is there
     /// now, and than the folder above it.
     pub fn note_another_disk(&self) {
-        let downloads = self.home.path().join(".local/state/swarmdrop/downloads");
+        let downloads = self.home.path().join(".local/state/parcelry/downloads");
         let journal = std::fs::read_dir(downloads).unwrap().next().unwrap().unwrap().path();
         let header = journal.join("download.json");
         let mut json: Value = serde_json::from_slice(&std::fs::read(&header).unwrap()).unwrap();
@@ -46,7 +46,7 @@ impl Person {
 
     /// The key that owns a share made by this person.
     pub fn owner_key(&self, share: ShareId) -> ShareKey {
-        let state = self.home.path().join(".local/state/swarmdrop");
+        let state = self.home.path().join(".local/state/parcelry");
         OwnedShares::new(&state).get(share).unwrap().unwrap().key()
     }
 
@@ -80,7 +80,7 @@ impl Person {
         let mut command = bare_command(self.home.path());
         command.args(args).current_dir(self.work());
         if !self.invite.is_empty() {
-            command.env("SWARMDROP_INVITE", &self.invite);
+            command.env("PARCELRY_INVITE", &self.invite);
         }
         command
     }
@@ -176,7 +176,7 @@ impl Ran {
 
 /// The command with an empty environment but for a home.
 pub fn bare_command(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_swarmdrop"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parcelry"));
     command.env_clear().env("HOME", home).env("NO_COLOR", "1").env("RUST_BACKTRACE", "1");
     command
 }

@@ -6,14 +6,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use parcelry::crash::{self, Point};
+use parcelry::identity::Identity;
+use parcelry_core::grant::{Grant, Operation};
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::link::Invite;
+use parcelry_core::manifest::ShareKey;
+use parcelry_core::owner::Act;
 use serde_json::{Value, json};
-use swarmdrop::crash::{self, Point};
-use swarmdrop::identity::Identity;
-use swarmdrop_core::grant::{Grant, Operation};
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::link::Invite;
-use swarmdrop_core::manifest::ShareKey;
-use swarmdrop_core::owner::Act;
 
 use super::person::{Person, Ran, bare_command};
 use super::{http, wait_for};
@@ -143,7 +143,7 @@ impl Swarm {
             let list =
                 http::send(&self.tracker.address(), "GET", "/v1/peers", &self.bearer("sender"), b"").json();
             let health = &list["health"];
-            let audits = http::metric(&self.tracker.address(), "swarmdrop_tracker_audits_total");
+            let audits = http::metric(&self.tracker.address(), "parcelry_tracker_audits_total");
             health["complete"] == true && health["unproven"] == 0 && audits >= self.holders().len() as u64
         });
     }
@@ -219,8 +219,8 @@ impl Swarm {
             token: None,
             budget_bytes: 1000,
             quota_bytes: None,
-            issued_ms: swarmdrop::clock::now_ms(),
-            expires_ms: swarmdrop::clock::now_ms() + 600_000,
+            issued_ms: parcelry::clock::now_ms(),
+            expires_ms: parcelry::clock::now_ms() + 600_000,
         }
     }
 

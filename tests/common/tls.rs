@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parcelry::identity::Identity;
+use parcelry::tls;
+use parcelry_core::id::Secret;
 use rustls::{ClientConnection, StreamOwned};
-use swarmdrop::identity::Identity;
-use swarmdrop::tls;
-use swarmdrop_core::id::Secret;
 
 use super::http::Answer;
 

@@ -8,7 +8,7 @@ import { root } from "./swarm.mjs";
 import { Wire } from "./wire.mjs";
 
 /** Where run.sh installed what the tests use. */
-export const modules = process.env.SWARMDROP_WEB_MODULES ?? join(root, "target/web-tests");
+export const modules = process.env.PARCELRY_WEB_MODULES ?? join(root, "target/web-tests");
 export const require = createRequire(join(modules, "package.json"));
 export const { chromium } = require("playwright-core");
 
@@ -22,7 +22,7 @@ const errands = /^(https?:\/\/)?(\w[\w-]*\.googleapis|accounts\.google)\.com\b/;
 
 export const policy =
   "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; " +
-  "base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; trusted-types swarmdrop";
+  "base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; trusted-types parcelry";
 
 /** Ways to save, each by what a browser of that kind lacks. The pickers hand out files of the origin's private folder. */
 export const kinds = {

@@ -137,10 +137,10 @@ check("a wrong token is refused", async (stage) => {
 check("signing out ends the session", async (stage) => {
   const { swarm, visitor, dashboard } = await signedIn(stage);
   const [cookie] = await visitor.context.cookies();
-  assert.equal(cookie.name, "swarmdrop_session");
+  assert.equal(cookie.name, "parcelry_session");
   assert.equal(cookie.httpOnly, true);
   assert.equal(cookie.sameSite, "Strict");
-  const secret = await visitor.page.evaluate(() => sessionStorage.getItem("swarmdrop.session"));
+  const secret = await visitor.page.evaluate(() => sessionStorage.getItem("parcelry.session"));
   const headers = { cookie: `${cookie.name}=${cookie.value}`, "session-secret": secret };
   assert.equal((await swarm.ask("GET", "/v1/session", { headers })).status, 204);
   await visitor.page.reload();

@@ -160,7 +160,7 @@ check("a folder whose download is left on the way says that it is incomplete", a
   await page.page.close();
   await other.goto(`${swarm.origin}/`);
   const saved = Object.keys(await new GetPage(other).savedTree());
-  assert.ok(saved.includes("album/INCOMPLETE - swarmdrop.txt"), saved.join());
+  assert.ok(saved.includes("album/INCOMPLETE - parcelry.txt"), saved.join());
 });
 
 check("the fragment leaves the address bar, and a reload still works", async (stage) => {

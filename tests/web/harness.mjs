@@ -34,7 +34,7 @@ class Stage {
   }
 
   async folder() {
-    const folder = await mkdtemp(join(tmpdir(), "swarmdrop-web-"));
+    const folder = await mkdtemp(join(tmpdir(), "parcelry-web-"));
     this.folders.push(folder);
     return folder;
   }

@@ -5,7 +5,7 @@
 #   tests/web/run.sh                    all
 #   tests/web/run.sh --only NAME        types, unit, a file (get, share, …), or the tests whose names match
 #
-#   SWARMDROP_BIN=PATH     the binary to test, instead of building it
+#   PARCELRY_BIN=PATH     the binary to test, instead of building it
 #   WEB_TEST_LARGE=1       1 GiB instead of 300 MB for the bound on memory
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -28,8 +28,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     apt-get update --quiet
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "${packages[@]}"
 fi
-export SWARMDROP_WEB_MODULES=${CARGO_TARGET_DIR:-$PWD/target}/web-tests
-work=$SWARMDROP_WEB_MODULES
+export PARCELRY_WEB_MODULES=${CARGO_TARGET_DIR:-$PWD/target}/web-tests
+work=$PARCELRY_WEB_MODULES
 mkdir -p "$work"
 rm -rf "$work/failures"
 # Debian's own may be too old for its cryptography.
@@ -64,9 +64,9 @@ node_tests() { # ARGS…: runs node's tests and adds up what they say
     failed=$((failed + $(awk "/^# ($failures) / { sum += \$3 } END { print sum + 0 }" "$log")))
 }
 needs_binary() {
-    if [ -z "${SWARMDROP_BIN:-}" ]; then
+    if [ -z "${PARCELRY_BIN:-}" ]; then
         cargo build --release --locked
-        export SWARMDROP_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop
+        export PARCELRY_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/parcelry
     fi
 }
 

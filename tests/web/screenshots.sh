@@ -3,9 +3,9 @@
 # Run `tests/web/run.sh --only types` once before: it installs the browser and what drives it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-if [ -z "${SWARMDROP_BIN:-}" ]; then
+if [ -z "${PARCELRY_BIN:-}" ]; then
     cargo build --release --locked
-    export SWARMDROP_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/swarmdrop
+    export PARCELRY_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/parcelry
 fi
-export SWARMDROP_WEB_MODULES=${CARGO_TARGET_DIR:-$PWD/target}/web-tests
+export PARCELRY_WEB_MODULES=${CARGO_TARGET_DIR:-$PWD/target}/web-tests
 node tests/web/screenshots.mjs docs/images

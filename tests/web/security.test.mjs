@@ -72,7 +72,7 @@ check("w2 a foreign site cannot use the operator's session", async (stage) => {
   const [cookie] = await visitor.context.cookies();
   const peers = await (await swarm.ask("GET", "/v1/peers", { bearer: swarm.adminToken })).json();
   const id = peers.peers[0].id;
-  const secret = await visitor.page.evaluate(() => sessionStorage.getItem("swarmdrop.session"));
+  const secret = await visitor.page.evaluate(() => sessionStorage.getItem("parcelry.session"));
   const as = (method, path, headers, json) => swarm.ask(method, path, { json, headers: { cookie: `${cookie.name}=${cookie.value}`, ...headers } });
   const whole = { "session-secret": secret };
   const changes = [

@@ -161,7 +161,7 @@ check("a tracker that serves no browsers says so, and the invite is kept", async
   const visitor = await stage.visitor();
   const page = new SharePage(await visitor.open(swarm, "/"));
   const sender = JSON.stringify({ token: swarm.senderToken, trackerId: null });
-  await page.page.evaluate((sender) => sessionStorage.setItem("swarmdrop.sender", sender), sender);
+  await page.page.evaluate((sender) => sessionStorage.setItem("parcelry.sender", sender), sender);
   await page.page.reload();
   await page.choose([await alice.write("a.txt", "hello")]);
   await page.share();

@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../../", import.meta.url));
-const binary = process.env.SWARMDROP_BIN ?? join(root, "target/release/swarmdrop");
+const binary = process.env.PARCELRY_BIN ?? join(root, "target/release/parcelry");
 
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
@@ -83,7 +83,7 @@ class Person {
   }
 
   async run(...args) {
-    const env = environment(this.home, { SWARMDROP_INVITE: this.invite });
+    const env = environment(this.home, { PARCELRY_INVITE: this.invite });
     return run(binary, args, { cwd: this.work, env });
   }
 
@@ -108,7 +108,7 @@ export class Swarm {
    */
   static async start({ peers = 2, flags = ["--heartbeat", "200ms", "--dead-after", "3s"], certificate } = {}) {
     const swarm = new Swarm();
-    swarm.folder = await mkdtemp(join(tmpdir(), "swarmdrop-web-"));
+    swarm.folder = await mkdtemp(join(tmpdir(), "parcelry-web-"));
     swarm.peers = [];
     swarm.persons = 0;
     try {
@@ -231,7 +231,7 @@ export const secretOf = (link) => link.match(/#1\.([\w-]+)/)[1];
 /** What reads a share, as anybody with the link derives it (docs/formats.md). */
 export function accessOf(link) {
   const secret = Buffer.from(secretOf(link), "base64url");
-  return Buffer.from(hkdfSync("sha256", secret, "", "swarmdrop/1 access", 32)).toString("base64url");
+  return Buffer.from(hkdfSync("sha256", secret, "", "parcelry/1 access", 32)).toString("base64url");
 }
 
 export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");

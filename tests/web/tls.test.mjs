@@ -63,7 +63,7 @@ check("w9 whoever offers what browsers do is shown a certificate, and asked for 
   assert.match(said, /Peer signature type: ECDSA/);
   assert.match(said, /No client certificate CA names sent/);
   assert.doesNotMatch(said, asked);
-  assert.match(await shakesHands("-alpn", "swarmdrop/1"), asked, "that is how a question is seen");
+  assert.match(await shakesHands("-alpn", "parcelry/1"), asked, "that is how a question is seen");
 });
 
 async function shared(stage, options) {

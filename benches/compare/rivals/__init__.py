@@ -12,12 +12,12 @@ def all_rivals(tools: Tools) -> list[Rival]:
     from .rqbit import Rqbit
     from .rsync import Rsync
     from .sendme import Sendme
-    from .swarmdrop import Swarmdrop
+    from .parcelry import Parcelry
     from .tahoe import Tahoe
     from .transmission import Transmission
 
     kinds = [
-        Swarmdrop,
+        Parcelry,
         Nginx,
         NginxTls,
         Aria2Http,

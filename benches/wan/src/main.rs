@@ -1,6 +1,6 @@
 //! A wide-area network in user space: joins hosts, each a network namespace, through TUN devices.
 //!
-//!     swarmdrop-wan MTU SEED HOST…
+//!     parcelry-wan MTU SEED HOST…
 //!
 //! A HOST is `NAMESPACE,ADDRESS` and what the line *to* it is like: `,delay=MS`, `,rate=MBIT`, `,queue=BYTES`
 //! and `,loss=FRACTION`. Each gets a device `wan0`; addresses and routes are the caller's business. Rates count
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "swarmdrop-wan: {error}");
+            let _ = writeln!(io::stderr(), "parcelry-wan: {error}");
             ExitCode::FAILURE
         }
     }
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Anything> {
     let mut args = std::env::args().skip(1);
-    let mut number = || args.next().ok_or("usage: swarmdrop-wan MTU SEED HOST…");
+    let mut number = || args.next().ok_or("usage: parcelry-wan MTU SEED HOST…");
     let mtu: usize = number()?.parse()?;
     let seed: u64 = number()?.parse()?;
     let mut routes = Vec::new();
@@ -133,7 +133,7 @@ fn spawn(
     let (network, device) = (Arc::clone(network), Arc::clone(device));
     thread::Builder::new().spawn(move || {
         if let Err(error) = work(&network, &device) {
-            let _ = writeln!(io::stderr(), "swarmdrop-wan: {error}");
+            let _ = writeln!(io::stderr(), "parcelry-wan: {error}");
             // A network that works in part would be measured as a slow one.
             std::process::exit(1);
         }

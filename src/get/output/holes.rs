@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use swarmdrop_core::metadata::FileEntry;
+use parcelry_core::metadata::FileEntry;
 
 use super::{Content, Output};
 use crate::file_system::allocate;

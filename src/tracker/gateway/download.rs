@@ -8,17 +8,17 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use parking_lot::Mutex;
-use swarmdrop_core::api::{PeerAddress, ProblemKind};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId, Secret, ShareId};
-use swarmdrop_core::limits::{
+use parcelry_core::api::{PeerAddress, ProblemKind};
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
+use parcelry_core::limits::{
     GATEWAY_MANIFESTS_BYTES_MAX, GATEWAY_PIECE_BYTES, GATEWAY_SHARE_IDLE,
     GATEWAY_SOURCE_PACE_BYTES_PER_SECOND, GATEWAY_SOURCE_TIMEOUT, GATEWAY_SOURCES_AGE,
 };
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::registry::Liveness;
+use parcelry_core::manifest::Manifest;
+use parcelry_core::registry::Liveness;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Call, patience, shared};
@@ -143,7 +143,7 @@ impl Tracker {
         let holders = self.store.holders(share).await?;
         let registry = self.registry.lock();
         let listed = registry.sources(holders, self.now_ms()).into_iter();
-        let source = |(peer, state, chunks): (&swarmdrop_core::registry::Peer, _, _)| {
+        let source = |(peer, state, chunks): (&parcelry_core::registry::Peer, _, _)| {
             let address = address(&peer.registration);
             let before = known.iter().find(|source| source.address == address);
             let client = before.map_or_else(

@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
-use parking_lot::Mutex;
-use swarmdrop_core::address::counted_as;
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::geometry::ChunkSize;
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{
+use parcelry_core::address::counted_as;
+use parcelry_core::api::ProblemKind;
+use parcelry_core::geometry::ChunkSize;
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::{
     CHUNK_LOG2_MAX, CHUNK_LOG2_MIN, GATEWAY_CALLS_PER_ADDRESS_MAX, GATEWAY_CHUNK_TIME,
     GATEWAY_PACE_BYTES_PER_SECOND, GATEWAY_WINDOWS,
 };
+use parking_lot::Mutex;
 
 use crate::buffers::{Buffer, Buffers};
 use crate::client::Http;

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use swarmdrop_core::api::ProblemKind;
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::limits::{BROWSER_UPLOADS_CHUNKS_MAX, BROWSER_UPLOADS_MAX};
+use parcelry_core::api::ProblemKind;
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::{BROWSER_UPLOADS_CHUNKS_MAX, BROWSER_UPLOADS_MAX};
 
 use super::Gateway;
 use super::upload::Upload;

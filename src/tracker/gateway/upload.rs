@@ -9,21 +9,21 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{TryStreamExt, stream};
-use parking_lot::Mutex;
-use swarmdrop_core::api::{
+use parcelry_core::api::{
     Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, OpenResponse, ProblemKind, PublishRequest,
     ShareSize,
 };
-use swarmdrop_core::gateway::{
+use parcelry_core::gateway::{
     DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
 };
-use swarmdrop_core::geometry::{ChunkIndex, Geometry};
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
-use swarmdrop_core::limits::{BROWSER_UPLOAD_IDLE, COPY_CHUNKS_MAX};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::placement::Placement;
-use swarmdrop_core::replica_sets::{Loss, ReplicaSets, Standing};
-use swarmdrop_core::token::TokenRecord;
+use parcelry_core::geometry::{ChunkIndex, Geometry};
+use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::limits::{BROWSER_UPLOAD_IDLE, COPY_CHUNKS_MAX};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::placement::Placement;
+use parcelry_core::replica_sets::{Loss, ReplicaSets, Standing};
+use parcelry_core::token::TokenRecord;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 

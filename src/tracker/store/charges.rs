@@ -1,10 +1,10 @@
 //! Which token is charged with which shares, and with how much, in the SQLite store.
 
+use parcelry_core::id::ShareId;
+use parcelry_core::quota::Charged;
+use parcelry_core::token::TokenId;
 use sqlx::Row;
 use sqlx::sqlite::SqlitePool;
-use swarmdrop_core::id::ShareId;
-use swarmdrop_core::quota::Charged;
-use swarmdrop_core::token::TokenId;
 
 use super::{StoreError, number};
 

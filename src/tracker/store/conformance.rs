@@ -1,14 +1,14 @@
 //! What every store must do, whatever it is built on.
 
-use swarmdrop_core::api::ShareChunks;
-use swarmdrop_core::audit::Record;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{ChunkId, PeerId, RunId, Secret, ShareId};
-use swarmdrop_core::manifest::{MANIFEST_HEAD_BYTES, ShareKey};
-use swarmdrop_core::quota::Charged;
-use swarmdrop_core::registry::Registration;
-use swarmdrop_core::terms::{SignedTerms, Terms};
-use swarmdrop_core::token::TokenId;
+use parcelry_core::api::ShareChunks;
+use parcelry_core::audit::Record;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{ChunkId, PeerId, RunId, Secret, ShareId};
+use parcelry_core::manifest::{MANIFEST_HEAD_BYTES, ShareKey};
+use parcelry_core::quota::Charged;
+use parcelry_core::registry::Registration;
+use parcelry_core::terms::{SignedTerms, Terms};
+use parcelry_core::token::TokenId;
 
 use super::{Gone, InventoryPage, Published, Reconciled, Replica, Store};
 

@@ -1,13 +1,13 @@
 //! Shares that never come back, in the SQLite store: their owner deleted them, or the operator took them down.
 
+use parcelry_core::api::ShareChunks;
+use parcelry_core::id::{PeerId, Secret, ShareId};
+use parcelry_core::seal::access_matches;
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::TokenId;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Row, Sqlite, Transaction};
-use swarmdrop_core::api::ShareChunks;
-use swarmdrop_core::id::{PeerId, Secret, ShareId};
-use swarmdrop_core::seal::access_matches;
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::TokenId;
 
 use super::rows::{bytes, id, sound};
 use super::{Gone, StoreError, manifests, number};

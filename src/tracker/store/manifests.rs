@@ -1,10 +1,10 @@
 //! Manifests in the SQLite store. They are cut into parts: SQLite reads a value whole, however little of it is wanted, and
 //! the largest manifest has 64 MiB.
 
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{ChunkId, ShareId};
+use parcelry_core::manifest::MANIFEST_HEAD_BYTES;
 use sqlx::{Row, Sqlite, SqliteConnection, SqlitePool, Transaction};
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, ShareId};
-use swarmdrop_core::manifest::MANIFEST_HEAD_BYTES;
 
 use super::StoreError;
 use super::rows::bytes;
@@ -92,7 +92,7 @@ pub(super) async fn remove(
 mod tests {
     use std::borrow::Cow;
 
-    use swarmdrop_core::chunk_set::ChunkSet;
+    use parcelry_core::chunk_set::ChunkSet;
 
     use super::super::{SqliteStore, Store};
     use super::*;

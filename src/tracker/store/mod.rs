@@ -11,15 +11,15 @@ mod rows;
 mod sqlite;
 
 use async_trait::async_trait;
-use swarmdrop_core::api::ShareChunks;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::Geometry;
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::manifest::Manifest;
-use swarmdrop_core::quota::Charged;
-use swarmdrop_core::registry::Registration;
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::TokenId;
+use parcelry_core::api::ShareChunks;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::Geometry;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::quota::Charged;
+use parcelry_core::registry::Registration;
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::TokenId;
 
 use proofs::ProofStore;
 pub(super) use proofs::Replica;

@@ -1,12 +1,12 @@
 //! What the store keeps for audits: what was proven, and what samples are drawn from.
 
 use async_trait::async_trait;
+use parcelry_core::audit::Record;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use swarmdrop_core::audit::Record;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::geometry::ChunkIndex;
-use swarmdrop_core::id::{ChunkId, PeerId, ShareId};
 
 use super::rows::{bytes, id, moment, number, sound};
 use super::sqlite::SqliteStore;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use parcelry_core::api::ShareChunks;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{PeerId, ShareId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
-use swarmdrop_core::api::ShareChunks;
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, ShareId};
 
 use super::gone::{gone, taken_down};
 use super::proofs::Replica;

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::id::{PeerId, ShareId};
+use parcelry_core::quota::Charged;
+use parcelry_core::registry::Registration;
+use parcelry_core::terms::SignedTerms;
+use parcelry_core::token::TokenId;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
-use swarmdrop_core::chunk_set::ChunkSet;
-use swarmdrop_core::id::{PeerId, ShareId};
-use swarmdrop_core::quota::Charged;
-use swarmdrop_core::registry::Registration;
-use swarmdrop_core::terms::SignedTerms;
-use swarmdrop_core::token::TokenId;
 
 use super::gone::{bury, confirm_withheld, gone, parse_gone, select_gone, to_withhold};
 use super::rows::{bytes, id, moment, number, pool_options, private_database, sound};

@@ -73,7 +73,7 @@ test("a tab without the secret gets it from another", async () => {
   await askOtherTabs();
   assert.equal(sessionSecret(), "", "there is none");
   // The other tab.
-  const other = new BroadcastChannel("swarmdrop.session");
+  const other = new BroadcastChannel("parcelry.session");
   other.onmessage = ({ data }) => {
     if (data === "who is signed in?") other.postMessage({ secret: "SECRET" });
   };
@@ -85,7 +85,7 @@ test("a tab without the secret gets it from another", async () => {
 test("a tab with the secret gives it to another that asks", async () => {
   keepSecret("SECRET");
   const mine = answerOtherTabs();
-  const other = new BroadcastChannel("swarmdrop.session");
+  const other = new BroadcastChannel("parcelry.session");
   const answer = new Promise((resolve) => { other.onmessage = ({ data }) => resolve(data); });
   other.postMessage("who is signed in?");
   assert.deepEqual(await answer, { secret: "SECRET" });

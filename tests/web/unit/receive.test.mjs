@@ -183,7 +183,7 @@ async function worker(context, options) {
   const { callTracker, asked } = await tracker({ ...options, terms: { expires_ms: Date.now() + 3_600_000 } });
   context.mock.method(globalThis, "fetch", async (path, { method, headers }) => {
     const answer = await callTracker(method, path, { bearer: headers.Authorization.slice("Bearer ".length) }).catch((error) => error);
-    if (answer instanceof ApiError) return Response.json({ type: `urn:swarmdrop:problem:${answer.kind}` }, { status: answer.status });
+    if (answer instanceof ApiError) return Response.json({ type: `urn:parcelry:problem:${answer.kind}` }, { status: answer.status });
     if (!(answer instanceof Uint8Array)) return Response.json(answer);
     return new Response(answer, { headers: { "Content-Type": "application/octet-stream" } });
   });
@@ -279,7 +279,7 @@ test("an answer of the tracker becomes bytes, JSON, nothing, or an error that sa
   assert.ok(told >= parts.length, "each part is told");
   answers(null, { status: 204 });
   assert.equal(await call("DELETE", "/x"), null);
-  answers('{"type":"urn:swarmdrop:problem:unavailable","detail":"no"}', { status: 503, headers: { "Retry-After": "7" } });
+  answers('{"type":"urn:parcelry:problem:unavailable","detail":"no"}', { status: 503, headers: { "Retry-After": "7" } });
   await assert.rejects(call("GET", "/x"), { kind: "unavailable", status: 503, detail: "no", retryAfterMs: 7000, isTransient: true });
   answers("<html>", { status: 404 });
   await assert.rejects(call("GET", "/x"), { kind: "status-404", isTransient: false });

@@ -94,7 +94,7 @@ test("the pace is that of the last seconds, and begins anew with the bytes", () 
 test("an owner's token names the share, the act, whom it is for, and what it goes with", async () => {
   const owner = await makeOwner();
   const token = await ownersToken(owner, "delegate", "T".repeat(43), "v4.public.grant");
-  const claims = await verifyToken(token, Uint8Array.from(Buffer.from(owner.share, "base64url")), "swarmdrop/1 owner", 1024);
+  const claims = await verifyToken(token, Uint8Array.from(Buffer.from(owner.share, "base64url")), "parcelry/1 owner", 1024);
   const credential_sha256 = Buffer.from(sha256("v4.public.grant")).toString("base64url");
   assert.deepEqual(claims, { share: owner.share, act: "delegate", audience: "T".repeat(43), credential_sha256 });
 });

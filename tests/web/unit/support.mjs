@@ -25,7 +25,7 @@ export function streamOf(vector) {
 
 /** The tracker's answer when something does not work. */
 export function problem(kind, status) {
-  return Response.json({ type: `urn:swarmdrop:problem:${kind}`, detail: kind }, { status });
+  return Response.json({ type: `urn:parcelry:problem:${kind}`, detail: kind }, { status });
 }
 
 export const hex = (bytes) => Buffer.from(bytes).toString("hex");

@@ -6,8 +6,8 @@ import { call } from "../transfer/api.js";
 
 /** @typedef {import("../transfer/api.js").CallOptions} CallOptions */
 
-const KEY = "swarmdrop.session";
-const CHANNEL = "swarmdrop.session";
+const KEY = "parcelry.session";
+const CHANNEL = "parcelry.session";
 /** Other tabs answer at once, if there are any. */
 const ANSWER_MS = 300;
 

@@ -18,7 +18,7 @@ const FLAGS = 0;
 export class HeaderError extends Error {
   /** @param {"newer" | "chunk-size"} kind */
   constructor(kind) {
-    super(kind === "newer" ? "made by a newer swarmdrop" : "the chunk size is out of bounds");
+    super(kind === "newer" ? "made by a newer parcelry" : "the chunk size is out of bounds");
     this.name = "HeaderError";
     this.kind = kind;
   }
@@ -52,7 +52,7 @@ export function parseHeader(header) {
  */
 export async function deriveKeys(secret, salt, header) {
   const [chunk, metadata, commit] = await Promise.all(
-    ["chunk", "metadata", "commit"].map((label) => hkdf(secret, salt, `swarmdrop/1 ${label}`, header)),
+    ["chunk", "metadata", "commit"].map((label) => hkdf(secret, salt, `parcelry/1 ${label}`, header)),
   );
   return { chunk: await gcmKey(chunk), metadata: await gcmKey(metadata), commit };
 }
@@ -63,7 +63,7 @@ export async function deriveKeys(secret, salt, header) {
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 export function deriveAccess(secret) {
-  return hkdf(secret, new Uint8Array(), "swarmdrop/1 access", new Uint8Array());
+  return hkdf(secret, new Uint8Array(), "parcelry/1 access", new Uint8Array());
 }
 
 /**

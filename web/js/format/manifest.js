@@ -1,6 +1,6 @@
 // The manifest: the signed list of a share's chunks, with the sealed metadata inside.
 //
-//   "SWDM" | header 4 | salt 32 | COMMIT 32 | share id 32 | total u64be | n u32be | n chunk ids of 32
+//   "PRCL" | header 4 | salt 32 | COMMIT 32 | share id 32 | total u64be | n u32be | n chunk ids of 32
 //   | length u32be | sealed metadata | Ed25519 signature 64
 
 import { decodeExactly } from "./base64url.js";
@@ -10,7 +10,7 @@ import { HeaderError, deriveKeys, makeHeader, parseHeader } from "./keys.js";
 import { METADATA_BYTES_MAX, MetadataError, NameError, parseMetadata } from "./metadata.js";
 
 const MAGIC = [0x53, 0x57, 0x44, 0x4d];
-const CONTEXT = new TextEncoder().encode("swarmdrop/1 manifest\0");
+const CONTEXT = new TextEncoder().encode("parcelry/1 manifest\0");
 const SALT_AT = 8;
 const COMMIT_AT = 40;
 const SHARE_AT = 72;

@@ -3,7 +3,7 @@
 import { encodeBase64url } from "./base64url.js";
 import { signToken } from "./paseto.js";
 
-const PURPOSE = "swarmdrop/1 owner";
+const PURPOSE = "parcelry/1 owner";
 
 /**
  * @typedef {object} Owner the keys of one share

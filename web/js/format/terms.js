@@ -3,7 +3,7 @@
 import { decodeExactly } from "./base64url.js";
 import { TokenError, signToken, verifyToken } from "./paseto.js";
 
-const PURPOSE = "swarmdrop/1 terms";
+const PURPOSE = "parcelry/1 terms";
 const TOKEN_BYTES_MAX = 2048;
 const REPLICAS_MAX = 16;
 const FIELDS = ["share", "issued_ms", "expires_ms", "replicas", "access_sha256", "deleted"];

@@ -24,7 +24,7 @@ const { get: t, common } = texts;
  * @param {string} shareId
  */
 function takeFragment(shareId) {
-  const key = `swarmdrop:${shareId}`;
+  const key = `parcelry:${shareId}`;
   const fragment = location.hash.slice(1);
   if (fragment) {
     history.replaceState(null, "", location.pathname);
@@ -231,7 +231,7 @@ async function main() {
   if (!isId(id)) return showProblem({ kind: "damaged-link" });
   try {
     const { secret, trackerId } = parseFragment(fragment);
-    showCommand(`swarmdrop get '${formatLink({ origin: location.origin, share: id, secret, trackerId })}'`);
+    showCommand(`parcelry get '${formatLink({ origin: location.origin, share: id, secret, trackerId })}'`);
     look(id, secret);
   } catch (error) {
     const kind = error instanceof LinkError ? error.kind : "";

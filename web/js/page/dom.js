@@ -54,7 +54,7 @@ function ownScript(path) {
 }
 
 const trustedTypes = /** @type {{trustedTypes?: TrustedTypes}} */ (globalThis).trustedTypes;
-const policy = trustedTypes?.createPolicy("swarmdrop", { createScriptURL: ownScript });
+const policy = trustedTypes?.createPolicy("parcelry", { createScriptURL: ownScript });
 
 /**
  * The address of one of the page's own workers, in the type that `Worker` and `register` want under Trusted Types.

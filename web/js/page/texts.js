@@ -54,7 +54,7 @@ export const texts = {
     noPeer: "no peer has the next part now, trying again",
   },
   get: {
-    title: (/** @type {string} */ name) => `${name} · swarmdrop`,
+    title: (/** @type {string} */ name) => `${name} · parcelry`,
     looking: "Looking the share up …",
     starting: "The tracker has just started, and waits for its peers …",
     file: "File",
@@ -81,7 +81,7 @@ export const texts = {
     finishing: "Finishing …",
     /** A file that lies in a folder for as long as the folder is being saved. */
     incomplete: {
-      name: "INCOMPLETE - swarmdrop.txt",
+      name: "INCOMPLETE - parcelry.txt",
       text: "The download of this folder is not finished: files are missing. If it does not go on, delete the folder and download it again.\n",
     },
     done: {
@@ -119,7 +119,7 @@ export const texts = {
       },
       gone: { title: "The share is over", text: "It has expired, or its owner took it back. Ask for a new link." },
       newer: {
-        title: "Made by a newer swarmdrop",
+        title: "Made by a newer parcelry",
         text: "This page cannot read this share. The tracker's operator has to update it, or use a newer command line.",
       },
       "damaged-share": {

@@ -2,7 +2,7 @@
 
 import { bytes, count, duration, rate, when } from "../page/words.js";
 
-const OR_COMMAND_LINE = "Or use the command line: swarmdrop share.";
+const OR_COMMAND_LINE = "Or use the command line: parcelry share.";
 
 export const texts = {
   support: {
@@ -56,7 +56,7 @@ export const texts = {
     leftOut: (/** @type {number} */ entries) => (entries === 1 ? "One entry could not be shared and was left out:" : `${entries.toLocaleString("en")} entries could not be shared and were left out:`),
     unreadable: (/** @type {string} */ path) => `${path}: it cannot be read`,
     notEverywhere: (/** @type {number} */ names) => `${count(names, "name")} in it ${names === 1 ? "does" : "do"} not work on every system. A receiver saves what his system takes:`,
-    command: (/** @type {string} */ link) => `swarmdrop get '${link}'`,
+    command: (/** @type {string} */ link) => `parcelry get '${link}'`,
     qr: "QR code of the link",
     copied: "Link copied.",
     selected: "The link is selected. Copy it with the keyboard.",
@@ -65,7 +65,7 @@ export const texts = {
   },
   failed: {
     "access-denied": "The invite does not allow sharing here: it is over or was revoked. Forget it and ask the operator for another.",
-    "gateway-closed": "This tracker takes no shares from browsers. Use the command line: swarmdrop share.",
+    "gateway-closed": "This tracker takes no shares from browsers. Use the command line: parcelry share.",
     "not-enough-peers": (/** @type {number} */ replicas) => `Fewer than ${count(replicas, "peer")} with room can be reached now. Try again later, or ask for fewer replicas.`,
     "no-space": "The peers have no space for a share of this size. Ask the operator, or share less.",
     name: (/** @type {string} */ sentence) => `${sentence} Rename it, then choose it again.`,
@@ -75,7 +75,7 @@ export const texts = {
     unreadable: (/** @type {string} */ path) => `Cannot read ${path}: it was changed, moved or removed since you chose it. Nothing was shared. Choose it again and share it anew.`,
     gateway: "The swarm's gateway does not do what it should. Nothing was shared. Tell the operator.",
     network: "The tracker does not answer.",
-    memory: "This browser ran out of memory. Share less at once, or use the command line: swarmdrop share.",
+    memory: "This browser ran out of memory. Share less at once, or use the command line: parcelry share.",
     other: (/** @type {string} */ detail) => `It did not work: ${detail}`,
   },
 };

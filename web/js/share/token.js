@@ -19,7 +19,7 @@ export class ElsewhereError extends Error {
   }
 }
 
-const KEY = "swarmdrop.sender";
+const KEY = "parcelry.sender";
 /** For browsers that keep nothing. @type {Sender | null} */
 let sender = null;
 

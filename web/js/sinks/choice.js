@@ -34,7 +34,7 @@ export async function chooseTarget({ name, length, isFolder }) {
   const { showSaveFilePicker, showDirectoryPicker } = pickers();
   try {
     if (isFolder) {
-      const handle = await showDirectoryPicker?.call(window, { id: "swarmdrop", mode: "readwrite" });
+      const handle = await showDirectoryPicker?.call(window, { id: "parcelry", mode: "readwrite" });
       if (handle) return simple({ to: "folder", handle });
     }
     const handle = await showSaveFilePicker?.call(window, { suggestedName: name });

@@ -4,7 +4,7 @@ const PAUSE_MIN_MS = 500;
 const PAUSE_MAX_MS = 15_000;
 const RETRY_AFTER_MAX_MS = 120_000;
 const GIVE_UP_MS = 10 * 60_000;
-const PROBLEM_PREFIX = "urn:swarmdrop:problem:";
+const PROBLEM_PREFIX = "urn:parcelry:problem:";
 const TRANSIENT_STATUSES = [0, 408, 429, 502, 503, 504];
 
 /** A call that did not succeed. */

@@ -1,4 +1,4 @@
-"""swarmdrop: a tracker and two peers."""
+"""parcelry: a tracker and two peers."""
 
 import json
 import os
@@ -12,15 +12,15 @@ from ..process import Command, Daemon, Stage
 from .base import NODES, Rival, first_line
 
 
-class Swarmdrop(Rival):
-    name = "swarmdrop"
-    title = "swarmdrop"
+class Parcelry(Rival):
+    name = "parcelry"
+    title = "parcelry"
     transport = "TLS 1.3"
     at_rest = "end to end"
     remark = "copies are synced before `share` ends"
 
     def install(self) -> None:
-        self.program = os.environ.get("SWARMDROP_BIN") or self._build()
+        self.program = os.environ.get("PARCELRY_BIN") or self._build()
         if not Path(self.program).exists():
             raise Unavailable(f"{self.program} does not exist")
 
@@ -28,10 +28,10 @@ class Swarmdrop(Rival):
         if self.tools.may_install and shutil.which("cargo"):
             if subprocess.run(["cargo", "build", "--release", "--locked", "--quiet"]).returncode:
                 raise Unavailable("it does not build")
-        return str(Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve() / "release/swarmdrop")
+        return str(Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve() / "release/parcelry")
 
     def version(self) -> str:
-        return first_line(self.program, "--version").removeprefix("swarmdrop ")
+        return first_line(self.program, "--version").removeprefix("parcelry ")
 
     def start(self, stage: Stage) -> None:
         super().start(stage)
@@ -50,7 +50,7 @@ class Swarmdrop(Rival):
                 "--keep-free",
                 "0B",
             )
-        self.settings["SWARMDROP_INVITE"] = tracker["sender_invite"]
+        self.settings["PARCELRY_INVITE"] = tracker["sender_invite"]
         self.tracker_url = re.match(r"https://[^/]+", tracker["sender_invite"])[0]
 
     def _server(self, name: str, *flags: str) -> dict:
