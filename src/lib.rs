@@ -26,6 +26,7 @@ pub mod throttle;
 pub mod tls;
 pub mod withdraw;
 pub mod words;
+pub mod worker;
 
 // Layer 2: speaking, listening, remembering.
 pub mod client;

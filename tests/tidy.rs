@@ -35,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("throttle", &[]),
     ("tls", &["clock", "durable", "failure", "identity"]),
     ("words", &[]),
+    ("worker", &["clock", "task"]),
     // Layer 2: speaking, listening, remembering.
     ("client", &["buffers", "failure", "identity", "pace", "tls"]),
     ("context", &["client", "failure", "progress", "skew"]),
@@ -48,14 +49,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "tracker",
         &[
             "buffers", "client", "clock", "crash", "durable", "failure", "identity", "server", "task",
-            "throttle", "tls", "words",
+            "throttle", "tls", "words", "worker",
         ],
     ),
     (
         "peer",
         &[
             "buffers", "client", "clock", "context", "crash", "durable", "failure", "identity", "server",
-            "task", "throttle", "tls", "words",
+            "task", "throttle", "tls", "words", "worker",
         ],
     ),
     (

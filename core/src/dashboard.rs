@@ -132,7 +132,7 @@ pub struct ShareInfo {
 }
 
 /// The event `swarm`: everything in a few numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SwarmNow {
     /// The tracker's wall clock.
     pub now_ms: u64,
@@ -147,6 +147,25 @@ pub struct SwarmNow {
     pub rates: Rates,
     /// Bytes of chunks that the tracker passes on for browsers in a second.
     pub gateway_bytes_per_s: u64,
+    /// What the tracker does by itself and cannot do just now.
+    pub failing: Vec<FailingWorker>,
+}
+
+/// Something that a server does by itself, and that failed when it was tried last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailingWorker {
+    /// Which of its workers does it.
+    pub worker: &'static str,
+    /// What it cannot do, as "cannot look after the shares".
+    pub what: &'static str,
+    /// Why, at the last attempt.
+    pub error: String,
+    /// When it failed first since it last went well.
+    pub since_ms: u64,
+    /// When it failed last.
+    pub failed_ms: u64,
+    /// How often it failed since it last went well.
+    pub failures: u64,
 }
 
 /// The event `peers`: rows that are new or other than before.
