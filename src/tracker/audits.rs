@@ -21,12 +21,12 @@ use parcelry_core::registry::{Liveness, Registration, Registry, Rules};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
 use super::peers::address;
 use super::store::{Replica, StoreError, StoredShare, unless_damaged};
 use crate::client::PeerClient;
+use crate::worker::{Notes, Stops, Worker};
 
 /// Looks at who is to be asked follow each other after this part of a heartbeat.
 const LOOKS_PER_HEARTBEAT: u32 = 10;
@@ -63,6 +63,15 @@ impl Auditor {
     }
 }
 
+/// Asks whom it is time to ask.
+pub(super) struct Auditing {
+    tracker: Arc<Tracker>,
+    /// Time between two heartbeats of a peer.
+    every: Duration,
+    running: JoinSet<()>,
+    has_begun: bool,
+}
+
 /// What one peer is asked in one request.
 pub(super) struct Asking {
     pub(super) peer: PeerId,
@@ -88,32 +97,54 @@ impl Asking {
     }
 }
 
-/// Asks whom it is time to ask, until told to stop.
-pub(super) async fn keep_auditing(tracker: Arc<Tracker>, every: Duration, stop: CancellationToken) {
-    let mut running = JoinSet::new();
-    let looking = async {
-        loop {
-            let free = AUDITS_AT_ONCE.saturating_sub(running.len());
-            for turn in tracker.audit_turns(free) {
-                running.spawn(ask(Arc::clone(&tracker), turn));
-            }
-            if let Err(error) = tracker.save_proofs(false).await {
-                tracing::error!(%error, "cannot keep what peers have proven");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(every / LOOKS_PER_HEARTBEAT) => {}
-                () = tracker.auditor.wake.notified() => {}
-                Some(_) = running.join_next() => {}
-            }
-        }
-    };
-    stop.run_until_cancelled(looking).await;
-    if let Err(error) = tracker.save_proofs(true).await {
-        tracing::error!(%error, "cannot keep what peers have proven");
+impl Auditing {
+    /// Has asked nobody yet.
+    pub(super) fn new(tracker: Arc<Tracker>, every: Duration) -> Self {
+        Self { tracker, every, running: JoinSet::new(), has_begun: false }
     }
 }
 
-async fn ask(tracker: Arc<Tracker>, turn: Turn) {
+impl Worker for Auditing {
+    const STOPS: Stops = Stops::WithinSteps;
+    type Due = ();
+
+    fn name(&self) -> &'static str {
+        "audits"
+    }
+
+    async fn wait(&mut self) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(self.every / LOOKS_PER_HEARTBEAT) => {}
+            () = self.tracker.auditor.wake.notified() => {}
+            Some(_) = self.running.join_next() => {}
+        }
+    }
+
+    async fn step(&mut self, (): (), notes: &Notes) {
+        let free = AUDITS_AT_ONCE.saturating_sub(self.running.len());
+        for turn in self.tracker.audit_turns(free) {
+            self.running.spawn(ask(Arc::clone(&self.tracker), turn, notes.clone()));
+        }
+        save(&self.tracker, false, notes).await;
+    }
+
+    async fn end(&mut self, notes: &Notes) {
+        save(&self.tracker, true, notes).await;
+    }
+}
+
+async fn save(tracker: &Tracker, now: bool, notes: &Notes) {
+    let saved = tracker.save_proofs(now).await;
+    // What was not tried did not go well either.
+    if !matches!(saved, Ok(false)) {
+        notes.note("cannot keep what peers have proven", saved);
+    }
+}
+
+async fn ask(tracker: Arc<Tracker>, turn: Turn, notes: Notes) {
     let peer = turn.peer;
     let asked = async {
         let Some(asking) = tracker.prepare(turn).await? else { return Ok(()) };
@@ -125,8 +156,7 @@ async fn ask(tracker: Arc<Tracker>, turn: Turn) {
         }
         tracker.take_audit(asking, answer.ok()).await
     };
-    if let Err(error) = asked.await {
-        tracing::error!(%peer, %error, "cannot audit a peer");
+    if notes.note("cannot audit a peer", asked.await).is_none() {
         tracker.auditor.audits.lock().absent(peer);
     }
 }
@@ -308,8 +338,10 @@ impl Tracker {
     ) -> Result<(), StoreError> {
         let Asking { peer, at, parts } = asking;
         // Who answers where others are sent to it can be reached. With several addresses it is not known which it was.
-        if let Some(at) = at.filter(|at| answer.is_some() && at.addresses.len() == 1) {
-            self.take_answer(&at, Ok(()), &[]).await;
+        if let Some(at) = at.filter(|at| answer.is_some() && at.addresses.len() == 1)
+            && let Err(error) = self.take_answer(&at, Ok(()), &[]).await
+        {
+            tracing::error!(%peer, %error, "cannot keep where a peer is");
         }
         let mut proofs = answer.map(|answer| answer.proofs.into_iter());
         let mut outcomes = Vec::with_capacity(parts.len());
@@ -425,8 +457,9 @@ impl Tracker {
         Ok(())
     }
 
-    /// Keeps what was proven, once a minute or when it is much: a proof by itself costs no synced write.
-    pub(super) async fn save_proofs(&self, now: bool) -> Result<(), StoreError> {
+    /// Keeps what was proven, once a minute or when it is much: a proof by itself costs no synced write. Returns whether
+    /// it was time.
+    pub(super) async fn save_proofs(&self, now: bool) -> Result<bool, StoreError> {
         let lived_ms = self.lived_ms();
         let is_due = {
             let mut saved_ms = self.auditor.saved_ms.lock();
@@ -439,14 +472,14 @@ impl Tracker {
             now || is_due || is_much
         };
         if !is_due {
-            return Ok(());
+            return Ok(false);
         }
         loop {
             let proofs: Vec<(PeerId, ShareId, Option<Record>)> =
                 self.auditor.audits.lock().unsaved(PROOFS_SAVED_MAX);
             self.store.save_proofs(&proofs, lived_ms).await?;
             if proofs.len() < PROOFS_SAVED_MAX {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

@@ -145,6 +145,7 @@ mod tests {
             capacity_bytes: 3,
             rates: Default::default(),
             gateway_bytes_per_s: 4,
+            failing: Vec::new(),
         };
         Arc::new(Snapshot { swarm, peers, work })
     }
@@ -206,7 +207,7 @@ mod tests {
         swarm.sort();
         assert_eq!(
             swarm.join(" "),
-            "capacity_bytes gateway_bytes_per_s health now_ms received_bytes_per_s served_bytes_per_s used_bytes"
+            "capacity_bytes failing gateway_bytes_per_s health now_ms received_bytes_per_s served_bytes_per_s used_bytes"
         );
         let mut row: Vec<String> = keys(&data(&first[1])["peers"][0]).split(' ').map(str::to_owned).collect();
         row.sort();

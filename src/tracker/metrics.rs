@@ -1,7 +1,6 @@
 //! What `/metrics` shows, in the OpenMetrics text format.
 
 use parcelry_core::registry::Liveness;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -97,9 +96,7 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     paused.set(i64::from(health.paused));
     registry.register("repair_paused", "Whether too many peers vanished at once", paused);
 
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("writing to a string does not fail");
-    text
+    tracker.workers.render(&registry)
 }
 
 fn register_audits(registry: &mut MetricRegistry, tracker: &Tracker) {

@@ -51,6 +51,7 @@ mod tokens;
 mod trials;
 mod untold;
 mod web;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -78,6 +79,7 @@ use crate::server::{self, Front, Proxies};
 use crate::task::Tasks;
 use crate::tls::server::ServerTls;
 use crate::tls::web_certificate::{self, WebCertificate};
+use crate::worker::Workers;
 use audits::Auditor;
 use complaints::Complaints;
 use dashboard::Dashboard;
@@ -157,6 +159,7 @@ struct Tracker {
     /// Shares that were published before that.
     published: Mutex<BTreeSet<ShareId>>,
     metrics: metrics::Metrics,
+    workers: Workers,
 }
 
 /// Starts a tracker.
@@ -213,21 +216,10 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         settled_after: if first.is_some() { Duration::ZERO } else { config.rules.heartbeat * SETTLING_BEATS },
         published: Mutex::default(),
         metrics: metrics::Metrics::default(),
+        workers: Workers::default(),
     });
     tasks.spawn("tracker", run(Arc::clone(&tracker), listener, front, lock, tasks.clone()));
-    let repairing =
-        repair::keep_repairing(Arc::clone(&tracker), config.rules.heartbeat, tasks.stop_token().clone());
-    tasks.spawn("repair", repairing);
-    let following = reach::keep_following(Arc::clone(&tracker), tasks.stop_token().clone());
-    tasks.spawn("following", following);
-    let asking = reach::keep_asking(Arc::clone(&tracker), config.rules, tasks.stop_token().clone());
-    tasks.spawn("asking", asking);
-    let auditing =
-        audits::keep_auditing(Arc::clone(&tracker), config.rules.heartbeat, tasks.stop_token().clone());
-    tasks.spawn("audits", auditing);
-    let sampling = sampler::keep_sampling(Arc::clone(&tracker), tasks.stop_token().clone());
-    tasks.spawn("sampler", sampling);
-    tasks.spawn("tracker housekeeping", keep_house(tracker, tasks.clone()));
+    workers::start(&tracker, config.rules, &tasks);
     Ok(RunningTracker { address, url, browsers_warn, gate, first, tasks })
 }
 
@@ -294,27 +286,6 @@ async fn run(tracker: Arc<Tracker>, listener: TcpListener, front: Front, lock: F
     let router = http::router(tracker);
     server::serve(listener, router, front, tasks).await;
     drop(lock);
-}
-
-async fn keep_house(tracker: Arc<Tracker>, tasks: Tasks) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(60));
-    let mut looked_ms = clock::now_ms();
-    loop {
-        tokio::select! {
-            () = tasks.stop_token().cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        tracker.gateway.forget_idle();
-        if let Err(error) = tracker.forget_ended().await {
-            tracing::error!(%error, "cannot forget expired shares");
-        }
-        let now_ms = clock::now_ms();
-        if let Err(error) = tracker.note_expired(looked_ms, now_ms).await {
-            tracing::error!(%error, "cannot tell which shares expired");
-        }
-        looked_ms = now_ms;
-        tracker.sessions.tidy();
-    }
 }
 
 fn store_failure(config: &TrackerConfig, error: &StoreError) -> Failure {

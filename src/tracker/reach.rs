@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{self, FuturesUnordered};
 use parcelry_core::address::may_announce;
 use parcelry_core::api::{PeerAddress, ProblemKind, Role};
@@ -17,12 +17,12 @@ use parcelry_core::limits::{
 use parcelry_core::registry::{Registration, Registry, Rules};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
 use super::store::StoreError;
 use crate::client::{ClientError, PeerClient};
 use crate::server::Refusal;
+use crate::worker::{Notes, Stops, Worker};
 
 /// Peers that have come from addresses where they were not dialled back yet.
 #[derive(Debug, Default)]
@@ -38,43 +38,80 @@ impl Movers {
     }
 }
 
-/// Dials peers that have moved, until told to stop.
-pub(super) async fn keep_following(tracker: Arc<Tracker>, stop: CancellationToken) {
-    let following = async {
-        loop {
-            tracker.movers.new.notified().await;
-            let waiting = tracker.movers.take();
-            let follow = async |(peer, address)| {
-                if let Err(error) = tracker.dial_moved(peer, address).await {
-                    tracing::error!(%peer, %error, "cannot keep where a peer is");
-                }
-            };
-            stream::iter(waiting).map(follow).buffer_unordered(DIALS_MAX).for_each(async |()| ()).await;
-        }
-    };
-    stop.run_until_cancelled(following).await;
+/// Dials peers that have moved.
+pub(super) struct Following(pub(super) Arc<Tracker>);
+
+impl Worker for Following {
+    const STOPS: Stops = Stops::WithinSteps;
+    type Due = ();
+
+    fn name(&self) -> &'static str {
+        "following"
+    }
+
+    async fn wait(&mut self) {
+        self.0.movers.new.notified().await;
+    }
+
+    async fn step(&mut self, (): (), notes: &Notes) {
+        let (tracker, waiting) = (&self.0, self.0.movers.take());
+        let follow = async |(peer, address)| {
+            notes.note("cannot keep where a peer is", tracker.dial_moved(peer, address).await);
+        };
+        stream::iter(waiting).map(follow).buffer_unordered(DIALS_MAX).for_each(async |()| ()).await;
+    }
 }
 
-/// Asks peers whether they can be reached where others are sent to them, until told to stop.
-pub(super) async fn keep_asking(tracker: Arc<Tracker>, rules: Rules, stop: CancellationToken) {
-    let pace = (rules.heartbeat / 4).clamp(ASKING_PACE_MIN, ASKING_PACE_MAX);
-    let mut asking = FuturesUnordered::new();
-    loop {
+/// Asks peers whether they can be reached where others are sent to them.
+pub(super) struct Questioning {
+    tracker: Arc<Tracker>,
+    rules: Rules,
+    /// The questions that are under way. They go on while the worker waits.
+    asked: FuturesUnordered<BoxFuture<'static, Result<(), StoreError>>>,
+}
+
+impl Questioning {
+    /// Has asked nobody yet.
+    pub(super) fn new(tracker: Arc<Tracker>, rules: Rules) -> Self {
+        Self { tracker, rules, asked: FuturesUnordered::new() }
+    }
+}
+
+impl Worker for Questioning {
+    const STOPS: Stops = Stops::BetweenSteps;
+    /// What a question came to; `None`: it is time to ask.
+    type Due = Option<Result<(), StoreError>>;
+
+    fn name(&self) -> &'static str {
+        "asking"
+    }
+
+    async fn wait(&mut self) -> Option<Result<(), StoreError>> {
+        let pace = (self.rules.heartbeat / 4).clamp(ASKING_PACE_MIN, ASKING_PACE_MAX);
+        let count = self.asked.len();
         tokio::select! {
-            () = stop.cancelled() => return,
-            Some(()) = asking.next(), if !asking.is_empty() => {}
-            () = tokio::time::sleep(pace), if asking.len() < QUESTIONS_MAX => {
-                let most = QUESTIONS_MAX - asking.len();
-                let questions = tracker.registry.lock().questions(tracker.now_ms(), most);
-                asking.extend(questions.into_iter().map(|asked| tracker.ask(asked, rules)));
-            }
+            Some(result) = self.asked.next(), if count > 0 => Some(result),
+            () = tokio::time::sleep(pace), if count < QUESTIONS_MAX => None,
         }
+    }
+
+    async fn step(&mut self, answered: Option<Result<(), StoreError>>, notes: &Notes) {
+        let Some(result) = answered else {
+            let most = QUESTIONS_MAX - self.asked.len();
+            let questions = self.tracker.registry.lock().questions(self.tracker.now_ms(), most);
+            for question in questions {
+                let (tracker, rules) = (Arc::clone(&self.tracker), self.rules);
+                self.asked.push(Box::pin(async move { tracker.ask(question, rules).await }));
+            }
+            return;
+        };
+        notes.note("cannot keep where a peer that was asked is", result);
     }
 }
 
 impl Tracker {
     /// Asks a peer, and notes whether it was reached.
-    async fn ask(&self, asked: Registration, rules: Rules) {
+    async fn ask(&self, asked: Registration, rules: Rules) -> Result<(), StoreError> {
         let (id, addresses) = (asked.id, asked.addresses.clone());
         let patience = (rules.dead_after / 6).clamp(QUESTION_TIMEOUT_MIN, CONNECT_TIMEOUT);
         let results = join_all(addresses.iter().map(|address| self.answers_at(id, address, patience))).await;
@@ -86,7 +123,7 @@ impl Tracker {
         } else {
             Err(results.into_iter().find_map(Result::err).map_or_else(String::new, |error| error.to_string()))
         };
-        self.take_answer(&asked, answer, &gone).await;
+        self.take_answer(&asked, answer, &gone).await
     }
 
     /// Notes whether a peer was reached, and at which of its addresses it was not.
@@ -95,7 +132,7 @@ impl Tracker {
         asked: &Registration,
         answer: Result<(), String>,
         gone: &[String],
-    ) {
+    ) -> Result<(), StoreError> {
         let (id, is_there) = (asked.id, answer.is_ok());
         // Under one lock, so that only this answer lies between `before` and `after`.
         let (before, after, left) = {
@@ -118,14 +155,13 @@ impl Tracker {
             }
             _ => {}
         }
-        if let Some(registration) = left
-            && let Err(error) = self.store.put_peer(&registration).await
-        {
-            tracing::error!(peer = %id, %error, "cannot keep where a peer is");
+        match left {
+            Some(registration) => self.store.put_peer(&registration).await,
+            None => Ok(()),
         }
     }
 
-    /// Whether somebody with the peer's key answers there.
+    /// Checks that somebody with the peer's key answers there.
     async fn answers_at(&self, id: PeerId, address: &str, patience: Duration) -> Result<(), ClientError> {
         let peer = PeerAddress { id, name: address.to_owned(), addresses: vec![address.to_owned()] };
         let unreachable =

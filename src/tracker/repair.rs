@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parcelry_core::apart::{Places, Surplus};
@@ -22,20 +21,17 @@ use parcelry_core::repair::{Order, Patience, Repairs};
 use parcelry_core::terms::{SignedTerms, Terms};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::Tracker;
 use super::rotation::Rotation;
 use super::store::{StoreError, StoredShare, unless_damaged};
 use crate::clock;
 
-/// Rounds do not follow each other faster than this part of a heartbeat.
-const ROUNDS_PER_HEARTBEAT: u32 = 10;
-
 /// What the tracker knows about the health of its shares. All of it is made anew after a restart.
 pub(super) struct Repairer {
     state: Mutex<State>,
-    wake: Notify,
+    /// Told when there is something to look at.
+    pub(super) wake: Notify,
 }
 
 struct State {
@@ -194,21 +190,6 @@ impl Repairer {
         let unheard = usize::from(state.standings.get(&peer).is_some_and(|s| *s != Standing::Leaving));
         (state.watched.values().filter(needs).count() + unseen + unheard) as u64
     }
-}
-
-/// Repairs in rounds, one with every heartbeat and sooner when something has changed, until told to stop.
-pub(super) async fn keep_repairing(tracker: Arc<Tracker>, every: Duration, stop: CancellationToken) {
-    let rounds = async {
-        loop {
-            if let Err(error) = tracker.repair_round().await {
-                tracing::error!(%error, "cannot look after the shares");
-            }
-            // A wake that comes during the pause is kept: then the wait after it ends at once.
-            tokio::time::sleep(every / ROUNDS_PER_HEARTBEAT).await;
-            let _ = tokio::time::timeout(every, tracker.repairer.wake.notified()).await;
-        }
-    };
-    stop.run_until_cancelled(rounds).await;
 }
 
 impl Tracker {

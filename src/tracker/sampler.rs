@@ -9,16 +9,23 @@ use parcelry_core::id::PeerId;
 use parcelry_core::limits::{COPIES_LISTED_MAX, SAMPLE_EVERY};
 use parcelry_core::registry::{Liveness, Peer, Registration, Registry};
 use parcelry_core::traffic::{Meter, Rates, Traffic};
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Tracker;
 use super::dashboard::Snapshot;
 use super::store::StoreError;
 use crate::clock;
+use crate::worker::{Notes, Stops, Worker};
 
 /// Difference of the clocks' courses from which on one was set.
 const CLOCK_WAS_SET_MS: u64 = 1000;
+
+/// Looks at the swarm.
+pub(super) struct Sampling {
+    tracker: Arc<Tracker>,
+    sampler: Sampler,
+    ticks: Interval,
+}
 
 /// What one look is compared with the next by.
 #[derive(Default)]
@@ -28,6 +35,8 @@ struct Sampler {
     /// The wall clock's moment at which the tracker's own clock began.
     began_ms: u64,
     gateway: Meter,
+    /// How many shares there were, when the store last could tell.
+    shares: u64,
 }
 
 /// The peers that are not dead, all together.
@@ -38,20 +47,34 @@ struct Totals {
     rates: Rates,
 }
 
-/// Looks until told to stop.
-pub(super) async fn keep_sampling(tracker: Arc<Tracker>, stop: CancellationToken) {
-    let mut sampler = Sampler::default();
-    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let is_due = tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => true,
-            () = tracker.dashboard.wake.notified() => false,
-        };
-        if let Err(error) = tracker.sample(&mut sampler, is_due).await {
-            tracing::error!(%error, "cannot tell how the swarm stands");
+impl Sampling {
+    /// Has not looked yet.
+    pub(super) fn new(tracker: Arc<Tracker>) -> Self {
+        let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { tracker, sampler: Sampler::default(), ticks }
+    }
+}
+
+impl Worker for Sampling {
+    const STOPS: Stops = Stops::BetweenSteps;
+    /// Whether a sample is due; else somebody has begun to listen.
+    type Due = bool;
+
+    fn name(&self) -> &'static str {
+        "sampler"
+    }
+
+    async fn wait(&mut self) -> bool {
+        tokio::select! {
+            _ = self.ticks.tick() => true,
+            () = self.tracker.dashboard.wake.notified() => false,
         }
+    }
+
+    async fn step(&mut self, is_due: bool, notes: &Notes) {
+        let sampled = self.tracker.sample(&mut self.sampler, is_due).await;
+        notes.note("cannot tell how the swarm stands", sampled);
     }
 }
 
@@ -80,21 +103,28 @@ impl Tracker {
         }
         if self.dashboard.is_watched() {
             let began_ms = sampler.began(now_ms, wall_ms);
-            let shares = self.store.share_count().await?;
+            let counted = self.store.share_count().await;
+            // Shown although the store fails: that it does is among what is shown.
+            if let Ok(shares) = &counted {
+                sampler.shares = *shares;
+            }
+            let failing = self.workers.failing();
             // The registry is locked to the end of the statement below: also while the work is listed and shown.
             let still_needed = |peer| self.repairer.still_needed(peer);
             self.dashboard.show(Snapshot {
                 swarm: SwarmNow {
                     now_ms: wall_ms,
-                    health: self.repairer.health(shares),
+                    health: self.repairer.health(sampler.shares),
                     used_bytes: totals.used_bytes,
                     capacity_bytes: totals.capacity_bytes,
                     rates: totals.rates,
                     gateway_bytes_per_s: sampler.gateway.rates().served_bytes_per_s,
+                    failing,
                 },
                 peers: rows(&self.registry.lock(), now_ms, began_ms, still_needed),
                 work: self.repairer.work(COPIES_LISTED_MAX),
             });
+            counted?;
         }
         Ok(())
     }
