@@ -1,7 +1,7 @@
 //! Proves to whoever asks that chunks and manifests are here: each is read once for all its samples, and how much is
 //! read is bounded for one request, for one address, and in all.
 //!
-//! What turns out to be other bytes than its id says is answered as not held, and looked at again by [`keep_looking`].
+//! What turns out to be other bytes than its id says is answered as not held, and looked at again by [`Doubting`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -14,7 +14,6 @@ use parcelry_core::proof::Prover;
 use parcelry_core::workload::{Asker, Workload};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
-use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::findings::Finding;
@@ -24,6 +23,7 @@ use crate::clock;
 use crate::durable;
 use crate::server::{self, Client, Refusal, Turn, denied};
 use crate::task::blocking;
+use crate::worker::{Notes, Stops, Worker};
 
 /// What the peer does about audits.
 #[derive(Debug)]
@@ -193,21 +193,32 @@ fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, O
     Ok(samples.iter().map(|&(position, offset)| (position, prover.prove(offset).map(Blob))).collect())
 }
 
-/// Looks at chunks that an audit found to be wrong, and has the tracker know what was lost, until told to stop.
-pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
-    loop {
-        let id = peer.audits.doubts.chunks.lock().pop_first();
-        let Some(id) = id else {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = peer.audits.doubts.new.notified() => continue,
+/// Looks at chunks that an audit found to be wrong, and has the tracker know what was lost.
+pub(super) struct Doubting(pub(super) Arc<Peer>);
+
+impl Worker for Doubting {
+    const STOPS: Stops = Stops::BetweenSteps;
+    type Due = ChunkId;
+
+    fn name(&self) -> &'static str {
+        "doubts"
+    }
+
+    async fn wait(&mut self) -> ChunkId {
+        loop {
+            let first = self.0.audits.doubts.chunks.lock().pop_first();
+            match first {
+                Some(id) => return id,
+                None => self.0.audits.doubts.new.notified().await,
             }
-        };
-        let looking = Arc::clone(&peer);
-        match blocking(move || looking.storage.look_again(id)).await {
-            Ok(lost) => lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost))),
-            Err(error) => tracing::error!(%id, %error, "cannot read a chunk again"),
         }
+    }
+
+    async fn step(&mut self, id: ChunkId, notes: &Notes) {
+        let looking = Arc::clone(&self.0);
+        let lost = blocking(move || looking.storage.look_again(id)).await;
+        let lost = notes.note("cannot read a chunk again", lost.map_err(|error| format!("{id}: {error}")));
+        lost.into_iter().flatten().for_each(|lost| self.0.findings.note(Finding::Lost(lost)));
     }
 }
 

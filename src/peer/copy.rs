@@ -12,7 +12,6 @@ use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{COPY_BATCH_BYTES, COPY_CHUNKS_MAX};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::terms::SignedTerms;
-use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::findings::Finding;
@@ -21,6 +20,7 @@ use crate::buffers::{Buffer, Buffers};
 use crate::client::{ChunkAnswer, PeerClient};
 use crate::crash::{self, Point};
 use crate::task::blocking;
+use crate::worker::{Notes, Stops, Worker};
 
 /// Why a copy was given up. It is only logged: the tracker asks somebody else.
 #[derive(Debug, thiserror::Error)]
@@ -55,22 +55,30 @@ struct Attempt {
     wrong: Vec<PeerId>,
 }
 
-/// Copies what is asked for, one share after the other, until told to stop.
-pub(super) async fn keep_copying(peer: Arc<Peer>, stop: CancellationToken) {
-    let copying = async {
-        loop {
-            let task = peer.copies.next().await;
-            let share = task.share;
-            let result = copy(&peer, task).await;
-            let ending = Arc::clone(&peer);
-            blocking(move || ending.storage.end_copy(share)).await;
-            if let Err(error) = result {
-                tracing::warn!(%share, %error, "cannot copy a share");
-                peer.findings.note(Finding::Failed(share));
-            }
+/// Copies what is asked for, one share after the other.
+pub(super) struct Copying(pub(super) Arc<Peer>);
+
+impl Worker for Copying {
+    const STOPS: Stops = Stops::WithinSteps;
+    type Due = CopyTask;
+
+    fn name(&self) -> &'static str {
+        "copies"
+    }
+
+    async fn wait(&mut self) -> CopyTask {
+        self.0.copies.next().await
+    }
+
+    async fn step(&mut self, task: CopyTask, notes: &Notes) {
+        let (peer, share) = (&self.0, task.share);
+        let result = copy(peer, task).await.map_err(|error| format!("share {share}: {error}"));
+        let ending = Arc::clone(peer);
+        blocking(move || ending.storage.end_copy(share)).await;
+        if notes.note_warning("cannot copy a share", result).is_none() {
+            peer.findings.note(Finding::Failed(share));
         }
-    };
-    stop.run_until_cancelled(copying).await;
+    }
 }
 
 async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {

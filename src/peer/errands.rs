@@ -8,11 +8,11 @@ use parcelry_core::api::Task;
 use parcelry_core::limits::TASKS_MAX;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::tasks::carry_out;
 use crate::task::blocking;
+use crate::worker::{Notes, Stops, Worker};
 
 /// Kinds of tasks that are logged although they are not understood: a newer tracker has one or two.
 const KINDS_TOLD_MAX: usize = 16;
@@ -92,16 +92,31 @@ impl Lane {
     }
 }
 
-/// Runs the errands of one kind until told to stop.
-pub(super) async fn keep_running(peer: Arc<Peer>, lane: fn(&Errands) -> &Lane, stop: CancellationToken) {
-    let running = async {
-        loop {
-            let task = lane(&peer.errands).next().await;
-            let doing = Arc::clone(&peer);
-            blocking(move || carry_out(&doing.storage, &doing.findings, task)).await;
-        }
-    };
-    stop.run_until_cancelled(running).await;
+/// Runs the errands of one kind.
+pub(super) struct Running {
+    pub(super) peer: Arc<Peer>,
+    /// What they are called.
+    pub(super) kind: &'static str,
+    pub(super) lane: fn(&Errands) -> &Lane,
+}
+
+impl Worker for Running {
+    const STOPS: Stops = Stops::WithinSteps;
+    type Due = Task;
+
+    fn name(&self) -> &'static str {
+        self.kind
+    }
+
+    async fn wait(&mut self) -> Task {
+        (self.lane)(&self.peer.errands).next().await
+    }
+
+    async fn step(&mut self, task: Task, notes: &Notes) {
+        let doing = Arc::clone(&self.peer);
+        let done = blocking(move || carry_out(&doing.storage, &doing.findings, task)).await;
+        notes.note("cannot do what the tracker asks for", done);
+    }
 }
 
 #[cfg(test)]

@@ -6,15 +6,24 @@ use std::time::Duration;
 use parcelry_core::api::{HeartbeatRequest, ProblemKind, RegisterRequest, Task};
 use parcelry_core::grant::GrantKey;
 use parcelry_core::limits::{HEARTBEAT_PATIENCE_MAX, HEARTBEAT_PATIENCE_MIN};
-use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use crate::client::{ClientError, TrackerClient};
+use crate::worker::{Notes, Stops, Worker};
 
 /// Pause between attempts to register.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// Time to say goodbye.
 const LEAVE: Duration = Duration::from_secs(2);
+
+/// Beats, and leaves in the end. It registers again whenever the tracker has forgotten the peer.
+pub(super) struct Beating {
+    peer: Arc<Peer>,
+    every: Duration,
+    tracker: TrackerClient,
+    /// Whether the last heartbeat was answered.
+    reachable: bool,
+}
 
 /// Registers the peer. Returns how often to beat, and where the tracker will send others.
 pub(super) async fn register(
@@ -41,38 +50,55 @@ pub(super) async fn register(
     Ok((Duration::from_millis(response.heartbeat_ms.max(10)), response.addresses))
 }
 
-/// Beats until told to stop, and then leaves. Registers again whenever the tracker has forgotten the peer.
-pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: CancellationToken) {
-    let mut reachable = true;
-    let mut tracker = peer.tracker.afresh();
-    loop {
-        let pause = if reachable { every } else { every.min(RETRY) };
+impl Beating {
+    /// Heartbeats of a peer that has just registered.
+    pub(super) fn new(peer: Arc<Peer>, every: Duration) -> Self {
+        let tracker = peer.tracker.afresh();
+        Self { peer, every, tracker, reachable: true }
+    }
+}
+
+impl Worker for Beating {
+    const STOPS: Stops = Stops::BetweenSteps;
+    /// Whether something was found out before it was time.
+    type Due = bool;
+
+    fn name(&self) -> &'static str {
+        "heartbeat"
+    }
+
+    async fn wait(&mut self) -> bool {
+        let pause = if self.reachable { self.every } else { self.every.min(RETRY) };
         tokio::select! {
-            () = stop.cancelled() => break,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause) => false,
             // What was found out does not wait for its turn, unless nobody hears it.
-            () = peer.findings.wait(), if reachable => tokio::time::sleep(every / 10).await,
+            () = self.peer.findings.wait(), if self.reachable => true,
         }
-        if !peer.storage.is_there() {
+    }
+
+    async fn step(&mut self, has_findings: bool, notes: &Notes) {
+        if has_findings {
+            tokio::time::sleep(self.every / 10).await;
+        }
+        if !self.peer.storage.is_there() {
             // Without its store the peer has nothing to say: it falls silent rather than report everything lost.
-            reachable = false;
-            continue;
+            self.reachable = false;
+            return;
         }
-        let result = match beat(&peer, &mut tracker, every).await {
+        let result = match beat(&self.peer, &mut self.tracker, self.every).await {
             Err(error) if error.problem() == Some(ProblemKind::UnknownPeer) => {
                 tracing::info!("the tracker has forgotten this peer: registering again");
-                register(&peer, &tracker).await.map(|(interval, _)| every = interval)
+                register(&self.peer, &self.tracker).await.map(|(interval, _)| self.every = interval)
             }
             other => other,
         };
-        match (&result, reachable) {
-            (Err(error), true) => tracing::warn!(%error, "the tracker does not answer; trying on"),
-            (Ok(()), false) => tracing::info!("the tracker answers again"),
-            _ => {}
-        }
-        reachable = result.is_ok();
+        self.reachable = result.is_ok();
+        notes.note_warning("the tracker does not answer; trying on", result);
     }
-    let _ = tokio::time::timeout(LEAVE, peer.tracker.leave(peer.id)).await;
+
+    async fn end(&mut self, _notes: &Notes) {
+        let _ = tokio::time::timeout(LEAVE, self.peer.tracker.leave(self.peer.id)).await;
+    }
 }
 
 /// One heartbeat. It waits for no disk, and for no lock that somebody holds who does: whatever the disk does, the tracker

@@ -1,117 +1,130 @@
 //! What a peer does by itself, beside the heartbeats: looks how the disk stands, drops what is over, tidies up.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio::time::Interval;
 
-use super::errands::{self, Errands, Lane};
+use super::Peer;
 use super::findings::Finding;
-use super::{Peer, mend};
-use crate::task::{Tasks, blocking};
+use crate::task::blocking;
+use crate::worker::{Notes, Stops, Worker};
 
 /// Time between two looks at the disk, and between two looks for what is over.
 const OFTEN: Duration = Duration::from_secs(1);
 /// Time between two rounds of tidying up.
 const SELDOM: Duration = Duration::from_secs(3600);
 
-/// Starts what a peer that has joined does beside its heartbeats and its scrub.
-pub(super) fn keep(peer: &Arc<Peer>, tasks: &Tasks) {
-    let stop = || tasks.stop_token().clone();
-    tasks.spawn("peer housekeeping", keep_tidy(Arc::clone(peer), stop()));
-    tasks.spawn("expiry", keep_expiring(Arc::clone(peer), stop()));
-    tasks.spawn("mending", mend::keep_mending(Arc::clone(peer), stop()));
-    let lanes: [fn(&Errands) -> &Lane; 2] = [|all| &all.terms, |all| &all.checks];
-    for lane in lanes {
-        tasks.spawn("errands", errands::keep_running(Arc::clone(peer), lane, stop()));
+/// Tidies up now and then.
+pub(super) struct Tidying {
+    peer: Arc<Peer>,
+    ticks: Interval,
+}
+
+/// Looks how the disk stands, and brings it back after it failed to write.
+pub(super) struct Looking(pub(super) Arc<Peer>);
+
+/// Drops what is over.
+pub(super) struct Expiring(pub(super) Arc<Peer>);
+
+impl Tidying {
+    /// Begins at once.
+    pub(super) fn new(peer: Arc<Peer>) -> Self {
+        Self { peer, ticks: tokio::time::interval(SELDOM) }
     }
 }
 
-/// Tidies up now and then, until told to stop.
-async fn keep_tidy(peer: Arc<Peer>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(SELDOM);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        tidy(&peer).await;
+impl Worker for Tidying {
+    const STOPS: Stops = Stops::BetweenSteps;
+    type Due = ();
+
+    fn name(&self) -> &'static str {
+        "housekeeping"
+    }
+
+    async fn wait(&mut self) {
+        self.ticks.tick().await;
+    }
+
+    async fn step(&mut self, (): (), notes: &Notes) {
+        tidy(&self.peer, notes).await;
     }
 }
 
-async fn tidy(peer: &Arc<Peer>) {
+async fn tidy(peer: &Arc<Peer>, notes: &Notes) {
     let storage = Arc::clone(peer);
-    match blocking(move || storage.storage.strays()).await {
-        Ok(count) => {
-            peer.metrics.chunks_stray.set(i64::try_from(count).unwrap_or(i64::MAX));
-            if count > 0 {
-                tracing::warn!(count, "chunks are kept of which neither a share nor an upload knows");
-            }
+    let strays = blocking(move || storage.storage.strays()).await;
+    if let Some(count) = notes.note("cannot tell whose the chunks are", strays) {
+        peer.metrics.chunks_stray.set(i64::try_from(count).unwrap_or(i64::MAX));
+        if count > 0 {
+            tracing::warn!(count, "chunks are kept of which neither a share nor an upload knows");
         }
-        Err(error) => tracing::error!(%error, "cannot tell whose the chunks are"),
     }
     // By a clock that may be wrong nothing that was promised or set aside is removed.
     let Some(now_ms) = peer.clock.now_ms() else { return };
     let ending = Arc::clone(peer);
-    if let Err(error) = blocking(move || ending.partings.end_promises(now_ms)).await {
-        tracing::error!(%error, "cannot forget promises that are over");
-    }
+    let ended = blocking(move || ending.partings.end_promises(now_ms)).await;
+    notes.note("cannot forget promises that are over", ended);
     let storage = Arc::clone(peer);
-    if let Err(error) = blocking(move || storage.storage.empty_aside(&storage.partings.aside()?)).await {
-        tracing::error!(%error, "cannot remove what was set aside");
-    }
+    let emptied = blocking(move || storage.storage.empty_aside(&storage.partings.aside()?)).await;
+    notes.note("cannot remove what was set aside", emptied);
     let storage = Arc::clone(peer);
-    match blocking(move || storage.storage.collect_unfinished()).await {
-        Ok(0) => {}
-        Ok(chunks) => tracing::info!(chunks, "set aside what unfinished uploads left behind"),
-        Err(error) => tracing::error!(%error, "cannot set aside what unfinished uploads left behind"),
+    let collected = blocking(move || storage.storage.collect_unfinished()).await;
+    let chunks = notes.note("cannot set aside what unfinished uploads left behind", collected);
+    if let Some(chunks) = chunks.filter(|&chunks| chunks > 0) {
+        tracing::info!(chunks, "set aside what unfinished uploads left behind");
     }
 }
 
-/// Looks how the disk stands, and brings it back after it failed to write, until told to stop.
-pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
-    let mut was_there = true;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(OFTEN) => {}
-        }
-        let storage = Arc::clone(&peer);
+impl Worker for Looking {
+    const STOPS: Stops = Stops::BetweenSteps;
+    type Due = ();
+
+    fn name(&self) -> &'static str {
+        "disk"
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(OFTEN).await;
+    }
+
+    async fn step(&mut self, (): (), notes: &Notes) {
+        let storage = Arc::clone(&self.0);
         let there = blocking(move || storage.storage.look_at_disk()).await;
-        if let (Err(error), true) = (&there, was_there) {
-            tracing::error!(%error, "nothing can be served");
-        }
-        was_there = there.is_ok();
-        if was_there && peer.storage.chunks.syncs.have_failed() {
-            recover(&peer).await;
+        let is_there = notes.note("nothing can be served", there).is_some();
+        if is_there && self.0.storage.chunks.syncs.have_failed() {
+            notes.note("the disk still fails to write", recover(&self.0).await);
         }
     }
 }
 
-async fn recover(peer: &Arc<Peer>) {
+async fn recover(peer: &Arc<Peer>) -> io::Result<()> {
     let storage = Arc::clone(peer);
     let (lost, result) = blocking(move || storage.storage.recover()).await;
     lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
-    match result {
-        Ok(()) => {
-            // What was taken and is gone is not held against those who send it again.
-            peer.grants.forget();
-            tracing::warn!("the disk writes again; what it had not written before has to be sent again");
-        }
-        Err(error) => tracing::error!(%error, "the disk still fails to write"),
-    }
+    result?;
+    // What was taken and is gone is not held against those who send it again.
+    peer.grants.forget();
+    tracing::warn!("the disk writes again; what it had not written before has to be sent again");
+    Ok(())
 }
 
-/// Drops what is over, until told to stop.
-async fn keep_expiring(peer: Arc<Peer>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(OFTEN) => {}
-        }
-        let (storage, now_ms) = (Arc::clone(&peer), peer.clock.now_ms());
-        if let Err(error) = blocking(move || storage.storage.expire(now_ms)).await {
-            tracing::error!(%error, "cannot drop an expired share");
-        }
+impl Worker for Expiring {
+    const STOPS: Stops = Stops::BetweenSteps;
+    type Due = ();
+
+    fn name(&self) -> &'static str {
+        "expiry"
+    }
+
+    async fn wait(&mut self) {
+        tokio::time::sleep(OFTEN).await;
+    }
+
+    async fn step(&mut self, (): (), notes: &Notes) {
+        let (storage, now_ms) = (Arc::clone(&self.0), self.0.clock.now_ms());
+        let expired = blocking(move || storage.storage.expire(now_ms)).await;
+        notes.note("cannot drop an expired share", expired);
     }
 }

@@ -12,11 +12,11 @@ use parcelry_core::limits::{
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::{Peer, heartbeat, tasks};
 use crate::client::{ClientError, TrackerClient};
 use crate::task::blocking;
+use crate::worker::{Notes, Stops, Worker};
 
 /// Whether the tracker is to be told.
 #[derive(Debug, Default)]
@@ -47,21 +47,47 @@ impl Asked {
     }
 }
 
-/// Tells the tracker whenever it asks, until told to stop.
-pub(super) async fn keep_telling(peer: Arc<Peer>, stop: CancellationToken) {
-    let telling = async {
-        loop {
-            peer.inventory.wait().await;
-            let mut tracker = peer.tracker.clone();
-            while let Err(error) = tell(&peer, &tracker).await {
-                tracing::warn!(%error, "cannot tell the tracker what is held here; trying on");
-                tokio::time::sleep(heartbeat::RETRY).await;
-                tracker = peer.tracker.afresh();
-            }
-            peer.inventory.done();
+/// Tells the tracker whenever it asks, until it has heard everything.
+pub(super) struct Telling {
+    peer: Arc<Peer>,
+    /// Whether the tracker did not hear all of it yet.
+    has_failed: bool,
+}
+
+impl Telling {
+    /// Was not asked yet.
+    pub(super) fn new(peer: Arc<Peer>) -> Self {
+        Self { peer, has_failed: false }
+    }
+}
+
+impl Worker for Telling {
+    const STOPS: Stops = Stops::WithinSteps;
+    /// How the tracker is reached.
+    type Due = TrackerClient;
+
+    fn name(&self) -> &'static str {
+        "inventory"
+    }
+
+    async fn wait(&mut self) -> TrackerClient {
+        if self.has_failed {
+            tokio::time::sleep(heartbeat::RETRY).await;
+            self.peer.tracker.afresh()
+        } else {
+            self.peer.inventory.wait().await;
+            self.peer.tracker.clone()
         }
-    };
-    stop.run_until_cancelled(telling).await;
+    }
+
+    async fn step(&mut self, tracker: TrackerClient, notes: &Notes) {
+        let told = tell(&self.peer, &tracker).await;
+        self.has_failed = told.is_err();
+        if !self.has_failed {
+            self.peer.inventory.done();
+        }
+        notes.note_warning("cannot tell the tracker what is held here; trying on", told);
+    }
 }
 
 /// Tells everything, the deleted shares first, so that none of them is asked for; and again if something has changed
@@ -105,7 +131,9 @@ async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
     let peer = Arc::clone(peer);
     let take_over = move || {
         for SignedDeletion { share, terms } in deleted {
-            tasks::take_over(&peer.storage, &peer.findings, share, &terms);
+            if let Err(error) = tasks::take_over(&peer.storage, &peer.findings, share, &terms) {
+                tracing::error!("{error}");
+            }
         }
     };
     blocking(take_over).await;

@@ -12,7 +12,6 @@ use parcelry_core::limits::{DAMAGED_TOLD_MAX, GONE_KEPT, UNSETTLED_AGAIN};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::terms::SignedTerms;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::orders::Orders;
@@ -20,6 +19,7 @@ use super::storage::Storage;
 use crate::client::PeerClient;
 use crate::clock;
 use crate::task::blocking;
+use crate::worker::{Notes, Stops, Worker};
 
 /// What others have of a share.
 #[derive(Debug, Default)]
@@ -63,26 +63,33 @@ impl Mending {
     }
 }
 
-/// Makes whole what can be, until told to stop.
-pub(super) async fn keep_mending(peer: Arc<Peer>, stop: CancellationToken) {
-    let mending = async {
-        loop {
-            let task = peer.mending.orders.next().await;
-            let share = task.share;
-            let sources = ask(&peer, task).await;
-            let storage = Arc::clone(&peer);
-            match blocking(move || storage.storage.mend(share, sources)).await {
-                Ok(true) => {
-                    tracing::info!(%share, "the share's records are whole again");
-                    // What is held here is more than the tracker was told.
-                    peer.inventory.ask(Some(0));
-                }
-                Ok(false) => {}
-                Err(error) => tracing::error!(%share, %error, "cannot make a share's records whole again"),
-            }
+/// Makes whole what can be, one share after the other.
+pub(super) struct Restoring(pub(super) Arc<Peer>);
+
+impl Worker for Restoring {
+    const STOPS: Stops = Stops::WithinSteps;
+    type Due = RestoreTask;
+
+    fn name(&self) -> &'static str {
+        "mending"
+    }
+
+    async fn wait(&mut self) -> RestoreTask {
+        self.0.mending.orders.next().await
+    }
+
+    async fn step(&mut self, task: RestoreTask, notes: &Notes) {
+        let (peer, share) = (&self.0, task.share);
+        let sources = ask(peer, task).await;
+        let storage = Arc::clone(peer);
+        let mended = blocking(move || storage.storage.mend(share, sources)).await;
+        let mended = mended.map_err(|error| format!("share {share}: {error}"));
+        if notes.note("cannot make a share's records whole again", mended) == Some(true) {
+            tracing::info!(%share, "the share's records are whole again");
+            // What is held here is more than the tracker was told.
+            peer.inventory.ask(Some(0));
         }
-    };
-    stop.run_until_cancelled(mending).await;
+    }
 }
 
 async fn ask(peer: &Peer, task: RestoreTask) -> Sources {

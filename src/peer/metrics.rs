@@ -1,7 +1,6 @@
 //! What `/metrics` shows, in the OpenMetrics text format.
 
 use parcelry_core::traffic::Traffic;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -81,7 +80,5 @@ pub(super) fn render(peer: &Peer) -> String {
         gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         registry.register_with_unit(name, help, Unit::Bytes, gauge);
     }
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("writing to a string does not fail");
-    text
+    peer.workers.render(&registry)
 }

@@ -42,6 +42,7 @@ mod syncs;
 mod tasks;
 mod unfinished;
 mod withheld;
+mod workers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -67,6 +68,7 @@ use crate::server::{self, FairGate, Front};
 use crate::task::Tasks;
 use crate::throttle::Throttle;
 use crate::tls::server::ServerTls;
+use crate::worker::Workers;
 use agreement::Agreement;
 use audits::Audits;
 use chunk_store::ChunkStore;
@@ -172,6 +174,7 @@ struct Peer {
     /// What chunks come and go through, piece by piece.
     pieces: Arc<Buffers>,
     metrics: metrics::Metrics,
+    workers: Workers,
 }
 
 /// Starts a peer: serves, and registers with the tracker.
@@ -216,6 +219,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         uploads: FairGate::new(UPLOADS_MAX),
         pieces: Buffers::new(PIECES_KEPT, PIECE_BYTES),
         metrics: metrics::Metrics::default(),
+        workers: Workers::default(),
     });
     let tasks = tasks.child();
     // It serves before it registers: the tracker dials back before it answers.
@@ -225,14 +229,12 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         server::serve(listener, router, front, serving).await;
         drop(lock);
     });
-    tasks.spawn("disk", house::keep_looking(Arc::clone(&peer), tasks.stop_token().clone()));
+    peer.workers.start(&tasks, house::Looking(Arc::clone(&peer)));
     match join(&peer).await {
         Ok((every, announced)) => {
-            let (every_scrub, position) = (config.care.scrub_every, store.join("scrub"));
-            let stop = tasks.stop_token();
-            let scrubbing = scrub::keep_scrubbing(Arc::clone(&peer), every_scrub, position, stop.clone());
-            tasks.spawn("scrub", scrubbing);
-            keep_going(&peer, every, &tasks);
+            let (own, position) = (Arc::clone(&peer), store.join("scrub"));
+            peer.workers.start(&tasks, scrub::Scrubbing::new(own, config.care.scrub_every, position));
+            workers::start(&peer, every, &tasks);
             let free_bytes = peer.storage.usage().free_bytes;
             let (id, name) = (peer.id, peer.name.clone());
             Ok(RunningPeer { id, name, address, announced, free_bytes, peer, tasks })
@@ -242,17 +244,6 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
             Err(failure)
         }
     }
-}
-
-/// Starts what a peer does by itself, beside serving.
-fn keep_going(peer: &Arc<Peer>, every: Duration, tasks: &Tasks) {
-    let stop = tasks.stop_token();
-    house::keep(peer, tasks);
-    tasks.spawn("inventory", inventory::keep_telling(Arc::clone(peer), stop.clone()));
-    tasks.spawn("doubts", audits::keep_looking(Arc::clone(peer), stop.clone()));
-    tasks.spawn("partings", parting::keep_parting(Arc::clone(peer), stop.clone()));
-    tasks.spawn("copies", copy::keep_copying(Arc::clone(peer), stop.clone()));
-    tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(peer), every, stop.clone()));
 }
 
 impl std::fmt::Debug for RunningPeer {

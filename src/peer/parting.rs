@@ -9,12 +9,11 @@
 //! What was let go of stays aside until the same holders prove it once more, a day later at least; if they do not, it is
 //! taken back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use parcelry_core::api::{AuditRequest, DropTask, PeerAddress, Question, Sample, ShareChunks, Verdict};
@@ -23,16 +22,13 @@ use parcelry_core::duration::millis;
 use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{
-    AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, ORDER_SOURCES_MAX, PARTING_AGAIN, PARTING_PATIENCE, PROMISES_SPARE,
-    SET_ASIDE,
+    AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, ORDER_SOURCES_MAX, PARTING_PATIENCE, PROMISES_SPARE, SET_ASIDE,
 };
 use parcelry_core::manifest::Manifest;
 use parcelry_core::parting::{Parting, proved_enough};
 use parcelry_core::terms::SignedTerms;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::findings::Finding;
@@ -44,9 +40,7 @@ use crate::clock;
 use crate::durable;
 use crate::failure::Failure;
 use crate::task::blocking;
-
-/// How often it is looked whether what lies aside can go for good.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
+use crate::worker::Notes;
 
 /// What this peer leaves, keeps for others, and has let go of.
 #[derive(Debug)]
@@ -259,44 +253,11 @@ impl Partings {
     }
 }
 
-/// Lets go of what the tracker asks for as far as others prove it, and looks after what lies aside, until told to stop.
-pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
-    let parting = async {
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        // Shares of which others did not prove enough, and when to ask again.
-        let mut later = BTreeMap::<ShareId, Instant>::new();
-        loop {
-            tokio::select! {
-                task = peer.partings.orders.next() => {
-                    later.retain(|_, at| *at > Instant::now());
-                    let share = task.share;
-                    if later.contains_key(&share) {
-                        continue;
-                    }
-                    match part(&peer, task).await {
-                        Ok(true) => {}
-                        Ok(false) => {
-                            later.insert(share, Instant::now() + PARTING_AGAIN);
-                        }
-                        Err(error) => tracing::error!(%share, %error, "cannot let go of surplus"),
-                    }
-                }
-                _ = look.tick() => {
-                    if let Err(error) = look_aside(&peer).await {
-                        tracing::error!(%error, "cannot look at what lies aside");
-                    }
-                }
-            }
-        }
-    };
-    stop.run_until_cancelled(parting).await;
-}
-
 /// A chunk of a share, or the manifest of one without chunks, with what is asked about it.
 type Asked = (Option<ChunkIndex>, Question);
 
 /// Lets go of chunks as far as enough others prove them. Returns whether all of them are gone.
-async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
+pub(super) async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
     let DropTask { share, chunks, holders } = task;
     let Some(held) = peer.storage.shares.get(share) else { return Ok(true) };
     if held.chunks.chunk_count() != chunks.chunk_count() {
@@ -419,19 +380,19 @@ async fn ask(
 }
 
 /// Has the holders prove once more what was let go of long enough ago.
-async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
-    let Some(now_ms) = peer.clock.now_ms() else { return Ok(()) };
+pub(super) async fn look_aside(peer: &Arc<Peer>, notes: &Notes) {
+    let Some(now_ms) = peer.clock.now_ms() else { return };
     let listing = Arc::clone(peer);
-    for parted in blocking(move || listing.partings.all()).await? {
+    let listed = blocking(move || listing.partings.all()).await;
+    for parted in notes.note("cannot look at what lies aside", listed).unwrap_or_default() {
         if parted.age_ms(now_ms) >= millis(SET_ASIDE) {
             // One that cannot be looked after keeps the others from nothing.
             let share = parted.share;
-            if let Err(error) = prove_again(peer, parted, now_ms).await {
-                tracing::error!(%share, %error, "cannot look after what was let go of");
-            }
+            let proved = prove_again(peer, parted, now_ms).await;
+            let proved = proved.map_err(|error| format!("share {share}: {error}"));
+            notes.note("cannot look after what was let go of", proved);
         }
     }
-    Ok(())
 }
 
 /// Lets what others prove go for good, and takes the rest back.
@@ -501,7 +462,7 @@ pub(super) fn take_back(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use parcelry_core::api::{Blob, CommitRequest};
     use parcelry_core::geometry::{ChunkSize, Geometry};

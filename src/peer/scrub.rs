@@ -13,13 +13,13 @@ use std::time::Duration;
 use parcelry_core::id::ChunkId;
 use parcelry_core::registry::ScrubProgress;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 use super::Peer;
 use super::findings::Finding;
 use crate::clock;
 use crate::durable;
 use crate::task::blocking;
+use crate::worker::{Notes, Stops, Worker};
 
 /// Steps of a pass, one for each first byte of an id.
 const STEPS: u32 = 256;
@@ -35,9 +35,20 @@ pub struct Scrub {
     pub damaged: u64,
 }
 
+/// Scrubs in passes.
+pub(super) struct Scrubbing {
+    peer: Arc<Peer>,
+    /// How long a pass takes.
+    every: Duration,
+    /// The file that names the next step.
+    path: PathBuf,
+    /// Whether it still names the one that was done last.
+    is_behind: bool,
+}
+
 /// Where a pass is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
+pub(super) struct Position {
     /// The first byte of the chunks that come next.
     step: u8,
     /// When they are due: milliseconds since the Unix epoch.
@@ -73,30 +84,47 @@ impl At {
     }
 }
 
-/// Scrubs in passes that take `every`, until told to stop.
-pub(super) async fn keep_scrubbing(peer: Arc<Peer>, every: Duration, path: PathBuf, stop: CancellationToken) {
-    let scrubbing = async {
-        loop {
-            let position = Position::read(&path);
-            peer.scrub_at.set(position.step);
-            tokio::time::sleep(position.wait(every)).await;
-            match pass(&peer, position.step..=position.step).await {
-                Ok(scrub) if scrub.damaged > 0 => tracing::warn!(?scrub, "scrub found damaged chunks"),
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "cannot scrub"),
-            }
-            let next =
-                Position { step: position.step.wrapping_add(1), due_ms: clock::ms_from_now(every / STEPS) };
-            let json = serde_json::to_vec(&next).expect("a position has string keys");
-            let path = path.clone();
-            if let Err(error) = blocking(move || durable::persist(&path, &json)).await {
-                tracing::error!(%error, "cannot note where the scrub is");
-                // The file still names this step as due: without a pause it would be read again and again.
-                tokio::time::sleep(every / STEPS).await;
-            }
+impl Scrubbing {
+    /// Passes that take `every` and go on where the file says.
+    pub(super) fn new(peer: Arc<Peer>, every: Duration, path: PathBuf) -> Self {
+        Self { peer, every, path, is_behind: false }
+    }
+}
+
+impl Worker for Scrubbing {
+    const STOPS: Stops = Stops::WithinSteps;
+    type Due = Position;
+
+    fn name(&self) -> &'static str {
+        "scrub"
+    }
+
+    async fn wait(&mut self) -> Position {
+        if self.is_behind {
+            // Without a pause the same step would be read again and again.
+            tokio::time::sleep(self.every / STEPS).await;
         }
-    };
-    stop.run_until_cancelled(scrubbing).await;
+        let position = Position::read(&self.path);
+        self.peer.scrub_at.set(position.step);
+        tokio::time::sleep(position.wait(self.every)).await;
+        position
+    }
+
+    async fn step(&mut self, position: Position, notes: &Notes) {
+        let read = pass(&self.peer, position.step..=position.step).await;
+        if let Some(scrub) = notes.note("cannot scrub", read)
+            && scrub.damaged > 0
+        {
+            tracing::warn!(?scrub, "scrub found damaged chunks");
+        }
+        let due_ms = clock::ms_from_now(self.every / STEPS);
+        let next = Position { step: position.step.wrapping_add(1), due_ms };
+        let json = serde_json::to_vec(&next).expect("a position has string keys");
+        let path = self.path.clone();
+        let persisted = blocking(move || durable::persist(&path, &json)).await;
+        self.is_behind = persisted.is_err();
+        notes.note("cannot note where the scrub is", persisted);
+    }
 }
 
 /// Reads everything again, now.

@@ -196,7 +196,7 @@ impl SimPeer {
 
     pub(crate) fn take_over_deletions(&self, deleted: Vec<SignedDeletion>) {
         for SignedDeletion { share, terms } in deleted {
-            take_over(&self.storage, &self.findings, share, &terms);
+            drop(take_over(&self.storage, &self.findings, share, &terms));
         }
     }
 
@@ -225,7 +225,7 @@ impl SimPeer {
                 Task::Copy(task) => self.copies.push(task),
                 Task::Drop(task) => self.drops.push(task),
                 Task::Restore(task) => self.restores.push(task),
-                task => carry_out(&self.storage, &self.findings, task),
+                task => drop(carry_out(&self.storage, &self.findings, task)),
             }
         }
         self.expire();

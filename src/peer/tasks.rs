@@ -8,33 +8,45 @@ use super::findings::{Finding, Findings};
 use super::storage::Storage;
 
 /// Does what is asked for, and notes what the tracker is to hear of it; copies and drops, which need other peers, are made
-/// elsewhere. It blocks on the disk.
-pub(super) fn carry_out(storage: &Storage, findings: &Findings, task: Task) {
+/// elsewhere. It blocks on the disk. An error says what failed, and why.
+pub(super) fn carry_out(storage: &Storage, findings: &Findings, task: Task) -> Result<(), String> {
     match task {
         Task::Terms { share, terms } => take_over(storage, findings, share, &terms),
         Task::Withhold { share } => match storage.withhold(share) {
-            Ok(()) => findings.note(Finding::Withheld(share)),
-            Err(error) => tracing::error!(%share, %error, "cannot note that a share was taken down"),
+            Ok(()) => {
+                findings.note(Finding::Withheld(share));
+                Ok(())
+            }
+            Err(error) => Err(format!("cannot note that share {share} was taken down: {error}")),
         },
         Task::Verify(ShareChunks { share, chunks }) => match storage.check_again(share, &chunks) {
-            Ok(lost) => lost.into_iter().for_each(|lost| findings.note(Finding::Lost(lost))),
-            Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),
+            Ok(lost) => {
+                lost.into_iter().for_each(|lost| findings.note(Finding::Lost(lost)));
+                Ok(())
+            }
+            Err(error) => Err(format!("cannot read the chunks of share {share}: {error}")),
         },
-        Task::Copy(_) | Task::Drop(_) | Task::Restore(_) => {}
+        Task::Copy(_) | Task::Drop(_) | Task::Restore(_) => Ok(()),
     }
 }
 
 /// The owner's signature decides, not the tracker: a peer deletes nothing on a tracker's word.
-pub(super) fn take_over(storage: &Storage, findings: &Findings, share: ShareId, terms: &str) {
+pub(super) fn take_over(
+    storage: &Storage,
+    findings: &Findings,
+    share: ShareId,
+    terms: &str,
+) -> Result<(), String> {
     let Ok(terms) = SignedTerms::verify(terms, share) else {
         tracing::warn!(%share, "the tracker sent terms that the share's key did not sign");
-        return;
+        return Ok(());
     };
     let issued_ms = terms.terms.issued_ms;
     match storage.put_terms(terms) {
         Ok(true) => findings.note(Finding::Applied(AppliedTerms { share, issued_ms })),
         // It is told again, and what is committed here meanwhile goes then.
         Ok(false) => tracing::warn!(%share, "no room to remember that a share was deleted"),
-        Err(error) => tracing::error!(%share, %error, "cannot take over the share's terms"),
+        Err(error) => return Err(format!("cannot take over the terms of share {share}: {error}")),
     }
+    Ok(())
 }

@@ -1,0 +1,79 @@
+//! Starts what a peer does by itself, beside serving; and the worker that lets go of surplus.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parcelry_core::api::DropTask;
+use parcelry_core::id::ShareId;
+use parcelry_core::limits::PARTING_AGAIN;
+use tokio::time::{Instant, Interval};
+
+use super::Peer;
+use super::audits::Doubting;
+use super::copy::Copying;
+use super::errands::Running;
+use super::heartbeat::Beating;
+use super::house::{Expiring, Tidying};
+use super::inventory::Telling;
+use super::mend::Restoring;
+use super::parting::{look_aside, part};
+use crate::task::Tasks;
+use crate::worker::{Notes, Stops, Worker};
+
+/// How often it is looked whether what lies aside can go for good.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+
+/// Lets go of what the tracker asks for as far as others prove it, and looks after what lies aside.
+struct Dropping {
+    peer: Arc<Peer>,
+    looks: Interval,
+    /// Shares of which others did not prove enough, and when to ask again.
+    later: BTreeMap<ShareId, Instant>,
+}
+
+/// Starts what a peer that has joined does beside its scrub. It beats as often as the tracker has said.
+pub(super) fn start(peer: &Arc<Peer>, beat_every: Duration, tasks: &Tasks) {
+    let (all, peer) = (&peer.workers, || Arc::clone(peer));
+    all.start(tasks, Tidying::new(peer()));
+    all.start(tasks, Expiring(peer()));
+    all.start(tasks, Restoring(peer()));
+    all.start(tasks, Running { peer: peer(), kind: "terms", lane: |errands| &errands.terms });
+    all.start(tasks, Running { peer: peer(), kind: "checks", lane: |errands| &errands.checks });
+    all.start(tasks, Telling::new(peer()));
+    all.start(tasks, Doubting(peer()));
+    let looks = tokio::time::interval(LOOK_EVERY);
+    all.start(tasks, Dropping { peer: peer(), looks, later: BTreeMap::new() });
+    all.start(tasks, Copying(peer()));
+    all.start(tasks, Beating::new(peer(), beat_every));
+}
+
+impl Worker for Dropping {
+    const STOPS: Stops = Stops::WithinSteps;
+    /// What to let go of; `None`: it is time to look at what lies aside.
+    type Due = Option<DropTask>;
+
+    fn name(&self) -> &'static str {
+        "partings"
+    }
+
+    async fn wait(&mut self) -> Option<DropTask> {
+        tokio::select! {
+            task = self.peer.partings.orders.next() => Some(task),
+            _ = self.looks.tick() => None,
+        }
+    }
+
+    async fn step(&mut self, task: Option<DropTask>, notes: &Notes) {
+        let Some(task) = task else { return look_aside(&self.peer, notes).await };
+        self.later.retain(|_, at| *at > Instant::now());
+        let share = task.share;
+        if self.later.contains_key(&share) {
+            return;
+        }
+        let parted = part(&self.peer, task).await.map_err(|error| format!("share {share}: {error}"));
+        if notes.note("cannot let go of surplus", parted) == Some(false) {
+            self.later.insert(share, Instant::now() + PARTING_AGAIN);
+        }
+    }
+}
