@@ -39,7 +39,11 @@ fn both_servers_describe_themselves() {
         let api = get(&address, "/openapi.json").json();
         assert_eq!(api["openapi"], "3.1.0");
         assert!(api["paths"].as_object().unwrap().len() >= 5);
-        assert!(get(&address, "/metrics").text().ends_with("# EOF\n"));
+        let metrics = get(&address, "/metrics").text();
+        assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+        let worker = if role == "peer" { "scrub" } else { "repair" };
+        let is_well = format!("parcelry_worker_failing{{worker=\"{worker}\"}} 0\n");
+        assert!(metrics.contains(&is_well), "{metrics}");
     }
 }
 

@@ -15,7 +15,7 @@ function peer(id, changes = {}) {
 
 function swarm(now_ms, received_ms = now_ms) {
   const rates = { received_bytes_per_s: 1, served_bytes_per_s: 2, gateway_bytes_per_s: 0 };
-  return { type: "swarm", received_ms, data: { now_ms, health, used_bytes: 3, capacity_bytes: 4, ...rates } };
+  return { type: "swarm", received_ms, data: { now_ms, health, used_bytes: 3, capacity_bytes: 4, ...rates, failing: [] } };
 }
 
 const peers = (changed, gone = []) => ({ type: "peers", data: { peers: changed, gone } });

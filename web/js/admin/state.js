@@ -10,7 +10,8 @@
  * @typedef {{ shares: number, unproven: number, misplaced: number, weakened: number, endangered: number, unavailable: number, lost: number, copies: number,
  *   paused: boolean, complete: boolean }} Health
  * @typedef {{ now_ms: number, health: Health, used_bytes: number, capacity_bytes: number, received_bytes_per_s: number,
- *   served_bytes_per_s: number, gateway_bytes_per_s: number }} Swarm
+ *   served_bytes_per_s: number, gateway_bytes_per_s: number, failing: readonly FailingWorker[] }} Swarm
+ * @typedef {{ worker: string, what: string, error: string, since_ms: number, failed_ms: number, failures: number }} FailingWorker
  * @typedef {{ at_ms: number, used_bytes: number, received_bytes_per_s: number, served_bytes_per_s: number }} Sample
  * @typedef {{ share: string, target: string, chunks_left: number }} Copy
  * @typedef {{ at_ms: number, kind: string, peer?: string, peer_name?: string, share?: string, detail?: string }} LogEntry

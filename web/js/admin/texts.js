@@ -35,6 +35,8 @@ export const texts = {
     lost: (/** @type {number} */ shares) => are(shares, "lost: a chunk is at no known peer"),
     unavailable: (/** @type {number} */ shares) => are(shares, "unavailable: a chunk is only at peers that are away"),
   },
+  failing: (/** @type {string} */ worker, /** @type {string} */ what, /** @type {string} */ error, /** @type {string} */ since, /** @type {number} */ failures) =>
+    `${worker}: ${what}: ${error} (${count(failures, "failure")} since ${since})`,
   states: { alive: "alive", suspect: "suspect", unreachable: "unreachable", cloned: "cloned", dead: "dead", draining: "draining" },
   peers: {
     noZone: "No zone",
