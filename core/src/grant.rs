@@ -147,7 +147,7 @@ impl fmt::Display for GrantKey {
 }
 
 impl Grant {
-    /// Whether the grant allows this use. The byte budget is for the peer to keep, which alone knows
+    /// Checks that the grant allows this use. The byte budget is for the peer to keep, which alone knows
     /// what was stored under the grant so far.
     pub fn check(&self, wanted: &Use) -> Result<(), GrantError> {
         if self.share != wanted.share {

@@ -127,7 +127,7 @@ impl Allowance {
         self.peers_max.unwrap_or(PEERS_PER_INVITE)
     }
 
-    /// Whether a share like this is allowed at all.
+    /// Checks that a share like this is allowed at all.
     pub fn check_share(&self, wanted: &Wanted) -> Result<(), OverQuota> {
         if let Some(max) = self.share_bytes_max.filter(|&max| wanted.share_bytes > max) {
             return Err(OverQuota::ShareBytes { max });

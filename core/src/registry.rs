@@ -189,7 +189,7 @@ impl Registry {
         self.peers.entry(peer.registration.id).or_insert(Peer { confirmed: false, ..peer });
     }
 
-    /// Whether a run of a peer may register: not if another machine is there with the same key.
+    /// Checks that a run of a peer may register: not if another machine is there with the same key.
     pub fn admit(&mut self, id: PeerId, run: RunId, now_ms: u64) -> Result<(), Cloned> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         // Only a registration that was taken replaces a run: what is asked for here may still fail.

@@ -234,7 +234,7 @@ impl Start<'_> {
     }
 }
 
-/// Whether there is room for all that is to be written.
+/// Checks that there is room for all that is to be written.
 fn check_space(folder: &Path, metadata: &Metadata, geometry: &Geometry) -> Result<(), Failure> {
     let failed = |error| Failure::io("save in", folder, &error);
     let free = durable::free_bytes(folder).map_err(failed)?;

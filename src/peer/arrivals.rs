@@ -30,7 +30,7 @@ impl Under {
     /// A grant of nobody, with no bound of its own.
     pub(super) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
 
-    /// Whether so many bytes may come, beside those that came before under whatever grant and are not offered again: a
+    /// Checks that so many bytes may come, beside those that came before under whatever grant and are not offered again: a
     /// sender that has forgotten them all may begin once more.
     fn check_budget(&self, needed: u64, left_bytes: u64) -> Result<(), StorageError> {
         let once_more = self.budget_bytes.saturating_mul(QUOTA_AT_PEER);

@@ -151,7 +151,7 @@ fn promised(peer: &Peer, samples: &[Sample], mut proofs: Vec<Proof>) -> Result<V
     Ok(proofs)
 }
 
-/// Whether so much may be read now.
+/// Checks that so much may be read now.
 fn admit(peer: &Peer, held: &[(Wanted, Samples, u64)], asker: Asker) -> Result<(), Refusal> {
     if held.is_empty() {
         return Ok(());

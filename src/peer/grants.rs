@@ -93,7 +93,7 @@ impl KnownGrant {
         Under { token, budget_bytes, quota_bytes }
     }
 
-    /// Whether the grant allows this at this peer, for `by`.
+    /// Checks that the grant allows this at this peer, for `by`.
     pub(super) fn check(
         &self,
         share: ShareId,

@@ -61,7 +61,7 @@ impl Storage {
         Ok(free)
     }
 
-    /// Whether the token of a grant may have these chunks of a share here, beside so many bytes that came for it and are none
+    /// Checks that the token of a grant may have these chunks of a share here, beside so many bytes that came for it and are none
     /// of them, and a manifest of so many bytes, beside all else that is charged to it. The tracker holds it to its quota by what is published; what was sent here and never was
     /// published is known to its peers alone.
     pub(super) fn check_quota(

@@ -218,7 +218,7 @@ impl Tracker {
     }
 }
 
-/// Whether an invite for this role can allow that; if not, why.
+/// Checks that an invite for this role can allow that. The error says why not.
 pub fn check_allowance(role: Role, allowance: &Allowance) -> Result<(), &'static str> {
     let Allowance { quota_bytes, share_bytes_max, life_ms_max, replicas_max, peers_max, zone } = allowance;
     let for_senders = quota_bytes.or(*share_bytes_max).or(*life_ms_max).or(replicas_max.map(u64::from));

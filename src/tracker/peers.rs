@@ -105,7 +105,7 @@ impl Tracker {
         })
     }
 
-    /// Whether a run of a peer may register.
+    /// Checks that a run of a peer may register.
     pub(super) fn admit(&self, id: PeerId, run: RunId) -> Result<(), Refusal> {
         let (mut registry, now_ms) = (self.registry.lock(), self.now_ms());
         registry.admit(id, run, now_ms).map_err(|cloned| {

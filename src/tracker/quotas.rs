@@ -101,7 +101,7 @@ impl Tracker {
         Ok(Charged { bytes: kept.bytes.saturating_add(bytes), uploads, ..kept })
     }
 
-    /// Whether the invite allows this share to be sent, beside all that it is charged with.
+    /// Checks that the invite allows this share to be sent, beside all that it is charged with.
     pub(super) async fn charge_opening(
         &self,
         by: &TokenRecord,
@@ -124,7 +124,7 @@ impl Tracker {
         self.quotas.begin(by.id, request.share, sending, check).map_err(|over| refusal(&over))
     }
 
-    /// Whether the invite that a grant was given for allows this share to be kept.
+    /// Checks that the invite that a grant was given for allows this share to be kept.
     pub(super) async fn check_publishing(
         &self,
         grant: &Grant,
@@ -164,7 +164,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// Whether the invite that a share is charged to allows these terms, which are no deletion.
+    /// Checks that the invite that a share is charged to allows these terms, which are no deletion.
     pub(super) async fn charge_terms(&self, terms: &SignedTerms, geometry: &Geometry) -> Result<(), Refusal> {
         let share = terms.terms.share;
         let Some(token) = self.store.charged_to(share).await? else { return Ok(()) };
@@ -210,7 +210,7 @@ impl Tracker {
         Ok((Some(token.id), ANNOUNCED_GONE_MAX.saturating_sub(charged)))
     }
 
-    /// Whether one more deletion of a share that nothing is known of may be remembered for a sender's token.
+    /// Checks that one more deletion of a share that nothing is known of may be remembered for a sender's token.
     pub(super) async fn check_room_for_deletion(&self, token: TokenId) -> Result<(), Refusal> {
         let charged = self.store.charged_deletions(token).await?;
         if charged < WITHDRAWN_MAX {

@@ -313,7 +313,7 @@ impl Upload {
         }
     }
 
-    /// Whether the manifest lists the chunks that came, each of them.
+    /// Checks that the manifest lists the chunks that came, each of them.
     fn check(&self, manifest: &Manifest) -> Result<(), String> {
         if manifest.geometry() != &self.geometry {
             return Err("the manifest is that of a share of another size".into());

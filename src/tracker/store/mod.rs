@@ -1,4 +1,5 @@
-//! What a tracker keeps on disk, behind a trait: several back ends, one conformance suite.
+//! What a tracker keeps on disk, behind a trait. SQLite is the one back end that there is; another one would implement the
+//! trait, and pass the conformance suite.
 
 mod charges;
 #[cfg(test)]
