@@ -72,7 +72,7 @@ impl Begun {
     fn read(journal: PathBuf) -> Option<Self> {
         let folder = fs::symlink_metadata(&journal).ok().filter(fs::Metadata::is_dir)?;
         let is_in_use = lock::is_taken(&journal);
-        let (work, written) = (work(&journal), written(&journal));
+        let (work, written) = (work(&journal).unwrap_or(Work::Unreadable), written(&journal));
         let touched = written.or_else(|| folder.modified().ok()).unwrap_or(UNIX_EPOCH);
         let touched_ms = touched.duration_since(UNIX_EPOCH).map_or(0, millis);
         let mut begun = Self { journal, written, touched_ms, disk_bytes: 0, is_in_use, work };
@@ -141,8 +141,10 @@ impl Begun {
     /// Keeps other commands from it, unless one works on it, or did since it was found.
     pub fn take(&self) -> Result<Option<Taken>, Failure> {
         let lock = lock::take_at_once(&self.journal).map_err(|error| self.failed(&error))?;
-        let is_same = || work(&self.journal) == self.work && written(&self.journal) == self.written;
-        Ok(lock.filter(|_| is_same()).map(Taken))
+        // A disk that fails now does not make an upload one that nobody has to be told of.
+        let now = work(&self.journal).map_err(|error| Failure::io("read", &self.journal, &error))?;
+        let is_same = now == self.work && written(&self.journal) == self.written;
+        Ok(lock.filter(|_| is_same).map(Taken))
     }
 
     /// Removes it, unless its temporary may come back with a disk.
@@ -169,14 +171,20 @@ impl Begun {
     }
 }
 
-/// What the journal in the folder says.
-fn work(journal: &Path) -> Work {
-    fn header<T: DeserializeOwned>(path: &Path) -> Option<T> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
+/// What the journal in the folder says. An error tells nothing of it: it may be read the next time.
+fn work(journal: &Path) -> io::Result<Work> {
+    fn header<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
-    let upload = header(&journal.join("upload.json")).map(Work::Upload);
-    let download = || header(&journal.join("download.json")).map(Work::Download);
-    upload.or_else(download).unwrap_or(Work::Unreadable)
+    if let Some(upload) = header(&journal.join("upload.json"))? {
+        return Ok(Work::Upload(upload));
+    }
+    let download = header(&journal.join("download.json"))?;
+    Ok(download.map_or(Work::Unreadable, Work::Download))
 }
 
 /// When anything in a journal was last written. Its lock says nothing: it may be made only to remove the journal.
@@ -368,6 +376,23 @@ mod tests {
         assert!(only(&state).remove().unwrap());
         assert!(!listed.remove().unwrap(), "it is gone already");
         assert!(!temporary.exists());
+    }
+
+    #[test]
+    fn f30_a_journal_that_the_disk_does_not_give_now_stays() {
+        let (state, temporary) = one_download(|_| {});
+        let path = only(&state).journal.join("download.json");
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        // What leads to itself cannot be opened, not even by root.
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let unreadable = only(&state);
+        assert_eq!(unreadable.work, Work::Unreadable);
+        assert!(unreadable.remove().unwrap_err().what.contains("read"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, kept).unwrap();
+        assert!(!unreadable.remove().unwrap(), "it is not what was listed");
+        assert_eq!(only(&state).temporary(), Some(&*temporary));
     }
 
     #[test]
