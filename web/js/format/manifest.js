@@ -9,7 +9,7 @@ import { Geometry, TAG_BYTES } from "./geometry.js";
 import { HeaderError, deriveKeys, makeHeader, parseHeader } from "./keys.js";
 import { METADATA_BYTES_MAX, MetadataError, NameError, parseMetadata } from "./metadata.js";
 
-const MAGIC = [0x53, 0x57, 0x44, 0x4d];
+const MAGIC = new TextEncoder().encode("PRCL");
 const CONTEXT = new TextEncoder().encode("parcelry/1 manifest\0");
 const SALT_AT = 8;
 const COMMIT_AT = 40;
