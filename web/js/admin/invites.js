@@ -76,6 +76,7 @@ export function invitesView(actions) {
 
   function draw() {
     const all = [...(last?.invites ?? [])];
+    // Those that still open something first, the newest of them at the top.
     fill(all.sort((a, b) => Number(a.revoked) - Number(b.revoked) || b.created_ms - a.created_ms));
   }
 

@@ -4,7 +4,7 @@ import { byId, element } from "../page/dom.js";
 import { bytes } from "../page/words.js";
 import { texts } from "./texts.js";
 import { ratio, setAttribute, setText, svg } from "./parts.js";
-import { standing } from "./state.js";
+import { stateShown } from "./state.js";
 import { HEAD, LABEL_CELL } from "./layout.js";
 
 /** @typedef {import("./state.js").Peer} Peer */
@@ -92,7 +92,7 @@ export class Dot {
   draw(peer) {
     if (peer === this.#peer) return;
     this.#peer = peer;
-    const state = standing(peer);
+    const state = stateShown(peer);
     const radius = this.#place?.radius ?? 0;
     setAttribute(this.node, "data-state", state);
     // The area is as the space used, as that of the outer circle is as the capacity.

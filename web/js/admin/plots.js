@@ -72,11 +72,13 @@ function plot(id, format, series) {
       height: HEIGHT - MARGIN.top - MARGIN.bottom,
     };
     setAttribute(root, "viewBox", `0 0 ${width} ${HEIGHT}`);
+    // The newest sample is now, whatever this machine's clock says.
     const to_ms = shown.at(-1)?.at_ms ?? 0;
     const points = series.map(({ valueOf }) => shown.map((sample) => ({ at_ms: sample.at_ms, value: valueOf(sample) })));
     const steps = ticks(Math.max(...points.map(peak)));
     const most = /** @type {number} */ (steps.at(-1));
     const range = { from_ms: to_ms - HISTORY_MS, to_ms, most };
+    // Half a unit further down, a line covers whole pixels.
     const y = (/** @type {number} */ value) => Math.round(frame.top + frame.height * (1 - value / most)) + 0.5;
     fillGrid(steps.map((value) => ({ value, y: y(value), to: frame.left + frame.width })));
     lines.forEach((path, index) => {

@@ -129,6 +129,7 @@ export async function encodeManifest({ geometry, salt, keys, share, chunkIds, me
 function parse(encoded) {
   if (!MAGIC.every((byte, at) => encoded[at] === byte)) throw new ManifestError("magic");
   if (encoded.length < 8) throw new ManifestError("length");
+  // The header before any length: what a newer version looks like behind it is not known.
   let log2;
   try {
     log2 = parseHeader(encoded.subarray(4, 8));
