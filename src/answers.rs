@@ -1,5 +1,7 @@
 //! What commands answer with `--json`: one type for each document, summary and event. `docs/json.md` describes them.
 
+use std::net::SocketAddr;
+
 use parcelry_core::api::{PeerInfo, SwarmHealth};
 use parcelry_core::id::{PeerId, ShareId};
 use parcelry_core::quota::{Allowance, Charged};
@@ -78,7 +80,7 @@ pub struct PeerReady<'a> {
     /// Where it listens.
     pub address: String,
     /// Where others reach it.
-    pub addresses: &'a [String],
+    pub addresses: &'a [SocketAddr],
 }
 
 /// `peer --scrub-now`: everything was read.

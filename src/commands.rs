@@ -228,7 +228,8 @@ impl Runner {
             peer = peer::start(config, &self.tasks) => peer?,
             signal = ends.next() => return Err(Failure::new(signal, "interrupted")),
         };
-        let (free, announced) = (words::bytes(peer.free_bytes), peer.announced.join(", "));
+        let announced: Vec<_> = peer.announced.iter().map(ToString::to_string).collect();
+        let (free, announced) = (words::bytes(peer.free_bytes), announced.join(", "));
         let text = format!(
             "Peer {} listens on {} and has joined the swarm, which reaches it at {announced}. {free} free.",
             peer.name, peer.address

@@ -249,7 +249,8 @@ fn peer_line(peer: &PeerInfo) -> String {
         0 => String::new(),
         n => format!(", does not have {} that it said to hold", words::count(n, "chunk")),
     };
-    let addresses = peer.addresses.join(", ");
+    let addresses: Vec<_> = peer.addresses.iter().map(ToString::to_string).collect();
+    let addresses = addresses.join(", ");
     format!(
         "  {}{zone}: {}{silent}{draining}{refuted}, {used} used, {free} free, at {addresses}",
         peer.name,

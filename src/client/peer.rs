@@ -1,6 +1,7 @@
 //! The peer's API as typed calls.
 
 use std::future::ready;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -69,7 +70,8 @@ impl PeerClient {
     /// The peer at these addresses. Whoever answers there must have the key that makes the peer's id.
     pub fn new(http: Http, peer: PeerAddress) -> Self {
         let trust = Trust::Key(*peer.id.as_bytes());
-        let servers = peer.addresses.into_iter().map(|address| Server { address, trust }).collect();
+        let server = |address: SocketAddr| Server { address: address.to_string(), trust };
+        let servers = peer.addresses.into_iter().map(server).collect();
         let known = Known { id: peer.id, name: peer.name, servers };
         Self {
             http,

@@ -1,5 +1,6 @@
 //! The peer's standing with the tracker: register, beat, do what the tracker asks, leave.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +21,12 @@ const LEAVE: Duration = Duration::from_secs(2);
 pub(super) async fn register(
     peer: &Peer,
     tracker: &TrackerClient,
-) -> Result<(Duration, Vec<String>), ClientError> {
+) -> Result<(Duration, Vec<SocketAddr>), ClientError> {
     let request = RegisterRequest {
         id: peer.id,
         run: peer.run,
         name: peer.name.clone(),
-        addresses: peer.public_addr.iter().map(ToString::to_string).collect(),
+        addresses: peer.public_addr.into_iter().collect(),
         port: peer.port,
         capacity_bytes: peer.storage.capacity_bytes(),
         usage: peer.storage.usage(),

@@ -133,7 +133,7 @@ pub struct RunningPeer {
     /// Where it listens.
     pub address: SocketAddr,
     /// Where the tracker sends others.
-    pub announced: Vec<String>,
+    pub announced: Vec<SocketAddr>,
     /// Bytes that it can take.
     pub free_bytes: u64,
     peer: Arc<Peer>,

@@ -41,8 +41,8 @@ impl Tracker {
         self.admit(request.id, request.run)?;
         let follows = request.addresses.is_empty();
         let addresses =
-            if follows { vec![SocketAddr::new(remote, request.port).to_string()] } else { request.addresses };
-        let addresses = self.dial_back(request.id, checked(&addresses, remote)?).await?;
+            if follows { vec![SocketAddr::new(remote, request.port)] } else { request.addresses };
+        let addresses = self.dial_back(request.id, checked(addresses, remote)?).await?;
         let token = self.admit_by_token(joiner).await?;
         let given_zone = token.as_ref().and_then(|token| token.allowance.zone.clone());
         let registration = Registration {

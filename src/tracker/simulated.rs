@@ -1,7 +1,7 @@
 //! A tracker without its HTTP server and its clock, for the simulation of a whole swarm. What it decides and what
 //! it keeps is the real thing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use parcelry_core::api::{
@@ -174,22 +174,21 @@ impl SimTracker {
     }
 
     /// Dials the peers that come from another address; `answers` says whether one is there.
-    pub(crate) async fn follow(&self, answers: impl Fn(PeerId, &str) -> bool) {
+    pub(crate) async fn follow(&self, answers: impl Fn(PeerId, SocketAddr) -> bool) {
         for (id, address) in self.0.movers.take() {
             let before =
                 self.0.registry.lock().get(id, self.0.now_ms()).map(|(peer, _)| peer.registration.clone());
-            let address = address.to_string();
-            let Some(before) = before.filter(|_| answers(id, &address)) else { continue };
-            let answering: Vec<String> =
-                before.addresses.iter().filter(|address| answers(id, address)).cloned().collect();
-            if self.0.found(&before, &address).await.unwrap() {
+            let Some(before) = before.filter(|_| answers(id, address)) else { continue };
+            let answering: Vec<SocketAddr> =
+                before.addresses.iter().copied().filter(|&address| answers(id, address)).collect();
+            if self.0.found(&before, address).await.unwrap() {
                 self.0.left(before, &answering).await.unwrap();
             }
         }
     }
 
     /// Where it sends others to a peer; `None`: it does not know it.
-    pub(crate) fn addresses(&self, id: PeerId) -> Option<Vec<String>> {
+    pub(crate) fn addresses(&self, id: PeerId) -> Option<Vec<SocketAddr>> {
         let registry = self.0.registry.lock();
         registry.get(id, self.0.now_ms()).map(|(peer, _)| peer.registration.addresses.clone())
     }

@@ -37,7 +37,7 @@ pub(in crate::tracker) fn registration(number: u8) -> Registration {
         id: peer(number),
         run: RunId::from_bytes([number; 16]),
         name: format!("peer{number}"),
-        addresses: vec!["127.0.0.1:1".into()],
+        addresses: vec!["127.0.0.1:1".parse().unwrap()],
         port: Some(1),
         capacity_bytes: u64::MAX,
         zone: Some("attic".into()),
