@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parcelry_core::api::{ComplaintRequest, SourceInfo};
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::distance;
-use parcelry_core::fetch::{Action, Bounds, Event, Fetch, Standing};
+use parcelry_core::fetch::{Action, Bounds, Event, Fetch, SourceState};
 use parcelry_core::geometry::{ChunkIndex, ChunkSize};
 use parcelry_core::id::{ChunkId, PeerId, Secret};
 use parcelry_core::limits::{COMPLAINTS_MAX, REQUESTS_MAX};
@@ -63,7 +63,7 @@ enum Fetched {
     /// It is right, and where it belongs.
     Placed,
     /// It came a second time.
-    Again,
+    Duplicate,
     Missing,
     /// The peer is at fault.
     Wrong,
@@ -153,13 +153,16 @@ impl Downloader<'_> {
                     Action::GiveUp => return Err(self.give_up().await),
                 }
             }
-            let outcome = match self.machine.patience(self.started.elapsed()) {
+            let outcome = match self.machine.next_deadline() {
                 None => self.work.join_next().await,
-                Some(patience) => match tokio::time::timeout(patience, self.work.join_next()).await {
-                    Ok(outcome) => outcome,
-                    // Nothing came in time: now the machine may ask another source.
-                    Err(_) => continue,
-                },
+                Some(deadline) => {
+                    let left = deadline.saturating_sub(self.started.elapsed());
+                    match tokio::time::timeout(left, self.work.join_next()).await {
+                        Ok(outcome) => outcome,
+                        // Nothing came in time: now the machine may ask another source.
+                        Err(_) => continue,
+                    }
+                }
             };
             let Some(outcome) = outcome else {
                 return Err(Failure::new(Kind::Other, "the download came to a standstill").into());
@@ -210,11 +213,11 @@ impl Downloader<'_> {
                 let chunk_size = self.download.manifest.geometry().chunk_size();
                 self.machine.set_limit(peer, self.peers[&peer].requests(chunk_size));
             }
-            Fetched::Again => self.handle(Event::Again(peer, index)),
+            Fetched::Duplicate => self.handle(Event::Duplicate(peer, index)),
             Fetched::Missing => self.handle(Event::Missing(peer, index)),
             Fetched::Wrong => {
-                // Told once: its standing changes with the event below.
-                if self.standing(peer) == Some(Standing::Good) {
+                // Told once: its state changes with the event below.
+                if self.state(peer) == Some(SourceState::Good) {
                     self.progress.warn(&format!(
                         "peer {name} served wrong bytes for chunk {index}: used only for what nobody else has"
                     ));
@@ -225,7 +228,7 @@ impl Downloader<'_> {
                 self.handle(Event::Wrong(peer, index));
             }
             Fetched::Failed(error @ ClientError::WrongKey { .. }) => {
-                if self.standing(peer) == Some(Standing::Good) {
+                if self.state(peer) == Some(SourceState::Good) {
                     self.progress.warn(&format!("peer {name} is not used: {error}"));
                 }
                 self.last_error = Some(error.to_string());
@@ -234,10 +237,10 @@ impl Downloader<'_> {
                 self.handle(Event::Lost(peer));
             }
             Fetched::Failed(error) => {
-                let before = self.standing(peer);
+                let before = self.state(peer);
                 self.handle(Event::Failed(peer, index));
                 // One failure is no reason to give it up: the machine counts them.
-                if before == Some(Standing::Good) && self.standing(peer) != before {
+                if before == Some(SourceState::Good) && self.state(peer) != before {
                     self.note_unreachable(peer, &error);
                     self.progress.warn(&format!("peer {name} does not answer: not used any more"));
                 }
@@ -289,8 +292,8 @@ impl Downloader<'_> {
         let _ = tokio::time::timeout(COMPLAIN, all).await;
     }
 
-    fn standing(&self, peer: PeerId) -> Option<Standing> {
-        self.machine.sources().find(|(id, ..)| *id == peer).map(|(_, standing, _)| standing)
+    fn state(&self, peer: PeerId) -> Option<SourceState> {
+        self.machine.sources().find(|(id, ..)| *id == peer).map(|(_, state, _)| state)
     }
 
     fn servers(&self) -> Vec<String> {
@@ -313,11 +316,11 @@ impl Downloader<'_> {
 
     /// No source is left for some chunk: who is at fault decides what to do next.
     fn stuck(&self) -> Failure {
-        let names = |wanted: Standing| {
-            let matching = self.machine.sources().filter(|(_, standing, _)| *standing == wanted);
+        let names = |wanted: SourceState| {
+            let matching = self.machine.sources().filter(|(_, state, _)| *state == wanted);
             matching.map(|(peer, ..)| self.peers[&peer].name()).collect::<Vec<_>>().join(", ")
         };
-        let wrong = names(Standing::Wrong);
+        let wrong = names(SourceState::Wrong);
         let missing = self.machine.done().chunk_count() - self.machine.done().len();
         let missing = words::count(u64::from(missing), "chunk");
         if !wrong.is_empty() {
@@ -387,7 +390,7 @@ impl Download {
         let opened = self.keys.open_chunk(self.manifest.geometry(), index, &mut bytes);
         opened.map_err(|_| Fetched::Unopenable)?;
         if !self.take(index) {
-            return Err(Fetched::Again);
+            return Err(Fetched::Duplicate);
         }
         let placed = self.sink.put(index, &bytes).map_err(Fetched::Disk)?;
         Ok((!placed).then_some(bytes))
