@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use parcelry_core::api::{ComplaintRequest, SourceInfo};
 use parcelry_core::chunk_set::ChunkSet;
-use parcelry_core::distance;
+use parcelry_core::connection_plan::{self, fair_share};
 use parcelry_core::fetch::{Action, Bounds, Event, Fetch, SourceState};
 use parcelry_core::geometry::{ChunkIndex, ChunkSize};
-use parcelry_core::id::{ChunkId, PeerId, Secret};
+use parcelry_core::id::{PeerId, Secret};
 use parcelry_core::limits::{COMPLAINTS_MAX, REQUESTS_MAX};
 use parcelry_core::manifest::ChunkList;
 use parcelry_core::seal::ShareKeys;
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::sink::Sink;
 use crate::buffers::{Buffer, Buffers};
-use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient};
+use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient, Unverified};
 use crate::failure::{Failure, Kind};
 use crate::progress::{Progress, Stage};
 use crate::task::{blocking, places_to_compute};
@@ -355,9 +355,10 @@ impl Download {
 
     async fn fetch(self: Arc<Self>, client: &PeerClient, index: ChunkIndex) -> Fetched {
         let sealed_len = self.manifest.geometry().sealed_len(index);
-        let answer = client.get_chunk(self.manifest.chunk(index), sealed_len, &self.work.buffers).await;
+        let id = self.manifest.chunk(index);
+        let answer = client.get_unverified_chunk(id, sealed_len, &self.work.buffers).await;
         let sealed = match answer {
-            Ok(ChunkAnswer::Sealed(sealed)) => sealed,
+            Ok(ChunkAnswer::Found(sealed)) => sealed,
             Ok(ChunkAnswer::Missing) => return Fetched::Missing,
             Ok(ChunkAnswer::Wrong) => return Fetched::Wrong,
             Err(error @ ClientError::WrongKey { .. }) => return Fetched::Failed(error),
@@ -383,10 +384,8 @@ impl Download {
 
     /// Verifies and opens a chunk: the hash says whether the peer is at fault, the key whether the sender is.
     /// Puts it where it belongs, or returns it if it has to wait for its turn.
-    fn open(&self, index: ChunkIndex, mut bytes: Buffer) -> Result<Option<Buffer>, Fetched> {
-        if ChunkId::of(&bytes) != self.manifest.chunk(index) {
-            return Err(Fetched::Wrong);
-        }
+    fn open(&self, index: ChunkIndex, sealed: Unverified) -> Result<Option<Buffer>, Fetched> {
+        let mut bytes = sealed.verify().ok_or(Fetched::Wrong)?.into_buffer();
         let opened = self.keys.open_chunk(self.manifest.geometry(), index, &mut bytes);
         opened.map_err(|_| Fetched::Unopenable)?;
         if !self.take(index) {
@@ -415,8 +414,8 @@ fn buffer_count(size: ChunkSize) -> usize {
 /// No source has more than its part of the buffers before it has shown that it serves.
 fn bounds(download: &Download, sources: usize) -> Bounds {
     let chunk_size = download.manifest.geometry().chunk_size();
-    let per_source = distance::requests(distance::lanes(None), chunk_size);
-    let per_source = per_source.min(distance::part(buffer_count(chunk_size), sources));
+    let per_source = connection_plan::requests(connection_plan::connections(None), chunk_size);
+    let per_source = per_source.min(fair_share(buffer_count(chunk_size), sources));
     let ahead = buffer_count(chunk_size) - 1;
     let ahead = download.sink.is_ordered().then(|| u32::try_from(ahead).unwrap_or(1));
     Bounds { in_flight: REQUESTS_MAX, per_source, ahead }
