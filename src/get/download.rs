@@ -40,30 +40,34 @@ pub(super) struct Download {
     /// Where to complain about peers that serve wrong bytes.
     pub(super) tracker: TrackerClient,
     pub(super) sink: Sink,
-    work: Workshop,
+    pools: Pools,
+    /// Chunks that are where they belong, or on their way there. One that comes twice is used once.
+    claimed: Mutex<ChunkSet>,
 }
 
-/// What chunks are opened with.
-struct Workshop {
+/// What chunks share, so that it is bounded.
+struct Pools {
     buffers: Arc<Buffers>,
     /// For chunks that are being opened.
-    places: Semaphore,
-    /// Chunks that somebody puts where they belong, or has. One that comes twice is used once.
-    taken: Mutex<ChunkSet>,
+    cpu_permits: Semaphore,
 }
 
 /// What a piece of work came to.
 enum Outcome {
     Asked(PeerId, Result<ChunkSet, ClientError>),
-    Fetched(PeerId, ChunkIndex, Fetched),
+    Fetched(PeerId, ChunkIndex, Result<Placed, FetchError>),
 }
 
-/// What became of a request for a chunk.
-enum Fetched {
-    /// It is right, and where it belongs.
-    Placed,
-    /// It came a second time.
+/// What became of a chunk that is right.
+enum Placed {
+    /// It is where it belongs.
+    First,
+    /// Another request had brought it.
     Duplicate,
+}
+
+/// Why a request for a chunk came to nothing.
+enum FetchError {
     Missing,
     /// The peer is at fault.
     Wrong,
@@ -203,19 +207,24 @@ impl Downloader<'_> {
         Ok(())
     }
 
-    fn take_chunk(&mut self, peer: PeerId, index: ChunkIndex, fetched: Fetched) -> Result<(), Halt> {
+    fn take_chunk(
+        &mut self,
+        peer: PeerId,
+        index: ChunkIndex,
+        fetched: Result<Placed, FetchError>,
+    ) -> Result<(), Halt> {
         let name = self.peers[&peer].name().to_owned();
         match fetched {
-            Fetched::Placed => {
+            Ok(Placed::First) => {
                 self.stage.advance(self.download.manifest.geometry().plain_len(index) as u64);
                 self.handle(Event::Got(peer, index));
                 // Its connections tell by now how far it is, and so how much it is to be asked for at once.
                 let chunk_size = self.download.manifest.geometry().chunk_size();
                 self.machine.set_limit(peer, self.peers[&peer].requests(chunk_size));
             }
-            Fetched::Duplicate => self.handle(Event::Duplicate(peer, index)),
-            Fetched::Missing => self.handle(Event::Missing(peer, index)),
-            Fetched::Wrong => {
+            Ok(Placed::Duplicate) => self.handle(Event::Duplicate(peer, index)),
+            Err(FetchError::Missing) => self.handle(Event::Missing(peer, index)),
+            Err(FetchError::Wrong) => {
                 // Told once: its state changes with the event below.
                 if self.state(peer) == Some(SourceState::Good) {
                     self.progress.warn(&format!(
@@ -227,7 +236,7 @@ impl Downloader<'_> {
                 }
                 self.handle(Event::Wrong(peer, index));
             }
-            Fetched::Failed(error @ ClientError::WrongKey { .. }) => {
+            Err(FetchError::Failed(error @ ClientError::WrongKey { .. })) => {
                 if self.state(peer) == Some(SourceState::Good) {
                     self.progress.warn(&format!("peer {name} is not used: {error}"));
                 }
@@ -236,7 +245,7 @@ impl Downloader<'_> {
                 self.handle(Event::Failed(peer, index));
                 self.handle(Event::Lost(peer));
             }
-            Fetched::Failed(error) => {
+            Err(FetchError::Failed(error)) => {
                 let before = self.state(peer);
                 self.handle(Event::Failed(peer, index));
                 // One failure is no reason to give it up: the machine counts them.
@@ -246,14 +255,14 @@ impl Downloader<'_> {
                 }
                 self.last_error = Some(error.to_string());
             }
-            Fetched::Unopenable => {
+            Err(FetchError::Unopenable) => {
                 // The hash was right: other sources have the same bytes.
                 let what =
                     format!("chunk {index} is not what its sender sealed: the share itself is damaged");
                 let failure = Failure::new(Kind::Integrity, what);
                 return Err(Halt::Final(failure.next("Ask the sender to share it again.")));
             }
-            Fetched::Disk(error) => {
+            Err(FetchError::Disk(error)) => {
                 let kind =
                     if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
                 let failure = Failure::new(kind, format!("cannot write the result: {error}"));
@@ -345,61 +354,68 @@ impl Download {
         sink: Sink,
     ) -> Self {
         let size = manifest.geometry().chunk_size();
-        let work = Workshop {
-            buffers: Buffers::for_chunks(buffer_count(size), size),
-            places: places_to_compute(),
-            taken: Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count())),
-        };
-        Self { manifest, keys, access, tracker, sink, work }
+        let buffers = Buffers::for_chunks(buffer_count(size), size);
+        let pools = Pools { buffers, cpu_permits: places_to_compute() };
+        let claimed = Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count()));
+        Self { manifest, keys, access, tracker, sink, pools, claimed }
     }
 
-    async fn fetch(self: Arc<Self>, client: &PeerClient, index: ChunkIndex) -> Fetched {
+    async fn fetch(self: Arc<Self>, client: &PeerClient, index: ChunkIndex) -> Result<Placed, FetchError> {
         let sealed_len = self.manifest.geometry().sealed_len(index);
         let id = self.manifest.chunk(index);
-        let answer = client.get_unverified_chunk(id, sealed_len, &self.work.buffers).await;
-        let sealed = match answer {
-            Ok(ChunkAnswer::Found(sealed)) => sealed,
-            Ok(ChunkAnswer::Missing) => return Fetched::Missing,
-            Ok(ChunkAnswer::Wrong) => return Fetched::Wrong,
-            Err(error @ ClientError::WrongKey { .. }) => return Fetched::Failed(error),
+        match client.get_unverified_chunk(id, sealed_len, &self.pools.buffers).await {
+            Ok(ChunkAnswer::Found(sealed)) => self.place(index, sealed).await,
+            Ok(ChunkAnswer::Missing) => Err(FetchError::Missing),
+            Ok(ChunkAnswer::Wrong) => Err(FetchError::Wrong),
+            Err(error @ ClientError::WrongKey { .. }) => Err(FetchError::Failed(error)),
             Err(error) => {
                 tokio::time::sleep(RETRY_AFTER).await;
-                return Fetched::Failed(error);
+                Err(FetchError::Failed(error))
             }
-        };
-        // The semaphore is never closed.
-        let place = self.work.places.acquire().await.ok();
+        }
+    }
+
+    /// Verifies and opens a chunk, and puts it where it belongs, unless another request has brought it.
+    async fn place(self: Arc<Self>, index: ChunkIndex, sealed: Unverified) -> Result<Placed, FetchError> {
         let download = Arc::clone(&self);
-        let opened = blocking(move || download.open(index, sealed)).await;
-        drop(place);
-        match opened {
-            Ok(None) => Fetched::Placed,
-            Ok(Some(plain)) => match self.sink.put_in_turn(index, plain).await {
-                Ok(()) => Fetched::Placed,
-                Err(error) => Fetched::Disk(error),
+        match &self.sink {
+            // Opened and written in one go: work that goes from one thread to another costs more than it looks.
+            Sink::AnyOrder(sink) => {
+                let sink = Arc::clone(sink);
+                let work = move || match download.open(index, sealed)? {
+                    Some(plain) => sink.put(index, &plain).map(|()| Placed::First).map_err(FetchError::Disk),
+                    None => Ok(Placed::Duplicate),
+                };
+                self.compute(work).await
+            }
+            Sink::InOrder(sink) => match self.compute(move || download.open(index, sealed)).await? {
+                Some(plain) => sink.put(index, plain).await.map(|()| Placed::First).map_err(FetchError::Disk),
+                None => Ok(Placed::Duplicate),
             },
-            Err(fetched) => fetched,
         }
     }
 
-    /// Verifies and opens a chunk: the hash says whether the peer is at fault, the key whether the sender is.
-    /// Puts it where it belongs, or returns it if it has to wait for its turn.
-    fn open(&self, index: ChunkIndex, sealed: Unverified) -> Result<Option<Buffer>, Fetched> {
-        let mut bytes = sealed.verify().ok_or(Fetched::Wrong)?.into_buffer();
+    /// Runs work that computes on a thread where that is allowed: as much at once as there are processors.
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        // The semaphore is never closed.
+        let _permit = self.pools.cpu_permits.acquire().await.ok();
+        blocking(work).await
+    }
+
+    /// Verifies and opens a chunk: the hash says whether the peer is at fault, the key whether the sender is. `None` if
+    /// another request has brought it.
+    fn open(&self, index: ChunkIndex, sealed: Unverified) -> Result<Option<Buffer>, FetchError> {
+        let mut bytes = sealed.verify().ok_or(FetchError::Wrong)?.into_buffer();
         let opened = self.keys.open_chunk(self.manifest.geometry(), index, &mut bytes);
-        opened.map_err(|_| Fetched::Unopenable)?;
-        if !self.take(index) {
-            return Err(Fetched::Duplicate);
-        }
-        let placed = self.sink.put(index, &bytes).map_err(Fetched::Disk)?;
-        Ok((!placed).then_some(bytes))
+        opened.map_err(|_| FetchError::Unopenable)?;
+        Ok(self.claim(index).then_some(bytes))
     }
 
-    /// Whether the chunk is not being put where it belongs already.
-    fn take(&self, index: ChunkIndex) -> bool {
-        let mut taken = self.work.taken.lock();
-        let is_first = !taken.contains(index);
-        taken.insert(index);
+    /// Returns whether nobody has claimed the chunk before.
+    fn claim(&self, index: ChunkIndex) -> bool {
+        let mut claimed = self.claimed.lock();
+        let is_first = !claimed.contains(index);
+        claimed.insert(index);
         is_first
     }
 }
