@@ -41,7 +41,7 @@ use leftovers::Before;
 use output::Output;
 use place::{Place, Wish, open_stream};
 use prepare::{Prepared, prepare};
-use sink::{InOrder, Sink, Stream};
+use sink::{AnyOrder, InOrder, Sink, Stream};
 
 /// Pause before a tracker that has just started is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -274,7 +274,7 @@ async fn to_stream(
     let none = ChunkSet::empty(geometry.chunk_count());
     let holes = found.metadata.files.first().map(|only| only.holes.clone()).unwrap_or_default();
     let in_order = Arc::new(InOrder::new(stream, geometry, holes));
-    let (download, sources) = split(context, link, found, Sink::Stream(Arc::clone(&in_order)));
+    let (download, sources) = split(context, link, found, Sink::InOrder(Arc::clone(&in_order)));
     let fetched = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await;
     let peers = fetched?;
     in_order
@@ -305,8 +305,8 @@ async fn to_disk(
         context.progress.say(&format!("Resuming: {here} of {total} are here already."));
     }
     let (output, journal) = (Arc::new(output), Arc::new(journal));
-    let sink = Sink::File { geometry, output: Arc::clone(&output), journal: Arc::clone(&journal) };
-    let (download, sources) = split(context, link, found, sink);
+    let any_order = AnyOrder::new(geometry, Arc::clone(&output), Arc::clone(&journal));
+    let (download, sources) = split(context, link, found, Sink::AnyOrder(Arc::new(any_order)));
     let fetched = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await;
     let peers = match fetched {
         Ok(fetched) => fetched,

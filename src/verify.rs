@@ -21,7 +21,6 @@ use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::look_up;
 use crate::progress::Stage;
-use crate::task::blocking;
 use crate::words;
 
 /// What one peer served.
@@ -146,10 +145,7 @@ async fn read(
     sealed_len: usize,
 ) -> (ChunkIndex, Served) {
     let served = match peer.get_chunk(id, sealed_len, &buffers).await {
-        Ok(ChunkAnswer::Sealed(sealed)) => {
-            let is_good = blocking(move || ChunkId::of(&sealed) == id).await;
-            if is_good { Served::Good } else { Served::Wrong }
-        }
+        Ok(ChunkAnswer::Found(_)) => Served::Good,
         Ok(ChunkAnswer::Wrong) => Served::Wrong,
         Ok(ChunkAnswer::Missing) => Served::Missing,
         Err(error) => Served::Failed(error.to_string()),

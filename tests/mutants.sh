@@ -57,6 +57,7 @@ break_pin_without_the_handshake_signature() {
     grep -q 'HandshakeSignatureValid::assertion())$' "$copy/src/tls.rs"
 }
 break_repair_from_an_unverified_copy() {
+    swap src/client/verified.rs '(ChunkId::of(&self.bytes) == self.id)' '(true || ChunkId::of(&self.bytes) == self.id)'
     swap src/peer/chunk_store.rs 'if hash != id {' 'if hash != id && !arriving.believed {'
     swap src/peer/chunk_file.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
     swap src/peer/chunk_file.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'

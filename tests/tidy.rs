@@ -36,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &["clock", "durable", "failure", "identity"]),
     ("words", &[]),
     // Layer 2: speaking, listening, remembering.
-    ("client", &["buffers", "failure", "identity", "pace", "tls"]),
+    ("client", &["buffers", "failure", "identity", "pace", "task", "tls"]),
     ("context", &["client", "failure", "progress", "skew"]),
     ("journal", &["clock", "durable", "failure", "folder"]),
     ("server", &["failure", "pace", "task", "tls"]),
@@ -104,7 +104,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("manage", &["answers", "client", "clock", "context", "failure", "get", "journal", "words"]),
     ("clean", &["answers", "clock", "context", "failure", "journal", "task", "withdraw", "words"]),
     ("swarms", &["answers", "client", "context", "failure", "swarm"]),
-    ("verify", &["answers", "buffers", "client", "context", "failure", "get", "progress", "task", "words"]),
+    ("verify", &["answers", "buffers", "client", "context", "failure", "get", "progress", "words"]),
     // Layer 4: all together.
     ("local", &["failure", "peer", "task", "tracker"]),
     ("operate", &["answers", "client", "clock", "context", "failure", "tracker", "words"]),

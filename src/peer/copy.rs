@@ -1,6 +1,7 @@
 //! Copies chunks from other peers when the tracker asks for it. What arrives is believed only if it hashes to
 //! its id, and is reported only when it is on stable storage.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -17,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::Peer;
 use super::findings::Finding;
 use super::storage_error::StorageError;
-use crate::buffers::{Buffer, Buffers};
-use crate::client::{ChunkAnswer, PeerClient};
+use crate::buffers::Buffers;
+use crate::client::{PeerClient, Verified, first_good};
 use crate::crash::{self, Point};
 use crate::task::blocking;
 
@@ -156,7 +157,7 @@ async fn holdings(share: ShareId, clients: Vec<PeerClient>, grant: &str) -> Vec<
     sources
 }
 
-/// Tries the sources in turn, each chunk beginning with another one; those that failed come last.
+/// Tries the sources in turn, each chunk beginning with another one.
 async fn fetch(
     peer: Arc<Peer>,
     manifest: Arc<Manifest>,
@@ -171,38 +172,27 @@ async fn fetch(
     let mut holders: Vec<&PeerClient> = holders.map(|source| &source.peer).collect();
     let turn = index.get() as usize % holders.len().max(1);
     holders.rotate_left(turn);
-    // Stable: among those that work the turns stay.
-    holders.sort_by_key(|source| source.comes_last());
-    for source in holders {
-        let sealed = match source.get_chunk(id, sealed_len, &sources.buffers).await {
-            Ok(ChunkAnswer::Sealed(sealed)) => sealed,
-            Ok(ChunkAnswer::Wrong) => {
-                attempt.wrong.push(source.id());
-                continue;
-            }
-            Ok(ChunkAnswer::Missing) | Err(_) => continue,
-        };
-        // The bytes are verified while they are written: what hashes to another id is not named.
-        match store(&peer, manifest.share(), id, sealed).await {
-            Ok(()) => {
-                peer.metrics.chunks_copied.inc();
-                peer.metrics.bytes_copied.inc_by(bytes);
-                attempt.is_here = true;
-                break;
-            }
-            Err(StorageError::HashMismatch(_)) => attempt.wrong.push(source.id()),
-            // The fault is here: another source would not help.
-            Err(error) => {
-                tracing::error!(%id, %error, "cannot keep a copied chunk");
-                break;
-            }
+    let note_wrong = |source| {
+        attempt.wrong.push(source);
+        ready(())
+    };
+    let Some(sealed) = first_good(holders, id, sealed_len, &sources.buffers, None, note_wrong).await else {
+        return attempt;
+    };
+    // A fault from here on is this machine's: another source would not help.
+    match store(&peer, manifest.share(), id, sealed).await {
+        Ok(()) => {
+            peer.metrics.chunks_copied.inc();
+            peer.metrics.bytes_copied.inc_by(bytes);
+            attempt.is_here = true;
         }
+        Err(error) => tracing::error!(%id, %error, "cannot keep a copied chunk"),
     }
     attempt
 }
 
-/// Writes a chunk, which stays only if it hashes to its id.
-async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Buffer) -> Result<(), StorageError> {
+/// Writes a chunk.
+async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Verified) -> Result<(), StorageError> {
     let peer = Arc::clone(peer);
     blocking(move || peer.storage.put_whole(share, id, &sealed).map(drop)).await
 }

@@ -8,7 +8,7 @@ use parcelry_core::api::{
     Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, PublishRequest, ShareSize,
 };
 use parcelry_core::chunk_set::ChunkSet;
-use parcelry_core::distance;
+use parcelry_core::connection_plan;
 use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::{ChunkId, PeerId};
 use parcelry_core::link::Invite;
@@ -336,10 +336,10 @@ impl Pusher<'_> {
 
     /// Keeps no more in memory than the farthest peer needs.
     fn fit_window(&mut self) {
-        let lanes =
-            self.chunks_of.keys().filter_map(|peer| self.peers.get(peer)).map(PeerClient::lanes).max();
+        let peers = self.chunks_of.keys().filter_map(|peer| self.peers.get(peer));
+        let connections = peers.map(PeerClient::connections).max();
         let chunk_size = self.upload.geometry().chunk_size();
-        self.machine.set_window(distance::window(lanes.unwrap_or(1), chunk_size));
+        self.machine.set_window(connection_plan::window(connections.unwrap_or(1), chunk_size));
     }
 
     fn lose(&mut self, peer: PeerId, error: &ClientError) {

@@ -1,6 +1,12 @@
 //! A connection on which requests for chunks follow each other without waiting for the answers (pipelining, RFC
 //! 9112 §9.3.2): a server far away is never idle between two of them. An answer goes straight from the
 //! connection into the buffer that it is opened in, with no copy in between.
+//!
+//! It is written by hand as hyper offers neither of the two. Its client does not pipeline, on purpose, and it hands out a
+//! body in pieces of its own, over HTTP/2 as well, which would all have to be copied once more. With HTTP/2, the chunks of
+//! a connection would also share a flow-control window (RFC 9113 §5.2) that has to be as large as the line is long, and
+//! several connections would be needed all the same, where packets are lost. It is no whole HTTP: one method, bodies
+//! whose length is known beforehand, and a connection that ends at the first doubt.
 
 use std::io;
 use std::ops::Range;
@@ -16,36 +22,35 @@ use tokio::sync::{Mutex, OnceCell, watch};
 
 use super::connector::SecureStream;
 use super::http::{ClientError, refused};
-use crate::buffers::Buffer;
 use crate::pace::{self, Pace};
 
-/// The turn of a lane that can be used no more.
+/// The turn of a connection that can be used no more.
 const BROKEN: u64 = u64::MAX;
 /// Header fields that an answer may have.
 const FIELDS_MAX: usize = 32;
 
 /// What a peer served for a chunk id.
 #[derive(Debug)]
-pub enum ChunkAnswer<B = Buffer> {
-    /// Bytes of the right length, not yet verified.
-    Sealed(B),
+pub enum ChunkAnswer<B> {
+    /// Bytes of the right length.
+    Found(B),
     /// The peer does not have the chunk.
     Missing,
-    /// Something of another length.
+    /// Something else.
     Wrong,
 }
 
 /// One connection, made when it is first used.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
-    connection: OnceCell<Result<Connection, ClientError>>,
+pub(super) struct PipelinedConnection {
+    established: OnceCell<Result<Established, ClientError>>,
     waiting: AtomicUsize,
     /// Whose answer comes next.
     turn: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct Established {
     server: String,
     writer: Mutex<Writer>,
     reader: Mutex<Reader>,
@@ -74,18 +79,18 @@ pub(super) struct Wanted {
     pub(super) range: Option<Range<usize>>,
 }
 
-/// A request that is on a lane, or about to be.
+/// A request that is on a connection, or about to be.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
-    lane: &'a Lane,
-    /// The lane's turn when this is dropped: `BROKEN` unless the answer was read whole, for the rest of it would be taken
-    /// for the next one.
+    on: &'a PipelinedConnection,
+    /// The connection's turn when this is dropped: `BROKEN` unless the answer was read whole, for the rest of it would be
+    /// taken for the next one.
     turn_after: u64,
 }
 
-/// Why a lane gave no answer.
+/// Why a connection gave no answer.
 #[derive(Debug)]
-pub(super) enum LaneError {
+pub(super) enum RequestError {
     /// The connection ended before the answer began: another one may do, as the request changes nothing.
     NotBegun,
     /// No connection came about: one that is there already may do.
@@ -94,13 +99,13 @@ pub(super) enum LaneError {
     Failed(ClientError),
 }
 
-impl From<ClientError> for LaneError {
+impl From<ClientError> for RequestError {
     fn from(error: ClientError) -> Self {
         Self::Failed(error)
     }
 }
 
-impl Lane {
+impl PipelinedConnection {
     /// Requests that are on it.
     pub(super) fn load(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
@@ -111,38 +116,38 @@ impl Lane {
         *self.turn.borrow() == BROKEN
     }
 
-    /// Its connection, which `connect` makes if there is none yet. Without one, the lane can be used no more.
+    /// The connection itself, which `connect` makes if there is none yet. If none comes about, this can be used no more.
     pub(super) async fn connect(
         &self,
         connect: impl Future<Output = Result<(String, SecureStream), ClientError>> + Send,
-    ) -> Result<&Connection, ClientError> {
-        let connection = self.connection.get_or_init(|| async {
+    ) -> Result<&Established, ClientError> {
+        let established = self.established.get_or_init(|| async {
             let (server, stream) = connect.await?;
-            Ok(Connection::over(server, stream))
+            Ok(Established::over(server, stream))
         });
-        connection.await.as_ref().map_err(|error| {
+        established.await.as_ref().map_err(|error| {
             self.turn.send_replace(BROKEN);
             error.clone()
         })
     }
 
-    /// Whether it has a connection that can be used.
+    /// Whether it was made and can be used.
     pub(super) fn is_open(&self) -> bool {
-        !self.is_broken() && self.connection.get().is_some_and(Result::is_ok)
+        !self.is_broken() && self.established.get().is_some_and(Result::is_ok)
     }
 
     /// Begins a request.
-    pub(super) fn enter(&self) -> Request<'_> {
+    pub(super) fn begin(&self) -> Request<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Request { lane: self, turn_after: BROKEN }
+        Request { on: self, turn_after: BROKEN }
     }
 }
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        self.lane.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.on.waiting.fetch_sub(1, Ordering::Relaxed);
         let turn_after = self.turn_after;
-        self.lane.turn.send_modify(|turn| *turn = turn_after.max(*turn));
+        self.on.turn.send_modify(|turn| *turn = turn_after.max(*turn));
     }
 }
 
@@ -154,15 +159,15 @@ impl Request<'_> {
         wanted: &Wanted,
         connect: impl Future<Output = Result<(String, SecureStream), ClientError>> + Send,
         buffer: impl Future<Output = B> + Send,
-    ) -> Result<ChunkAnswer<B>, LaneError> {
-        let connection = self.lane.connect(connect).await.map_err(LaneError::NotConnected)?;
+    ) -> Result<ChunkAnswer<B>, RequestError> {
+        let connection = self.on.connect(connect).await.map_err(RequestError::NotConnected)?;
         let was_idle = connection.is_idle_for_long();
         let number = connection.send(wanted).await?;
-        let mut turns = self.lane.turn.subscribe();
-        // The lane has the other end of the channel.
+        let mut turns = self.on.turn.subscribe();
+        // `PipelinedConnection` has the other end of the channel.
         let turn = turns.wait_for(|&turn| turn >= number).await.map_or(BROKEN, |turn| *turn);
         if turn == BROKEN {
-            return Err(LaneError::NotBegun);
+            return Err(RequestError::NotBegun);
         }
         let asked = Instant::now();
         let buffer = buffer.await;
@@ -170,8 +175,10 @@ impl Request<'_> {
         let was_kept_waiting = asked.elapsed() > pace::window() / 2;
         let answer = connection.receive(wanted, buffer).await;
         let (answer, keeps) = answer.map_err(|error| match error {
-            LaneError::Failed(ClientError::Unreachable { .. }) if was_kept_waiting => LaneError::NotBegun,
-            LaneError::NotBegun if number == 0 && !was_kept_waiting && !was_idle => {
+            RequestError::Failed(ClientError::Unreachable { .. }) if was_kept_waiting => {
+                RequestError::NotBegun
+            }
+            RequestError::NotBegun if number == 0 && !was_kept_waiting && !was_idle => {
                 connection.unreachable("it closed the connection").into()
             }
             error => error,
@@ -183,7 +190,7 @@ impl Request<'_> {
     }
 }
 
-impl Connection {
+impl Established {
     fn over(server: String, stream: SecureStream) -> Self {
         tracing::debug!(server, "opened a connection for chunks");
         let (reader, writer) = tokio::io::split(stream);
@@ -201,7 +208,7 @@ impl Connection {
     }
 
     /// Sends a request. Returns its number.
-    async fn send(&self, wanted: &Wanted) -> Result<u64, LaneError> {
+    async fn send(&self, wanted: &Wanted) -> Result<u64, RequestError> {
         let Wanted { id, range } = wanted;
         let range = range.as_ref().map(|range| format!("range: bytes={}-{}\r\n", range.start, range.end - 1));
         let range = range.unwrap_or_default();
@@ -219,7 +226,7 @@ impl Connection {
             Err(error)
                 if (number > 0 || self.is_idle_for_long()) && error.kind() != io::ErrorKind::TimedOut =>
             {
-                Err(LaneError::NotBegun)
+                Err(RequestError::NotBegun)
             }
             Err(error) => Err(self.unreachable(error.to_string()).into()),
         }
@@ -230,7 +237,7 @@ impl Connection {
         &self,
         wanted: &Wanted,
         mut buffer: B,
-    ) -> Result<(Result<ChunkAnswer<B>, ClientError>, bool), LaneError> {
+    ) -> Result<(Result<ChunkAnswer<B>, ClientError>, bool), RequestError> {
         // Nobody else waits for it: it is this request's turn.
         let mut reader = self.reader.lock().await;
         let head = reader.head(&self.server).await?;
@@ -238,7 +245,7 @@ impl Connection {
         let status = if wanted.range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
         if head.status == status && head.length == Some(buffer.as_mut().len()) {
             reader.body(buffer.as_mut()).await.map_err(broke_off)?;
-            return Ok((Ok(ChunkAnswer::Sealed(buffer)), head.keeps));
+            return Ok((Ok(ChunkAnswer::Found(buffer)), head.keeps));
         }
         if head.status.is_success() || head.status.is_redirection() {
             // Its body is left in the connection, which therefore ends here.
@@ -271,7 +278,7 @@ struct Head {
 }
 
 impl Reader {
-    async fn head(&mut self, server: &str) -> Result<Head, LaneError> {
+    async fn head(&mut self, server: &str) -> Result<Head, RequestError> {
         let protocol = |what: String| ClientError::Protocol { server: server.to_owned(), what };
         let mut begun = None;
         loop {
@@ -290,9 +297,9 @@ impl Reader {
                 bound.saturating_sub(begun.get_or_insert_with(Instant::now).elapsed())
             };
             match in_time(limit, self.half.read_buf(&mut self.ahead)).await {
-                Ok(0) if self.ahead.is_empty() => return Err(LaneError::NotBegun),
+                Ok(0) if self.ahead.is_empty() => return Err(RequestError::NotBegun),
                 Err(error) if self.ahead.is_empty() && error.kind() != io::ErrorKind::TimedOut => {
-                    return Err(LaneError::NotBegun);
+                    return Err(RequestError::NotBegun);
                 }
                 Ok(0) => return Err(protocol("half a head".into()).into()),
                 Ok(_) => {}
@@ -378,13 +385,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_could_not_be_reached_is_tried_again_on_another_lane() {
-        let lane = Lane::default();
+    async fn a_server_that_could_not_be_reached_is_tried_again_on_another_connection() {
+        let connection = PipelinedConnection::default();
         let server = "peer.example:9091".to_owned();
         let why = "connection refused".to_owned();
         let refused = async || Err(ClientError::Unreachable { server: server.clone(), why: why.clone() });
-        assert!(lane.connect(refused()).await.is_err());
-        assert!(lane.is_broken());
+        assert!(connection.connect(refused()).await.is_err());
+        assert!(connection.is_broken());
     }
 
     proptest! {
