@@ -174,7 +174,6 @@ pub struct PeerRow {
     /// Where it stands.
     pub zone: Option<String>,
     /// Where it is reached, as `host:port`.
-    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<SocketAddr>,
     /// Bytes that it is willing to hold.
     pub capacity_bytes: u64,

@@ -275,7 +275,7 @@ impl RunningPeer {
 }
 
 /// Registers with the tracker. While nobody answers it tries on: machines start in any order.
-async fn join(peer: &Peer) -> Result<(Duration, Vec<String>), Failure> {
+async fn join(peer: &Peer) -> Result<(Duration, Vec<SocketAddr>), Failure> {
     let mut told = false;
     loop {
         match heartbeat::register(peer, &peer.tracker).await {
