@@ -9,10 +9,10 @@ use crate::answers::{Cleaned, PartialEntry, PartialKind, PartialList};
 use crate::clock;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::journal::{Begun, Sent, Work};
 use crate::task::blocking;
 use crate::withdraw::withdraw;
-use crate::words;
 
 /// Lists what was begun and not finished.
 pub fn list(context: &Context) {
@@ -66,13 +66,13 @@ pub async fn clean(context: &Context, wish: Wish) -> Result<(), Failure> {
     }
     let text = match removed.len() as u64 {
         0 => "Nothing was removed.".into(),
-        n => format!("Removed {}: {} are free again.", words::count(n, "thing"), words::bytes(freed_bytes)),
+        n => format!("Removed {}: {} are free again.", human::count(n, "thing"), human::bytes(freed_bytes)),
     };
     progress.summary(&text, Cleaned { removed, freed_bytes });
     if failed == 0 {
         return Ok(());
     }
-    Err(Failure::new(Kind::Partial, format!("{} could not be removed", words::count(failed, "thing")))
+    Err(Failure::new(Kind::Partial, format!("{} could not be removed", human::count(failed, "thing")))
         .next("Mend what the warnings say, then run the same command again."))
 }
 
@@ -86,13 +86,13 @@ fn chosen(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<V
         return Ok(left);
     }
     left.iter().for_each(|begun| progress.explain(&line(&entry(begun))));
-    let (things, bytes) = (words::count(left.len() as u64, "thing"), disk_bytes(&left));
+    let (things, bytes) = (human::count(left.len() as u64, "thing"), disk_bytes(&left));
     let is_at_peers = |begun: &&Begun| matches!((&begun.work, begun.sent()), (Work::Upload(_), Sent::To(_)));
     let at_peers = match left.iter().filter(is_at_peers).count() as u64 {
         0 => String::new(),
-        n => format!(", and delete at its peers what may be there of {}", words::count(n, "upload")),
+        n => format!(", and delete at its peers what may be there of {}", human::count(n, "upload")),
     };
-    match progress.confirm(&format!("Remove {things}, which take {} here{at_peers}?", words::bytes(bytes))) {
+    match progress.confirm(&format!("Remove {things}, which take {} here{at_peers}?", human::bytes(bytes))) {
         Some(true) => Ok(left),
         Some(false) => Ok(Vec::new()),
         None => Err(Failure::new(Kind::Usage, "nothing was removed: there is nobody to ask here")
@@ -160,13 +160,13 @@ fn entry(begun: &Begun) -> PartialEntry {
 fn line(entry: &PartialEntry) -> String {
     let path = entry.path.as_deref().unwrap_or("standard input");
     let what = match (entry.kind, entry.size_bytes) {
-        (PartialKind::Upload, Some(size)) => format!("upload of {path}, {}", words::bytes(size)),
+        (PartialKind::Upload, Some(size)) => format!("upload of {path}, {}", human::bytes(size)),
         (PartialKind::Upload, None) => format!("upload of {path}"),
         (PartialKind::Download, _) => format!("download to {path}"),
         (PartialKind::Unreadable, _) => "a journal that cannot be read".into(),
     };
     let since = Duration::from_millis(clock::now_ms().saturating_sub(entry.touched_ms));
-    let (disk, since) = (words::bytes(entry.disk_bytes), words::duration(since));
+    let (disk, since) = (human::bytes(entry.disk_bytes), human::duration(since));
     let in_use = if entry.is_in_use { ", under way now" } else { "" };
     let away = if entry.is_away { ", on a disk that is not there" } else { "" };
     format!("{what}: takes {disk} here, last touched {since} ago{in_use}{away}")

@@ -18,17 +18,18 @@ use crate::cli::{
 use crate::client::Http;
 use crate::config::{self, Folders};
 use crate::context::Context;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination, Manner};
+use crate::known_swarms::KnownSwarms;
 use crate::local::{LocalConfig, LocalSwarm};
 use crate::peer::{self, Care, PeerConfig, Scrub};
 use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
-use crate::swarm::KnownSwarms;
 use crate::task::{EndRequests, Tasks};
 use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
-use crate::{clean, clock, demo, durable, manage, operate, pasted, swarms, verify, words};
+use crate::{clean, clock, demo, human, manage, operate, pasted, swarms, verify};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -163,7 +164,7 @@ impl Runner {
         let swarm = LocalSwarm::start(config, &self.tasks).await?;
         let swarms = KnownSwarms::new(&self.context.state);
         let note = swarms.note_up(&swarm.invite)?;
-        let peers = words::count(u64::from(args.peers), "peer");
+        let peers = human::count(u64::from(args.peers), "peer");
         let mut head = vec![
             format!("A tracker on {} and {peers} are up.", swarm.tracker.address),
             "Share a file from here:       parcelry share FILE".to_owned(),
@@ -228,7 +229,7 @@ impl Runner {
             peer = peer::start(config, &self.tasks) => peer?,
             signal = ends.next() => return Err(Failure::new(signal, "interrupted")),
         };
-        let (free, announced) = (words::bytes(peer.free_bytes), peer.announced.join(", "));
+        let (free, announced) = (human::bytes(peer.free_bytes), peer.announced.join(", "));
         let text = format!(
             "Peer {} listens on {} and has joined the swarm, which reaches it at {announced}. {free} free.",
             peer.name, peer.address
@@ -250,12 +251,12 @@ impl Runner {
     }
 
     fn tell_scrub(&self, scrub: Scrub) {
-        let read = format!("Read {} ({})", words::count(scrub.chunks, "chunk"), words::bytes(scrub.bytes));
+        let read = format!("Read {} ({})", human::count(scrub.chunks, "chunk"), human::bytes(scrub.bytes));
         let text = match scrub.damaged {
             0 => format!("{read}: all are as they should be."),
             n => format!(
                 "{read}: {} damaged and set aside; the swarm makes new copies.",
-                words::count(n, "chunk")
+                human::count(n, "chunk")
             ),
         };
         let Scrub { chunks, bytes, damaged } = scrub;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::client::{ClientError, Http, TrackerClient};
+use crate::clock::Skew;
 use crate::failure::{Failure, Kind};
 use crate::progress::Progress;
-use crate::skew::Skew;
 use parcelry_core::api::ProblemKind;
 
 /// The surroundings of a command.

@@ -15,11 +15,11 @@ use crate::client::Http;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination, Manner};
+use crate::human;
 use crate::local::{LocalConfig, LocalSwarm};
 use crate::progress::Progress;
 use crate::share::{ShareRequest, Shared, share};
 use crate::task::{Tasks, blocking};
-use crate::words;
 
 const PEERS: [&str; 3] = ["nas", "attic", "laptop"];
 const SAMPLE_NAME: &str = "holiday-video.mp4";
@@ -74,7 +74,7 @@ async fn tell(
     swarm.stop().await;
     match compared {
         Ok(bytes) => {
-            let text = format!("   Yes: {} compared, every byte is equal.", words::bytes(bytes));
+            let text = format!("   Yes: {} compared, every byte is equal.", human::bytes(bytes));
             progress.summary(&text, DemoSummary { equal: true, bytes });
             Ok(())
         }

@@ -10,11 +10,9 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod crash;
-pub mod durable;
+pub mod disk;
 pub mod failure;
-pub mod file_system;
-pub mod folder;
-pub mod holes;
+pub mod human;
 pub mod identity;
 pub mod log;
 pub mod pace;
@@ -24,16 +22,14 @@ pub mod secrecy;
 pub mod task;
 pub mod throttle;
 pub mod tls;
-pub mod withdraw;
-pub mod words;
 
 // Layer 2: speaking, listening, remembering.
 pub mod client;
 pub mod context;
 pub mod journal;
+pub mod known_swarms;
 pub mod server;
-pub mod skew;
-pub mod swarm;
+pub mod withdraw;
 
 // Layer 3: the roles.
 pub mod clean;

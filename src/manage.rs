@@ -20,8 +20,8 @@ use crate::clock;
 use crate::context::{Context, tracker_failure, tracker_skew};
 use crate::failure::{Failure, Kind};
 use crate::get::{Found, look_up};
+use crate::human;
 use crate::journal::{OwnedShare, OwnedShares};
-use crate::words;
 
 /// Shows what a share is and how healthy, without fetching it; with what its peers signed for, if asked.
 pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -> Result<(), Failure> {
@@ -61,7 +61,7 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
             replicas_wanted: wanted,
             replicas_least: least,
             chunks_short: short,
-            health: words::health(least, wanted, short),
+            health: human::health(least, wanted, short),
             peers: holders,
             receipts,
         });
@@ -70,14 +70,14 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
     let out = &context.progress;
     out.result(&format!("name      {}", metadata.original_filename));
     let (files, chunks) = (metadata.files.len() as u64, u64::from(geometry.chunk_count()));
-    let (files, chunks) = (words::count(files, "file"), words::count(chunks, "chunk"));
+    let (files, chunks) = (human::count(files, "file"), human::count(chunks, "chunk"));
     let holes = match metadata.size > geometry.total() {
-        true => format!(" ({} without holes)", words::bytes(geometry.total())),
+        true => format!(" ({} without holes)", human::bytes(geometry.total())),
         false => String::new(),
     };
-    out.result(&format!("size      {}{holes} in {files}, {chunks}", words::bytes(metadata.size)));
-    out.result(&format!("expires   in {}", words::until(found.terms.expires_ms, clock::now_ms())));
-    out.result(&format!("health    {}", words::health(least, wanted, short)));
+    out.result(&format!("size      {}{holes} in {files}, {chunks}", human::bytes(metadata.size)));
+    out.result(&format!("expires   in {}", human::until(found.terms.expires_ms, clock::now_ms())));
+    out.result(&format!("health    {}", human::health(least, wanted, short)));
     for Holder { name, state, why, chunks } in holders {
         let held = chunks
             .map_or_else(|| "does not answer".into(), |n| format!("holds {n} of {}", geometry.chunk_count()));
@@ -88,7 +88,7 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
         out.result(&format!("receipt   {peer}: {chunks} of {}, signed {given}", geometry.chunk_count()));
     }
     for file in metadata.files.iter().filter(|_| !metadata.is_single_file()) {
-        out.result(&format!("file      {} ({})", file.path, words::bytes(file.size)));
+        out.result(&format!("file      {} ({})", file.path, human::bytes(file.size)));
     }
     Ok(())
 }
@@ -140,9 +140,9 @@ pub fn list(context: &Context) -> Result<(), Failure> {
     for (ShareEntry { name, size_bytes, link, expired, .. }, expires_ms) in rows {
         let left = match expired {
             true => "expired".into(),
-            false => format!("expires in {}", words::until(expires_ms, now_ms)),
+            false => format!("expires in {}", human::until(expires_ms, now_ms)),
         };
-        context.progress.result(&format!("{name}  {}  {left}", words::bytes(size_bytes)));
+        context.progress.result(&format!("{name}  {}  {left}", human::bytes(size_bytes)));
         context.progress.result(&format!("  {link}"));
     }
     Ok(())
@@ -170,7 +170,7 @@ pub async fn extend(context: &Context, link: &ShareLink, by: Duration) -> Result
     owned.set_terms(&terms);
     OwnedShares::new(&context.state).put(&owned)?;
     let text =
-        format!("{} expires in {} from now on.", owned.name, words::until(expires_ms, clock::now_ms()));
+        format!("{} expires in {} from now on.", owned.name, human::until(expires_ms, clock::now_ms()));
     let expires = clock::rfc3339(expires_ms);
     context.progress.summary(&text, Extended { share: link.share, name: owned.name, expires });
     Ok(())
@@ -187,7 +187,7 @@ pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
     }
     let alive = list.peers.iter().filter(|peer| peer.state == Liveness::Alive);
     let free: u64 = alive.clone().map(|peer| peer.usage.free_bytes).sum();
-    let (count, free) = (words::count(alive.count() as u64, "peer"), words::bytes(free));
+    let (count, free) = (human::count(alive.count() as u64, "peer"), human::bytes(free));
     context.progress.result(&format!("{}: {count} alive, {free} free", swarm.tracker));
     for line in health_lines(&list.health) {
         context.progress.result(&line);
@@ -208,7 +208,7 @@ fn health_lines(health: &SwarmHealth) -> Vec<String> {
         (endangered, "endangered: one copy left of some chunk"),
         (weakened, "weakened: fewer copies than were asked for"),
     ];
-    let shares = words::count(shares, "share");
+    let shares = human::count(shares, "share");
     let mut lines = match weakened + endangered + unavailable + lost {
         // That nothing is known to be short means something only when every share was looked at.
         0 if complete => vec![format!("  {shares}, all with as many copies as were asked for")],
@@ -222,7 +222,7 @@ fn health_lines(health: &SwarmHealth) -> Vec<String> {
     let needy = needs.iter().chain(&beside).filter(|(count, _)| *count > 0);
     lines.extend(needy.map(|(count, what)| format!("    {count} {what}")));
     if copies > 0 {
-        lines.push(format!("  {} under way", words::count(copies, "copy order")));
+        lines.push(format!("  {} under way", human::count(copies, "copy order")));
     }
     if paused {
         let why =
@@ -233,21 +233,21 @@ fn health_lines(health: &SwarmHealth) -> Vec<String> {
 }
 
 fn peer_line(peer: &PeerInfo) -> String {
-    let (used, free) = (words::bytes(peer.usage.used_bytes), words::bytes(peer.usage.free_bytes));
+    let (used, free) = (human::bytes(peer.usage.used_bytes), human::bytes(peer.usage.free_bytes));
     let zone = peer.zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
     let silent = match peer.state {
         Liveness::Alive => String::new(),
         Liveness::Unreachable | Liveness::Cloned => doubt_words(peer.doubt.as_ref()),
-        _ => format!(", silent for {}", words::duration(Duration::from_millis(peer.silent_ms))),
+        _ => format!(", silent for {}", human::duration(Duration::from_millis(peer.silent_ms))),
     };
     let draining = match peer.draining {
         Some(0) => ", empty of all that is needed: it may leave".into(),
-        Some(needed) => format!(", being emptied: {} still on it", words::count(needed, "share")),
+        Some(needed) => format!(", being emptied: {} still on it", human::count(needed, "share")),
         None => String::new(),
     };
     let refuted = match peer.refuted_chunks {
         0 => String::new(),
-        n => format!(", does not have {} that it said to hold", words::count(n, "chunk")),
+        n => format!(", does not have {} that it said to hold", human::count(n, "chunk")),
     };
     let addresses = peer.addresses.join(", ");
     format!(
@@ -260,7 +260,7 @@ fn peer_line(peer: &PeerInfo) -> String {
 /// Why a peer that beats does not count.
 fn doubt_words(doubt: Option<&Doubt>) -> String {
     let Some(Doubt { why, for_ms, is_gone }) = doubt else { return String::new() };
-    let time = words::duration(Duration::from_millis(*for_ms));
+    let time = human::duration(Duration::from_millis(*for_ms));
     let counts = if *is_gone { ": what it holds is copied to others" } else { "" };
     format!(" for {time} ({why}){counts}")
 }

@@ -15,8 +15,8 @@ use crate::client::{ClientError, TrackerClient};
 use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::tracker::{Gate, check_allowance};
-use crate::words;
 
 /// Pause between looks at a peer that is being emptied.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -108,20 +108,20 @@ async fn used(context: &Context, gate: &Gate) -> HashMap<String, Charged> {
 fn allows(token: &TokenRecord, peers: u64, used: Option<&Charged>) -> String {
     let allowance = &token.allowance;
     let some = |of: fn(&Charged) -> u64| used.map(of).filter(|&number| number > 0);
-    let in_all = match (allowance.quota_bytes.map(words::bytes), used.map(|used| words::bytes(used.bytes))) {
+    let in_all = match (allowance.quota_bytes.map(human::bytes), used.map(|used| human::bytes(used.bytes))) {
         (Some(quota), Some(used)) => Some(format!("{used} of {quota} in all")),
         (Some(quota), None) => Some(format!("{quota} in all")),
-        (None, _) => some(|used| used.bytes).map(|used| words::bytes(used) + " in all"),
+        (None, _) => some(|used| used.bytes).map(|used| human::bytes(used) + " in all"),
     };
-    let admits = || format!("{peers} of {}", words::count(allowance.peers_max().into(), "peer"));
+    let admits = || format!("{peers} of {}", human::count(allowance.peers_max().into(), "peer"));
     let parts = [
         (token.role == Role::Peer).then(admits),
         allowance.zone.as_ref().map(|zone| format!("zone {zone}")),
         in_all,
-        some(|used| used.shares).map(|shares| words::count(shares, "share")),
-        some(|used| used.uploads).map(|uploads| words::count(uploads, "upload") + " under way"),
-        allowance.share_bytes_max.map(|bytes| format!("{} a share", words::bytes(bytes))),
-        allowance.life_ms_max.map(|ms| format!("for {}", words::duration(Duration::from_millis(ms)))),
+        some(|used| used.shares).map(|shares| human::count(shares, "share")),
+        some(|used| used.uploads).map(|uploads| human::count(uploads, "upload") + " under way"),
+        allowance.share_bytes_max.map(|bytes| format!("{} a share", human::bytes(bytes))),
+        allowance.life_ms_max.map(|ms| format!("for {}", human::duration(Duration::from_millis(ms)))),
         allowance.replicas_max.map(|max| format!("{max} × at most")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -205,7 +205,7 @@ async fn wait_until_empty(context: &Context, tracker: &TrackerClient, id: PeerId
         let Some(needed) = needed.filter(|needed| *needed > 0) else { return Ok(()) };
         // As long as the number changes, nothing is in the way.
         if before != Some(needed) {
-            let shares = words::count(needed, "share");
+            let shares = human::count(needed, "share");
             context.progress.say(&format!("{shares} still on it. To stop waiting, interrupt: it goes on."));
             before = Some(needed);
             continue;
@@ -218,7 +218,7 @@ async fn wait_until_empty(context: &Context, tracker: &TrackerClient, id: PeerId
             warned = Some(others);
             let wanted = most_replicas(tracker, id).await.map_err(|error| tracker_failure(&error))?;
             if others < wanted.into() {
-                let others = words::count(others, "other peer");
+                let others = human::count(others, "other peer");
                 context.progress.warn(&format!(
                     "{wanted} copies of a share are wanted elsewhere, and {others} can take any: this does not end before more peers are started"
                 ));
@@ -246,7 +246,7 @@ fn state(token: &TokenRecord, now_ms: u64) -> String {
     match token.expires_ms {
         _ if token.revoked => "revoked".into(),
         Some(end) if end <= now_ms => "over".into(),
-        Some(end) => format!("good for {}", words::until(end, now_ms)),
+        Some(end) => format!("good for {}", human::until(end, now_ms)),
         None => "good".into(),
     }
 }

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::answers::{ErrorEvent, Said, StageStatus};
 use crate::failure::{Failure, Kind};
-use crate::words;
+use crate::human;
 use bar::Bar;
 use rate::{Rate, time_left};
 
@@ -343,10 +343,10 @@ impl Stage {
     fn sentence(&self, state: &mut StageState) -> String {
         let (done_bytes, moved_bytes) = (self.done_bytes(state), self.moved_bytes(state));
         let rate = state.rate.at(moved_bytes, Instant::now());
-        let left = time_left(self.total_bytes - done_bytes, rate).map_or_else(|| "?".into(), words::duration);
+        let left = time_left(self.total_bytes - done_bytes, rate).map_or_else(|| "?".into(), human::duration);
         let percent = done_bytes.saturating_mul(100).checked_div(self.total_bytes).unwrap_or(100);
-        let (done, total) = (words::bytes(done_bytes), words::bytes(self.total_bytes));
-        let rate = words::bytes(rate);
+        let (done, total) = (human::bytes(done_bytes), human::bytes(self.total_bytes));
+        let rate = human::bytes(rate);
         format!("{}: {percent} % ({done} of {total}), {rate}/s, {left} left {}", self.name, state.note)
     }
 }

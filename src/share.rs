@@ -21,10 +21,10 @@ use crate::clock;
 use crate::context::{Context, tracker_failure, tracker_skew};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::journal::{OwnedShare, OwnedShares, Sent, UploadHeader};
 use crate::task::blocking;
 use crate::withdraw::withdraw;
-use crate::words;
 use collect::Collected;
 use halt::Halt;
 use push::Pushed;
@@ -78,8 +78,8 @@ pub struct Shared {
 impl Shared {
     /// The last line that the user sees, as in *Safe on 2 peers (nas, attic). …*
     pub fn sentence(&self) -> String {
-        let peers = words::count(self.peers.len() as u64, "peer");
-        let left = words::until(self.expires_ms, clock::now_ms());
+        let peers = human::count(self.peers.len() as u64, "peer");
+        let left = human::until(self.expires_ms, clock::now_ms());
         let names = self.peers.join(", ");
         format!("Safe on {peers} ({names}). You can switch this machine off. Expires in {left}.")
     }
@@ -90,7 +90,7 @@ impl Shared {
             return Ok(());
         }
         let were = if self.left_out == 1 { "was" } else { "were" };
-        let what = format!("shared, but {} {were} left out", words::entries(self.left_out));
+        let what = format!("shared, but {} {were} left out", human::entries(self.left_out));
         Err(Failure::new(Kind::Partial, what)
             .next("They are named above. With --strict, nothing is shared then."))
     }
@@ -141,7 +141,7 @@ async fn attempt(
     }
     let (length, data) = (upload.length(), upload.geometry().total());
     if data < length {
-        let (length, data) = (words::bytes(length), words::bytes(data));
+        let (length, data) = (human::bytes(length), human::bytes(data));
         context.progress.say(&format!("Files have holes, which are not sent: {data} of {length} are."));
     }
 

@@ -7,7 +7,7 @@ use crate::answers::{SwarmEntry, SwarmList, SwarmNamed};
 use crate::client::TrackerClient;
 use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
-use crate::swarm::{KnownSwarm, KnownSwarms};
+use crate::known_swarms::{KnownSwarm, KnownSwarms};
 
 /// Remembers a swarm and uses it from now on, if somebody can share with the invite.
 pub async fn join(context: &Context, invite: &Invite, name: Option<&str>) -> Result<(), Failure> {

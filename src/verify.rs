@@ -20,9 +20,9 @@ use crate::client::{ChunkAnswer, PeerClient, TrackerClient};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::look_up;
+use crate::human;
 use crate::progress::Stage;
 use crate::task::blocking;
-use crate::words;
 
 /// What one peer served.
 struct Report {
@@ -81,7 +81,7 @@ pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> 
         .next("Try again when more peers are there, or ask the sender to share it again."));
     }
     if least < wanted {
-        let what = format!("{} short of {wanted} good copies", words::count(short, "chunk"));
+        let what = format!("{} short of {wanted} good copies", human::count(short, "chunk"));
         return Err(Failure::new(Kind::Partial, what).next(
             "The swarm makes new copies when it finds out; \
             `parcelry inspect LINK` shows how far it is.",
@@ -180,12 +180,12 @@ fn tell(context: &Context, manifest: &ChunkList, peers: &[Report], least: u32, s
     for peer in peers {
         let wrong = match peer.wrong.len() {
             0 => String::new(),
-            n => format!(", {} damaged", words::count(u64::from(n), "chunk")),
+            n => format!(", {} damaged", human::count(u64::from(n), "chunk")),
         };
         // What was read before it failed counts.
         let failed = peer.failed.as_ref().map(|why| format!(", then: {why}")).unwrap_or_default();
         let line = format!("{}: {} of {chunk_count} good{wrong}{failed}", peer.name, peer.good.len());
         context.progress.result(&line);
     }
-    context.progress.result(&words::health(least, wanted, short));
+    context.progress.result(&human::health(least, wanted, short));
 }

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::context::{Context, tracker_failure};
 use crate::failure::{Failure, Kind};
 use crate::journal::{OwnedShares, Sent, UploadHeader};
-use crate::swarm::KnownSwarms;
+use crate::known_swarms::KnownSwarms;
 
 /// Has an upload deleted at the peers that may have committed it. What is published, or may be, is left alone: of what has
 /// a record here, `rm` is the way to delete it. `named` is the swarm that the user names, if he does.

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use super::download::Standing;
 use super::upload::{remove_journal, sent};
 use super::{DownloadHeader, Sent, UploadHeader, download, lock};
-use crate::durable;
+use crate::disk::dir::{Dir, remove_any};
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
-use crate::folder::{Folder, remove_any};
 
 /// A share that was being sent or fetched when its command ended, or is now.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ fn is_there(header: &DownloadHeader) -> bool {
 }
 
 fn has_loose(temporary: &Path) -> io::Result<bool> {
-    Folder::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
+    Dir::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
 }
 
 /// Whether the disk on which the temporary stood is away: its folder is not the one that it was, or is not there, and was

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::Records;
 use super::{key, lock, secret_text};
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 /// A version that knows of fewer fields would seal other bytes under the same keys.

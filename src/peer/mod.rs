@@ -60,7 +60,7 @@ use parcelry_core::receipt::PeerKey;
 use crate::buffers::Buffers;
 use crate::client::{ClientError, Http, TrackerClient};
 use crate::context::tracker_failure;
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, Identity};
 use crate::server::{self, FairGate, Front};

@@ -16,8 +16,8 @@ use rustix::fs::Access;
 
 use super::awkward::{LeftOut, Refusal};
 use super::own::Own;
+use crate::disk::holes::{self, Largest};
 use crate::failure::{Failure, Kind};
-use crate::holes::{self, Largest};
 use crate::journal::SourceFile;
 use crate::progress::Progress;
 
@@ -113,7 +113,7 @@ impl<'a> Spool<'a> {
     /// failed has left is written over.
     fn take(&mut self, input: &mut impl Read, limit: u64) -> io::Result<(u64, u64)> {
         if self.file.is_none() {
-            crate::durable::create_private_folder(self.state)?;
+            crate::disk::durable::create_private_folder(self.state)?;
             self.file = Some(tempfile::tempfile_in(self.state)?);
         }
         let (start, Some(file)) = (self.end, &mut self.file) else { unreachable!("it was just made") };
@@ -277,7 +277,7 @@ impl<'a> Walk<'a> {
         }
         if source.disk.is_some()
             && holes::may_be_in(&metadata)
-            && let Ok(file) = crate::durable::open_read(disk)
+            && let Ok(file) = crate::disk::durable::open_read(disk)
         {
             self.holes.note(self.files.len(), &file, size);
         }
@@ -287,7 +287,7 @@ impl<'a> Walk<'a> {
 
     fn spool_if_it_hides_its_length(&mut self, disk: &Path, source: &mut SourceFile) -> Result<(), Refusal> {
         let failed = |error: io::Error| Refusal::unreadable(&error);
-        let mut file = crate::durable::open_read(disk).map_err(failed)?;
+        let mut file = crate::disk::durable::open_read(disk).map_err(failed)?;
         // One that has grown meanwhile tells its length.
         let is_as_it_was = file.metadata().map_err(failed)?.len() == source.size;
         if !is_as_it_was || !hides_its_length(&file, source.size).map_err(failed)? {
@@ -302,7 +302,7 @@ impl<'a> Walk<'a> {
         })?;
         if size > UNTOLD_BYTES_MAX {
             self.spool.end = spooled_at;
-            let most = crate::words::bytes(UNTOLD_BYTES_MAX);
+            let most = crate::human::bytes(UNTOLD_BYTES_MAX);
             let why = format!("it does not tell its length, and has no end within {most}");
             return Err(Refusal::odd(why, "Save what you need of it in a file, and share that."));
         }

@@ -26,10 +26,10 @@ use super::halt::Halt;
 use crate::buffers::Buffer;
 use crate::clock;
 use crate::crash::{self, Point};
-use crate::durable;
+use crate::disk::durable;
+use crate::disk::file_system::has_loose_inodes;
+use crate::disk::holes::{reads_as_zeros, settle};
 use crate::failure::{Failure, Kind};
-use crate::file_system::has_loose_inodes;
-use crate::holes::{reads_as_zeros, settle};
 use crate::identity::{random_bytes, random_secret};
 use crate::journal::{Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
 use crate::progress::Progress;
@@ -501,7 +501,7 @@ mod tests {
 
     use super::*;
     use crate::buffers::Buffers;
-    use crate::holes::Largest;
+    use crate::disk::holes::Largest;
     use parcelry_core::holes::Holes;
     use parcelry_core::name::SafePath;
 
