@@ -34,7 +34,6 @@ pub mod withdraw;
 // Layer 3: the roles.
 pub mod clean;
 pub mod get;
-pub mod manage;
 pub mod peer;
 pub mod share;
 pub mod swarms;
@@ -45,7 +44,6 @@ pub mod verify;
 pub mod commands;
 pub mod demo;
 pub mod local;
-pub mod operate;
 
 #[cfg(test)]
 mod simulation;

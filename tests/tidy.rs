@@ -68,13 +68,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "progress", "task",
         ],
     ),
-    ("manage", &["answers", "client", "clock", "context", "failure", "get", "human", "journal"]),
     ("clean", &["answers", "clock", "context", "failure", "human", "journal", "task", "withdraw"]),
     ("swarms", &["answers", "client", "context", "failure", "known_swarms"]),
     ("verify", &["answers", "buffers", "client", "context", "failure", "get", "human", "progress", "task"]),
     // Layer 4: all together.
     ("local", &["failure", "peer", "task", "tracker"]),
-    ("operate", &["answers", "client", "clock", "context", "failure", "human", "tracker"]),
     ("simulation", &["client", "clock", "peer", "tracker"]),
     (
         "demo",

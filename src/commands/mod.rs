@@ -1,5 +1,8 @@
 //! Carries out each command: from its flags to the module that does the work.
 
+pub mod inspect;
+pub mod tokens;
+
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
@@ -29,7 +32,7 @@ use crate::share::{self, ShareRequest};
 use crate::task::{EndRequests, Tasks};
 use crate::tls::web_certificate::WebCertificate;
 use crate::tracker::{self, FirstInvites, RunningTracker, TrackerConfig};
-use crate::{clean, clock, demo, human, manage, operate, pasted, swarms, verify};
+use crate::{clean, clock, demo, human, pasted, swarms, verify};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
 pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
@@ -99,17 +102,17 @@ impl Runner {
                     zone: args.zone,
                 };
                 let data = self.tracker_data(args.data);
-                operate::invite(&self.context, &data, role, &args.name, args.expires, allowance).await
+                tokens::invite(&self.context, &data, role, &args.name, args.expires, allowance).await
             }
             Command::Tokens(TokensArgs { action: TokensAction::Ls { revoked, data } }) => {
-                operate::list_tokens(&self.context, &self.tracker_data(data), revoked).await
+                tokens::list_tokens(&self.context, &self.tracker_data(data), revoked).await
             }
             Command::Tokens(TokensArgs { action: TokensAction::Revoke { ids, data } }) => {
-                operate::revoke_tokens(&self.context, &self.tracker_data(data), &ids).await
+                tokens::revoke_tokens(&self.context, &self.tracker_data(data), &ids).await
             }
             Command::Drain(args) => {
                 let data = self.tracker_data(args.data);
-                operate::drain(&self.context, &data, &args.peer, args.undo).await
+                tokens::drain(&self.context, &data, &args.peer, args.undo).await
             }
             Command::Join(JoinArgs { invite, name }) => {
                 swarms::join(&self.context, &pasted::invite(invite).await?, name.as_deref()).await
@@ -119,20 +122,20 @@ impl Runner {
             Command::Share(args) => self.share(args).await,
             Command::Get(args) => self.get(args).await,
             Command::Inspect(args) => {
-                manage::inspect(&self.context, &pasted::link(args.link).await?, args.receipts).await
+                inspect::inspect(&self.context, &pasted::link(args.link).await?, args.receipts).await
             }
             Command::Verify(args) => verify::verify(&self.context, &pasted::link(args.link).await?).await,
             Command::Ls(LsArgs { partial: true }) => {
                 clean::list(&self.context);
                 Ok(())
             }
-            Command::Ls(LsArgs { partial: false }) => manage::list(&self.context),
+            Command::Ls(LsArgs { partial: false }) => inspect::list(&self.context),
             Command::Clean(args) => self.clean(args).await,
-            Command::Rm(args) => manage::remove(&self.context, &pasted::link(args.link).await?).await,
+            Command::Rm(args) => inspect::remove(&self.context, &pasted::link(args.link).await?).await,
             Command::Extend(args) => {
-                manage::extend(&self.context, &pasted::link(Some(args.link)).await?, args.duration).await
+                inspect::extend(&self.context, &pasted::link(Some(args.link)).await?, args.duration).await
             }
-            Command::Status(args) => manage::status(&self.context, &self.swarm(args.swarm).await?).await,
+            Command::Status(args) => inspect::status(&self.context, &self.swarm(args.swarm).await?).await,
             // Printed through `progress`, for which a reader that needs no more, as `head`, is no failure.
             Command::Completions { shell } => {
                 let mut text = Vec::new();
