@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parcelry::client::Http;
+use parcelry::commands::local::{LocalConfig, LocalSwarm};
 use parcelry::context::Context;
 use parcelry::get::look_up;
-use parcelry::local::{LocalConfig, LocalSwarm};
 use parcelry::progress::{Progress, Style};
 use parcelry::share::{ShareRequest, share};
 use parcelry::task::Tasks;

@@ -4,7 +4,6 @@
 //! here carry them out. `ARCHITECTURE.md` maps them and says who may import whom.
 
 // Layer 1: the ground.
-pub mod answers;
 pub mod buffers;
 pub mod cli;
 pub mod clock;
@@ -16,7 +15,6 @@ pub mod human;
 pub mod identity;
 pub mod log;
 pub mod pace;
-pub mod pasted;
 pub mod progress;
 pub mod secrecy;
 pub mod task;
@@ -32,18 +30,13 @@ pub mod server;
 pub mod withdraw;
 
 // Layer 3: the roles.
-pub mod clean;
 pub mod get;
 pub mod peer;
 pub mod share;
-pub mod swarms;
 pub mod tracker;
-pub mod verify;
 
-// Layer 4: all together.
+// Layer 4: the commands, over all of it.
 pub mod commands;
-pub mod demo;
-pub mod local;
 
 #[cfg(test)]
 mod simulation;

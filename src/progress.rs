@@ -8,6 +8,7 @@
 //! lest it forges a line of its own.
 
 mod bar;
+mod events;
 mod rate;
 
 use std::io::{self, IsTerminal, Write};
@@ -21,10 +22,10 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::answers::{ErrorEvent, Said, StageStatus};
 use crate::failure::{Failure, Kind};
 use crate::human;
 use bar::Bar;
+use events::{ErrorEvent, Said, StageStatus};
 use rate::{Rate, time_left};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);

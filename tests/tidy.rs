@@ -14,7 +14,6 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// senders and receivers never see the server, the server never sees the client.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Layer 1: the ground.
-    ("answers", &[]),
     ("buffers", &[]),
     ("cli", &[]),
     ("clock", &["failure", "human"]),
@@ -26,8 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("identity", &["disk", "failure"]),
     ("log", &["progress"]),
     ("pace", &[]),
-    ("pasted", &["failure", "task"]),
-    ("progress", &["answers", "failure", "human"]),
+    ("progress", &["failure", "human"]),
     ("secrecy", &["failure"]),
     ("task", &["failure"]),
     ("throttle", &[]),
@@ -68,16 +66,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "progress", "task",
         ],
     ),
-    ("clean", &["answers", "clock", "context", "failure", "human", "journal", "task", "withdraw"]),
-    ("swarms", &["answers", "client", "context", "failure", "known_swarms"]),
-    ("verify", &["answers", "buffers", "client", "context", "failure", "get", "human", "progress", "task"]),
-    // Layer 4: all together.
-    ("local", &["failure", "peer", "task", "tracker"]),
+    // Layer 4: all together. `commands` imports what it needs.
     ("simulation", &["client", "clock", "peer", "tracker"]),
-    (
-        "demo",
-        &["answers", "client", "context", "failure", "get", "human", "local", "progress", "share", "task"],
-    ),
 ];
 
 /// Each folder of `web/js`, and those that it may import. Whatever a folder imports stands above it: no circles.
@@ -98,7 +88,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("io::stdout()", &["src/progress.rs", "src/get/sink.rs"], "stdout carries results only"),
     (
         "io::stderr()",
-        &["src/progress.rs", "src/progress/bar.rs", "src/log.rs", "src/pasted.rs"],
+        &["src/progress.rs", "src/progress/bar.rs", "src/log.rs", "src/commands/pasted.rs"],
         "progress.rs prints around its bar",
     ),
     ("tokio::spawn", &[], "every task has an owner: use task::Tasks or a JoinSet"),

@@ -1,32 +1,28 @@
-//! The short commands about shares and swarms: `inspect`, `ls`, `rm`, `extend`, `status`.
+//! `parcelry inspect`: shows what a link is for and how healthy it is, without getting it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use parcelry_core::api::{PeerInfo, ProblemKind, SwarmHealth};
-use parcelry_core::link::{Invite, ShareLink};
 use parcelry_core::metadata;
-use parcelry_core::reach::Doubt;
 use parcelry_core::receipt::{Receipt, ReceiptError};
-use parcelry_core::registry::Liveness;
 use parcelry_core::seal::access_token;
-use parcelry_core::terms::{SignedTerms, Terms};
 
-use crate::answers::{
-    Extended, FileEntry, Holder, Inspected, ReceiptEntry, Removed, ShareEntry, ShareList, SwarmStatus,
-};
-use crate::client::{PeerClient, TrackerClient};
+use super::answers::{FileEntry, Holder, Inspected, ReceiptEntry};
+use super::status::state_word;
+use super::{owned, pasted};
+use crate::cli::InspectArgs;
+use crate::client::PeerClient;
 use crate::clock;
-use crate::context::{Context, tracker_failure, tracker_skew};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::{Found, look_up};
 use crate::human;
-use crate::journal::{OwnedShare, OwnedShares};
+use crate::journal::OwnedShares;
 
 /// Shows what a share is and how healthy, without fetching it; with what its peers signed for, if asked.
-pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -> Result<(), Failure> {
-    let found = look_up(context, link).await?;
-    let receipts = if with_receipts { receipts(context, &found)? } else { Vec::new() };
+pub(super) async fn run(context: &Context, args: InspectArgs) -> Result<(), Failure> {
+    let link = pasted::link(args.link).await?;
+    let found = look_up(context, &link).await?;
+    let receipts = if args.receipts { receipts(context, &found)? } else { Vec::new() };
     let geometry = *found.manifest.geometry();
     let access = access_token(&link.secret);
     let mut holders = Vec::new();
@@ -96,7 +92,7 @@ pub async fn inspect(context: &Context, link: &ShareLink, with_receipts: bool) -
 /// What peers signed for when the share was made here, each checked against the manifest as it is now.
 fn receipts(context: &Context, found: &Found) -> Result<Vec<ReceiptEntry>, Failure> {
     let manifest = &found.manifest;
-    let owned = OwnedShares::new(&context.state).get(manifest.share())?.ok_or_else(not_ours)?;
+    let owned = OwnedShares::new(&context.state).get(manifest.share())?.ok_or_else(owned::not_ours)?;
     let row = |token: &String| {
         let receipt = Receipt::verify(token)?;
         let (digest, chunk_count) = (manifest.digest(), manifest.geometry().chunk_count());
@@ -109,207 +105,4 @@ fn receipts(context: &Context, found: &Found) -> Result<Vec<ReceiptEntry>, Failu
     rows.map_err(|error| {
         Failure::new(Kind::Integrity, format!("a receipt that was kept here does not count: {error}"))
     })
-}
-
-/// Lists the shares that were made from here.
-pub fn list(context: &Context) -> Result<(), Failure> {
-    let shares = OwnedShares::new(&context.state).list();
-    let now_ms = clock::now_ms();
-    let row = |share: &OwnedShare| {
-        // A record that is damaged in part is still listed.
-        let expires_ms = share.terms().map_or(0, |signed| signed.terms.expires_ms);
-        let entry = ShareEntry {
-            name: share.name.clone(),
-            size_bytes: share.size_bytes,
-            file_count: share.file_count,
-            link: share.link().map_or_else(|_| "?".into(), |link| link.expose_text()),
-            created: clock::rfc3339(share.created_ms),
-            expires: clock::rfc3339(expires_ms),
-            expired: expires_ms <= now_ms,
-        };
-        (entry, expires_ms)
-    };
-    let rows = shares.iter().map(row);
-    if context.progress.is_json() {
-        context.progress.document(&ShareList { shares: rows.map(|(entry, _)| entry).collect() });
-        return Ok(());
-    }
-    if shares.is_empty() {
-        context.progress.say("No shares were made from here.");
-    }
-    for (ShareEntry { name, size_bytes, link, expired, .. }, expires_ms) in rows {
-        let left = match expired {
-            true => "expired".into(),
-            false => format!("expires in {}", human::until(expires_ms, now_ms)),
-        };
-        context.progress.result(&format!("{name}  {}  {left}", human::bytes(size_bytes)));
-        context.progress.result(&format!("  {link}"));
-    }
-    Ok(())
-}
-
-/// Takes a share back: its peers drop it with their next heartbeats. Its key is kept until its time is over, to say so
-/// again to a tracker that forgot.
-pub async fn remove(context: &Context, link: &ShareLink) -> Result<(), Failure> {
-    let (mut owned, terms) = replace_terms(context, link, |terms| Terms { deleted: true, ..terms }).await?;
-    owned.set_terms(&terms);
-    OwnedShares::new(&context.state).put(&owned)?;
-    let text = format!("Deleted {}. Its peers drop it with their next heartbeats.", owned.name);
-    context.progress.summary(&text, Removed { share: link.share, name: owned.name, deleted: true });
-    Ok(())
-}
-
-/// Lets a share live for this long from now.
-pub async fn extend(context: &Context, link: &ShareLink, by: Duration) -> Result<(), Failure> {
-    let expires_ms = clock::ms_from_now(by);
-    let tracker = TrackerClient::of_link(context.http.clone(), link);
-    if let Some(off) = tracker_skew(&tracker).await?.check_end(expires_ms)? {
-        context.progress.warn(&off);
-    }
-    let (mut owned, terms) = replace_terms(context, link, |terms| Terms { expires_ms, ..terms }).await?;
-    owned.set_terms(&terms);
-    OwnedShares::new(&context.state).put(&owned)?;
-    let text =
-        format!("{} expires in {} from now on.", owned.name, human::until(expires_ms, clock::now_ms()));
-    let expires = clock::rfc3339(expires_ms);
-    context.progress.summary(&text, Extended { share: link.share, name: owned.name, expires });
-    Ok(())
-}
-
-/// Shows peers, space and health of a swarm.
-pub async fn status(context: &Context, swarm: &Invite) -> Result<(), Failure> {
-    let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
-    let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
-    if context.progress.is_json() {
-        let tracker = swarm.tracker.to_string();
-        context.progress.document(&SwarmStatus { tracker, peers: list.peers, health: list.health });
-        return Ok(());
-    }
-    let alive = list.peers.iter().filter(|peer| peer.state == Liveness::Alive);
-    let free: u64 = alive.clone().map(|peer| peer.usage.free_bytes).sum();
-    let (count, free) = (human::count(alive.count() as u64, "peer"), human::bytes(free));
-    context.progress.result(&format!("{}: {count} alive, {free} free", swarm.tracker));
-    for line in health_lines(&list.health) {
-        context.progress.result(&line);
-    }
-    for peer in &list.peers {
-        context.progress.result(&peer_line(peer));
-    }
-    Ok(())
-}
-
-fn health_lines(health: &SwarmHealth) -> Vec<String> {
-    let SwarmHealth { shares, weakened, endangered, unavailable, lost, copies, paused, complete, .. } =
-        *health;
-    // The worst first.
-    let needs = [
-        (lost, "lost: some chunk is on no known peer"),
-        (unavailable, "not to be had now: some chunk is only on peers that are away"),
-        (endangered, "endangered: one copy left of some chunk"),
-        (weakened, "weakened: fewer copies than were asked for"),
-    ];
-    let shares = human::count(shares, "share");
-    let mut lines = match weakened + endangered + unavailable + lost {
-        // That nothing is known to be short means something only when every share was looked at.
-        0 if complete => vec![format!("  {shares}, all with as many copies as were asked for")],
-        0 => vec![format!("  {shares}; the tracker is still looking at them")],
-        _ => vec![format!("  {shares}, of which")],
-    };
-    let beside = [
-        (health.misplaced, "not far enough apart: copies in other zones or on other machines are to come"),
-        (health.unproven, "with copies that are to be proven yet"),
-    ];
-    let needy = needs.iter().chain(&beside).filter(|(count, _)| *count > 0);
-    lines.extend(needy.map(|(count, what)| format!("    {count} {what}")));
-    if copies > 0 {
-        lines.push(format!("  {} under way", human::count(copies, "copy order")));
-    }
-    if paused {
-        let why =
-            "more than a third of what is held was lost at once, which looks like a failure of the network";
-        lines.push(format!("  repair is paused: {why}; it goes on when it is back, or stays away for long"));
-    }
-    lines
-}
-
-fn peer_line(peer: &PeerInfo) -> String {
-    let (used, free) = (human::bytes(peer.usage.used_bytes), human::bytes(peer.usage.free_bytes));
-    let zone = peer.zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
-    let silent = match peer.state {
-        Liveness::Alive => String::new(),
-        Liveness::Unreachable | Liveness::Cloned => doubt_words(peer.doubt.as_ref()),
-        _ => format!(", silent for {}", human::duration(Duration::from_millis(peer.silent_ms))),
-    };
-    let draining = match peer.draining {
-        Some(0) => ", empty of all that is needed: it may leave".into(),
-        Some(needed) => format!(", being emptied: {} still on it", human::count(needed, "share")),
-        None => String::new(),
-    };
-    let refuted = match peer.refuted_chunks {
-        0 => String::new(),
-        n => format!(", does not have {} that it said to hold", human::count(n, "chunk")),
-    };
-    let addresses = peer.addresses.join(", ");
-    format!(
-        "  {}{zone}: {}{silent}{draining}{refuted}, {used} used, {free} free, at {addresses}",
-        peer.name,
-        state_word(peer.state)
-    )
-}
-
-/// Why a peer that beats does not count.
-fn doubt_words(doubt: Option<&Doubt>) -> String {
-    let Some(Doubt { why, for_ms, is_gone }) = doubt else { return String::new() };
-    let time = human::duration(Duration::from_millis(*for_ms));
-    let counts = if *is_gone { ": what it holds is copied to others" } else { "" };
-    format!(" for {time} ({why}){counts}")
-}
-
-/// Signs newer terms with the share's key and hands them to the tracker.
-async fn replace_terms(
-    context: &Context,
-    link: &ShareLink,
-    change: impl FnOnce(Terms) -> Terms,
-) -> Result<(OwnedShare, SignedTerms), Failure> {
-    let owned = OwnedShares::new(&context.state).get(link.share)?;
-    let owned = owned.ok_or_else(not_ours)?;
-    let before = owned.terms().ok_or_else(not_ours)?.terms;
-    let terms = change(before.clone());
-    if before.deleted && terms.expires_ms != before.expires_ms {
-        return Err(Failure::new(Kind::NotFound, format!("{} was deleted from here", owned.name))
-            .next("What is over does not come back: share it again."));
-    }
-    // Later than the terms before also if this machine's clock went back, for the newest count.
-    let issued_ms = clock::now_ms().max(before.issued_ms + 1);
-    let terms = SignedTerms::sign(&owned.key(), Terms { issued_ms, ..terms });
-    let tracker = TrackerClient::of_link(context.http.clone(), link);
-    match tracker.put_terms(link.share, terms.token.clone()).await {
-        Ok(()) => Ok((owned, terms)),
-        Err(error) if terms.terms.deleted && error.problem() == Some(ProblemKind::ShareGone) => {
-            Ok((owned, terms))
-        }
-        Err(error) if error.problem() == Some(ProblemKind::ShareNotFound) => {
-            if terms.terms.deleted && before.is_over(clock::now_ms()) {
-                return Ok((owned, terms));
-            }
-            // It may have lost its database, and peers that are away may bring the share back.
-            Err(tracker_failure(&error).next("Run the same command again when its peers are there."))
-        }
-        Err(error) => Err(tracker_failure(&error)),
-    }
-}
-
-fn not_ours() -> Failure {
-    Failure::new(Kind::Denied, "this share was not made from here: only its sender's machine has its key")
-        .next("`parcelry ls` shows the shares that were made from here.")
-}
-
-const fn state_word(state: Liveness) -> &'static str {
-    match state {
-        Liveness::Alive => "alive",
-        Liveness::Suspect => "suspect",
-        Liveness::Unreachable => "unreachable",
-        Liveness::Cloned => "cloned",
-        Liveness::Dead => "dead",
-    }
 }

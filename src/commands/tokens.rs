@@ -1,52 +1,36 @@
-//! What the operator does beside a tracker: make invites, list and revoke the tokens behind them, empty peers.
+//! `parcelry tokens`: lists or revokes the tokens behind invites, on the tracker's machine.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use parcelry_core::api::PeerInfo;
-use parcelry_core::id::PeerId;
-use parcelry_core::quota::{Allowance, Charged};
-use parcelry_core::registry::Liveness;
+use parcelry_core::quota::Charged;
 use parcelry_core::token::{Role, TokenId, TokenRecord};
 
-use crate::answers::{Drained, Invited, Revoked, TokenEntry, TokenList};
-use crate::client::{ClientError, TrackerClient};
+use super::answers::{Revoked, TokenEntry, TokenList};
+use super::tracker;
+use crate::cli::{TokensAction, TokensArgs};
+use crate::client::TrackerClient;
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::human;
-use crate::tracker::{Gate, check_allowance};
+use crate::tracker::Gate;
 
-/// Pause between looks at a peer that is being emptied.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Pages of shares that are looked at to find out how many copies are wanted.
-const PAGES_MAX: usize = 100;
-
-/// Makes an invite; it is the one line on stdout.
-pub async fn invite(
-    context: &Context,
-    data: &Path,
-    role: Role,
-    name: &str,
-    life: Option<Duration>,
-    allowance: Allowance,
-) -> Result<(), Failure> {
-    check_allowance(role, &allowance).map_err(|what| Failure::new(Kind::Usage, what))?;
-    let invite = Gate::beside(data).await?.invite(role, name, life, allowance).await?.expose_text();
-    let next = match role {
-        Role::Peer => "parcelry peer --invite INVITE",
-        _ => "parcelry join INVITE",
-    };
-    let text = format!("Whoever has it can use it, so send it privately. There: {next}");
-    context.progress.summary(&text, Invited { invite: invite.clone(), role, name });
-    context.progress.result(&invite);
-    Ok(())
+/// Does what was asked for.
+pub(super) async fn run(context: &Context, data: &Path, args: TokensArgs) -> Result<(), Failure> {
+    match args.action {
+        TokensAction::Ls { revoked, data: named } => {
+            list(context, &tracker::folder_here(data, named), revoked).await
+        }
+        TokensAction::Revoke { ids, data: named } => {
+            revoke(context, &tracker::folder_here(data, named), &ids).await
+        }
+    }
 }
 
 /// Lists the tokens of a tracker, or the ids of those that were revoked.
-pub async fn list_tokens(context: &Context, data: &Path, only_revoked: bool) -> Result<(), Failure> {
+async fn list(context: &Context, data: &Path, only_revoked: bool) -> Result<(), Failure> {
     let gate = Gate::beside(data).await?;
     let mut tokens = gate.tokens().await?;
     tokens.retain(|(token, _)| token.revoked || !only_revoked);
@@ -128,7 +112,7 @@ fn allows(token: &TokenRecord, peers: u64, used: Option<&Charged>) -> String {
 }
 
 /// Revokes tokens. One that is not there holds up no other.
-pub async fn revoke_tokens(context: &Context, data: &Path, ids: &[TokenId]) -> Result<(), Failure> {
+async fn revoke(context: &Context, data: &Path, ids: &[TokenId]) -> Result<(), Failure> {
     let gate = Gate::beside(data).await?;
     let (mut revoked, mut unknown) = (Vec::new(), Vec::new());
     for &id in ids {
@@ -151,95 +135,6 @@ pub async fn revoke_tokens(context: &Context, data: &Path, ids: &[TokenId]) -> R
     let kind = if revoked.is_empty() { Kind::NotFound } else { Kind::Partial };
     Err(Failure::new(kind, format!("there is no token {}", unknown.join(", ")))
         .next("`parcelry tokens ls` shows those that there are."))
-}
-
-/// Has a peer emptied and waits until it may leave, or lets it fill again. One that is dead is taken off the list.
-pub async fn drain(context: &Context, data: &Path, peer: &str, undo: bool) -> Result<(), Failure> {
-    let admin = Gate::beside(data).await?.admin()?;
-    let tracker = TrackerClient::of_invite(context.http.clone(), &admin);
-    let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
-    let is_meant = |known: &&PeerInfo| known.name == peer || known.id.to_string() == peer;
-    let mut meant = list.peers.iter().filter(is_meant);
-    // Of two with one name neither is meant: it could be the wrong one that is emptied.
-    let (id, name, state) = match (meant.next(), meant.next()) {
-        (Some(known), None) => (known.id, known.name.clone(), known.state),
-        (None, _) => {
-            return Err(Failure::new(Kind::NotFound, format!("there is no peer {peer}"))
-                .next("`parcelry status` shows the peers; give a name or an id."));
-        }
-        _ => {
-            let what = format!("there are several peers named {peer}");
-            return Err(
-                Failure::new(Kind::Usage, what).next("Give the id: `parcelry status --json` shows it.")
-            );
-        }
-    };
-    // Nothing can be copied from it, so there is nothing to wait for.
-    if state == Liveness::Dead && !undo {
-        tracker.forget(id).await.map_err(|error| tracker_failure(&error))?;
-        let text =
-            format!("{name} is dead and was taken off the list. What it held is copied from others anyway.");
-        context.progress.summary(&text, Drained { id, name: &name, forgotten: true, draining: false });
-        return Ok(());
-    }
-    tracker.drain(id, !undo).await.map_err(|error| tracker_failure(&error))?;
-    if undo {
-        let text = format!("{name} gets new shares again.");
-        context.progress.summary(&text, Drained { id, name: &name, forgotten: false, draining: false });
-        return Ok(());
-    }
-    context.progress.say(&format!("{name} gets nothing new, and what it holds is copied to other peers."));
-    wait_until_empty(context, &tracker, id).await?;
-    let text = format!("Nothing depends on {name} any more: it may leave.");
-    context.progress.summary(&text, Drained { id, name: &name, forgotten: false, draining: true });
-    Ok(())
-}
-
-/// Returns when no share needs any more what a peer holds, and says what is left, and what is in the way.
-async fn wait_until_empty(context: &Context, tracker: &TrackerClient, id: PeerId) -> Result<(), Failure> {
-    let (mut before, mut warned) = (None, None);
-    loop {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        let peers = tracker.peers().await.map_err(|error| tracker_failure(&error))?.peers;
-        let needed = peers.iter().find(|known| known.id == id).and_then(|known| known.draining);
-        let Some(needed) = needed.filter(|needed| *needed > 0) else { return Ok(()) };
-        // As long as the number changes, nothing is in the way.
-        if before != Some(needed) {
-            let shares = human::count(needed, "share");
-            context.progress.say(&format!("{shares} still on it. To stop waiting, interrupt: it goes on."));
-            before = Some(needed);
-            continue;
-        }
-        let takes_any =
-            |peer: &&PeerInfo| peer.state == Liveness::Alive && peer.draining.is_none() && peer.id != id;
-        let others = peers.iter().filter(takes_any).count() as u64;
-        // Once for each number of peers: all shares are looked through for it.
-        if warned != Some(others) {
-            warned = Some(others);
-            let wanted = most_replicas(tracker, id).await.map_err(|error| tracker_failure(&error))?;
-            if others < wanted.into() {
-                let others = human::count(others, "other peer");
-                context.progress.warn(&format!(
-                    "{wanted} copies of a share are wanted elsewhere, and {others} can take any: this does not end before more peers are started"
-                ));
-            }
-        }
-    }
-}
-
-/// The most copies that are wanted of a share that a peer holds.
-async fn most_replicas(tracker: &TrackerClient, id: PeerId) -> Result<u8, ClientError> {
-    let (mut most, mut after) = (0, None);
-    for _ in 0..PAGES_MAX {
-        let page = tracker.shares(after).await?;
-        let held = page.shares.iter().filter(|share| share.peers.contains(&id));
-        most = held.map(|share| share.replicas).fold(most, u8::max);
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    Ok(most)
 }
 
 fn state(token: &TokenRecord, now_ms: u64) -> String {

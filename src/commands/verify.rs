@@ -10,12 +10,13 @@ use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::ChunkId;
 use parcelry_core::limits::VERIFIED_AT_ONCE;
-use parcelry_core::link::ShareLink;
 use parcelry_core::manifest::ChunkList;
 use parcelry_core::seal::access_token;
 
-use crate::answers::{VerifiedPeer, VerifySummary};
+use super::answers::{VerifiedPeer, VerifySummary};
+use super::pasted;
 use crate::buffers::Buffers;
+use crate::cli::LinkArgs;
 use crate::client::{ChunkAnswer, PeerClient, TrackerClient};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
@@ -43,9 +44,10 @@ enum Served {
 
 /// Reads every replica of a share, tells what was found, and complains about what is wrong. Fails if the share
 /// cannot be had whole, or has fewer replicas than were asked for.
-pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> {
-    let found = look_up(context, link).await?;
-    let tracker = TrackerClient::of_link(context.http.clone(), link);
+pub(super) async fn run(context: &Context, args: LinkArgs) -> Result<(), Failure> {
+    let link = pasted::link(args.link).await?;
+    let found = look_up(context, &link).await?;
+    let tracker = TrackerClient::of_link(context.http.clone(), &link);
     let access = access_token(&link.secret);
     let manifest = &found.manifest;
     let total: u64 = found.sources.iter().map(|source| bytes_of(manifest, &source.chunks)).sum();
