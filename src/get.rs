@@ -27,9 +27,9 @@ use parcelry_core::metadata::Metadata;
 use parcelry_core::seal::{ShareKeys, access_token};
 use parcelry_core::terms::{SignedTerms, Terms};
 
-use crate::client::{ClientError, TrackerClient};
+use crate::client::{ClientError, TrackerClient, tracker_failure, tracker_skew};
 use crate::clock::{self, Skew};
-use crate::context::{Context, tracker_failure, tracker_skew};
+use crate::context::Context;
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::human;

@@ -16,9 +16,9 @@ use parcelry_core::geometry::ChunkSize;
 use parcelry_core::link::{Invite, ShareLink};
 use parcelry_core::owner::Act;
 
-use crate::client::TrackerClient;
+use crate::client::{TrackerClient, tracker_failure, tracker_skew};
 use crate::clock;
-use crate::context::{Context, tracker_failure, tracker_skew};
+use crate::context::Context;
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::human;

@@ -9,9 +9,9 @@ use parcelry_core::manifest::ShareKey;
 use parcelry_core::seal::{access_hash, access_token};
 use parcelry_core::terms::{SignedTerms, Terms};
 
-use crate::client::{ClientError, TrackerClient};
+use crate::client::{ClientError, TrackerClient, tracker_failure};
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::journal::{OwnedShares, Sent, UploadHeader};
 use crate::known_swarms::KnownSwarms;

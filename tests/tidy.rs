@@ -31,8 +31,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("throttle", &[]),
     ("tls", &["clock", "disk", "failure", "identity"]),
     // Layer 2: speaking, listening, remembering.
-    ("client", &["buffers", "failure", "identity", "pace", "tls"]),
-    ("context", &["client", "clock", "failure", "progress"]),
+    ("client", &["buffers", "clock", "failure", "identity", "pace", "tls"]),
+    ("context", &["client", "progress"]),
     ("journal", &["clock", "disk", "failure"]),
     ("server", &["failure", "pace", "task", "tls"]),
     ("known_swarms", &["disk", "failure"]),
@@ -48,8 +48,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "peer",
         &[
-            "buffers", "client", "clock", "context", "crash", "disk", "failure", "human", "identity",
-            "server", "task", "throttle", "tls",
+            "buffers", "client", "clock", "crash", "disk", "failure", "human", "identity", "server", "task",
+            "throttle", "tls",
         ],
     ),
     (

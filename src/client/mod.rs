@@ -2,6 +2,7 @@
 
 mod connector;
 mod evidence;
+mod failure;
 mod http;
 mod lane;
 mod peer;
@@ -9,6 +10,7 @@ mod retry;
 mod tracker;
 
 pub use evidence::Kept;
+pub use failure::{tracker_failure, tracker_skew};
 pub use http::{Authority, ClientError, Http};
 pub use lane::ChunkAnswer;
 pub use peer::PeerClient;

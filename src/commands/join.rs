@@ -5,8 +5,8 @@ use parcelry_core::token::Role;
 use super::answers::SwarmNamed;
 use super::pasted;
 use crate::cli::JoinArgs;
-use crate::client::TrackerClient;
-use crate::context::{Context, tracker_failure};
+use crate::client::{TrackerClient, tracker_failure};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::known_swarms::KnownSwarms;
 

@@ -4,9 +4,9 @@ use parcelry_core::api::ProblemKind;
 use parcelry_core::link::ShareLink;
 use parcelry_core::terms::{SignedTerms, Terms};
 
-use crate::client::TrackerClient;
+use crate::client::{TrackerClient, tracker_failure};
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::journal::{OwnedShare, OwnedShares};
 

@@ -9,8 +9,8 @@ use parcelry_core::registry::Liveness;
 use super::answers::SwarmStatus;
 use super::swarms;
 use crate::cli::StatusArgs;
-use crate::client::TrackerClient;
-use crate::context::{Context, tracker_failure};
+use crate::client::{TrackerClient, tracker_failure};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::human;
 
