@@ -1,6 +1,7 @@
 //! The story of Alice: split, seal, push to peers, publish, have the peers prove it. Then she may switch her machine off.
 
 mod awkward;
+mod changes;
 mod collect;
 mod halt;
 mod own;
@@ -33,13 +34,20 @@ use upload::Upload;
 /// Pause between two questions whether enough peers are there by now.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// What to share.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Files and folders.
+    Paths(Vec<PathBuf>),
+    /// Standard input, to its end.
+    Stdin,
+}
+
 /// What to share, and how.
 #[derive(Debug, Clone)]
 pub struct ShareRequest {
-    /// Files and folders.
-    pub paths: Vec<PathBuf>,
-    /// Whether to share standard input instead.
-    pub stdin: bool,
+    /// What.
+    pub source: Source,
     /// The name that the receiver sees, if not the file's own.
     pub name: Option<String>,
     /// How many peers are to hold each chunk.
@@ -183,10 +191,9 @@ async fn collect_files(context: &Context, request: &ShareRequest) -> Result<Coll
     let (request, context) = (request.clone(), context.clone());
     blocking(move || {
         let name = request.name.as_deref();
-        if request.stdin {
-            collect::collect_stdin(&context.state, name, &context.progress)
-        } else {
-            collect::collect(&context.state, &request.paths, name, &context.progress)
+        match &request.source {
+            Source::Stdin => collect::collect_stdin(&context.state, name, &context.progress),
+            Source::Paths(paths) => collect::collect(&context.state, paths, name, &context.progress),
         }
     })
     .await

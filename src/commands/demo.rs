@@ -19,7 +19,7 @@ use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination, Manner};
 use crate::human;
 use crate::progress::Progress;
-use crate::share::{ShareRequest, Shared, share};
+use crate::share::{ShareRequest, Shared, Source, share};
 use crate::task::{Tasks, blocking};
 
 const PEERS: [&str; 3] = ["nas", "attic", "laptop"];
@@ -103,8 +103,7 @@ async fn alice(
 ) -> Result<Shared, Failure> {
     let context = Context { http: Http::new(None)?, progress: progress.clone(), state: state.to_owned() };
     let request = ShareRequest {
-        paths: vec![path.to_owned()],
-        stdin: false,
+        source: Source::Paths(vec![path.to_owned()]),
         name: None,
         replicas: 2,
         expires: Duration::from_secs(3600),

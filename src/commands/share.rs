@@ -8,7 +8,7 @@ use crate::cli::ShareArgs;
 use crate::clock;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
-use crate::share::{self, ShareRequest};
+use crate::share::{self, ShareRequest, Source};
 
 /// Shares what the arguments name, and prints the link.
 pub(super) async fn run(context: &Context, args: ShareArgs) -> Result<(), Failure> {
@@ -17,8 +17,7 @@ pub(super) async fn run(context: &Context, args: ShareArgs) -> Result<(), Failur
         return Err(Failure::new(Kind::Usage, "standard input is shared alone, without other paths"));
     }
     let request = ShareRequest {
-        paths: if stdin { Vec::new() } else { args.paths },
-        stdin,
+        source: if stdin { Source::Stdin } else { Source::Paths(args.paths) },
         name: args.name,
         replicas: args.replicas,
         expires: args.expires,

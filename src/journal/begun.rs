@@ -93,9 +93,9 @@ impl Begun {
     pub fn place(&self) -> Option<PathBuf> {
         match &self.work {
             Work::Upload(header) => {
-                let file = header.files.iter().find(|file| file.disk.is_some())?;
+                let (file, disk) = header.files.iter().find_map(|file| Some((file, file.disk()?)))?;
                 let depth = file.path.as_str().split('/').count() - 1;
-                file.disk.as_ref()?.ancestors().nth(depth).map(Path::to_owned)
+                disk.ancestors().nth(depth).map(Path::to_owned)
             }
             Work::Download(header) => Some(header.target.clone()),
             Work::Unreadable => None,
@@ -233,7 +233,7 @@ fn disk_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{DownloadJournal, UploadJournal, UploadPlace};
+    use crate::journal::{DownloadJournal, UploadPlace};
     use parcelry_core::geometry::{ChunkSize, Geometry};
     use parcelry_core::id::Secret;
     use parcelry_core::name::SafePath;
@@ -245,7 +245,7 @@ mod tests {
         let name = SafePath::parse("photos").unwrap();
         let header =
             UploadHeader::new(Secret::from_bytes([1; 32]), Secret::from_bytes([2; 32]), [3; 32], 20, name);
-        let folder = UploadJournal::folder(state.path(), "t", &["/photos".into()], "2");
+        let folder = state.path().join("uploads/0123");
         let upload = UploadPlace::lock(&folder).unwrap().begin(header).unwrap();
         let share = ShareId::from_bytes([1; 32]);
         let geometry = Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
