@@ -1,7 +1,7 @@
 //! `parcelry inspect`: shows what a link is for and how healthy it is, without getting it.
 
-use std::collections::BTreeMap;
-
+use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::health::ReplicaCount;
 use parcelry_core::metadata;
 use parcelry_core::receipt::{Receipt, ReceiptError};
 use parcelry_core::seal::access_token;
@@ -25,21 +25,16 @@ pub(super) async fn run(context: &Context, args: InspectArgs) -> Result<(), Fail
     let receipts = if args.receipts { receipts(context, &found)? } else { Vec::new() };
     let geometry = *found.manifest.geometry();
     let access = access_token(&link.secret);
-    let mut holders = Vec::new();
-    let mut copies: BTreeMap<u32, u32> = geometry.indices().map(|index| (index.get(), 0)).collect();
+    let (mut holders, mut sets) = (Vec::new(), Vec::new());
     for source in &found.sources {
         let peer = PeerClient::new(context.http.clone(), source.peer.clone());
         let held = peer.holding(link.share, &access).await.ok().map(|answer| answer.chunks);
-        for index in held.iter().flat_map(|held| held.iter()) {
-            *copies.entry(index.get()).or_default() += 1;
-        }
-        let chunks = held.map(|held| held.len());
+        let chunks = held.as_ref().map(ChunkSet::len);
+        sets.push(held.unwrap_or_else(|| ChunkSet::empty(geometry.chunk_count())));
         let why = source.why.as_ref().map(ToString::to_string);
         holders.push(Holder { name: source.peer.name.clone(), state: source.state, why, chunks });
     }
-    let least = copies.values().min().copied().unwrap_or_else(|| u32::try_from(holders.len()).unwrap_or(0));
-    let wanted = u32::from(found.terms.replicas);
-    let short = copies.values().filter(|&&n| n < wanted).count() as u64;
+    let replicas = ReplicaCount::of(&geometry, found.terms.replicas, sets.iter());
     let metadata = &found.metadata;
     if context.progress.is_json() {
         let file =
@@ -54,10 +49,10 @@ pub(super) async fn run(context: &Context, args: InspectArgs) -> Result<(), Fail
             files: metadata.files.iter().map(file).collect(),
             created: clock::rfc3339(u64::try_from(metadata.created.unix_timestamp()).unwrap_or(0) * 1000),
             expires: clock::rfc3339(found.terms.expires_ms),
-            replicas_wanted: wanted,
-            replicas_least: least,
-            chunks_short: short,
-            health: human::health(least, wanted, short),
+            replicas_wanted: replicas.wanted,
+            replicas_least: replicas.fewest,
+            chunks_short: replicas.short.into(),
+            health: human::health(&replicas),
             peers: holders,
             receipts,
         });
@@ -73,7 +68,7 @@ pub(super) async fn run(context: &Context, args: InspectArgs) -> Result<(), Fail
     };
     out.result(&format!("size      {}{holes} in {files}, {chunks}", human::bytes(metadata.size)));
     out.result(&format!("expires   in {}", human::until(found.terms.expires_ms, clock::now_ms())));
-    out.result(&format!("health    {}", human::health(least, wanted, short)));
+    out.result(&format!("health    {}", human::health(&replicas)));
     for Holder { name, state, why, chunks } in holders {
         let held = chunks
             .map_or_else(|| "does not answer".into(), |n| format!("holds {n} of {}", geometry.chunk_count()));
