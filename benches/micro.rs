@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parcelry::client::Http;
+use parcelry::commands::local::{LocalConfig, LocalSwarm};
 use parcelry::context::Context;
 use parcelry::get::look_up;
-use parcelry::local::{LocalConfig, LocalSwarm};
 use parcelry::progress::{Progress, Style};
-use parcelry::share::{ShareRequest, share};
+use parcelry::share::{ShareRequest, Source, share};
 use parcelry::task::Tasks;
 use parcelry_core::geometry::{ChunkSize, Geometry};
 use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
@@ -126,8 +126,7 @@ fn look_ups(criterion: &mut Criterion) {
         };
         let swarm = LocalSwarm::start(config, &tasks).await.unwrap();
         let request = ShareRequest {
-            paths: vec![file],
-            stdin: false,
+            source: Source::Paths(vec![file]),
             name: None,
             replicas: 2,
             expires: Duration::from_secs(3600),

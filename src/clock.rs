@@ -1,5 +1,7 @@
 //! The wall clock, read in one place.
 
+mod skew;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parcelry_core::duration::millis;
@@ -7,6 +9,8 @@ use parcelry_core::limits::{CLOCK_JUMP, CLOCK_SETTLES};
 use parking_lot::Mutex;
 use rustix::time::ClockId;
 use time::OffsetDateTime;
+
+pub use skew::Skew;
 
 /// Milliseconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]

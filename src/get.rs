@@ -27,15 +27,14 @@ use parcelry_core::metadata::Metadata;
 use parcelry_core::seal::{ShareKeys, access_token};
 use parcelry_core::terms::{SignedTerms, Terms};
 
-use crate::client::{ClientError, TrackerClient};
-use crate::clock;
-use crate::context::{Context, tracker_failure, tracker_skew};
+use crate::client::{ClientError, TrackerClient, tracker_failure, tracker_skew};
+use crate::clock::{self, Skew};
+use crate::context::Context;
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::journal::{DownloadJournal, LeftOut};
-use crate::skew::Skew;
 use crate::task::blocking;
-use crate::words;
 use download::{Download, Halt};
 use leftovers::Before;
 use output::Output;
@@ -89,7 +88,7 @@ impl Got {
         if self.left_out == 0 {
             return Ok(());
         }
-        let what = format!("saved, but {} could not be", words::entries(self.left_out));
+        let what = format!("saved, but {} could not be", human::entries(self.left_out));
         Err(Failure::new(Kind::Partial, what).next(
             "They are named above. Where all names are told apart, as on most Linux disks, all can be saved.",
         ))
@@ -99,11 +98,11 @@ impl Got {
     pub fn sentence(&self) -> String {
         let from = match self.peers.len() {
             0 => String::new(),
-            n => format!(" from {}", words::count(n as u64, "peer")),
+            n => format!(" from {}", human::count(n as u64, "peer")),
         };
         let saved_as = self.target.as_ref().and_then(|target| target.file_name());
         let name = saved_as.map_or_else(|| self.name.clone(), |name| name.to_string_lossy().into_owned());
-        let (size, took) = (words::bytes(self.size_bytes), words::duration(self.took));
+        let (size, took) = (human::bytes(self.size_bytes), human::duration(self.took));
         format!("Saved {name} ({size}){from} in {took}, verified.")
     }
 }
@@ -301,7 +300,7 @@ async fn to_disk(
     let geometry = *found.manifest.geometry();
     if !done.is_empty() {
         let here: u64 = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
-        let (here, total) = (words::bytes(here), words::bytes(geometry.total()));
+        let (here, total) = (human::bytes(here), human::bytes(geometry.total()));
         context.progress.say(&format!("Resuming: {here} of {total} are here already."));
     }
     let (output, journal) = (Arc::new(output), Arc::new(journal));

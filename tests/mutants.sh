@@ -49,7 +49,7 @@ break_skip_the_hash_check() { swap src/peer/chunk_store.rs 'if hash != id {' 'if
 break_acknowledge_at_one_replica() {
     swap core/src/replica_sets.rs 'set.peers.iter().all(' 'set.peers.iter().any('
 }
-break_rename_without_no_replace() { swap src/folder.rs 'RenameFlags::NOREPLACE)' 'RenameFlags::empty())'; }
+break_rename_without_no_replace() { swap src/disk/dir.rs 'RenameFlags::NOREPLACE)' 'RenameFlags::empty())'; }
 break_no_last_chunk_flag() { swap core/src/seal.rs 'u8::from(geometry.is_last(index))' '0 * u8::from(geometry.is_last(index))'; }
 break_pin_without_the_handshake_signature() {
     broken+=(src/tls.rs)
@@ -174,7 +174,7 @@ break_let_earlier_terms_win_at_a_peer() {
 }
 break_take_links_that_lead_out() { swap core/src/links.rs 'if places.len() < 2 {' 'if false {'; }
 break_share_more_than_permissions() { swap core/src/modes.rs 'PERMISSIONS: u32 = 0o777;' 'PERMISSIONS: u32 = 0o7777;'; }
-break_create_over_what_is_there() { swap src/folder.rs 'let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW' 'let flags = OFlags::RDWR | OFlags::CREATE | NO_FOLLOW'; }
+break_create_over_what_is_there() { swap src/disk/dir.rs 'let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW' 'let flags = OFlags::RDWR | OFlags::CREATE | NO_FOLLOW'; }
 break_send_what_was_not_noted() { swap src/share/upload.rs 'if noted == id { Ok' 'if noted == id || true { Ok'; }
 break_publish_what_was_written_anew() { swap src/share/upload.rs 'if ChunkId::of(&bytes) != before {' 'if false && ChunkId::of(&bytes) != before {'; }
 break_go_on_with_what_anybody_may_have_written() { swap src/get/prepare.rs 'if before.trusted && is_trusted {' 'if before.trusted || is_trusted {'; }
@@ -276,7 +276,7 @@ mutant ask_no_owner --test foreign_sender
 mutant answer_look_ups_before_it_is_known_what_is_held --test registration f50
 mutant take_links_that_lead_out -p parcelry-core --lib links
 mutant share_more_than_permissions -p parcelry-core --lib metadata
-mutant create_over_what_is_there --lib folder
+mutant create_over_what_is_there --lib disk::dir
 mutant send_what_was_not_noted --lib -- share::upload
 mutant publish_what_was_written_anew --lib -- share::upload
 mutant go_on_with_what_anybody_may_have_written --test saving f36

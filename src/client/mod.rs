@@ -3,6 +3,7 @@
 mod addresses;
 mod connector;
 mod evidence;
+mod failure;
 mod http;
 mod peer;
 mod pipelined;
@@ -13,6 +14,7 @@ mod tracker;
 mod verified;
 
 pub use evidence::Kept;
+pub use failure::{tracker_failure, tracker_skew};
 pub use http::{Authority, ClientError, Http};
 pub use peer::PeerClient;
 pub use pipelined::ChunkAnswer;

@@ -22,9 +22,9 @@ use super::sink::Sink;
 use crate::buffers::{Buffer, Buffers};
 use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient, Unverified};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::progress::{Progress, Stage};
 use crate::task::{blocking, places_to_compute};
-use crate::words;
 
 /// Pause before a failed request counts, so that a source that restarts is not given up at once.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -124,7 +124,7 @@ pub(super) async fn fetch(
     let bytes_done = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
     let stage = progress.stage("Getting", geometry.total());
     stage.skip(bytes_done);
-    stage.note(format!("from {}", words::count(sources.len() as u64, "peer")));
+    stage.note(format!("from {}", human::count(sources.len() as u64, "peer")));
     let mut machine = Fetch::new(done, bounds(&download, sources.len()));
     let (source_count, buffer_count) = (sources.len(), buffer_count(geometry.chunk_size()));
     let mut peers = HashMap::new();
@@ -331,7 +331,7 @@ impl Downloader<'_> {
         };
         let wrong = names(SourceState::Wrong);
         let missing = self.machine.done().chunk_count() - self.machine.done().len();
-        let missing = words::count(u64::from(missing), "chunk");
+        let missing = human::count(u64::from(missing), "chunk");
         if !wrong.is_empty() {
             let what = format!("no good copy of {missing} is left: {wrong} served wrong bytes");
             return Failure::new(Kind::Integrity, what).next(

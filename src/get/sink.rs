@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::output::Output;
 use crate::buffers::Buffer;
 use crate::crash::{self, Point};
-use crate::holes::ZEROS;
+use crate::disk::holes::ZEROS;
 use crate::journal::DownloadJournal;
 use crate::task::blocking;
 

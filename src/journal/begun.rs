@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use super::download::Standing;
 use super::upload::{remove_journal, sent};
 use super::{DownloadHeader, Sent, UploadHeader, download, lock};
-use crate::durable;
+use crate::disk::dir::{Dir, remove_any};
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
-use crate::folder::{Folder, remove_any};
 
 /// A share that was being sent or fetched when its command ended, or is now.
 #[derive(Debug)]
@@ -93,9 +93,9 @@ impl Begun {
     pub fn place(&self) -> Option<PathBuf> {
         match &self.work {
             Work::Upload(header) => {
-                let file = header.files.iter().find(|file| file.disk.is_some())?;
+                let (file, disk) = header.files.iter().find_map(|file| Some((file, file.disk()?)))?;
                 let depth = file.path.as_str().split('/').count() - 1;
-                file.disk.as_ref()?.ancestors().nth(depth).map(Path::to_owned)
+                disk.ancestors().nth(depth).map(Path::to_owned)
             }
             Work::Download(header) => Some(header.target.clone()),
             Work::Unreadable => None,
@@ -206,7 +206,7 @@ fn is_there(header: &DownloadHeader) -> bool {
 }
 
 fn has_loose(temporary: &Path) -> io::Result<bool> {
-    Folder::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
+    Dir::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
 }
 
 /// Whether the disk on which the temporary stood is away: its folder is not the one that it was, or is not there, and was
@@ -241,7 +241,7 @@ fn disk_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{DownloadJournal, UploadJournal, UploadPlace};
+    use crate::journal::{DownloadJournal, UploadPlace};
     use parcelry_core::geometry::{ChunkSize, Geometry};
     use parcelry_core::id::Secret;
     use parcelry_core::name::SafePath;
@@ -253,7 +253,7 @@ mod tests {
         let name = SafePath::parse("photos").unwrap();
         let header =
             UploadHeader::new(Secret::from_bytes([1; 32]), Secret::from_bytes([2; 32]), [3; 32], 20, name);
-        let folder = UploadJournal::folder(state.path(), "t", &["/photos".into()], "2");
+        let folder = state.path().join("uploads/0123");
         let upload = UploadPlace::lock(&folder).unwrap().begin(header).unwrap();
         let share = ShareId::from_bytes([1; 32]);
         let geometry = Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();

@@ -11,7 +11,7 @@ use parcelry_core::terms::SignedTerms;
 use serde::{Deserialize, Serialize};
 
 use super::secret_text;
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::Failure;
 
 const VERSION: u32 = 1;

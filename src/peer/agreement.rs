@@ -7,7 +7,7 @@ use parcelry_core::limits::CLOCK_JUMP;
 use parking_lot::Mutex;
 
 use crate::clock::{self, Moment, Watch};
-use crate::words;
+use crate::human;
 
 /// What is known of the clock here and that of the tracker.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Agreement {
         if std::mem::replace(&mut *self.there.lock(), there).is_some() && !agrees {
             let what = apart.map_or_else(
                 || "doubts its own clock".into(),
-                |apart| format!("has a clock that is {} away from the one here", words::duration(apart)),
+                |apart| format!("has a clock that is {} away from the one here", human::duration(apart)),
             );
             tracing::warn!("the tracker {what}: no share expires here until the two agree");
         }

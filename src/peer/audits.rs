@@ -21,7 +21,7 @@ use super::findings::Finding;
 use super::storage::Storage;
 use super::storage_error::StorageError;
 use crate::clock;
-use crate::durable;
+use crate::disk::durable;
 use crate::server::{self, Client, Refusal, Turn, denied};
 use crate::task::blocking;
 

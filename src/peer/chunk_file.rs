@@ -8,7 +8,7 @@ use std::path::Path;
 use parcelry_core::id::ChunkId;
 use tempfile::NamedTempFile;
 
-use crate::durable;
+use crate::disk::durable;
 
 /// A chunk that is arriving. Dropping it leaves nothing behind.
 #[derive(Debug)]

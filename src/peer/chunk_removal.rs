@@ -10,7 +10,7 @@ use parcelry_core::id::{ChunkId, ShareId};
 use super::chunk_store::{ChunkStore, Entry};
 use super::claims::Released;
 use crate::crash::{self, Point};
-use crate::durable;
+use crate::disk::durable;
 
 /// Why a chunk was taken out of use.
 #[derive(Debug, Clone, Copy)]

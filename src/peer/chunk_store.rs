@@ -27,7 +27,7 @@ use super::chunk_removal::Aside;
 use super::claims::Claims;
 use super::syncs::{SyncError, Syncs};
 use crate::crash::{self, Point};
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 const MARKER: &str = "STORE";

@@ -16,7 +16,7 @@ use parcelry_core::limits::{GONE_KEPT, GONE_MAX, GONE_NOT_HELD_MAX};
 use parcelry_core::terms::SignedTerms;
 use parking_lot::Mutex;
 
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::Failure;
 
 /// The deleted shares of which one peer knows.

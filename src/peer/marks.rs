@@ -19,7 +19,7 @@ use parcelry_core::id::{ChunkId, ShareId};
 use parcelry_core::token::TokenId;
 use parking_lot::Mutex;
 
-use crate::durable;
+use crate::disk::durable;
 
 const ID_BYTES: usize = 32;
 

@@ -58,9 +58,8 @@ use parcelry_core::link::Invite;
 use parcelry_core::receipt::PeerKey;
 
 use crate::buffers::Buffers;
-use crate::client::{ClientError, Http, TrackerClient};
-use crate::context::tracker_failure;
-use crate::durable;
+use crate::client::{ClientError, Http, TrackerClient, tracker_failure};
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, Identity};
 use crate::server::{self, FairGate, Front};

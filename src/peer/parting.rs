@@ -41,7 +41,7 @@ use super::pledges::Pledges;
 use super::storage::Storage;
 use crate::client::{ClientError, PeerClient};
 use crate::clock;
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::Failure;
 use crate::task::blocking;
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use parcelry_core::id::ChunkId;
 use parcelry_core::limits::PROMISES_SPARE;
 
-use crate::durable;
+use crate::disk::durable;
 
 /// A chunk, and until when it is kept: milliseconds since the Unix epoch.
 pub(super) type Pledge = (ChunkId, u64);

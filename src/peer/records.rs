@@ -21,7 +21,7 @@ use parcelry_core::manifest::Manifest;
 use parcelry_core::terms::SignedTerms;
 use parcelry_core::token::TokenId;
 
-use crate::durable;
+use crate::disk::durable;
 
 const MANIFEST: &str = "manifest";
 const TERMS: &str = "terms";

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Peer;
 use super::findings::Finding;
 use crate::clock;
-use crate::durable;
+use crate::disk::durable;
 use crate::task::blocking;
 
 /// Steps of a pass, one for each first byte of an id.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use parcelry_core::id::ChunkId;
 use parking_lot::Mutex;
 
-use crate::durable;
+use crate::disk::durable;
 
 const ID_BYTES: usize = 32;
 

@@ -27,7 +27,7 @@ use super::records::{
     write_withheld,
 };
 use crate::crash::{self, Point};
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::Failure;
 
 /// The committed shares of one peer.

@@ -25,13 +25,12 @@ use super::halt::Halt;
 use super::upload::Upload;
 use crate::buffers::Buffers;
 use crate::client::{Authority, ClientError, Http, Kept, PeerClient, TrackerClient, with_retries};
-use crate::clock;
+use crate::clock::{self, Skew};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::progress::{Progress, Stage};
-use crate::skew::Skew;
 use crate::task::{blocking, places_to_compute};
-use crate::words;
 
 /// A share that is published, and on its peers' disks by all that they signed and proved.
 pub(super) struct Pushed {
@@ -108,7 +107,7 @@ pub(super) async fn push(
     let addresses = open.sets.into_iter().flat_map(|set| set.peers).chain(open.spares);
     let client = |address: PeerAddress| (address.id, PeerClient::new(to.http.clone(), address));
     let stage = progress.stage_of_copies("Sharing", geometry.sealed_total(), replicas as u64);
-    stage.note(format!("to {}", words::count(replicas as u64, "peer")));
+    stage.note(format!("to {}", human::count(replicas as u64, "peer")));
     let pusher = Pusher {
         machine: Push::new(geometry, &placement, geometry.chunk_size().window()),
         grant: open.grant.into(),
@@ -357,8 +356,8 @@ impl Pusher<'_> {
     fn tell_what_is_skipped(&mut self) {
         if !self.told && self.upload.resumed() {
             let skipped = self.skipped / u64::from(self.request.replicas).max(1);
-            let total = words::bytes(self.upload.geometry().sealed_total());
-            let skipped = words::bytes(skipped);
+            let total = human::bytes(self.upload.geometry().sealed_total());
+            let skipped = human::bytes(skipped);
             self.progress.say(&format!("Resuming: {skipped} of {total} are on the peers already."));
         }
         self.told = true;

@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use super::Tracker;
 use super::store::StoreError;
 use crate::clock;
+use crate::human;
 use crate::server::Refusal;
-use crate::words;
 
 /// Difference of the clocks of sender and tracker that a bound of a share's life allows for.
 const SLACK_MS: u64 = 24 * 3_600_000;
@@ -244,19 +244,19 @@ fn refusal(over: &OverQuota) -> Refusal {
         OverQuota::Bytes { wanted, taken, quota } => format!(
             "the invite's quota is {} for all shares, copies counted: {} are taken, and this share needs {}. Ask for \
              fewer copies, {room}",
-            words::bytes(quota),
-            words::bytes(taken),
-            words::bytes(wanted),
+            human::bytes(quota),
+            human::bytes(taken),
+            human::bytes(wanted),
         ),
         OverQuota::ShareBytes { max } => {
             format!(
                 "the invite allows {} for one share: share less at once, or {operator}",
-                words::bytes(max)
+                human::bytes(max)
             )
         }
         OverQuota::Life { max_ms } => format!(
             "with this invite a share lives at most {}: give a shorter --expires, or {operator}",
-            words::duration(Duration::from_millis(max_ms))
+            human::duration(Duration::from_millis(max_ms))
         ),
         OverQuota::Replicas { max } => format!(
             "with this invite a share has at most {}: give --replicas {max}, or {operator}",
@@ -273,7 +273,7 @@ fn refusal(over: &OverQuota) -> Refusal {
         OverQuota::ManifestBytes { max } => format!(
             "the lists of chunks and files of all shares of this invite would take more than {} at the tracker: \
              share with a larger --chunk-size, {room}",
-            words::bytes(max)
+            human::bytes(max)
         ),
     };
     Refusal::new(ProblemKind::QuotaExceeded, what)

@@ -8,20 +8,22 @@ use futures_util::stream;
 use parcelry_core::api::{ComplaintRequest, SourceInfo};
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::health::ReplicaCount;
 use parcelry_core::id::ChunkId;
 use parcelry_core::limits::VERIFIED_AT_ONCE;
-use parcelry_core::link::ShareLink;
 use parcelry_core::manifest::ChunkList;
 use parcelry_core::seal::access_token;
 
-use crate::answers::{VerifiedPeer, VerifySummary};
+use super::answers::{VerifiedPeer, VerifySummary};
+use super::pasted;
 use crate::buffers::Buffers;
+use crate::cli::LinkArgs;
 use crate::client::{ChunkAnswer, PeerClient, TrackerClient};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::look_up;
+use crate::human;
 use crate::progress::Stage;
-use crate::words;
 
 /// What one peer served.
 struct Report {
@@ -42,9 +44,10 @@ enum Served {
 
 /// Reads every replica of a share, tells what was found, and complains about what is wrong. Fails if the share
 /// cannot be had whole, or has fewer replicas than were asked for.
-pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> {
-    let found = look_up(context, link).await?;
-    let tracker = TrackerClient::of_link(context.http.clone(), link);
+pub(super) async fn run(context: &Context, args: LinkArgs) -> Result<(), Failure> {
+    let link = pasted::link(args.link).await?;
+    let found = look_up(context, &link).await?;
+    let tracker = TrackerClient::of_link(context.http.clone(), &link);
     let access = access_token(&link.secret);
     let manifest = &found.manifest;
     let total: u64 = found.sources.iter().map(|source| bytes_of(manifest, &source.chunks)).sum();
@@ -63,24 +66,21 @@ pub async fn verify(context: &Context, link: &ShareLink) -> Result<(), Failure> 
         peers.push(report);
     }
     drop(stage);
-    let wanted = u32::from(found.terms.replicas);
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let good = |index| number(peers.iter().filter(|peer| peer.good.contains(index)).count());
-    let replicas: Vec<u32> = manifest.geometry().indices().map(good).collect();
-    let reached = number(peers.iter().filter(|peer| peer.failed.is_none()).count());
     // A share without chunks counts as held by whoever was reached.
-    let least = replicas.iter().copied().min().unwrap_or(reached);
-    let short = replicas.iter().filter(|&&n| n < wanted).count() as u64;
-    tell(context, manifest, &peers, least, short, wanted);
-    if least == 0 {
+    let counts = |peer: &&Report| peer.failed.is_none() || manifest.geometry().chunk_count() > 0;
+    let good = peers.iter().filter(counts).map(|peer| &peer.good);
+    let replicas = ReplicaCount::of(manifest.geometry(), found.terms.replicas, good);
+    tell(context, manifest, &peers, &replicas);
+    let ReplicaCount { wanted, fewest, short } = replicas;
+    if fewest == 0 {
         return Err(Failure::new(
             Kind::Integrity,
             "the share cannot be had whole now: some chunk has no good copy",
         )
         .next("Try again when more peers are there, or ask the sender to share it again."));
     }
-    if least < wanted {
-        let what = format!("{} short of {wanted} good copies", words::count(short, "chunk"));
+    if fewest < wanted {
+        let what = format!("{} short of {wanted} good copies", human::count(short.into(), "chunk"));
         return Err(Failure::new(Kind::Partial, what).next(
             "The swarm makes new copies when it finds out; \
             `parcelry inspect LINK` shows how far it is.",
@@ -153,7 +153,7 @@ async fn read(
     (index, served)
 }
 
-fn tell(context: &Context, manifest: &ChunkList, peers: &[Report], least: u32, short: u64, wanted: u32) {
+fn tell(context: &Context, manifest: &ChunkList, peers: &[Report], replicas: &ReplicaCount) {
     let chunk_count = manifest.geometry().chunk_count();
     if context.progress.is_json() {
         let peer = |peer: &Report| VerifiedPeer {
@@ -165,9 +165,9 @@ fn tell(context: &Context, manifest: &ChunkList, peers: &[Report], least: u32, s
         let summary = VerifySummary {
             share: manifest.share(),
             chunk_count,
-            replicas_wanted: wanted,
-            replicas_least: least,
-            chunks_short: short,
+            replicas_wanted: replicas.wanted,
+            replicas_least: replicas.fewest,
+            chunks_short: replicas.short.into(),
             peers: peers.iter().map(peer).collect(),
         };
         context.progress.event("summary", summary);
@@ -176,12 +176,12 @@ fn tell(context: &Context, manifest: &ChunkList, peers: &[Report], least: u32, s
     for peer in peers {
         let wrong = match peer.wrong.len() {
             0 => String::new(),
-            n => format!(", {} damaged", words::count(u64::from(n), "chunk")),
+            n => format!(", {} damaged", human::count(u64::from(n), "chunk")),
         };
         // What was read before it failed counts.
         let failed = peer.failed.as_ref().map(|why| format!(", then: {why}")).unwrap_or_default();
         let line = format!("{}: {} of {chunk_count} good{wrong}{failed}", peer.name, peer.good.len());
         context.progress.result(&line);
     }
-    context.progress.result(&words::health(least, wanted, short));
+    context.progress.result(&human::health(replicas));
 }

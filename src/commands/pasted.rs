@@ -14,14 +14,14 @@ use crate::task::blocking;
 
 /// The link that was given: an argument, or a file that is named or `-` for standard input, else what is pasted at a
 /// prompt.
-pub async fn link(argument: Option<String>) -> Result<ShareLink, Failure> {
+pub(super) async fn link(argument: Option<String>) -> Result<ShareLink, Failure> {
     let what = "this is an invite, which lets its bearer join a swarm, and no link to a share";
     let next = "Who was invited to share runs `parcelry join`; who was invited to add a peer, `parcelry peer --invite`.";
     read::<_, Invite>(argument, "link", Failure::new(Kind::Usage, what).next(next)).await
 }
 
 /// The invite that was given, in the same ways.
-pub async fn invite(argument: Option<String>) -> Result<Invite, Failure> {
+pub(super) async fn invite(argument: Option<String>) -> Result<Invite, Failure> {
     let what = "this is a link to a share, and no invite to a swarm";
     let other = Failure::new(Kind::Usage, what).next("Get what it leads to with `parcelry get`.");
     read::<_, ShareLink>(argument, "invite", other).await

@@ -1,5 +1,5 @@
-//! An open folder. What is done in it is done in this very folder, whatever happens to its path meanwhile:
-//! in a folder that others can write to, somebody may put a symlink where it was.
+//! An open directory. What is done in it is done in this very directory, whatever happens to its path meanwhile:
+//! in a directory that others can write to, somebody may put a symlink where it was.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -9,20 +9,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dev, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
+    AtFlags, CWD, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
     openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
 };
 #[cfg(target_os = "linux")]
 use rustix::fs::{ResolveFlags, StatxAttributes, StatxFlags, openat2, statx};
 use rustix::io::Errno;
 
-use crate::durable;
-use crate::file_system::{
+use super::durable;
+use super::file_system::{
     Lack, has_loose_inodes, hold, is_said_to_lack, number, private_inode, refuse_name, set_mode,
     set_mode_unopened,
 };
 
-/// How files and folders are opened here: never through a symlink.
+/// How files and directories are opened here: never through a symlink.
 const NO_FOLLOW: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 /// Enough to look at an entry, or to go on from it, which takes no rights to it where the system knows such a thing.
 #[cfg(target_os = "linux")]
@@ -30,26 +30,26 @@ const LOOK: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
 const LOOK: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
-const PRIVATE_FOLDER: Mode = Mode::RWXU;
+const PRIVATE_DIR: Mode = Mode::RWXU;
 
-/// An open folder. Paths given to its methods are relative to it.
+/// An open directory. Paths given to its methods are relative to it.
 #[derive(Debug)]
-pub struct Folder(File);
+pub struct Dir(File);
 
-impl Folder {
-    /// Opens the folder at a path that the user chose.
+impl Dir {
+    /// Opens the directory at a path that the user chose.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self(openat(CWD, path, flags, Mode::empty())?.into()))
     }
 
-    /// Opens a folder in this one.
-    pub fn open_folder(&self, path: &Path) -> io::Result<Self> {
+    /// Opens a directory in this one.
+    pub fn open_dir(&self, path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | NO_FOLLOW;
         Ok(Self(self.open_below(path, flags, Mode::empty())?))
     }
 
-    /// Opens what is below the folder: no symlink is followed, wherever on the way it stands.
+    /// Opens what is below the directory: no symlink is followed, wherever on the way it stands.
     fn open_below(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
         match self.open_in_one_step(path, flags, mode) {
             Some(opened) => opened,
@@ -77,12 +77,12 @@ impl Folder {
         None
     }
 
-    /// Opens each folder on the way in the one above it, none of them through a symlink, and what the path names last.
+    /// Opens each directory on the way in the one above it, none of them through a symlink, and what the path names last.
     fn open_step_by_step(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
         let mut above: Option<File> = None;
         let mut left = path.components().filter(|part| *part != Component::CurDir).peekable();
         while let Some(part) = left.next() {
-            // What leads up or to the root leads out of the folder.
+            // What leads up or to the root leads out of the directory.
             let Component::Normal(name) = part else { return Err(Errno::XDEV.into()) };
             let folder = above.as_ref().unwrap_or(&self.0);
             let is_last = left.peek().is_none();
@@ -100,7 +100,7 @@ impl Folder {
         Ok(openat(&self.0, path, flags, mode)?.into())
     }
 
-    /// Does something to an entry, given by the folder that it stands in and its name there.
+    /// Does something to an entry, given by the directory that it stands in and its name there.
     fn at<T>(&self, path: &Path, act: impl FnOnce(&File, &Path) -> rustix::io::Result<T>) -> io::Result<T> {
         let above = path.parent().filter(|above| !above.as_os_str().is_empty());
         let (Some(above), Some(name)) = (above, path.file_name()) else { return Ok(act(&self.0, path)?) };
@@ -108,23 +108,23 @@ impl Folder {
         Ok(act(&above, Path::new(name))?)
     }
 
-    /// Creates a folder that must not exist yet and that only its owner can enter.
-    pub fn create_folder(&self, path: &Path) -> io::Result<Self> {
-        self.make_folder(path, PRIVATE_FOLDER.as_raw_mode())?;
-        self.open_folder(path)
+    /// Creates a directory that must not exist yet and that only its owner can enter.
+    pub fn create_dir(&self, path: &Path) -> io::Result<Self> {
+        self.make_dir(path, PRIVATE_DIR.as_raw_mode())?;
+        self.open_dir(path)
     }
 
-    /// Creates a folder with those above it, unless they are there.
-    pub fn create_folders(&self, path: &Path) -> io::Result<()> {
+    /// Creates a directory with those above it, unless they are there.
+    pub fn create_dirs(&self, path: &Path) -> io::Result<()> {
         if path.as_os_str().is_empty() {
             return Ok(());
         }
-        let make = || self.make_folder(path, PRIVATE_FOLDER.as_raw_mode());
+        let make = || self.make_dir(path, PRIVATE_DIR.as_raw_mode());
         let Err(error) = make() else { return Ok(()) };
         match (error.kind(), path.parent()) {
             (io::ErrorKind::AlreadyExists, _) => Ok(()),
             (io::ErrorKind::NotFound, Some(above)) if !above.as_os_str().is_empty() => {
-                self.create_folders(above)?;
+                self.create_dirs(above)?;
                 make()
             }
             _ => Err(error),
@@ -150,8 +150,8 @@ impl Folder {
         self.open_below(path, flags, Mode::empty())
     }
 
-    /// Creates a folder with this mode, of which the process's file mode creation mask takes away.
-    pub fn make_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
+    /// Creates a directory with this mode, of which the process's file mode creation mask takes away.
+    pub fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
         refuse_name(path)?;
         self.at(path, |above, name| mkdirat(above, name, Mode::from_raw_mode(mode)))
     }
@@ -159,7 +159,7 @@ impl Folder {
     /// The names of all entries, and what each is.
     pub fn entries(&self) -> io::Result<Vec<(OsString, FileType)>> {
         let mut entries = Vec::new();
-        for entry in Dir::read_from(&self.0)? {
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
@@ -215,14 +215,14 @@ impl Folder {
         }
     }
 
-    /// The inode number of the folder, if it is this user's alone.
+    /// The inode number of the directory, if it is this user's alone.
     pub fn private_inode(&self) -> io::Result<Option<u64>> {
         private_inode(&self.0)
     }
 
-    /// Sets the mode of a folder in this one.
-    pub fn set_folder_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.open_folder(path)?.set_mode(mode)
+    /// Sets the mode of a directory in this one.
+    pub fn set_dir_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.open_dir(path)?.set_mode(mode)
     }
 
     /// The permissions of an entry.
@@ -235,12 +235,12 @@ impl Folder {
         Ok(OsStr::from_bytes(readlinkat(&self.0, name, Vec::new())?.to_bytes()).into())
     }
 
-    /// Removes an entry that is no folder.
+    /// Removes an entry that is no directory.
     pub fn remove_file(&self, name: &Path) -> io::Result<()> {
         Ok(unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
-    /// Sets the folder's own mode. That it hands its group on to what is made in it, as it was itself handed on to it,
+    /// Sets the directory's own mode. That it hands its group on to what is made in it, as it was itself handed on to it,
     /// stays.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         let handed_on = self.0.metadata()?.mode() & Mode::SGID.as_raw_mode();
@@ -290,27 +290,27 @@ impl Folder {
         Ok(false)
     }
 
-    /// Whether what is made in this folder has the group that it has in the other.
+    /// Whether what is made in this directory has the group that it has in the other.
     pub fn hands_on_like(&self, other: &Self) -> io::Result<bool> {
         let group = |stat: Stat| (stat.st_mode & Mode::SGID.as_raw_mode() != 0).then_some(stat.st_gid);
         Ok(group(fstat(&self.0)?) == group(fstat(&other.0)?))
     }
 
-    /// Gives the owner, and nobody else, all rights to this folder and those in it. The one above goes first: nobody else
+    /// Gives the owner, and nobody else, all rights to this directory and those in it. The one above goes first: nobody else
     /// can put a symlink in the place of one below meanwhile.
     fn unlock_all(&self) -> io::Result<()> {
-        set_mode(&self.0, PRIVATE_FOLDER.as_raw_mode())?;
+        set_mode(&self.0, PRIVATE_DIR.as_raw_mode())?;
         for (name, kind) in self.entries()? {
             if kind == FileType::Directory {
                 let name = Path::new(&name);
-                self.unlock(name, PRIVATE_FOLDER.as_raw_mode())?;
-                self.open_folder(name)?.unlock_all()?;
+                self.unlock(name, PRIVATE_DIR.as_raw_mode())?;
+                self.open_dir(name)?.unlock_all()?;
             }
         }
         Ok(())
     }
 
-    /// Holds the folder as long as it is open; false if somebody else does.
+    /// Holds the directory as long as it is open; false if somebody else does.
     pub fn hold(&self) -> bool {
         hold(&self.0)
     }
@@ -320,18 +320,18 @@ impl Folder {
         has_loose_inodes(&self.0)
     }
 
-    /// Makes what was renamed or created in the folder survive a crash, where the file system has a way.
+    /// Makes what was renamed or created in the directory survive a crash, where the file system has a way.
     pub fn sync(&self) -> io::Result<()> {
         durable::sync_open_folder(&self.0)
     }
 
-    /// Makes everything on the folder's file system survive a crash.
+    /// Makes everything on the directory's file system survive a crash.
     #[cfg(target_os = "linux")]
     pub fn sync_file_system(&self) -> io::Result<()> {
         durable::sync_file_system(&self.0)
     }
 
-    /// Moves an entry into a folder of the same file system; an existing target is an error of kind `AlreadyExists`, even
+    /// Moves an entry into a directory of the same file system; an existing target is an error of kind `AlreadyExists`, even
     /// if it appeared this very moment, where the file system can tell.
     pub fn rename_new(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
         refuse_name(to)?;
@@ -344,12 +344,12 @@ impl Folder {
         }
     }
 
-    /// Moves an entry into a folder of the same file system. A file replaces a file there in one step.
+    /// Moves an entry into a directory of the same file system. A file replaces a file there in one step.
     pub fn rename(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
         Ok(renameat(&self.0, from, &into.0, to)?)
     }
 
-    /// Gives an entry the group of the folder `of`, if that hands its group on and this user may.
+    /// Gives an entry the group of the directory `of`, if that hands its group on and this user may.
     pub fn hand_group_on(&self, of: &Self, name: &Path) -> io::Result<()> {
         let of = fstat(&of.0)?;
         if of.st_mode & Mode::SGID.as_raw_mode() != 0 {
@@ -358,8 +358,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Removes a folder in this one, which must be empty.
-    pub fn remove_folder(&self, name: &Path) -> io::Result<()> {
+    /// Removes a directory in this one, which must be empty.
+    pub fn remove_dir(&self, name: &Path) -> io::Result<()> {
         Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
@@ -379,8 +379,8 @@ impl Folder {
         }
     }
 
-    /// For what cannot be linked, as folders: a short moment between look and rename remains, in which what appears
-    /// is replaced if it is a file or an empty folder.
+    /// For what cannot be linked, as directories: a short moment between look and rename remains, in which what appears
+    /// is replaced if it is a file or an empty directory.
     fn rename_new_by_look(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
         if into.kind_of(to)?.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -394,14 +394,14 @@ fn is_symlink(folder: &File, name: &Path) -> bool {
     stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_symlink())
 }
 
-/// Removes a file, or a folder with all that is in it, although its owner may not write to the folders; none there is
+/// Removes a file, or a directory with all that is in it, although its owner may not write to the directories; none there is
 /// no error.
 pub fn remove_any(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => match fs::remove_dir_all(path) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | NO_FOLLOW;
-                Folder(openat(CWD, path, flags, Mode::empty())?.into()).unlock_all()?;
+                Dir(openat(CWD, path, flags, Mode::empty())?.into()).unlock_all()?;
                 fs::remove_dir_all(path)
             }
             result => result,
@@ -418,9 +418,9 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
-    fn here() -> (tempfile::TempDir, Folder) {
+    fn here() -> (tempfile::TempDir, Dir) {
         let folder = tempfile::tempdir().unwrap();
-        let open = Folder::open(folder.path()).unwrap();
+        let open = Dir::open(folder.path()).unwrap();
         (folder, open)
     }
 
@@ -432,7 +432,7 @@ mod tests {
     fn s4_a_rename_replaces_nothing() {
         let (folder, here) = here();
         let path = |name: &str| folder.path().join(name);
-        for renaming in [Folder::rename_new, Folder::rename_new_by_link, Folder::rename_new_by_look] {
+        for renaming in [Dir::rename_new, Dir::rename_new_by_link, Dir::rename_new_by_look] {
             fs::write(path("from"), b"new").unwrap();
             fs::write(path("to"), b"old").unwrap();
             let error = renaming(&here, name("from"), &here, name("to")).unwrap_err();
@@ -480,7 +480,7 @@ mod tests {
         assert!(here.rename_new(name("from"), &here, name("to")).is_err());
         assert!(here.create_file(name("to")).is_err());
         assert!(here.open_file(name("to")).is_err());
-        assert!(here.open_folder(name("to")).is_err());
+        assert!(here.open_dir(name("to")).is_err());
         assert!(!folder.path().join("nowhere").exists());
     }
 
@@ -490,7 +490,7 @@ mod tests {
         fs::write(folder.path().join("file"), b"mine").unwrap();
         fs::create_dir(folder.path().join("folder")).unwrap();
         for there in ["file", "folder"] {
-            let errors = [here.create_file(name(there)).err(), here.create_folder(name(there)).err()];
+            let errors = [here.create_file(name(there)).err(), here.create_dir(name(there)).err()];
             let kinds = errors.map(|error| error.map(|error| error.kind()));
             assert_eq!(kinds, [Some(io::ErrorKind::AlreadyExists); 2], "{there}");
         }
@@ -514,7 +514,7 @@ mod tests {
     fn f39_a_folder_that_hands_its_group_on_still_does_after_its_mode_was_set() {
         let (folder, here) = here();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o2700)).unwrap();
-        let made = here.create_folder(name("new")).unwrap();
+        let made = here.create_dir(name("new")).unwrap();
         made.set_mode(0o755).unwrap();
         assert_eq!(folder.path().join("new").metadata().unwrap().mode() & 0o7777, 0o2755);
     }
@@ -531,7 +531,7 @@ mod tests {
         std::os::unix::fs::symlink("../outside", path("tree/link")).unwrap();
         let all = [("outside", 0o555), ("tree/below/deep", 0), ("tree/below", 0o111), ("tree", 0o555)];
         all.iter().for_each(|(name, mode)| set(name, *mode));
-        here.open_folder(name("tree")).unwrap().unlock_all().unwrap();
+        here.open_dir(name("tree")).unwrap().unlock_all().unwrap();
         assert_eq!(
             ["tree", "tree/below", "tree/below/deep", "outside"].map(mode),
             [0o700, 0o700, 0o700, 0o555]
@@ -579,11 +579,11 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), folder.path().join("d")).unwrap();
         assert!(here.open_file(name("d/file")).is_err());
         assert!(here.create_file(name("d/new")).is_err());
-        assert!(here.create_folder(name("d/new")).is_err());
-        assert!(here.create_folders(name("d/new/sub")).is_err());
+        assert!(here.create_dir(name("d/new")).is_err());
+        assert!(here.create_dirs(name("d/new/sub")).is_err());
         assert!(here.create_link(name("d/new"), "file").is_err());
         assert!(here.kind_of(name("d/file")).is_err());
-        assert!(here.set_folder_mode(name("d/sub"), 0o700).is_err());
+        assert!(here.set_dir_mode(name("d/sub"), 0o700).is_err());
         assert!(here.unlock(name("d/sub"), 0o700).is_err());
         assert!(here.unlock(name("d"), 0o700).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
@@ -678,7 +678,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn f39_what_is_mounted_is_told_from_what_stands_in_its_folder() {
-        let root = Folder::open(name("/")).unwrap();
+        let root = Dir::open(name("/")).unwrap();
         assert!(root.is_mounted(name("proc")).unwrap());
         let (folder, here) = here();
         fs::create_dir(folder.path().join("own")).unwrap();
@@ -693,12 +693,12 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("mine")).unwrap();
         fs::create_dir(path("victim")).unwrap();
-        let mine = Folder::open(&path("mine")).unwrap();
-        let here = Folder::open(folder.path()).unwrap();
+        let mine = Dir::open(&path("mine")).unwrap();
+        let here = Dir::open(folder.path()).unwrap();
         here.rename_new(name("mine"), &here, name("moved")).unwrap();
         std::os::unix::fs::symlink("victim", path("mine")).unwrap();
         mine.create_file(name("file")).unwrap();
-        mine.create_folders(name("a/b/c")).unwrap();
+        mine.create_dirs(name("a/b/c")).unwrap();
         mine.rename_new(name("file"), &mine, name("final")).unwrap();
         assert_eq!(fs::read_dir(path("victim")).unwrap().count(), 0);
         assert!(path("moved/final").exists() && path("moved/a/b/c").is_dir());

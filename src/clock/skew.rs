@@ -7,7 +7,7 @@ use parcelry_core::limits::{CLOCK_SKEW_MAX, EXPIRY_MAX};
 
 use crate::clock;
 use crate::failure::{Failure, Kind};
-use crate::words;
+use crate::human;
 
 /// What a clock elsewhere shows, against this machine's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Skew {
         let off = Duration::from_millis(off_ms.unsigned_abs());
         let side = if off_ms > 0 { "ahead of" } else { "behind" };
         // Half a minute up: the answer took some time.
-        (off > CLOCK_SKEW_MAX).then(|| format!("{} {side}", words::duration(off + Duration::from_secs(30))))
+        (off > CLOCK_SKEW_MAX).then(|| format!("{} {side}", human::duration(off + Duration::from_secs(30))))
     }
 
     /// What is wrong with this machine's clock against the tracker's, whose skew this is.
@@ -58,7 +58,7 @@ impl Skew {
         if expires_ms - there_ms > millis(EXPIRY_MAX + CLOCK_SKEW_MAX) {
             return refuse("would live longer than any may, 90 days");
         }
-        Ok(Some(format!("{off}: by that one the share ends in {}", words::until(expires_ms, there_ms))))
+        Ok(Some(format!("{off}: by that one the share ends in {}", human::until(expires_ms, there_ms))))
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::fs::{OFlags, Timestamps, UTIME_NOW};
 use rustix::time::Timespec;
 
+use super::file_system;
 use crate::failure::{Failure, Kind};
-use crate::file_system;
 
 const NOW: Timestamps = {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };

@@ -11,7 +11,7 @@ use parcelry_core::limits::{HOLE_BYTES_MIN, HOLES_MAX};
 use rustix::fs::{SeekFrom, fdatasync, seek};
 use rustix::io::Errno;
 
-use crate::file_system::{Lack, is_said_to_lack};
+use super::file_system::{Lack, is_said_to_lack};
 
 /// Bytes that are read or written at once where zeros are expected.
 const PIECE: usize = 64 << 10;

@@ -1,56 +1,43 @@
-//! What was begun and not finished: `ls --partial` lists it, `clean` removes it.
+//! `parcelry clean`: removes what was begun from here and not finished.
 
 use std::time::Duration;
 
 use parcelry_core::duration::millis;
 use parcelry_core::link::Invite;
 
-use crate::answers::{Cleaned, PartialEntry, PartialKind, PartialList};
+use super::answers::Cleaned;
+use super::{partial, swarms};
+use crate::cli::CleanArgs;
 use crate::clock;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::journal::{Begun, Sent, Work};
 use crate::task::blocking;
 use crate::withdraw::withdraw;
-use crate::words;
 
-/// Lists what was begun and not finished.
-pub fn list(context: &Context) {
-    let entries: Vec<_> = Begun::list(&context.state).iter().map(entry).collect();
-    if context.progress.is_json() {
-        context.progress.document(&PartialList { partial: entries });
-        return;
-    }
-    if entries.is_empty() {
-        context.progress.say("Everything that was begun from here was finished.");
-    }
-    entries.iter().for_each(|entry| context.progress.result(&line(entry)));
-}
-
-/// What to remove, and how.
-#[derive(Debug)]
-pub struct Wish {
-    /// Leave what was touched within this time.
-    pub untouched_for: Duration,
-    /// Do not ask.
-    pub is_sure: bool,
+/// How to remove what is chosen.
+struct Wish {
     /// Forget also what its peers could not be told of.
-    pub even_untold: bool,
+    even_untold: bool,
     /// The swarm that the user names, if he does, or why there is no such swarm: it is needed only for an upload that
     /// peers may have.
-    pub named: Option<Result<Invite, Failure>>,
+    named: Option<Result<Invite, Failure>>,
 }
 
 /// Removes what was begun, not finished, and not touched for so long; asks first unless it was told not to. Peers that may
 /// keep something of it are told to drop it before its key is forgotten.
-pub async fn clean(context: &Context, wish: Wish) -> Result<(), Failure> {
-    let (asking, untouched_for, is_sure) = (context.clone(), wish.untouched_for, wish.is_sure);
+pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<(), Failure> {
+    let is_named = args.swarm.invite.is_some() || args.swarm.swarm.is_some();
+    let named = if is_named { Some(swarms::chosen(context, args.swarm).await) } else { None };
+    let wish = Wish { even_untold: args.force, named };
+    let (asking, untouched_for, is_sure) = (context.clone(), args.older_than, args.yes);
     let left = blocking(move || chosen(&asking, untouched_for, is_sure)).await?;
     let progress = &context.progress;
     let (mut removed, mut freed_bytes, mut failed) = (Vec::new(), 0, 0);
     for begun in left {
         // What is listed of it is gone afterwards.
-        let (entry, disk_bytes) = (entry(&begun), begun.disk_bytes);
+        let (entry, disk_bytes) = (partial::entry(&begun), begun.disk_bytes);
         match end(context, begun, &wish).await {
             // A command has gone on with it meanwhile.
             Ok(false) => {}
@@ -66,13 +53,13 @@ pub async fn clean(context: &Context, wish: Wish) -> Result<(), Failure> {
     }
     let text = match removed.len() as u64 {
         0 => "Nothing was removed.".into(),
-        n => format!("Removed {}: {} are free again.", words::count(n, "thing"), words::bytes(freed_bytes)),
+        n => format!("Removed {}: {} are free again.", human::count(n, "thing"), human::bytes(freed_bytes)),
     };
     progress.summary(&text, Cleaned { removed, freed_bytes });
     if failed == 0 {
         return Ok(());
     }
-    Err(Failure::new(Kind::Partial, format!("{} could not be removed", words::count(failed, "thing")))
+    Err(Failure::new(Kind::Partial, format!("{} could not be removed", human::count(failed, "thing")))
         .next("Mend what the warnings say, then run the same command again."))
 }
 
@@ -85,14 +72,14 @@ fn chosen(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<V
     if left.is_empty() || is_sure {
         return Ok(left);
     }
-    left.iter().for_each(|begun| progress.explain(&line(&entry(begun))));
-    let (things, bytes) = (words::count(left.len() as u64, "thing"), disk_bytes(&left));
+    left.iter().for_each(|begun| progress.explain(&partial::line(&partial::entry(begun))));
+    let (things, bytes) = (human::count(left.len() as u64, "thing"), disk_bytes(&left));
     let is_at_peers = |begun: &&Begun| matches!((&begun.work, begun.sent()), (Work::Upload(_), Sent::To(_)));
     let at_peers = match left.iter().filter(is_at_peers).count() as u64 {
         0 => String::new(),
-        n => format!(", and delete at its peers what may be there of {}", words::count(n, "upload")),
+        n => format!(", and delete at its peers what may be there of {}", human::count(n, "upload")),
     };
-    match progress.confirm(&format!("Remove {things}, which take {} here{at_peers}?", words::bytes(bytes))) {
+    match progress.confirm(&format!("Remove {things}, which take {} here{at_peers}?", human::bytes(bytes))) {
         Some(true) => Ok(left),
         Some(false) => Ok(Vec::new()),
         None => Err(Failure::new(Kind::Usage, "nothing was removed: there is nobody to ask here")
@@ -128,46 +115,4 @@ async fn delete(
 
 fn disk_bytes(begun: &[Begun]) -> u64 {
     begun.iter().map(|begun| begun.disk_bytes).sum()
-}
-
-fn entry(begun: &Begun) -> PartialEntry {
-    let place = begun.place();
-    let (kind, name, size_bytes) = match &begun.work {
-        Work::Upload(header) => {
-            let size_bytes = header.files.iter().map(|file| file.size).sum();
-            (PartialKind::Upload, header.name.to_string(), Some(size_bytes))
-        }
-        Work::Download(header) => {
-            let name = header.target.file_name().unwrap_or_default();
-            (PartialKind::Download, name.to_string_lossy().into_owned(), None)
-        }
-        Work::Unreadable => (PartialKind::Unreadable, String::new(), None),
-    };
-    PartialEntry {
-        kind,
-        name,
-        path: place.map(|path| path.to_string_lossy().into_owned()),
-        temporary: begun.temporary().map(|path| path.to_string_lossy().into_owned()),
-        size_bytes,
-        disk_bytes: begun.disk_bytes,
-        touched: clock::rfc3339(begun.touched_ms),
-        is_in_use: begun.is_in_use,
-        is_away: begun.out_of_reach().is_some(),
-        touched_ms: begun.touched_ms,
-    }
-}
-
-fn line(entry: &PartialEntry) -> String {
-    let path = entry.path.as_deref().unwrap_or("standard input");
-    let what = match (entry.kind, entry.size_bytes) {
-        (PartialKind::Upload, Some(size)) => format!("upload of {path}, {}", words::bytes(size)),
-        (PartialKind::Upload, None) => format!("upload of {path}"),
-        (PartialKind::Download, _) => format!("download to {path}"),
-        (PartialKind::Unreadable, _) => "a journal that cannot be read".into(),
-    };
-    let since = Duration::from_millis(clock::now_ms().saturating_sub(entry.touched_ms));
-    let (disk, since) = (words::bytes(entry.disk_bytes), words::duration(since));
-    let in_use = if entry.is_in_use { ", under way now" } else { "" };
-    let away = if entry.is_away { ", on a disk that is not there" } else { "" };
-    format!("{what}: takes {disk} here, last touched {since} ago{in_use}{away}")
 }

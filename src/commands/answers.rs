@@ -9,41 +9,6 @@ use parcelry_core::registry::Liveness;
 use parcelry_core::token::Role;
 use serde::Serialize;
 
-/// The event `error`, with which a command ends that failed.
-#[derive(Debug, Serialize)]
-pub struct ErrorEvent<'a> {
-    /// Which kind it is, a word for each exit code.
-    pub kind: &'a str,
-    /// The exit code.
-    pub exit_code: u8,
-    /// What happened, and to what.
-    pub message: &'a str,
-    /// What to do next.
-    pub next: Option<&'a str>,
-}
-
-/// The events `status` and `warning` that are said in words.
-#[derive(Debug, Serialize)]
-pub struct Said<'a> {
-    /// The words.
-    pub message: &'a str,
-}
-
-/// The event `status` of a stage of work.
-#[derive(Debug, Serialize)]
-pub struct StageStatus<'a> {
-    /// What is done.
-    pub stage: &'a str,
-    /// Bytes that are done, those included that needed not be done.
-    pub done_bytes: u64,
-    /// Bytes in all.
-    pub total_bytes: u64,
-    /// Bytes that needed not be done: they were done before.
-    pub skipped_bytes: u64,
-    /// What people are told beside it.
-    pub note: &'a str,
-}
-
 /// `demo`.
 #[derive(Debug, Serialize)]
 pub struct DemoSummary {

@@ -10,26 +10,27 @@ use std::time::Duration;
 use parcelry_core::link::ShareLink;
 use parcelry_core::registry::Rules;
 
-use crate::answers::DemoSummary;
+use super::answers::DemoSummary;
+use super::local::{LocalConfig, LocalSwarm};
+use crate::cli::DemoArgs;
 use crate::client::Http;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination, Manner};
-use crate::local::{LocalConfig, LocalSwarm};
+use crate::human;
 use crate::progress::Progress;
-use crate::share::{ShareRequest, Shared, share};
+use crate::share::{ShareRequest, Shared, Source, share};
 use crate::task::{Tasks, blocking};
-use crate::words;
 
 const PEERS: [&str; 3] = ["nas", "attic", "laptop"];
 const SAMPLE_NAME: &str = "holiday-video.mp4";
 const SAMPLE_BYTES: u64 = 64 << 20;
 
-/// Runs the demonstration on `path`, or on a sample that it generates.
-pub async fn run(path: Option<PathBuf>, progress: &Progress, tasks: &Tasks) -> Result<(), Failure> {
+/// Runs the demonstration on what was named, or on a sample that it generates.
+pub(super) async fn run(args: DemoArgs, progress: &Progress, tasks: &Tasks) -> Result<(), Failure> {
     let folder = tempfile::Builder::new().prefix("parcelry-demo-").tempdir();
     let folder = folder.map_err(|error| Failure::io("create", &std::env::temp_dir(), &error))?;
-    let result = tell(path, folder.path(), progress, tasks).await;
+    let result = tell(args.path, folder.path(), progress, tasks).await;
     folder.close().map_err(|error| Failure::io("clear away", &std::env::temp_dir(), &error))?;
     result
 }
@@ -74,7 +75,7 @@ async fn tell(
     swarm.stop().await;
     match compared {
         Ok(bytes) => {
-            let text = format!("   Yes: {} compared, every byte is equal.", words::bytes(bytes));
+            let text = format!("   Yes: {} compared, every byte is equal.", human::bytes(bytes));
             progress.summary(&text, DemoSummary { equal: true, bytes });
             Ok(())
         }
@@ -102,8 +103,7 @@ async fn alice(
 ) -> Result<Shared, Failure> {
     let context = Context { http: Http::new(None)?, progress: progress.clone(), state: state.to_owned() };
     let request = ShareRequest {
-        paths: vec![path.to_owned()],
-        stdin: false,
+        source: Source::Paths(vec![path.to_owned()]),
         name: None,
         replicas: 2,
         expires: Duration::from_secs(3600),

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use parcelry_core::link::Invite;
 
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 /// Bytes of the longest name: it is the name of a file.

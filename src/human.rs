@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use parcelry_core::health::{Condition, ReplicaCount};
 
 /// Bytes, as in `2.2 GB`.
 pub fn bytes(bytes: u64) -> String {
@@ -40,17 +41,24 @@ pub fn until(moment_ms: u64, now_ms: u64) -> String {
     duration(Duration::from_millis(moment_ms.saturating_sub(now_ms).saturating_add(30_000)))
 }
 
-/// How endangered a share is, by the fewest replicas of any chunk, and the number of chunks that are short.
-pub fn health(least: u32, wanted: u32, short: u64) -> String {
-    let short = count(short, "chunk");
-    match least {
-        0 => "incomplete: some chunk is on no peer that answers".into(),
-        1 if wanted > 1 => {
-            format!("endangered: 1 of {wanted} copies left of some chunk; {short} short of copies")
+/// How endangered a share is, as its holders say.
+pub fn health(replicas: &ReplicaCount) -> String {
+    let ReplicaCount { wanted, fewest, short } = *replicas;
+    let short = count(short.into(), "chunk");
+    match replicas.condition() {
+        Condition::Unavailable | Condition::Lost => {
+            "incomplete: some chunk is on no peer that answers".into()
         }
-        n if n < wanted => format!("weakened: {n} of {wanted} copies of some chunk; {short} short of copies"),
-        1 => "good: 1 copy of every chunk, as was asked for".into(),
-        n => format!("good: at least {n} copies of every chunk"),
+        Condition::Endangered => {
+            format!("endangered: {fewest} of {wanted} copies left of some chunk; {short} short of copies")
+        }
+        Condition::Weakened => {
+            format!("weakened: {fewest} of {wanted} copies of some chunk; {short} short of copies")
+        }
+        Condition::Healthy | Condition::Unproven if fewest == 1 => {
+            "good: 1 copy of every chunk, as was asked for".into()
+        }
+        Condition::Healthy | Condition::Unproven => format!("good: at least {fewest} copies of every chunk"),
     }
 }
 
