@@ -312,7 +312,7 @@ async fn read_share(
 ) -> Result<(Held, Manifest, Turn), Refusal> {
     let held = peer.storage.shares.get(share);
     let held = match credential.secret() {
-        Ok(access) => held.filter(|held| access_matches(&access, &held.terms.terms.access_sha256)),
+        Ok(access) => held.filter(|held| access_matches(&access, &held.terms.access_sha256)),
         Err(_) => {
             let grant = peer.grants.find(credential.expose())?;
             grant.check(share, Operation::Copy, peer.id, client.peer)?;

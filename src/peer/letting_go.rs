@@ -126,9 +126,9 @@ impl Storage {
     /// them no others are taken. Returns whether it knows them from now on: of deletions of what it never held it keeps only
     /// so many.
     pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
-        let share = terms.terms.share;
+        let share = terms.share;
         let _alone = self.locks.lock(share);
-        if !terms.terms.deleted {
+        if !terms.deleted {
             // By their time terms are over when the clock says so, which is asked for elsewhere.
             if !self.gone.contains(share) {
                 self.shares.put_terms(terms)?;

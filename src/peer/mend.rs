@@ -10,7 +10,7 @@ use parcelry_core::api::{Blob, ManifestResponse, RestoreTask};
 use parcelry_core::id::ShareId;
 use parcelry_core::limits::{DAMAGED_TOLD_MAX, GONE_KEPT, UNSETTLED_AGAIN};
 use parcelry_core::manifest::Manifest;
-use parcelry_core::terms::SignedTerms;
+use parcelry_core::terms::{SignedTerms, Terms};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -121,7 +121,7 @@ impl Sources {
 impl Storage {
     /// Makes a share's records whole with what others have of it. Returns whether they were not and are now.
     pub(super) fn mend(&self, share: ShareId, sources: Sources) -> io::Result<bool> {
-        if let Some(deletion) = sources.terms.iter().find(|terms| terms.terms.deleted) {
+        if let Some(deletion) = sources.terms.iter().find(|terms| terms.deleted) {
             return self.put_terms(deletion.clone()).map(|_| false);
         }
         let alone = self.locks.lock(share);
@@ -158,9 +158,9 @@ impl Storage {
 }
 
 fn newest<'a>(terms: impl Iterator<Item = &'a SignedTerms>) -> Option<SignedTerms> {
-    terms.max_by_key(|terms| terms.terms.issued_ms).cloned()
+    terms.max_by_key(|terms| terms.issued_ms).cloned()
 }
 
-fn agreeing(terms: &SignedTerms, sources: &[SignedTerms]) -> usize {
-    sources.iter().filter(|source| source.terms == terms.terms).count()
+fn agreeing(terms: &Terms, sources: &[SignedTerms]) -> usize {
+    sources.iter().filter(|&source| **source == *terms).count()
 }

@@ -311,7 +311,7 @@ async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
         // Until this is dropped, nobody can prove the chunks with what he fetches here.
         let leaving = Leaving { partings: &peer.partings, chunks: left };
         let answers = ask(peer, &holders, &batch, true).await;
-        let proved = proved_enough(held.terms.terms.replicas, &leaving.chunks, &answers);
+        let proved = proved_enough(held.terms.replicas, &leaving.chunks, &answers);
         let surplus = of_chunks(&manifest, &batch, &proved);
         if !proved.is_empty() {
             let (parting, terms, by) = (Arc::clone(peer), held.terms.clone(), holders.clone());
@@ -438,7 +438,7 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
 async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::Result<()> {
     let (share, is_late) = (parted.share, parted.age_ms(now_ms) >= 2 * millis(SET_ASIDE));
     let Ok(terms) = SignedTerms::verify(&parted.terms, share) else { return Ok(()) };
-    if terms.terms.is_over(now_ms) || peer.storage.gone.contains(share) {
+    if terms.is_over(now_ms) || peer.storage.gone.contains(share) {
         let forgetting = Arc::clone(peer);
         return blocking(move || forgetting.partings.forget(share)).await;
     }
@@ -446,7 +446,7 @@ async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::R
     let manifest = blocking(move || reading.partings.manifest(&noted)).await?;
     for batch in batches(&manifest, &parted.chunks) {
         let answers = ask(peer, &parted.holders, &batch, false).await;
-        let proved = proved_enough(terms.terms.replicas, &ids(&batch), &answers);
+        let proved = proved_enough(terms.replicas, &ids(&batch), &answers);
         parted.chunks = parted.chunks.minus(&of_chunks(&manifest, &batch, &proved));
         // Taken back at once if all have answered and too few have it; while some are silent, only after long.
         let is_certain = answers.len() == parted.holders.len() || is_late;

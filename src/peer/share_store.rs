@@ -233,7 +233,7 @@ impl ShareStore {
         let unsettled_until_ms = known.as_ref().and_then(|held| held.unsettled_until_ms);
         let token = known.as_ref().and_then(|held| held.token).or(token);
         let known = known.map(|held| held.terms);
-        let terms = known.filter(|known| known.terms.issued_ms > terms.terms.issued_ms).unwrap_or(terms);
+        let terms = known.filter(|known| known.issued_ms > terms.issued_ms).unwrap_or(terms);
         self.keep(manifest, Held::new(manifest, terms, chunks, unsettled_until_ms, token))
     }
 
@@ -277,9 +277,9 @@ impl ShareStore {
 
     /// Takes over terms if they are newer. Returns whether they were.
     pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
-        let share = terms.terms.share;
-        let known = self.get(share).map(|held| held.terms.terms.issued_ms);
-        if known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms) {
+        let share = terms.share;
+        let known = self.get(share).map(|held| held.terms.issued_ms);
+        if known.is_none_or(|issued_ms| issued_ms >= terms.issued_ms) {
             return Ok(false);
         }
         write_terms(&self.folder(share), &terms)?;
@@ -400,7 +400,7 @@ impl Held {
 
     /// Whether the share is over at this time, and not in doubt.
     pub(super) fn is_over(&self, now_ms: u64) -> bool {
-        self.terms.terms.is_over(now_ms) && self.unsettled_until_ms.is_none_or(|until_ms| until_ms <= now_ms)
+        self.terms.is_over(now_ms) && self.unsettled_until_ms.is_none_or(|until_ms| until_ms <= now_ms)
     }
 }
 

@@ -270,7 +270,7 @@ impl SimPeer {
     pub(crate) fn end_partings(&mut self) {
         for Leaving { task, manifest, left, answers } in std::mem::take(&mut self.leaving) {
             if let Some(held) = self.storage.shares.get(task.share) {
-                let proved = proved_enough(held.terms.terms.replicas, &left, &answers);
+                let proved = proved_enough(held.terms.replicas, &left, &answers);
                 let here = held.chunks.minus(&held.chunks.minus(&task.chunks));
                 let batch: Vec<_> = batches(&manifest, &here).into_iter().flatten().collect();
                 let chunks = of_chunks(&manifest, &batch, &proved);

@@ -252,7 +252,7 @@ impl Storage {
     ) -> Result<ChunkSet, StorageError> {
         let share = manifest.share();
         self.check_takes(share)?;
-        if terms.terms.is_over(clock::now_ms()) {
+        if terms.is_over(clock::now_ms()) {
             return Err(StorageError::Gone("the share's terms are over"));
         }
         let held = self.shares.get(share).map(|held| held.chunks);
@@ -505,7 +505,7 @@ mod tests {
             std::fs::copy(record, former.join(name)).unwrap();
         }
         let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
-        let deletion = SignedTerms::sign(&key, Terms { deleted: true, ..both.1.terms });
+        let deletion = SignedTerms::sign(&key, Terms { deleted: true, ..*both.1 });
         storage.put_terms(deletion).unwrap();
         assert!(storage.shares.get(share).is_none() && !storage.chunks.contains(&id));
         storage.finish_leaving().unwrap();
@@ -541,7 +541,7 @@ mod tests {
         // What is deleted while it is damaged is gone for good.
         std::fs::write(folder.path().join(format!("shares/{share}/manifest")), b"rot").unwrap();
         assert!(storage.shares.manifest(share).is_err());
-        let deleted = Terms { deleted: true, issued_ms: 2, ..terms.terms };
+        let deleted = Terms { deleted: true, issued_ms: 2, ..*terms };
         let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
         storage.put_terms(SignedTerms::sign(&key, deleted)).unwrap();
         assert!(storage.shares.is_whole() && storage.shares.get(share).is_none());
@@ -557,10 +557,10 @@ mod tests {
         let (manifest, first) = share_of(&[put(&storage, b"a chunk of a share")], 2);
         let issued = |issued_ms| {
             let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
-            let expires_ms = first.terms.expires_ms + issued_ms;
-            SignedTerms::sign(&key, Terms { issued_ms, expires_ms, ..first.terms.clone() })
+            let expires_ms = first.expires_ms + issued_ms;
+            SignedTerms::sign(&key, Terms { issued_ms, expires_ms, ..*first })
         };
-        let held = |storage: &Storage| storage.shares.get(manifest.share()).unwrap().terms.terms.issued_ms;
+        let held = |storage: &Storage| storage.shares.get(manifest.share()).unwrap().terms.issued_ms;
         commit(&storage, &(manifest.clone(), issued(3)), ChunkSet::full(1));
         for (issued_ms, latest) in [(5, 5), (4, 5), (5, 5), (7, 7), (1, 7)] {
             storage.put_terms(issued(issued_ms)).unwrap();

@@ -30,7 +30,7 @@ pub(super) fn take_over(storage: &Storage, findings: &Findings, share: ShareId, 
         tracing::warn!(%share, "the tracker sent terms that the share's key did not sign");
         return;
     };
-    let issued_ms = terms.terms.issued_ms;
+    let issued_ms = terms.issued_ms;
     match storage.put_terms(terms) {
         Ok(true) => findings.note(Finding::Applied(AppliedTerms { share, issued_ms })),
         // It is told again, and what is committed here meanwhile goes then.

@@ -392,8 +392,8 @@ impl Tracker {
     pub(super) async fn known(&self, share: ShareId) -> Result<Option<(StoredShare, Terms)>, StoreError> {
         let Some(stored) = self.store.share(share).await? else { return Ok(None) };
         let terms = SignedTerms::verify(&stored.terms, share);
-        let terms = terms.map_err(|_| StoreError::Damaged("a share's terms"))?.terms;
-        Ok(Some((stored, terms)))
+        let terms = terms.map_err(|_| StoreError::Damaged("a share's terms"))?;
+        Ok(Some((stored, terms.into_terms())))
     }
 
     /// The share with its terms; `None` if it is over.
