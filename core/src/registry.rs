@@ -481,7 +481,7 @@ fn candidate(peer: &Peer) -> Candidate {
     let address = peer.registration.addresses.first().map_or("", String::as_str);
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     Candidate {
-        peer: peer.registration.id,
+        id: peer.registration.id,
         free_bytes: peer.usage.free_bytes,
         zone: peer.registration.zone.clone(),
         zone_is_given: peer.registration.zone_is_given,
