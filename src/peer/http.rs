@@ -368,7 +368,7 @@ mod tests {
 
     fn range(header: &str) -> Result<Option<Range<u64>>, u16> {
         let headers = HeaderMap::from_iter([(RANGE, HeaderValue::from_str(header).unwrap())]);
-        requested_range(&headers, 100).map_err(|refusal| refusal.0.status)
+        requested_range(&headers, 100).map_err(|refusal| refusal.problem.status)
     }
 
     #[test]

@@ -301,8 +301,8 @@ mod tests {
             (OverQuota::ManifestBytes { max: 1_000_000 }, "1.0 MB"),
         ] {
             let refusal = refusal(&over);
-            assert_eq!(refusal.0.kind, ProblemKind::QuotaExceeded);
-            assert!(refusal.0.detail.contains(says), "{}", refusal.0.detail);
+            assert_eq!(refusal.problem.kind, ProblemKind::QuotaExceeded);
+            assert!(refusal.problem.detail.contains(says), "{}", refusal.problem.detail);
         }
     }
 

@@ -331,7 +331,7 @@ mod tests {
         for _ in 0..SIGN_IN_FAILURES_PER_MINUTE {
             assert!(sessions.admit(ip("2a00:1:2:3::1")).is_ok());
         }
-        assert_eq!(sessions.admit(ip("2a00:1:2:3::2")).unwrap_err().0.status, 429);
+        assert_eq!(sessions.admit(ip("2a00:1:2:3::2")).unwrap_err().problem.status, 429);
         assert!(sessions.admit(ip("2a00:1:2:4::1")).is_ok());
         tell_seconds(1012);
         assert!(sessions.admit(ip("2a00:1:2:3::1")).is_ok(), "one more every twelve seconds");

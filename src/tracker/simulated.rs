@@ -54,7 +54,7 @@ pub(crate) struct SimTracker(Tracker);
 type Answer<T> = Result<T, ProblemKind>;
 
 fn kind(refusal: Refusal) -> ProblemKind {
-    refusal.0.kind
+    refusal.problem.kind
 }
 
 impl SimTracker {
