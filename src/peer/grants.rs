@@ -15,7 +15,7 @@ use parcelry_core::token::TokenId;
 use parking_lot::{Mutex, RwLock};
 
 use super::Peer;
-use super::arrivals::Under;
+use super::storage::Under;
 use crate::clock;
 use crate::server::{ChargedTo, Credential, Id, OwnersWord, Refusal, denied};
 

@@ -1,47 +1,25 @@
 //! A peer: stores chunks and serves them. It cannot tell what it stores.
 
 mod agreement;
-mod arrivals;
 mod audits;
-#[cfg(test)]
-mod charges;
-mod chunk_file;
-mod chunk_removal;
-mod chunk_store;
-mod claims;
-#[cfg(test)]
-mod contention;
 mod copy;
-mod disk_look;
 mod errands;
 mod findings;
-mod gone;
 mod grants;
 mod heartbeat;
 mod house;
 mod http;
 mod inventory;
-mod letting_go;
-mod marks;
 mod mend;
 mod metrics;
 mod orders;
 mod parting;
 mod pledges;
-mod promises;
-mod records;
 mod scrub;
-mod several;
-mod share_locks;
-mod share_store;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod storage;
-mod storage_error;
-mod syncs;
 mod tasks;
-mod unfinished;
-mod withheld;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -64,12 +42,11 @@ use crate::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, Identity};
 use crate::server::{self, FairGate, Front};
-use crate::task::Tasks;
+use crate::task::{Tasks, blocking};
 use crate::throttle::Throttle;
 use crate::tls::server::ServerTls;
 use agreement::Agreement;
 use audits::Audits;
-use chunk_store::ChunkStore;
 use errands::Errands;
 use findings::Findings;
 use grants::Grants;
@@ -150,7 +127,7 @@ struct Peer {
     zone: Option<String>,
     public_addr: Option<SocketAddr>,
     port: u16,
-    storage: Storage,
+    storage: Arc<Storage>,
     grants: Grants,
     tracker: TrackerClient,
     tracker_id: TrackerId,
@@ -180,11 +157,11 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     if Identity::read(&config.data)?.is_none() {
         // Before the key is made: a key without a store means that a disk is missing.
         durable::own_folder(&config.data)?;
-        ChunkStore::create(&store)?;
+        Storage::create(&store)?;
     }
     let (identity, lock) = identity::take(&config.data)?;
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
-    let storage = Storage::open(&store, bounds)?;
+    let storage = Arc::new(Storage::open(&store, bounds)?);
     let http = Http::new(Some(&identity))?;
     let tls = ServerTls::new(&identity, None)?;
     let front = Front { tls, secure_at: None, proxies: server::Proxies::default(), hosts: Arc::default() };
@@ -253,6 +230,14 @@ fn keep_going(peer: &Arc<Peer>, every: Duration, tasks: &Tasks) {
     tasks.spawn("partings", parting::keep_parting(Arc::clone(peer), stop.clone()));
     tasks.spawn("copies", copy::keep_copying(Arc::clone(peer), stop.clone()));
     tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(peer), every, stop.clone()));
+}
+
+impl Peer {
+    /// Does something with the storage, on a thread that may wait for the disk.
+    async fn on_disk<T: Send + 'static>(&self, work: impl FnOnce(&Storage) -> T + Send + 'static) -> T {
+        let storage = Arc::clone(&self.storage);
+        blocking(move || work(&storage)).await
+    }
 }
 
 impl std::fmt::Debug for RunningPeer {

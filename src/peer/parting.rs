@@ -298,12 +298,11 @@ type Asked = (Option<ChunkIndex>, Question);
 /// Lets go of chunks as far as enough others prove them. Returns whether all of them are gone.
 async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
     let DropTask { share, chunks, holders } = task;
-    let Some(held) = peer.storage.shares.get(share) else { return Ok(true) };
+    let Some(held) = peer.storage.held(share) else { return Ok(true) };
     if held.chunks.chunk_count() != chunks.chunk_count() {
         return Ok(true);
     }
-    let storage = Arc::clone(peer);
-    let manifest = Arc::new(blocking(move || storage.storage.shares.manifest(share)).await?);
+    let manifest = Arc::new(peer.on_disk(move |storage| storage.manifest(share)).await?);
     let holders = others(peer.id, holders);
     let here = held.chunks.minus(&held.chunks.minus(&chunks));
     for batch in batches(&manifest, &here) {
@@ -438,7 +437,7 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
 async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::Result<()> {
     let (share, is_late) = (parted.share, parted.age_ms(now_ms) >= 2 * millis(SET_ASIDE));
     let Ok(terms) = SignedTerms::verify(&parted.terms, share) else { return Ok(()) };
-    if terms.is_over(now_ms) || peer.storage.gone.contains(share) {
+    if terms.is_over(now_ms) || peer.storage.is_gone(share) {
         let forgetting = Arc::clone(peer);
         return blocking(move || forgetting.partings.forget(share)).await;
     }
@@ -503,14 +502,12 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    use parcelry_core::api::{Blob, CommitRequest};
     use parcelry_core::geometry::{ChunkSize, Geometry};
     use parcelry_core::id::Secret;
     use parcelry_core::manifest::{Draft, ShareKey};
     use parcelry_core::seal::{Header, ShareKeys};
     use parcelry_core::terms::Terms;
 
-    use super::super::chunk_store::ChunkStore;
     use super::super::storage::Bounds;
 
     /// A peer's disk that holds the share of [`share`].
@@ -538,18 +535,18 @@ mod tests {
     impl Holder {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            ChunkStore::create(folder.path()).unwrap();
+            Storage::create(folder.path()).unwrap();
             let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
             let storage = Storage::open(folder.path(), bounds).unwrap();
             let (manifest, terms) = share();
+            let all = ChunkSet::full(2);
+            assert_eq!(storage.begin_copy(&manifest, &all).unwrap(), all);
             for byte in [1, 2] {
-                let mut arriving = storage.chunks.begin().unwrap();
-                arriving.write(&[byte; SEALED]).unwrap();
-                storage.chunks.finish(ChunkId::of(&[byte; SEALED]), arriving, || Ok(())).unwrap();
+                let sealed = [byte; SEALED];
+                storage.put_whole(manifest.share(), ChunkId::of(&sealed), &sealed).unwrap();
             }
-            let (encoded, chunks) = (Blob(manifest.encoded().to_vec()), ChunkSet::full(2));
-            let request = CommitRequest { manifest: encoded, terms: terms.token, chunks };
-            assert!(storage.commit(manifest.share(), request).unwrap().is_empty());
+            assert!(storage.keep_copied(&manifest, terms, &all).unwrap().is_empty());
+            storage.end_copy(manifest.share());
             let partings = Partings::open(folder.path()).unwrap();
             Self { folder, storage, partings }
         }
@@ -577,7 +574,7 @@ mod tests {
         }
 
         fn holds(&self) -> u32 {
-            self.storage.shares.get(share().0.share()).map_or(0, |held| held.chunks.len())
+            self.storage.held(share().0.share()).map_or(0, |held| held.chunks.len())
         }
     }
 
@@ -614,7 +611,7 @@ mod tests {
         let holder = Holder::new();
         let left = holder.partings.leave(&all(), Some(clock::now_ms()));
         holder.end(&left, left.iter().copied().collect());
-        assert_eq!((holder.holds(), holder.storage.chunks.used_bytes()), (0, 0));
+        assert_eq!((holder.holds(), holder.storage.chunk_count()), (0, 0));
         let aside = holder.partings.aside().unwrap();
         assert_eq!(aside.len(), 2);
         let old = SystemTime::from(clock::moment(clock::now_ms())) - SET_ASIDE - Duration::from_secs(60);

@@ -113,14 +113,13 @@ async fn pass(peer: &Arc<Peer>, steps: RangeInclusive<u8>) -> io::Result<Scrub> 
         bytes[0] = before;
         ChunkId::from_bytes(bytes)
     });
-    while let Some((id, bytes)) = peer.storage.chunks.next_after(after) {
+    while let Some((id, bytes)) = peer.storage.next_chunk(after) {
         if id.as_bytes()[0] > *steps.end() {
             break;
         }
         peer.scrub_at.set(id.as_bytes()[0]);
         peer.scrub_rate.admit(bytes).await;
-        let storage = Arc::clone(peer);
-        let lost = blocking(move || storage.storage.scrub(id, bytes)).await?;
+        let lost = peer.on_disk(move |storage| storage.scrub(id, bytes)).await?;
         after = Some(id);
         scrub.chunks += 1;
         scrub.bytes += bytes;

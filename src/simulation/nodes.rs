@@ -328,7 +328,7 @@ impl World {
         }
     }
 
-    /// Makes damaged records whole again: what `peer/mend.rs` does.
+    /// Makes damaged records whole again: what `src/peer/mend.rs` does.
     pub(super) fn mend(&mut self, index: usize) {
         let Some(mut peer) = self.peers[index].running.take() else { return };
         for task in std::mem::take(&mut peer.restores) {

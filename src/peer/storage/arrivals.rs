@@ -1,6 +1,7 @@
 //! How chunks come to a peer: what is offered to it, and what arrives.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 
 use parcelry_core::api::OfferRequest;
 use parcelry_core::chunk_set::ChunkSet;
@@ -11,24 +12,24 @@ use parcelry_core::manifest::Manifest;
 use parcelry_core::token::TokenId;
 
 use super::chunk_file::Arriving;
-use super::storage::{Storage, Upload};
-use super::storage_error::StorageError;
+use super::error::StorageError;
+use super::{Storage, Upload};
 use crate::clock;
 
 /// What an offer's grant says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Under {
+pub(in crate::peer) struct Under {
     /// The token that is charged; `None`: nobody's.
-    pub(super) token: Option<TokenId>,
+    pub(in crate::peer) token: Option<TokenId>,
     /// Bytes that may be stored.
-    pub(super) budget_bytes: u64,
+    pub(in crate::peer) budget_bytes: u64,
     /// Bytes that all shares of the token may take.
-    pub(super) quota_bytes: Option<u64>,
+    pub(in crate::peer) quota_bytes: Option<u64>,
 }
 
 impl Under {
     /// A grant of nobody, with no bound of its own.
-    pub(super) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
+    pub(in crate::peer) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
 
     /// Whether so many bytes may come, beside those that came before under whatever grant and are not offered again: a
     /// sender that has forgotten them all may begin once more.
@@ -44,12 +45,16 @@ impl Under {
 impl Storage {
     /// Reserves space for a share under a grant of nobody, with no bound of its own.
     #[cfg(test)]
-    pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, StorageError> {
+    pub(in crate::peer) fn offer(
+        &self,
+        share: ShareId,
+        request: &OfferRequest,
+    ) -> Result<ChunkSet, StorageError> {
         self.offer_under(Under::NOBODY, share, request)
     }
 
     /// Reserves space for a share. Returns the chunks of it that are here already.
-    pub(super) fn offer_under(
+    pub(in crate::peer) fn offer_under(
         &self,
         grant: Under,
         share: ShareId,
@@ -99,7 +104,7 @@ impl Storage {
         let on_disk = self.chunks.disk_free_bytes()?;
         let shown_bytes = self.bytes_shown(share, &shown)?;
         // From here on alone: what is found free must still be free when it is promised.
-        let _one_by_one = self.promising.lock();
+        let _one_by_one = self.reserving.lock();
         // What came for the share before and is not offered again takes room, too.
         let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);
         grant.check_budget(needed, left_bytes)?;
@@ -111,7 +116,7 @@ impl Storage {
     }
 
     /// Makes room for chunks of a share that are to be copied from other peers. Returns those that are missing here.
-    pub(super) fn begin_copy(
+    pub(in crate::peer) fn begin_copy(
         &self,
         manifest: &Manifest,
         chunks: &ChunkSet,
@@ -128,7 +133,12 @@ impl Storage {
     }
 
     /// Whether a chunk of this many bytes is still to arrive for the share; no more than was promised.
-    pub(super) fn admit(&self, share: ShareId, id: ChunkId, bytes: u64) -> Result<bool, StorageError> {
+    pub(in crate::peer) fn admit(
+        &self,
+        share: ShareId,
+        id: ChunkId,
+        bytes: u64,
+    ) -> Result<bool, StorageError> {
         self.check_takes(share)?;
         let mut uploads = self.uploads.lock();
         let upload = uploads.get_mut(&share).ok_or(StorageError::NotOffered)?;
@@ -142,8 +152,13 @@ impl Storage {
         Ok(true)
     }
 
+    /// Takes the next bytes of a chunk, or the first.
+    pub(in crate::peer) fn append(&self, arriving: Option<Arriving>, bytes: &[u8]) -> io::Result<Arriving> {
+        self.chunks.go_on(arriving, bytes)
+    }
+
     /// Takes a chunk that has arrived. Returns whether it had not arrived before.
-    pub(super) fn put(
+    pub(in crate::peer) fn put(
         &self,
         share: ShareId,
         id: ChunkId,
@@ -179,7 +194,12 @@ impl Storage {
     }
 
     /// Takes a chunk that is in memory as a whole; like [`Storage::put`].
-    pub(super) fn put_whole(&self, share: ShareId, id: ChunkId, sealed: &[u8]) -> Result<bool, StorageError> {
+    pub(in crate::peer) fn put_whole(
+        &self,
+        share: ShareId,
+        id: ChunkId,
+        sealed: &[u8],
+    ) -> Result<bool, StorageError> {
         let mut arriving = self.chunks.begin()?;
         arriving.write(sealed)?;
         self.put(share, id, sealed.len() as u64, arriving)

@@ -13,14 +13,14 @@ use parcelry_core::reservation::Reservation;
 use parcelry_core::token::TokenId;
 
 use super::arrivals::Under;
-use super::storage::{Storage, Upload};
-use super::storage_error::StorageError;
+use super::error::StorageError;
+use super::{Storage, Upload};
 use crate::clock;
 
 impl Storage {
     /// Bytes used, and bytes that may still be promised, as the disk stood at the last look: it waits for nothing. What
     /// was promised to somebody who makes no use of it is there for others.
-    pub(super) fn usage(&self) -> Usage {
+    pub(in crate::peer) fn usage(&self) -> Usage {
         self.usage_beside(None, self.disk.free_bytes())
     }
 
@@ -35,7 +35,7 @@ impl Storage {
         let others = uploads.iter().filter(|(share, _)| Some(**share) != beside);
         let promises = others.map(|(_, upload)| &upload.promise);
         let promised: u64 = promises.filter(|it| it.holds(&wasteful, now_ms)).map(|it| it.bytes).sum();
-        let takes = !self.chunks.syncs.have_failed();
+        let takes = !self.has_failed_to_write();
         let free_bytes = if takes { on_disk.min(in_capacity).saturating_sub(promised) } else { 0 };
         Usage { used_bytes, free_bytes }
     }
@@ -129,7 +129,7 @@ impl Storage {
     }
 
     /// Bytes that the peer is willing to hold in all.
-    pub(super) fn capacity_bytes(&self) -> u64 {
+    pub(in crate::peer) fn capacity_bytes(&self) -> u64 {
         let usage = self.usage();
         self.bounds.capacity_bytes.unwrap_or(usage.used_bytes.saturating_add(usage.free_bytes))
     }

@@ -10,9 +10,9 @@ use parcelry_core::id::ChunkId;
 use parcelry_core::limits::{MANIFEST_RESERVE_BYTES, ORPHAN_AGE};
 use parcelry_core::token::TokenId;
 
+use super::Storage;
 use super::arrivals::Under;
 use super::contention::{Shared, folder, open, sealed};
-use super::storage::Storage;
 use crate::clock;
 
 #[test]

@@ -16,7 +16,7 @@ use parcelry_core::terms::{SignedTerms, Terms};
 
 use super::chunk_store::ChunkStore;
 use super::mend::Sources;
-use super::storage::{Bounds, Storage};
+use super::{Bounds, Storage};
 use crate::clock;
 
 /// Numbers that a seed makes (SplitMix64).
@@ -215,7 +215,7 @@ fn a_deleted_share_stays_deleted_at_the_peer() {
             let newer = shared.terms(9, 3_600_000, false);
             let (id, size) = (shared.id(), shared.manifest.geometry());
             let gone = parcelry_core::api::ProblemKind::ShareGone;
-            let kind = |error: super::storage_error::StorageError| error.kind();
+            let kind = |error: super::error::StorageError| error.kind();
             let size = ShareSize { total_bytes: size.total(), chunk_bytes: 1 << 16 };
             let offer = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
             assert_eq!(storage.offer(id, &offer).map_err(kind), Err(gone));

@@ -1,7 +1,7 @@
 //! The shares that a peer has committed to: manifest, terms, and which of the chunks are its own.
 //!
 //! ```text
-//! DATA/store/shares/<share id>/   its records (`src/peer/records.rs`)
+//! DATA/store/shares/<share id>/   its records (`src/peer/storage/records.rs`)
 //!            leaving/<share id>/  the same of a share that is over, while its chunks are removed; `<share id>.1` and so on if
 //!                                 one of it is there already
 //! ```
@@ -52,13 +52,13 @@ struct Table {
 
 /// What is kept in memory of a share.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(in crate::peer) struct Held {
     /// The newest terms.
-    pub(super) terms: SignedTerms,
+    pub(in crate::peer) terms: SignedTerms,
     /// The chunks that are held here.
-    pub(super) chunks: ChunkSet,
+    pub(in crate::peer) chunks: ChunkSet,
     /// Bytes of its manifest.
-    pub(super) manifest_bytes: u64,
+    pub(in crate::peer) manifest_bytes: u64,
     /// Until when nothing of it expires: its terms were lost, and not two sources agreed on them since.
     pub(super) unsettled_until_ms: Option<u64>,
     /// How it is cut into chunks.
@@ -190,11 +190,6 @@ impl ShareStore {
         let all = table.charged.get(&token).copied().unwrap_or_default();
         let own = table.shares.get(&beside).filter(|held| held.token == Some(token));
         own.map_or(all, |held| all.without(&held.charge()))
-    }
-
-    /// Bytes of a share's manifest.
-    pub(super) fn manifest_bytes(&self, share: ShareId) -> io::Result<u64> {
-        self.get(share).map(|held| held.manifest_bytes).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The manifest of a share. One that turns out to be damaged is to be made again, as if it had been found so at the start.

@@ -1,13 +1,46 @@
-//! What a peer does with its disk: it keeps what it promised (commit). What comes stands in `src/peer/arrivals.rs`, how it
-//! lets go in `src/peer/letting_go.rs`.
+//! What a peer does with its disk: it keeps what it was sent (commit). What comes stands in `src/peer/storage/arrivals.rs`, how
+//! it lets go in `src/peer/storage/letting_go.rs`.
 //!
-//! Locks, always in this order: the share's (`src/peer/share_locks.rs`), held around everything that changes what is
-//! held of it; a chunk's name, and the index (`src/peer/chunk_store.rs`). Those of uploads, shares and deleted shares
-//! are taken last, one at a time, and never across I/O.
+//! Locks, always in this order:
+//! 1. the share's (`src/peer/storage/share_locks.rs`), held around everything that changes what is held of it;
+//! 2. `reserving`, held while room is looked for and reserved;
+//! 3. a chunk's name (`src/peer/storage/chunk_store.rs`);
+//! 4. that of the marks, then that of the chunks of several shares, each while its file is written;
+//! 5. `wasteful`, then `uploads`;
+//! 6. the index of the chunks, and the tables of shares, deleted shares and unfinished uploads, one at a time.
+//!
+//! From the fifth on none is held across I/O.
+
+mod arrivals;
+#[cfg(test)]
+mod charges;
+mod chunk_file;
+mod chunk_removal;
+mod chunk_store;
+mod claims;
+#[cfg(test)]
+mod contention;
+mod disk_look;
+mod error;
+mod gone;
+mod letting_go;
+mod marks;
+mod mend;
+mod reading;
+mod records;
+mod reservations;
+mod several;
+mod share_locks;
+mod share_store;
+mod syncs;
+mod unfinished;
+mod withheld;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
+#[cfg(test)]
+use std::path::PathBuf;
 
 use parcelry_core::api::{CommitRequest, CommitResponse};
 use parcelry_core::chunk_set::ChunkSet;
@@ -19,38 +52,45 @@ use parcelry_core::terms::SignedTerms;
 use parcelry_core::token::TokenId;
 use parking_lot::Mutex;
 
-use super::arrivals::Under;
-use super::chunk_store::ChunkStore;
-use super::claims::Released;
-use super::disk_look::DiskLook;
-use super::gone::GoneShares;
-use super::marks::Marks;
-use super::several::Several;
-use super::share_locks::ShareLocks;
-use super::share_store::ShareStore;
-use super::storage_error::StorageError;
-use super::syncs::SyncError;
-use super::unfinished::Unfinished;
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::failure::Failure;
+use chunk_store::ChunkStore;
+use claims::Released;
+use disk_look::DiskLook;
+use gone::GoneShares;
+use marks::Marks;
+use several::Several;
+use share_locks::ShareLocks;
+use share_store::ShareStore;
+use syncs::SyncError;
+use unfinished::Unfinished;
+
+pub(super) use arrivals::Under;
+pub(super) use chunk_file::read_piece;
+pub(super) use error::StorageError;
+pub(super) use mend::Sources;
+pub(super) use reading::Wanted;
+#[cfg(test)]
+pub(super) use records::are_readable;
+pub(super) use share_store::Held;
 
 /// Chunks, shares and promises of one peer. Its methods block on the disk.
 #[derive(Debug)]
 pub(super) struct Storage {
-    pub(super) chunks: ChunkStore,
-    pub(super) shares: ShareStore,
-    pub(super) gone: GoneShares,
-    pub(super) marks: Marks,
-    pub(super) several: Several,
-    pub(super) disk: DiskLook,
-    pub(super) bounds: Bounds,
-    pub(super) uploads: Mutex<HashMap<ShareId, Upload>>,
-    pub(super) locks: ShareLocks,
+    chunks: ChunkStore,
+    shares: ShareStore,
+    gone: GoneShares,
+    marks: Marks,
+    several: Several,
+    disk: DiskLook,
+    bounds: Bounds,
+    uploads: Mutex<HashMap<ShareId, Upload>>,
+    locks: ShareLocks,
     /// Held while room is looked for and promised. Taken before `wasteful`, which is taken before `uploads`.
-    pub(super) promising: Mutex<()>,
-    pub(super) wasteful: Mutex<Wasteful>,
-    pub(super) unfinished: Mutex<Unfinished>,
+    reserving: Mutex<()>,
+    wasteful: Mutex<Wasteful>,
+    unfinished: Mutex<Unfinished>,
 }
 
 /// How much of the disk a peer may fill.
@@ -64,15 +104,20 @@ pub(super) struct Bounds {
 
 /// Space that was promised to a share whose chunks are arriving.
 #[derive(Debug)]
-pub(super) struct Upload {
-    pub(super) promise: Reservation,
-    pub(super) arrived: HashSet<ChunkId>,
+struct Upload {
+    promise: Reservation,
+    arrived: HashSet<ChunkId>,
     /// Those of them that were here already, and may have come for another share.
-    pub(super) met: HashSet<ChunkId>,
-    pub(super) touched_ms: u64,
+    met: HashSet<ChunkId>,
+    touched_ms: u64,
 }
 
 impl Storage {
+    /// Makes an empty store below `root`, unless there is one.
+    pub(super) fn create(root: &Path) -> Result<(), Failure> {
+        ChunkStore::create(root)
+    }
+
     /// Opens what the peer holds below `root`.
     pub(super) fn open(root: &Path, bounds: Bounds) -> Result<Self, Failure> {
         let chunks = ChunkStore::open(root)?;
@@ -92,7 +137,7 @@ impl Storage {
         let shares = ShareStore::open(root, |share| marks.has(share), claim)?;
         let (gone, disk) = (GoneShares::open(root)?, DiskLook::default());
         let (uploads, locks) = (Mutex::default(), ShareLocks::default());
-        let (promising, wasteful, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (reserving, wasteful, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
         let storage = Self {
             chunks,
             shares,
@@ -103,7 +148,7 @@ impl Storage {
             bounds,
             uploads,
             locks,
-            promising,
+            reserving,
             wasteful,
             unfinished,
         };
@@ -131,6 +176,11 @@ impl Storage {
     /// Whether the store was there at the last look.
     pub(super) fn is_there(&self) -> bool {
         self.disk.is_there()
+    }
+
+    /// Whether the disk failed to write, and has not shown since that it can.
+    pub(super) fn has_failed_to_write(&self) -> bool {
+        self.chunks.syncs.have_failed()
     }
 
     /// Keeps chunks that were copied, beside those of the share that are held already. Returns what is missing,
@@ -161,16 +211,16 @@ impl Storage {
 
     /// Whether a share may count on a chunk that it has not sent to this process. Ids are no secret to those
     /// who can read a share: what another share holds must be sent, to prove that it is there to be sent.
-    pub(super) fn may_claim_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
+    fn may_claim_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
         self.chunks.is_free_for(share, id)
     }
 
     /// Whether anything of a share can be taken now: not if the owner deleted it, if what is known of it is to be made
     /// again, or if the disk failed to write.
-    pub(super) fn check_takes(&self, share: ShareId) -> Result<(), StorageError> {
+    fn check_takes(&self, share: ShareId) -> Result<(), StorageError> {
         self.check_not_gone(share)?;
         let not_now = |detail: &str| Err(StorageError::NotNow(detail.to_owned()));
-        if self.chunks.syncs.have_failed() {
+        if self.has_failed_to_write() {
             return not_now(
                 "the disk failed to write; nothing is taken until it has shown that it can again",
             );
@@ -191,13 +241,13 @@ impl Storage {
 
     /// Keeps a share under a grant of nobody.
     #[cfg(test)]
-    pub(super) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, StorageError> {
+    fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, StorageError> {
         self.commit_under(Under::NOBODY, share, request)
     }
 
     /// Keeps a share for good: every chunk that is to be here is verified and synced before this
     /// returns the empty set. Otherwise returns the chunks that are missing.
-    pub(super) fn commit_under(
+    fn commit_under(
         &self,
         grant: Under,
         share: ShareId,
@@ -238,6 +288,18 @@ impl Storage {
         let missing = self.commit_under(grant, share, request)?;
         let receipt = missing.is_empty().then_some(receipt);
         Ok(CommitResponse { missing, receipt })
+    }
+
+    /// The files that a crash may tear.
+    #[cfg(test)]
+    pub(super) fn unsynced(&self) -> Vec<(ChunkId, PathBuf)> {
+        self.chunks.unsynced()
+    }
+
+    /// Has so many of the next syncs fail.
+    #[cfg(test)]
+    pub(super) fn fail_syncs(&self, count: u32) {
+        self.chunks.failing.store(count, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Commits a share, which is locked, with `arrived` beside the chunks that are held already, provided that every
@@ -395,8 +457,6 @@ mod tests {
     use parcelry_core::manifest::{Draft, ShareKey};
     use parcelry_core::seal::{Header, ShareKeys};
     use parcelry_core::terms::Terms;
-
-    use super::super::mend::Sources;
 
     fn put(storage: &Storage, bytes: &[u8]) -> ChunkId {
         let mut arriving = storage.chunks.begin().unwrap();

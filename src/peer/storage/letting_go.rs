@@ -14,13 +14,17 @@ use parcelry_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::terms::SignedTerms;
 
-use super::storage::{Storage, Upload};
+use super::{Storage, Upload};
 use crate::clock;
 
 impl Storage {
     /// Reads chunks of a share again. Returns what was lost with those that are damaged or gone, of this share and of
     /// others that held them, too.
-    pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
+    pub(in crate::peer) fn check_again(
+        &self,
+        share: ShareId,
+        chunks: &ChunkSet,
+    ) -> io::Result<Vec<ShareChunks>> {
         let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
         let known = {
             // Alone, for a share that is being let go of has no manifest any more and is not gone yet.
@@ -50,10 +54,18 @@ impl Storage {
     }
 
     /// Reads a chunk of this length again, as part of a scrub. Returns what was lost if it is damaged.
-    pub(super) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
+    pub(in crate::peer) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
         let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
         // A chunk that was removed meanwhile is nobody's loss.
         Ok(if is_intact { Vec::new() } else { self.lose(&HashSet::from([id])) })
+    }
+
+    /// Reads a chunk again, whatever was known of it. Returns what was lost if it is damaged.
+    pub(in crate::peer) fn look_again(&self, id: ChunkId) -> io::Result<Vec<ShareChunks>> {
+        match self.bytes_of((id, None)) {
+            Some(bytes) => self.scrub(id, bytes),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Takes chunks that are no longer here off the shares that held them.
@@ -92,7 +104,7 @@ impl Storage {
     }
 
     /// Lets go of chunks of a share that enough other peers hold. They can be taken back for a day.
-    pub(super) fn drop_surplus(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<()> {
+    pub(in crate::peer) fn drop_surplus(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<()> {
         let _alone = self.locks.lock(share);
         let Some(held) = self.shares.get(share) else { return Ok(()) };
         if held.chunks.chunk_count() != chunks.chunk_count() {
@@ -125,7 +137,7 @@ impl Storage {
     /// Takes over newer terms. Those that delete the share are kept for as long as any terms of it can run; after
     /// them no others are taken. Returns whether it knows them from now on: of deletions of what it never held it keeps only
     /// so many.
-    pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
+    pub(in crate::peer) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
         let share = terms.share;
         let _alone = self.locks.lock(share);
         if !terms.deleted {
@@ -145,13 +157,13 @@ impl Storage {
     }
 
     /// The shares that their owners deleted, each with the signed terms that say so.
-    pub(super) fn gone(&self) -> Vec<(ShareId, String)> {
+    pub(in crate::peer) fn gone(&self) -> Vec<(ShareId, String)> {
         self.gone.all()
     }
 
     /// Drops what is over: promises that nobody took up and, if there is a time that is to be believed, shares by their
     /// terms.
-    pub(super) fn expire(&self, now_ms: Option<u64>) -> io::Result<()> {
+    pub(in crate::peer) fn expire(&self, now_ms: Option<u64>) -> io::Result<()> {
         let idle =
             |upload: &Upload| Duration::from_millis(clock::awake_ms().saturating_sub(upload.touched_ms));
         self.uploads.lock().retain(|_, upload| idle(upload) < RESERVATION_IDLE);
@@ -168,13 +180,13 @@ impl Storage {
     }
 
     /// Removes what was set aside long enough ago, but for chunks that may have to be taken back.
-    pub(super) fn empty_aside(&self, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
+    pub(in crate::peer) fn empty_aside(&self, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
         self.chunks.empty_aside(long_ago(SET_ASIDE), kept)
     }
 
     /// Sets aside what uploads that never ended have left behind, long after the grants under which it came: of what
     /// their marks name, the chunks of no share and no promise. How many there were.
-    pub(super) fn collect_unfinished(&self) -> io::Result<usize> {
+    pub(in crate::peer) fn collect_unfinished(&self) -> io::Result<usize> {
         let mut count = 0;
         for share in self.marks.before(long_ago(ORPHAN_AGE))? {
             let _alone = self.locks.lock(share);
@@ -193,7 +205,7 @@ impl Storage {
     }
 
     /// How many chunks are here of which neither a share nor a mark tells. They are kept: a share may have been lost.
-    pub(super) fn strays(&self) -> io::Result<usize> {
+    pub(in crate::peer) fn strays(&self) -> io::Result<usize> {
         if !self.shares.is_whole() {
             return Ok(0);
         }
@@ -207,7 +219,7 @@ impl Storage {
 
     /// After a disk failed to write: takes back everything that came since it wrote last, and sees whether it works
     /// again. What was lost with it, and whether it works now.
-    pub(super) fn recover(&self) -> (Vec<ShareChunks>, io::Result<()>) {
+    pub(in crate::peer) fn recover(&self) -> (Vec<ShareChunks>, io::Result<()>) {
         // Senders offer again, and send again.
         self.uploads.lock().clear();
         let lost = self.lose(&self.chunks.remove_unsynced());
