@@ -57,10 +57,10 @@ break_pin_without_the_handshake_signature() {
     grep -q 'HandshakeSignatureValid::assertion())$' "$copy/src/tls.rs"
 }
 break_repair_from_an_unverified_copy() {
-    swap src/peer/storage/chunk_store.rs 'if hash != id {' 'if hash != id && !arriving.believed {'
+    swap src/peer/storage/chunk_store.rs 'if hash != id {' 'if hash != id && !pending.believed {'
     swap src/peer/storage/chunk_file.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
     swap src/peer/storage/chunk_file.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
-    swap src/peer/storage/arrivals.rs 'arriving.write(sealed)?;' 'arriving.write(sealed)?; arriving.believed = true;'
+    swap src/peer/storage/arrivals.rs 'pending.write(sealed)?;' 'pending.write(sealed)?; pending.believed = true;'
 }
 break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => Standing::Gone,' 'Liveness::Dead => Standing::Unsure,'; }
 break_repair_when_the_network_fails() { swap core/src/suspicion.rs 'peers > 1 && weight.saturating_mul(3) >' 'peers > 1 && weight / 9 >'; }

@@ -132,7 +132,7 @@ async fn receive(
     bytes: u64,
     body: Body,
 ) -> Result<bool, Refusal> {
-    let mut arriving = None;
+    let mut pending = None;
     let mut piece = peer.pieces.take_now();
     piece.clear();
     let mut frames = Frames::of(body);
@@ -141,17 +141,17 @@ async fn receive(
             let part = frame.split_to(PIECE_BYTES - piece.len());
             piece.extend_from_slice(&part);
             let written = peer.on_disk(move |storage| -> Result<_, StorageError> {
-                let begun = storage.append(arriving, &piece)?;
+                let begun = storage.append(pending, &piece)?;
                 piece.clear();
                 Ok((Some(begun), piece))
             });
-            (arriving, piece) = written.await?;
+            (pending, piece) = written.await?;
         }
         piece.extend_from_slice(&frame);
     }
     // The last piece is written and the chunk named in one call: a small chunk takes one blocking task.
     let is_new = peer.on_disk(move |storage| {
-        let arrived = storage.append(arriving, &piece)?;
+        let arrived = storage.append(pending, &piece)?;
         storage.put(share, id, bytes, arrived)
     });
     Ok(is_new.await?)

@@ -11,7 +11,7 @@ use parcelry_core::limits::{MANIFEST_RESERVE_BYTES, QUOTA_AT_PEER};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::token::TokenId;
 
-use super::chunk_file::Arriving;
+use super::chunk_file::PendingChunk;
 use super::error::StorageError;
 use super::{Storage, Upload};
 use crate::clock;
@@ -153,8 +153,12 @@ impl Storage {
     }
 
     /// Takes the next bytes of a chunk, or the first.
-    pub(in crate::peer) fn append(&self, arriving: Option<Arriving>, bytes: &[u8]) -> io::Result<Arriving> {
-        self.chunks.go_on(arriving, bytes)
+    pub(in crate::peer) fn append(
+        &self,
+        pending: Option<PendingChunk>,
+        bytes: &[u8],
+    ) -> io::Result<PendingChunk> {
+        self.chunks.append(pending, bytes)
     }
 
     /// Takes a chunk that has arrived. Returns whether it had not arrived before.
@@ -163,7 +167,7 @@ impl Storage {
         share: ShareId,
         id: ChunkId,
         bytes: u64,
-        arriving: Arriving,
+        pending: PendingChunk,
     ) -> Result<bool, StorageError> {
         let of_upload = |upload: &Upload| upload.promise.token;
         let Some(token) = self.uploads.lock().get(&share).map(of_upload) else {
@@ -172,7 +176,7 @@ impl Storage {
         let mut is_named = false;
         // Marked before the file has its name: a crash in between leaves a mark without a file, which is harmless,
         // but a file without a mark would stay for ever.
-        self.chunks.finish(id, arriving, || {
+        self.chunks.complete(id, pending, || {
             is_named = true;
             self.marks.note(share, &[id])?;
             self.unfinished.lock().add(share, token, bytes);
@@ -200,8 +204,8 @@ impl Storage {
         id: ChunkId,
         sealed: &[u8],
     ) -> Result<bool, StorageError> {
-        let mut arriving = self.chunks.begin()?;
-        arriving.write(sealed)?;
-        self.put(share, id, sealed.len() as u64, arriving)
+        let mut pending = self.chunks.create_chunk()?;
+        pending.write(sealed)?;
+        self.put(share, id, sealed.len() as u64, pending)
     }
 }

@@ -12,7 +12,7 @@ use crate::durable;
 
 /// A chunk that is arriving. Dropping it leaves nothing behind.
 #[derive(Debug)]
-pub(in crate::peer) struct Arriving {
+pub(in crate::peer) struct PendingChunk {
     file: NamedTempFile,
     hasher: Box<blake3::Hasher>,
     bytes: u64,
@@ -29,9 +29,9 @@ pub(in crate::peer) enum PutError {
     Io(#[from] io::Error),
 }
 
-impl Arriving {
+impl PendingChunk {
     /// Makes room for a chunk in a folder of the file system where it is to stay.
-    pub(super) fn begin(folder: &Path) -> io::Result<Self> {
+    pub(super) fn create(folder: &Path) -> io::Result<Self> {
         let file = tempfile::Builder::new().tempfile_in(folder)?;
         Ok(Self { file, hasher: Box::default(), bytes: 0 })
     }
@@ -44,7 +44,7 @@ impl Arriving {
     }
 
     /// The chunk with the next bytes added.
-    pub(super) fn and(mut self, bytes: &[u8]) -> io::Result<Self> {
+    pub(super) fn append(mut self, bytes: &[u8]) -> io::Result<Self> {
         self.write(bytes)?;
         Ok(self)
     }

@@ -22,7 +22,7 @@ use parcelry_core::id::{ChunkId, ShareId};
 use parcelry_core::manifest::Manifest;
 use parking_lot::Mutex;
 
-use super::chunk_file::{Arriving, PutError, hash_file};
+use super::chunk_file::{PendingChunk, PutError, hash_file};
 use super::chunk_removal::Aside;
 use super::claims::Claims;
 use super::syncs::{SyncError, Syncs};
@@ -320,23 +320,23 @@ impl ChunkStore {
     }
 
     /// Makes room for a chunk to arrive.
-    pub(super) fn begin(&self) -> io::Result<Arriving> {
-        Arriving::begin(&self.root.join("tmp"))
+    pub(super) fn create_chunk(&self) -> io::Result<PendingChunk> {
+        PendingChunk::create(&self.root.join("tmp"))
     }
 
     /// Takes the next bytes of a chunk, or the first.
-    pub(super) fn go_on(&self, arriving: Option<Arriving>, bytes: &[u8]) -> io::Result<Arriving> {
-        arriving.map_or_else(|| self.begin(), Ok)?.and(bytes)
+    pub(super) fn append(&self, pending: Option<PendingChunk>, bytes: &[u8]) -> io::Result<PendingChunk> {
+        pending.map_or_else(|| self.create_chunk(), Ok)?.append(bytes)
     }
 
     /// Takes a chunk that has arrived, if its bytes are the right ones. Before it gets its name, `mark` notes for whom.
-    pub(super) fn finish(
+    pub(super) fn complete(
         &self,
         id: ChunkId,
-        arriving: Arriving,
+        pending: PendingChunk,
         mark: impl FnOnce() -> io::Result<()>,
     ) -> Result<(), PutError> {
-        let hash = arriving.id();
+        let hash = pending.id();
         if hash != id {
             return Err(PutError::HashMismatch(hash));
         }
@@ -348,7 +348,7 @@ impl ChunkStore {
             return Ok(());
         }
         mark()?;
-        let bytes = arriving.name(&self.path(&id))?;
+        let bytes = pending.name(&self.path(&id))?;
         crash::at(Point::ChunkNamed);
         #[cfg(test)]
         self.unsynced.lock().insert(id, false);
@@ -462,9 +462,9 @@ mod tests {
     }
 
     fn put(store: &ChunkStore, id: ChunkId, bytes: &[u8]) -> Result<(), PutError> {
-        let mut arriving = store.begin()?;
-        arriving.write(bytes)?;
-        store.finish(id, arriving, || Ok(()))
+        let mut pending = store.create_chunk()?;
+        pending.write(bytes)?;
+        store.complete(id, pending, || Ok(()))
     }
 
     fn reopen(folder: &tempfile::TempDir) -> ChunkStore {
@@ -492,8 +492,8 @@ mod tests {
         let (folder, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
-        let arriving = store.begin().unwrap();
-        std::mem::forget(arriving);
+        let pending = store.create_chunk().unwrap();
+        std::mem::forget(pending);
         drop(store);
         let store = reopen(&folder);
         assert!(store.contains(&id));

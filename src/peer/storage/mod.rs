@@ -459,9 +459,9 @@ mod tests {
     use parcelry_core::terms::Terms;
 
     fn put(storage: &Storage, bytes: &[u8]) -> ChunkId {
-        let mut arriving = storage.chunks.begin().unwrap();
-        arriving.write(bytes).unwrap();
-        storage.chunks.finish(ChunkId::of(bytes), arriving, || Ok(())).unwrap();
+        let mut pending = storage.chunks.create_chunk().unwrap();
+        pending.write(bytes).unwrap();
+        storage.chunks.complete(ChunkId::of(bytes), pending, || Ok(())).unwrap();
         ChunkId::of(bytes)
     }
 

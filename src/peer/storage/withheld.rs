@@ -118,9 +118,9 @@ mod tests {
         for &byte in bytes {
             // Every share must have sent what it claims.
             storage.marks.note(share, &[chunk(byte)]).unwrap();
-            let mut arriving = storage.chunks.begin().unwrap();
-            arriving.write(&[byte; SEALED]).unwrap();
-            storage.chunks.finish(chunk(byte), arriving, || Ok(())).unwrap();
+            let mut pending = storage.chunks.create_chunk().unwrap();
+            pending.write(&[byte; SEALED]).unwrap();
+            storage.chunks.complete(chunk(byte), pending, || Ok(())).unwrap();
             storage.chunks.claim(share, chunk(byte));
         }
         assert!(storage.commit(share, request).unwrap().is_empty());
