@@ -43,7 +43,7 @@ mutant() { # NAME: break, with the swaps in the function break_NAME; the cargo t
 }
 
 break_acknowledge_before_sync() {
-    swap src/peer/storage/mod.rs 'self.settle(&present)?;' ''
+    swap src/peer/storage/mod.rs 'self.sync(&present)?;' ''
 }
 break_skip_the_hash_check() { swap src/peer/storage/chunk_store.rs 'if hash != id {' 'if false && hash != id {'; }
 break_acknowledge_at_one_replica() {

@@ -8,7 +8,7 @@
 //!                            chunks that were taken out of use; removed after a day
 //!            canary          written and synced to see whether the disk works again after it failed
 //! ```
-//! A chunk that arrives is not synced at once: [`ChunkStore::settle`] makes all chunks of a share
+//! A chunk that arrives is not synced at once: [`ChunkStore::sync`] makes all chunks of a share
 //! survive a crash in one go, and re-reads those that a crash may have torn.
 
 use std::collections::{BTreeMap, HashSet};
@@ -357,20 +357,20 @@ impl ChunkStore {
     }
 
     /// Makes these chunks survive a crash.
-    pub(super) fn settle(&self, chunks: &[ChunkId]) -> Result<(), SyncError> {
-        self.syncs.settle(|| self.sync(chunks))
+    pub(super) fn sync(&self, chunks: &[ChunkId]) -> Result<(), SyncError> {
+        self.syncs.sync(|| self.sync_files(chunks))
     }
 
     /// Finds out whether a disk that failed works again: writes and syncs something.
     pub(super) fn prove(&self) -> io::Result<()> {
         self.syncs.recover(|| {
             durable::persist(&self.root.join("canary"), &[0xca; 4096])?;
-            self.sync(&[])
+            self.sync_files(&[])
         })
     }
 
     #[cfg_attr(target_os = "linux", expect(unused_variables, reason = "one call syncs all"))]
-    fn sync(&self, chunks: &[ChunkId]) -> io::Result<()> {
+    fn sync_files(&self, chunks: &[ChunkId]) -> io::Result<()> {
         crash::check_sync()?;
         #[cfg(test)]
         {

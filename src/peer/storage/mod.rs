@@ -334,7 +334,7 @@ impl Storage {
         if missing.is_empty() {
             // All that the record speaks of is on the disk before the record is written.
             self.note_several(share, &claims.ids)?;
-            self.settle(&present)?;
+            self.sync(&present)?;
             crash::at(Point::ChunksSynced);
             // A commit only ever adds: what is held already was promised, too.
             let commit = self.shares.commit(manifest, terms, held.plus(arrived), token);
@@ -365,8 +365,8 @@ impl Storage {
     }
 
     /// Makes chunks survive a crash. If that fails, everything that came since it succeeded last is in doubt.
-    fn settle(&self, chunks: &[ChunkId]) -> Result<(), StorageError> {
-        self.chunks.settle(chunks).map_err(|error| {
+    fn sync(&self, chunks: &[ChunkId]) -> Result<(), StorageError> {
+        self.chunks.sync(chunks).map_err(|error| {
             if let SyncError::Now(error) = &error {
                 tracing::error!(%error, "the disk failed to write: nothing is taken until it works again");
             }
@@ -532,7 +532,7 @@ mod tests {
             let (present, _) = storage.claim_present(&both.0, &ChunkSet::full(1), &mut claims).unwrap();
             assert_eq!(present, [id]);
             assert!(!storage.is_lasting(&id), "it may not be on the disk");
-            storage.settle(&present).unwrap();
+            storage.sync(&present).unwrap();
             assert!(!storage.is_lasting(&id), "the share's record is not written");
         }
         assert!(!storage.is_lasting(&id), "no share holds it");
@@ -543,7 +543,7 @@ mod tests {
         assert!(!storage.chunks.check_again(&id, 18).unwrap());
         assert_eq!(put(&storage, &[1; 18]), id);
         assert!(!storage.is_lasting(&id), "no sync covers it");
-        storage.settle(&[id]).unwrap();
+        storage.sync(&[id]).unwrap();
         assert!(storage.is_lasting(&id));
     }
 
