@@ -114,7 +114,7 @@ async fn put_chunk(
 }
 
 /// What the chunk costs, if it is to be taken; `None`: the share has sent it already. One that another share
-/// sent is taken again: whoever claims it for a share must have shown its bytes.
+/// sent is taken again: a share counts on what it has shown the bytes of.
 fn admit(peer: &Peer, grant: &Arc<KnownGrant>, id: ChunkId, bytes: u64) -> Result<Option<Charge>, Refusal> {
     grant.check(grant.share(), Operation::Push, peer.id, None)?;
     if !peer.storage.admit(grant.share(), id, bytes)? {

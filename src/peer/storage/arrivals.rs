@@ -89,7 +89,7 @@ impl Storage {
         let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
         let (mut met, mut shown) = (HashSet::new(), BTreeMap::new());
         for (index, id) in known {
-            let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
+            let may_have = arrived.contains(&id) || self.may_use_unseen(share, &id);
             let here = || self.chunks.verify(&id, geometry.sealed_len(index));
             if may_have && here()? {
                 held.insert(index);

@@ -1,4 +1,4 @@
-//! How the file of a chunk leaves its place, together with its entry in the index and with the claims on it.
+//! How the file of a chunk leaves its place, together with its entry in the index and with the references to it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use parcelry_core::id::{ChunkId, ShareId};
 
+use super::chunk_refs::Released;
 use super::chunk_store::{ChunkStore, Entry};
-use super::claims::Released;
 use crate::crash::{self, Point};
 use crate::durable;
 
@@ -37,14 +37,14 @@ impl Aside {
 impl ChunkStore {
     /// Notes that a share no longer holds a chunk, which stays where it is.
     pub(super) fn release(&self, share: ShareId, id: &ChunkId) -> Released {
-        self.index.lock().claims.release(share, id)
+        self.index.lock().refs.release(share, id)
     }
 
-    /// Ends a share's claim and, if it was the last one, takes the chunk off the index in the same moment, so that no
+    /// Releases a share's reference and, if it was the last one, takes the chunk off the index in the same moment, so that no
     /// commit counts on it in between. Returns what stood there.
     fn release_and_take(&self, share: ShareId, id: &ChunkId, is_wanted: bool) -> Option<Option<Entry>> {
         let mut index = self.index.lock();
-        if index.claims.release(share, id) != Released::Last || is_wanted {
+        if index.refs.release(share, id) != Released::Last || is_wanted {
             return None;
         }
         let entry = index.chunks.get(id).copied();
@@ -117,12 +117,12 @@ impl ChunkStore {
     }
 
     /// Removes a chunk unless a share holds it. Returns whether it was removed.
-    pub(super) fn remove_unclaimed(&self, id: &ChunkId) -> io::Result<bool> {
+    pub(super) fn remove_unreferenced(&self, id: &ChunkId) -> io::Result<bool> {
         let _name = self.name(id).lock();
         {
-            // One step under one lock: a claim that comes later finds the chunk gone.
+            // One step under one lock: a reference that comes later finds the chunk gone.
             let mut index = self.index.lock();
-            if index.claims.is_claimed(id) {
+            if index.refs.is_referenced(id) {
                 return Ok(false);
             }
             index.take(id);
@@ -137,7 +137,7 @@ impl ChunkStore {
         let entry = {
             let mut index = self.index.lock();
             let Some(entry) = index.chunks.get(id).copied() else { return Ok(false) };
-            if index.claims.is_claimed(id) {
+            if index.refs.is_referenced(id) {
                 return Ok(false);
             }
             index.take(id);
@@ -155,17 +155,17 @@ impl ChunkStore {
         let unsynced: Vec<ChunkId> = unsynced.map(|(id, _)| *id).collect();
         // A name is locked before the index, never the other way round.
         drop(index);
-        let mut claimed = HashSet::new();
+        let mut referenced = HashSet::new();
         for id in unsynced {
             let _name = self.name(&id).lock();
             if self.take_entry(&id).0 {
-                claimed.insert(id);
+                referenced.insert(id);
             }
             if let Err(error) = self.unlink(&id) {
                 tracing::error!(%id, %error, "cannot remove a chunk that may not be on the disk");
             }
         }
-        claimed
+        referenced
     }
 
     /// Takes a damaged chunk out of use, unless a good one has come in its place meanwhile, or it was read wrongly.
@@ -176,8 +176,8 @@ impl ChunkStore {
         if bytes == sealed_len as u64 && self.is_intact(id)? {
             return Ok(true);
         }
-        let (is_claimed, entry) = self.take_entry(id);
-        if is_claimed {
+        let (is_referenced, entry) = self.take_entry(id);
+        if is_referenced {
             self.move_aside(id, entry, Aside::Damaged)?;
         } else {
             self.unlink(id)?;
@@ -190,7 +190,7 @@ impl ChunkStore {
         let mut index = self.index.lock();
         let entry = index.chunks.get(id).copied();
         index.take(id);
-        (index.claims.is_claimed(id), entry)
+        (index.refs.is_referenced(id), entry)
     }
 
     /// Moves a chunk aside that is off the index, under the lock of its name; none there is no error.

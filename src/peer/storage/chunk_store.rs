@@ -23,8 +23,8 @@ use parcelry_core::manifest::Manifest;
 use parking_lot::Mutex;
 
 use super::chunk_file::{PendingChunk, PutError, hash_file};
+use super::chunk_refs::ChunkRefs;
 use super::chunk_removal::Aside;
-use super::claims::Claims;
 use super::syncs::{SyncError, Syncs};
 use crate::crash::{self, Point};
 use crate::durable;
@@ -59,7 +59,7 @@ pub(super) struct ChunkStore {
 pub(super) struct Index {
     pub(super) chunks: BTreeMap<ChunkId, Entry>,
     /// Which shares hold each chunk, whether it is here or was lost.
-    pub(super) claims: Claims,
+    pub(super) refs: ChunkRefs,
     used_bytes: u64,
     /// Bytes of what was taken out of use.
     pub(super) aside_bytes: u64,
@@ -226,12 +226,12 @@ impl ChunkStore {
 
     /// Notes that a share holds a chunk. Returns whether it did not before. From here on nothing that happens to other
     /// shares takes the chunk away.
-    pub(super) fn claim(&self, share: ShareId, id: ChunkId) -> bool {
-        self.index.lock().claims.claim(share, id)
+    pub(super) fn add_ref(&self, share: ShareId, id: ChunkId) -> bool {
+        self.index.lock().refs.add(share, id)
     }
 
     /// Notes what a share has held since before this process. If its list says so, it was verified before the commit.
-    pub(super) fn claim_committed(
+    pub(super) fn add_committed_refs(
         &self,
         share: ShareId,
         chunks: impl Iterator<Item = ChunkId>,
@@ -239,7 +239,7 @@ impl ChunkStore {
     ) {
         let mut index = self.index.lock();
         for id in chunks {
-            index.claims.claim(share, id);
+            index.refs.add(share, id);
             if let Some(entry) = index.chunks.get_mut(&id) {
                 entry.verified |= is_listed;
             }
@@ -250,8 +250,8 @@ impl ChunkStore {
     /// have covered them.
     pub(super) fn doubt(&self, chunks: &HashSet<ChunkId>) {
         let mut index = self.index.lock();
-        let Index { chunks: entries, claims, .. } = &mut *index;
-        for id in chunks.iter().filter(|id| !claims.is_claimed(id)) {
+        let Index { chunks: entries, refs, .. } = &mut *index;
+        for id in chunks.iter().filter(|id| !refs.is_referenced(id)) {
             if let Some(entry) = entries.get_mut(id) {
                 entry.since = 1;
             }
@@ -269,48 +269,48 @@ impl ChunkStore {
 
     /// The shares that hold a chunk.
     pub(super) fn holders(&self, id: &ChunkId) -> Vec<ShareId> {
-        self.index.lock().claims.holders(id)
+        self.index.lock().refs.holders(id)
     }
 
     /// Whether this share holds the chunk, or nobody does.
     pub(super) fn is_free_for(&self, share: ShareId, id: &ChunkId) -> bool {
         let index = self.index.lock();
-        !index.claims.is_claimed(id) || index.claims.holds(share, id)
+        !index.refs.is_referenced(id) || index.refs.holds(share, id)
     }
 
     /// The chunks that several shares hold.
     pub(super) fn of_several(&self) -> HashSet<ChunkId> {
-        self.index.lock().claims.of_several().copied().collect()
+        self.index.lock().refs.of_several().copied().collect()
     }
 
     /// All chunks that a share holds. It looks at every chunk.
-    pub(super) fn claims_of(&self, share: ShareId) -> Vec<ChunkId> {
-        self.index.lock().claims.of_share(share)
+    pub(super) fn refs_of(&self, share: ShareId) -> Vec<ChunkId> {
+        self.index.lock().refs.of_share(share)
     }
 
     /// The chunks that no share holds.
-    pub(super) fn unclaimed(&self) -> Vec<ChunkId> {
+    pub(super) fn unreferenced(&self) -> Vec<ChunkId> {
         let index = self.index.lock();
-        index.chunks.keys().filter(|id| !index.claims.is_claimed(id)).copied().collect()
+        index.chunks.keys().filter(|id| !index.refs.is_referenced(id)).copied().collect()
     }
 
     /// Bytes of those of these chunks that are here and of no share, each counted once.
-    pub(super) fn unclaimed_bytes(&self, mut ids: Vec<ChunkId>) -> u64 {
+    pub(super) fn unreferenced_bytes(&self, mut ids: Vec<ChunkId>) -> u64 {
         ids.sort_unstable();
         ids.dedup();
         let index = self.index.lock();
-        let unclaimed = ids.iter().filter(|id| !index.claims.is_claimed(id));
-        unclaimed.filter_map(|id| index.chunks.get(id)).map(|entry| entry.bytes).sum()
+        let unreferenced = ids.iter().filter(|id| !index.refs.is_referenced(id));
+        unreferenced.filter_map(|id| index.chunks.get(id)).map(|entry| entry.bytes).sum()
     }
 
     /// Whether a share holds the chunk.
-    pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
-        self.index.lock().claims.is_claimed(id)
+    pub(super) fn is_referenced(&self, id: &ChunkId) -> bool {
+        self.index.lock().refs.is_referenced(id)
     }
 
     /// Whether this share holds the chunk.
     pub(super) fn is_held_by(&self, share: ShareId, id: &ChunkId) -> bool {
-        self.index.lock().claims.holds(share, id)
+        self.index.lock().refs.holds(share, id)
     }
 
     /// Whether the chunk is here, and a sync that succeeded covers it.
@@ -523,11 +523,11 @@ mod tests {
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
         let [one, two] = [1, 2].map(|number| ShareId::from_bytes([number; 32]));
-        store.claim(one, id);
-        store.claim(two, id);
+        store.add_ref(one, id);
+        store.add_ref(two, id);
         for _ in 0..2 {
             store.let_go(one, &id, |_| false).unwrap();
-            assert!(store.contains(&id) && store.is_claimed(&id));
+            assert!(store.contains(&id) && store.is_referenced(&id));
         }
         store.let_go(two, &id, |_| false).unwrap();
         assert!(!store.contains(&id));
@@ -588,7 +588,7 @@ mod tests {
         let id = ChunkId::of(b"bytes");
         let share = ShareId::from_bytes([1; 32]);
         let drop_surplus = |store: &ChunkStore| {
-            store.claim(share, id);
+            store.add_ref(share, id);
             store.drop_surplus(share, &id, |_| false).unwrap();
         };
         put(&store, id, b"bytes").unwrap();
@@ -617,12 +617,12 @@ mod tests {
         let id = ChunkId::of(b"bytes");
         let share = ShareId::from_bytes([1; 32]);
         put(&store, id, b"bytes").unwrap();
-        store.claim(share, id);
+        store.add_ref(share, id);
         fs::write(store.path(&id), b"bytez").unwrap();
         assert!(!store.check_again(&id, 5).unwrap());
         assert_eq!(fs::read(store.aside(&id, Aside::Damaged)).unwrap(), b"bytez");
         put(&store, id, b"bytes").unwrap();
-        assert!(store.is_claimed(&id) && store.check_again(&id, 5).unwrap());
-        assert_eq!(store.holders(&id), [share], "its claim outlived the damage");
+        assert!(store.is_referenced(&id) && store.check_again(&id, 5).unwrap());
+        assert_eq!(store.holders(&id), [share], "its reference outlived the damage");
     }
 }

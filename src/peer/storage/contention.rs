@@ -1,5 +1,5 @@
 //! A test: many threads at one peer's store. They send, commit, copy, check, drop, expire and delete shares with chunks in
-//! common, in the order that a seed and the scheduler make of it; then records, claims and files must agree.
+//! common, in the order that a seed and the scheduler make of it; then records, references and files must agree.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -134,7 +134,7 @@ fn files(root: &Path) -> BTreeMap<ChunkId, PathBuf> {
     files.map(|path| (path.file_name().unwrap().to_str().unwrap().parse().unwrap(), path)).collect()
 }
 
-/// What the shares hold is there and right, and claimed by those who hold it and nobody else.
+/// What the shares hold is there and right, and referred to by those who hold it and nobody else.
 fn assert_agreement(storage: &Storage, root: &Path, shares: &[&Shared]) {
     let files = files(root);
     let mut holders: BTreeMap<ChunkId, BTreeSet<ShareId>> = BTreeMap::new();
@@ -149,8 +149,8 @@ fn assert_agreement(storage: &Storage, root: &Path, shares: &[&Shared]) {
     }
     for number in 0..CHUNKS {
         let id = ChunkId::of(&sealed(number));
-        let claims: BTreeSet<ShareId> = storage.chunks.holders(&id).into_iter().collect();
-        assert_eq!(claims, holders.remove(&id).unwrap_or_default());
+        let refs: BTreeSet<ShareId> = storage.chunks.holders(&id).into_iter().collect();
+        assert_eq!(refs, holders.remove(&id).unwrap_or_default());
         assert_eq!(storage.chunks.contains(&id), files.contains_key(&id), "the index is that of the files");
     }
 }

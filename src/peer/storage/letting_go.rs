@@ -209,12 +209,12 @@ impl Storage {
         if !self.shares.is_whole() {
             return Ok(0);
         }
-        let unclaimed = self.chunks.unclaimed();
-        if unclaimed.is_empty() {
+        let unreferenced = self.chunks.unreferenced();
+        if unreferenced.is_empty() {
             return Ok(0);
         }
         let marked = self.marks.chunks()?;
-        Ok(unclaimed.iter().filter(|id| !marked.contains(*id)).count())
+        Ok(unreferenced.iter().filter(|id| !marked.contains(*id)).count())
     }
 
     /// After a disk failed to write: takes back everything that came since it wrote last, and sees whether it works
@@ -243,7 +243,7 @@ impl Storage {
                 Ok(chunks) => {
                     let is_wanted = |id: &ChunkId| self.is_arriving(id) || self.may_be_of_unreadable(id);
                     for id in chunks.iter().filter(|id| !is_wanted(id)) {
-                        self.chunks.remove_unclaimed(id)?;
+                        self.chunks.remove_unreferenced(id)?;
                     }
                     // The record stays as long as one of its chunks may be of a share that cannot be read.
                     if !chunks.iter().any(|id| self.may_be_of_unreadable(id)) {
@@ -260,7 +260,7 @@ impl Storage {
     fn drop_share(&self, share: ShareId) -> io::Result<()> {
         let chunks = match (self.shares.get(share), self.shares.manifest(share)) {
             (Some(held), Ok(manifest)) => ids(&manifest, &held.chunks).collect(),
-            _ => self.chunks.claims_of(share),
+            _ => self.chunks.refs_of(share),
         };
         let retired = self.shares.retire(share)?;
         tracing::info!(%share, chunks = chunks.len(), "share dropped");

@@ -56,7 +56,7 @@ impl Storage {
         let unsettled_until_ms = (!is_sure).then(|| clock::ms_from_now(GONE_KEPT));
         let here = self.chunks.here(&manifest, records.chunks.good().as_ref());
         for index in here.iter() {
-            self.chunks.claim(share, manifest.chunk(index));
+            self.chunks.add_ref(share, manifest.chunk(index));
         }
         self.shares.make_whole(&manifest, terms, here, unsettled_until_ms, records.token)?;
         drop(alone);

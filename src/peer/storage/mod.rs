@@ -15,9 +15,9 @@ mod arrivals;
 #[cfg(test)]
 mod charges;
 mod chunk_file;
+mod chunk_refs;
 mod chunk_removal;
 mod chunk_store;
-mod claims;
 #[cfg(test)]
 mod contention;
 mod disk_look;
@@ -55,8 +55,8 @@ use parking_lot::Mutex;
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::failure::Failure;
+use chunk_refs::Released;
 use chunk_store::ChunkStore;
-use claims::Released;
 use disk_look::DiskLook;
 use gone::GoneShares;
 use marks::Marks;
@@ -124,17 +124,17 @@ impl Storage {
         let failed = |error| Failure::io("open the uploads in", root, &error);
         let marks = Marks::open(root).map_err(failed)?;
         let several = Several::open(root).map_err(failed)?;
-        let claim = |manifest: &Manifest, listed: Option<&ChunkSet>| {
+        let refer = |manifest: &Manifest, listed: Option<&ChunkSet>| {
             let (share, here) = (manifest.share(), chunks.here(manifest, listed));
             let gone = listed.map_or(0, |listed| listed.minus(&here).len());
             if gone > 0 {
                 tracing::warn!(%share, gone, "chunks are gone");
             }
-            chunks.claim_committed(share, here.iter().map(|at| manifest.chunk(at)), listed.is_some());
+            chunks.add_committed_refs(share, here.iter().map(|at| manifest.chunk(at)), listed.is_some());
             here
         };
-        // Every share claims its chunks before anything is tidied up: what nobody claims counts as left by an upload.
-        let shares = ShareStore::open(root, |share| marks.has(share), claim)?;
+        // Every share refers to its chunks before anything is tidied up: what none refers to counts as left by an upload.
+        let shares = ShareStore::open(root, |share| marks.has(share), refer)?;
         let (gone, disk) = (GoneShares::open(root)?, DiskLook::default());
         let (uploads, locks) = (Mutex::default(), ShareLocks::default());
         let (reserving, wasteful, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -203,7 +203,7 @@ impl Storage {
 
     /// Ends the mark of an upload that is over, if all that came for it was committed.
     fn end_mark(&self, share: ShareId) {
-        let ended = self.marks.end(share, |id| self.chunks.is_claimed(id));
+        let ended = self.marks.end(share, |id| self.chunks.is_referenced(id));
         if let Err(error) = ended.and_then(|()| self.count_unfinished_of(share)) {
             tracing::warn!(%share, %error, "cannot end the mark of an upload");
         }
@@ -211,7 +211,7 @@ impl Storage {
 
     /// Whether a share may count on a chunk that it has not sent to this process. Ids are no secret to those
     /// who can read a share: what another share holds must be sent, to prove that it is there to be sent.
-    fn may_claim_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
+    fn may_use_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
         self.chunks.is_free_for(share, id)
     }
 
@@ -329,31 +329,31 @@ impl Storage {
             self.marks.note(share, &[])?;
         }
         let held = held.unwrap_or_else(|| ChunkSet::empty(arrived.chunk_count()));
-        let mut claims = NewClaims { storage: self, share, ids: Vec::new() };
-        let (present, missing) = self.claim_present(manifest, arrived, &mut claims)?;
+        let mut refs = NewRefs { storage: self, share, ids: Vec::new() };
+        let (present, missing) = self.add_refs_to_present(manifest, arrived, &mut refs)?;
         if missing.is_empty() {
             // All that the record speaks of is on the disk before the record is written.
-            self.note_several(share, &claims.ids)?;
+            self.note_several(share, &refs.ids)?;
             self.sync(&present)?;
             crash::at(Point::ChunksSynced);
             // A commit only ever adds: what is held already was promised, too.
             let commit = self.shares.commit(manifest, terms, held.plus(arrived), token);
             commit.map_err(|error| self.record_failure(error))?;
-            // From here on the claims stay. On every other way out `NewClaims` gives them up.
-            claims.ids.clear();
+            // From here on the references stay. On every other way out `NewRefs` releases them.
+            refs.ids.clear();
             tracing::info!(%share, chunks = present.len(), "share committed");
         }
         Ok(missing)
     }
 
-    /// Notes of the chunks that a share claims now those that came for another one.
-    fn note_several(&self, share: ShareId, claimed: &[ChunkId]) -> io::Result<()> {
+    /// Notes of the chunks to which a share refers from now on those that came for another one.
+    fn note_several(&self, share: ShareId, added: &[ChunkId]) -> io::Result<()> {
         let mut others: Vec<ChunkId> = {
             let uploads = self.uploads.lock();
             let upload = uploads.get(&share);
             let is_own =
                 |id: &ChunkId| upload.is_some_and(|it| it.arrived.contains(id) && !it.met.contains(id));
-            claimed.iter().filter(|id| !is_own(id)).copied().collect()
+            added.iter().filter(|id| !is_own(id)).copied().collect()
         };
         if others.is_empty() {
             return Ok(());
@@ -383,13 +383,13 @@ impl Storage {
         error.into()
     }
 
-    /// Claims the chunks that are here and right, each before it is looked at: from then on no end of another share
-    /// takes it away. Returns which these are, and which are missing.
-    fn claim_present(
+    /// Has the share refer to the chunks that are here and right, to each before it is looked at: from then on no end of
+    /// another share takes it away. Returns which these are, and which are missing.
+    fn add_refs_to_present(
         &self,
         manifest: &Manifest,
         arrived: &ChunkSet,
-        claims: &mut NewClaims<'_>,
+        refs: &mut NewRefs<'_>,
     ) -> Result<(Vec<ChunkId>, ChunkSet), StorageError> {
         let share = manifest.share();
         let shown = self.uploads.lock().get(&share).map(|upload| upload.arrived.clone()).unwrap_or_default();
@@ -398,12 +398,12 @@ impl Storage {
         for index in arrived.iter() {
             let id = manifest.chunk(index);
             // Whoever only knows the id of another share's chunk has to send it.
-            if !shown.contains(&id) && !self.may_claim_unseen(share, &id) {
+            if !shown.contains(&id) && !self.may_use_unseen(share, &id) {
                 missing.insert(index);
                 continue;
             }
-            if self.chunks.claim(share, id) {
-                claims.ids.push(id);
+            if self.chunks.add_ref(share, id) {
+                refs.ids.push(id);
             }
             if self.chunks.verify(&id, manifest.geometry().sealed_len(index))? {
                 present.push(id);
@@ -415,14 +415,14 @@ impl Storage {
     }
 }
 
-/// Claims that hold while a share is being committed, and are given up unless the list is emptied before.
-struct NewClaims<'a> {
+/// References that hold while a share is being committed, and are released unless the list is emptied before.
+struct NewRefs<'a> {
     storage: &'a Storage,
     share: ShareId,
     ids: Vec<ChunkId>,
 }
 
-impl NewClaims<'_> {
+impl NewRefs<'_> {
     /// What nobody holds then is what an upload left behind, and is marked as such.
     fn give_up(&self) -> io::Result<()> {
         let Storage { chunks, marks, .. } = self.storage;
@@ -434,7 +434,7 @@ impl NewClaims<'_> {
     }
 }
 
-impl Drop for NewClaims<'_> {
+impl Drop for NewRefs<'_> {
     fn drop(&mut self) {
         if !self.ids.is_empty()
             && let Err(error) = self.give_up()
@@ -528,8 +528,8 @@ mod tests {
             // As in a commit, which comes to nothing.
             let share = both.0.share();
             let _alone = storage.locks.lock(share);
-            let mut claims = NewClaims { storage: &storage, share, ids: Vec::new() };
-            let (present, _) = storage.claim_present(&both.0, &ChunkSet::full(1), &mut claims).unwrap();
+            let mut refs = NewRefs { storage: &storage, share, ids: Vec::new() };
+            let (present, _) = storage.add_refs_to_present(&both.0, &ChunkSet::full(1), &mut refs).unwrap();
             assert_eq!(present, [id]);
             assert!(!storage.is_lasting(&id), "it may not be on the disk");
             storage.sync(&present).unwrap();

@@ -123,7 +123,7 @@ impl Storage {
 
     /// Counts what the mark of one share names that is of no share.
     pub(super) fn count_unfinished_of(&self, share: ShareId) -> io::Result<()> {
-        let bytes = self.chunks.unclaimed_bytes(self.marks.of(share)?);
+        let bytes = self.chunks.unreferenced_bytes(self.marks.of(share)?);
         self.unfinished.lock().set(share, self.marks.charged(share), bytes);
         Ok(())
     }

@@ -102,7 +102,7 @@ impl ShareStore {
             }
             let manifest = manifest.good();
             let is_listed = matches!(chunks, Record::Good(_));
-            // Also of a share that is damaged otherwise: its chunks are claimed all the same, and so not removed.
+            // Also of a share that is damaged otherwise: its chunks are referred to all the same, and so not removed.
             let here = manifest.as_ref().map(|manifest| visit(manifest, chunks.good().as_ref()));
             let (Some(manifest), Some(terms), Some(chunks)) = (manifest, terms.good(), here) else {
                 tracing::error!(path = %path.display(), "a share's record cannot be read; it is to be made again");

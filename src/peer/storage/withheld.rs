@@ -116,12 +116,12 @@ mod tests {
     fn commit(storage: &Storage, owner: u8, bytes: &[u8]) -> ShareId {
         let (share, request) = share_of(owner, bytes);
         for &byte in bytes {
-            // Every share must have sent what it claims.
+            // Every share must have sent what it refers to.
             storage.marks.note(share, &[chunk(byte)]).unwrap();
             let mut pending = storage.chunks.create_chunk().unwrap();
             pending.write(&[byte; SEALED]).unwrap();
             storage.chunks.complete(chunk(byte), pending, || Ok(())).unwrap();
-            storage.chunks.claim(share, chunk(byte));
+            storage.chunks.add_ref(share, chunk(byte));
         }
         assert!(storage.commit(share, request).unwrap().is_empty());
         share
