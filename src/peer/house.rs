@@ -50,14 +50,14 @@ async fn tidy(peer: &Arc<Peer>) {
         }
         Err(error) => tracing::error!(%error, "cannot tell whose the chunks are"),
     }
-    // By a clock that may be wrong nothing that was promised or set aside is removed.
+    // By a clock that may be wrong nothing that was promised or is in quarantine is removed.
     let Some(now_ms) = peer.clock.now_ms() else { return };
     let ending = Arc::clone(peer);
     if let Err(error) = blocking(move || ending.partings.end_promises(now_ms)).await {
         tracing::error!(%error, "cannot forget promises that are over");
     }
     let emptying = Arc::clone(peer);
-    let empty = move || emptying.storage.empty_aside(&emptying.partings.aside()?);
+    let empty = move || emptying.storage.empty_quarantine(&emptying.partings.quarantined()?);
     if let Err(error) = blocking(empty).await {
         tracing::error!(%error, "cannot remove what was set aside");
     }

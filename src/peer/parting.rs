@@ -1,12 +1,12 @@
 //! Lets go of surplus chunks, once enough other holders have proved that they have them and promised to keep them.
 //!
 //! ```text
-//! DATA/store/parted/<share id>.json      what was let go of and lies aside, and who has proved it
+//! DATA/store/parted/<share id>.json      what was let go of and is in quarantine, and who has proved it
 //!                   <share id>.manifest  the share's manifest, to take it back
 //!                   <share id>.json.damaged, <share id>.manifest.damaged
 //!                                        the same of a share of which one of them could not be read
 //! ```
-//! What was let go of stays aside until the same holders prove it once more, a day later at least; if they do not, it is
+//! What was let go of stays in quarantine until the same holders prove it once more, a day later at least; if they do not, it is
 //! taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{
     AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, ORDER_SOURCES_MAX, PARTING_AGAIN, PARTING_PATIENCE, PROMISES_SPARE,
-    SET_ASIDE,
+    QUARANTINE_KEPT,
 };
 use parcelry_core::manifest::Manifest;
 use parcelry_core::parting::{Parting, proved_enough};
@@ -45,7 +45,7 @@ use crate::durable;
 use crate::failure::Failure;
 use crate::task::blocking;
 
-/// How often it is looked whether what lies aside can go for good.
+/// How often it is looked whether what is in quarantine can go for good.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// What this peer leaves, keeps for others, and has let go of.
@@ -58,7 +58,7 @@ pub(super) struct Partings {
     pub(super) orders: Orders<DropTask>,
 }
 
-/// What was let go of and lies aside.
+/// What was let go of and is in quarantine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Parted {
     pub(super) share: ShareId,
@@ -190,13 +190,13 @@ impl Partings {
         match fs::read(self.path(share, "json")).and_then(parse) {
             Ok(parted) => Ok(Some(parted)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => self.put_damaged_aside(share, error).map(|()| None),
+            Err(error) => self.rename_damaged(share, error).map(|()| None),
         }
     }
 
-    /// Takes a record out of use that cannot be read, and keeps it for the operator: what lies aside by it goes with
+    /// Takes a record out of use that cannot be read, and keeps it for the operator: what is in quarantine by it goes with
     /// all else that does. Another failure than that is passed on: it says nothing about the record.
-    fn put_damaged_aside(&self, share: ShareId, error: io::Error) -> io::Result<()> {
+    fn rename_damaged(&self, share: ShareId, error: io::Error) -> io::Result<()> {
         let is_unreadable = |code| code == rustix::io::Errno::IO.raw_os_error();
         if error.kind() != io::ErrorKind::NotFound && !error.raw_os_error().is_none_or(is_unreadable) {
             return Err(error);
@@ -205,7 +205,7 @@ impl Partings {
         tracing::error!(path = %path.display(), %error, "cannot read what was let go of: it is put aside");
         for extension in ["json", "manifest"] {
             let damaged = self.path(share, &format!("{extension}.damaged"));
-            match durable::set_aside(&self.path(share, extension), &damaged) {
+            match durable::move_and_date(&self.path(share, extension), &damaged) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -213,7 +213,7 @@ impl Partings {
         Ok(())
     }
 
-    /// All that lies aside.
+    /// All that is in quarantine.
     pub(super) fn all(&self) -> io::Result<Vec<Parted>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(self.root.join("parted"))? {
@@ -242,13 +242,13 @@ impl Partings {
         fs::remove_file(self.path(share, "manifest"))
     }
 
-    /// The chunks that must not be removed from aside.
-    pub(super) fn aside(&self) -> io::Result<BTreeSet<ChunkId>> {
+    /// The chunks that must stay in quarantine.
+    pub(super) fn quarantined(&self) -> io::Result<BTreeSet<ChunkId>> {
         let mut chunks = BTreeSet::new();
         for parted in self.all()? {
             match self.manifest(&parted) {
                 Ok(manifest) => chunks.extend(parted.chunks.iter().map(|index| manifest.chunk(index))),
-                Err(error) => self.put_damaged_aside(parted.share, error)?,
+                Err(error) => self.rename_damaged(parted.share, error)?,
             }
         }
         Ok(chunks)
@@ -259,7 +259,7 @@ impl Partings {
     }
 }
 
-/// Lets go of what the tracker asks for as far as others prove it, and looks after what lies aside, until told to stop.
+/// Lets go of what the tracker asks for as far as others prove it, and looks after what is in quarantine, until told to stop.
 pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
     let parting = async {
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -282,7 +282,7 @@ pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
                     }
                 }
                 _ = look.tick() => {
-                    if let Err(error) = look_aside(&peer).await {
+                    if let Err(error) = look_at_quarantine(&peer).await {
                         tracing::error!(%error, "cannot look at what lies aside");
                     }
                 }
@@ -418,11 +418,11 @@ async fn ask(
 }
 
 /// Has the holders prove once more what was let go of long enough ago.
-async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
+async fn look_at_quarantine(peer: &Arc<Peer>) -> io::Result<()> {
     let Some(now_ms) = peer.clock.now_ms() else { return Ok(()) };
     let listing = Arc::clone(peer);
     for parted in blocking(move || listing.partings.all()).await? {
-        if parted.age_ms(now_ms) >= millis(SET_ASIDE) {
+        if parted.age_ms(now_ms) >= millis(QUARANTINE_KEPT) {
             // One that cannot be looked after keeps the others from nothing.
             let share = parted.share;
             if let Err(error) = prove_again(peer, parted, now_ms).await {
@@ -435,7 +435,7 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
 
 /// Lets what others prove go for good, and takes the rest back.
 async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::Result<()> {
-    let (share, is_late) = (parted.share, parted.age_ms(now_ms) >= 2 * millis(SET_ASIDE));
+    let (share, is_late) = (parted.share, parted.age_ms(now_ms) >= 2 * millis(QUARANTINE_KEPT));
     let Ok(terms) = SignedTerms::verify(&parted.terms, share) else { return Ok(()) };
     if terms.is_over(now_ms) || peer.storage.is_gone(share) {
         let forgetting = Arc::clone(peer);
@@ -612,14 +612,15 @@ mod tests {
         let left = holder.partings.leave(&all(), Some(clock::now_ms()));
         holder.end(&left, left.iter().copied().collect());
         assert_eq!((holder.holds(), holder.storage.chunk_count()), (0, 0));
-        let aside = holder.partings.aside().unwrap();
-        assert_eq!(aside.len(), 2);
-        let old = SystemTime::from(clock::moment(clock::now_ms())) - SET_ASIDE - Duration::from_secs(60);
+        let quarantined = holder.partings.quarantined().unwrap();
+        assert_eq!(quarantined.len(), 2);
+        let old =
+            SystemTime::from(clock::moment(clock::now_ms())) - QUARANTINE_KEPT - Duration::from_secs(60);
         for file in fs::read_dir(holder.folder.path().join("aside")).unwrap() {
             let file = fs::File::options().write(true).open(file.unwrap().path()).unwrap();
             file.set_modified(old).unwrap();
         }
-        holder.storage.empty_aside(&aside).unwrap();
+        holder.storage.empty_quarantine(&quarantined).unwrap();
         let again = Partings::open(holder.folder.path()).unwrap();
         let parted = again.all().unwrap();
         assert_eq!(parted.len(), 1, "it outlives a restart");
@@ -638,12 +639,12 @@ mod tests {
         let parted = holder.folder.path().join("parted");
         let (bad, good) = (ShareId::from_bytes([9; 32]), share().0.share());
         fs::write(parted.join(format!("{bad}.json")), b"rot").unwrap();
-        assert_eq!(holder.partings.aside().unwrap().len(), 2, "the other one is looked after");
+        assert_eq!(holder.partings.quarantined().unwrap().len(), 2, "the other one is looked after");
         assert_eq!(holder.partings.all().unwrap().len(), 1);
         let is_there = |name: String| parted.join(name).exists();
         assert!(is_there(format!("{bad}.json.damaged")) && !is_there(format!("{bad}.json")));
         fs::write(parted.join(format!("{good}.manifest")), b"rot").unwrap();
-        assert_eq!(holder.partings.aside().unwrap().len(), 0);
+        assert_eq!(holder.partings.quarantined().unwrap().len(), 0);
         assert!(is_there(format!("{good}.json.damaged")) && is_there(format!("{good}.manifest.damaged")));
         assert_eq!(holder.partings.all().unwrap().len(), 0);
     }

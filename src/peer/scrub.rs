@@ -31,7 +31,7 @@ pub struct Scrub {
     pub chunks: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Chunks that were damaged, and set aside.
+    /// Chunks that were damaged, and quarantined.
     pub damaged: u64,
 }
 

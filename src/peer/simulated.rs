@@ -365,7 +365,7 @@ impl SimPeer {
         self.expire();
         if let Some(now_ms) = self.agreement.now_ms() {
             self.partings.end_promises(now_ms).unwrap();
-            self.storage.empty_aside(&self.partings.aside().unwrap()).unwrap();
+            self.storage.empty_quarantine(&self.partings.quarantined().unwrap()).unwrap();
             self.storage.collect_unfinished().unwrap();
         }
     }

@@ -124,7 +124,7 @@ impl Storage {
         let share = manifest.share();
         self.check_takes(share)?;
         let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
-        // What was let go of and still lies aside need not be copied.
+        // What was let go of and is still in quarantine need not be copied.
         for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
             self.chunks.restore(&id, || self.marks.note(share, &[id]))?;
         }

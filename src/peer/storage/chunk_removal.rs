@@ -8,13 +8,13 @@ use std::time::SystemTime;
 use parcelry_core::id::{ChunkId, ShareId};
 
 use super::chunk_refs::Released;
-use super::chunk_store::{ChunkStore, Entry};
+use super::chunk_store::{ChunkStore, Entry, QUARANTINE};
 use crate::crash::{self, Point};
 use crate::durable;
 
-/// Why a chunk was taken out of use.
+/// Why a chunk is in quarantine.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Aside {
+pub(super) enum Quarantined {
     /// Its bytes are not those of its id.
     Damaged,
     /// Enough other peers hold it.
@@ -23,7 +23,7 @@ pub(super) enum Aside {
     Unfinished,
 }
 
-impl Aside {
+impl Quarantined {
     /// What stands after the chunk's id.
     pub(super) const fn suffix(self) -> &'static str {
         match self {
@@ -66,8 +66,8 @@ impl ChunkStore {
         }
     }
 
-    /// Notes that a share no longer holds a chunk, and takes it out of use if no other share holds it and nobody else wants
-    /// it: enough other peers have it.
+    /// Notes that a share no longer holds a chunk, and quarantines it if no other share holds it and nobody else wants it:
+    /// enough other peers have it.
     pub(super) fn drop_surplus(
         &self,
         share: ShareId,
@@ -76,7 +76,7 @@ impl ChunkStore {
     ) -> io::Result<()> {
         let _name = self.name(id).lock();
         match self.release_and_take(share, id, is_wanted(id)) {
-            Some(entry) => self.move_aside(id, entry, Aside::Surplus),
+            Some(entry) => self.quarantine(id, entry, Quarantined::Surplus),
             None => Ok(()),
         }
     }
@@ -84,22 +84,22 @@ impl ChunkStore {
     /// Takes a chunk back into use that was dropped as surplus and is still here; `mark` notes for whom.
     pub(super) fn restore(&self, id: &ChunkId, mark: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let _name = self.name(id).lock();
-        let aside = self.aside(id, Aside::Surplus);
-        let Ok(metadata) = fs::symlink_metadata(&aside) else { return Ok(()) };
+        let quarantined = self.quarantine_path(id, Quarantined::Surplus);
+        let Ok(metadata) = fs::symlink_metadata(&quarantined) else { return Ok(()) };
         if self.contains(id) {
             return Ok(());
         }
         mark()?;
-        durable::set_aside(&aside, &self.path(id))?;
+        durable::move_and_date(&quarantined, &self.path(id))?;
         let mut index = self.index.lock();
-        index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
+        index.quarantine_bytes = index.quarantine_bytes.saturating_sub(metadata.len());
         index.put(*id, Entry { bytes: metadata.len(), since: 0, verified: false });
         Ok(())
     }
 
-    /// Removes what was taken out of use before `moment`, but for these chunks that were let go of as surplus.
-    pub(super) fn empty_aside(&self, moment: SystemTime, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
-        for file in fs::read_dir(self.root.join("aside"))? {
+    /// Removes what was quarantined before `moment`, but for these chunks that were let go of as surplus.
+    pub(super) fn empty_quarantine(&self, moment: SystemTime, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
+        for file in fs::read_dir(self.root.join(QUARANTINE))? {
             let file = file?;
             let name = file.file_name();
             let id = name.to_str().and_then(|name| name.strip_suffix(".surplus")?.parse().ok());
@@ -110,7 +110,7 @@ impl ChunkStore {
             if metadata.modified()? < moment {
                 fs::remove_file(file.path())?;
                 let mut index = self.index.lock();
-                index.aside_bytes = index.aside_bytes.saturating_sub(metadata.len());
+                index.quarantine_bytes = index.quarantine_bytes.saturating_sub(metadata.len());
             }
         }
         Ok(())
@@ -130,9 +130,9 @@ impl ChunkStore {
         self.unlink(id).map(|()| true)
     }
 
-    /// Takes a chunk out of use that came for an upload which never ended, unless a share holds it. Returns whether it
-    /// was taken.
-    pub(super) fn set_aside_unfinished(&self, id: &ChunkId) -> io::Result<bool> {
+    /// Quarantines a chunk that came for an upload which never ended, unless a share holds it. Returns whether it was
+    /// quarantined.
+    pub(super) fn quarantine_unfinished(&self, id: &ChunkId) -> io::Result<bool> {
         let _name = self.name(id).lock();
         let entry = {
             let mut index = self.index.lock();
@@ -143,7 +143,7 @@ impl ChunkStore {
             index.take(id);
             entry
         };
-        self.move_aside(id, Some(entry), Aside::Unfinished).map(|()| true)
+        self.quarantine(id, Some(entry), Quarantined::Unfinished).map(|()| true)
     }
 
     /// Removes everything that came since the last good sync: what the disk shows of it need not be on it. Returns
@@ -168,9 +168,9 @@ impl ChunkStore {
         referenced
     }
 
-    /// Takes a damaged chunk out of use, unless a good one has come in its place meanwhile, or it was read wrongly.
+    /// Quarantines a damaged chunk, unless a good one has come in its place meanwhile, or it was read wrongly.
     /// Returns whether it is good.
-    pub(super) fn take_out_damaged(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
+    pub(super) fn quarantine_damaged(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
         let _name = self.name(id).lock();
         let Some(bytes) = self.index.lock().chunks.get(id).map(|entry| entry.bytes) else { return Ok(false) };
         if bytes == sealed_len as u64 && self.is_intact(id)? {
@@ -178,7 +178,7 @@ impl ChunkStore {
         }
         let (is_referenced, entry) = self.take_entry(id);
         if is_referenced {
-            self.move_aside(id, entry, Aside::Damaged)?;
+            self.quarantine(id, entry, Quarantined::Damaged)?;
         } else {
             self.unlink(id)?;
         }
@@ -193,17 +193,17 @@ impl ChunkStore {
         (index.refs.is_referenced(id), entry)
     }
 
-    /// Moves a chunk aside that is off the index, under the lock of its name; none there is no error.
-    fn move_aside(&self, id: &ChunkId, entry: Option<Entry>, why: Aside) -> io::Result<()> {
-        let to = self.aside(id, why);
+    /// Moves a chunk into quarantine that is off the index, under the lock of its name; none there is no error.
+    fn quarantine(&self, id: &ChunkId, entry: Option<Entry>, why: Quarantined) -> io::Result<()> {
+        let to = self.quarantine_path(id, why);
         let replaced = fs::symlink_metadata(&to).map_or(0, |metadata| metadata.len());
-        let moved = durable::set_aside(&self.path(id), &to);
-        crash::at(Point::ChunkSetAside);
+        let moved = durable::move_and_date(&self.path(id), &to);
+        crash::at(Point::ChunkQuarantined);
         let mut index = self.index.lock();
         match moved {
             Ok(()) => {
                 let bytes = entry.map_or(0, |entry| entry.bytes);
-                index.aside_bytes = index.aside_bytes.saturating_sub(replaced) + bytes;
+                index.quarantine_bytes = index.quarantine_bytes.saturating_sub(replaced) + bytes;
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -5,7 +5,7 @@
 //!            chunks/ab/<id>  the sealed bytes; `ab` are the first two digits of the id
 //!            tmp/            chunks that are arriving; emptied at start
 //!            aside/<id>.damaged, aside/<id>.surplus, aside/<id>.unfinished
-//!                            chunks that were taken out of use; removed after a day
+//!                            chunks in quarantine; removed after a day
 //!            canary          written and synced to see whether the disk works again after it failed
 //! ```
 //! A chunk that arrives is not synced at once: [`ChunkStore::sync`] makes all chunks of a share
@@ -24,22 +24,24 @@ use parking_lot::Mutex;
 
 use super::chunk_file::{PendingChunk, PutError, hash_file};
 use super::chunk_refs::ChunkRefs;
-use super::chunk_removal::Aside;
+use super::chunk_removal::Quarantined;
 use super::syncs::{SyncError, Syncs};
 use crate::crash::{self, Point};
 use crate::durable;
 use crate::failure::{Failure, Kind};
 
 const MARKER: &str = "STORE";
+/// The folder of the quarantine.
+pub(super) const QUARANTINE: &str = "aside";
 const MARKER_TEXT: &[u8] = b"parcelry chunk store, version 1\n";
 /// Locks for the names of chunks: two chunks seldom have the same one.
 const NAME_LOCKS: usize = 256;
 
 /// The chunks of one peer.
 ///
-/// Two kinds of lock, always in this order: the lock of a chunk's *name*, under which its file is named, set aside or
+/// Two kinds of lock, always in this order: the lock of a chunk's *name*, under which its file is named, quarantined or
 /// removed, and its entry in the index with it; and the *index*, which is held for bookkeeping only. No file is
-/// hashed or synced under either, but for one that is about to be set aside.
+/// hashed or synced under either, but for one that is about to be quarantined.
 #[derive(Debug)]
 pub(super) struct ChunkStore {
     pub(super) root: PathBuf,
@@ -61,8 +63,8 @@ pub(super) struct Index {
     /// Which shares hold each chunk, whether it is here or was lost.
     pub(super) refs: ChunkRefs,
     used_bytes: u64,
-    /// Bytes of what was taken out of use.
-    pub(super) aside_bytes: u64,
+    /// Bytes in quarantine.
+    pub(super) quarantine_bytes: u64,
 }
 
 impl Index {
@@ -120,16 +122,16 @@ impl ChunkStore {
         }
         // Nothing in it was acknowledged to anybody.
         let _ = fs::remove_dir_all(root.join("tmp"));
-        for folder in ["chunks", "tmp", "aside"] {
+        for folder in ["chunks", "tmp", QUARANTINE] {
             durable::create_private_folder(&root.join(folder)).map_err(failed)?;
         }
         for first in 0..=255_u8 {
             durable::create_private_folder(&root.join(format!("chunks/{first:02x}"))).map_err(failed)?;
         }
         let mut index = read_index(&root.join("chunks")).map_err(failed)?;
-        for file in fs::read_dir(root.join("aside")).map_err(failed)? {
+        for file in fs::read_dir(root.join(QUARANTINE)).map_err(failed)? {
             let file = file.map_err(failed)?;
-            index.aside_bytes += file.metadata().map_err(failed)?.len();
+            index.quarantine_bytes += file.metadata().map_err(failed)?.len();
         }
         let folder = File::open(root).map_err(failed)?;
         Ok(Self {
@@ -156,9 +158,9 @@ impl ChunkStore {
         rustix::fs::access(self.root.join("tmp"), rustix::fs::Access::WRITE_OK).is_ok()
     }
 
-    /// Bytes of what was taken out of use and not removed yet.
-    pub(super) fn aside_bytes(&self) -> u64 {
-        self.index.lock().aside_bytes
+    /// Bytes in quarantine.
+    pub(super) fn quarantine_bytes(&self) -> u64 {
+        self.index.lock().quarantine_bytes
     }
 
     /// How many chunks are here.
@@ -189,7 +191,7 @@ impl ChunkStore {
             return Ok(true);
         }
         if entry.bytes != sealed_len as u64 || !self.is_intact(id)? {
-            return self.take_out_damaged(id, sealed_len);
+            return self.quarantine_damaged(id, sealed_len);
         }
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = true;
@@ -216,7 +218,7 @@ impl ChunkStore {
     }
 
     /// Reads a chunk again, whatever was known of it. Returns whether it is as it should be: one that is not is
-    /// taken out of use.
+    /// quarantined.
     pub(super) fn check_again(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = false;
@@ -422,8 +424,8 @@ impl ChunkStore {
         self.root.join("chunks").join(&name[..2]).join(name)
     }
 
-    pub(super) fn aside(&self, id: &ChunkId, why: Aside) -> PathBuf {
-        self.root.join("aside").join(format!("{id}.{}", why.suffix()))
+    pub(super) fn quarantine_path(&self, id: &ChunkId, why: Quarantined) -> PathBuf {
+        self.root.join(QUARANTINE).join(format!("{id}.{}", why.suffix()))
     }
 }
 
@@ -594,21 +596,22 @@ mod tests {
         put(&store, id, b"bytes").unwrap();
         drop_surplus(&store);
         assert!(!store.contains(&id) && store.read(&id).is_err());
-        assert_eq!((store.used_bytes(), store.aside_bytes()), (0, 5));
-        assert_eq!(reopen(&folder).aside_bytes(), 5);
+        assert_eq!((store.used_bytes(), store.quarantine_bytes()), (0, 5));
+        assert_eq!(reopen(&folder).quarantine_bytes(), 5);
         // Nothing is as old as that.
-        store.empty_aside(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
+        store.empty_quarantine(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
         store.restore(&id, || Ok(())).unwrap();
         assert!(store.verify(&id, 5).unwrap());
-        assert_eq!((store.used_bytes(), store.aside_bytes()), (5, 0));
+        assert_eq!((store.used_bytes(), store.quarantine_bytes()), (5, 0));
         drop_surplus(&store);
-        let later = fs::metadata(store.aside(&id, Aside::Surplus)).unwrap().modified().unwrap()
-            + std::time::Duration::from_secs(1);
-        store.empty_aside(later, &BTreeSet::from([id])).unwrap();
-        assert_eq!(store.aside_bytes(), 5, "it may have to be taken back");
-        store.empty_aside(later, &BTreeSet::new()).unwrap();
+        let later =
+            fs::metadata(store.quarantine_path(&id, Quarantined::Surplus)).unwrap().modified().unwrap()
+                + std::time::Duration::from_secs(1);
+        store.empty_quarantine(later, &BTreeSet::from([id])).unwrap();
+        assert_eq!(store.quarantine_bytes(), 5, "it may have to be taken back");
+        store.empty_quarantine(later, &BTreeSet::new()).unwrap();
         store.restore(&id, || Ok(())).unwrap();
-        assert!(!store.contains(&id) && store.aside_bytes() == 0);
+        assert!(!store.contains(&id) && store.quarantine_bytes() == 0);
     }
 
     #[test]
@@ -620,7 +623,7 @@ mod tests {
         store.add_ref(share, id);
         fs::write(store.path(&id), b"bytez").unwrap();
         assert!(!store.check_again(&id, 5).unwrap());
-        assert_eq!(fs::read(store.aside(&id, Aside::Damaged)).unwrap(), b"bytez");
+        assert_eq!(fs::read(store.quarantine_path(&id, Quarantined::Damaged)).unwrap(), b"bytez");
         put(&store, id, b"bytes").unwrap();
         assert!(store.is_referenced(&id) && store.check_again(&id, 5).unwrap());
         assert_eq!(store.holders(&id), [share], "its reference outlived the damage");

@@ -10,7 +10,7 @@ use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::duration::millis;
 use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::{ChunkId, ShareId};
-use parcelry_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
+use parcelry_core::limits::{ORPHAN_AGE, QUARANTINE_KEPT, RESERVATION_IDLE};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::terms::SignedTerms;
 
@@ -179,12 +179,12 @@ impl Storage {
         ends.fold(Ok(()), io::Result::and)
     }
 
-    /// Removes what was set aside long enough ago, but for chunks that may have to be taken back.
-    pub(in crate::peer) fn empty_aside(&self, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
-        self.chunks.empty_aside(long_ago(SET_ASIDE), kept)
+    /// Removes what was quarantined long enough ago, but for chunks that may have to be taken back.
+    pub(in crate::peer) fn empty_quarantine(&self, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
+        self.chunks.empty_quarantine(long_ago(QUARANTINE_KEPT), kept)
     }
 
-    /// Sets aside what uploads that never ended have left behind, long after the grants under which it came: of what
+    /// Quarantines what uploads that never ended have left behind, long after the grants under which it came: of what
     /// their marks name, the chunks of no share and no promise. How many there were.
     pub(in crate::peer) fn collect_unfinished(&self) -> io::Result<usize> {
         let mut count = 0;
@@ -196,7 +196,7 @@ impl Storage {
             }
             let is_wanted = |id: &ChunkId| self.is_arriving(id) || self.may_be_of_unreadable(id);
             for id in self.marks.of(share)?.iter().filter(|id| !is_wanted(id)) {
-                count += usize::from(self.chunks.set_aside_unfinished(id)?);
+                count += usize::from(self.chunks.quarantine_unfinished(id)?);
             }
             self.marks.end(share, |id| !self.may_be_of_unreadable(id))?;
             self.count_unfinished_of(share)?;

@@ -489,7 +489,7 @@ mod tests {
         assert!(storage.commit(manifest.share(), request).unwrap().is_empty());
     }
 
-    /// A chunk that is set aside as damaged, by a scrub or a check, is off the share only a moment later.
+    /// A chunk that is quarantined as damaged, by a scrub or a check, is off the share only a moment later.
     #[test]
     fn a_copy_is_kept_although_another_chunk_of_the_share_has_just_been_found_damaged() {
         let folder = tempfile::tempdir().unwrap();

@@ -27,7 +27,7 @@ impl Storage {
     /// The usage without what is promised to one share, of a disk with so many free bytes.
     fn usage_beside(&self, beside: Option<ShareId>, disk_free_bytes: u64) -> Usage {
         let manifests_bytes = self.shares.manifests_bytes();
-        let used_bytes = self.chunks.used_bytes() + self.chunks.aside_bytes() + manifests_bytes;
+        let used_bytes = self.chunks.used_bytes() + self.chunks.quarantine_bytes() + manifests_bytes;
         let on_disk = disk_free_bytes.saturating_sub(self.bounds.keep_free_bytes);
         let in_capacity =
             self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));

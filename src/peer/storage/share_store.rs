@@ -298,7 +298,7 @@ impl ShareStore {
             }
             path.set_file_name(format!("{share}.{number}"));
         }
-        durable::set_aside(&self.folder(share), &path)?;
+        durable::move_and_date(&self.folder(share), &path)?;
         crash::at(Point::ShareForgotten);
         self.shares.lock().take(share);
         self.damaged.lock().remove(&share);
