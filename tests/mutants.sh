@@ -160,8 +160,8 @@ break_remove_at_once_what_was_let_go_of() {
 break_remove_what_others_have_not_proved_again() {
     swap src/peer/storage/chunk_removal.rs 'id.is_some_and(|id| kept.contains(&id))' 'id.is_some_and(|id| kept.contains(&id) && false)'
 }
-break_keep_what_a_failed_sync_was_for() { swap src/peer/storage/letting_go.rs 'self.lose(&self.chunks.remove_unsynced())' 'self.lose(&HashSet::new())'; }
-break_go_on_with_a_damaged_manifest() { swap src/peer/storage/share_store.rs '&& self.note_damaged(share)' '&& false'; }
+break_keep_what_a_failed_sync_was_for() { swap src/peer/storage/letting_go.rs 'self.mark_lost(&self.chunks.remove_unsynced())' 'self.mark_lost(&HashSet::new())'; }
+break_go_on_with_a_damaged_manifest() { swap src/peer/storage/share_store.rs '&& self.mark_damaged(share)' '&& false'; }
 break_answer_look_ups_before_it_is_known_what_is_held() {
     swap src/tracker/shares.rs 'self.settled_after.saturating_sub(' 'self.settled_after.saturating_sub(self.settled_after + '
 }

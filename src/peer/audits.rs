@@ -41,7 +41,7 @@ struct Doubts {
 
 impl Doubts {
     /// Notes a chunk; beyond the bound it is left to the scrub.
-    fn note(&self, id: ChunkId) {
+    fn add(&self, id: ChunkId) {
         let mut chunks = self.chunks.lock();
         if chunks.len() < DOUBTS_MAX {
             chunks.insert(id);
@@ -169,7 +169,7 @@ fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, O
     let read = peer.storage.read_whole(wanted).map_err(StorageError::from)?;
     let Some(bytes) = read else {
         if share.is_none() {
-            peer.audits.doubts.note(root);
+            peer.audits.doubts.add(root);
         }
         return none();
     };
@@ -177,7 +177,7 @@ fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, O
     let prover = Prover::new(&bytes);
     if prover.root() != root {
         match share {
-            None => peer.audits.doubts.note(root),
+            None => peer.audits.doubts.add(root),
             // Whoever asks may have another manifest in mind: that this one is right is seen at each use.
             Some(share) => tracing::debug!(%share, "an audit of another manifest"),
         }
@@ -196,7 +196,7 @@ pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
                 () = peer.audits.doubts.new.notified() => continue,
             }
         };
-        match peer.on_disk(move |storage| storage.look_again(id)).await {
+        match peer.on_disk(move |storage| storage.reverify_chunk(id)).await {
             Ok(lost) => lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost))),
             Err(error) => tracing::error!(%id, %error, "cannot read a chunk again"),
         }

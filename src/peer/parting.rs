@@ -149,7 +149,7 @@ impl Partings {
     }
 
     /// Notes what is about to be let go of, so that it can be taken back.
-    pub(super) fn note(
+    pub(super) fn record(
         &self,
         manifest: &Manifest,
         terms: &SignedTerms,
@@ -337,7 +337,7 @@ pub(super) fn let_go(
     chunks: &ChunkSet,
     holders: &[PeerAddress],
 ) -> io::Result<()> {
-    partings.note(manifest, terms, chunks, holders)?;
+    partings.record(manifest, terms, chunks, holders)?;
     storage.drop_surplus(manifest.share(), chunks)
 }
 

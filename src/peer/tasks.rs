@@ -16,7 +16,7 @@ pub(super) fn carry_out(storage: &Storage, findings: &Findings, task: Task) {
             Ok(()) => findings.note(Finding::Withheld(share)),
             Err(error) => tracing::error!(%share, %error, "cannot note that a share was taken down"),
         },
-        Task::Verify(ShareChunks { share, chunks }) => match storage.check_again(share, &chunks) {
+        Task::Verify(ShareChunks { share, chunks }) => match storage.reverify(share, &chunks) {
             Ok(lost) => lost.into_iter().for_each(|lost| findings.note(Finding::Lost(lost))),
             Err(error) => tracing::error!(%share, %error, "cannot read the share's chunks"),
         },

@@ -126,7 +126,7 @@ impl Storage {
         let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
         // What was let go of and is still in quarantine need not be copied.
         for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
-            self.chunks.restore(&id, || self.marks.note(share, &[id]))?;
+            self.chunks.restore(&id, || self.marks.add(share, &[id]))?;
         }
         let held = self.reserve(Under::NOBODY, manifest.share(), manifest.geometry(), chunks, known())?;
         Ok(chunks.minus(&held))
@@ -178,7 +178,7 @@ impl Storage {
         // but a file without a mark would stay for ever.
         self.chunks.complete(id, pending, || {
             is_named = true;
-            self.marks.note(share, &[id])?;
+            self.marks.add(share, &[id])?;
             self.unfinished.lock().add(share, token, bytes);
             token.map_or(Ok(()), |token| self.marks.charge(share, token))
         })?;

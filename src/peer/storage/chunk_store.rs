@@ -219,7 +219,7 @@ impl ChunkStore {
 
     /// Reads a chunk again, whatever was known of it. Returns whether it is as it should be: one that is not is
     /// quarantined.
-    pub(super) fn check_again(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
+    pub(super) fn reverify(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = false;
         }
@@ -540,10 +540,10 @@ mod tests {
         let (_folder, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
-        assert!(store.check_again(&id, 5).unwrap());
+        assert!(store.reverify(&id, 5).unwrap());
         fs::write(store.path(&id), b"bytez").unwrap();
         assert!(store.verify(&id, 5).unwrap(), "what was verified is not read each time");
-        assert!(!store.check_again(&id, 5).unwrap());
+        assert!(!store.reverify(&id, 5).unwrap());
         assert!(!store.contains(&id));
     }
 
@@ -622,10 +622,10 @@ mod tests {
         put(&store, id, b"bytes").unwrap();
         store.add_ref(share, id);
         fs::write(store.path(&id), b"bytez").unwrap();
-        assert!(!store.check_again(&id, 5).unwrap());
+        assert!(!store.reverify(&id, 5).unwrap());
         assert_eq!(fs::read(store.quarantine_path(&id, Quarantined::Damaged)).unwrap(), b"bytez");
         put(&store, id, b"bytes").unwrap();
-        assert!(store.is_referenced(&id) && store.check_again(&id, 5).unwrap());
+        assert!(store.is_referenced(&id) && store.reverify(&id, 5).unwrap());
         assert_eq!(store.holders(&id), [share], "its reference outlived the damage");
     }
 }

@@ -394,7 +394,7 @@ fn act(storage: &Storage, root: &Path, table: &Table, dice: &mut Dice, step: u64
                 storage.scrub(id, (1 << 16) + 16).unwrap();
             }
         }
-        18 => drop(storage.check_again(shared.id(), &shared.full()).unwrap()),
+        18 => drop(storage.reverify(shared.id(), &shared.full()).unwrap()),
         _ => {
             storage.collect_unfinished().unwrap();
         }
@@ -417,7 +417,7 @@ fn s2_whatever_many_threads_do_no_chunk_of_a_held_share_is_missing_and_none_leak
         });
         // What rotted after it was looked at last is found now.
         for shared in table.all() {
-            storage.check_again(shared.id(), &shared.full()).unwrap();
+            storage.reverify(shared.id(), &shared.full()).unwrap();
         }
         assert_agreement(&storage, folder.path(), &table.all());
         for (share, _) in storage.gone() {

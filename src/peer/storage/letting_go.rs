@@ -20,7 +20,7 @@ use crate::clock;
 impl Storage {
     /// Reads chunks of a share again. Returns what was lost with those that are damaged or gone, of this share and of
     /// others that held them, too.
-    pub(in crate::peer) fn check_again(
+    pub(in crate::peer) fn reverify(
         &self,
         share: ShareId,
         chunks: &ChunkSet,
@@ -41,12 +41,12 @@ impl Storage {
         let mut bad = HashSet::new();
         for index in chunks.iter() {
             let id = manifest.chunk(index);
-            if !self.chunks.check_again(&id, manifest.geometry().sealed_len(index))? {
+            if !self.chunks.reverify(&id, manifest.geometry().sealed_len(index))? {
                 bad.insert(id);
             }
         }
         let not_held = chunks.minus(&held.chunks);
-        let mut lost = self.lose(&bad);
+        let mut lost = self.mark_lost(&bad);
         if !not_held.is_empty() {
             lost.push(ShareChunks { share, chunks: not_held });
         }
@@ -55,13 +55,13 @@ impl Storage {
 
     /// Reads a chunk of this length again, as part of a scrub. Returns what was lost if it is damaged.
     pub(in crate::peer) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
-        let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        let is_intact = self.chunks.reverify(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
         // A chunk that was removed meanwhile is nobody's loss.
-        Ok(if is_intact { Vec::new() } else { self.lose(&HashSet::from([id])) })
+        Ok(if is_intact { Vec::new() } else { self.mark_lost(&HashSet::from([id])) })
     }
 
     /// Reads a chunk again, whatever was known of it. Returns what was lost if it is damaged.
-    pub(in crate::peer) fn look_again(&self, id: ChunkId) -> io::Result<Vec<ShareChunks>> {
+    pub(in crate::peer) fn reverify_chunk(&self, id: ChunkId) -> io::Result<Vec<ShareChunks>> {
         match self.bytes_of((id, None)) {
             Some(bytes) => self.scrub(id, bytes),
             None => Ok(Vec::new()),
@@ -69,13 +69,13 @@ impl Storage {
     }
 
     /// Takes chunks that are no longer here off the shares that held them.
-    pub(super) fn lose(&self, ids: &HashSet<ChunkId>) -> Vec<ShareChunks> {
+    pub(super) fn mark_lost(&self, ids: &HashSet<ChunkId>) -> Vec<ShareChunks> {
         let shares: BTreeSet<ShareId> = ids.iter().flat_map(|id| self.chunks.holders(id)).collect();
-        let of_share = |share| Some(ShareChunks { share, chunks: self.lose_of(share, ids)? });
+        let of_share = |share| Some(ShareChunks { share, chunks: self.mark_lost_of(share, ids)? });
         shares.into_iter().filter_map(of_share).collect()
     }
 
-    fn lose_of(&self, share: ShareId, ids: &HashSet<ChunkId>) -> Option<ChunkSet> {
+    fn mark_lost_of(&self, share: ShareId, ids: &HashSet<ChunkId>) -> Option<ChunkSet> {
         let _alone = self.locks.lock(share);
         let held = self.shares.get(share)?;
         let unreadable =
@@ -118,7 +118,7 @@ impl Storage {
         let stays: Vec<ChunkId> =
             ids(&manifest, &gone).filter(|id| !kept.contains(id) && self.may_be_of_unreadable(id)).collect();
         if !stays.is_empty() {
-            self.marks.note(share, &stays)?;
+            self.marks.add(share, &stays)?;
         }
         // The chunks go first: if the record does not follow, they are found to be gone at the next start.
         for id in ids(&manifest, &gone).filter(|id| !kept.contains(id)) {
@@ -222,7 +222,7 @@ impl Storage {
     pub(in crate::peer) fn recover(&self) -> (Vec<ShareChunks>, io::Result<()>) {
         // Senders offer again, and send again.
         self.uploads.lock().clear();
-        let lost = self.lose(&self.chunks.remove_unsynced());
+        let lost = self.mark_lost(&self.chunks.remove_unsynced());
         if let Err(error) = self.count_unfinished() {
             tracing::warn!(%error, "cannot tell what uploads have left behind");
         }

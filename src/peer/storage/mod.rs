@@ -326,14 +326,14 @@ impl Storage {
         } else {
             self.check_room(share, manifest.encoded().len() as u64)?;
             // A folder with a mark and without a manifest is an upload that was never confirmed.
-            self.marks.note(share, &[])?;
+            self.marks.add(share, &[])?;
         }
         let held = held.unwrap_or_else(|| ChunkSet::empty(arrived.chunk_count()));
         let mut refs = NewRefs { storage: self, share, ids: Vec::new() };
         let (present, missing) = self.add_refs_to_present(manifest, arrived, &mut refs)?;
         if missing.is_empty() {
             // All that the record speaks of is on the disk before the record is written.
-            self.note_several(share, &refs.ids)?;
+            self.add_to_several(share, &refs.ids)?;
             self.sync(&present)?;
             crash::at(Point::ChunksSynced);
             // A commit only ever adds: what is held already was promised, too.
@@ -347,7 +347,7 @@ impl Storage {
     }
 
     /// Notes of the chunks to which a share refers from now on those that came for another one.
-    fn note_several(&self, share: ShareId, added: &[ChunkId]) -> io::Result<()> {
+    fn add_to_several(&self, share: ShareId, added: &[ChunkId]) -> io::Result<()> {
         let mut others: Vec<ChunkId> = {
             let uploads = self.uploads.lock();
             let upload = uploads.get(&share);
@@ -361,7 +361,7 @@ impl Storage {
         // What came for this share before a restart is known by its mark.
         let own: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
         others.retain(|id| !own.contains(id));
-        self.several.note(&others)
+        self.several.add(&others)
     }
 
     /// Makes chunks survive a crash. If that fails, everything that came since it succeeded last is in doubt.
@@ -430,7 +430,7 @@ impl NewRefs<'_> {
         let left: Vec<ChunkId> = self.ids.iter().filter(last).copied().collect();
         let marked: HashSet<ChunkId> = marks.of(self.share)?.into_iter().collect();
         let new: Vec<ChunkId> = left.into_iter().filter(|id| !marked.contains(id)).collect();
-        if new.is_empty() { Ok(()) } else { marks.note(self.share, &new) }
+        if new.is_empty() { Ok(()) } else { marks.add(self.share, &new) }
     }
 }
 
@@ -507,11 +507,11 @@ mod tests {
 
         let name = ids[1].to_string();
         std::fs::write(folder.path().join("chunks").join(&name[..2]).join(&name), b"rot").unwrap();
-        assert!(!storage.chunks.check_again(&ids[1], (1 << 16) + 16).unwrap());
+        assert!(!storage.chunks.reverify(&ids[1], (1 << 16) + 16).unwrap());
         put(&storage, &sealed[2]);
         assert!(storage.keep_copied(&share.0, share.1.clone(), &set(&[2])).unwrap().is_empty());
 
-        let lost = storage.lose(&HashSet::from([ids[1]]));
+        let lost = storage.mark_lost(&HashSet::from([ids[1]]));
         assert_eq!(lost, [ShareChunks { share: share.0.share(), chunks: set(&[1]) }], "and it is reported");
         assert_eq!(storage.shares.get(share.0.share()).unwrap().chunks, set(&[0, 2]));
     }
@@ -540,7 +540,7 @@ mod tests {
         assert!(storage.is_lasting(&id));
         // It rots, and comes again: the share holds it still, and it may not be on the disk.
         std::fs::write(storage.chunks.path(&id), [2; 18]).unwrap();
-        assert!(!storage.chunks.check_again(&id, 18).unwrap());
+        assert!(!storage.chunks.reverify(&id, 18).unwrap());
         assert_eq!(put(&storage, &[1; 18]), id);
         assert!(!storage.is_lasting(&id), "no sync covers it");
         storage.sync(&[id]).unwrap();
@@ -740,9 +740,9 @@ mod tests {
             [&b"a chunk of a share"[..], b"coming", b"left behind", b"of nobody", b"just came"]
                 .map(|b| put(&storage, b));
         let [mine, going, gone, new] = [1, 7, 8, 9].map(|number| ShareId::from_bytes([number; 32]));
-        storage.marks.note(going, &[sent]).unwrap();
-        storage.marks.note(gone, &[left, held]).unwrap();
-        storage.marks.note(mine, &[held]).unwrap();
+        storage.marks.add(going, &[sent]).unwrap();
+        storage.marks.add(gone, &[left, held]).unwrap();
+        storage.marks.add(mine, &[held]).unwrap();
         let share = share_of(&[held], 2);
         commit(&storage, &share, ChunkSet::full(1));
         let now_ms = clock::awake_ms();
@@ -756,7 +756,7 @@ mod tests {
             let file = std::fs::File::options().write(true).open(mark.unwrap().path()).unwrap();
             file.set_modified(old).unwrap();
         }
-        storage.marks.note(new, &[young]).unwrap();
+        storage.marks.add(new, &[young]).unwrap();
         let manifest = folder.path().join(format!("shares/{}/manifest", share.0.share()));
         // While the share's record cannot be read, what the marks name may be its own.
         std::fs::write(&manifest, b"rot").unwrap();

@@ -21,18 +21,18 @@ impl Storage {
     /// Bytes used, and bytes that may still be promised, as the disk stood at the last look: it waits for nothing. What
     /// was promised to somebody who makes no use of it is there for others.
     pub(in crate::peer) fn usage(&self) -> Usage {
-        self.usage_beside(None, self.disk.free_bytes())
+        self.usage_excluding(None, self.disk.free_bytes())
     }
 
     /// The usage without what is promised to one share, of a disk with so many free bytes.
-    fn usage_beside(&self, beside: Option<ShareId>, disk_free_bytes: u64) -> Usage {
+    fn usage_excluding(&self, excluding: Option<ShareId>, disk_free_bytes: u64) -> Usage {
         let manifests_bytes = self.shares.manifests_bytes();
         let used_bytes = self.chunks.used_bytes() + self.chunks.quarantine_bytes() + manifests_bytes;
         let on_disk = disk_free_bytes.saturating_sub(self.bounds.keep_free_bytes);
         let in_capacity =
             self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
         let (now_ms, wasteful, uploads) = (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
-        let others = uploads.iter().filter(|(share, _)| Some(**share) != beside);
+        let others = uploads.iter().filter(|(share, _)| Some(**share) != excluding);
         let promises = others.map(|(_, upload)| &upload.promise);
         let promised: u64 = promises.filter(|it| it.holds(&wasteful, now_ms)).map(|it| it.bytes).sum();
         let takes = !self.has_failed_to_write();
@@ -53,7 +53,7 @@ impl Storage {
         bytes: u64,
         on_disk: u64,
     ) -> Result<u64, StorageError> {
-        let free = self.usage_beside(Some(share), on_disk).free_bytes;
+        let free = self.usage_excluding(Some(share), on_disk).free_bytes;
         if bytes > free {
             let detail = format!("{bytes} bytes are needed, {free} are free");
             return Err(StorageError::NoSpace(detail));
@@ -89,16 +89,16 @@ impl Storage {
     }
 
     /// What a token has here, kept, promised, and left by uploads that were never committed, but for one share.
-    fn charged(&self, token: TokenId, beside: ShareId) -> Charged {
-        let mut charged = self.shares.charged(token, beside);
+    fn charged(&self, token: TokenId, excluding: ShareId) -> Charged {
+        let mut charged = self.shares.charged(token, excluding);
         let mut under_way = HashSet::new();
         for (share, upload) in self.uploads.lock().iter() {
-            if *share != beside && upload.promise.token == Some(token) {
+            if *share != excluding && upload.promise.token == Some(token) {
                 charged.bytes = charged.bytes.saturating_add(upload.promise.bytes);
                 under_way.insert(*share);
             }
         }
-        for (share, bytes) in self.unfinished.lock().of_token(token, beside) {
+        for (share, bytes) in self.unfinished.lock().of_token(token, excluding) {
             charged.bytes = charged.bytes.saturating_add(bytes);
             under_way.insert(share);
         }

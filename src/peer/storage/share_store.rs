@@ -185,10 +185,10 @@ impl ShareStore {
     }
 
     /// What the shares of a token take here, but for one.
-    pub(super) fn charged(&self, token: TokenId, beside: ShareId) -> Charged {
+    pub(super) fn charged(&self, token: TokenId, excluding: ShareId) -> Charged {
         let table = self.shares.lock();
         let all = table.charged.get(&token).copied().unwrap_or_default();
-        let own = table.shares.get(&beside).filter(|held| held.token == Some(token));
+        let own = table.shares.get(&excluding).filter(|held| held.token == Some(token));
         own.map_or(all, |held| all.without(&held.charge()))
     }
 
@@ -197,7 +197,7 @@ impl ShareStore {
         let read = read_manifest(&self.folder(share), share);
         if let Err(error) = &read
             && is_damage(error)
-            && self.note_damaged(share)
+            && self.mark_damaged(share)
         {
             tracing::error!(%share, %error, "a share's manifest cannot be read any more; it is to be made again");
         }
@@ -205,7 +205,7 @@ impl ShareStore {
     }
 
     /// Notes that a record of a share that is held is damaged. Returns whether that is news.
-    fn note_damaged(&self, share: ShareId) -> bool {
+    fn mark_damaged(&self, share: ShareId) -> bool {
         let shares = self.shares.lock();
         // What is retired meanwhile is nobody's worry any more.
         shares.shares.contains_key(&share) && self.damaged.lock().insert(share)

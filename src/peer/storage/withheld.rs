@@ -117,7 +117,7 @@ mod tests {
         let (share, request) = share_of(owner, bytes);
         for &byte in bytes {
             // Every share must have sent what it refers to.
-            storage.marks.note(share, &[chunk(byte)]).unwrap();
+            storage.marks.add(share, &[chunk(byte)]).unwrap();
             let mut pending = storage.chunks.create_chunk().unwrap();
             pending.write(&[byte; SEALED]).unwrap();
             storage.chunks.complete(chunk(byte), pending, || Ok(())).unwrap();
