@@ -109,7 +109,7 @@ break_keep_beyond_the_quota() { swap src/peer/storage/reservations.rs 'let Some(
 break_leave_uploads_uncharged() { swap src/peer/storage/arrivals.rs 'self.unfinished.lock().add(share, token, bytes);' ''; }
 break_forget_at_a_restart_who_left_uploads() { swap src/peer/storage/mod.rs 'self.count_unfinished()?;' ''; }
 break_begin_a_share_anew_for_nothing() { swap src/peer/storage/arrivals.rs 'self.unfinished.lock().bytes(share).saturating_sub(shown_bytes)' '0'; }
-break_promise_what_others_are_promised_now() { swap src/peer/storage/arrivals.rs 'let _one_by_one = self.reserving.lock();' ''; }
+break_reserve_what_others_have_reserved_now() { swap src/peer/storage/arrivals.rs 'let _one_by_one = self.reserving.lock();' ''; }
 break_remember_deletions_for_nobody() { swap src/tracker/quotas.rs 'ANNOUNCED_GONE_MAX.saturating_sub(charged)' '(1_u64 << 20).saturating_sub(charged)'; }
 break_go_on_after_a_failed_sync() { swap src/peer/storage/syncs.rs 'Err(_) => state.failed = true,' 'Err(_) => state.failed = false,'; }
 break_share_a_sync_that_began_before() { swap src/peer/storage/syncs.rs 'if COVERS_ALL && state.good >= mine {' 'if COVERS_ALL && state.good + 1 >= mine {'; }
@@ -241,7 +241,7 @@ mutant keep_beyond_the_quota --lib peer::storage::charges
 mutant leave_uploads_uncharged --lib peer::storage::charges
 mutant forget_at_a_restart_who_left_uploads --lib peer::storage::charges
 mutant begin_a_share_anew_for_nothing --lib peer::storage::charges
-mutant promise_what_others_are_promised_now --lib peer::storage::charges
+mutant reserve_what_others_have_reserved_now --lib peer::storage::charges
 mutant remember_deletions_for_nobody --lib tracker::quotas
 mutant go_on_after_a_failed_sync --lib peer::storage::syncs
 mutant share_a_sync_that_began_before --lib peer::storage::syncs

@@ -349,7 +349,7 @@ pub const RESERVATION_IDLE: Duration = Duration::from_secs(3600);
 /// Bytes of a manifest beside its chunk ids that are reserved before it is known: a small share's metadata.
 pub const MANIFEST_RESERVE_BYTES: u64 = 4 << 10;
 
-/// Age at which the last look at the disk is too old to promise any room by it: a disk that does not answer has none.
+/// Age at which the last look at the disk is too old to reserve any room by it: a disk that does not answer has none.
 pub const DISK_LOOK_AGE_MAX: Duration = Duration::from_secs(30);
 /// Shares with records that cannot be read, of which one heartbeat tells: one answer brings what makes them whole.
 pub const DAMAGED_TOLD_MAX: usize = 16;

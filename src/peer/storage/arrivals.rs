@@ -85,7 +85,7 @@ impl Storage {
         known: impl Iterator<Item = (ChunkIndex, ChunkId)>,
     ) -> Result<ChunkSet, StorageError> {
         let mut held = ChunkSet::empty(geometry.chunk_count());
-        // Uploads for this share go on while chunks are read here: `promise` adds what arrives meanwhile.
+        // Uploads for this share go on while chunks are read here: `insert_reservation` adds what arrives meanwhile.
         let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
         let (mut met, mut shown) = (HashSet::new(), BTreeMap::new());
         for (index, id) in known {
@@ -103,7 +103,7 @@ impl Storage {
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
         let on_disk = self.chunks.disk_free_bytes()?;
         let shown_bytes = self.bytes_shown(share, &shown)?;
-        // From here on alone: what is found free must still be free when it is promised.
+        // From here on alone: what is found free must still be free when it is reserved.
         let _one_by_one = self.reserving.lock();
         // What came for the share before and is not offered again takes room, too.
         let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);
@@ -111,7 +111,7 @@ impl Storage {
         self.check_quota(grant, share, geometry, chunks, (left_bytes, MANIFEST_RESERVE_BYTES))?;
         let needed = needed + 32 * u64::from(geometry.chunk_count()) + MANIFEST_RESERVE_BYTES;
         let free = self.check_room_of(share, needed, on_disk)?;
-        self.promise(grant.token, share, needed, free, (arrived, met))?;
+        self.insert_reservation(grant.token, share, needed, free, (arrived, met))?;
         Ok(held)
     }
 
@@ -132,7 +132,7 @@ impl Storage {
         Ok(chunks.minus(&held))
     }
 
-    /// Whether a chunk of this many bytes is still to arrive for the share; no more than was promised.
+    /// Whether a chunk of this many bytes is still to arrive for the share; no more than is reserved.
     pub(in crate::peer) fn admit(
         &self,
         share: ShareId,
@@ -146,7 +146,7 @@ impl Storage {
         if upload.arrived.contains(&id) && self.chunks.contains(&id) {
             return Ok(false);
         }
-        if bytes > upload.promise.bytes {
+        if bytes > upload.reservation.bytes {
             return Err(StorageError::NoSpace("more bytes than were offered".to_owned()));
         }
         Ok(true)
@@ -169,7 +169,7 @@ impl Storage {
         bytes: u64,
         pending: PendingChunk,
     ) -> Result<bool, StorageError> {
-        let of_upload = |upload: &Upload| upload.promise.token;
+        let of_upload = |upload: &Upload| upload.reservation.token;
         let Some(token) = self.uploads.lock().get(&share).map(of_upload) else {
             return Err(StorageError::NotOffered);
         };
@@ -183,7 +183,7 @@ impl Storage {
             token.map_or(Ok(()), |token| self.marks.charge(share, token))
         })?;
         let mut uploads = self.uploads.lock();
-        // The promise may have ended while the chunk was written: the mark still tells whose it is.
+        // The reservation may have ended while the chunk was written: the mark still tells whose it is.
         let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
         let is_new = upload.arrived.insert(id);
         // The file was here before, perhaps for another share.
@@ -191,8 +191,8 @@ impl Storage {
             upload.met.insert(id);
         }
         if is_new {
-            upload.promise.bytes = upload.promise.bytes.saturating_sub(bytes);
-            upload.promise.arrived_bytes = upload.promise.arrived_bytes.saturating_add(bytes);
+            upload.reservation.bytes = upload.reservation.bytes.saturating_sub(bytes);
+            upload.reservation.arrived_bytes = upload.reservation.arrived_bytes.saturating_add(bytes);
         }
         Ok(is_new)
     }

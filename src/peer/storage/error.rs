@@ -28,7 +28,7 @@ pub(in crate::peer) enum StorageError {
     /// Other bytes than those of the chunk's id.
     #[error("{0}")]
     HashMismatch(PutError),
-    /// More than is free, or than was promised.
+    /// More than is free, or than is reserved.
     #[error("{0}")]
     NoSpace(String),
     /// More than the invite's bearers may have at one peer.

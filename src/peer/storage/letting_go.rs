@@ -161,7 +161,7 @@ impl Storage {
         self.gone.all()
     }
 
-    /// Drops what is over: promises that nobody took up and, if there is a time that is to be believed, shares by their
+    /// Drops what is over: reservations that nobody took up and, if there is a time that is to be believed, shares by their
     /// terms.
     pub(in crate::peer) fn expire(&self, now_ms: Option<u64>) -> io::Result<()> {
         let idle =
@@ -185,7 +185,7 @@ impl Storage {
     }
 
     /// Quarantines what uploads that never ended have left behind, long after the grants under which it came: of what
-    /// their marks name, the chunks of no share and no promise. How many there were.
+    /// their marks name, the chunks of no share and no upload under way. How many there were.
     pub(in crate::peer) fn collect_unfinished(&self) -> io::Result<usize> {
         let mut count = 0;
         for share in self.marks.before(long_ago(ORPHAN_AGE))? {

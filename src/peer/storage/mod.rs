@@ -7,7 +7,8 @@
 //! 3. a chunk's name (`src/peer/storage/chunk_store.rs`);
 //! 4. that of the marks, then that of the chunks of several shares, each while its file is written;
 //! 5. `wasteful`, then `uploads`;
-//! 6. the index of the chunks, and the tables of shares, deleted shares and unfinished uploads, one at a time.
+//! 6. the index of the chunks, then their syncs; the table of shares, then that of damaged ones; those of deleted shares
+//!    and of unfinished uploads.
 //!
 //! From the fifth on none is held across I/O.
 
@@ -75,7 +76,7 @@ pub(super) use reading::Wanted;
 pub(super) use records::are_readable;
 pub(super) use share_store::Held;
 
-/// Chunks, shares and promises of one peer. Its methods block on the disk.
+/// Chunks, shares and reservations of one peer. Its methods block on the disk.
 #[derive(Debug)]
 pub(super) struct Storage {
     chunks: ChunkStore,
@@ -87,7 +88,7 @@ pub(super) struct Storage {
     bounds: Bounds,
     uploads: Mutex<HashMap<ShareId, Upload>>,
     locks: ShareLocks,
-    /// Held while room is looked for and promised. Taken before `wasteful`, which is taken before `uploads`.
+    /// Held while room is looked for and reserved.
     reserving: Mutex<()>,
     wasteful: Mutex<Wasteful>,
     unfinished: Mutex<Unfinished>,
@@ -102,10 +103,10 @@ pub(super) struct Bounds {
     pub(super) keep_free_bytes: u64,
 }
 
-/// Space that was promised to a share whose chunks are arriving.
+/// Space that is reserved for a share whose chunks are arriving.
 #[derive(Debug)]
 struct Upload {
-    promise: Reservation,
+    reservation: Reservation,
     arrived: HashSet<ChunkId>,
     /// Those of them that were here already, and may have come for another share.
     met: HashSet<ChunkId>,
@@ -336,7 +337,7 @@ impl Storage {
             self.add_to_several(share, &refs.ids)?;
             self.sync(&present)?;
             crash::at(Point::ChunksSynced);
-            // A commit only ever adds: what is held already was promised, too.
+            // A commit only ever adds: what is held already was acknowledged, too.
             let commit = self.shares.commit(manifest, terms, held.plus(arrived), token);
             commit.map_err(|error| self.record_failure(error))?;
             // From here on the references stay. On every other way out `NewRefs` releases them.
@@ -656,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn s11_space_that_was_promised_in_vain_is_there_for_others() {
+    fn s11_space_that_was_reserved_in_vain_is_there_for_others() {
         let folder = tempfile::tempdir().unwrap();
         ChunkStore::create(folder.path()).unwrap();
         let bounds = Bounds { capacity_bytes: Some(1_000_000), keep_free_bytes: 0 };
@@ -672,22 +673,22 @@ mod tests {
         };
         let wait = |share| {
             let mut uploads = storage.uploads.lock();
-            let promise = &mut uploads.get_mut(&ShareId::from_bytes([share; 32])).unwrap().promise;
-            promise.since_ms = promise.since_ms.saturating_sub(2 * millis(RESERVATION_GRACE));
+            let reservation = &mut uploads.get_mut(&ShareId::from_bytes([share; 32])).unwrap().reservation;
+            reservation.since_ms = reservation.since_ms.saturating_sub(2 * millis(RESERVATION_GRACE));
         };
-        let is_promised = |share| storage.uploads.lock().contains_key(&ShareId::from_bytes([share; 32]));
+        let is_reserved = |share| storage.uploads.lock().contains_key(&ShareId::from_bytes([share; 32]));
         offer(1, 1, &all).unwrap();
         assert_eq!(offer(2, 2, &some).unwrap_err().kind(), ProblemKind::NoSpace);
         wait(1);
         assert!(storage.usage().free_bytes > 990_000, "the tracker is told of it");
         offer(2, 2, &some).unwrap();
-        assert!(!is_promised(1), "there was not room for both");
+        assert!(!is_reserved(1), "there was not room for both");
         // Who wasted it may have what is left, and gives way at once.
         assert!(offer(1, 1, &all).is_err());
         offer(1, 3, &size(700_000)).unwrap();
         wait(3);
         offer(2, 4, &size(700_000)).unwrap();
-        assert!(!is_promised(3) && is_promised(2));
+        assert!(!is_reserved(3) && is_reserved(2));
         // Nobody takes more than the grant says.
         let grant = Under { budget_bytes: 100, ..Under::NOBODY };
         let refused = storage.reserve(
@@ -746,9 +747,9 @@ mod tests {
         let share = share_of(&[held], 2);
         commit(&storage, &share, ChunkSet::full(1));
         let now_ms = clock::awake_ms();
-        let promise = Reservation { token: None, bytes: 0, arrived_bytes: 0, since_ms: now_ms };
+        let reservation = Reservation { token: None, bytes: 0, arrived_bytes: 0, since_ms: now_ms };
         let (arrived, met) = (HashSet::from([sent]), HashSet::new());
-        let upload = Upload { promise, arrived, met, touched_ms: now_ms };
+        let upload = Upload { reservation, arrived, met, touched_ms: now_ms };
         storage.uploads.lock().insert(going, upload);
         let age = ORPHAN_AGE + std::time::Duration::from_secs(60);
         let old = SystemTime::from(clock::moment(clock::now_ms())) - age;

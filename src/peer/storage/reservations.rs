@@ -1,4 +1,4 @@
-//! How much room there is at a peer, and what of it is promised to whom.
+//! How much room there is at a peer, and what of it is reserved for whom.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -18,13 +18,13 @@ use super::{Storage, Upload};
 use crate::clock;
 
 impl Storage {
-    /// Bytes used, and bytes that may still be promised, as the disk stood at the last look: it waits for nothing. What
-    /// was promised to somebody who makes no use of it is there for others.
+    /// Bytes used, and bytes that may still be reserved, as the disk stood at the last look: it waits for nothing. What
+    /// is reserved for somebody who makes no use of it is there for others.
     pub(in crate::peer) fn usage(&self) -> Usage {
         self.usage_excluding(None, self.disk.free_bytes())
     }
 
-    /// The usage without what is promised to one share, of a disk with so many free bytes.
+    /// The usage without what is reserved for one share, of a disk with so many free bytes.
     fn usage_excluding(&self, excluding: Option<ShareId>, disk_free_bytes: u64) -> Usage {
         let manifests_bytes = self.shares.manifests_bytes();
         let used_bytes = self.chunks.used_bytes() + self.chunks.quarantine_bytes() + manifests_bytes;
@@ -33,14 +33,14 @@ impl Storage {
             self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
         let (now_ms, wasteful, uploads) = (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
         let others = uploads.iter().filter(|(share, _)| Some(**share) != excluding);
-        let promises = others.map(|(_, upload)| &upload.promise);
-        let promised: u64 = promises.filter(|it| it.holds(&wasteful, now_ms)).map(|it| it.bytes).sum();
+        let reservations = others.map(|(_, upload)| &upload.reservation);
+        let reserved: u64 = reservations.filter(|it| it.holds(&wasteful, now_ms)).map(|it| it.bytes).sum();
         let takes = !self.has_failed_to_write();
-        let free_bytes = if takes { on_disk.min(in_capacity).saturating_sub(promised) } else { 0 };
+        let free_bytes = if takes { on_disk.min(in_capacity).saturating_sub(reserved) } else { 0 };
         Usage { used_bytes, free_bytes }
     }
 
-    /// Checks that a share may take so many bytes more, beside what is promised to others. Returns how many are free.
+    /// Checks that a share may take so many bytes more, beside what is reserved for others. Returns how many are free.
     pub(super) fn check_room(&self, share: ShareId, bytes: u64) -> Result<u64, StorageError> {
         let on_disk = self.chunks.disk_free_bytes()?;
         self.check_room_of(share, bytes, on_disk)
@@ -88,13 +88,13 @@ impl Storage {
         })
     }
 
-    /// What a token has here, kept, promised, and left by uploads that were never committed, but for one share.
+    /// What a token has here, kept, reserved, and left by uploads that were never committed, but for one share.
     fn charged(&self, token: TokenId, excluding: ShareId) -> Charged {
         let mut charged = self.shares.charged(token, excluding);
         let mut under_way = HashSet::new();
         for (share, upload) in self.uploads.lock().iter() {
-            if *share != excluding && upload.promise.token == Some(token) {
-                charged.bytes = charged.bytes.saturating_add(upload.promise.bytes);
+            if *share != excluding && upload.reservation.token == Some(token) {
+                charged.bytes = charged.bytes.saturating_add(upload.reservation.bytes);
                 under_way.insert(*share);
             }
         }
@@ -123,8 +123,9 @@ impl Storage {
 
     /// Counts what the mark of one share names that is of no share.
     pub(super) fn count_unfinished_of(&self, share: ShareId) -> io::Result<()> {
-        let bytes = self.chunks.unreferenced_bytes(self.marks.of(share)?);
-        self.unfinished.lock().set(share, self.marks.charged(share), bytes);
+        let (token, bytes) =
+            (self.marks.charged(share), self.chunks.unreferenced_bytes(self.marks.of(share)?));
+        self.unfinished.lock().set(share, token, bytes);
         Ok(())
     }
 
@@ -134,9 +135,9 @@ impl Storage {
         self.bounds.capacity_bytes.unwrap_or(usage.used_bytes.saturating_add(usage.free_bytes))
     }
 
-    /// Promises space to a share of which these chunks have arrived, and these of them were here already; so many bytes are
-    /// free, but for what others were promised and make no use of: if need be, those promises end.
-    pub(super) fn promise(
+    /// Reserves space for a share of which these chunks have arrived, and these of them were here already; so many bytes are
+    /// free, but for what is reserved for others who make no use of it: if need be, those reservations end.
+    pub(super) fn insert_reservation(
         &self,
         token: Option<TokenId>,
         share: ShareId,
@@ -147,7 +148,7 @@ impl Storage {
         let (now_ms, mut wasteful, mut uploads) =
             (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
         let of_token =
-            uploads.iter().filter(|(other, upload)| **other != share && upload.promise.token == token);
+            uploads.iter().filter(|(other, upload)| **other != share && upload.reservation.token == token);
         if token.is_some() && of_token.count() as u64 >= TOKEN_UPLOADS_MAX {
             let what =
                 "too many shares are being sent here with this invite: finish one of them, or wait an hour";
@@ -155,25 +156,26 @@ impl Storage {
         }
         let mut since = (now_ms, 0);
         if let Some(now) = uploads.remove(&share) {
-            // Asked for again, a promise is not younger than it was, unless it no longer held.
-            if now.promise.holds(&wasteful, now_ms) {
-                since = (now.promise.since_ms, now.promise.arrived_bytes);
+            // Asked for again, a reservation is not younger than it was, unless it no longer held.
+            if now.reservation.holds(&wasteful, now_ms) {
+                since = (now.reservation.since_ms, now.reservation.arrived_bytes);
             } else {
-                wasteful.note(now.promise.token, now_ms);
+                wasteful.note(now.reservation.token, now_ms);
             }
             arrived.extend(now.arrived);
             met.extend(now.met);
         }
-        let is_idle = |upload: &Upload| upload.promise.bytes > 0 && !upload.promise.holds(&wasteful, now_ms);
+        let is_idle =
+            |upload: &Upload| upload.reservation.bytes > 0 && !upload.reservation.holds(&wasteful, now_ms);
         let idle: Vec<_> = uploads.iter().filter(|(_, upload)| is_idle(upload)).map(|(id, _)| *id).collect();
-        let idle_bytes: u64 = idle.iter().map(|id| uploads[id].promise.bytes).sum();
+        let idle_bytes: u64 = idle.iter().map(|id| uploads[id].reservation.bytes).sum();
         if needed > free.saturating_sub(idle_bytes) {
             for upload in idle.iter().filter_map(|id| uploads.remove(id)) {
-                wasteful.note(upload.promise.token, now_ms);
+                wasteful.note(upload.reservation.token, now_ms);
             }
         }
-        let promise = Reservation { token, bytes: needed, arrived_bytes: since.1, since_ms: since.0 };
-        uploads.insert(share, Upload { promise, arrived, met, touched_ms: now_ms });
+        let reservation = Reservation { token, bytes: needed, arrived_bytes: since.1, since_ms: since.0 };
+        uploads.insert(share, Upload { reservation, arrived, met, touched_ms: now_ms });
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
 //! What came for uploads that were never committed, and who is charged with it: it takes room on the disk until its mark
-//! ends, whatever became of the promise under which it came.
+//! ends, whatever became of the reservation under which it came.
 
 use std::collections::HashMap;
 
