@@ -151,7 +151,7 @@ break_prove_for_a_drop_what_is_being_left() {
 }
 break_leave_what_was_promised() { swap core/src/parting.rs 'filter(|id| !is_kept(id))' 'filter(|id| !is_kept(id) || true)'; }
 break_forget_promises_at_a_restart() {
-    swap src/peer/parting.rs 'Parting::resume(Pledges::read(root).map_err(failed)?)' 'Parting::resume(Pledges::read(root).map_err(failed)?.into_iter().take(0))'
+    swap src/peer/parting.rs 'Parting::resume(PromiseFile::read(root).map_err(failed)?)' 'Parting::resume(PromiseFile::read(root).map_err(failed)?.into_iter().take(0))'
 }
 break_drop_on_the_trackers_word() { swap core/src/parting.rs 'by(id) >= usize::from(wanted)' 'by(id) > 0 || wanted > 0'; }
 break_remove_at_once_what_was_let_go_of() {

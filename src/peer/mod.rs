@@ -14,7 +14,7 @@ mod mend;
 mod metrics;
 mod orders;
 mod parting;
-mod pledges;
+mod promises;
 mod scrub;
 #[cfg(test)]
 pub(crate) mod simulated;

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use super::Peer;
 use super::findings::Finding;
 use super::orders::Orders;
-use super::pledges::Pledges;
+use super::promises::PromiseFile;
 use super::storage::Storage;
 use crate::client::{ClientError, PeerClient};
 use crate::clock;
@@ -54,7 +54,7 @@ pub(super) struct Partings {
     root: PathBuf,
     state: Mutex<Parting>,
     /// Where promises are added; none after a write has failed, until they are written anew.
-    pledges: Mutex<Option<Pledges>>,
+    promises: Mutex<Option<PromiseFile>>,
     pub(super) orders: Orders<DropTask>,
 }
 
@@ -94,11 +94,11 @@ impl Partings {
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the promises in", root, &error);
         durable::create_private_folder(&root.join("parted")).map_err(failed)?;
-        let state = Parting::resume(Pledges::read(root).map_err(failed)?);
+        let state = Parting::resume(PromiseFile::read(root).map_err(failed)?);
         // Written anew without what a crash has torn. Whether the clock may end any is not known yet.
-        let pledges = Mutex::new(Pledges::written(root, state.promises()));
+        let promises = Mutex::new(PromiseFile::written(root, state.promises()));
         let (root, state) = (root.to_owned(), Mutex::new(state));
-        Ok(Self { root, state, pledges, orders: Orders::default() })
+        Ok(Self { root, state, promises, orders: Orders::default() })
     }
 
     /// Whether the chunk is neither served nor proved at the moment.
@@ -124,28 +124,28 @@ impl Partings {
         now_ms: Option<u64>,
     ) -> io::Result<BTreeSet<ChunkId>> {
         // One at a time: what one has put into the table, another must not give away before it is on the disk.
-        let mut pledges = self.pledges.lock();
+        let mut promises = self.promises.lock();
         let (promised, new) = self.state.lock().promise(chunks, now_ms, held + PROMISES_SPARE);
         let standing = self.state.lock().promise_count();
-        *pledges = Some(match pledges.take() {
+        *promises = Some(match promises.take() {
             Some(open) if open.has_room(new.len(), standing) => open.add(new)?,
-            _ => self.write_pledges()?,
+            _ => self.write_promises()?,
         });
         Ok(promised.into_iter().collect())
     }
 
     /// Forgets promises that are over at this time, which is to be believed.
     pub(super) fn end_promises(&self, now_ms: u64) -> io::Result<()> {
-        let mut pledges = self.pledges.lock();
+        let mut promises = self.promises.lock();
         self.state.lock().end_promises(now_ms);
         // A file that was replaced and could not be opened must not be written to.
-        *pledges = None;
-        self.write_pledges().map(|new| *pledges = Some(new))
+        *promises = None;
+        self.write_promises().map(|new| *promises = Some(new))
     }
 
-    fn write_pledges(&self) -> io::Result<Pledges> {
+    fn write_promises(&self) -> io::Result<PromiseFile> {
         let standing: Vec<_> = self.state.lock().promises().collect();
-        Pledges::write(&self.root, standing.into_iter())
+        PromiseFile::write(&self.root, standing.into_iter())
     }
 
     /// Notes what is about to be let go of, so that it can be taken back.
@@ -655,12 +655,12 @@ mod tests {
         let id = ChunkId::of(b"a");
         let now_ms = clock::now_ms();
         // Of a day long ago, as this machine's clock says, which is perhaps wrong.
-        drop(Pledges::write(folder.path(), [(id, 1)].into_iter()).unwrap());
+        drop(PromiseFile::write(folder.path(), [(id, 1)].into_iter()).unwrap());
         fs::create_dir(folder.path().join("parted")).unwrap();
         let partings = Partings::open(folder.path()).unwrap();
         assert_eq!(partings.leave(&[id], None), [], "a start ends none");
         partings.end_promises(now_ms).unwrap();
-        assert_eq!(Pledges::read(folder.path()).unwrap(), []);
+        assert_eq!(PromiseFile::read(folder.path()).unwrap(), []);
         assert_eq!(partings.leave(&[id], None), [id]);
         partings.stay(&[id]);
     }

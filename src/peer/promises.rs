@@ -15,18 +15,18 @@ use parcelry_core::limits::PROMISES_SPARE;
 use crate::durable;
 
 /// A chunk, and until when it is kept: milliseconds since the Unix epoch.
-pub(super) type Pledge = (ChunkId, u64);
+pub(super) type Promise = (ChunkId, u64);
 
 /// The file, open for what is promised next.
 #[derive(Debug)]
-pub(super) struct Pledges {
+pub(super) struct PromiseFile {
     file: File,
     count: usize,
 }
 
-impl Pledges {
+impl PromiseFile {
     /// What was promised below a store. Half a promise at the end, which a crash has left there, was given to nobody.
-    pub(super) fn read(store: &Path) -> io::Result<Vec<Pledge>> {
+    pub(super) fn read(store: &Path) -> io::Result<Vec<Promise>> {
         match fs::read(store.join("promises")) {
             Ok(bytes) => Ok(parse(&bytes).collect()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -35,7 +35,7 @@ impl Pledges {
     }
 
     /// Writes all promises that stand, in the place of what was there.
-    pub(super) fn write(store: &Path, standing: impl Iterator<Item = Pledge>) -> io::Result<Self> {
+    pub(super) fn write(store: &Path, standing: impl Iterator<Item = Promise>) -> io::Result<Self> {
         let path = store.join("promises");
         let bytes: Vec<u8> = standing.flat_map(encode).collect();
         durable::persist(&path, &bytes)?;
@@ -44,7 +44,7 @@ impl Pledges {
     }
 
     /// Like [`Self::write`], but `None` on a disk that takes nothing: what is here is served nevertheless.
-    pub(super) fn written(store: &Path, standing: impl Iterator<Item = Pledge>) -> Option<Self> {
+    pub(super) fn written(store: &Path, standing: impl Iterator<Item = Promise>) -> Option<Self> {
         let written = Self::write(store, standing);
         written.inspect_err(|error| tracing::error!(%error, "what was promised cannot be written down")).ok()
     }
@@ -55,7 +55,7 @@ impl Pledges {
     }
 
     /// Adds promises. After a failure this is gone: a torn one would spoil those that come after it.
-    pub(super) fn add(mut self, new: Vec<Pledge>) -> io::Result<Self> {
+    pub(super) fn add(mut self, new: Vec<Promise>) -> io::Result<Self> {
         if !new.is_empty() {
             self.count += new.len();
             let bytes: Vec<u8> = new.into_iter().flat_map(encode).collect();
@@ -66,7 +66,7 @@ impl Pledges {
     }
 }
 
-fn parse(bytes: &[u8]) -> impl Iterator<Item = Pledge> + '_ {
+fn parse(bytes: &[u8]) -> impl Iterator<Item = Promise> + '_ {
     let (promises, _) = bytes.as_chunks::<40>();
     promises.iter().map(|promise| {
         let (mut id, mut until) = ([0; 32], [0; 8]);
@@ -76,7 +76,7 @@ fn parse(bytes: &[u8]) -> impl Iterator<Item = Pledge> + '_ {
     })
 }
 
-fn encode((id, until_ms): Pledge) -> Vec<u8> {
+fn encode((id, until_ms): Promise) -> Vec<u8> {
     [&id.as_bytes()[..], &until_ms.to_be_bytes()].concat()
 }
 
@@ -96,11 +96,11 @@ mod tests {
     fn what_is_added_is_read_again_and_the_file_is_bounded() {
         let store = tempfile::tempdir().unwrap();
         let of = |until_ms| (ChunkId::of(b"a"), until_ms);
-        let mut pledges = Pledges::write(store.path(), [of(1)].into_iter()).unwrap();
-        pledges = pledges.add(vec![of(2)]).unwrap().add(Vec::new()).unwrap();
-        assert_eq!(Pledges::read(store.path()).unwrap(), [of(1), of(2)]);
-        assert!(pledges.has_room(PROMISES_SPARE, 1) && !pledges.has_room(PROMISES_SPARE + 1, 1));
-        Pledges::write(store.path(), [of(2)].into_iter()).unwrap();
-        assert_eq!(Pledges::read(store.path()).unwrap(), [of(2)]);
+        let mut promises = PromiseFile::write(store.path(), [of(1)].into_iter()).unwrap();
+        promises = promises.add(vec![of(2)]).unwrap().add(Vec::new()).unwrap();
+        assert_eq!(PromiseFile::read(store.path()).unwrap(), [of(1), of(2)]);
+        assert!(promises.has_room(PROMISES_SPARE, 1) && !promises.has_room(PROMISES_SPARE + 1, 1));
+        PromiseFile::write(store.path(), [of(2)].into_iter()).unwrap();
+        assert_eq!(PromiseFile::read(store.path()).unwrap(), [of(2)]);
     }
 }
