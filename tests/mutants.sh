@@ -88,7 +88,7 @@ break_give_old_age_to_what_is_new() { swap core/src/audit.rs 'if outcome == Outc
 break_believe_a_peers_own_zone() { swap core/src/apart.rs 'candidate.zone.as_deref().filter(|_| candidate.zone_is_given)' 'candidate.zone.as_deref()'; }
 break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'tracker_ms.filter(|_| agrees).map(Moment::at)' 'tracker_ms.map(Moment::at)'; }
 break_end_shares_by_the_clock_that_is_ahead() { swap src/peer/agreement.rs 'clock::now_ms().min(there.now_ms())' 'clock::now_ms()'; }
-break_forget_what_was_not_heard() { swap src/peer/findings.rs '-> (HeartbeatRequest, usize) {
+break_forget_what_was_not_heard() { swap src/peer/outbox.rs '-> (HeartbeatRequest, usize) {
         let queue = self.queue.lock();' '-> (HeartbeatRequest, usize) {
         let queue = std::mem::take(&mut *self.queue.lock());'; }
 break_trust_an_unmounted_store() { swap src/peer/storage/chunk_store.rs 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)' 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).or(Ok::<(), io::Error>(())).map_err(gone)'; }
@@ -224,7 +224,7 @@ mutant give_old_age_to_what_is_new -p parcelry-core
 mutant believe_a_peers_own_zone -p parcelry-core
 mutant let_a_wrong_clock_end_shares --lib agreement
 mutant end_shares_by_the_clock_that_is_ahead --lib -- agreement whatever_a_seed
-mutant forget_what_was_not_heard --lib findings
+mutant forget_what_was_not_heard --lib outbox
 mutant trust_an_unmounted_store --lib chunk_store
 mutant keep_replicas_that_an_inventory_leaves_out --lib tracker
 mutant a_commit_replaces --lib peer::storage::contention

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
+use super::outbox::Report;
 use super::storage::{Storage, StorageError, Wanted};
 use crate::clock;
 use crate::server::{self, Client, Refusal, Turn, denied};
@@ -197,7 +197,7 @@ pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
             }
         };
         match peer.on_disk(move |storage| storage.reverify_chunk(id)).await {
-            Ok(lost) => lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost))),
+            Ok(lost) => lost.into_iter().for_each(|lost| peer.outbox.push(Report::Lost(lost))),
             Err(error) => tracing::error!(%id, %error, "cannot read a chunk again"),
         }
     }

@@ -15,7 +15,7 @@ use parcelry_core::terms::SignedTerms;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
+use super::outbox::Report;
 use super::storage::StorageError;
 use crate::buffers::{Buffer, Buffers};
 use crate::client::{ChunkAnswer, PeerClient};
@@ -65,7 +65,7 @@ pub(super) async fn keep_copying(peer: Arc<Peer>, stop: CancellationToken) {
             peer.on_disk(move |storage| storage.end_copy(share)).await;
             if let Err(error) = result {
                 tracing::warn!(%share, %error, "cannot copy a share");
-                peer.findings.note(Finding::Failed(share));
+                peer.outbox.push(Report::Failed(share));
             }
         }
     };
@@ -97,7 +97,7 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     while let Some(Attempt { index, is_here, wrong }) = attempts.next().await {
         for culprit in wrong {
             let chunks = ChunkSet::of(geometry.chunk_count(), [index]);
-            peer.findings.note(Finding::Wrong(WrongChunks { peer: culprit, share, chunks }));
+            peer.outbox.push(Report::Wrong(WrongChunks { peer: culprit, share, chunks }));
         }
         // The order fails in the end, but what can be had is kept and counts.
         if !is_here {
@@ -220,6 +220,6 @@ async fn keep(
         return Err(CopyError::Missing(missing.len()));
     }
     tracing::info!(%share, chunks = chunks.len(), "chunks copied");
-    peer.findings.note(Finding::Copied(ShareChunks { share, chunks }));
+    peer.outbox.push(Report::Copied(ShareChunks { share, chunks }));
     Ok(())
 }

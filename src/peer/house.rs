@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::errands::{self, Errands, Lane};
-use super::findings::Finding;
+use super::outbox::Report;
 use super::storage::Storage;
 use super::{Peer, mend};
 use crate::task::{Tasks, blocking};
@@ -89,7 +89,7 @@ pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
 
 async fn recover(peer: &Arc<Peer>) {
     let (lost, result) = peer.on_disk(Storage::recover).await;
-    lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
+    lost.into_iter().for_each(|lost| peer.outbox.push(Report::Lost(lost)));
     match result {
         Ok(()) => {
             // What was taken and is gone is not held against those who send it again.

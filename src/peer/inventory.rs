@@ -105,7 +105,7 @@ async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
     let peer = Arc::clone(peer);
     let take_over = move || {
         for SignedDeletion { share, terms } in deleted {
-            tasks::take_over(&peer.storage, &peer.findings, share, &terms);
+            tasks::take_over(&peer.storage, &peer.outbox, share, &terms);
         }
     };
     blocking(take_over).await;

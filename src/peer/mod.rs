@@ -4,7 +4,6 @@ mod agreement;
 mod audits;
 mod copy;
 mod errands;
-mod findings;
 mod grants;
 mod heartbeat;
 mod house;
@@ -13,6 +12,7 @@ mod inventory;
 mod mend;
 mod metrics;
 mod orders;
+mod outbox;
 mod parting;
 mod promises;
 mod scrub;
@@ -48,10 +48,10 @@ use crate::tls::server::ServerTls;
 use agreement::Agreement;
 use audits::Audits;
 use errands::Errands;
-use findings::Findings;
 use grants::Grants;
 use mend::Mending;
 use orders::Orders;
+use outbox::Outbox;
 use parting::Partings;
 use storage::{Bounds, Storage};
 
@@ -134,7 +134,7 @@ struct Peer {
     /// To speak to other peers.
     http: Http,
     inventory: inventory::Asked,
-    findings: Findings,
+    outbox: Outbox,
     audits: Audits,
     partings: Partings,
     copies: Orders<CopyTask>,
@@ -180,7 +180,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         tracker_id: config.invite.tracker_id,
         http,
         inventory: inventory::Asked::default(),
-        findings: Findings::default(),
+        outbox: Outbox::default(),
         audits: Audits::new(config.care.audit_bytes_per_second),
         partings: Partings::open(&store)?,
         copies: Orders::default(),

@@ -35,8 +35,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
 use super::orders::Orders;
+use super::outbox::Report;
 use super::promises::PromiseFile;
 use super::storage::Storage;
 use crate::client::{ClientError, PeerClient};
@@ -317,7 +317,7 @@ async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
             let (manifest, chunks) = (Arc::clone(&manifest), surplus.clone());
             let gone = move || let_go(&parting.partings, &parting.storage, &manifest, &terms, &chunks, &by);
             blocking(gone).await?;
-            peer.findings.note(Finding::Dropped(ShareChunks { share, chunks: surplus }));
+            peer.outbox.push(Report::Dropped(ShareChunks { share, chunks: surplus }));
         }
         if proved.len() < batch.len() {
             tracing::info!(%share, "others did not prove enough of what is surplus here: it stays");
@@ -471,7 +471,7 @@ impl Peer {
         let share = parted.share;
         tracing::warn!(%share, chunks = parted.chunks.len(), "others do not have what was let go of here");
         if let Some(chunks) = take_back(&self.partings, &self.storage, manifest, terms, &parted.chunks)? {
-            self.findings.note(Finding::Copied(ShareChunks { share, chunks }));
+            self.outbox.push(Report::Copied(ShareChunks { share, chunks }));
         }
         Ok(())
     }

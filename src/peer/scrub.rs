@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
+use super::outbox::Report;
 use crate::clock;
 use crate::durable;
 use crate::task::blocking;
@@ -128,7 +128,7 @@ async fn pass(peer: &Arc<Peer>, steps: RangeInclusive<u8>) -> io::Result<Scrub> 
             scrub.damaged += 1;
             peer.metrics.chunks_damaged.inc();
         }
-        lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
+        lost.into_iter().for_each(|lost| peer.outbox.push(Report::Lost(lost)));
     }
     Ok(scrub)
 }

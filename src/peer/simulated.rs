@@ -22,8 +22,8 @@ use parcelry_core::registry::Usage;
 use parcelry_core::terms::SignedTerms;
 
 use super::agreement::Agreement;
-use super::findings::{Finding, Findings};
 use super::mend::Mending;
+use super::outbox::{Outbox, Report};
 use super::parting::{Partings, batches, ids, let_go, of_chunks};
 use super::storage::{Bounds, Sources, Storage, Under, are_readable};
 use super::tasks::{carry_out, take_over};
@@ -54,7 +54,7 @@ pub(crate) struct SimPeer {
     pub(crate) run: RunId,
     storage: Storage,
     partings: Partings,
-    findings: Findings,
+    outbox: Outbox,
     agreement: Agreement,
     mending: Mending,
     /// What the tracker asked for last.
@@ -80,14 +80,14 @@ impl SimPeer {
         let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
         let storage = Storage::open(root, bounds).unwrap();
         let partings = Partings::open(root).unwrap();
-        let (findings, agreement) = (Findings::default(), Agreement::default());
+        let (outbox, agreement) = (Outbox::default(), Agreement::default());
         Self {
             key: PeerKey::from_seed(seed),
             tracker,
             run,
             storage,
             partings,
-            findings,
+            outbox,
             agreement,
             mending: Mending::default(),
             copies: Vec::new(),
@@ -191,7 +191,7 @@ impl SimPeer {
 
     pub(crate) fn take_over_deletions(&self, deleted: Vec<SignedDeletion>) {
         for SignedDeletion { share, terms } in deleted {
-            take_over(&self.storage, &self.findings, share, &terms);
+            take_over(&self.storage, &self.outbox, share, &terms);
         }
     }
 
@@ -206,13 +206,13 @@ impl SimPeer {
     }
 
     pub(crate) fn heartbeat(&self) -> (HeartbeatRequest, usize) {
-        let (request, told) = self.findings.next(HeartbeatRequest::new(self.run, self.usage()));
+        let (request, told) = self.outbox.next(HeartbeatRequest::new(self.run, self.usage()));
         (HeartbeatRequest { damaged: self.mending.wanted(&self.storage), ..request }, told)
     }
 
     /// Takes the answer to a heartbeat, and does what it asks for.
     pub(crate) fn answered(&mut self, told: usize, response: HeartbeatResponse) {
-        self.findings.heard(told);
+        self.outbox.ack(told);
         self.agreement.compare(response.now_ms);
         (self.copies, self.drops, self.restores) = (Vec::new(), Vec::new(), Vec::new());
         for task in response.tasks.known {
@@ -220,7 +220,7 @@ impl SimPeer {
                 Task::Copy(task) => self.copies.push(task),
                 Task::Drop(task) => self.drops.push(task),
                 Task::Restore(task) => self.restores.push(task),
-                task => carry_out(&self.storage, &self.findings, task),
+                task => carry_out(&self.storage, &self.outbox, task),
             }
         }
         self.expire();
@@ -272,7 +272,7 @@ impl SimPeer {
                 if !proved.is_empty() {
                     let (partings, storage) = (&self.partings, &self.storage);
                     let_go(partings, storage, &manifest, &held.terms, &chunks, &task.holders).unwrap();
-                    self.findings.note(Finding::Dropped(ShareChunks { share: task.share, chunks }));
+                    self.outbox.push(Report::Dropped(ShareChunks { share: task.share, chunks }));
                 }
             }
             self.partings.stay(&left);
@@ -297,7 +297,7 @@ impl SimPeer {
             .map_err(|error| error.kind());
         if taken == Err(ProblemKind::HashMismatch) {
             let chunks = ChunkSet::of(manifest.geometry().chunk_count(), [index]);
-            self.findings.note(Finding::Wrong(WrongChunks { peer: from, share: manifest.share(), chunks }));
+            self.outbox.push(Report::Wrong(WrongChunks { peer: from, share: manifest.share(), chunks }));
         }
         taken.is_ok()
     }
@@ -309,17 +309,17 @@ impl SimPeer {
         self.storage.end_copy(share);
         let kept = kept.is_ok_and(|missing| missing.is_empty());
         if kept {
-            self.findings.note(Finding::Copied(ShareChunks { share, chunks: arrived }));
+            self.outbox.push(Report::Copied(ShareChunks { share, chunks: arrived }));
         }
         if !kept || !is_all {
-            self.findings.note(Finding::Failed(share));
+            self.outbox.push(Report::Failed(share));
         }
     }
 
     /// Gives a copy up.
     pub(crate) fn fail_copy(&self, share: ShareId) {
         self.storage.end_copy(share);
-        self.findings.note(Finding::Failed(share));
+        self.outbox.push(Report::Failed(share));
     }
 
     /// Reads the next chunk again, or begins anew after the last.
@@ -328,7 +328,7 @@ impl SimPeer {
         self.scrubbed = next.map(|(id, _)| id);
         if let Some((id, bytes)) = next {
             let lost = self.storage.scrub(id, bytes).unwrap();
-            lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+            lost.into_iter().for_each(|lost| self.outbox.push(Report::Lost(lost)));
         }
     }
 
@@ -355,7 +355,7 @@ impl SimPeer {
         let have_failed = self.storage.has_failed_to_write();
         if have_failed {
             let (lost, _) = self.storage.recover();
-            lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+            lost.into_iter().for_each(|lost| self.outbox.push(Report::Lost(lost)));
         }
         have_failed
     }
