@@ -86,8 +86,8 @@ break_weigh_words() { swap src/tracker/audits.rs '|peer| audits.weight(peer)' '|
 break_count_what_nobody_ordered() { swap src/tracker/peers.rs 'self.store.add_bare(id, copied.share, &bare).await?' 'self.store.add_chunks(id, copied.share, &bare).await.map(|()| true)?'; }
 break_give_old_age_to_what_is_new() { swap core/src/audit.rs 'if outcome == Outcome::Grown {' 'if false && outcome == Outcome::Grown {'; }
 break_believe_a_peers_own_zone() { swap core/src/apart.rs 'candidate.zone.as_deref().filter(|_| candidate.zone_is_given)' 'candidate.zone.as_deref()'; }
-break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'tracker_ms.filter(|_| agrees).map(Moment::at)' 'tracker_ms.map(Moment::at)'; }
-break_end_shares_by_the_clock_that_is_ahead() { swap src/peer/agreement.rs 'clock::now_ms().min(there.now_ms())' 'clock::now_ms()'; }
+break_let_a_wrong_clock_end_shares() { swap src/peer/clock_agreement.rs 'tracker_ms.filter(|_| agrees).map(Moment::at)' 'tracker_ms.map(Moment::at)'; }
+break_end_shares_by_the_clock_that_is_ahead() { swap src/peer/clock_agreement.rs 'clock::now_ms().min(there.now_ms())' 'clock::now_ms()'; }
 break_forget_what_was_not_heard() { swap src/peer/outbox.rs '-> (HeartbeatRequest, usize) {
         let queue = self.queue.lock();' '-> (HeartbeatRequest, usize) {
         let queue = std::mem::take(&mut *self.queue.lock());'; }

@@ -34,7 +34,7 @@ impl Mending {
     pub(super) fn wanted(&self, storage: &Storage) -> Vec<ShareId> {
         let mut wanted = storage.damaged();
         let mut told_ms = self.told_ms.lock();
-        let now_ms = clock::awake_ms();
+        let now_ms = clock::monotonic_ms();
         if told_ms
             .is_none_or(|told_ms| Duration::from_millis(now_ms.saturating_sub(told_ms)) >= UNSETTLED_AGAIN)
         {

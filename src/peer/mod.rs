@@ -1,7 +1,7 @@
 //! A peer: stores chunks and serves them. It cannot tell what it stores.
 
-mod agreement;
 mod audits;
+mod clock_agreement;
 mod copy;
 mod errands;
 mod grants;
@@ -45,8 +45,8 @@ use crate::server::{self, FairGate, Front};
 use crate::task::{Tasks, blocking};
 use crate::throttle::Throttle;
 use crate::tls::server::ServerTls;
-use agreement::Agreement;
 use audits::Audits;
+use clock_agreement::ClockAgreement;
 use errands::Errands;
 use grants::Grants;
 use mend::Mending;
@@ -143,7 +143,7 @@ struct Peer {
     copy_rate: Throttle,
     scrub_rate: Throttle,
     scrub_at: scrub::At,
-    clock: Agreement,
+    clock: ClockAgreement,
     /// Places for chunks that are being written.
     uploads: FairGate,
     /// What chunks come and go through, piece by piece.
@@ -189,7 +189,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         copy_rate: Throttle::new(config.care.copy_bytes_per_second),
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
         scrub_at: scrub::At::default(),
-        clock: Agreement::default(),
+        clock: ClockAgreement::default(),
         uploads: FairGate::new(UPLOADS_MAX),
         pieces: Buffers::new(PIECES_KEPT, PIECE_BYTES),
         metrics: metrics::Metrics::default(),

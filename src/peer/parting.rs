@@ -106,7 +106,7 @@ impl Partings {
         self.state.lock().is_leaving(id)
     }
 
-    /// Begins to leave chunks that nobody was promised, at this time if it is to be believed. Returns these.
+    /// Begins to leave chunks that nobody was promised, at this time if it is to be trusted. Returns these.
     pub(super) fn leave(&self, chunks: &[ChunkId], now_ms: Option<u64>) -> Vec<ChunkId> {
         self.state.lock().leave(chunks, now_ms)
     }
@@ -134,7 +134,7 @@ impl Partings {
         Ok(promised.into_iter().collect())
     }
 
-    /// Forgets promises that are over at this time, which is to be believed.
+    /// Forgets promises that are over at this time, which is to be trusted.
     pub(super) fn end_promises(&self, now_ms: u64) -> io::Result<()> {
         let mut promises = self.promises.lock();
         self.state.lock().end_promises(now_ms);

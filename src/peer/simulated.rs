@@ -21,7 +21,7 @@ use parcelry_core::receipt::PeerKey;
 use parcelry_core::registry::Usage;
 use parcelry_core::terms::SignedTerms;
 
-use super::agreement::Agreement;
+use super::clock_agreement::ClockAgreement;
 use super::mend::Mending;
 use super::outbox::{Outbox, Report};
 use super::parting::{Partings, batches, ids, let_go, of_chunks};
@@ -55,7 +55,7 @@ pub(crate) struct SimPeer {
     storage: Storage,
     partings: Partings,
     outbox: Outbox,
-    agreement: Agreement,
+    agreement: ClockAgreement,
     mending: Mending,
     /// What the tracker asked for last.
     pub(crate) copies: Vec<CopyTask>,
@@ -80,7 +80,7 @@ impl SimPeer {
         let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
         let storage = Storage::open(root, bounds).unwrap();
         let partings = Partings::open(root).unwrap();
-        let (outbox, agreement) = (Outbox::default(), Agreement::default());
+        let (outbox, agreement) = (Outbox::default(), ClockAgreement::default());
         Self {
             key: PeerKey::from_seed(seed),
             tracker,

@@ -450,7 +450,7 @@ impl World {
 
     pub(super) fn tell_clock(&self, skew_ms: i64) {
         let wall_ms = (WALL + self.now_ms).saturating_add_signed(skew_ms);
-        tell(Told { wall_ms, uptime_ms: self.now_ms });
+        tell(Told { wall_ms, boottime_ms: self.now_ms });
     }
 
     /// Whether a message arrives, or an answer.

@@ -142,7 +142,7 @@ impl Storage {
         self.check_takes(share)?;
         let mut uploads = self.uploads.lock();
         let upload = uploads.get_mut(&share).ok_or(StorageError::NotOffered)?;
-        upload.touched_ms = clock::awake_ms();
+        upload.touched_ms = clock::monotonic_ms();
         if upload.arrived.contains(&id) && self.chunks.contains(&id) {
             return Ok(false);
         }

@@ -161,11 +161,11 @@ impl Storage {
         self.gone.all()
     }
 
-    /// Drops what is over: reservations that nobody took up and, if there is a time that is to be believed, shares by their
+    /// Drops what is over: reservations that nobody took up and, if there is a time that is to be trusted, shares by their
     /// terms.
     pub(in crate::peer) fn expire(&self, now_ms: Option<u64>) -> io::Result<()> {
         let idle =
-            |upload: &Upload| Duration::from_millis(clock::awake_ms().saturating_sub(upload.touched_ms));
+            |upload: &Upload| Duration::from_millis(clock::monotonic_ms().saturating_sub(upload.touched_ms));
         self.uploads.lock().retain(|_, upload| idle(upload) < RESERVATION_IDLE);
         let Some(now_ms) = now_ms else { return Ok(()) };
         self.gone.expire(now_ms)?;

@@ -746,7 +746,7 @@ mod tests {
         storage.marks.add(mine, &[held]).unwrap();
         let share = share_of(&[held], 2);
         commit(&storage, &share, ChunkSet::full(1));
-        let now_ms = clock::awake_ms();
+        let now_ms = clock::monotonic_ms();
         let reservation = Reservation { token: None, bytes: 0, arrived_bytes: 0, since_ms: now_ms };
         let (arrived, met) = (HashSet::from([sent]), HashSet::new());
         let upload = Upload { reservation, arrived, met, touched_ms: now_ms };

@@ -31,7 +31,7 @@ impl Storage {
         let on_disk = disk_free_bytes.saturating_sub(self.bounds.keep_free_bytes);
         let in_capacity =
             self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
-        let (now_ms, wasteful, uploads) = (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
+        let (now_ms, wasteful, uploads) = (clock::monotonic_ms(), self.wasteful.lock(), self.uploads.lock());
         let others = uploads.iter().filter(|(share, _)| Some(**share) != excluding);
         let reservations = others.map(|(_, upload)| &upload.reservation);
         let reserved: u64 = reservations.filter(|it| it.holds(&wasteful, now_ms)).map(|it| it.bytes).sum();
@@ -146,7 +146,7 @@ impl Storage {
         (mut arrived, mut met): (HashSet<ChunkId>, HashSet<ChunkId>),
     ) -> Result<(), StorageError> {
         let (now_ms, mut wasteful, mut uploads) =
-            (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
+            (clock::monotonic_ms(), self.wasteful.lock(), self.uploads.lock());
         let of_token =
             uploads.iter().filter(|(other, upload)| **other != share && upload.reservation.token == token);
         if token.is_some() && of_token.count() as u64 >= TOKEN_UPLOADS_MAX {
