@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination, Manner};
 use crate::local::{LocalConfig, LocalSwarm};
-use crate::peer::{self, Care, PeerConfig, Scrub};
+use crate::peer::{self, Maintenance, PeerConfig, Scrub};
 use crate::progress::Progress;
 use crate::share::{self, ShareRequest};
 use crate::swarm::KnownSwarms;
@@ -217,7 +217,7 @@ impl Runner {
             keep_free_bytes: args.keep_free.as_u64(),
             zone: args.zone,
             public_addr: args.public_addr,
-            care: Care {
+            maintenance: Maintenance {
                 copy_bytes_per_second: args.repair_rate.as_u64(),
                 audit_bytes_per_second: args.audit_rate.as_u64(),
                 scrub_every: args.scrub_every,

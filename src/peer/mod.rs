@@ -77,12 +77,12 @@ pub struct PeerConfig {
     /// Where others reach it, if not where the tracker sees it.
     pub public_addr: Option<SocketAddr>,
     /// How it looks after what it holds.
-    pub care: Care,
+    pub maintenance: Maintenance,
 }
 
 /// How a peer looks after what it and others hold.
 #[derive(Debug, Clone, Copy)]
-pub struct Care {
+pub struct Maintenance {
     /// Bytes that it copies from others in a second, when replicas are missing.
     pub copy_bytes_per_second: u64,
     /// Bytes that it reads in a second to prove to others what it holds.
@@ -91,7 +91,7 @@ pub struct Care {
     pub scrub_every: Duration,
 }
 
-impl Default for Care {
+impl Default for Maintenance {
     fn default() -> Self {
         Self {
             copy_bytes_per_second: COPY_BYTES_PER_SECOND,
@@ -181,12 +181,12 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         http,
         inventory: inventory::Asked::default(),
         outbox: Outbox::default(),
-        audits: Audits::new(config.care.audit_bytes_per_second),
+        audits: Audits::new(config.maintenance.audit_bytes_per_second),
         partings: Partings::open(&store)?,
         copies: Orders::default(),
         errands: Errands::default(),
         mending: Mending::default(),
-        copy_rate: Throttle::new(config.care.copy_bytes_per_second),
+        copy_rate: Throttle::new(config.maintenance.copy_bytes_per_second),
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
         scrub_at: scrub::At::default(),
         clock: ClockAgreement::default(),
@@ -205,7 +205,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     tasks.spawn("disk", house::keep_looking(Arc::clone(&peer), tasks.stop_token().clone()));
     match join(&peer).await {
         Ok((every, announced)) => {
-            let (every_scrub, position) = (config.care.scrub_every, store.join("scrub"));
+            let (every_scrub, position) = (config.maintenance.scrub_every, store.join("scrub"));
             let stop = tasks.stop_token();
             let scrubbing = scrub::keep_scrubbing(Arc::clone(&peer), every_scrub, position, stop.clone());
             tasks.spawn("scrub", scrubbing);
