@@ -185,7 +185,7 @@ impl Storage {
     }
 
     /// Keeps chunks that were copied, beside those of the share that are held already. Returns what is missing,
-    /// like [`Storage::commit`].
+    /// like [`Storage::commit_under`].
     pub(super) fn keep_copied(
         &self,
         manifest: &Manifest,
