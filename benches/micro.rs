@@ -83,7 +83,7 @@ fn placement(criterion: &mut Criterion) {
         let mut id = [0; 32];
         id[..4].copy_from_slice(&number.to_be_bytes());
         Candidate {
-            peer: PeerId::from_bytes(id),
+            id: PeerId::from_bytes(id),
             free_bytes: 1 << 40,
             zone: Some(format!("zone {}", number % 5)),
             zone_is_given: true,

@@ -205,12 +205,12 @@ async fn find(context: &Context, link: &ShareLink) -> Result<Found, Halt> {
     let opened = manifest.open(&link.secret).map_err(|error| damaged(&error))?;
     let terms = SignedTerms::verify(&response.terms, link.share)
         .map_err(|error| Failure::new(Kind::Integrity, error.to_string()))?;
-    if terms.terms.is_over(clock::now_ms()) {
+    if terms.is_over(clock::now_ms()) {
         // By this machine's clock, which may be wrong.
         return Err(Halt::Failed(over_here(&tracker).await));
     }
     let Opened { keys, metadata, manifest } = opened;
-    Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
+    Ok(Found { manifest, metadata, terms: terms.into_terms(), sources: response.sources, keys })
 }
 
 /// What to say of a share that is over by this machine's clock, and not by the tracker's.

@@ -174,7 +174,7 @@ async fn attempt(
         name: upload.header().name.to_string(),
         size_bytes: upload.length(),
         peers: peer_names(&pushed),
-        expires_ms: pushed.terms.terms.expires_ms,
+        expires_ms: pushed.terms.expires_ms,
         took: started.elapsed(),
         browsers_warn,
         left_out,

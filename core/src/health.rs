@@ -211,7 +211,7 @@ impl ShareView {
     }
 
     pub(crate) fn holder(&self, peer: PeerId) -> Option<&Holder> {
-        self.holders.iter().find(|holder| holder.peer.peer == peer)
+        self.holders.iter().find(|holder| holder.peer.id == peer)
     }
 }
 
@@ -237,9 +237,8 @@ mod tests {
     use crate::geometry::ChunkSize;
 
     fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
-        let peer = PeerId::from_bytes([number; 32]);
         let peer = Candidate {
-            peer,
+            id: PeerId::from_bytes([number; 32]),
             free_bytes: 0,
             zone: None,
             zone_is_given: false,

@@ -479,7 +479,7 @@ impl Registry {
 
 fn candidate(peer: &Peer) -> Candidate {
     Candidate {
-        peer: peer.registration.id,
+        id: peer.registration.id,
         free_bytes: peer.usage.free_bytes,
         zone: peer.registration.zone.clone(),
         zone_is_given: peer.registration.zone_is_given,

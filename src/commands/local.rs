@@ -10,7 +10,7 @@ use parcelry_core::registry::Rules;
 use parcelry_core::token::Role;
 
 use crate::failure::Failure;
-use crate::peer::{self, Care, PeerConfig, RunningPeer};
+use crate::peer::{self, Maintenance, PeerConfig, RunningPeer};
 use crate::task::Tasks;
 use crate::tracker::{self, RunningTracker, TrackerConfig};
 
@@ -72,7 +72,7 @@ impl LocalSwarm {
                 keep_free_bytes: config.keep_free_bytes,
                 zone: None,
                 public_addr: None,
-                care: Care::default(),
+                maintenance: Maintenance::default(),
             };
             peers.push(peer::start(peer_config, tasks).await?);
         }

@@ -19,7 +19,7 @@ fn list_shares(context: &Context) {
     let now_ms = clock::now_ms();
     let row = |share: &OwnedShare| {
         // A record that is damaged in part is still listed.
-        let expires_ms = share.terms().map_or(0, |signed| signed.terms.expires_ms);
+        let expires_ms = share.terms().map_or(0, |signed| signed.expires_ms);
         let entry = ShareEntry {
             name: share.name.clone(),
             size_bytes: share.size_bytes,

@@ -18,7 +18,7 @@ pub(super) async fn replace_terms(
 ) -> Result<(OwnedShare, SignedTerms), Failure> {
     let owned = OwnedShares::new(&context.state).get(link.share)?;
     let owned = owned.ok_or_else(not_ours)?;
-    let before = owned.terms().ok_or_else(not_ours)?.terms;
+    let before = owned.terms().ok_or_else(not_ours)?.into_terms();
     let terms = change(before.clone());
     if before.deleted && terms.expires_ms != before.expires_ms {
         return Err(Failure::new(Kind::NotFound, format!("{} was deleted from here", owned.name))
@@ -30,11 +30,9 @@ pub(super) async fn replace_terms(
     let tracker = TrackerClient::of_link(context.http.clone(), link);
     match tracker.put_terms(link.share, terms.token.clone()).await {
         Ok(()) => Ok((owned, terms)),
-        Err(error) if terms.terms.deleted && error.problem() == Some(ProblemKind::ShareGone) => {
-            Ok((owned, terms))
-        }
+        Err(error) if terms.deleted && error.problem() == Some(ProblemKind::ShareGone) => Ok((owned, terms)),
         Err(error) if error.problem() == Some(ProblemKind::ShareNotFound) => {
-            if terms.terms.deleted && before.is_over(clock::now_ms()) {
+            if terms.deleted && before.is_over(clock::now_ms()) {
                 return Ok((owned, terms));
             }
             // It may have lost its database, and peers that are away may bring the share back.

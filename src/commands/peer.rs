@@ -10,7 +10,7 @@ use crate::cli::{PeerArgs, SwarmArgs};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::human;
-use crate::peer::{self, Care, PeerConfig, Scrub};
+use crate::peer::{self, Maintenance, PeerConfig, Scrub};
 use crate::task::{EndRequests, Tasks};
 
 /// Runs a peer until it is asked to end.
@@ -30,7 +30,7 @@ pub(super) async fn run(
         keep_free_bytes: args.keep_free.as_u64(),
         zone: args.zone,
         public_addr: args.public_addr,
-        care: Care {
+        maintenance: Maintenance {
             copy_bytes_per_second: args.repair_rate.as_u64(),
             audit_bytes_per_second: args.audit_rate.as_u64(),
             scrub_every: args.scrub_every,

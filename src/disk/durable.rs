@@ -30,7 +30,7 @@ pub fn persist(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Moves a file into another folder of its file system under a name that replaces what has it there, and dates
 /// it now, so that it can be told how long it has been there.
 #[expect(clippy::disallowed_methods, reason = "it is synced below, and what it replaces has the same name")]
-pub fn set_aside(path: &Path, to: &Path) -> io::Result<()> {
+pub fn move_and_date(path: &Path, to: &Path) -> io::Result<()> {
     fs::rename(path, to)?;
     date_now(to)?;
     for folder in [path, to].map(Path::parent) {

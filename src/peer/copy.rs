@@ -16,8 +16,8 @@ use parcelry_core::terms::SignedTerms;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
-use super::storage_error::StorageError;
+use super::outbox::Report;
+use super::storage::StorageError;
 use crate::buffers::Buffers;
 use crate::client::{PeerClient, Verified, first_good};
 use crate::crash::{self, Point};
@@ -63,11 +63,10 @@ pub(super) async fn keep_copying(peer: Arc<Peer>, stop: CancellationToken) {
             let task = peer.copies.next().await;
             let share = task.share;
             let result = copy(&peer, task).await;
-            let ending = Arc::clone(&peer);
-            blocking(move || ending.storage.end_copy(share)).await;
+            peer.on_disk(move |storage| storage.end_copy(share)).await;
             if let Err(error) = result {
                 tracing::warn!(%share, %error, "cannot copy a share");
-                peer.findings.note(Finding::Failed(share));
+                peer.outbox.push(Report::Failed(share));
             }
         }
     };
@@ -81,10 +80,9 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     if manifest.geometry().chunk_count() != chunks.chunk_count() {
         return Err(CopyError::OtherShare);
     }
-    let (manifest, storage, asked) = (Arc::new(manifest), Arc::clone(peer), chunks.clone());
-    let known = Arc::clone(&manifest);
-    let missing = blocking(move || storage.storage.begin_copy(&known, &asked)).await;
-    let missing = missing?;
+    let manifest = Arc::new(manifest);
+    let (known, asked) = (Arc::clone(&manifest), chunks.clone());
+    let missing = peer.on_disk(move |storage| storage.begin_copy(&known, &asked)).await?;
     let sources = holdings(share, clients, &grant).await;
     let geometry = *manifest.geometry();
     // What is here already is reported with the first batch: the tracker counts only what it is told.
@@ -100,7 +98,7 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     while let Some(Attempt { index, is_here, wrong }) = attempts.next().await {
         for culprit in wrong {
             let chunks = ChunkSet::of(geometry.chunk_count(), [index]);
-            peer.findings.note(Finding::Wrong(WrongChunks { peer: culprit, share, chunks }));
+            peer.outbox.push(Report::Wrong(WrongChunks { peer: culprit, share, chunks }));
         }
         // The order fails in the end, but what can be had is kept and counts.
         if !is_here {
@@ -129,11 +127,10 @@ async fn share_to_copy(
     grant: &str,
 ) -> Result<(Manifest, SignedTerms), CopyError> {
     // Own records that cannot be read are had from others, like those that are not here.
-    if let Some(held) = peer.storage.shares.get(share) {
-        let storage = Arc::clone(peer);
-        if let Ok(manifest) = blocking(move || storage.storage.shares.manifest(share)).await {
-            return Ok((manifest, held.terms));
-        }
+    if let Some(held) = peer.storage.held(share)
+        && let Ok(manifest) = peer.on_disk(move |storage| storage.manifest(share)).await
+    {
+        return Ok((manifest, held.terms));
     }
     for source in sources {
         let Ok(answer) = source.manifest_for_copy(share, grant).await else { continue };
@@ -192,9 +189,8 @@ async fn fetch(
 }
 
 /// Writes a chunk.
-async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Verified) -> Result<(), StorageError> {
-    let peer = Arc::clone(peer);
-    blocking(move || peer.storage.put_whole(share, id, &sealed).map(drop)).await
+async fn store(peer: &Peer, share: ShareId, id: ChunkId, sealed: Verified) -> Result<(), StorageError> {
+    peer.on_disk(move |storage| storage.put_whole(share, id, &sealed).map(drop)).await
 }
 
 /// Makes a part of a copy lasting, and reports it.
@@ -204,17 +200,16 @@ async fn keep(
     terms: &SignedTerms,
     chunks: ChunkSet,
 ) -> Result<(), CopyError> {
-    let (storage, manifest, terms, kept) =
-        (Arc::clone(peer), Arc::clone(manifest), terms.clone(), chunks.clone());
+    let (manifest, terms, kept) = (Arc::clone(manifest), terms.clone(), chunks.clone());
     let share = manifest.share();
     crash::at(Point::CopyArrived);
-    let missing = blocking(move || storage.storage.keep_copied(&manifest, terms, &kept)).await;
+    let missing = peer.on_disk(move |storage| storage.keep_copied(&manifest, terms, &kept)).await;
     crash::at(Point::CopyKept);
     let missing = missing?;
     if !missing.is_empty() {
         return Err(CopyError::Missing(missing.len()));
     }
     tracing::info!(%share, chunks = chunks.len(), "chunks copied");
-    peer.findings.note(Finding::Copied(ShareChunks { share, chunks }));
+    peer.outbox.push(Report::Copied(ShareChunks { share, chunks }));
     Ok(())
 }

@@ -391,9 +391,7 @@ impl Pusher<'_> {
             return Failure::new(Kind::Other, what)
                 .next("Set the clocks right, then run the same command again: it goes on from here.");
         }
-        if is_of(ProblemKind::ShareGone)
-            && self.terms.as_ref().is_some_and(|t| t.terms.is_over(clock::now_ms()))
-        {
+        if is_of(ProblemKind::ShareGone) && self.terms.as_ref().is_some_and(|t| t.is_over(clock::now_ms())) {
             return Failure::new(Kind::Usage, "the share's time was over before it was safe on its peers")
                 .next("Give it a longer life with --expires: it goes on from here.");
         }

@@ -105,8 +105,8 @@ impl World {
             let share = world.shares.len().checked_sub(1);
             if let Some(share) = share.filter(|&share| {
                 let shared = &world.shares[share];
-                let lasts = shared.terms.terms.expires_ms - shared.terms.terms.issued_ms > 3_600_000 * 24;
-                shared.acknowledged && shared.terms.terms.replicas == 2 && shared.chunk_count() > 0 && lasts
+                let lasts = shared.terms.expires_ms - shared.terms.issued_ms > 3_600_000 * 24;
+                shared.acknowledged && shared.terms.replicas == 2 && shared.chunk_count() > 0 && lasts
             }) {
                 return (world, share);
             }

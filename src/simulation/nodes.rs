@@ -220,7 +220,7 @@ impl World {
     fn check_ends(&self, held: Vec<ShareChunks>, peer: &SimPeer) {
         for ShareChunks { share, .. } in held.into_iter().filter(|held| peer.holding(held.share).is_none()) {
             let known = (0..self.shares.len()).find(|&known| self.shares[known].id() == share);
-            let is_over = |share: usize| self.shares[share].terms.terms.deleted || self.may_be_over(share, 0);
+            let is_over = |share: usize| self.shares[share].terms.deleted || self.may_be_over(share, 0);
             assert!(known.is_none_or(is_over), "a share was ended before its time");
         }
     }
@@ -328,7 +328,7 @@ impl World {
         }
     }
 
-    /// Makes damaged records whole again: what `peer/mend.rs` does.
+    /// Makes damaged records whole again: what `src/peer/mend.rs` does.
     pub(super) fn mend(&mut self, index: usize) {
         let Some(mut peer) = self.peers[index].running.take() else { return };
         for task in std::mem::take(&mut peer.restores) {

@@ -137,14 +137,14 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::InvalidShare, what));
         }
         let Some(token) = grant.token else { return Ok(()) };
-        let share = terms.terms.share;
+        let share = terms.share;
         let (allowance, charged) = self.allowed_and_charged(token, share).await?;
-        let wanted = wanted(geometry, terms.terms.replicas);
+        let wanted = wanted(geometry, terms.replicas);
         let checks = || {
             allowance.check_share(&wanted)?;
             allowance.check_room(&charged, &wanted)?;
             allowance.check_manifest(&charged, manifest.encoded().len() as u64)?;
-            allowance.check_life(terms.terms.expires_ms, clock::now_ms(), SLACK_MS)
+            allowance.check_life(terms.expires_ms, clock::now_ms(), SLACK_MS)
         };
         checks().map_err(|over| refusal(&over))
     }
@@ -157,7 +157,7 @@ impl Tracker {
         terms: &SignedTerms,
     ) -> Result<(), Refusal> {
         let Some(token) = grant.token else { return Ok(()) };
-        let bytes = wanted(geometry, terms.terms.replicas).bytes();
+        let bytes = wanted(geometry, terms.replicas).bytes();
         let charged = self.store.charge(grant.share, token, bytes).await;
         charged?;
         self.quotas.end(token, grant.share);
@@ -166,14 +166,14 @@ impl Tracker {
 
     /// Whether the invite that a share is charged to allows these terms, which are no deletion.
     pub(super) async fn charge_terms(&self, terms: &SignedTerms, geometry: &Geometry) -> Result<(), Refusal> {
-        let share = terms.terms.share;
+        let share = terms.share;
         let Some(token) = self.store.charged_to(share).await? else { return Ok(()) };
         let (allowance, charged) = self.allowed_and_charged(token, share).await?;
-        let wanted = wanted(geometry, terms.terms.replicas);
+        let wanted = wanted(geometry, terms.replicas);
         let checks = || {
             allowance.check_share(&wanted)?;
             allowance.check_room(&charged, &wanted)?;
-            allowance.check_life(terms.terms.expires_ms, clock::now_ms(), SLACK_MS)
+            allowance.check_life(terms.expires_ms, clock::now_ms(), SLACK_MS)
         };
         checks().map_err(|over| refusal(&over))?;
         self.store.charge(share, token, wanted.bytes()).await.map_err(Refusal::from)
@@ -301,8 +301,8 @@ mod tests {
             (OverQuota::ManifestBytes { max: 1_000_000 }, "1.0 MB"),
         ] {
             let refusal = refusal(&over);
-            assert_eq!(refusal.0.kind, ProblemKind::QuotaExceeded);
-            assert!(refusal.0.detail.contains(says), "{}", refusal.0.detail);
+            assert_eq!(refusal.problem.kind, ProblemKind::QuotaExceeded);
+            assert!(refusal.problem.detail.contains(says), "{}", refusal.problem.detail);
         }
     }
 

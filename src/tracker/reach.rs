@@ -160,7 +160,7 @@ impl Tracker {
         let Some(before) = known else { return Ok(()) };
         let Ok(new) = checked(vec![address], address.ip()) else { return Ok(()) };
         if let Err(refusal) = self.dial_back(id, new.clone()).await {
-            let why = refusal.0.detail;
+            let why = refusal.problem.detail;
             tracing::warn!(peer = %id, name = %before.name, %address, why, "a peer has moved, and does not answer there");
             return Ok(());
         }

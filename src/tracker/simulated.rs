@@ -31,7 +31,7 @@ use super::store::{Gone, SqliteStore};
 use super::untold::Untold;
 use super::{Tracker, metrics, remembered};
 use crate::client::{Authority, Http};
-use crate::clock::{self, Watch};
+use crate::clock::{self, ClockMonitor};
 use crate::identity::Identity;
 use crate::server::{Asker, Refusal};
 
@@ -54,7 +54,7 @@ pub(crate) struct SimTracker(Tracker);
 type Answer<T> = Result<T, ProblemKind>;
 
 fn kind(refusal: Refusal) -> ProblemKind {
-    refusal.0.kind
+    refusal.problem.kind
 }
 
 impl SimTracker {
@@ -77,7 +77,7 @@ impl SimTracker {
             repairer,
             // Always the same seed, so that a run can be replayed.
             auditor: Auditor::new(rules, lived_ms, &[7; 32]),
-            clock: Watch::default(),
+            clock: ClockMonitor::default(),
             // No sockets: the gateway is closed, and nobody is dialled.
             gateway: Gateway::new(Http::new(None).unwrap(), 0),
             quotas: Quotas::default(),
@@ -85,7 +85,7 @@ impl SimTracker {
             dialer: Http::new(None).unwrap(),
             dials: tokio::sync::Semaphore::new(1),
             movers: Movers::default(),
-            started_ms: clock::awake_ms(),
+            started_ms: clock::monotonic_ms(),
             settled_after: rules.heartbeat * SETTLING_BEATS,
             published: parking_lot::Mutex::default(),
             metrics: metrics::Metrics::default(),

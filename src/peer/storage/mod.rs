@@ -1,13 +1,47 @@
-//! What a peer does with its disk: it keeps what it promised (commit). What comes stands in `src/peer/arrivals.rs`, how it
-//! lets go in `src/peer/letting_go.rs`.
+//! What a peer does with its disk: it keeps what it was sent (commit). What comes stands in `src/peer/storage/arrivals.rs`, how
+//! it lets go in `src/peer/storage/letting_go.rs`.
 //!
-//! Locks, always in this order: the share's (`src/peer/share_locks.rs`), held around everything that changes what is
-//! held of it; a chunk's name, and the index (`src/peer/chunk_store.rs`). Those of uploads, shares and deleted shares
-//! are taken last, one at a time, and never across I/O.
+//! Locks, always in this order:
+//! 1. the share's (`src/peer/storage/share_locks.rs`), held around everything that changes what is held of it;
+//! 2. `reserving`, held while room is looked for and reserved;
+//! 3. a chunk's name (`src/peer/storage/chunk_store.rs`);
+//! 4. that of the marks, then that of the chunks of several shares, each while its file is written;
+//! 5. `wasteful`, then `uploads`;
+//! 6. the index of the chunks, then their syncs; the table of shares, then that of damaged ones; those of deleted shares
+//!    and of unfinished uploads.
+//!
+//! From the fifth on none is held across I/O.
+
+mod arrivals;
+#[cfg(test)]
+mod charges;
+mod chunk_file;
+mod chunk_refs;
+mod chunk_removal;
+mod chunk_store;
+#[cfg(test)]
+mod contention;
+mod disk_look;
+mod error;
+mod gone;
+mod letting_go;
+mod marks;
+mod mend;
+mod reading;
+mod records;
+mod reservations;
+mod several;
+mod share_locks;
+mod share_store;
+mod syncs;
+mod unfinished;
+mod withheld;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
+#[cfg(test)]
+use std::path::PathBuf;
 
 use parcelry_core::api::{CommitRequest, CommitResponse};
 use parcelry_core::chunk_set::ChunkSet;
@@ -19,38 +53,45 @@ use parcelry_core::terms::SignedTerms;
 use parcelry_core::token::TokenId;
 use parking_lot::Mutex;
 
-use super::arrivals::Under;
-use super::chunk_store::ChunkStore;
-use super::claims::Released;
-use super::disk_look::DiskLook;
-use super::gone::GoneShares;
-use super::marks::Marks;
-use super::several::Several;
-use super::share_locks::ShareLocks;
-use super::share_store::ShareStore;
-use super::storage_error::StorageError;
-use super::syncs::SyncError;
-use super::unfinished::Unfinished;
 use crate::clock;
 use crate::crash::{self, Point};
 use crate::failure::Failure;
+use chunk_refs::Released;
+use chunk_store::ChunkStore;
+use disk_look::DiskLook;
+use gone::GoneShares;
+use marks::Marks;
+use several::Several;
+use share_locks::ShareLocks;
+use share_store::ShareStore;
+use syncs::SyncError;
+use unfinished::Unfinished;
 
-/// Chunks, shares and promises of one peer. Its methods block on the disk.
+pub(super) use arrivals::Under;
+pub(super) use chunk_file::read_piece;
+pub(super) use error::StorageError;
+pub(super) use mend::Sources;
+pub(super) use reading::Wanted;
+#[cfg(test)]
+pub(super) use records::are_readable;
+pub(super) use share_store::Held;
+
+/// Chunks, shares and reservations of one peer. Its methods block on the disk.
 #[derive(Debug)]
 pub(super) struct Storage {
-    pub(super) chunks: ChunkStore,
-    pub(super) shares: ShareStore,
-    pub(super) gone: GoneShares,
-    pub(super) marks: Marks,
-    pub(super) several: Several,
-    pub(super) disk: DiskLook,
-    pub(super) bounds: Bounds,
-    pub(super) uploads: Mutex<HashMap<ShareId, Upload>>,
-    pub(super) locks: ShareLocks,
-    /// Held while room is looked for and promised. Taken before `wasteful`, which is taken before `uploads`.
-    pub(super) promising: Mutex<()>,
-    pub(super) wasteful: Mutex<Wasteful>,
-    pub(super) unfinished: Mutex<Unfinished>,
+    chunks: ChunkStore,
+    shares: ShareStore,
+    gone: GoneShares,
+    marks: Marks,
+    several: Several,
+    disk: DiskLook,
+    bounds: Bounds,
+    uploads: Mutex<HashMap<ShareId, Upload>>,
+    locks: ShareLocks,
+    /// Held while room is looked for and reserved.
+    reserving: Mutex<()>,
+    wasteful: Mutex<Wasteful>,
+    unfinished: Mutex<Unfinished>,
 }
 
 /// How much of the disk a peer may fill.
@@ -62,37 +103,42 @@ pub(super) struct Bounds {
     pub(super) keep_free_bytes: u64,
 }
 
-/// Space that was promised to a share whose chunks are arriving.
+/// Space that is reserved for a share whose chunks are arriving.
 #[derive(Debug)]
-pub(super) struct Upload {
-    pub(super) promise: Reservation,
-    pub(super) arrived: HashSet<ChunkId>,
+struct Upload {
+    reservation: Reservation,
+    arrived: HashSet<ChunkId>,
     /// Those of them that were here already, and may have come for another share.
-    pub(super) met: HashSet<ChunkId>,
-    pub(super) touched_ms: u64,
+    met: HashSet<ChunkId>,
+    touched_ms: u64,
 }
 
 impl Storage {
+    /// Makes an empty store below `root`, unless there is one.
+    pub(super) fn create(root: &Path) -> Result<(), Failure> {
+        ChunkStore::create(root)
+    }
+
     /// Opens what the peer holds below `root`.
     pub(super) fn open(root: &Path, bounds: Bounds) -> Result<Self, Failure> {
         let chunks = ChunkStore::open(root)?;
         let failed = |error| Failure::io("open the uploads in", root, &error);
         let marks = Marks::open(root).map_err(failed)?;
         let several = Several::open(root).map_err(failed)?;
-        let claim = |manifest: &Manifest, listed: Option<&ChunkSet>| {
+        let refer = |manifest: &Manifest, listed: Option<&ChunkSet>| {
             let (share, here) = (manifest.share(), chunks.here(manifest, listed));
             let gone = listed.map_or(0, |listed| listed.minus(&here).len());
             if gone > 0 {
                 tracing::warn!(%share, gone, "chunks are gone");
             }
-            chunks.claim_committed(share, here.iter().map(|at| manifest.chunk(at)), listed.is_some());
+            chunks.add_committed_refs(share, here.iter().map(|at| manifest.chunk(at)), listed.is_some());
             here
         };
-        // Every share claims its chunks before anything is tidied up: what nobody claims counts as left by an upload.
-        let shares = ShareStore::open(root, |share| marks.has(share), claim)?;
+        // Every share refers to its chunks before anything is tidied up: what none refers to counts as left by an upload.
+        let shares = ShareStore::open(root, |share| marks.has(share), refer)?;
         let (gone, disk) = (GoneShares::open(root)?, DiskLook::default());
         let (uploads, locks) = (Mutex::default(), ShareLocks::default());
-        let (promising, wasteful, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (reserving, wasteful, unfinished) = (Mutex::default(), Mutex::default(), Mutex::default());
         let storage = Self {
             chunks,
             shares,
@@ -103,7 +149,7 @@ impl Storage {
             bounds,
             uploads,
             locks,
-            promising,
+            reserving,
             wasteful,
             unfinished,
         };
@@ -133,8 +179,13 @@ impl Storage {
         self.disk.is_there()
     }
 
+    /// Whether the disk failed to write, and has not shown since that it can.
+    pub(super) fn has_failed_to_write(&self) -> bool {
+        self.chunks.syncs.have_failed()
+    }
+
     /// Keeps chunks that were copied, beside those of the share that are held already. Returns what is missing,
-    /// like [`Storage::commit`].
+    /// like [`Storage::commit_under`].
     pub(super) fn keep_copied(
         &self,
         manifest: &Manifest,
@@ -153,7 +204,7 @@ impl Storage {
 
     /// Ends the mark of an upload that is over, if all that came for it was committed.
     fn end_mark(&self, share: ShareId) {
-        let ended = self.marks.end(share, |id| self.chunks.is_claimed(id));
+        let ended = self.marks.end(share, |id| self.chunks.is_referenced(id));
         if let Err(error) = ended.and_then(|()| self.count_unfinished_of(share)) {
             tracing::warn!(%share, %error, "cannot end the mark of an upload");
         }
@@ -161,16 +212,16 @@ impl Storage {
 
     /// Whether a share may count on a chunk that it has not sent to this process. Ids are no secret to those
     /// who can read a share: what another share holds must be sent, to prove that it is there to be sent.
-    pub(super) fn may_claim_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
+    fn may_use_unseen(&self, share: ShareId, id: &ChunkId) -> bool {
         self.chunks.is_free_for(share, id)
     }
 
     /// Whether anything of a share can be taken now: not if the owner deleted it, if what is known of it is to be made
     /// again, or if the disk failed to write.
-    pub(super) fn check_takes(&self, share: ShareId) -> Result<(), StorageError> {
+    fn check_takes(&self, share: ShareId) -> Result<(), StorageError> {
         self.check_not_gone(share)?;
         let not_now = |detail: &str| Err(StorageError::NotNow(detail.to_owned()));
-        if self.chunks.syncs.have_failed() {
+        if self.has_failed_to_write() {
             return not_now(
                 "the disk failed to write; nothing is taken until it has shown that it can again",
             );
@@ -191,13 +242,13 @@ impl Storage {
 
     /// Keeps a share under a grant of nobody.
     #[cfg(test)]
-    pub(super) fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, StorageError> {
+    fn commit(&self, share: ShareId, request: CommitRequest) -> Result<ChunkSet, StorageError> {
         self.commit_under(Under::NOBODY, share, request)
     }
 
     /// Keeps a share for good: every chunk that is to be here is verified and synced before this
     /// returns the empty set. Otherwise returns the chunks that are missing.
-    pub(super) fn commit_under(
+    fn commit_under(
         &self,
         grant: Under,
         share: ShareId,
@@ -240,6 +291,18 @@ impl Storage {
         Ok(CommitResponse { missing, receipt })
     }
 
+    /// The files that a crash may tear.
+    #[cfg(test)]
+    pub(super) fn unsynced(&self) -> Vec<(ChunkId, PathBuf)> {
+        self.chunks.unsynced()
+    }
+
+    /// Has so many of the next syncs fail.
+    #[cfg(test)]
+    pub(super) fn fail_syncs(&self, count: u32) {
+        self.chunks.failing.store(count, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Commits a share, which is locked, with `arrived` beside the chunks that are held already, provided that every
     /// chunk in `arrived` is on the disk and verifies. Returns the missing ones. What was held before is not read: the
     /// scrub reports what it finds there, and damage to it must not stand in a new chunk's way.
@@ -252,7 +315,7 @@ impl Storage {
     ) -> Result<ChunkSet, StorageError> {
         let share = manifest.share();
         self.check_takes(share)?;
-        if terms.terms.is_over(clock::now_ms()) {
+        if terms.is_over(clock::now_ms()) {
             return Err(StorageError::Gone("the share's terms are over"));
         }
         let held = self.shares.get(share).map(|held| held.chunks);
@@ -264,34 +327,34 @@ impl Storage {
         } else {
             self.check_room(share, manifest.encoded().len() as u64)?;
             // A folder with a mark and without a manifest is an upload that was never confirmed.
-            self.marks.note(share, &[])?;
+            self.marks.add(share, &[])?;
         }
         let held = held.unwrap_or_else(|| ChunkSet::empty(arrived.chunk_count()));
-        let mut claims = NewClaims { storage: self, share, ids: Vec::new() };
-        let (present, missing) = self.claim_present(manifest, arrived, &mut claims)?;
+        let mut refs = NewRefs { storage: self, share, ids: Vec::new() };
+        let (present, missing) = self.add_refs_to_present(manifest, arrived, &mut refs)?;
         if missing.is_empty() {
             // All that the record speaks of is on the disk before the record is written.
-            self.note_several(share, &claims.ids)?;
-            self.settle(&present)?;
+            self.add_to_several(share, &refs.ids)?;
+            self.sync(&present)?;
             crash::at(Point::ChunksSynced);
-            // A commit only ever adds: what is held already was promised, too.
+            // A commit only ever adds: what is held already was acknowledged, too.
             let commit = self.shares.commit(manifest, terms, held.plus(arrived), token);
             commit.map_err(|error| self.record_failure(error))?;
-            // From here on the claims stay. On every other way out `NewClaims` gives them up.
-            claims.ids.clear();
+            // From here on the references stay. On every other way out `NewRefs` releases them.
+            refs.ids.clear();
             tracing::info!(%share, chunks = present.len(), "share committed");
         }
         Ok(missing)
     }
 
-    /// Notes of the chunks that a share claims now those that came for another one.
-    fn note_several(&self, share: ShareId, claimed: &[ChunkId]) -> io::Result<()> {
+    /// Notes of the chunks to which a share refers from now on those that came for another one.
+    fn add_to_several(&self, share: ShareId, added: &[ChunkId]) -> io::Result<()> {
         let mut others: Vec<ChunkId> = {
             let uploads = self.uploads.lock();
             let upload = uploads.get(&share);
             let is_own =
                 |id: &ChunkId| upload.is_some_and(|it| it.arrived.contains(id) && !it.met.contains(id));
-            claimed.iter().filter(|id| !is_own(id)).copied().collect()
+            added.iter().filter(|id| !is_own(id)).copied().collect()
         };
         if others.is_empty() {
             return Ok(());
@@ -299,12 +362,12 @@ impl Storage {
         // What came for this share before a restart is known by its mark.
         let own: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
         others.retain(|id| !own.contains(id));
-        self.several.note(&others)
+        self.several.add(&others)
     }
 
     /// Makes chunks survive a crash. If that fails, everything that came since it succeeded last is in doubt.
-    fn settle(&self, chunks: &[ChunkId]) -> Result<(), StorageError> {
-        self.chunks.settle(chunks).map_err(|error| {
+    fn sync(&self, chunks: &[ChunkId]) -> Result<(), StorageError> {
+        self.chunks.sync(chunks).map_err(|error| {
             if let SyncError::Now(error) = &error {
                 tracing::error!(%error, "the disk failed to write: nothing is taken until it works again");
             }
@@ -321,13 +384,13 @@ impl Storage {
         error.into()
     }
 
-    /// Claims the chunks that are here and right, each before it is looked at: from then on no end of another share
-    /// takes it away. Returns which these are, and which are missing.
-    fn claim_present(
+    /// Has the share refer to the chunks that are here and right, to each before it is looked at: from then on no end of
+    /// another share takes it away. Returns which these are, and which are missing.
+    fn add_refs_to_present(
         &self,
         manifest: &Manifest,
         arrived: &ChunkSet,
-        claims: &mut NewClaims<'_>,
+        refs: &mut NewRefs<'_>,
     ) -> Result<(Vec<ChunkId>, ChunkSet), StorageError> {
         let share = manifest.share();
         let shown = self.uploads.lock().get(&share).map(|upload| upload.arrived.clone()).unwrap_or_default();
@@ -336,12 +399,12 @@ impl Storage {
         for index in arrived.iter() {
             let id = manifest.chunk(index);
             // Whoever only knows the id of another share's chunk has to send it.
-            if !shown.contains(&id) && !self.may_claim_unseen(share, &id) {
+            if !shown.contains(&id) && !self.may_use_unseen(share, &id) {
                 missing.insert(index);
                 continue;
             }
-            if self.chunks.claim(share, id) {
-                claims.ids.push(id);
+            if self.chunks.add_ref(share, id) {
+                refs.ids.push(id);
             }
             if self.chunks.verify(&id, manifest.geometry().sealed_len(index))? {
                 present.push(id);
@@ -353,14 +416,14 @@ impl Storage {
     }
 }
 
-/// Claims that hold while a share is being committed, and are given up unless the list is emptied before.
-struct NewClaims<'a> {
+/// References that hold while a share is being committed, and are released unless the list is emptied before.
+struct NewRefs<'a> {
     storage: &'a Storage,
     share: ShareId,
     ids: Vec<ChunkId>,
 }
 
-impl NewClaims<'_> {
+impl NewRefs<'_> {
     /// What nobody holds then is what an upload left behind, and is marked as such.
     fn give_up(&self) -> io::Result<()> {
         let Storage { chunks, marks, .. } = self.storage;
@@ -368,11 +431,11 @@ impl NewClaims<'_> {
         let left: Vec<ChunkId> = self.ids.iter().filter(last).copied().collect();
         let marked: HashSet<ChunkId> = marks.of(self.share)?.into_iter().collect();
         let new: Vec<ChunkId> = left.into_iter().filter(|id| !marked.contains(id)).collect();
-        if new.is_empty() { Ok(()) } else { marks.note(self.share, &new) }
+        if new.is_empty() { Ok(()) } else { marks.add(self.share, &new) }
     }
 }
 
-impl Drop for NewClaims<'_> {
+impl Drop for NewRefs<'_> {
     fn drop(&mut self) {
         if !self.ids.is_empty()
             && let Err(error) = self.give_up()
@@ -396,12 +459,10 @@ mod tests {
     use parcelry_core::seal::{Header, ShareKeys};
     use parcelry_core::terms::Terms;
 
-    use super::super::mend::Sources;
-
     fn put(storage: &Storage, bytes: &[u8]) -> ChunkId {
-        let mut arriving = storage.chunks.begin().unwrap();
-        arriving.write(bytes).unwrap();
-        storage.chunks.finish(ChunkId::of(bytes), arriving, || Ok(())).unwrap();
+        let mut pending = storage.chunks.create_chunk().unwrap();
+        pending.write(bytes).unwrap();
+        storage.chunks.complete(ChunkId::of(bytes), pending, || Ok(())).unwrap();
         ChunkId::of(bytes)
     }
 
@@ -429,7 +490,7 @@ mod tests {
         assert!(storage.commit(manifest.share(), request).unwrap().is_empty());
     }
 
-    /// A chunk that is set aside as damaged, by a scrub or a check, is off the share only a moment later.
+    /// A chunk that is quarantined as damaged, by a scrub or a check, is off the share only a moment later.
     #[test]
     fn a_copy_is_kept_although_another_chunk_of_the_share_has_just_been_found_damaged() {
         let folder = tempfile::tempdir().unwrap();
@@ -447,11 +508,11 @@ mod tests {
 
         let name = ids[1].to_string();
         std::fs::write(folder.path().join("chunks").join(&name[..2]).join(&name), b"rot").unwrap();
-        assert!(!storage.chunks.check_again(&ids[1], (1 << 16) + 16).unwrap());
+        assert!(!storage.chunks.reverify(&ids[1], (1 << 16) + 16).unwrap());
         put(&storage, &sealed[2]);
         assert!(storage.keep_copied(&share.0, share.1.clone(), &set(&[2])).unwrap().is_empty());
 
-        let lost = storage.lose(&HashSet::from([ids[1]]));
+        let lost = storage.mark_lost(&HashSet::from([ids[1]]));
         assert_eq!(lost, [ShareChunks { share: share.0.share(), chunks: set(&[1]) }], "and it is reported");
         assert_eq!(storage.shares.get(share.0.share()).unwrap().chunks, set(&[0, 2]));
     }
@@ -468,11 +529,11 @@ mod tests {
             // As in a commit, which comes to nothing.
             let share = both.0.share();
             let _alone = storage.locks.lock(share);
-            let mut claims = NewClaims { storage: &storage, share, ids: Vec::new() };
-            let (present, _) = storage.claim_present(&both.0, &ChunkSet::full(1), &mut claims).unwrap();
+            let mut refs = NewRefs { storage: &storage, share, ids: Vec::new() };
+            let (present, _) = storage.add_refs_to_present(&both.0, &ChunkSet::full(1), &mut refs).unwrap();
             assert_eq!(present, [id]);
             assert!(!storage.is_lasting(&id), "it may not be on the disk");
-            storage.settle(&present).unwrap();
+            storage.sync(&present).unwrap();
             assert!(!storage.is_lasting(&id), "the share's record is not written");
         }
         assert!(!storage.is_lasting(&id), "no share holds it");
@@ -480,10 +541,10 @@ mod tests {
         assert!(storage.is_lasting(&id));
         // It rots, and comes again: the share holds it still, and it may not be on the disk.
         std::fs::write(storage.chunks.path(&id), [2; 18]).unwrap();
-        assert!(!storage.chunks.check_again(&id, 18).unwrap());
+        assert!(!storage.chunks.reverify(&id, 18).unwrap());
         assert_eq!(put(&storage, &[1; 18]), id);
         assert!(!storage.is_lasting(&id), "no sync covers it");
-        storage.settle(&[id]).unwrap();
+        storage.sync(&[id]).unwrap();
         assert!(storage.is_lasting(&id));
     }
 
@@ -505,7 +566,7 @@ mod tests {
             std::fs::copy(record, former.join(name)).unwrap();
         }
         let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
-        let deletion = SignedTerms::sign(&key, Terms { deleted: true, ..both.1.terms });
+        let deletion = SignedTerms::sign(&key, Terms { deleted: true, ..*both.1 });
         storage.put_terms(deletion).unwrap();
         assert!(storage.shares.get(share).is_none() && !storage.chunks.contains(&id));
         storage.finish_leaving().unwrap();
@@ -541,7 +602,7 @@ mod tests {
         // What is deleted while it is damaged is gone for good.
         std::fs::write(folder.path().join(format!("shares/{share}/manifest")), b"rot").unwrap();
         assert!(storage.shares.manifest(share).is_err());
-        let deleted = Terms { deleted: true, issued_ms: 2, ..terms.terms };
+        let deleted = Terms { deleted: true, issued_ms: 2, ..*terms };
         let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
         storage.put_terms(SignedTerms::sign(&key, deleted)).unwrap();
         assert!(storage.shares.is_whole() && storage.shares.get(share).is_none());
@@ -557,10 +618,10 @@ mod tests {
         let (manifest, first) = share_of(&[put(&storage, b"a chunk of a share")], 2);
         let issued = |issued_ms| {
             let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
-            let expires_ms = first.terms.expires_ms + issued_ms;
-            SignedTerms::sign(&key, Terms { issued_ms, expires_ms, ..first.terms.clone() })
+            let expires_ms = first.expires_ms + issued_ms;
+            SignedTerms::sign(&key, Terms { issued_ms, expires_ms, ..*first })
         };
-        let held = |storage: &Storage| storage.shares.get(manifest.share()).unwrap().terms.terms.issued_ms;
+        let held = |storage: &Storage| storage.shares.get(manifest.share()).unwrap().terms.issued_ms;
         commit(&storage, &(manifest.clone(), issued(3)), ChunkSet::full(1));
         for (issued_ms, latest) in [(5, 5), (4, 5), (5, 5), (7, 7), (1, 7)] {
             storage.put_terms(issued(issued_ms)).unwrap();
@@ -596,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn s11_space_that_was_promised_in_vain_is_there_for_others() {
+    fn s11_space_that_was_reserved_in_vain_is_there_for_others() {
         let folder = tempfile::tempdir().unwrap();
         ChunkStore::create(folder.path()).unwrap();
         let bounds = Bounds { capacity_bytes: Some(1_000_000), keep_free_bytes: 0 };
@@ -612,22 +673,22 @@ mod tests {
         };
         let wait = |share| {
             let mut uploads = storage.uploads.lock();
-            let promise = &mut uploads.get_mut(&ShareId::from_bytes([share; 32])).unwrap().promise;
-            promise.since_ms = promise.since_ms.saturating_sub(2 * millis(RESERVATION_GRACE));
+            let reservation = &mut uploads.get_mut(&ShareId::from_bytes([share; 32])).unwrap().reservation;
+            reservation.since_ms = reservation.since_ms.saturating_sub(2 * millis(RESERVATION_GRACE));
         };
-        let is_promised = |share| storage.uploads.lock().contains_key(&ShareId::from_bytes([share; 32]));
+        let is_reserved = |share| storage.uploads.lock().contains_key(&ShareId::from_bytes([share; 32]));
         offer(1, 1, &all).unwrap();
         assert_eq!(offer(2, 2, &some).unwrap_err().kind(), ProblemKind::NoSpace);
         wait(1);
         assert!(storage.usage().free_bytes > 990_000, "the tracker is told of it");
         offer(2, 2, &some).unwrap();
-        assert!(!is_promised(1), "there was not room for both");
+        assert!(!is_reserved(1), "there was not room for both");
         // Who wasted it may have what is left, and gives way at once.
         assert!(offer(1, 1, &all).is_err());
         offer(1, 3, &size(700_000)).unwrap();
         wait(3);
         offer(2, 4, &size(700_000)).unwrap();
-        assert!(!is_promised(3) && is_promised(2));
+        assert!(!is_reserved(3) && is_reserved(2));
         // Nobody takes more than the grant says.
         let grant = Under { budget_bytes: 100, ..Under::NOBODY };
         let refused = storage.reserve(
@@ -680,15 +741,15 @@ mod tests {
             [&b"a chunk of a share"[..], b"coming", b"left behind", b"of nobody", b"just came"]
                 .map(|b| put(&storage, b));
         let [mine, going, gone, new] = [1, 7, 8, 9].map(|number| ShareId::from_bytes([number; 32]));
-        storage.marks.note(going, &[sent]).unwrap();
-        storage.marks.note(gone, &[left, held]).unwrap();
-        storage.marks.note(mine, &[held]).unwrap();
+        storage.marks.add(going, &[sent]).unwrap();
+        storage.marks.add(gone, &[left, held]).unwrap();
+        storage.marks.add(mine, &[held]).unwrap();
         let share = share_of(&[held], 2);
         commit(&storage, &share, ChunkSet::full(1));
-        let now_ms = clock::awake_ms();
-        let promise = Reservation { token: None, bytes: 0, arrived_bytes: 0, since_ms: now_ms };
+        let now_ms = clock::monotonic_ms();
+        let reservation = Reservation { token: None, bytes: 0, arrived_bytes: 0, since_ms: now_ms };
         let (arrived, met) = (HashSet::from([sent]), HashSet::new());
-        let upload = Upload { promise, arrived, met, touched_ms: now_ms };
+        let upload = Upload { reservation, arrived, met, touched_ms: now_ms };
         storage.uploads.lock().insert(going, upload);
         let age = ORPHAN_AGE + std::time::Duration::from_secs(60);
         let old = SystemTime::from(clock::moment(clock::now_ms())) - age;
@@ -696,7 +757,7 @@ mod tests {
             let file = std::fs::File::options().write(true).open(mark.unwrap().path()).unwrap();
             file.set_modified(old).unwrap();
         }
-        storage.marks.note(new, &[young]).unwrap();
+        storage.marks.add(new, &[young]).unwrap();
         let manifest = folder.path().join(format!("shares/{}/manifest", share.0.share()));
         // While the share's record cannot be read, what the marks name may be its own.
         std::fs::write(&manifest, b"rot").unwrap();

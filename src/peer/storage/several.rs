@@ -4,7 +4,7 @@
 //! ```text
 //! DATA/store/several   the chunks' ids, 32 bytes each
 //! ```
-//! A chunk gets its name for one upload, whose mark names it (`src/peer/marks.rs`). Any other share that commits it does
+//! A chunk gets its name for one upload, whose mark names it (`src/peer/storage/marks.rs`). Any other share that commits it does
 //! so without having a mark of its own on it, and notes that here first. So a chunk that a mark or a share names, and this
 //! does not, is of nobody else.
 
@@ -50,7 +50,7 @@ impl Several {
     }
 
     /// Notes, so that it survives a crash, that chunks may be of several shares.
-    pub(super) fn note(&self, chunks: &[ChunkId]) -> io::Result<()> {
+    pub(super) fn add(&self, chunks: &[ChunkId]) -> io::Result<()> {
         // One at a time: what one has put into the set, another must not take for written.
         let mut ids = self.ids.lock();
         let Some(ids) = ids.as_mut() else { return Ok(()) };
@@ -111,14 +111,14 @@ mod tests {
         assert!(several.contains(&one), "who knows what was noted before");
         several.renew(HashSet::new(), |_| false, nothing).unwrap();
         assert!(!several.contains(&one));
-        several.note(&[one]).unwrap();
-        several.note(&[one, two]).unwrap();
+        several.add(&[one]).unwrap();
+        several.add(&[one, two]).unwrap();
         let bytes = fs::read(&several.path).unwrap();
         assert_eq!(bytes.len(), 2 * ID_BYTES);
         fs::write(&several.path, &bytes[..40]).unwrap();
         let torn = open();
         assert!(torn.contains(&one) && !torn.contains(&two));
-        torn.note(&[three]).unwrap();
+        torn.add(&[three]).unwrap();
         open().renew(HashSet::from([two]), |id| *id == three, nothing).unwrap();
         let [is_one, is_two, is_three] = [one, two, three].map(|id| open().contains(&id));
         assert!(!is_one && is_two && is_three);

@@ -10,17 +10,21 @@ use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::duration::millis;
 use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::{ChunkId, ShareId};
-use parcelry_core::limits::{ORPHAN_AGE, RESERVATION_IDLE, SET_ASIDE};
+use parcelry_core::limits::{ORPHAN_AGE, QUARANTINE_KEPT, RESERVATION_IDLE};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::terms::SignedTerms;
 
-use super::storage::{Storage, Upload};
+use super::{Storage, Upload};
 use crate::clock;
 
 impl Storage {
     /// Reads chunks of a share again. Returns what was lost with those that are damaged or gone, of this share and of
     /// others that held them, too.
-    pub(super) fn check_again(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<Vec<ShareChunks>> {
+    pub(in crate::peer) fn reverify(
+        &self,
+        share: ShareId,
+        chunks: &ChunkSet,
+    ) -> io::Result<Vec<ShareChunks>> {
         let unknown = || vec![ShareChunks { share, chunks: chunks.clone() }];
         let known = {
             // Alone, for a share that is being let go of has no manifest any more and is not gone yet.
@@ -37,12 +41,12 @@ impl Storage {
         let mut bad = HashSet::new();
         for index in chunks.iter() {
             let id = manifest.chunk(index);
-            if !self.chunks.check_again(&id, manifest.geometry().sealed_len(index))? {
+            if !self.chunks.reverify(&id, manifest.geometry().sealed_len(index))? {
                 bad.insert(id);
             }
         }
         let not_held = chunks.minus(&held.chunks);
-        let mut lost = self.lose(&bad);
+        let mut lost = self.mark_lost(&bad);
         if !not_held.is_empty() {
             lost.push(ShareChunks { share, chunks: not_held });
         }
@@ -50,20 +54,28 @@ impl Storage {
     }
 
     /// Reads a chunk of this length again, as part of a scrub. Returns what was lost if it is damaged.
-    pub(super) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
-        let is_intact = self.chunks.check_again(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
+    pub(in crate::peer) fn scrub(&self, id: ChunkId, bytes: u64) -> io::Result<Vec<ShareChunks>> {
+        let is_intact = self.chunks.reverify(&id, usize::try_from(bytes).unwrap_or(usize::MAX))?;
         // A chunk that was removed meanwhile is nobody's loss.
-        Ok(if is_intact { Vec::new() } else { self.lose(&HashSet::from([id])) })
+        Ok(if is_intact { Vec::new() } else { self.mark_lost(&HashSet::from([id])) })
+    }
+
+    /// Reads a chunk again, whatever was known of it. Returns what was lost if it is damaged.
+    pub(in crate::peer) fn reverify_chunk(&self, id: ChunkId) -> io::Result<Vec<ShareChunks>> {
+        match self.bytes_of((id, None)) {
+            Some(bytes) => self.scrub(id, bytes),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Takes chunks that are no longer here off the shares that held them.
-    pub(super) fn lose(&self, ids: &HashSet<ChunkId>) -> Vec<ShareChunks> {
+    pub(super) fn mark_lost(&self, ids: &HashSet<ChunkId>) -> Vec<ShareChunks> {
         let shares: BTreeSet<ShareId> = ids.iter().flat_map(|id| self.chunks.holders(id)).collect();
-        let of_share = |share| Some(ShareChunks { share, chunks: self.lose_of(share, ids)? });
+        let of_share = |share| Some(ShareChunks { share, chunks: self.mark_lost_of(share, ids)? });
         shares.into_iter().filter_map(of_share).collect()
     }
 
-    fn lose_of(&self, share: ShareId, ids: &HashSet<ChunkId>) -> Option<ChunkSet> {
+    fn mark_lost_of(&self, share: ShareId, ids: &HashSet<ChunkId>) -> Option<ChunkSet> {
         let _alone = self.locks.lock(share);
         let held = self.shares.get(share)?;
         let unreadable =
@@ -92,7 +104,7 @@ impl Storage {
     }
 
     /// Lets go of chunks of a share that enough other peers hold. They can be taken back for a day.
-    pub(super) fn drop_surplus(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<()> {
+    pub(in crate::peer) fn drop_surplus(&self, share: ShareId, chunks: &ChunkSet) -> io::Result<()> {
         let _alone = self.locks.lock(share);
         let Some(held) = self.shares.get(share) else { return Ok(()) };
         if held.chunks.chunk_count() != chunks.chunk_count() {
@@ -106,7 +118,7 @@ impl Storage {
         let stays: Vec<ChunkId> =
             ids(&manifest, &gone).filter(|id| !kept.contains(id) && self.may_be_of_unreadable(id)).collect();
         if !stays.is_empty() {
-            self.marks.note(share, &stays)?;
+            self.marks.add(share, &stays)?;
         }
         // The chunks go first: if the record does not follow, they are found to be gone at the next start.
         for id in ids(&manifest, &gone).filter(|id| !kept.contains(id)) {
@@ -125,10 +137,10 @@ impl Storage {
     /// Takes over newer terms. Those that delete the share are kept for as long as any terms of it can run; after
     /// them no others are taken. Returns whether it knows them from now on: of deletions of what it never held it keeps only
     /// so many.
-    pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
-        let share = terms.terms.share;
+    pub(in crate::peer) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
+        let share = terms.share;
         let _alone = self.locks.lock(share);
-        if !terms.terms.deleted {
+        if !terms.deleted {
             // By their time terms are over when the clock says so, which is asked for elsewhere.
             if !self.gone.contains(share) {
                 self.shares.put_terms(terms)?;
@@ -145,15 +157,15 @@ impl Storage {
     }
 
     /// The shares that their owners deleted, each with the signed terms that say so.
-    pub(super) fn gone(&self) -> Vec<(ShareId, String)> {
+    pub(in crate::peer) fn gone(&self) -> Vec<(ShareId, String)> {
         self.gone.all()
     }
 
-    /// Drops what is over: promises that nobody took up and, if there is a time that is to be believed, shares by their
+    /// Drops what is over: reservations that nobody took up and, if there is a time that is to be trusted, shares by their
     /// terms.
-    pub(super) fn expire(&self, now_ms: Option<u64>) -> io::Result<()> {
+    pub(in crate::peer) fn expire(&self, now_ms: Option<u64>) -> io::Result<()> {
         let idle =
-            |upload: &Upload| Duration::from_millis(clock::awake_ms().saturating_sub(upload.touched_ms));
+            |upload: &Upload| Duration::from_millis(clock::monotonic_ms().saturating_sub(upload.touched_ms));
         self.uploads.lock().retain(|_, upload| idle(upload) < RESERVATION_IDLE);
         let Some(now_ms) = now_ms else { return Ok(()) };
         self.gone.expire(now_ms)?;
@@ -167,14 +179,14 @@ impl Storage {
         ends.fold(Ok(()), io::Result::and)
     }
 
-    /// Removes what was set aside long enough ago, but for chunks that may have to be taken back.
-    pub(super) fn empty_aside(&self, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
-        self.chunks.empty_aside(long_ago(SET_ASIDE), kept)
+    /// Removes what was quarantined long enough ago, but for chunks that may have to be taken back.
+    pub(in crate::peer) fn empty_quarantine(&self, kept: &BTreeSet<ChunkId>) -> io::Result<()> {
+        self.chunks.empty_quarantine(long_ago(QUARANTINE_KEPT), kept)
     }
 
-    /// Sets aside what uploads that never ended have left behind, long after the grants under which it came: of what
-    /// their marks name, the chunks of no share and no promise. How many there were.
-    pub(super) fn collect_unfinished(&self) -> io::Result<usize> {
+    /// Quarantines what uploads that never ended have left behind, long after the grants under which it came: of what
+    /// their marks name, the chunks of no share and no upload under way. How many there were.
+    pub(in crate::peer) fn collect_unfinished(&self) -> io::Result<usize> {
         let mut count = 0;
         for share in self.marks.before(long_ago(ORPHAN_AGE))? {
             let _alone = self.locks.lock(share);
@@ -184,7 +196,7 @@ impl Storage {
             }
             let is_wanted = |id: &ChunkId| self.is_arriving(id) || self.may_be_of_unreadable(id);
             for id in self.marks.of(share)?.iter().filter(|id| !is_wanted(id)) {
-                count += usize::from(self.chunks.set_aside_unfinished(id)?);
+                count += usize::from(self.chunks.quarantine_unfinished(id)?);
             }
             self.marks.end(share, |id| !self.may_be_of_unreadable(id))?;
             self.count_unfinished_of(share)?;
@@ -193,24 +205,24 @@ impl Storage {
     }
 
     /// How many chunks are here of which neither a share nor a mark tells. They are kept: a share may have been lost.
-    pub(super) fn strays(&self) -> io::Result<usize> {
+    pub(in crate::peer) fn strays(&self) -> io::Result<usize> {
         if !self.shares.is_whole() {
             return Ok(0);
         }
-        let unclaimed = self.chunks.unclaimed();
-        if unclaimed.is_empty() {
+        let unreferenced = self.chunks.unreferenced();
+        if unreferenced.is_empty() {
             return Ok(0);
         }
         let marked = self.marks.chunks()?;
-        Ok(unclaimed.iter().filter(|id| !marked.contains(*id)).count())
+        Ok(unreferenced.iter().filter(|id| !marked.contains(*id)).count())
     }
 
     /// After a disk failed to write: takes back everything that came since it wrote last, and sees whether it works
     /// again. What was lost with it, and whether it works now.
-    pub(super) fn recover(&self) -> (Vec<ShareChunks>, io::Result<()>) {
+    pub(in crate::peer) fn recover(&self) -> (Vec<ShareChunks>, io::Result<()>) {
         // Senders offer again, and send again.
         self.uploads.lock().clear();
-        let lost = self.lose(&self.chunks.remove_unsynced());
+        let lost = self.mark_lost(&self.chunks.remove_unsynced());
         if let Err(error) = self.count_unfinished() {
             tracing::warn!(%error, "cannot tell what uploads have left behind");
         }
@@ -231,7 +243,7 @@ impl Storage {
                 Ok(chunks) => {
                     let is_wanted = |id: &ChunkId| self.is_arriving(id) || self.may_be_of_unreadable(id);
                     for id in chunks.iter().filter(|id| !is_wanted(id)) {
-                        self.chunks.remove_unclaimed(id)?;
+                        self.chunks.remove_unreferenced(id)?;
                     }
                     // The record stays as long as one of its chunks may be of a share that cannot be read.
                     if !chunks.iter().any(|id| self.may_be_of_unreadable(id)) {
@@ -248,7 +260,7 @@ impl Storage {
     fn drop_share(&self, share: ShareId) -> io::Result<()> {
         let chunks = match (self.shares.get(share), self.shares.manifest(share)) {
             (Some(held), Ok(manifest)) => ids(&manifest, &held.chunks).collect(),
-            _ => self.chunks.claims_of(share),
+            _ => self.chunks.refs_of(share),
         };
         let retired = self.shares.retire(share)?;
         tracing::info!(%share, chunks = chunks.len(), "share dropped");

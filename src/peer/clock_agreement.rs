@@ -1,4 +1,4 @@
-//! Whether this machine's clock is to be believed when it says that a share's time is over: a clock that was set
+//! Whether this machine's clock is to be trusted when it says that a share's time is over: a clock that was set
 //! wrong must not cost anybody a share.
 
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use parcelry_core::limits::CLOCK_JUMP;
 use parking_lot::Mutex;
 
-use crate::clock::{self, Moment, Watch};
+use crate::clock::{self, ClockMonitor, Moment};
 use crate::human;
 
 /// What is known of the clock here and that of the tracker.
 #[derive(Debug, Default)]
-pub(super) struct Agreement {
+pub(super) struct ClockAgreement {
     /// What the tracker's clock showed when the two were compared last, if they agreed.
     there: Mutex<Option<Moment>>,
-    here: Watch,
+    here: ClockMonitor,
 }
 
-impl Agreement {
+impl ClockAgreement {
     /// Compares with the tracker's clock, which may have reason to doubt its own.
     pub(super) fn compare(&self, tracker_ms: Option<u64>) {
         let apart = tracker_ms.map(|tracker_ms| Duration::from_millis(tracker_ms.abs_diff(clock::now_ms())));
         let agrees = apart.is_some_and(|apart| apart <= CLOCK_JUMP);
         if agrees {
-            self.here.believe();
+            self.here.trust();
         }
         let there = tracker_ms.filter(|_| agrees).map(Moment::at);
         if std::mem::replace(&mut *self.there.lock(), there).is_some() && !agrees {
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn c1_time_ends_nothing_while_the_clocks_disagree() {
-        let agreement = Agreement::default();
+        let agreement = ClockAgreement::default();
         assert_eq!(agreement.now_ms(), None, "before the first comparison");
         agreement.compare(Some(clock::now_ms()));
         assert!(agreement.now_ms().is_some());
@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn c1_a_clock_that_is_ahead_by_less_than_is_noticed_ends_nothing_too_soon() {
         let at = |minutes: u64, ahead: u64| {
-            let (wall_ms, uptime_ms) = ((100_000 + minutes + ahead) * MINUTE_MS, minutes * MINUTE_MS);
-            tell(Told { wall_ms, uptime_ms });
+            let (wall_ms, boottime_ms) = ((100_000 + minutes + ahead) * MINUTE_MS, minutes * MINUTE_MS);
+            tell(Told { wall_ms, boottime_ms });
         };
         let tracker = |minutes: u64| Some((100_000 + minutes) * MINUTE_MS);
-        let agreement = Agreement::default();
+        let agreement = ClockAgreement::default();
         // The one here is ahead, and the one at the tracker.
         for (ahead, tracker_ahead) in [(50, 0), (0, 50)] {
             at(0, ahead);

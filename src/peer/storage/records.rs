@@ -108,6 +108,13 @@ impl Records {
     }
 }
 
+/// Whether the records of a share in this folder can all be read.
+#[cfg(test)]
+pub(in crate::peer) fn are_readable(folder: &Path, share: ShareId) -> bool {
+    let Records { manifest, terms, chunks, .. } = Records::read(folder, share);
+    manifest.good().is_some() && terms.good().is_some() && chunks.good().is_some()
+}
+
 fn parse_chunks(text: &str) -> Option<ChunkSet> {
     let (line, checksum) = text.strip_suffix('\n')?.split_once('\n')?;
     if checksum_of(line) != checksum {

@@ -1,5 +1,5 @@
-//! Which shares hold which chunks: a set of pairs, never a count. A claim that is made or given up twice is made or
-//! given up once, so no order of events takes away another share's claim.
+//! Which shares hold which chunks: a set of pairs, never a count. A reference that is added or released twice is added or
+//! released once, so no order of events takes away another share's.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,7 +8,7 @@ use parcelry_core::id::{ChunkId, ShareId};
 
 /// The pairs of chunk and share. Nearly every chunk is of one share: it takes the chunk's id and four bytes.
 #[derive(Debug, Default)]
-pub(super) struct Claims {
+pub(super) struct ChunkRefs {
     /// A small number in the place of each share that holds anything.
     numbers: HashMap<ShareId, u32>,
     shares: HashMap<u32, Holder>,
@@ -37,9 +37,9 @@ pub(super) enum Released {
     Last,
 }
 
-impl Claims {
+impl ChunkRefs {
     /// Notes that a share holds a chunk. Returns whether it did not before.
-    pub(super) fn claim(&mut self, share: ShareId, id: ChunkId) -> bool {
+    pub(super) fn add(&mut self, share: ShareId, id: ChunkId) -> bool {
         let number = self.number(share);
         let is_new = match self.first.entry(id) {
             Entry::Vacant(free) => {
@@ -71,7 +71,7 @@ impl Claims {
     }
 
     /// Whether any share holds the chunk.
-    pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
+    pub(super) fn is_referenced(&self, id: &ChunkId) -> bool {
         self.first.contains_key(id)
     }
 
@@ -165,22 +165,22 @@ mod tests {
 
     #[test]
     fn s2_who_lets_go_twice_takes_nothing_from_another_share() {
-        let mut claims = Claims::default();
-        claims.claim(share(1), chunk(1));
-        claims.claim(share(2), chunk(1));
-        assert_eq!(claims.release(share(2), &chunk(1)), Released::Shared);
-        assert_eq!(claims.release(share(2), &chunk(1)), Released::NotHeld);
-        assert!(claims.holds(share(1), &chunk(1)));
-        assert_eq!(claims.release(share(1), &chunk(1)), Released::Last);
+        let mut refs = ChunkRefs::default();
+        refs.add(share(1), chunk(1));
+        refs.add(share(2), chunk(1));
+        assert_eq!(refs.release(share(2), &chunk(1)), Released::Shared);
+        assert_eq!(refs.release(share(2), &chunk(1)), Released::NotHeld);
+        assert!(refs.holds(share(1), &chunk(1)));
+        assert_eq!(refs.release(share(1), &chunk(1)), Released::Last);
     }
 
     proptest! {
         #[test]
-        fn claims_are_a_set_of_pairs(steps in proptest::collection::vec((0u8..5, 0u8..6, any::<bool>()), 0..200)) {
-            let (mut claims, mut model) = (Claims::default(), BTreeSet::new());
-            for (s, c, claim) in steps {
-                if claim {
-                    prop_assert_eq!(claims.claim(share(s), chunk(c)), model.insert((c, s)));
+        fn refs_are_a_set_of_pairs(steps in proptest::collection::vec((0u8..5, 0u8..6, any::<bool>()), 0..200)) {
+            let (mut refs, mut model) = (ChunkRefs::default(), BTreeSet::new());
+            for (s, c, adds) in steps {
+                if adds {
+                    prop_assert_eq!(refs.add(share(s), chunk(c)), model.insert((c, s)));
                 } else {
                     let was = model.remove(&(c, s));
                     let left = model.iter().any(|(chunk, _)| *chunk == c);
@@ -189,15 +189,15 @@ mod tests {
                         (true, true) => Released::Shared,
                         (true, false) => Released::Last,
                     };
-                    prop_assert_eq!(claims.release(share(s), &chunk(c)), expected);
+                    prop_assert_eq!(refs.release(share(s), &chunk(c)), expected);
                 }
                 for c in 0..6 {
-                    let holders: BTreeSet<ShareId> = claims.holders(&chunk(c)).into_iter().collect();
+                    let holders: BTreeSet<ShareId> = refs.holders(&chunk(c)).into_iter().collect();
                     let expected = model.iter().filter(|(of, _)| *of == c).map(|(_, s)| share(*s));
                     prop_assert_eq!(holders, expected.collect::<BTreeSet<_>>());
                 }
                 let holding: BTreeSet<u8> = model.iter().map(|(_, s)| *s).collect();
-                prop_assert_eq!(claims.shares.len(), holding.len());
+                prop_assert_eq!(refs.shares.len(), holding.len());
             }
         }
     }

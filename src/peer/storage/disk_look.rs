@@ -25,13 +25,13 @@ impl DiskLook {
         self.is_there.store(there.is_ok(), Ordering::Relaxed);
         self.is_writable.store(chunks.is_writable(), Ordering::Relaxed);
         self.free_bytes.store(chunks.disk_free_bytes().unwrap_or(0), Ordering::Relaxed);
-        self.at_ms.store(clock::awake_ms(), Ordering::Relaxed);
+        self.at_ms.store(clock::monotonic_ms(), Ordering::Relaxed);
         there
     }
 
     /// Bytes that the file system has free for us. A disk that cannot be written to, or does not answer, has none.
     pub(super) fn free_bytes(&self) -> u64 {
-        let age_ms = clock::awake_ms().saturating_sub(self.at_ms.load(Ordering::Relaxed));
+        let age_ms = clock::monotonic_ms().saturating_sub(self.at_ms.load(Ordering::Relaxed));
         let is_good = self.is_writable.load(Ordering::Relaxed) && age_ms < millis(DISK_LOOK_AGE_MAX);
         if is_good { self.free_bytes.load(Ordering::Relaxed) } else { 0 }
     }

@@ -1,6 +1,7 @@
 //! How chunks come to a peer: what is offered to it, and what arrives.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 
 use parcelry_core::api::OfferRequest;
 use parcelry_core::chunk_set::ChunkSet;
@@ -10,25 +11,25 @@ use parcelry_core::limits::{MANIFEST_RESERVE_BYTES, QUOTA_AT_PEER};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::token::TokenId;
 
-use super::chunk_file::Arriving;
-use super::storage::{Storage, Upload};
-use super::storage_error::StorageError;
+use super::chunk_file::PendingChunk;
+use super::error::StorageError;
+use super::{Storage, Upload};
 use crate::clock;
 
 /// What an offer's grant says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Under {
+pub(in crate::peer) struct Under {
     /// The token that is charged; `None`: nobody's.
-    pub(super) token: Option<TokenId>,
+    pub(in crate::peer) token: Option<TokenId>,
     /// Bytes that may be stored.
-    pub(super) budget_bytes: u64,
+    pub(in crate::peer) budget_bytes: u64,
     /// Bytes that all shares of the token may take.
-    pub(super) quota_bytes: Option<u64>,
+    pub(in crate::peer) quota_bytes: Option<u64>,
 }
 
 impl Under {
     /// A grant of nobody, with no bound of its own.
-    pub(super) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
+    pub(in crate::peer) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
 
     /// Whether so many bytes may come, beside those that came before under whatever grant and are not offered again: a
     /// sender that has forgotten them all may begin once more.
@@ -44,12 +45,16 @@ impl Under {
 impl Storage {
     /// Reserves space for a share under a grant of nobody, with no bound of its own.
     #[cfg(test)]
-    pub(super) fn offer(&self, share: ShareId, request: &OfferRequest) -> Result<ChunkSet, StorageError> {
+    pub(in crate::peer) fn offer(
+        &self,
+        share: ShareId,
+        request: &OfferRequest,
+    ) -> Result<ChunkSet, StorageError> {
         self.offer_under(Under::NOBODY, share, request)
     }
 
     /// Reserves space for a share. Returns the chunks of it that are here already.
-    pub(super) fn offer_under(
+    pub(in crate::peer) fn offer_under(
         &self,
         grant: Under,
         share: ShareId,
@@ -80,11 +85,11 @@ impl Storage {
         known: impl Iterator<Item = (ChunkIndex, ChunkId)>,
     ) -> Result<ChunkSet, StorageError> {
         let mut held = ChunkSet::empty(geometry.chunk_count());
-        // Uploads for this share go on while chunks are read here: `promise` adds what arrives meanwhile.
+        // Uploads for this share go on while chunks are read here: `insert_reservation` adds what arrives meanwhile.
         let mut arrived = self.uploads.lock().get(&share).map(|now| now.arrived.clone()).unwrap_or_default();
         let (mut met, mut shown) = (HashSet::new(), BTreeMap::new());
         for (index, id) in known {
-            let may_have = arrived.contains(&id) || self.may_claim_unseen(share, &id);
+            let may_have = arrived.contains(&id) || self.may_use_unseen(share, &id);
             let here = || self.chunks.verify(&id, geometry.sealed_len(index));
             if may_have && here()? {
                 held.insert(index);
@@ -98,20 +103,20 @@ impl Storage {
         let needed: u64 = missing.iter().map(|index| geometry.sealed_len(index) as u64).sum();
         let on_disk = self.chunks.disk_free_bytes()?;
         let shown_bytes = self.bytes_shown(share, &shown)?;
-        // From here on alone: what is found free must still be free when it is promised.
-        let _one_by_one = self.promising.lock();
+        // From here on alone: what is found free must still be free when it is reserved.
+        let _one_by_one = self.reserving.lock();
         // What came for the share before and is not offered again takes room, too.
         let left_bytes = self.unfinished.lock().bytes(share).saturating_sub(shown_bytes);
         grant.check_budget(needed, left_bytes)?;
         self.check_quota(grant, share, geometry, chunks, (left_bytes, MANIFEST_RESERVE_BYTES))?;
         let needed = needed + 32 * u64::from(geometry.chunk_count()) + MANIFEST_RESERVE_BYTES;
         let free = self.check_room_of(share, needed, on_disk)?;
-        self.promise(grant.token, share, needed, free, (arrived, met))?;
+        self.insert_reservation(grant.token, share, needed, free, (arrived, met))?;
         Ok(held)
     }
 
     /// Makes room for chunks of a share that are to be copied from other peers. Returns those that are missing here.
-    pub(super) fn begin_copy(
+    pub(in crate::peer) fn begin_copy(
         &self,
         manifest: &Manifest,
         chunks: &ChunkSet,
@@ -119,52 +124,66 @@ impl Storage {
         let share = manifest.share();
         self.check_takes(share)?;
         let known = || chunks.iter().map(|index| (index, manifest.chunk(index)));
-        // What was let go of and still lies aside need not be copied.
+        // What was let go of and is still in quarantine need not be copied.
         for (_, id) in known().filter(|(_, id)| !self.chunks.contains(id)) {
-            self.chunks.restore(&id, || self.marks.note(share, &[id]))?;
+            self.chunks.restore(&id, || self.marks.add(share, &[id]))?;
         }
         let held = self.reserve(Under::NOBODY, manifest.share(), manifest.geometry(), chunks, known())?;
         Ok(chunks.minus(&held))
     }
 
-    /// Whether a chunk of this many bytes is still to arrive for the share; no more than was promised.
-    pub(super) fn admit(&self, share: ShareId, id: ChunkId, bytes: u64) -> Result<bool, StorageError> {
+    /// Whether a chunk of this many bytes is still to arrive for the share; no more than is reserved.
+    pub(in crate::peer) fn admit(
+        &self,
+        share: ShareId,
+        id: ChunkId,
+        bytes: u64,
+    ) -> Result<bool, StorageError> {
         self.check_takes(share)?;
         let mut uploads = self.uploads.lock();
         let upload = uploads.get_mut(&share).ok_or(StorageError::NotOffered)?;
-        upload.touched_ms = clock::awake_ms();
+        upload.touched_ms = clock::monotonic_ms();
         if upload.arrived.contains(&id) && self.chunks.contains(&id) {
             return Ok(false);
         }
-        if bytes > upload.promise.bytes {
+        if bytes > upload.reservation.bytes {
             return Err(StorageError::NoSpace("more bytes than were offered".to_owned()));
         }
         Ok(true)
     }
 
+    /// Takes the next bytes of a chunk, or the first.
+    pub(in crate::peer) fn append(
+        &self,
+        pending: Option<PendingChunk>,
+        bytes: &[u8],
+    ) -> io::Result<PendingChunk> {
+        self.chunks.append(pending, bytes)
+    }
+
     /// Takes a chunk that has arrived. Returns whether it had not arrived before.
-    pub(super) fn put(
+    pub(in crate::peer) fn put(
         &self,
         share: ShareId,
         id: ChunkId,
         bytes: u64,
-        arriving: Arriving,
+        pending: PendingChunk,
     ) -> Result<bool, StorageError> {
-        let of_upload = |upload: &Upload| upload.promise.token;
+        let of_upload = |upload: &Upload| upload.reservation.token;
         let Some(token) = self.uploads.lock().get(&share).map(of_upload) else {
             return Err(StorageError::NotOffered);
         };
         let mut is_named = false;
         // Marked before the file has its name: a crash in between leaves a mark without a file, which is harmless,
         // but a file without a mark would stay for ever.
-        self.chunks.finish(id, arriving, || {
+        self.chunks.complete(id, pending, || {
             is_named = true;
-            self.marks.note(share, &[id])?;
+            self.marks.add(share, &[id])?;
             self.unfinished.lock().add(share, token, bytes);
             token.map_or(Ok(()), |token| self.marks.charge(share, token))
         })?;
         let mut uploads = self.uploads.lock();
-        // The promise may have ended while the chunk was written: the mark still tells whose it is.
+        // The reservation may have ended while the chunk was written: the mark still tells whose it is.
         let Some(upload) = uploads.get_mut(&share) else { return Ok(true) };
         let is_new = upload.arrived.insert(id);
         // The file was here before, perhaps for another share.
@@ -172,16 +191,21 @@ impl Storage {
             upload.met.insert(id);
         }
         if is_new {
-            upload.promise.bytes = upload.promise.bytes.saturating_sub(bytes);
-            upload.promise.arrived_bytes = upload.promise.arrived_bytes.saturating_add(bytes);
+            upload.reservation.bytes = upload.reservation.bytes.saturating_sub(bytes);
+            upload.reservation.arrived_bytes = upload.reservation.arrived_bytes.saturating_add(bytes);
         }
         Ok(is_new)
     }
 
     /// Takes a chunk that is in memory as a whole; like [`Storage::put`].
-    pub(super) fn put_whole(&self, share: ShareId, id: ChunkId, sealed: &[u8]) -> Result<bool, StorageError> {
-        let mut arriving = self.chunks.begin()?;
-        arriving.write(sealed)?;
-        self.put(share, id, sealed.len() as u64, arriving)
+    pub(in crate::peer) fn put_whole(
+        &self,
+        share: ShareId,
+        id: ChunkId,
+        sealed: &[u8],
+    ) -> Result<bool, StorageError> {
+        let mut pending = self.chunks.create_chunk()?;
+        pending.write(sealed)?;
+        self.put(share, id, sealed.len() as u64, pending)
     }
 }

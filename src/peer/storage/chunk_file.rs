@@ -12,7 +12,7 @@ use crate::disk::durable;
 
 /// A chunk that is arriving. Dropping it leaves nothing behind.
 #[derive(Debug)]
-pub(super) struct Arriving {
+pub(in crate::peer) struct PendingChunk {
     file: NamedTempFile,
     hasher: Box<blake3::Hasher>,
     bytes: u64,
@@ -20,7 +20,7 @@ pub(super) struct Arriving {
 
 /// Why a chunk was not taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PutError {
+pub(in crate::peer) enum PutError {
     /// The bytes are those of another chunk.
     #[error("the bytes hash to {0}")]
     HashMismatch(ChunkId),
@@ -29,9 +29,9 @@ pub(super) enum PutError {
     Io(#[from] io::Error),
 }
 
-impl Arriving {
+impl PendingChunk {
     /// Makes room for a chunk in a folder of the file system where it is to stay.
-    pub(super) fn begin(folder: &Path) -> io::Result<Self> {
+    pub(super) fn create(folder: &Path) -> io::Result<Self> {
         let file = tempfile::Builder::new().tempfile_in(folder)?;
         Ok(Self { file, hasher: Box::default(), bytes: 0 })
     }
@@ -44,7 +44,7 @@ impl Arriving {
     }
 
     /// The chunk with the next bytes added.
-    pub(super) fn and(mut self, bytes: &[u8]) -> io::Result<Self> {
+    pub(super) fn append(mut self, bytes: &[u8]) -> io::Result<Self> {
         self.write(bytes)?;
         Ok(self)
     }
@@ -62,7 +62,12 @@ impl Arriving {
 }
 
 /// Reads a piece of a chunk's file: at most `bytes` bytes, and no more than the buffer has room for.
-pub(super) fn read_piece(file: &File, offset: u64, bytes: u64, piece: &mut Vec<u8>) -> io::Result<()> {
+pub(in crate::peer) fn read_piece(
+    file: &File,
+    offset: u64,
+    bytes: u64,
+    piece: &mut Vec<u8>,
+) -> io::Result<()> {
     piece.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
     let mut filled = 0;
     while filled < piece.len() {

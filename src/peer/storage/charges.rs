@@ -10,9 +10,9 @@ use parcelry_core::id::ChunkId;
 use parcelry_core::limits::{MANIFEST_RESERVE_BYTES, ORPHAN_AGE};
 use parcelry_core::token::TokenId;
 
+use super::Storage;
 use super::arrivals::Under;
 use super::contention::{Shared, folder, open, sealed};
-use super::storage::Storage;
 use crate::clock;
 
 #[test]
@@ -41,7 +41,7 @@ fn s11_what_a_token_has_at_a_peer_is_bounded_published_or_not_also_after_a_resta
     let storage = open(folder.path());
     assert_eq!(offer(&storage, &shares[0], 1), Ok(()));
     assert_eq!(offer(&storage, &shares[1], 1), Ok(()));
-    assert_eq!(offer(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded), "two are promised");
+    assert_eq!(offer(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded), "room is reserved for two");
     for shared in &shares[..2] {
         assert!(commit(&storage, shared, 1).unwrap().is_empty());
         assert!(commit(&storage, shared, 1).unwrap().is_empty(), "again, it is the same");
@@ -113,7 +113,7 @@ fn s11_what_was_sent_and_never_committed_is_charged_until_it_is_collected() {
 
 /// Offers that come at once are weighed one after the other.
 #[test]
-fn s11_offers_at_once_are_promised_no_more_than_one_after_the_other() {
+fn s11_offers_at_once_reserve_no_more_than_one_after_the_other() {
     let folder = folder();
     let storage = open(folder.path());
     // Room for two of the eight offers.
@@ -122,10 +122,10 @@ fn s11_offers_at_once_are_promised_no_more_than_one_after_the_other() {
     let shares: Vec<Shared> = (0..8).map(|number| Shared::new(number, vec![1])).collect();
     // Many times: a race is seldom lost.
     for _ in 0..200 {
-        let (promised, start) = (AtomicU32::new(0), Barrier::new(shares.len()));
+        let (reserved, start) = (AtomicU32::new(0), Barrier::new(shares.len()));
         std::thread::scope(|scope| {
             for shared in &shares {
-                let (storage, promised, start) = (&storage, &promised, &start);
+                let (storage, reserved, start) = (&storage, &reserved, &start);
                 scope.spawn(move || {
                     let geometry = shared.manifest.geometry();
                     let size = ShareSize {
@@ -134,12 +134,12 @@ fn s11_offers_at_once_are_promised_no_more_than_one_after_the_other() {
                     };
                     let request = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
                     start.wait();
-                    let is_promised = storage.offer_under(under, shared.id(), &request).is_ok();
-                    promised.fetch_add(u32::from(is_promised), Ordering::Relaxed);
+                    let is_reserved = storage.offer_under(under, shared.id(), &request).is_ok();
+                    reserved.fetch_add(u32::from(is_reserved), Ordering::Relaxed);
                 });
             }
         });
-        assert_eq!(promised.into_inner(), 2);
+        assert_eq!(reserved.into_inner(), 2);
         storage.uploads.lock().clear();
     }
 }

@@ -10,14 +10,19 @@ use std::io;
 
 use parcelry_core::id::{ChunkId, ShareId};
 
-use super::storage::Storage;
-use super::storage_error::StorageError;
+use super::Storage;
+use super::error::StorageError;
 
 const TAKEN_DOWN: StorageError = StorageError::Gone("the tracker's operator took the share down");
 
 impl Storage {
+    /// The shares that are kept and not served.
+    pub(in crate::peer) fn withheld(&self) -> BTreeSet<ShareId> {
+        self.shares.withheld()
+    }
+
     /// Stops serving a share, if it is held.
-    pub(super) fn withhold(&self, share: ShareId) -> io::Result<()> {
+    pub(in crate::peer) fn withhold(&self, share: ShareId) -> io::Result<()> {
         let _alone = self.locks.lock(share);
         let is_held = self.shares.get(share).is_some() || self.shares.is_damaged(share);
         if !is_held || self.shares.is_withheld(share) {
@@ -28,7 +33,11 @@ impl Storage {
     }
 
     /// Takes over what the tracker says of shares, of which `before` were withheld when it was asked.
-    pub(super) fn withhold_only(&self, before: &BTreeSet<ShareId>, withheld: &[ShareId]) -> io::Result<()> {
+    pub(in crate::peer) fn withhold_only(
+        &self,
+        before: &BTreeSet<ShareId>,
+        withheld: &[ShareId],
+    ) -> io::Result<()> {
         for share in before.iter().filter(|share| !withheld.contains(share)) {
             let _alone = self.locks.lock(*share);
             if self.shares.is_withheld(*share) {
@@ -40,12 +49,12 @@ impl Storage {
     }
 
     /// Refuses what is asked of a share that is not served.
-    pub(super) fn check_served(&self, share: ShareId) -> Result<(), StorageError> {
+    pub(in crate::peer) fn check_served(&self, share: ShareId) -> Result<(), StorageError> {
         if self.shares.is_withheld(share) { Err(TAKEN_DOWN) } else { Ok(()) }
     }
 
     /// Checks that a chunk may be served. One that another share holds, too, is served for that one.
-    pub(super) fn check_chunk_served(&self, id: &ChunkId) -> Result<(), StorageError> {
+    pub(in crate::peer) fn check_chunk_served(&self, id: &ChunkId) -> Result<(), StorageError> {
         let withheld = self.shares.withheld();
         if withheld.is_empty() {
             return Ok(());
@@ -63,8 +72,8 @@ impl Storage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Bounds;
     use super::super::chunk_store::ChunkStore;
-    use super::super::storage::Bounds;
     use super::*;
     use parcelry_core::api::{Blob, CommitRequest, ProblemKind};
     use parcelry_core::chunk_set::ChunkSet;
@@ -107,12 +116,12 @@ mod tests {
     fn commit(storage: &Storage, owner: u8, bytes: &[u8]) -> ShareId {
         let (share, request) = share_of(owner, bytes);
         for &byte in bytes {
-            // Every share must have sent what it claims.
-            storage.marks.note(share, &[chunk(byte)]).unwrap();
-            let mut arriving = storage.chunks.begin().unwrap();
-            arriving.write(&[byte; SEALED]).unwrap();
-            storage.chunks.finish(chunk(byte), arriving, || Ok(())).unwrap();
-            storage.chunks.claim(share, chunk(byte));
+            // Every share must have sent what it refers to.
+            storage.marks.add(share, &[chunk(byte)]).unwrap();
+            let mut pending = storage.chunks.create_chunk().unwrap();
+            pending.write(&[byte; SEALED]).unwrap();
+            storage.chunks.complete(chunk(byte), pending, || Ok(())).unwrap();
+            storage.chunks.add_ref(share, chunk(byte));
         }
         assert!(storage.commit(share, request).unwrap().is_empty());
         share

@@ -1,5 +1,5 @@
 //! What came for uploads that were never committed, and who is charged with it: it takes room on the disk until its mark
-//! ends, whatever became of the promise under which it came.
+//! ends, whatever became of the reservation under which it came.
 
 use std::collections::HashMap;
 
@@ -41,10 +41,10 @@ impl Unfinished {
     pub(super) fn of_token(
         &self,
         token: TokenId,
-        beside: ShareId,
+        excluding: ShareId,
     ) -> impl Iterator<Item = (ShareId, u64)> + use<'_> {
         let others =
-            self.0.iter().filter(move |(share, left)| **share != beside && left.token == Some(token));
+            self.0.iter().filter(move |(share, left)| **share != excluding && left.token == Some(token));
         others.map(|(share, left)| (*share, left.bytes))
     }
 }

@@ -5,10 +5,10 @@
 //!            chunks/ab/<id>  the sealed bytes; `ab` are the first two digits of the id
 //!            tmp/            chunks that are arriving; emptied at start
 //!            aside/<id>.damaged, aside/<id>.surplus, aside/<id>.unfinished
-//!                            chunks that were taken out of use; removed after a day
+//!                            chunks in quarantine; removed after a day
 //!            canary          written and synced to see whether the disk works again after it failed
 //! ```
-//! A chunk that arrives is not synced at once: [`ChunkStore::settle`] makes all chunks of a share
+//! A chunk that arrives is not synced at once: [`ChunkStore::sync`] makes all chunks of a share
 //! survive a crash in one go, and re-reads those that a crash may have torn.
 
 use std::collections::{BTreeMap, HashSet};
@@ -22,24 +22,26 @@ use parcelry_core::id::{ChunkId, ShareId};
 use parcelry_core::manifest::Manifest;
 use parking_lot::Mutex;
 
-use super::chunk_file::{Arriving, PutError, hash_file};
-use super::chunk_removal::Aside;
-use super::claims::Claims;
+use super::chunk_file::{PendingChunk, PutError, hash_file};
+use super::chunk_refs::ChunkRefs;
+use super::chunk_removal::Quarantined;
 use super::syncs::{SyncError, Syncs};
 use crate::crash::{self, Point};
 use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 const MARKER: &str = "STORE";
+/// The folder of the quarantine.
+pub(super) const QUARANTINE: &str = "aside";
 const MARKER_TEXT: &[u8] = b"parcelry chunk store, version 1\n";
 /// Locks for the names of chunks: two chunks seldom have the same one.
 const NAME_LOCKS: usize = 256;
 
 /// The chunks of one peer.
 ///
-/// Two kinds of lock, always in this order: the lock of a chunk's *name*, under which its file is named, set aside or
+/// Two kinds of lock, always in this order: the lock of a chunk's *name*, under which its file is named, quarantined or
 /// removed, and its entry in the index with it; and the *index*, which is held for bookkeeping only. No file is
-/// hashed or synced under either, but for one that is about to be set aside.
+/// hashed or synced under either, but for one that is about to be quarantined.
 #[derive(Debug)]
 pub(super) struct ChunkStore {
     pub(super) root: PathBuf,
@@ -59,10 +61,10 @@ pub(super) struct ChunkStore {
 pub(super) struct Index {
     pub(super) chunks: BTreeMap<ChunkId, Entry>,
     /// Which shares hold each chunk, whether it is here or was lost.
-    pub(super) claims: Claims,
+    pub(super) refs: ChunkRefs,
     used_bytes: u64,
-    /// Bytes of what was taken out of use.
-    pub(super) aside_bytes: u64,
+    /// Bytes in quarantine.
+    pub(super) quarantine_bytes: u64,
 }
 
 impl Index {
@@ -120,16 +122,16 @@ impl ChunkStore {
         }
         // Nothing in it was acknowledged to anybody.
         let _ = fs::remove_dir_all(root.join("tmp"));
-        for folder in ["chunks", "tmp", "aside"] {
+        for folder in ["chunks", "tmp", QUARANTINE] {
             durable::create_private_folder(&root.join(folder)).map_err(failed)?;
         }
         for first in 0..=255_u8 {
             durable::create_private_folder(&root.join(format!("chunks/{first:02x}"))).map_err(failed)?;
         }
         let mut index = read_index(&root.join("chunks")).map_err(failed)?;
-        for file in fs::read_dir(root.join("aside")).map_err(failed)? {
+        for file in fs::read_dir(root.join(QUARANTINE)).map_err(failed)? {
             let file = file.map_err(failed)?;
-            index.aside_bytes += file.metadata().map_err(failed)?.len();
+            index.quarantine_bytes += file.metadata().map_err(failed)?.len();
         }
         let folder = File::open(root).map_err(failed)?;
         Ok(Self {
@@ -156,9 +158,9 @@ impl ChunkStore {
         rustix::fs::access(self.root.join("tmp"), rustix::fs::Access::WRITE_OK).is_ok()
     }
 
-    /// Bytes of what was taken out of use and not removed yet.
-    pub(super) fn aside_bytes(&self) -> u64 {
-        self.index.lock().aside_bytes
+    /// Bytes in quarantine.
+    pub(super) fn quarantine_bytes(&self) -> u64 {
+        self.index.lock().quarantine_bytes
     }
 
     /// How many chunks are here.
@@ -189,7 +191,7 @@ impl ChunkStore {
             return Ok(true);
         }
         if entry.bytes != sealed_len as u64 || !self.is_intact(id)? {
-            return self.take_out_damaged(id, sealed_len);
+            return self.quarantine_damaged(id, sealed_len);
         }
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = true;
@@ -216,8 +218,8 @@ impl ChunkStore {
     }
 
     /// Reads a chunk again, whatever was known of it. Returns whether it is as it should be: one that is not is
-    /// taken out of use.
-    pub(super) fn check_again(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
+    /// quarantined.
+    pub(super) fn reverify(&self, id: &ChunkId, sealed_len: usize) -> io::Result<bool> {
         if let Some(entry) = self.index.lock().chunks.get_mut(id) {
             entry.verified = false;
         }
@@ -226,12 +228,12 @@ impl ChunkStore {
 
     /// Notes that a share holds a chunk. Returns whether it did not before. From here on nothing that happens to other
     /// shares takes the chunk away.
-    pub(super) fn claim(&self, share: ShareId, id: ChunkId) -> bool {
-        self.index.lock().claims.claim(share, id)
+    pub(super) fn add_ref(&self, share: ShareId, id: ChunkId) -> bool {
+        self.index.lock().refs.add(share, id)
     }
 
     /// Notes what a share has held since before this process. If its list says so, it was verified before the commit.
-    pub(super) fn claim_committed(
+    pub(super) fn add_committed_refs(
         &self,
         share: ShareId,
         chunks: impl Iterator<Item = ChunkId>,
@@ -239,7 +241,7 @@ impl ChunkStore {
     ) {
         let mut index = self.index.lock();
         for id in chunks {
-            index.claims.claim(share, id);
+            index.refs.add(share, id);
             if let Some(entry) = index.chunks.get_mut(&id) {
                 entry.verified |= is_listed;
             }
@@ -250,8 +252,8 @@ impl ChunkStore {
     /// have covered them.
     pub(super) fn doubt(&self, chunks: &HashSet<ChunkId>) {
         let mut index = self.index.lock();
-        let Index { chunks: entries, claims, .. } = &mut *index;
-        for id in chunks.iter().filter(|id| !claims.is_claimed(id)) {
+        let Index { chunks: entries, refs, .. } = &mut *index;
+        for id in chunks.iter().filter(|id| !refs.is_referenced(id)) {
             if let Some(entry) = entries.get_mut(id) {
                 entry.since = 1;
             }
@@ -269,48 +271,48 @@ impl ChunkStore {
 
     /// The shares that hold a chunk.
     pub(super) fn holders(&self, id: &ChunkId) -> Vec<ShareId> {
-        self.index.lock().claims.holders(id)
+        self.index.lock().refs.holders(id)
     }
 
     /// Whether this share holds the chunk, or nobody does.
     pub(super) fn is_free_for(&self, share: ShareId, id: &ChunkId) -> bool {
         let index = self.index.lock();
-        !index.claims.is_claimed(id) || index.claims.holds(share, id)
+        !index.refs.is_referenced(id) || index.refs.holds(share, id)
     }
 
     /// The chunks that several shares hold.
     pub(super) fn of_several(&self) -> HashSet<ChunkId> {
-        self.index.lock().claims.of_several().copied().collect()
+        self.index.lock().refs.of_several().copied().collect()
     }
 
     /// All chunks that a share holds. It looks at every chunk.
-    pub(super) fn claims_of(&self, share: ShareId) -> Vec<ChunkId> {
-        self.index.lock().claims.of_share(share)
+    pub(super) fn refs_of(&self, share: ShareId) -> Vec<ChunkId> {
+        self.index.lock().refs.of_share(share)
     }
 
     /// The chunks that no share holds.
-    pub(super) fn unclaimed(&self) -> Vec<ChunkId> {
+    pub(super) fn unreferenced(&self) -> Vec<ChunkId> {
         let index = self.index.lock();
-        index.chunks.keys().filter(|id| !index.claims.is_claimed(id)).copied().collect()
+        index.chunks.keys().filter(|id| !index.refs.is_referenced(id)).copied().collect()
     }
 
     /// Bytes of those of these chunks that are here and of no share, each counted once.
-    pub(super) fn unclaimed_bytes(&self, mut ids: Vec<ChunkId>) -> u64 {
+    pub(super) fn unreferenced_bytes(&self, mut ids: Vec<ChunkId>) -> u64 {
         ids.sort_unstable();
         ids.dedup();
         let index = self.index.lock();
-        let unclaimed = ids.iter().filter(|id| !index.claims.is_claimed(id));
-        unclaimed.filter_map(|id| index.chunks.get(id)).map(|entry| entry.bytes).sum()
+        let unreferenced = ids.iter().filter(|id| !index.refs.is_referenced(id));
+        unreferenced.filter_map(|id| index.chunks.get(id)).map(|entry| entry.bytes).sum()
     }
 
     /// Whether a share holds the chunk.
-    pub(super) fn is_claimed(&self, id: &ChunkId) -> bool {
-        self.index.lock().claims.is_claimed(id)
+    pub(super) fn is_referenced(&self, id: &ChunkId) -> bool {
+        self.index.lock().refs.is_referenced(id)
     }
 
     /// Whether this share holds the chunk.
     pub(super) fn is_held_by(&self, share: ShareId, id: &ChunkId) -> bool {
-        self.index.lock().claims.holds(share, id)
+        self.index.lock().refs.holds(share, id)
     }
 
     /// Whether the chunk is here, and a sync that succeeded covers it.
@@ -320,23 +322,23 @@ impl ChunkStore {
     }
 
     /// Makes room for a chunk to arrive.
-    pub(super) fn begin(&self) -> io::Result<Arriving> {
-        Arriving::begin(&self.root.join("tmp"))
+    pub(super) fn create_chunk(&self) -> io::Result<PendingChunk> {
+        PendingChunk::create(&self.root.join("tmp"))
     }
 
     /// Takes the next bytes of a chunk, or the first.
-    pub(super) fn go_on(&self, arriving: Option<Arriving>, bytes: &[u8]) -> io::Result<Arriving> {
-        arriving.map_or_else(|| self.begin(), Ok)?.and(bytes)
+    pub(super) fn append(&self, pending: Option<PendingChunk>, bytes: &[u8]) -> io::Result<PendingChunk> {
+        pending.map_or_else(|| self.create_chunk(), Ok)?.append(bytes)
     }
 
     /// Takes a chunk that has arrived, if its bytes are the right ones. Before it gets its name, `mark` notes for whom.
-    pub(super) fn finish(
+    pub(super) fn complete(
         &self,
         id: ChunkId,
-        arriving: Arriving,
+        pending: PendingChunk,
         mark: impl FnOnce() -> io::Result<()>,
     ) -> Result<(), PutError> {
-        let hash = arriving.id();
+        let hash = pending.id();
         if hash != id {
             return Err(PutError::HashMismatch(hash));
         }
@@ -348,7 +350,7 @@ impl ChunkStore {
             return Ok(());
         }
         mark()?;
-        let bytes = arriving.name(&self.path(&id))?;
+        let bytes = pending.name(&self.path(&id))?;
         crash::at(Point::ChunkNamed);
         #[cfg(test)]
         self.unsynced.lock().insert(id, false);
@@ -357,20 +359,20 @@ impl ChunkStore {
     }
 
     /// Makes these chunks survive a crash.
-    pub(super) fn settle(&self, chunks: &[ChunkId]) -> Result<(), SyncError> {
-        self.syncs.settle(|| self.sync(chunks))
+    pub(super) fn sync(&self, chunks: &[ChunkId]) -> Result<(), SyncError> {
+        self.syncs.sync(|| self.sync_files(chunks))
     }
 
     /// Finds out whether a disk that failed works again: writes and syncs something.
     pub(super) fn prove(&self) -> io::Result<()> {
         self.syncs.recover(|| {
             durable::persist(&self.root.join("canary"), &[0xca; 4096])?;
-            self.sync(&[])
+            self.sync_files(&[])
         })
     }
 
     #[cfg_attr(target_os = "linux", expect(unused_variables, reason = "one call syncs all"))]
-    fn sync(&self, chunks: &[ChunkId]) -> io::Result<()> {
+    fn sync_files(&self, chunks: &[ChunkId]) -> io::Result<()> {
         crash::check_sync()?;
         #[cfg(test)]
         {
@@ -422,8 +424,8 @@ impl ChunkStore {
         self.root.join("chunks").join(&name[..2]).join(name)
     }
 
-    pub(super) fn aside(&self, id: &ChunkId, why: Aside) -> PathBuf {
-        self.root.join("aside").join(format!("{id}.{}", why.suffix()))
+    pub(super) fn quarantine_path(&self, id: &ChunkId, why: Quarantined) -> PathBuf {
+        self.root.join(QUARANTINE).join(format!("{id}.{}", why.suffix()))
     }
 }
 
@@ -462,9 +464,9 @@ mod tests {
     }
 
     fn put(store: &ChunkStore, id: ChunkId, bytes: &[u8]) -> Result<(), PutError> {
-        let mut arriving = store.begin()?;
-        arriving.write(bytes)?;
-        store.finish(id, arriving, || Ok(()))
+        let mut pending = store.create_chunk()?;
+        pending.write(bytes)?;
+        store.complete(id, pending, || Ok(()))
     }
 
     fn reopen(folder: &tempfile::TempDir) -> ChunkStore {
@@ -492,8 +494,8 @@ mod tests {
         let (folder, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
-        let arriving = store.begin().unwrap();
-        std::mem::forget(arriving);
+        let pending = store.create_chunk().unwrap();
+        std::mem::forget(pending);
         drop(store);
         let store = reopen(&folder);
         assert!(store.contains(&id));
@@ -523,11 +525,11 @@ mod tests {
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
         let [one, two] = [1, 2].map(|number| ShareId::from_bytes([number; 32]));
-        store.claim(one, id);
-        store.claim(two, id);
+        store.add_ref(one, id);
+        store.add_ref(two, id);
         for _ in 0..2 {
             store.let_go(one, &id, |_| false).unwrap();
-            assert!(store.contains(&id) && store.is_claimed(&id));
+            assert!(store.contains(&id) && store.is_referenced(&id));
         }
         store.let_go(two, &id, |_| false).unwrap();
         assert!(!store.contains(&id));
@@ -538,10 +540,10 @@ mod tests {
         let (_folder, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
-        assert!(store.check_again(&id, 5).unwrap());
+        assert!(store.reverify(&id, 5).unwrap());
         fs::write(store.path(&id), b"bytez").unwrap();
         assert!(store.verify(&id, 5).unwrap(), "what was verified is not read each time");
-        assert!(!store.check_again(&id, 5).unwrap());
+        assert!(!store.reverify(&id, 5).unwrap());
         assert!(!store.contains(&id));
     }
 
@@ -588,27 +590,28 @@ mod tests {
         let id = ChunkId::of(b"bytes");
         let share = ShareId::from_bytes([1; 32]);
         let drop_surplus = |store: &ChunkStore| {
-            store.claim(share, id);
+            store.add_ref(share, id);
             store.drop_surplus(share, &id, |_| false).unwrap();
         };
         put(&store, id, b"bytes").unwrap();
         drop_surplus(&store);
         assert!(!store.contains(&id) && store.read(&id).is_err());
-        assert_eq!((store.used_bytes(), store.aside_bytes()), (0, 5));
-        assert_eq!(reopen(&folder).aside_bytes(), 5);
+        assert_eq!((store.used_bytes(), store.quarantine_bytes()), (0, 5));
+        assert_eq!(reopen(&folder).quarantine_bytes(), 5);
         // Nothing is as old as that.
-        store.empty_aside(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
+        store.empty_quarantine(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
         store.restore(&id, || Ok(())).unwrap();
         assert!(store.verify(&id, 5).unwrap());
-        assert_eq!((store.used_bytes(), store.aside_bytes()), (5, 0));
+        assert_eq!((store.used_bytes(), store.quarantine_bytes()), (5, 0));
         drop_surplus(&store);
-        let later = fs::metadata(store.aside(&id, Aside::Surplus)).unwrap().modified().unwrap()
-            + std::time::Duration::from_secs(1);
-        store.empty_aside(later, &BTreeSet::from([id])).unwrap();
-        assert_eq!(store.aside_bytes(), 5, "it may have to be taken back");
-        store.empty_aside(later, &BTreeSet::new()).unwrap();
+        let later =
+            fs::metadata(store.quarantine_path(&id, Quarantined::Surplus)).unwrap().modified().unwrap()
+                + std::time::Duration::from_secs(1);
+        store.empty_quarantine(later, &BTreeSet::from([id])).unwrap();
+        assert_eq!(store.quarantine_bytes(), 5, "it may have to be taken back");
+        store.empty_quarantine(later, &BTreeSet::new()).unwrap();
         store.restore(&id, || Ok(())).unwrap();
-        assert!(!store.contains(&id) && store.aside_bytes() == 0);
+        assert!(!store.contains(&id) && store.quarantine_bytes() == 0);
     }
 
     #[test]
@@ -617,12 +620,12 @@ mod tests {
         let id = ChunkId::of(b"bytes");
         let share = ShareId::from_bytes([1; 32]);
         put(&store, id, b"bytes").unwrap();
-        store.claim(share, id);
+        store.add_ref(share, id);
         fs::write(store.path(&id), b"bytez").unwrap();
-        assert!(!store.check_again(&id, 5).unwrap());
-        assert_eq!(fs::read(store.aside(&id, Aside::Damaged)).unwrap(), b"bytez");
+        assert!(!store.reverify(&id, 5).unwrap());
+        assert_eq!(fs::read(store.quarantine_path(&id, Quarantined::Damaged)).unwrap(), b"bytez");
         put(&store, id, b"bytes").unwrap();
-        assert!(store.is_claimed(&id) && store.check_again(&id, 5).unwrap());
-        assert_eq!(store.holders(&id), [share], "its claim outlived the damage");
+        assert!(store.is_referenced(&id) && store.reverify(&id, 5).unwrap());
+        assert_eq!(store.holders(&id), [share], "its reference outlived the damage");
     }
 }

@@ -1,5 +1,5 @@
 //! A test: many threads at one peer's store. They send, commit, copy, check, drop, expire and delete shares with chunks in
-//! common, in the order that a seed and the scheduler make of it; then records, claims and files must agree.
+//! common, in the order that a seed and the scheduler make of it; then records, references and files must agree.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -16,7 +16,7 @@ use parcelry_core::terms::{SignedTerms, Terms};
 
 use super::chunk_store::ChunkStore;
 use super::mend::Sources;
-use super::storage::{Bounds, Storage};
+use super::{Bounds, Storage};
 use crate::clock;
 
 /// Numbers that a seed makes (SplitMix64).
@@ -134,7 +134,7 @@ fn files(root: &Path) -> BTreeMap<ChunkId, PathBuf> {
     files.map(|path| (path.file_name().unwrap().to_str().unwrap().parse().unwrap(), path)).collect()
 }
 
-/// What the shares hold is there and right, and claimed by those who hold it and nobody else.
+/// What the shares hold is there and right, and referred to by those who hold it and nobody else.
 fn assert_agreement(storage: &Storage, root: &Path, shares: &[&Shared]) {
     let files = files(root);
     let mut holders: BTreeMap<ChunkId, BTreeSet<ShareId>> = BTreeMap::new();
@@ -149,8 +149,8 @@ fn assert_agreement(storage: &Storage, root: &Path, shares: &[&Shared]) {
     }
     for number in 0..CHUNKS {
         let id = ChunkId::of(&sealed(number));
-        let claims: BTreeSet<ShareId> = storage.chunks.holders(&id).into_iter().collect();
-        assert_eq!(claims, holders.remove(&id).unwrap_or_default());
+        let refs: BTreeSet<ShareId> = storage.chunks.holders(&id).into_iter().collect();
+        assert_eq!(refs, holders.remove(&id).unwrap_or_default());
         assert_eq!(storage.chunks.contains(&id), files.contains_key(&id), "the index is that of the files");
     }
 }
@@ -215,7 +215,7 @@ fn a_deleted_share_stays_deleted_at_the_peer() {
             let newer = shared.terms(9, 3_600_000, false);
             let (id, size) = (shared.id(), shared.manifest.geometry());
             let gone = parcelry_core::api::ProblemKind::ShareGone;
-            let kind = |error: super::storage_error::StorageError| error.kind();
+            let kind = |error: super::error::StorageError| error.kind();
             let size = ShareSize { total_bytes: size.total(), chunk_bytes: 1 << 16 };
             let offer = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
             assert_eq!(storage.offer(id, &offer).map_err(kind), Err(gone));
@@ -394,7 +394,7 @@ fn act(storage: &Storage, root: &Path, table: &Table, dice: &mut Dice, step: u64
                 storage.scrub(id, (1 << 16) + 16).unwrap();
             }
         }
-        18 => drop(storage.check_again(shared.id(), &shared.full()).unwrap()),
+        18 => drop(storage.reverify(shared.id(), &shared.full()).unwrap()),
         _ => {
             storage.collect_unfinished().unwrap();
         }
@@ -417,7 +417,7 @@ fn s2_whatever_many_threads_do_no_chunk_of_a_held_share_is_missing_and_none_leak
         });
         // What rotted after it was looked at last is found now.
         for shared in table.all() {
-            storage.check_again(shared.id(), &shared.full()).unwrap();
+            storage.reverify(shared.id(), &shared.full()).unwrap();
         }
         assert_agreement(&storage, folder.path(), &table.all());
         for (share, _) in storage.gone() {

@@ -65,7 +65,7 @@ impl GoneShares {
     /// Keeps, so that it survives a crash, that a share was deleted. Of those that were never held here only so
     /// many are kept: a tracker could name any number. Returns whether it is kept.
     pub(super) fn put(&self, terms: &SignedTerms, was_held: bool, now_ms: u64) -> io::Result<bool> {
-        let share = terms.terms.share;
+        let share = terms.share;
         {
             let shares = self.shares.lock();
             if shares.contains_key(&share) {
@@ -109,14 +109,14 @@ impl GoneShares {
 }
 
 fn gone(terms: &SignedTerms, taken_ms: u64) -> Gone {
-    let last_ms = terms.terms.issued_ms.max(taken_ms);
+    let last_ms = terms.issued_ms.max(taken_ms);
     let until_ms = last_ms.saturating_add(millis(GONE_KEPT));
     Gone { token: terms.token.clone(), until_ms }
 }
 
 fn read(text: &str, share: ShareId) -> Option<Gone> {
     let (token, taken_ms) = text.strip_suffix('\n')?.split_once('\n')?;
-    let terms = SignedTerms::verify(token, share).ok().filter(|terms| terms.terms.deleted)?;
+    let terms = SignedTerms::verify(token, share).ok().filter(|terms| terms.deleted)?;
     Some(gone(&terms, taken_ms.parse().ok()?))
 }
 
@@ -150,12 +150,12 @@ mod tests {
         open().put(&held, true, 1000).unwrap();
         open().put(&named, false, 1000).unwrap();
         let gone = open();
-        let mut expected = [&held, &named].map(|terms| (terms.terms.share, terms.token.clone()));
+        let mut expected = [&held, &named].map(|terms| (terms.share, terms.token.clone()));
         expected.sort();
         assert_eq!(gone.all(), expected);
         let longest_ms = millis(GONE_KEPT);
         gone.expire(1000 + longest_ms - 1).unwrap();
-        assert!(gone.contains(held.terms.share));
+        assert!(gone.contains(held.share));
         gone.expire(1000 + longest_ms).unwrap();
         assert!(gone.all().is_empty() && open().all().is_empty());
     }
@@ -173,6 +173,6 @@ mod tests {
         let (named, held) = (deletion(1), deletion(2));
         assert!(!gone.put(&named, false, 1000).unwrap());
         assert!(gone.put(&held, true, 1000).unwrap());
-        assert!(!gone.contains(named.terms.share) && gone.contains(held.terms.share));
+        assert!(!gone.contains(named.share) && gone.contains(held.share));
     }
 }

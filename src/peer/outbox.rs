@@ -1,4 +1,4 @@
-//! What the tracker is to hear with the next heartbeats. It is kept until a heartbeat that told it was answered.
+//! Reports that the tracker is to hear with the next heartbeats. Each is kept until a heartbeat that told it was answered.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 /// Something that the tracker is to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum Report {
     /// Newer terms are known here.
     Applied(AppliedTerms),
     /// Chunks are damaged or gone.
@@ -27,14 +27,14 @@ pub(super) enum Finding {
     Withheld(ShareId),
 }
 
-/// The findings in the order in which they were made.
+/// The reports that no answer to a heartbeat has acknowledged, in the order in which they were made.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    queue: Mutex<VecDeque<Finding>>,
+pub(super) struct Outbox {
+    queue: Mutex<VecDeque<Report>>,
     new: Notify,
 }
 
-impl Finding {
+impl Report {
     /// The place in the order in which a tracker takes in what one heartbeat tells.
     const fn rank(&self) -> u8 {
         match self {
@@ -57,48 +57,48 @@ impl Finding {
     }
 }
 
-impl Findings {
-    /// Notes a finding.
-    pub(super) fn note(&self, finding: Finding) {
-        self.queue.lock().push_back(finding);
+impl Outbox {
+    /// Adds a report.
+    pub(super) fn push(&self, report: Report) {
+        self.queue.lock().push_back(report);
         self.new.notify_one();
     }
 
-    /// Waits for a new finding.
+    /// Waits for a new report.
     pub(super) async fn wait(&self) {
         self.new.notified().await;
     }
 
-    /// Adds findings to a heartbeat, and says how many: as many as fit, and as keep their order.
+    /// Adds reports to a heartbeat, and says how many: as many as fit, and as keep their order.
     pub(super) fn next(&self, mut request: HeartbeatRequest) -> (HeartbeatRequest, usize) {
         let queue = self.queue.lock();
         let (mut bytes, mut rank, mut told) = (0, 0, 0);
-        for finding in queue.iter().take(TASKS_MAX) {
-            bytes += finding.bytes();
+        for report in queue.iter().take(TASKS_MAX) {
+            bytes += report.bytes();
             // A tracker goes by rank: what was found after something of a higher rank waits for the next heartbeat.
-            if finding.rank() < rank || (told > 0 && bytes > INVENTORY_BYTES_MAX) {
+            if report.rank() < rank || (told > 0 && bytes > INVENTORY_BYTES_MAX) {
                 break;
             }
-            rank = finding.rank();
+            rank = report.rank();
             told += 1;
-            match finding.clone() {
-                Finding::Applied(applied) => request.applied.push(applied),
-                Finding::Lost(lost) => request.lost.push(lost),
-                Finding::Copied(copied) => request.copied.push(copied),
-                Finding::Failed(share) => request.failed.push(share),
-                Finding::Dropped(dropped) => request.dropped.push(dropped),
-                Finding::Wrong(wrong) => request.wrong.push(wrong),
-                Finding::Withheld(share) => request.withheld.push(share),
+            match report.clone() {
+                Report::Applied(applied) => request.applied.push(applied),
+                Report::Lost(lost) => request.lost.push(lost),
+                Report::Copied(copied) => request.copied.push(copied),
+                Report::Failed(share) => request.failed.push(share),
+                Report::Dropped(dropped) => request.dropped.push(dropped),
+                Report::Wrong(wrong) => request.wrong.push(wrong),
+                Report::Withheld(share) => request.withheld.push(share),
             }
         }
         (request, told)
     }
 
-    /// Forgets the oldest findings: the tracker has heard them.
-    pub(super) fn heard(&self, count: usize) {
+    /// Forgets the oldest reports: the tracker has heard them.
+    pub(super) fn ack(&self, count: usize) {
         let mut queue = self.queue.lock();
         queue.drain(..count);
-        // However many were noted, whoever waits was told once.
+        // However many were added, whoever waits was told once.
         if !queue.is_empty() {
             self.new.notify_one();
         }
@@ -118,23 +118,23 @@ mod tests {
     }
 
     #[test]
-    fn every_heartbeat_fits_and_tells_findings_in_their_order() {
-        let findings = Findings::default();
-        let told = [Finding::Copied(found(3)), Finding::Failed(found(1).share), Finding::Lost(found(3))];
-        told.into_iter().for_each(|finding| findings.note(finding));
-        (0..3).for_each(|_| findings.note(Finding::Lost(found(CHUNKS_MAX))));
-        (0..TASKS_MAX).for_each(|_| findings.note(Finding::Copied(found(1))));
+    fn every_heartbeat_fits_and_tells_reports_in_their_order() {
+        let outbox = Outbox::default();
+        let told = [Report::Copied(found(3)), Report::Failed(found(1).share), Report::Lost(found(3))];
+        told.into_iter().for_each(|report| outbox.push(report));
+        (0..3).for_each(|_| outbox.push(Report::Lost(found(CHUNKS_MAX))));
+        (0..TASKS_MAX).for_each(|_| outbox.push(Report::Copied(found(1))));
         let mut counts = Vec::new();
         let beat = || HeartbeatRequest::new(RunId::from_bytes([1; 16]), Usage::default());
         loop {
-            let (request, count) = findings.next(beat());
+            let (request, count) = outbox.next(beat());
             assert!(serde_json::to_vec(&request).unwrap().len() <= JSON_BODY_BYTES_MAX);
-            assert_eq!(findings.next(beat()), (request, count), "unheard, it is told again");
+            assert_eq!(outbox.next(beat()), (request, count), "unheard, it is told again");
             if count == 0 {
                 break;
             }
             counts.push(count);
-            findings.heard(count);
+            outbox.ack(count);
         }
         assert_eq!(counts[0], 2, "a loss after a copy is told after it");
         assert_eq!(counts.iter().sum::<usize>(), 6 + TASKS_MAX);

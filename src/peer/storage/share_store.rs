@@ -1,7 +1,7 @@
 //! The shares that a peer has committed to: manifest, terms, and which of the chunks are its own.
 //!
 //! ```text
-//! DATA/store/shares/<share id>/   its records (`src/peer/records.rs`)
+//! DATA/store/shares/<share id>/   its records (`src/peer/storage/records.rs`)
 //!            leaving/<share id>/  the same of a share that is over, while its chunks are removed; `<share id>.1` and so on if
 //!                                 one of it is there already
 //! ```
@@ -52,13 +52,13 @@ struct Table {
 
 /// What is kept in memory of a share.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(in crate::peer) struct Held {
     /// The newest terms.
-    pub(super) terms: SignedTerms,
+    pub(in crate::peer) terms: SignedTerms,
     /// The chunks that are held here.
-    pub(super) chunks: ChunkSet,
+    pub(in crate::peer) chunks: ChunkSet,
     /// Bytes of its manifest.
-    pub(super) manifest_bytes: u64,
+    pub(in crate::peer) manifest_bytes: u64,
     /// Until when nothing of it expires: its terms were lost, and not two sources agreed on them since.
     pub(super) unsettled_until_ms: Option<u64>,
     /// How it is cut into chunks.
@@ -102,7 +102,7 @@ impl ShareStore {
             }
             let manifest = manifest.good();
             let is_listed = matches!(chunks, Record::Good(_));
-            // Also of a share that is damaged otherwise: its chunks are claimed all the same, and so not removed.
+            // Also of a share that is damaged otherwise: its chunks are referred to all the same, and so not removed.
             let here = manifest.as_ref().map(|manifest| visit(manifest, chunks.good().as_ref()));
             let (Some(manifest), Some(terms), Some(chunks)) = (manifest, terms.good(), here) else {
                 tracing::error!(path = %path.display(), "a share's record cannot be read; it is to be made again");
@@ -185,16 +185,11 @@ impl ShareStore {
     }
 
     /// What the shares of a token take here, but for one.
-    pub(super) fn charged(&self, token: TokenId, beside: ShareId) -> Charged {
+    pub(super) fn charged(&self, token: TokenId, excluding: ShareId) -> Charged {
         let table = self.shares.lock();
         let all = table.charged.get(&token).copied().unwrap_or_default();
-        let own = table.shares.get(&beside).filter(|held| held.token == Some(token));
+        let own = table.shares.get(&excluding).filter(|held| held.token == Some(token));
         own.map_or(all, |held| all.without(&held.charge()))
-    }
-
-    /// Bytes of a share's manifest.
-    pub(super) fn manifest_bytes(&self, share: ShareId) -> io::Result<u64> {
-        self.get(share).map(|held| held.manifest_bytes).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The manifest of a share. One that turns out to be damaged is to be made again, as if it had been found so at the start.
@@ -202,7 +197,7 @@ impl ShareStore {
         let read = read_manifest(&self.folder(share), share);
         if let Err(error) = &read
             && is_damage(error)
-            && self.note_damaged(share)
+            && self.mark_damaged(share)
         {
             tracing::error!(%share, %error, "a share's manifest cannot be read any more; it is to be made again");
         }
@@ -210,7 +205,7 @@ impl ShareStore {
     }
 
     /// Notes that a record of a share that is held is damaged. Returns whether that is news.
-    fn note_damaged(&self, share: ShareId) -> bool {
+    fn mark_damaged(&self, share: ShareId) -> bool {
         let shares = self.shares.lock();
         // What is retired meanwhile is nobody's worry any more.
         shares.shares.contains_key(&share) && self.damaged.lock().insert(share)
@@ -233,7 +228,7 @@ impl ShareStore {
         let unsettled_until_ms = known.as_ref().and_then(|held| held.unsettled_until_ms);
         let token = known.as_ref().and_then(|held| held.token).or(token);
         let known = known.map(|held| held.terms);
-        let terms = known.filter(|known| known.terms.issued_ms > terms.terms.issued_ms).unwrap_or(terms);
+        let terms = known.filter(|known| known.issued_ms > terms.issued_ms).unwrap_or(terms);
         self.keep(manifest, Held::new(manifest, terms, chunks, unsettled_until_ms, token))
     }
 
@@ -277,9 +272,9 @@ impl ShareStore {
 
     /// Takes over terms if they are newer. Returns whether they were.
     pub(super) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
-        let share = terms.terms.share;
-        let known = self.get(share).map(|held| held.terms.terms.issued_ms);
-        if known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms) {
+        let share = terms.share;
+        let known = self.get(share).map(|held| held.terms.issued_ms);
+        if known.is_none_or(|issued_ms| issued_ms >= terms.issued_ms) {
             return Ok(false);
         }
         write_terms(&self.folder(share), &terms)?;
@@ -303,7 +298,7 @@ impl ShareStore {
             }
             path.set_file_name(format!("{share}.{number}"));
         }
-        durable::set_aside(&self.folder(share), &path)?;
+        durable::move_and_date(&self.folder(share), &path)?;
         crash::at(Point::ShareForgotten);
         self.shares.lock().take(share);
         self.damaged.lock().remove(&share);
@@ -400,7 +395,7 @@ impl Held {
 
     /// Whether the share is over at this time, and not in doubt.
     pub(super) fn is_over(&self, now_ms: u64) -> bool {
-        self.terms.terms.is_over(now_ms) && self.unsettled_until_ms.is_none_or(|until_ms| until_ms <= now_ms)
+        self.terms.is_over(now_ms) && self.unsettled_until_ms.is_none_or(|until_ms| until_ms <= now_ms)
     }
 }
 

@@ -40,7 +40,7 @@ impl Marks {
     }
 
     /// Notes that these chunks may be here for this share only.
-    pub(super) fn note(&self, share: ShareId, ids: &[ChunkId]) -> io::Result<()> {
+    pub(super) fn add(&self, share: ShareId, ids: &[ChunkId]) -> io::Result<()> {
         let bytes: Vec<u8> = ids.iter().flat_map(|id| *id.as_bytes()).collect();
         let _writing = self.writing.lock();
         let mut options = OpenOptions::new();
@@ -159,14 +159,14 @@ mod tests {
         let share = ShareId::from_bytes([1; 32]);
         let [one, two, three] = [b"1", b"2", b"3"].map(|bytes| ChunkId::of(bytes));
         assert!(!marks.has(share));
-        marks.note(share, &[one]).unwrap();
-        marks.note(share, &[two]).unwrap();
+        marks.add(share, &[one]).unwrap();
+        marks.add(share, &[two]).unwrap();
         assert_eq!(marks.of(share).unwrap(), [one, two]);
         // A crash has torn the end off.
         let file = OpenOptions::new().write(true).open(marks.path(share)).unwrap();
         file.set_len(40).unwrap();
         assert_eq!(marks.of(share).unwrap(), [one]);
-        marks.note(share, &[three]).unwrap();
+        marks.add(share, &[three]).unwrap();
         assert_eq!(marks.of(share).unwrap(), [one, three]);
         assert_eq!(marks.chunks().unwrap(), HashSet::from([one, three]));
         marks.end(share, |id| *id == one).unwrap();

@@ -71,7 +71,7 @@ impl Syncs {
     }
 
     /// Returns when a sync that began after this call has succeeded.
-    pub(super) fn settle(&self, sync: impl FnOnce() -> io::Result<()>) -> Result<(), SyncError> {
+    pub(super) fn sync(&self, flush: impl FnOnce() -> io::Result<()>) -> Result<(), SyncError> {
         let mut state = self.state.lock();
         // A sync that runs now may have begun before the caller's bytes were written: only the next one covers them.
         let mine = state.next;
@@ -88,7 +88,7 @@ impl Syncs {
         (state.running, state.next) = (true, number + 1);
         drop(state);
         // Not under the lock: others come meanwhile, and share the next sync.
-        let result = sync();
+        let result = flush();
         let mut state = self.state.lock();
         state.running = false;
         match &result {
@@ -127,7 +127,7 @@ mod tests {
         let count = AtomicU32::new(0);
         std::thread::scope(|threads| {
             threads.spawn(|| {
-                syncs.settle(|| {
+                syncs.sync(|| {
                     begun.wait();
                     go.wait();
                     Ok(())
@@ -137,7 +137,7 @@ mod tests {
             let late: Vec<_> = (0..4)
                 .map(|_| {
                     threads.spawn(|| {
-                        syncs.settle(|| {
+                        syncs.sync(|| {
                             count.fetch_add(1, Ordering::Relaxed);
                             Ok(())
                         })
@@ -157,14 +157,14 @@ mod tests {
     #[test]
     fn s8_after_a_failure_nothing_is_acknowledged_until_the_disk_has_written() {
         let syncs = Syncs::default();
-        syncs.settle(|| Ok(())).unwrap();
+        syncs.sync(|| Ok(())).unwrap();
         let good = syncs.good();
-        assert!(matches!(syncs.settle(|| Err(io::Error::other("EIO"))), Err(SyncError::Now(_))));
-        assert!(matches!(syncs.settle(|| Ok(())), Err(SyncError::Before)), "the error is reported once only");
+        assert!(matches!(syncs.sync(|| Err(io::Error::other("EIO"))), Err(SyncError::Now(_))));
+        assert!(matches!(syncs.sync(|| Ok(())), Err(SyncError::Before)), "the error is reported once only");
         assert!(syncs.have_failed() && syncs.good() == good);
         assert!(syncs.recover(|| Err(io::Error::other("still"))).is_err() && syncs.have_failed());
         syncs.recover(|| Ok(())).unwrap();
-        syncs.settle(|| Ok(())).unwrap();
+        syncs.sync(|| Ok(())).unwrap();
         assert!(syncs.good() > good);
     }
 }

@@ -9,7 +9,7 @@ use super::chunk_file::PutError;
 
 /// Why the storage does not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StorageError {
+pub(in crate::peer) enum StorageError {
     /// The share will never be taken or served here again.
     #[error("{0}")]
     Gone(&'static str),
@@ -28,7 +28,7 @@ pub(super) enum StorageError {
     /// Other bytes than those of the chunk's id.
     #[error("{0}")]
     HashMismatch(PutError),
-    /// More than is free, or than was promised.
+    /// More than is free, or than is reserved.
     #[error("{0}")]
     NoSpace(String),
     /// More than the invite's bearers may have at one peer.
@@ -49,7 +49,7 @@ impl StorageError {
     }
 
     /// What the protocol calls it.
-    pub(super) fn kind(&self) -> ProblemKind {
+    pub(in crate::peer) fn kind(&self) -> ProblemKind {
         match self {
             Self::Gone(_) => ProblemKind::ShareGone,
             Self::NotOffered | Self::OtherManifest => ProblemKind::Conflict,

@@ -6,7 +6,7 @@ use parcelry_core::id::ShareId;
 use parcelry_core::limits::COMMITS_WAITING_MAX;
 use parking_lot::{Condvar, Mutex};
 
-use super::storage_error::StorageError;
+use super::error::StorageError;
 
 /// The shares that somebody is at work on.
 #[derive(Debug, Default)]
