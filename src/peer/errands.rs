@@ -114,7 +114,7 @@ impl Worker for Running {
 
     async fn step(&mut self, task: Task, notes: &Notes) {
         let doing = Arc::clone(&self.peer);
-        let done = blocking(move || carry_out(&doing.storage, &doing.findings, task)).await;
+        let done = blocking(move || carry_out(&doing.storage, &doing.outbox, task)).await;
         notes.note("cannot do what the tracker asks for", done);
     }
 }

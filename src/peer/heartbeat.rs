@@ -1,5 +1,6 @@
 //! The peer's standing with the tracker: register, beat, do what the tracker asks, leave.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,12 +30,12 @@ pub(super) struct Beating {
 pub(super) async fn register(
     peer: &Peer,
     tracker: &TrackerClient,
-) -> Result<(Duration, Vec<String>), ClientError> {
+) -> Result<(Duration, Vec<SocketAddr>), ClientError> {
     let request = RegisterRequest {
         id: peer.id,
         run: peer.run,
         name: peer.name.clone(),
-        addresses: peer.public_addr.iter().map(ToString::to_string).collect(),
+        addresses: peer.public_addr.into_iter().collect(),
         port: peer.port,
         capacity_bytes: peer.storage.capacity_bytes(),
         usage: peer.storage.usage(),
@@ -72,12 +73,12 @@ impl Worker for Beating {
         tokio::select! {
             () = tokio::time::sleep(pause) => false,
             // What was found out does not wait for its turn, unless nobody hears it.
-            () = self.peer.findings.wait(), if self.reachable => true,
+            () = self.peer.outbox.wait(), if self.reachable => true,
         }
     }
 
-    async fn step(&mut self, has_findings: bool, notes: &Notes) {
-        if has_findings {
+    async fn step(&mut self, has_reports: bool, notes: &Notes) {
+        if has_reports {
             tokio::time::sleep(self.every / 10).await;
         }
         if !self.peer.storage.is_there() {
@@ -105,7 +106,7 @@ impl Worker for Beating {
 /// hears that the peer lives.
 async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) -> Result<(), ClientError> {
     let usage = peer.storage.usage();
-    let (request, told) = peer.findings.next(HeartbeatRequest::new(peer.run, usage));
+    let (request, told) = peer.outbox.next(HeartbeatRequest::new(peer.run, usage));
     let (traffic, scrub) = (peer.metrics.traffic(), Some(peer.scrub_at.progress(usage.used_bytes)));
     let damaged = peer.mending.wanted(&peer.storage);
     let request = HeartbeatRequest { traffic, scrub, damaged, ..request };
@@ -118,7 +119,7 @@ async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) ->
         }
         answer => answer?,
     };
-    peer.findings.heard(told);
+    peer.outbox.ack(told);
     peer.clock.compare(response.now_ms);
     peer.inventory.ask(response.inventory_after_ms);
     let (mut copies, mut restores, mut drops) = (Vec::new(), Vec::new(), Vec::new());

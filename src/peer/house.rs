@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Interval;
 
 use super::Peer;
-use super::findings::Finding;
+use super::outbox::Report;
+use super::storage::Storage;
 use crate::task::blocking;
 use crate::worker::{Notes, Stops, Worker};
 
@@ -53,24 +54,22 @@ impl Worker for Tidying {
 }
 
 async fn tidy(peer: &Arc<Peer>, notes: &Notes) {
-    let storage = Arc::clone(peer);
-    let strays = blocking(move || storage.storage.strays()).await;
+    let strays = peer.on_disk(Storage::strays).await;
     if let Some(count) = notes.note("cannot tell whose the chunks are", strays) {
         peer.metrics.chunks_stray.set(i64::try_from(count).unwrap_or(i64::MAX));
         if count > 0 {
             tracing::warn!(count, "chunks are kept of which neither a share nor an upload knows");
         }
     }
-    // By a clock that may be wrong nothing that was promised or set aside is removed.
+    // By a clock that may be wrong nothing that was promised or is in quarantine is removed.
     let Some(now_ms) = peer.clock.now_ms() else { return };
     let ending = Arc::clone(peer);
     let ended = blocking(move || ending.partings.end_promises(now_ms)).await;
     notes.note("cannot forget promises that are over", ended);
-    let storage = Arc::clone(peer);
-    let emptied = blocking(move || storage.storage.empty_aside(&storage.partings.aside()?)).await;
-    notes.note("cannot remove what was set aside", emptied);
-    let storage = Arc::clone(peer);
-    let collected = blocking(move || storage.storage.collect_unfinished()).await;
+    let emptying = Arc::clone(peer);
+    let empty = move || emptying.storage.empty_quarantine(&emptying.partings.quarantined()?);
+    notes.note("cannot remove what was set aside", blocking(empty).await);
+    let collected = peer.on_disk(Storage::collect_unfinished).await;
     let chunks = notes.note("cannot set aside what unfinished uploads left behind", collected);
     if let Some(chunks) = chunks.filter(|&chunks| chunks > 0) {
         tracing::info!(chunks, "set aside what unfinished uploads left behind");
@@ -90,19 +89,17 @@ impl Worker for Looking {
     }
 
     async fn step(&mut self, (): (), notes: &Notes) {
-        let storage = Arc::clone(&self.0);
-        let there = blocking(move || storage.storage.look_at_disk()).await;
+        let there = self.0.on_disk(Storage::look_at_disk).await;
         let is_there = notes.note("nothing can be served", there).is_some();
-        if is_there && self.0.storage.chunks.syncs.have_failed() {
+        if is_there && self.0.storage.has_failed_to_write() {
             notes.note("the disk still fails to write", recover(&self.0).await);
         }
     }
 }
 
 async fn recover(peer: &Arc<Peer>) -> io::Result<()> {
-    let storage = Arc::clone(peer);
-    let (lost, result) = blocking(move || storage.storage.recover()).await;
-    lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
+    let (lost, result) = peer.on_disk(Storage::recover).await;
+    lost.into_iter().for_each(|lost| peer.outbox.push(Report::Lost(lost)));
     result?;
     // What was taken and is gone is not held against those who send it again.
     peer.grants.forget();
@@ -123,8 +120,8 @@ impl Worker for Expiring {
     }
 
     async fn step(&mut self, (): (), notes: &Notes) {
-        let (storage, now_ms) = (Arc::clone(&self.0), self.0.clock.now_ms());
-        let expired = blocking(move || storage.storage.expire(now_ms)).await;
+        let now_ms = self.0.clock.now_ms();
+        let expired = self.0.on_disk(move |storage| storage.expire(now_ms)).await;
         notes.note("cannot drop an expired share", expired);
     }
 }

@@ -17,14 +17,14 @@ use super::heartbeat::Beating;
 use super::house::{Expiring, Tidying};
 use super::inventory::Telling;
 use super::mend::Restoring;
-use super::parting::{look_aside, part};
+use super::parting::{look_at_quarantine, part};
 use crate::task::Tasks;
 use crate::worker::{Notes, Stops, Worker};
 
-/// How often it is looked whether what lies aside can go for good.
+/// How often it is looked whether what is in quarantine can go for good.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
-/// Lets go of what the tracker asks for as far as others prove it, and looks after what lies aside.
+/// Lets go of what the tracker asks for as far as others prove it, and looks after what is in quarantine.
 struct Dropping {
     peer: Arc<Peer>,
     looks: Interval,
@@ -50,7 +50,7 @@ pub(super) fn start(peer: &Arc<Peer>, beat_every: Duration, tasks: &Tasks) {
 
 impl Worker for Dropping {
     const STOPS: Stops = Stops::WithinSteps;
-    /// What to let go of; `None`: it is time to look at what lies aside.
+    /// What to let go of; `None`: it is time to look at what is in quarantine.
     type Due = Option<DropTask>;
 
     fn name(&self) -> &'static str {
@@ -65,7 +65,7 @@ impl Worker for Dropping {
     }
 
     async fn step(&mut self, task: Option<DropTask>, notes: &Notes) {
-        let Some(task) = task else { return look_aside(&self.peer, notes).await };
+        let Some(task) = task else { return look_at_quarantine(&self.peer, notes).await };
         self.later.retain(|_, at| *at > Instant::now());
         let share = task.share;
         if self.later.contains_key(&share) {
