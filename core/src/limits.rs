@@ -288,7 +288,7 @@ pub const LARGE_BODY_BYTES_PER_SECOND: u64 = 64 << 10;
 /// Complaints about one peer that wait for its next heartbeat; further ones are dropped, for the peer checks
 /// everything it holds in time anyway.
 pub const COMPLAINTS_MAX: usize = 256;
-/// Time in which a chunk that a peer was asked to check is not asked about again: lies cost one read an hour.
+/// A peer is asked to check one chunk at most once in this time: false complaints cost it one read an hour.
 pub const COMPLAINT_AGAIN: Duration = Duration::from_secs(3600);
 /// Time for which the admin stays signed in: a working day.
 pub const SIGN_IN_LIFE: Duration = Duration::from_secs(12 * 3600);
