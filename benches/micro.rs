@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parcelry::client::Http;
+use parcelry::commands::local::{LocalConfig, LocalSwarm};
 use parcelry::context::Context;
 use parcelry::get::look_up;
-use parcelry::local::{LocalConfig, LocalSwarm};
 use parcelry::progress::{Progress, Style};
-use parcelry::share::{ShareRequest, share};
+use parcelry::share::{ShareRequest, Source, share};
 use parcelry::task::Tasks;
 use parcelry_core::geometry::{ChunkSize, Geometry};
 use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
@@ -83,7 +83,7 @@ fn placement(criterion: &mut Criterion) {
         let mut id = [0; 32];
         id[..4].copy_from_slice(&number.to_be_bytes());
         Candidate {
-            peer: PeerId::from_bytes(id),
+            id: PeerId::from_bytes(id),
             free_bytes: 1 << 40,
             zone: Some(format!("zone {}", number % 5)),
             zone_is_given: true,
@@ -126,8 +126,7 @@ fn look_ups(criterion: &mut Criterion) {
         };
         let swarm = LocalSwarm::start(config, &tasks).await.unwrap();
         let request = ShareRequest {
-            paths: vec![file],
-            stdin: false,
+            source: Source::Paths(vec![file]),
             name: None,
             replicas: 2,
             expires: Duration::from_secs(3600),

@@ -1,5 +1,7 @@
 //! The wall clock, read in one place.
 
+mod skew;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parcelry_core::duration::millis;
@@ -7,6 +9,8 @@ use parcelry_core::limits::{CLOCK_JUMP, CLOCK_SETTLES};
 use parking_lot::Mutex;
 use rustix::time::ClockId;
 use time::OffsetDateTime;
+
+pub use skew::Skew;
 
 /// Milliseconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
@@ -33,11 +37,11 @@ fn offset_ms() -> i64 {
 }
 
 /// Milliseconds that have passed since some moment, whatever was done to the wall clock. Time that the
-/// machine slept counts where the system tells it.
-pub fn uptime_ms() -> u64 {
+/// machine slept counts where the system tells it (`CLOCK_BOOTTIME`).
+pub fn boottime_ms() -> u64 {
     #[cfg(test)]
     if let Some(told) = simulated::told() {
-        return told.uptime_ms;
+        return told.boottime_ms;
     }
     #[cfg(target_os = "linux")]
     let clock = ClockId::Boottime;
@@ -46,12 +50,12 @@ pub fn uptime_ms() -> u64 {
     read(clock)
 }
 
-/// Milliseconds for which this process and its machine have been awake, counted from some moment: others cannot be
+/// Milliseconds for which this machine has been awake, counted from some moment (`CLOCK_MONOTONIC`): others cannot be
 /// heard while it sleeps, so that silence is measured by it.
-pub fn awake_ms() -> u64 {
+pub fn monotonic_ms() -> u64 {
     #[cfg(test)]
     if let Some(told) = simulated::told() {
-        return told.uptime_ms;
+        return told.boottime_ms;
     }
     read(ClockId::Monotonic)
 }
@@ -71,7 +75,7 @@ pub(crate) mod simulated {
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Told {
         pub(crate) wall_ms: u64,
-        pub(crate) uptime_ms: u64,
+        pub(crate) boottime_ms: u64,
     }
 
     thread_local! {
@@ -89,10 +93,10 @@ pub(crate) mod simulated {
 }
 
 /// Watches whether the wall clock goes as fast as time does. Somebody may set it, to the past or the future:
-/// then what is over by it may not be over. A clock that is set right again is believed at once, one that goes
+/// then what is over by it may not be over. A clock that is set right again is trusted at once, one that goes
 /// on from another time after a day.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct ClockMonitor {
     state: Mutex<Option<Line>>,
 }
 
@@ -100,7 +104,7 @@ pub struct Watch {
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     wall_ms: u64,
-    uptime_ms: u64,
+    boottime_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,39 +117,39 @@ struct Line {
 impl Moment {
     /// Now, when some wall clock shows this.
     pub fn at(wall_ms: u64) -> Self {
-        Self { wall_ms, uptime_ms: uptime_ms() }
+        Self { wall_ms, boottime_ms: boottime_ms() }
     }
 
     /// What that wall clock shows by now.
     pub fn now_ms(self) -> u64 {
-        self.wall_ms_at(uptime_ms())
+        self.wall_ms_at(boottime_ms())
     }
 
-    fn wall_ms_at(self, uptime_ms: u64) -> u64 {
-        self.wall_ms.saturating_add(uptime_ms.saturating_sub(self.uptime_ms))
+    fn wall_ms_at(self, boottime_ms: u64) -> u64 {
+        self.wall_ms.saturating_add(boottime_ms.saturating_sub(self.boottime_ms))
     }
 
     fn leads_to(self, now: Self) -> bool {
-        self.wall_ms_at(now.uptime_ms).abs_diff(now.wall_ms) <= millis(CLOCK_JUMP)
+        self.wall_ms_at(now.boottime_ms).abs_diff(now.wall_ms) <= millis(CLOCK_JUMP)
     }
 }
 
-impl Watch {
-    /// Whether the wall clock has not jumped since the watch was first asked, or has settled since.
+impl ClockMonitor {
+    /// Whether the wall clock has not jumped since the monitor was first asked, or has settled since.
     pub fn is_steady(&self) -> bool {
-        self.is_steady_at(now_ms(), uptime_ms())
+        self.is_steady_at(now_ms(), boottime_ms())
     }
 
-    /// Believes the wall clock as it is: somebody else says that it is right.
-    pub fn believe(&self) {
+    /// Trusts the wall clock as it is: somebody else says that it is right.
+    pub fn trust(&self) {
         *self.state.lock() = Some(Line { good: Moment::at(now_ms()), other: None });
     }
 
-    fn is_steady_at(&self, wall_ms: u64, uptime_ms: u64) -> bool {
-        let now = Moment { wall_ms, uptime_ms };
+    fn is_steady_at(&self, wall_ms: u64, boottime_ms: u64) -> bool {
+        let now = Moment { wall_ms, boottime_ms };
         let mut state = self.state.lock();
         let line = state.unwrap_or(Line { good: now, other: None });
-        let settled = |other: &Moment| uptime_ms.saturating_sub(other.uptime_ms) >= millis(CLOCK_SETTLES);
+        let settled = |other: &Moment| boottime_ms.saturating_sub(other.boottime_ms) >= millis(CLOCK_SETTLES);
         let other = line.other.filter(|other| other.leads_to(now));
         let is_steady = line.good.leads_to(now) || other.is_some_and(|other| settled(&other));
         // A clock that is slewed is not compared with a moment long ago.
@@ -183,21 +187,21 @@ mod tests {
         const HOUR_MS: u64 = 3_600_000;
         const NOW_MS: u64 = 1_800_000_000_000;
         for jump in [NOW_MS + 24 * HOUR_MS, NOW_MS - 24 * HOUR_MS] {
-            let watch = Watch::default();
-            assert!(watch.is_steady_at(NOW_MS, 0));
-            assert!(watch.is_steady_at(NOW_MS + 10 * HOUR_MS, 10 * HOUR_MS));
-            assert!(!watch.is_steady_at(jump + 11 * HOUR_MS, 11 * HOUR_MS));
-            assert!(!watch.is_steady_at(jump + 12 * HOUR_MS, 12 * HOUR_MS));
-            assert!(watch.is_steady_at(jump + 35 * HOUR_MS, 35 * HOUR_MS), "a day later");
-            assert!(!watch.is_steady_at(NOW_MS + 36 * HOUR_MS, 36 * HOUR_MS));
-            assert!(watch.is_steady_at(jump + 37 * HOUR_MS, 37 * HOUR_MS), "set right again");
+            let monitor = ClockMonitor::default();
+            assert!(monitor.is_steady_at(NOW_MS, 0));
+            assert!(monitor.is_steady_at(NOW_MS + 10 * HOUR_MS, 10 * HOUR_MS));
+            assert!(!monitor.is_steady_at(jump + 11 * HOUR_MS, 11 * HOUR_MS));
+            assert!(!monitor.is_steady_at(jump + 12 * HOUR_MS, 12 * HOUR_MS));
+            assert!(monitor.is_steady_at(jump + 35 * HOUR_MS, 35 * HOUR_MS), "a day later");
+            assert!(!monitor.is_steady_at(NOW_MS + 36 * HOUR_MS, 36 * HOUR_MS));
+            assert!(monitor.is_steady_at(jump + 37 * HOUR_MS, 37 * HOUR_MS), "set right again");
         }
     }
 
     #[test]
     fn a_clock_that_is_off_by_little_is_believed() {
-        let watch = Watch::default();
-        assert!((0..100_u64).all(|step| watch.is_steady_at(10_000_000 + step * 61_000, step * 60_000)));
+        let monitor = ClockMonitor::default();
+        assert!((0..100_u64).all(|step| monitor.is_steady_at(10_000_000 + step * 61_000, step * 60_000)));
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub enum Point {
     CopyArrived,
     /// A peer has kept a copy, and not yet said so.
     CopyKept,
-    /// A peer has set a damaged chunk aside, and noted nothing yet.
-    ChunkSetAside,
+    /// A peer has quarantined a chunk, and noted nothing yet.
+    ChunkQuarantined,
     /// A peer has forgotten a share that is over, whose chunks are still there.
     ShareForgotten,
     /// A tracker has kept a registration, and not yet answered.
@@ -72,7 +72,7 @@ pub const PEER: &[Point] = &[
     Point::ShareKept,
     Point::CopyArrived,
     Point::CopyKept,
-    Point::ChunkSetAside,
+    Point::ChunkQuarantined,
     Point::ShareForgotten,
 ];
 

@@ -27,21 +27,20 @@ use parcelry_core::metadata::Metadata;
 use parcelry_core::seal::{ShareKeys, access_token};
 use parcelry_core::terms::{SignedTerms, Terms};
 
-use crate::client::{ClientError, TrackerClient};
-use crate::clock;
-use crate::context::{Context, tracker_failure, tracker_skew};
+use crate::client::{ClientError, TrackerClient, tracker_failure, tracker_skew};
+use crate::clock::{self, Skew};
+use crate::context::Context;
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::journal::{DownloadJournal, LeftOut};
-use crate::skew::Skew;
 use crate::task::blocking;
-use crate::words;
 use download::{Download, Halt};
 use leftovers::Before;
 use output::Output;
 use place::{Place, Wish, open_stream};
 use prepare::{Prepared, prepare};
-use sink::{InOrder, Sink, Stream};
+use sink::{AnyOrder, InOrder, Sink, Stream};
 
 /// Pause before a tracker that has just started is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -89,7 +88,7 @@ impl Got {
         if self.left_out == 0 {
             return Ok(());
         }
-        let what = format!("saved, but {} could not be", words::entries(self.left_out));
+        let what = format!("saved, but {} could not be", human::entries(self.left_out));
         Err(Failure::new(Kind::Partial, what).next(
             "They are named above. Where all names are told apart, as on most Linux disks, all can be saved.",
         ))
@@ -99,11 +98,11 @@ impl Got {
     pub fn sentence(&self) -> String {
         let from = match self.peers.len() {
             0 => String::new(),
-            n => format!(" from {}", words::count(n as u64, "peer")),
+            n => format!(" from {}", human::count(n as u64, "peer")),
         };
         let saved_as = self.target.as_ref().and_then(|target| target.file_name());
         let name = saved_as.map_or_else(|| self.name.clone(), |name| name.to_string_lossy().into_owned());
-        let (size, took) = (words::bytes(self.size_bytes), words::duration(self.took));
+        let (size, took) = (human::bytes(self.size_bytes), human::duration(self.took));
         format!("Saved {name} ({size}){from} in {took}, verified.")
     }
 }
@@ -206,12 +205,12 @@ async fn find(context: &Context, link: &ShareLink) -> Result<Found, Halt> {
     let opened = manifest.open(&link.secret).map_err(|error| damaged(&error))?;
     let terms = SignedTerms::verify(&response.terms, link.share)
         .map_err(|error| Failure::new(Kind::Integrity, error.to_string()))?;
-    if terms.terms.is_over(clock::now_ms()) {
+    if terms.is_over(clock::now_ms()) {
         // By this machine's clock, which may be wrong.
         return Err(Halt::Failed(over_here(&tracker).await));
     }
     let Opened { keys, metadata, manifest } = opened;
-    Ok(Found { manifest, metadata, terms: terms.terms, sources: response.sources, keys })
+    Ok(Found { manifest, metadata, terms: terms.into_terms(), sources: response.sources, keys })
 }
 
 /// What to say of a share that is over by this machine's clock, and not by the tracker's.
@@ -274,7 +273,7 @@ async fn to_stream(
     let none = ChunkSet::empty(geometry.chunk_count());
     let holes = found.metadata.files.first().map(|only| only.holes.clone()).unwrap_or_default();
     let in_order = Arc::new(InOrder::new(stream, geometry, holes));
-    let (download, sources) = split(context, link, found, Sink::Stream(Arc::clone(&in_order)));
+    let (download, sources) = split(context, link, found, Sink::InOrder(Arc::clone(&in_order)));
     let fetched = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await;
     let peers = fetched?;
     in_order
@@ -301,12 +300,12 @@ async fn to_disk(
     let geometry = *found.manifest.geometry();
     if !done.is_empty() {
         let here: u64 = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
-        let (here, total) = (words::bytes(here), words::bytes(geometry.total()));
+        let (here, total) = (human::bytes(here), human::bytes(geometry.total()));
         context.progress.say(&format!("Resuming: {here} of {total} are here already."));
     }
     let (output, journal) = (Arc::new(output), Arc::new(journal));
-    let sink = Sink::File { geometry, output: Arc::clone(&output), journal: Arc::clone(&journal) };
-    let (download, sources) = split(context, link, found, sink);
+    let any_order = AnyOrder::new(geometry, Arc::clone(&output), Arc::clone(&journal));
+    let (download, sources) = split(context, link, found, Sink::AnyOrder(Arc::new(any_order)));
     let fetched = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await;
     let peers = match fetched {
         Ok(fetched) => fetched,

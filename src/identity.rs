@@ -9,7 +9,7 @@ use parcelry_core::id::{PeerId, RunId, Secret, TrackerId, key_fingerprint};
 use parcelry_core::manifest::ShareKey;
 use parcelry_core::receipt::PeerKey;
 
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 const KEY_FILE: &str = "identity.key";

@@ -4,52 +4,39 @@
 //! here carry them out. `ARCHITECTURE.md` maps them and says who may import whom.
 
 // Layer 1: the ground.
-pub mod answers;
 pub mod buffers;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod crash;
-pub mod durable;
+pub mod disk;
 pub mod failure;
-pub mod file_system;
-pub mod folder;
-pub mod holes;
+pub mod human;
 pub mod identity;
 pub mod log;
 pub mod pace;
-pub mod pasted;
 pub mod progress;
 pub mod secrecy;
 pub mod task;
 pub mod throttle;
 pub mod tls;
-pub mod withdraw;
-pub mod words;
 
 // Layer 2: speaking, listening, remembering.
 pub mod client;
 pub mod context;
 pub mod journal;
+pub mod known_swarms;
 pub mod server;
-pub mod skew;
-pub mod swarm;
+pub mod withdraw;
 
 // Layer 3: the roles.
-pub mod clean;
 pub mod get;
-pub mod manage;
 pub mod peer;
 pub mod share;
-pub mod swarms;
 pub mod tracker;
-pub mod verify;
 
-// Layer 4: all together.
+// Layer 4: the commands, over all of it.
 pub mod commands;
-pub mod demo;
-pub mod local;
-pub mod operate;
 
 #[cfg(test)]
 mod simulation;

@@ -8,6 +8,7 @@
 //! lest it forges a line of its own.
 
 mod bar;
+mod events;
 mod rate;
 
 use std::io::{self, IsTerminal, Write};
@@ -21,10 +22,10 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::answers::{ErrorEvent, Said, StageStatus};
 use crate::failure::{Failure, Kind};
-use crate::words;
+use crate::human;
 use bar::Bar;
+use events::{ErrorEvent, Said, StageStatus};
 use rate::{Rate, time_left};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -343,10 +344,10 @@ impl Stage {
     fn sentence(&self, state: &mut StageState) -> String {
         let (done_bytes, moved_bytes) = (self.done_bytes(state), self.moved_bytes(state));
         let rate = state.rate.at(moved_bytes, Instant::now());
-        let left = time_left(self.total_bytes - done_bytes, rate).map_or_else(|| "?".into(), words::duration);
+        let left = time_left(self.total_bytes - done_bytes, rate).map_or_else(|| "?".into(), human::duration);
         let percent = done_bytes.saturating_mul(100).checked_div(self.total_bytes).unwrap_or(100);
-        let (done, total) = (words::bytes(done_bytes), words::bytes(self.total_bytes));
-        let rate = words::bytes(rate);
+        let (done, total) = (human::bytes(done_bytes), human::bytes(self.total_bytes));
+        let rate = human::bytes(rate);
         format!("{}: {percent} % ({done} of {total}), {rate}/s, {left} left {}", self.name, state.note)
     }
 }

@@ -2,6 +2,7 @@
 //! that they have it. Then the sender may switch the machine off.
 
 mod awkward;
+mod changes;
 mod collect;
 mod halt;
 mod own;
@@ -17,15 +18,15 @@ use parcelry_core::geometry::ChunkSize;
 use parcelry_core::link::{Invite, ShareLink};
 use parcelry_core::owner::Act;
 
-use crate::client::TrackerClient;
+use crate::client::{TrackerClient, tracker_failure, tracker_skew};
 use crate::clock;
-use crate::context::{Context, tracker_failure, tracker_skew};
+use crate::context::Context;
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::journal::{OwnedShare, OwnedShares, Sent, UploadHeader};
 use crate::task::blocking;
 use crate::withdraw::withdraw;
-use crate::words;
 use collect::Collected;
 use halt::Halt;
 use push::Pushed;
@@ -34,13 +35,20 @@ use upload::Upload;
 /// Pause between two questions whether enough peers are there by now.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// What to share.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Files and folders.
+    Paths(Vec<PathBuf>),
+    /// Standard input, to its end.
+    Stdin,
+}
+
 /// What to share, and how.
 #[derive(Debug, Clone)]
 pub struct ShareRequest {
-    /// Files and folders.
-    pub paths: Vec<PathBuf>,
-    /// Whether to share standard input instead.
-    pub stdin: bool,
+    /// What.
+    pub source: Source,
     /// The name that the receiver sees, if not the file's own.
     pub name: Option<String>,
     /// How many peers are to hold each chunk.
@@ -79,8 +87,8 @@ pub struct Shared {
 impl Shared {
     /// The last line that the user sees, as in *Safe on 2 peers (nas, attic). …*
     pub fn sentence(&self) -> String {
-        let peers = words::count(self.peers.len() as u64, "peer");
-        let left = words::until(self.expires_ms, clock::now_ms());
+        let peers = human::count(self.peers.len() as u64, "peer");
+        let left = human::until(self.expires_ms, clock::now_ms());
         let names = self.peers.join(", ");
         format!("Safe on {peers} ({names}). You can switch this machine off. Expires in {left}.")
     }
@@ -91,7 +99,7 @@ impl Shared {
             return Ok(());
         }
         let were = if self.left_out == 1 { "was" } else { "were" };
-        let what = format!("shared, but {} {were} left out", words::entries(self.left_out));
+        let what = format!("shared, but {} {were} left out", human::entries(self.left_out));
         Err(Failure::new(Kind::Partial, what)
             .next("They are named above. With --strict, nothing is shared then."))
     }
@@ -142,7 +150,7 @@ async fn attempt(
     }
     let (length, data) = (upload.length(), upload.geometry().total());
     if data < length {
-        let (length, data) = (words::bytes(length), words::bytes(data));
+        let (length, data) = (human::bytes(length), human::bytes(data));
         context.progress.say(&format!("Files have holes, which are not sent: {data} of {length} are."));
     }
 
@@ -167,7 +175,7 @@ async fn attempt(
         name: upload.header().name.to_string(),
         size_bytes: upload.length(),
         peers: peer_names(&pushed),
-        expires_ms: pushed.terms.terms.expires_ms,
+        expires_ms: pushed.terms.expires_ms,
         took: started.elapsed(),
         browsers_warn,
         left_out,
@@ -184,10 +192,9 @@ async fn collect_files(context: &Context, request: &ShareRequest) -> Result<Coll
     let (request, context) = (request.clone(), context.clone());
     blocking(move || {
         let name = request.name.as_deref();
-        if request.stdin {
-            collect::collect_stdin(&context.state, name, &context.progress)
-        } else {
-            collect::collect(&context.state, &request.paths, name, &context.progress)
+        match &request.source {
+            Source::Stdin => collect::collect_stdin(&context.state, name, &context.progress),
+            Source::Paths(paths) => collect::collect(&context.state, paths, name, &context.progress),
         }
     })
     .await

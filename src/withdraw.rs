@@ -9,12 +9,12 @@ use parcelry_core::manifest::ShareKey;
 use parcelry_core::seal::{access_hash, access_token};
 use parcelry_core::terms::{SignedTerms, Terms};
 
-use crate::client::{ClientError, TrackerClient};
+use crate::client::{ClientError, TrackerClient, tracker_failure};
 use crate::clock;
-use crate::context::{Context, tracker_failure};
+use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::journal::{OwnedShares, Sent, UploadHeader};
-use crate::swarm::KnownSwarms;
+use crate::known_swarms::KnownSwarms;
 
 /// Has an upload deleted at the peers that may have committed it. What is published, or may be, is left alone: of what has
 /// a record here, `rm` is the way to delete it. `named` is the swarm that the user names, if he does.

@@ -106,6 +106,6 @@ fn f48_a_shares_life_begins_when_everything_was_sent() {
     let ran = Ran::of(sharing.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let link: ShareLink = ran.link().parse().unwrap();
-    let terms = OwnedShares::new(&state).get(link.share).unwrap().unwrap().terms().unwrap().terms;
+    let terms = OwnedShares::new(&state).get(link.share).unwrap().unwrap().terms().unwrap();
     assert!(terms.expires_ms >= sent_after_ms + 60_000, "{terms:?} {sent_after_ms}");
 }

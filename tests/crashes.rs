@@ -102,7 +102,7 @@ fn peer_dies(point: Point) {
             swarm.peers[1].kill();
             assert_delivers(&swarm, &link);
         }
-        Point::ChunkSetAside => {
+        Point::ChunkQuarantined => {
             let link = alice.share(&SHARE[1..]);
             swarm.peers[0].stop();
             fs::write(&swarm.chunk_files(0)[5], b"rot").unwrap();

@@ -47,7 +47,7 @@ fn tasks() -> Vec<Task> {
     let address = PeerAddress {
         id: PeerId::from_bytes([1; 32]),
         name: "p1".into(),
-        addresses: vec!["192.0.2.1:9091".into()],
+        addresses: vec!["192.0.2.1:9091".parse().unwrap()],
     };
     let (sources, grant) = (vec![address.clone()], "v4.public.grant".to_owned());
     let restore = |terms, manifest| RestoreTask {

@@ -178,7 +178,7 @@ fn a_tracker_that_lost_its_database_learns_everything_from_its_peers() {
     let terms = |peer: usize| {
         let path = swarm.peer_data(peer).join(format!("store/shares/{share}/terms"));
         SignedTerms::verify(&fs::read_to_string(path).unwrap_or_default(), share)
-            .map(|signed| signed.terms.expires_ms)
+            .map(|signed| signed.expires_ms)
     };
     let in_a_week = parcelry::clock::now_ms() + 7 * 24 * 3_600_000;
     wait_for("the peers to know the newer terms", || {

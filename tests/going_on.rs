@@ -11,7 +11,7 @@ use common::person::{Person, Ran, names_in};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
 use parcelry::crash::{self, Point};
-use parcelry::file_system;
+use parcelry::disk::file_system;
 
 /// A swarm, and the links of a file `file` and a folder `folder` with `a` and `sub/b`.
 fn shares() -> (Swarm, String, String) {

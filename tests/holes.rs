@@ -12,7 +12,7 @@ use common::person::{Person, Ran, names_in};
 use common::swarm::Swarm;
 use common::{by_hand, samples, wait_for};
 use parcelry::crash::{self, Point};
-use parcelry::file_system;
+use parcelry::disk::file_system;
 use parcelry_core::geometry::{ChunkSize, Geometry};
 
 const MIB: u64 = 1 << 20;

@@ -225,7 +225,7 @@ fn another_key_at_a_peers_address_is_refused_by_other_peers() {
     let peer = parcelry_core::api::PeerAddress {
         id: parcelry_core::id::PeerId::from_bytes(id),
         name: "p0".into(),
-        addresses: vec![address],
+        addresses: vec![address.parse().unwrap()],
     };
     // What a peer speaks to others with: it shows its own certificate.
     let http = Http::new(Some(&tls::identity(53))).unwrap();
@@ -325,10 +325,9 @@ fn r2_a_head_that_drips_is_not_waited_for_again_with_every_chunk_that_a_browser_
 fn r2_heads_that_drip_are_given_up_by_every_call() {
     let fake = Fake::start(64, |_, out| drip_a_head(out));
     let http = Http::new(None).unwrap();
-    let address = fake.address.to_string();
     let id = fake.identity.peer_id();
-    let peer =
-        PeerClient::new(http.clone(), PeerAddress { id, name: "fake".into(), addresses: vec![address] });
+    let peer = PeerAddress { id, name: "fake".into(), addresses: vec![fake.address] };
+    let peer = PeerClient::new(http.clone(), peer);
     let (share, access) = (ShareId::from_bytes([1; 32]), Secret::from_bytes([2; 32]));
     let tracker = format!("https://{}", fake.address).parse().unwrap();
     let link =

@@ -43,13 +43,13 @@ mutant() { # NAME: break, with the swaps in the function break_NAME; the cargo t
 }
 
 break_acknowledge_before_sync() {
-    swap src/peer/storage.rs 'self.settle(&present)?;' ''
+    swap src/peer/storage/mod.rs 'self.sync(&present)?;' ''
 }
-break_skip_the_hash_check() { swap src/peer/chunk_store.rs 'if hash != id {' 'if false && hash != id {'; }
+break_skip_the_hash_check() { swap src/peer/storage/chunk_store.rs 'if hash != id {' 'if false && hash != id {'; }
 break_acknowledge_at_one_replica() {
     swap core/src/replica_sets.rs 'set.peers.iter().all(' 'set.peers.iter().any('
 }
-break_rename_without_no_replace() { swap src/folder.rs 'RenameFlags::NOREPLACE)' 'RenameFlags::empty())'; }
+break_rename_without_no_replace() { swap src/disk/dir.rs 'RenameFlags::NOREPLACE)' 'RenameFlags::empty())'; }
 break_no_last_chunk_flag() { swap core/src/seal.rs 'u8::from(geometry.is_last(index))' '0 * u8::from(geometry.is_last(index))'; }
 break_pin_without_the_handshake_signature() {
     broken+=(src/tls.rs)
@@ -57,10 +57,11 @@ break_pin_without_the_handshake_signature() {
     grep -q 'HandshakeSignatureValid::assertion())$' "$copy/src/tls.rs"
 }
 break_repair_from_an_unverified_copy() {
-    swap src/peer/chunk_store.rs 'if hash != id {' 'if hash != id && !arriving.believed {'
-    swap src/peer/chunk_file.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
-    swap src/peer/chunk_file.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
-    swap src/peer/arrivals.rs 'arriving.write(sealed)?;' 'arriving.write(sealed)?; arriving.believed = true;'
+    swap src/client/verified.rs '(ChunkId::of(&self.bytes) == self.id)' '(true || ChunkId::of(&self.bytes) == self.id)'
+    swap src/peer/storage/chunk_store.rs 'if hash != id {' 'if hash != id && !pending.believed {'
+    swap src/peer/storage/chunk_file.rs 'hasher: Box<blake3::Hasher>,' 'hasher: Box<blake3::Hasher>, pub(super) believed: bool,'
+    swap src/peer/storage/chunk_file.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
+    swap src/peer/storage/arrivals.rs 'pending.write(sealed)?;' 'pending.write(sealed)?; pending.believed = true;'
 }
 break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => Standing::Gone,' 'Liveness::Dead => Standing::Unsure,'; }
 break_repair_when_the_network_fails() { swap core/src/suspicion.rs 'peers > 1 && weight.saturating_mul(3) >' 'peers > 1 && weight / 9 >'; }
@@ -86,33 +87,33 @@ break_weigh_words() { swap src/tracker/audits.rs '|peer| audits.weight(peer)' '|
 break_count_what_nobody_ordered() { swap src/tracker/peers.rs 'self.store.add_bare(id, copied.share, &bare).await?' 'self.store.add_chunks(id, copied.share, &bare).await.map(|()| true)?'; }
 break_give_old_age_to_what_is_new() { swap core/src/audit.rs 'if outcome == Outcome::Grown {' 'if false && outcome == Outcome::Grown {'; }
 break_believe_a_peers_own_zone() { swap core/src/apart.rs 'candidate.zone.as_deref().filter(|_| candidate.zone_is_given)' 'candidate.zone.as_deref()'; }
-break_let_a_wrong_clock_end_shares() { swap src/peer/agreement.rs 'tracker_ms.filter(|_| agrees).map(Moment::at)' 'tracker_ms.map(Moment::at)'; }
-break_end_shares_by_the_clock_that_is_ahead() { swap src/peer/agreement.rs 'clock::now_ms().min(there.now_ms())' 'clock::now_ms()'; }
-break_forget_what_was_not_heard() { swap src/peer/findings.rs '-> (HeartbeatRequest, usize) {
+break_let_a_wrong_clock_end_shares() { swap src/peer/clock_agreement.rs 'tracker_ms.filter(|_| agrees).map(Moment::at)' 'tracker_ms.map(Moment::at)'; }
+break_end_shares_by_the_clock_that_is_ahead() { swap src/peer/clock_agreement.rs 'clock::now_ms().min(there.now_ms())' 'clock::now_ms()'; }
+break_forget_what_was_not_heard() { swap src/peer/outbox.rs '-> (HeartbeatRequest, usize) {
         let queue = self.queue.lock();' '-> (HeartbeatRequest, usize) {
         let queue = std::mem::take(&mut *self.queue.lock());'; }
-break_trust_an_unmounted_store() { swap src/peer/chunk_store.rs 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)' 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).or(Ok::<(), io::Error>(())).map_err(gone)'; }
+break_trust_an_unmounted_store() { swap src/peer/storage/chunk_store.rs 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)' 'fs::symlink_metadata(self.root.join(MARKER)).map(drop).or(Ok::<(), io::Error>(())).map_err(gone)'; }
 break_keep_replicas_that_an_inventory_leaves_out() { swap src/tracker/store/replicas.rs 'for share in before.into_keys() {' 'for share in before.into_keys().take(0) {'; }
-break_a_commit_replaces() { swap src/peer/storage.rs 'self.shares.commit(manifest, terms, held.plus(arrived), token)' 'self.shares.commit(manifest, terms, arrived.clone(), token)'; }
-break_let_go_of_what_another_share_holds() { swap src/peer/chunk_removal.rs 'if index.claims.release(share, id) != Released::Last || is_wanted {' 'if index.claims.release(share, id) == Released::NotHeld || is_wanted {'; }
-break_take_back_what_was_deleted() { swap src/peer/storage.rs 'if self.gone.contains(share) {' 'if false && self.gone.contains(share) {'; }
-break_collect_what_no_mark_names() { swap src/peer/letting_go.rs 'for id in self.marks.of(share)?.iter()' 'for id in self.chunks.unclaimed().iter()'; }
-break_believe_a_list_without_its_checksum() { swap src/peer/records.rs 'if checksum_of(line) != checksum {' 'if checksum.len() != checksum_of(line).len() {'; }
-break_hear_of_no_take_down() { swap src/peer/tasks.rs 'storage.withhold(share)' '{ let _ = storage; Ok::<(), std::io::Error>(()) }'; swap src/peer/withheld.rs 'withheld.iter().try_for_each(|share| self.withhold(*share))' 'Ok(())'; }
-break_withhold_for_ever() { swap src/peer/withheld.rs 'self.shares.put_withheld(*share, false)?;' ''; }
+break_a_commit_replaces() { swap src/peer/storage/mod.rs 'self.shares.commit(manifest, terms, held.plus(arrived), token)' 'self.shares.commit(manifest, terms, arrived.clone(), token)'; }
+break_let_go_of_what_another_share_holds() { swap src/peer/storage/chunk_removal.rs 'if index.refs.release(share, id) != Released::Last || is_wanted {' 'if index.refs.release(share, id) == Released::NotHeld || is_wanted {'; }
+break_take_back_what_was_deleted() { swap src/peer/storage/mod.rs 'if self.gone.contains(share) {' 'if false && self.gone.contains(share) {'; }
+break_collect_what_no_mark_names() { swap src/peer/storage/letting_go.rs 'for id in self.marks.of(share)?.iter()' 'for id in self.chunks.unreferenced().iter()'; }
+break_believe_a_list_without_its_checksum() { swap src/peer/storage/records.rs 'if checksum_of(line) != checksum {' 'if checksum.len() != checksum_of(line).len() {'; }
+break_hear_of_no_take_down() { swap src/peer/tasks.rs 'storage.withhold(share)' '{ let _ = storage; Ok::<(), std::io::Error>(()) }'; swap src/peer/storage/withheld.rs 'withheld.iter().try_for_each(|share| self.withhold(*share))' 'Ok(())'; }
+break_withhold_for_ever() { swap src/peer/storage/withheld.rs 'self.shares.put_withheld(*share, false)?;' ''; }
 break_serve_what_was_taken_down() { swap src/peer/http.rs 'peer.storage.check_chunk_served(&id)?;' ''; }
-break_promise_what_no_sync_covers() { swap src/peer/audits.rs 'self.chunks.is_synced(id) && ' ''; }
+break_promise_what_no_sync_covers() { swap src/peer/storage/reading.rs 'self.chunks.is_synced(id) && ' ''; }
 break_remove_what_may_be_of_what_cannot_be_read() {
-    swap src/peer/letting_go.rs '!self.shares.is_whole() && self.several.contains(id)' 'false && self.several.contains(id)'
+    swap src/peer/storage/letting_go.rs '!self.shares.is_whole() && self.several.contains(id)' 'false && self.several.contains(id)'
 }
-break_keep_beyond_the_quota() { swap src/peer/promises.rs 'let Some(token) = grant.token else' 'let Some(token) = grant.token.filter(|_| false) else'; }
-break_leave_uploads_uncharged() { swap src/peer/arrivals.rs 'self.unfinished.lock().add(share, token, bytes);' ''; }
-break_forget_at_a_restart_who_left_uploads() { swap src/peer/storage.rs 'self.count_unfinished()?;' ''; }
-break_begin_a_share_anew_for_nothing() { swap src/peer/arrivals.rs 'self.unfinished.lock().bytes(share).saturating_sub(shown_bytes)' '0'; }
-break_promise_what_others_are_promised_now() { swap src/peer/arrivals.rs 'let _one_by_one = self.promising.lock();' ''; }
+break_keep_beyond_the_quota() { swap src/peer/storage/reservations.rs 'let Some(token) = grant.token else' 'let Some(token) = grant.token.filter(|_| false) else'; }
+break_leave_uploads_uncharged() { swap src/peer/storage/arrivals.rs 'self.unfinished.lock().add(share, token, bytes);' ''; }
+break_forget_at_a_restart_who_left_uploads() { swap src/peer/storage/mod.rs 'self.count_unfinished()?;' ''; }
+break_begin_a_share_anew_for_nothing() { swap src/peer/storage/arrivals.rs 'self.unfinished.lock().bytes(share).saturating_sub(shown_bytes)' '0'; }
+break_reserve_what_others_have_reserved_now() { swap src/peer/storage/arrivals.rs 'let _one_by_one = self.reserving.lock();' ''; }
 break_remember_deletions_for_nobody() { swap src/tracker/quotas.rs 'ANNOUNCED_GONE_MAX.saturating_sub(charged)' '(1_u64 << 20).saturating_sub(charged)'; }
-break_go_on_after_a_failed_sync() { swap src/peer/syncs.rs 'Err(_) => state.failed = true,' 'Err(_) => state.failed = false,'; }
-break_share_a_sync_that_began_before() { swap src/peer/syncs.rs 'if COVERS_ALL && state.good >= mine {' 'if COVERS_ALL && state.good + 1 >= mine {'; }
+break_go_on_after_a_failed_sync() { swap src/peer/storage/syncs.rs 'Err(_) => state.failed = true,' 'Err(_) => state.failed = false,'; }
+break_share_a_sync_that_began_before() { swap src/peer/storage/syncs.rs 'if COVERS_ALL && state.good >= mine {' 'if COVERS_ALL && state.good + 1 >= mine {'; }
 
 break_take_the_owners_word_for_another_server() { swap core/src/owner.rs 'claims.act == self.act && claims.audience == self.at' 'claims.act == self.act'; }
 break_take_the_owners_word_without_its_grant() {
@@ -123,8 +124,8 @@ break_publish_in_the_place_of_adding() {
     swap src/tracker/store/replicas.rs 'known.map_or_else(|| chunks.clone(), |known| known.chunks.plus(chunks))' 'known.map_or_else(|| chunks.clone(), |_| chunks.clone())'
 }
 break_let_later_terms_undo_a_deletion() {
-    swap src/tracker/store/sqlite.rs 'if gone(&mut transaction, terms.terms.share).await?.is_some() {
-            return Ok(false);' 'if false && gone(&mut transaction, terms.terms.share).await?.is_some() {
+    swap src/tracker/store/sqlite.rs 'if gone(&mut transaction, terms.share).await?.is_some() {
+            return Ok(false);' 'if false && gone(&mut transaction, terms.share).await?.is_some() {
             return Ok(false);'
 }
 
@@ -139,7 +140,7 @@ break_take_a_receipt_of_whom_the_grant_does_not_name() {
 break_count_the_peers_and_not_the_receipts_of_each_chunk() {
     swap core/src/receipt.rs 'holders.values()).first_missing(0);' 'holders.values()).first_missing(0).filter(|_| false);'
 }
-break_sign_for_what_is_missing() { swap src/peer/storage.rs 'missing.is_empty().then_some(receipt)' 'Some(receipt)'; }
+break_sign_for_what_is_missing() { swap src/peer/storage/mod.rs 'missing.is_empty().then_some(receipt)' 'Some(receipt)'; }
 break_call_safe_what_is_not_proved() { swap core/src/replica_sets.rs 'self.all_are(Standing::Proven)' 'self.all_are(Standing::Kept)'; }
 break_take_the_owners_word_for_another_act() {
     swap core/src/owner.rs 'claims.act == self.act && claims.audience == self.at' 'claims.audience == self.at'
@@ -151,29 +152,29 @@ break_prove_for_a_drop_what_is_being_left() {
 }
 break_leave_what_was_promised() { swap core/src/parting.rs 'filter(|id| !is_kept(id))' 'filter(|id| !is_kept(id) || true)'; }
 break_forget_promises_at_a_restart() {
-    swap src/peer/parting.rs 'Parting::resume(Pledges::read(root).map_err(failed)?)' 'Parting::resume(Pledges::read(root).map_err(failed)?.into_iter().take(0))'
+    swap src/peer/parting.rs 'Parting::resume(PromiseFile::read(root).map_err(failed)?)' 'Parting::resume(PromiseFile::read(root).map_err(failed)?.into_iter().take(0))'
 }
 break_drop_on_the_trackers_word() { swap core/src/parting.rs 'by(id) >= usize::from(wanted)' 'by(id) > 0 || wanted > 0'; }
 break_remove_at_once_what_was_let_go_of() {
-    swap src/peer/chunk_removal.rs 'Some(entry) => self.move_aside(id, entry, Aside::Surplus),' 'Some(_) => self.unlink(id),'
+    swap src/peer/storage/chunk_removal.rs 'Some(entry) => self.quarantine(id, entry, Quarantined::Surplus),' 'Some(_) => self.unlink(id),'
 }
 break_remove_what_others_have_not_proved_again() {
-    swap src/peer/chunk_removal.rs 'id.is_some_and(|id| kept.contains(&id))' 'id.is_some_and(|id| kept.contains(&id) && false)'
+    swap src/peer/storage/chunk_removal.rs 'id.is_some_and(|id| kept.contains(&id))' 'id.is_some_and(|id| kept.contains(&id) && false)'
 }
-break_keep_what_a_failed_sync_was_for() { swap src/peer/letting_go.rs 'self.lose(&self.chunks.remove_unsynced())' 'self.lose(&HashSet::new())'; }
-break_go_on_with_a_damaged_manifest() { swap src/peer/share_store.rs '&& self.note_damaged(share)' '&& false'; }
+break_keep_what_a_failed_sync_was_for() { swap src/peer/storage/letting_go.rs 'self.mark_lost(&self.chunks.remove_unsynced())' 'self.mark_lost(&HashSet::new())'; }
+break_go_on_with_a_damaged_manifest() { swap src/peer/storage/share_store.rs '&& self.mark_damaged(share)' '&& false'; }
 break_answer_look_ups_before_it_is_known_what_is_held() {
     swap src/tracker/shares.rs 'self.settled_after.saturating_sub(' 'self.settled_after.saturating_sub(self.settled_after + '
 }
 break_let_earlier_terms_win_at_the_tracker() { swap src/tracker/store/sqlite.rs 'WHERE id = $1 AND terms_issued_ms < $3' 'WHERE id = $1 AND terms_issued_ms > $3'; }
-break_take_the_terms_before_for_the_deletion() { swap src/tracker/store/sqlite.rs 'deletion.terms.issued_ms == issued_ms)' 'deletion.terms.issued_ms > 0 || issued_ms > 0)'; }
-break_let_a_commit_bring_earlier_terms_back() { swap src/peer/share_store.rs 'filter(|known| known.terms.issued_ms > terms.terms.issued_ms)' 'filter(|_| false)'; }
+break_take_the_terms_before_for_the_deletion() { swap src/tracker/store/sqlite.rs 'deletion.issued_ms == issued_ms)' 'deletion.issued_ms > 0 || issued_ms > 0)'; }
+break_let_a_commit_bring_earlier_terms_back() { swap src/peer/storage/share_store.rs 'filter(|known| known.issued_ms > terms.issued_ms)' 'filter(|_| false)'; }
 break_let_earlier_terms_win_at_a_peer() {
-    swap src/peer/share_store.rs 'known.is_none_or(|issued_ms| issued_ms >= terms.terms.issued_ms)' 'known.is_none_or(|issued_ms| issued_ms < terms.terms.issued_ms)'
+    swap src/peer/storage/share_store.rs 'known.is_none_or(|issued_ms| issued_ms >= terms.issued_ms)' 'known.is_none_or(|issued_ms| issued_ms < terms.issued_ms)'
 }
 break_take_links_that_lead_out() { swap core/src/links.rs 'if places.len() < 2 {' 'if false {'; }
 break_share_more_than_permissions() { swap core/src/modes.rs 'PERMISSIONS: u32 = 0o777;' 'PERMISSIONS: u32 = 0o7777;'; }
-break_create_over_what_is_there() { swap src/folder.rs 'let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW' 'let flags = OFlags::RDWR | OFlags::CREATE | NO_FOLLOW'; }
+break_create_over_what_is_there() { swap src/disk/dir.rs 'let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW' 'let flags = OFlags::RDWR | OFlags::CREATE | NO_FOLLOW'; }
 break_send_what_was_not_noted() { swap src/share/upload.rs 'if noted == id { Ok' 'if noted == id || true { Ok'; }
 break_publish_what_was_written_anew() { swap src/share/upload.rs 'if ChunkId::of(&bytes) != before {' 'if false && ChunkId::of(&bytes) != before {'; }
 break_go_on_with_what_anybody_may_have_written() { swap src/get/prepare.rs 'if before.trusted && is_trusted {' 'if before.trusted || is_trusted {'; }
@@ -224,27 +225,27 @@ mutant give_old_age_to_what_is_new -p parcelry-core
 mutant believe_a_peers_own_zone -p parcelry-core
 mutant let_a_wrong_clock_end_shares --lib agreement
 mutant end_shares_by_the_clock_that_is_ahead --lib -- agreement whatever_a_seed
-mutant forget_what_was_not_heard --lib findings
+mutant forget_what_was_not_heard --lib outbox
 mutant trust_an_unmounted_store --lib chunk_store
 mutant keep_replicas_that_an_inventory_leaves_out --lib tracker
-mutant a_commit_replaces --lib peer::contention
+mutant a_commit_replaces --lib peer::storage::contention
 mutant let_go_of_what_another_share_holds --lib peer::
-mutant take_back_what_was_deleted --lib peer::contention
-mutant collect_what_no_mark_names --lib peer::storage
-mutant believe_a_list_without_its_checksum --lib peer::records
+mutant take_back_what_was_deleted --lib peer::storage::contention
+mutant collect_what_no_mark_names --lib peer::storage::tests
+mutant believe_a_list_without_its_checksum --lib peer::storage::records
 mutant hear_of_no_take_down --lib simulation
 mutant withhold_for_ever --lib simulation
 mutant serve_what_was_taken_down --test take_down
-mutant promise_what_no_sync_covers --lib peer::storage
-mutant remove_what_may_be_of_what_cannot_be_read --lib peer::contention
-mutant keep_beyond_the_quota --lib peer::charges
-mutant leave_uploads_uncharged --lib peer::charges
-mutant forget_at_a_restart_who_left_uploads --lib peer::charges
-mutant begin_a_share_anew_for_nothing --lib peer::charges
-mutant promise_what_others_are_promised_now --lib peer::charges
+mutant promise_what_no_sync_covers --lib peer::storage::tests
+mutant remove_what_may_be_of_what_cannot_be_read --lib peer::storage::contention
+mutant keep_beyond_the_quota --lib peer::storage::charges
+mutant leave_uploads_uncharged --lib peer::storage::charges
+mutant forget_at_a_restart_who_left_uploads --lib peer::storage::charges
+mutant begin_a_share_anew_for_nothing --lib peer::storage::charges
+mutant reserve_what_others_have_reserved_now --lib peer::storage::charges
 mutant remember_deletions_for_nobody --lib tracker::quotas
-mutant go_on_after_a_failed_sync --lib peer::syncs
-mutant share_a_sync_that_began_before --lib peer::syncs
+mutant go_on_after_a_failed_sync --lib peer::storage::syncs
+mutant share_a_sync_that_began_before --lib peer::storage::syncs
 mutant take_the_owners_word_for_another_server -p parcelry-core owner
 mutant take_the_owners_word_without_its_grant -p parcelry-core owner
 mutant take_a_delegation_from_anybody -p parcelry-core owner
@@ -263,19 +264,19 @@ mutant drop_on_the_trackers_word -p parcelry-core parting
 mutant forget_promises_at_a_restart --lib peer::parting
 mutant remove_at_once_what_was_let_go_of --lib peer::
 mutant remove_what_others_have_not_proved_again --lib peer::parting
-mutant go_on_with_a_damaged_manifest --lib peer::storage
-mutant let_earlier_terms_win_at_a_peer --lib peer::storage
-mutant let_a_commit_bring_earlier_terms_back --lib peer::storage
+mutant go_on_with_a_damaged_manifest --lib peer::storage::tests
+mutant let_earlier_terms_win_at_a_peer --lib peer::storage::tests
+mutant let_a_commit_bring_earlier_terms_back --lib peer::storage::tests
 mutant let_earlier_terms_win_at_the_tracker --lib tracker
 mutant take_the_terms_before_for_the_deletion --lib tracker::store
-mutant keep_what_a_failed_sync_was_for --lib -- peer::contention whatever_a_seed
+mutant keep_what_a_failed_sync_was_for --lib -- peer::storage::contention whatever_a_seed
 mutant sign_for_what_is_missing --lib -- peer:: whatever_a_seed
 mutant take_a_receipt_of_whom_the_grant_does_not_name --test receipts
 mutant ask_no_owner --test foreign_sender
 mutant answer_look_ups_before_it_is_known_what_is_held --test registration f50
 mutant take_links_that_lead_out -p parcelry-core --lib links
 mutant share_more_than_permissions -p parcelry-core --lib metadata
-mutant create_over_what_is_there --lib folder
+mutant create_over_what_is_there --lib disk::dir
 mutant send_what_was_not_noted --lib -- share::upload
 mutant publish_what_was_written_anew --lib -- share::upload
 mutant go_on_with_what_anybody_may_have_written --test saving f36

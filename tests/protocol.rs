@@ -177,7 +177,7 @@ fn an_offer_beyond_the_capacity_is_refused() {
 }
 
 #[test]
-fn what_is_promised_to_one_share_is_not_promised_to_another() {
+fn what_is_reserved_for_one_share_is_not_reserved_for_another() {
     let mut swarm = Swarm::start(0);
     swarm.add_peer(0, &["--capacity", "100kB"]);
     let (first, second) = (share_key(1), share_key(2));

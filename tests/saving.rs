@@ -11,7 +11,8 @@ use common::person::{Person, Ran, names_in};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
 use parcelry::crash::{self, Point};
-use parcelry::{file_system, words};
+use parcelry::disk::file_system;
+use parcelry::human;
 
 /// What FAT, exFAT and NTFS lack behind FUSE, folders on other machines, and old kernels.
 const LACKS: [&str; 5] =
@@ -354,7 +355,7 @@ fn f36_what_a_file_system_lacks_keeps_nobody_from_going_on() {
             let ran = run_lacking(&bob, lacks, &["get", link]);
             assert_eq!(ran.code, 0, "{lacks}: {}", ran.stderr);
             // All of it but for the one chunk, unless that had been written and not yet noted.
-            let kept = [noted, noted - 65_536].map(|bytes| format!("Resuming: {} of ", words::bytes(bytes)));
+            let kept = [noted, noted - 65_536].map(|bytes| format!("Resuming: {} of ", human::bytes(bytes)));
             assert!(kept.iter().any(|kept| ran.stderr.contains(kept)), "{lacks}: {kept:?} {}", ran.stderr);
             assert!(bob.read(saved) == bytes, "{lacks}");
         }

@@ -13,7 +13,8 @@ use common::person::{Person, Ran, names_in};
 use common::samples;
 use common::swarm::Swarm;
 use parcelry::crash::{self, Point};
-use parcelry::{file_system, words};
+use parcelry::disk::file_system;
+use parcelry::human;
 
 const SIZE: usize = 500_000;
 
@@ -88,7 +89,7 @@ fn f30_a_get_whose_disk_is_away_says_so_and_goes_on_when_it_is_back() {
     let alice = swarm.person();
     alice.write("file", &samples::bytes("away", SIZE));
     let link = alice.share(&["file", "--chunk-size", "64KiB"]);
-    let size = words::bytes(SIZE as u64);
+    let size = human::bytes(SIZE as u64);
     for output in ["disk", "disk/", "disk/other"] {
         let bob = swarm.person();
         fs::create_dir(bob.path("disk")).unwrap();

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use common::swarm::Swarm;
 use common::tls;
 use parcelry::client::{ClientError, Http, PeerClient, TrackerClient};
 use parcelry::identity::Identity;
-use parcelry_core::api::{PeerAddress, ProblemKind};
+use parcelry_core::api::{PeerAddress, ProblemKind, RegisterRequest};
 use parcelry_core::id::PeerId;
 use parcelry_core::link::ShareLink;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -50,7 +50,7 @@ fn t2_only_the_holder_of_the_pinned_key_is_spoken_to_whatever_certificate_he_sho
         })
     };
     let ask = |fake: &Fake| {
-        let addresses = vec![fake.address.to_string()];
+        let addresses = vec![fake.address];
         let peer = PeerAddress { id: tls::identity(1).peer_id(), name: "pinned".into(), addresses };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(PeerClient::new(Http::new(None).unwrap(), peer).health())
@@ -104,14 +104,14 @@ fn t2_servers_refuse_tls_1_2_and_clients_do_not_offer_it() {
     assert!(client.join().unwrap().is_err());
 }
 
-fn try_to_register(
-    swarm: &Swarm,
-    identity: &Identity,
-    request: &parcelry_core::api::RegisterRequest,
-) -> ClientError {
+fn try_to_register(swarm: &Swarm, identity: &Identity, request: &RegisterRequest) -> ClientError {
     let http = Http::new(Some(identity)).unwrap();
     let tracker = TrackerClient::of_invite(http, &swarm.peer_invite().parse().unwrap());
     tokio::runtime::Runtime::new().unwrap().block_on(tracker.register(request)).unwrap_err()
+}
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().unwrap()
 }
 
 #[test]
@@ -124,27 +124,36 @@ fn t3_addresses_that_a_peer_must_not_announce_are_refused_and_nobody_is_called()
         "[::]:5000",
         "224.0.0.1:5000",
         "255.255.255.255:5000",
+        "127.0.0.1:22",
+        "127.0.0.1:0",
+        "[fe80::1]:5000",
+    ] {
+        let request = register_request(identity.clone(), &[at(address)]);
+        let error = try_to_register(&swarm, &identity, &request);
+        assert_eq!(error.problem(), Some(ProblemKind::BadRequest), "{address}: {error}");
+    }
+    let many = vec![at("127.0.0.1:5000"); 9];
+    let error = try_to_register(&swarm, &identity, &register_request(identity.clone(), &many));
+    assert_eq!(error.problem(), Some(ProblemKind::BadRequest));
+    for name in ["", "a\u{1b}[31m", &"x".repeat(65)] {
+        let request = register_request(identity.clone(), &[at("127.0.0.1:5000")]);
+        let request = RegisterRequest { name: name.into(), ..request };
+        assert_eq!(try_to_register(&swarm, &identity, &request).problem(), Some(ProblemKind::BadRequest));
+    }
+    // Names, numbers that are no addresses, and what is more than an address.
+    let request = register_request(identity, &[]);
+    for text in [
         "2130706433:5000",
         "localhost:5000",
         "example.org:5000",
         "user@127.0.0.1:5000",
         "127.0.0.1",
-        "127.0.0.1:22",
-        "127.0.0.1:0",
         "http://127.0.0.1:5000",
-        "[fe80::1]:5000",
         "127.0.0.1:5000/x",
     ] {
-        let error = try_to_register(&swarm, &identity, &register_request(identity.clone(), &[address]));
-        assert_eq!(error.problem(), Some(ProblemKind::BadRequest), "{address}: {error}");
-    }
-    let many = vec!["127.0.0.1:5000"; 9];
-    let error = try_to_register(&swarm, &identity, &register_request(identity.clone(), &many));
-    assert_eq!(error.problem(), Some(ProblemKind::BadRequest));
-    for name in ["", "a\u{1b}[31m", &"x".repeat(65)] {
-        let request = register_request(identity.clone(), &["127.0.0.1:5000"]);
-        let request = parcelry_core::api::RegisterRequest { name: name.into(), ..request };
-        assert_eq!(try_to_register(&swarm, &identity, &request).problem(), Some(ProblemKind::BadRequest));
+        let mut request = serde_json::to_value(&request).unwrap();
+        request["addresses"] = json!([text]);
+        assert!(serde_json::from_value::<RegisterRequest>(request).is_err(), "{text}");
     }
     assert_eq!(swarm.peer_list().len(), 1);
 }
@@ -160,14 +169,14 @@ fn t3_registering_an_address_that_somebody_else_answers_at_is_refused() {
         answer_json(out, 200, &json!({ "role": "tracker", "id": tls::identity(5).tracker_id(), "now_ms": 0 }))
     });
     for address in [
-        swarm.tracker.address(),
-        swarm.peers[0].address(),
-        elsewhere.address.to_string(),
-        redirecting.address.to_string(),
-        tracker_in_peers_clothes.address.to_string(),
-        "127.0.0.1:1024".into(),
+        at(&swarm.tracker.address()),
+        at(&swarm.peers[0].address()),
+        elsewhere.address,
+        redirecting.address,
+        tracker_in_peers_clothes.address,
+        at("127.0.0.1:1024"),
     ] {
-        let error = try_to_register(&swarm, &identity, &register_request(identity.clone(), &[&address]));
+        let error = try_to_register(&swarm, &identity, &register_request(identity.clone(), &[address]));
         assert_eq!(error.problem(), Some(ProblemKind::PeerUnreachable), "{address}: {error}");
     }
     assert!(elsewhere.requests().is_empty(), "no redirect is followed, nothing is sent to another key");
@@ -180,21 +189,20 @@ fn t3_of_several_addresses_only_those_where_the_peer_answers_are_passed_on() {
     let fake = Fake::start(5, |_, out| {
         answer_json(out, 200, &json!({ "role": "peer", "id": tls::identity(5).peer_id(), "now_ms": 0 }))
     });
-    let own = fake.address.to_string();
     let http = Http::new(Some(&fake.identity)).unwrap();
     let tracker = TrackerClient::of_invite(http, &swarm.peer_invite().parse().unwrap());
-    let request =
-        register_request(fake.identity.clone(), &[&swarm.tracker.address(), &own, "127.0.0.1:1024"]);
+    let addresses = [at(&swarm.tracker.address()), fake.address, at("127.0.0.1:1024")];
+    let request = register_request(fake.identity.clone(), &addresses);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    assert_eq!(runtime.block_on(tracker.register(&request)).unwrap().addresses, [own]);
+    assert_eq!(runtime.block_on(tracker.register(&request)).unwrap().addresses, [fake.address]);
 }
 
 #[test]
 fn t4_nobody_registers_under_an_id_whose_key_he_does_not_have() {
     let swarm = Swarm::start(1);
     let victim = PeerId::from_bytes(swarm.peer_pin(0));
-    let request = register_request(tls::identity(5), &[&swarm.peers[0].address()]);
-    let request = parcelry_core::api::RegisterRequest { id: victim, ..request };
+    let request = register_request(tls::identity(5), &[at(&swarm.peers[0].address())]);
+    let request = RegisterRequest { id: victim, ..request };
     let error = try_to_register(&swarm, &tls::identity(5), &request);
     assert_eq!(error.problem(), Some(ProblemKind::AccessDenied), "{error}");
     assert_eq!(swarm.peer_list()[0]["name"], "p0");

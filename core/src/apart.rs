@@ -71,7 +71,7 @@ fn groups<'a>(
 ) -> Vec<(Vec<&'a Holder>, ChunkSet)> {
     let mut counted: Vec<&Holder> = holders.iter().filter(|holder| is_counted(holder)).collect();
     // The oldest proofs first: what the bound leaves out are the youngest replicas.
-    counted.sort_by_key(|holder| (age(holder), holder.peer.peer));
+    counted.sort_by_key(|holder| (age(holder), holder.peer.id));
     counted.truncate(HOLDERS_COMPARED_MAX);
     // A bit for each of at most 128 holders: chunks with the same mask have the same holders.
     let mut by_mask: BTreeMap<u128, ChunkSet> = BTreeMap::new();
@@ -103,7 +103,7 @@ pub(crate) fn surplus(view: &ShareView) -> Option<Surplus> {
         let mut victims: BTreeMap<PeerId, ((u64, bool), ChunkSet)> = BTreeMap::new();
         for (members, chunks) in groups(view, is_sure, &view.holders, |count| count > wanted) {
             let Some(victim) = victim(&members, usize::from(view.wanted)) else { continue };
-            let entry = victims.entry(victim.peer.peer);
+            let entry = victims.entry(victim.peer.id);
             entry.and_modify(|(_, all)| *all = all.plus(&chunks)).or_insert((age(victim), chunks));
         }
         let most = victims.into_iter().max_by_key(|(peer, (age, chunks))| (chunks.len(), *age, *peer));
@@ -118,18 +118,18 @@ fn leaving(view: &ShareView, is_sure: impl Fn(&Holder) -> bool + Copy) -> Option
     let leaving = view.holders.iter().filter(|holder| holder.standing == Standing::Leaving);
     let chunks =
         |holder: &Holder| ChunkSet::of(view.geometry.chunk_count(), holder.chunks.iter().filter(enough));
-    let offers = leaving.map(|holder| (holder.peer.peer, chunks(holder))).filter(|(_, c)| !c.is_empty());
+    let offers = leaving.map(|holder| (holder.peer.id, chunks(holder))).filter(|(_, c)| !c.is_empty());
     let (peer, chunks) = offers.max_by_key(|(peer, chunks)| (chunks.len(), *peer))?;
     Some(named(view, peer, chunks, is_sure))
 }
 
 fn named(view: &ShareView, peer: PeerId, chunks: ChunkSet, is_sure: impl Fn(&Holder) -> bool) -> Surplus {
     let keeps = |holder: &&Holder| {
-        is_sure(holder) && holder.peer.peer != peer && holder.chunks.first_common(&chunks, 0).is_some()
+        is_sure(holder) && holder.peer.id != peer && holder.chunks.first_common(&chunks, 0).is_some()
     };
     let mut others: Vec<&Holder> = view.holders.iter().filter(keeps).collect();
-    others.sort_by_key(|holder| (age(holder), holder.peer.peer));
-    let others = others.into_iter().map(|holder| holder.peer.peer).take(DROP_HOLDERS_MAX).collect();
+    others.sort_by_key(|holder| (age(holder), holder.peer.id));
+    let others = others.into_iter().map(|holder| holder.peer.id).take(DROP_HOLDERS_MAX).collect();
     Surplus { peer, chunks, others }
 }
 
@@ -139,7 +139,7 @@ fn victim<'a>(holders: &[&'a Holder], wanted: usize) -> Option<&'a Holder> {
     // Places decide before age: only those may go without whom the rest is spread as well as it can be.
     let best = (0..holders.len()).map(|position| without(holders, position)).max()?;
     let spared = (0..holders.len()).filter(|&position| without(holders, position) == best);
-    let goes = spared.max_by_key(|&position| (age(holders[position]), holders[position].peer.peer))?;
+    let goes = spared.max_by_key(|&position| (age(holders[position]), holders[position].peer.id))?;
     let (since_ms, _) = age(holders[goes]);
     let rest = holders.iter().enumerate().filter(|(position, _)| *position != goes);
     let trusted = rest.filter(|(_, other)| {
@@ -195,7 +195,7 @@ impl Places {
             // Who holds any of these chunks is no further place for them.
             let is_other = |candidate: &&Candidate| {
                 let held =
-                    view.holder(candidate.peer).is_some_and(|h| h.chunks.first_common(&chunks, 0).is_some());
+                    view.holder(candidate.id).is_some_and(|h| h.chunks.first_common(&chunks, 0).is_some());
                 !held && candidate.free_bytes >= bytes
             };
             // How well they would be spread with the candidate in place of whichever holder it is best to lose.
@@ -209,7 +209,7 @@ impl Places {
             let others =
                 self.candidates.iter().filter(is_other).map(|candidate| (with(candidate), candidate));
             let mut better: Vec<_> = others.filter(|(spread, _)| *spread > now).collect();
-            better.sort_by_key(|(spread, candidate)| (std::cmp::Reverse(*spread), candidate.peer));
+            better.sort_by_key(|(spread, candidate)| (std::cmp::Reverse(*spread), candidate.id));
             let better: Vec<&Candidate> = better.into_iter().map(|(_, candidate)| candidate).collect();
             (!better.is_empty()).then_some((chunks, better))
         })
@@ -236,7 +236,7 @@ mod tests {
 
     fn candidate(number: u8, zone: Option<&str>, host: u8) -> Candidate {
         Candidate {
-            peer: PeerId::from_bytes([number; 32]),
+            id: PeerId::from_bytes([number; 32]),
             free_bytes: 1 << 40,
             zone: zone.map(str::to_owned),
             zone_is_given: true,
@@ -346,7 +346,7 @@ mod tests {
         let better = |candidates: &[Candidate]| {
             let places = Places::of(candidates);
             let found = places.better_for(&share);
-            found.map(|(chunks, better)| (chunks.len(), better[0].peer.as_bytes()[0]))
+            found.map(|(chunks, better)| (chunks.len(), better[0].id.as_bytes()[0]))
         };
         assert_eq!(better(&[home(1), home(2), home(3), office(4)]), Some((3, 4)));
         assert_eq!(better(&[home(1), home(2), home(3)]), None, "no other zone is there");
@@ -375,7 +375,7 @@ mod tests {
         now_ms: u64,
     ) -> bool {
         for holder in &mut share.holders {
-            let since_ms = began[&holder.peer.peer];
+            let since_ms = began[&holder.peer.id];
             holder.evidence = Evidence::Proven { since_ms, settled: now_ms - since_ms >= WEEK_MS };
         }
         // As the tracker does it: places are bettered only when nothing is short.
@@ -386,10 +386,10 @@ mod tests {
         let mut moved = !orders.is_empty();
         for order in orders {
             repairs.copied(order.target, share.share, &order.chunks, now_ms);
-            if let Some(holder) = share.holders.iter_mut().find(|h| h.peer.peer == order.target) {
+            if let Some(holder) = share.holders.iter_mut().find(|h| h.peer.id == order.target) {
                 holder.chunks = holder.chunks.plus(&order.chunks);
             } else {
-                let peer = swarm.iter().find(|c| c.peer == order.target).unwrap().clone();
+                let peer = swarm.iter().find(|c| c.id == order.target).unwrap().clone();
                 began.entry(order.target).or_insert(now_ms);
                 let (since_ms, chunks) = (began[&order.target], order.chunks);
                 share.holders.push(Holder { chunks, ..proven(peer, since_ms, false) });
@@ -399,12 +399,12 @@ mod tests {
         if let Some(told) = repairs.drop_of(share.share).cloned() {
             moved = true;
             repairs.dropped(told.peer, share.share);
-            for holder in share.holders.iter_mut().filter(|holder| holder.peer.peer == told.peer) {
+            for holder in share.holders.iter_mut().filter(|holder| holder.peer.id == told.peer) {
                 holder.chunks = holder.chunks.minus(&told.chunks);
             }
             share.holders.retain(|holder| !holder.chunks.is_empty());
             // Who has let go of everything begins anew when it copies again.
-            began.retain(|peer, _| share.holders.iter().any(|holder| holder.peer.peer == *peer));
+            began.retain(|peer, _| share.holders.iter().any(|holder| holder.peer.id == *peer));
         }
         moved
     }
@@ -428,7 +428,7 @@ mod tests {
             });
             let mut share = view(wanted, holders.filter(|holder| !holder.chunks.is_empty()).collect());
             let mut began: BTreeMap<PeerId, u64> =
-                share.holders.iter().map(|holder| (holder.peer.peer, age(holder).0)).collect();
+                share.holders.iter().map(|holder| (holder.peer.id, age(holder).0)).collect();
             let before = share.clone();
             let mut repairs = Repairs::new(PATIENCE);
             let mut quiet = 0;

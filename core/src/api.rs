@@ -3,6 +3,8 @@
 //! Bytes are counted in `*_bytes`, times in `*_ms` (milliseconds; since the Unix epoch unless the
 //! field says otherwise). Errors are RFC 9457 problem documents.
 
+use std::net::SocketAddr;
+
 use data_encoding::BASE64URL_NOPAD;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -99,7 +101,8 @@ pub struct RegisterRequest {
     /// What its operator calls it, at most 64 bytes.
     pub name: String,
     /// Where others reach it, as `IP:PORT`; empty: wherever its requests come from, at `port`.
-    pub addresses: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<SocketAddr>,
     /// The port that it listens on.
     pub port: u16,
     /// Bytes that it is willing to hold.
@@ -118,7 +121,8 @@ pub struct RegisterResponse {
     /// How often to send a heartbeat.
     pub heartbeat_ms: u64,
     /// Where the tracker will send others.
-    pub addresses: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<SocketAddr>,
     /// The public key by which grants are checked; its fingerprint is the tracker's id.
     pub grant_key: String,
     /// After how long the peer is to tell its inventory; none: it was heard.
@@ -187,8 +191,9 @@ pub struct PeerInfo {
     pub name: String,
     /// Whether it is there.
     pub state: Liveness,
-    /// Where it is reached, as `host:port`.
-    pub addresses: Vec<String>,
+    /// Where it is reached, as `IP:PORT`.
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<SocketAddr>,
     /// Bytes that it is willing to hold.
     pub capacity_bytes: u64,
     /// How its disk stands.
@@ -258,8 +263,9 @@ pub struct PeerAddress {
     pub id: PeerId,
     /// What its operator calls it.
     pub name: String,
-    /// `host:port`, best first.
-    pub addresses: Vec<String>,
+    /// `IP:PORT`, best first.
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// `POST /v1/shares`: a sender asks where to push a share.

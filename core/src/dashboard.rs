@@ -1,6 +1,8 @@
 //! What the operator's page asks the tracker and is told: sign-in, invites, shares, and the events of
 //! `GET /v1/events`.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -172,7 +174,7 @@ pub struct PeerRow {
     /// Where it stands.
     pub zone: Option<String>,
     /// Where it is reached, as `host:port`.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<SocketAddr>,
     /// Bytes that it is willing to hold.
     pub capacity_bytes: u64,
     /// Bytes that it holds.

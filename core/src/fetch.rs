@@ -3,9 +3,9 @@
 //! Events go in by [`Fetch::handle`], actions come out of [`Fetch::next`], both with the time that has passed
 //! since the download began. Chunks are asked for in order, the source with the fewest failures and
 //! requests under way first.
-//! A source that has nothing left to do asks for what another one is late with, so that one slow source never
-//! holds up the end. A source that serves a wrong chunk is used last; one that keeps failing is dropped after a
-//! few attempts.
+//! A source that has nothing left to do is asked for what another one is late with (a hedged request), so that one
+//! slow source never holds up the end. A source that serves a wrong chunk is used last; one that keeps failing is
+//! dropped after a few attempts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub enum Event {
     /// The chunk arrived, is right, and is where it belongs.
     Got(PeerId, ChunkIndex),
     /// The chunk arrived from this source while it was being put where it belongs already.
-    Again(PeerId, ChunkIndex),
+    Duplicate(PeerId, ChunkIndex),
     /// The source does not have the chunk.
     Missing(PeerId, ChunkIndex),
     /// The source served something else under the chunk's id.
@@ -60,7 +60,7 @@ pub struct Bounds {
 
 /// What is known of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum SourceState {
     /// In use.
     Good,
     /// Dropped: it kept failing or could not be reached.
@@ -103,7 +103,7 @@ struct Source {
     latency: Option<Duration>,
     served: u32,
     failures: u32,
-    standing: Standing,
+    state: SourceState,
 }
 
 impl Fetch {
@@ -127,7 +127,7 @@ impl Fetch {
             latency: None,
             served: 0,
             failures: 0,
-            standing: Standing::Good,
+            state: SourceState::Good,
         };
         // A source that is named again keeps its record.
         self.sources.entry(peer).or_insert(source);
@@ -140,7 +140,7 @@ impl Fetch {
         }
     }
 
-    /// The next thing to do; `None` until something happens, or [`Fetch::patience`] is over.
+    /// The next thing to do; `None` until something happens, or [`Fetch::next_deadline`] is there.
     pub fn next(&mut self, now: Duration) -> Option<Action> {
         if self.base == self.done.chunk_count() {
             return Some(Action::Finish);
@@ -150,11 +150,11 @@ impl Fetch {
             source.asked = true;
             return Some(Action::Ask(peer));
         }
-        // New chunks come first. Only a source that has none left to get repeats a late request (a hedged request).
+        // New chunks come first: hedged requests are for sources that have none left to get.
         if self.requests < self.bounds.in_flight {
-            let late =
-                || self.late_chunks().find(|late| late.due <= now).map(|late| (late.source, late.index));
-            if let Some((peer, index)) = self.next_request().or_else(late) {
+            let hedge =
+                || self.hedges().find(|hedge| hedge.due <= now).map(|hedge| (hedge.source, hedge.index));
+            if let Some((peer, index)) = self.next_request().or_else(hedge) {
                 self.request(peer, index, now);
                 return Some(Action::Get(peer, index));
             }
@@ -164,13 +164,13 @@ impl Fetch {
         (self.in_flight.is_empty() && !answers_to_come).then_some(Action::GiveUp)
     }
 
-    /// How long to wait for an event before [`Fetch::next`] has something to do all the same: some source may
-    /// be late by then. `None`: as long as it takes.
-    pub fn patience(&self, now: Duration) -> Option<Duration> {
+    /// The time from which on [`Fetch::next`] has something to do even if nothing happens: a hedged request is due.
+    /// `None`: never.
+    pub fn next_deadline(&self) -> Option<Duration> {
         if self.requests >= self.bounds.in_flight {
             return None;
         }
-        self.late_chunks().map(|late| late.due.saturating_sub(now)).min()
+        self.hedges().map(|hedge| hedge.due).min()
     }
 
     /// Takes in what happened. Late news of a dropped source changes nothing but frees its request.
@@ -181,7 +181,7 @@ impl Fetch {
                 let fits = holds.chunk_count() == self.done.chunk_count();
                 match self.sources.get_mut(&peer) {
                     Some(source) if fits => source.holds = Some(holds),
-                    _ => self.drop_source(peer, Standing::Unreachable),
+                    _ => self.drop_source(peer, SourceState::Unreachable),
                 }
             }
             Event::Got(peer, index) => {
@@ -200,7 +200,7 @@ impl Fetch {
                     }
                 }
             }
-            Event::Again(peer, index) => {
+            Event::Duplicate(peer, index) => {
                 // Neither a success nor a failure: it only came second.
                 self.landed(peer, index);
             }
@@ -217,13 +217,13 @@ impl Fetch {
                 if let Some(holds) = self.sources.get_mut(&peer).and_then(|s| s.holds.as_mut()) {
                     holds.remove(index);
                 }
-                self.drop_source(peer, Standing::Wrong);
+                self.drop_source(peer, SourceState::Wrong);
             }
             Event::Failed(peer, index) => {
                 self.landed(peer, index);
                 self.count_failure(peer);
             }
-            Event::Lost(peer) => self.drop_source(peer, Standing::Unreachable),
+            Event::Lost(peer) => self.drop_source(peer, SourceState::Unreachable),
         }
     }
 
@@ -233,8 +233,8 @@ impl Fetch {
     }
 
     /// How each source fared, with the number of chunks it served.
-    pub fn sources(&self) -> impl Iterator<Item = (PeerId, Standing, u32)> + '_ {
-        self.sources.iter().map(|(&peer, source)| (peer, source.standing, source.served))
+    pub fn sources(&self) -> impl Iterator<Item = (PeerId, SourceState, u32)> + '_ {
+        self.sources.iter().map(|(&peer, source)| (peer, source.state, source.served))
     }
 
     /// The least loaded source that has a wanted chunk, and the first such chunk.
@@ -247,8 +247,8 @@ impl Fetch {
             s.is_good() && s.holds.as_ref().is_none_or(holds_some)
         };
         // Who served a wrong chunk is asked only when no good source has a wanted chunk, or may turn out to have one.
-        let standing = if self.sources.values().any(may_have) { Standing::Good } else { Standing::Wrong };
-        let free = self.sources.iter().filter(|(_, s)| s.standing == standing && s.is_free());
+        let state = if self.sources.values().any(may_have) { SourceState::Good } else { SourceState::Wrong };
+        let free = self.sources.iter().filter(|(_, s)| s.state == state && s.is_free());
         let with_chunk = free.filter_map(|(&peer, source)| {
             let index = self.wanted.first_common(source.holds.as_ref()?, self.base)?;
             (index.get() < limit).then_some((source.in_flight, source.failures, index, peer))
@@ -261,7 +261,7 @@ impl Fetch {
 
     /// For each good source that has nothing to do but for others: the chunk that another one was asked for first,
     /// and when that one counts as late. In order, only what everybody waits for is worth asking for twice.
-    fn late_chunks(&self) -> impl Iterator<Item = Late> + '_ {
+    fn hedges(&self) -> impl Iterator<Item = Hedge> + '_ {
         let limit = self.limit();
         let has_other_work = move |source: &Source| {
             let first = source.holds.as_ref().and_then(|holds| self.wanted.first_common(holds, self.base));
@@ -283,7 +283,7 @@ impl Fetch {
                 _ => None,
             });
             let (since, index) = elsewhere.min()?;
-            Some(Late { source: peer, index, due: since + source.patience() })
+            Some(Hedge { source: peer, index, due: since + source.hedge_after() })
         })
     }
 
@@ -323,16 +323,16 @@ impl Fetch {
         if let Some(source) = self.sources.get_mut(&peer) {
             source.failures += 1;
             if source.failures >= FAILURES_MAX {
-                self.drop_source(peer, Standing::Unreachable);
+                self.drop_source(peer, SourceState::Unreachable);
             }
         }
     }
 
-    fn drop_source(&mut self, peer: PeerId, standing: Standing) {
+    fn drop_source(&mut self, peer: PeerId, state: SourceState) {
         let Some(source) = self.sources.get_mut(&peer) else { return };
         // Unreachable overrides wrong: from such a source not even the last resort can be had.
-        if source.is_good() || standing == Standing::Unreachable {
-            source.standing = standing;
+        if source.is_good() || state == SourceState::Unreachable {
+            source.state = state;
         }
     }
 
@@ -341,18 +341,17 @@ impl Fetch {
     }
 }
 
-/// A chunk that may be asked for a second time.
-struct Late {
-    /// Who would be asked.
+/// A hedged request: a chunk is asked for a second time, of another source.
+struct Hedge {
     source: PeerId,
     index: ChunkIndex,
-    /// From when on.
+    /// From when on it may be made.
     due: Duration,
 }
 
 impl Source {
     fn is_good(&self) -> bool {
-        self.standing == Standing::Good
+        self.state == SourceState::Good
     }
 
     const fn is_free(&self) -> bool {
@@ -363,8 +362,8 @@ impl Source {
         self.latency = Some(self.latency.map_or(time, |average| (average * 7 + time) / 8));
     }
 
-    /// Another source is late when this one could have served the chunk twice meanwhile.
-    fn patience(&self) -> Duration {
+    /// How late another source may be before this one is asked: as long as this one takes to serve the chunk twice.
+    fn hedge_after(&self) -> Duration {
         self.latency.map_or(HEDGE_AFTER_UNKNOWN, |latency| (latency * 2).max(HEDGE_AFTER_MIN))
     }
 }
@@ -450,8 +449,8 @@ mod tests {
             fetch.handle(Event::Got(source, index), NOW);
         }
         assert_eq!(fetch.next(NOW), Some(Action::Finish));
-        let standings: Vec<_> = fetch.sources().map(|(_, standing, served)| (standing, served)).collect();
-        assert_eq!(standings, [(Standing::Wrong, 0), (Standing::Good, 2)]);
+        let states: Vec<_> = fetch.sources().map(|(_, state, served)| (state, served)).collect();
+        assert_eq!(states, [(SourceState::Wrong, 0), (SourceState::Good, 2)]);
     }
 
     #[test]
@@ -482,7 +481,7 @@ mod tests {
         fetch.handle(Event::Missing(gets[0].0, gets[0].1), NOW);
         fetch.handle(Event::Got(gets[1].0, gets[1].1), NOW);
         assert_eq!(fetch.next(NOW), Some(Action::GiveUp));
-        assert_eq!(fetch.sources().next().map(|(_, standing, _)| standing), Some(Standing::Good));
+        assert_eq!(fetch.sources().next().map(|(_, state, _)| state), Some(SourceState::Good));
     }
 
     #[test]
@@ -526,12 +525,12 @@ mod tests {
             fetch.handle(Event::Got(source, index), fast);
         }
         assert_eq!(fetch.next(fast), None, "not late yet");
-        assert_eq!(fetch.patience(fast), Some(fast), "late is who takes twice as long");
+        assert_eq!(fetch.next_deadline(), Some(fast * 2), "late is who takes twice as long");
         for &index in &slow {
             assert_eq!(fetch.next(fast * 2), Some(Action::Get(peer(2), index)));
         }
         assert_eq!(
-            (fetch.next(fast * 2), fetch.patience(fast * 2)),
+            (fetch.next(fast * 2), fetch.next_deadline()),
             (None, None),
             "nothing is asked a third time"
         );

@@ -97,6 +97,13 @@ pub enum Condition {
     Lost,
 }
 
+impl Condition {
+    /// That of a share which can be had, but of which some chunk has only so many replicas.
+    const fn short_of_replicas(fewest: u32) -> Self {
+        if fewest <= 1 { Self::Endangered } else { Self::Weakened }
+    }
+}
+
 /// How a share stands, in numbers of chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
@@ -125,10 +132,42 @@ impl Health {
             Condition::Healthy
         } else if self.short == 0 {
             Condition::Unproven
-        } else if self.fewest <= 1 {
-            Condition::Endangered
         } else {
-            Condition::Weakened
+            Condition::short_of_replicas(self.fewest)
+        }
+    }
+}
+
+/// How a share stands for somebody who asked its holders: without knowing who else holds something, and what is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplicaCount {
+    /// Replicas that were asked for.
+    pub wanted: u32,
+    /// The fewest replicas that a chunk has.
+    pub fewest: u32,
+    /// Chunks with fewer replicas than were asked for.
+    pub short: u32,
+}
+
+impl ReplicaCount {
+    /// Counts what the holders of a share have, one set for each. A set of another share's size counts for nothing. Of a
+    /// share without chunks every set is a replica.
+    pub fn of<'a>(geometry: &Geometry, wanted: u8, held: impl Iterator<Item = &'a ChunkSet>) -> Self {
+        let chunk_count = geometry.chunk_count();
+        let tally = Tally::of(geometry, held.filter(|set| set.chunk_count() == chunk_count));
+        let wanted = u32::from(wanted);
+        let short = if chunk_count == 0 { 0 } else { tally.count(|n| n < wanted) };
+        Self { wanted, fewest: tally.fewest(), short }
+    }
+
+    /// The same in one word.
+    pub const fn condition(&self) -> Condition {
+        if self.fewest == 0 {
+            Condition::Unavailable
+        } else if self.fewest >= self.wanted {
+            Condition::Healthy
+        } else {
+            Condition::short_of_replicas(self.fewest)
         }
     }
 }
@@ -172,7 +211,7 @@ impl ShareView {
     }
 
     pub(crate) fn holder(&self, peer: PeerId) -> Option<&Holder> {
-        self.holders.iter().find(|holder| holder.peer.peer == peer)
+        self.holders.iter().find(|holder| holder.peer.id == peer)
     }
 }
 
@@ -198,9 +237,8 @@ mod tests {
     use crate::geometry::ChunkSize;
 
     fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
-        let peer = PeerId::from_bytes([number; 32]);
         let peer = Candidate {
-            peer,
+            id: PeerId::from_bytes([number; 32]),
             free_bytes: 0,
             zone: None,
             zone_is_given: false,
@@ -239,5 +277,24 @@ mod tests {
         assert_eq!((claimed.condition(), claimed.short, claimed.unproven), (Condition::Unproven, 0, 2));
         let words = with(Evidence::Claimed { counts: false });
         assert_eq!((words.condition(), words.short, words.fewest), (Condition::Weakened, 2, 2));
+    }
+
+    #[test]
+    fn who_asks_the_holders_learns_the_fewest_replicas_and_what_that_means() {
+        let geometry = view(2, 2, Vec::new()).geometry;
+        let count = |wanted, held: &[ChunkSet]| {
+            let count = ReplicaCount::of(&geometry, wanted, held.iter());
+            (count.fewest, count.short, count.condition())
+        };
+        let (full, half) = (ChunkSet::full(2), ChunkSet::range(2, 0..1));
+        assert_eq!(count(2, &[full.clone(), full.clone()]), (2, 0, Condition::Healthy));
+        assert_eq!(count(1, std::slice::from_ref(&full)), (1, 0, Condition::Healthy));
+        assert_eq!(count(2, &[full.clone(), half.clone()]), (1, 1, Condition::Endangered));
+        assert_eq!(count(3, &[full.clone(), full.clone()]), (2, 2, Condition::Weakened));
+        assert_eq!(count(2, &[half.clone(), half]), (0, 1, Condition::Unavailable));
+        assert_eq!(count(2, &[full.clone(), ChunkSet::full(3)]), (1, 2, Condition::Endangered));
+        let empty = view(0, 2, Vec::new()).geometry;
+        let count = ReplicaCount::of(&empty, 2, [ChunkSet::empty(0), full].iter());
+        assert_eq!((count.fewest, count.short, count.condition()), (1, 0, Condition::Endangered));
     }
 }

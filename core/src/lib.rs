@@ -30,7 +30,8 @@
 //! 2. The share's format: [`seal`], [`modes`], [`links`], [`holes`], [`metadata`], [`manifest`], [`proof`].
 //! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
 //!    [`token`], [`link`], [`pasted`].
-//! 4. A share and a get: [`placement`], [`replica_sets`], [`push`], [`reservation`], [`fetch`], [`distance`].
+//! 4. A share and a get: [`placement`], [`replica_sets`], [`push`], [`reservation`], [`fetch`],
+//!    [`connection_plan`].
 //! 5. Who is there: [`traffic`], [`runs`], [`ways`], [`inventory`], [`reach`], [`suspicion`], [`spread`], [`liveness`], [`registry`].
 //! 6. Who holds what, and what follows: `claim`, `pair`, [`audit`], [`health`], [`apart`], [`repair`], [`parting`],
 //!    [`workload`].
@@ -67,7 +68,7 @@ mod sha256_text;
 pub mod terms;
 pub mod token;
 
-pub mod distance;
+pub mod connection_plan;
 pub mod fetch;
 pub mod health;
 pub mod inventory;

@@ -224,8 +224,8 @@ pub const REPAIR_SHARES_MAX: usize = 1024;
 pub const SCRUB_EVERY: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Bytes that a scrub reads in a second at most: disks that serve somebody have more.
 pub const SCRUB_BYTES_PER_SECOND: u64 = 64 << 20;
-/// Time for which damaged chunks, and those dropped as surplus, are kept for the operator.
-pub const SET_ASIDE: Duration = Duration::from_secs(24 * 3600);
+/// Time for which chunks that are damaged, surplus or unfinished stay in quarantine, for the operator and to be taken back.
+pub const QUARANTINE_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Difference between two clocks, or between a clock and the time that has passed, from which on nothing is
 /// dropped because of the time.
 pub const CLOCK_JUMP: Duration = Duration::from_secs(3600);
@@ -349,7 +349,7 @@ pub const RESERVATION_IDLE: Duration = Duration::from_secs(3600);
 /// Bytes of a manifest beside its chunk ids that are reserved before it is known: a small share's metadata.
 pub const MANIFEST_RESERVE_BYTES: u64 = 4 << 10;
 
-/// Age at which the last look at the disk is too old to promise any room by it: a disk that does not answer has none.
+/// Age at which the last look at the disk is too old to reserve any room by it: a disk that does not answer has none.
 pub const DISK_LOOK_AGE_MAX: Duration = Duration::from_secs(30);
 /// Shares with records that cannot be read, of which one heartbeat tells: one answer brings what makes them whole.
 pub const DAMAGED_TOLD_MAX: usize = 16;

@@ -128,24 +128,22 @@ mod tests {
     use super::*;
     use crate::limits::COMPONENTS_MAX;
 
-    fn check(files: &[&str], folders: &[&str]) -> Result<(), PathTableError> {
-        let parse = |names: &[&str]| names.iter().map(|n| SafePath::parse(n).unwrap()).collect::<Vec<_>>();
-        PathTable::check(parse(files).iter(), parse(folders).iter())
+    #[derive(serde::Deserialize)]
+    struct Cases {
+        together: Vec<(Vec<String>, Vec<String>, Option<NameRule>)>,
     }
 
     #[test]
     fn clashes_are_found() {
-        let rule = |files: &[&str], folders: &[&str]| match check(files, folders) {
-            Err(PathTableError::Name(error)) => Some(error.rule),
-            other => other.map(|()| None).unwrap(),
-        };
-        assert_eq!(rule(&["s/a", "s/b/c", "s/b/d", "s/a.b/c", "s/b/e"], &["s/d", "s/b"]), None);
-        assert_eq!(rule(&["s/A", "s/a", "s/X/a", "s/x/b", "s/e\u{301}", "s/\u{e9}"], &[]), None);
-        assert_eq!(rule(&["s/a", "s/a/b"], &[]), Some(NameRule::FileAndFolder));
-        assert_eq!(rule(&["s/a/b", "s/a"], &[]), Some(NameRule::FileAndFolder));
-        assert_eq!(rule(&["s/a"], &["s/a"]), Some(NameRule::FileAndFolder));
-        assert_eq!(rule(&["s/a", "s/a"], &[]), Some(NameRule::Twice));
-        assert_eq!(rule(&[], &["s/a", "s/a/b", "s/a"]), Some(NameRule::Twice));
+        let cases: Cases = serde_json::from_str(include_str!("../../tests/formats/names.json")).unwrap();
+        let parse = |names: &[String]| names.iter().map(|n| SafePath::parse(n).unwrap()).collect::<Vec<_>>();
+        for (files, folders, expected) in cases.together {
+            let broken = match PathTable::check(parse(&files).iter(), parse(&folders).iter()) {
+                Err(PathTableError::Name(error)) => Some(error.rule),
+                other => other.map(|()| None).unwrap(),
+            };
+            assert_eq!(broken, expected, "{files:?} {folders:?}");
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::token::TokenId;
 /// A peer that could hold a share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The peer.
-    pub peer: PeerId,
+    /// The peer's id.
+    pub id: PeerId,
     /// Bytes that it can still take.
     pub free_bytes: u64,
     /// Where it stands, if that is known.
@@ -32,8 +32,8 @@ pub struct Candidate {
 
 impl Candidate {
     /// A peer of which nothing is known, and which could hold nothing.
-    pub const fn unknown(peer: PeerId) -> Self {
-        Self { peer, free_bytes: 0, zone: None, zone_is_given: false, host: String::new(), token: None }
+    pub const fn unknown(id: PeerId) -> Self {
+        Self { id, free_bytes: 0, zone: None, zone_is_given: false, host: String::new(), token: None }
     }
 }
 
@@ -132,7 +132,7 @@ pub fn place(demand: &Demand, candidates: &[Candidate]) -> Result<Placement, Pla
     }
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
     ranked.sort_by(|a, b| by_score(demand.share, a, b));
-    let is_preferred = |c: &Candidate| demand.preferred.contains(&c.peer);
+    let is_preferred = |c: &Candidate| demand.preferred.contains(&c.id);
     // Stable: within both groups the order of the scores stays.
     ranked.sort_by_key(|c| !is_preferred(c));
 
@@ -142,7 +142,7 @@ pub fn place(demand: &Demand, candidates: &[Candidate]) -> Result<Placement, Pla
     if roomy.len() >= demand.replicas {
         let chosen = spread(&roomy, demand.replicas, roomy.iter().filter(|c| is_preferred(c)).count());
         let peers = ids(&chosen);
-        let spares = roomy.iter().map(|c| c.peer).filter(|p| !peers.contains(p)).take(SPARES_MAX).collect();
+        let spares = roomy.iter().map(|c| c.id).filter(|p| !peers.contains(p)).take(SPARES_MAX).collect();
         let set = CopySet { first_chunk: 0, chunk_count: demand.chunk_count, peers };
         return Ok(Placement { sets: vec![set], spares });
     }
@@ -169,7 +169,7 @@ fn place_across_sets(demand: &Demand, mut ranked: Vec<&Candidate>) -> Option<Pla
         first_chunk += chunk_count;
         if first_chunk == demand.chunk_count {
             let used = sets.len() * demand.replicas;
-            let spares = ranked[used..].iter().map(|c| c.peer).take(SPARES_MAX).collect();
+            let spares = ranked[used..].iter().map(|c| c.id).take(SPARES_MAX).collect();
             return Some(Placement { sets, spares });
         }
     }
@@ -195,7 +195,7 @@ fn tier(c: &Candidate, others: &[&Candidate]) -> u8 {
 /// with those taken, see [`tier`].
 fn spread<'a>(ranked: &[&'a Candidate], count: usize, preferred: usize) -> Vec<&'a Candidate> {
     let mut chosen: Vec<&Candidate> = ranked[..preferred.min(count).min(ranked.len())].to_vec();
-    let is_new = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.peer != c.peer);
+    let is_new = |c: &Candidate, chosen: &[&Candidate]| chosen.iter().all(|o| o.id != c.id);
     // Not sorted once: whoever is taken changes the tiers of the others.
     for round in 0..=3 {
         for &candidate in ranked {
@@ -216,19 +216,19 @@ pub fn rank<'a>(share: ShareId, candidates: &'a [Candidate], beside: &[&Candidat
 }
 
 fn ids(candidates: &[&Candidate]) -> Vec<PeerId> {
-    candidates.iter().map(|c| c.peer).collect()
+    candidates.iter().map(|c| c.id).collect()
 }
 
 fn by_score(share: ShareId, a: &Candidate, b: &Candidate) -> Ordering {
     // The id breaks ties, so that the order in which candidates are given never matters.
-    score(share, b).total_cmp(&score(share, a)).then(a.peer.cmp(&b.peer))
+    score(share, b).total_cmp(&score(share, a)).then(a.id.cmp(&b.id))
 }
 
 /// `weight / -ln(u)` with `u` uniform in (0, 1) from the pair's hash: the highest wins with a
 /// probability in proportion to its weight.
 #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a draw")]
 fn score(share: ShareId, candidate: &Candidate) -> f64 {
-    let hash = blake3::hash(&[share.as_bytes().as_slice(), candidate.peer.as_bytes()].concat());
+    let hash = blake3::hash(&[share.as_bytes().as_slice(), candidate.id.as_bytes()].concat());
     let mut draw = [0; 8];
     draw.copy_from_slice(&hash.as_bytes()[..8]);
     let uniform = ((u64::from_le_bytes(draw) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
@@ -242,7 +242,7 @@ mod tests {
 
     fn candidate(number: u8, free_bytes: u64) -> Candidate {
         Candidate {
-            peer: PeerId::from_bytes([number; 32]),
+            id: PeerId::from_bytes([number; 32]),
             free_bytes,
             zone: None,
             zone_is_given: false,
@@ -282,14 +282,14 @@ mod tests {
             let zones: BTreeSet<_> = placement.sets[0]
                 .peers
                 .iter()
-                .map(|id| peers.iter().find(|p| p.peer == *id).unwrap().zone.clone())
+                .map(|id| peers.iter().find(|p| p.id == *id).unwrap().zone.clone())
                 .collect();
             assert_eq!(zones.len(), 2);
             let placement = place(&demand(share, 1, 3), &peers).unwrap();
             let hosts: BTreeSet<_> = placement.sets[0]
                 .peers
                 .iter()
-                .map(|id| peers.iter().find(|p| p.peer == *id).unwrap().host.clone())
+                .map(|id| peers.iter().find(|p| p.id == *id).unwrap().host.clone())
                 .collect();
             assert_eq!(hosts.len(), 3);
         }
@@ -305,10 +305,10 @@ mod tests {
                 peer.token = Some(TokenId::from_bytes([u8::from(number == 9); 8]));
             }
             let placement = place(&demand(share, 1, 2), &peers).unwrap();
-            assert!(placement.sets[0].peers.contains(&peers[9].peer), "{share}");
+            assert!(placement.sets[0].peers.contains(&peers[9].id), "{share}");
             let first = peers[0].clone();
-            let best = |peers: &[Candidate]| rank(demand(share, 1, 1).share, peers, &[&first])[0].peer;
-            assert_eq!(best(&peers[1..]), peers[9].peer);
+            let best = |peers: &[Candidate]| rank(demand(share, 1, 1).share, peers, &[&first])[0].id;
+            assert_eq!(best(&peers[1..]), peers[9].id);
             // A zone of its own is worth more than a token of its own.
             let first = Candidate { zone: Some("cellar".into()), ..first.clone() };
             let zoned = peers.iter().cloned().enumerate().map(|(number, peer)| Candidate {
@@ -316,7 +316,7 @@ mod tests {
                 ..peer
             });
             let zoned: Vec<Candidate> = zoned.collect();
-            assert_eq!(rank(demand(share, 1, 1).share, &zoned[1..], &[&first])[0].peer, peers[3].peer);
+            assert_eq!(rank(demand(share, 1, 1).share, &zoned[1..], &[&first])[0].id, peers[3].id);
         }
     }
 
@@ -327,7 +327,7 @@ mod tests {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&n.to_le_bytes());
             let demand = Demand { share: ShareId::from_bytes(id), ..demand(0, 1, 1) };
-            place(&demand, &peers).unwrap().sets[0].peers[0] == peers[1].peer
+            place(&demand, &peers).unwrap().sets[0].peers[0] == peers[1].id
         });
         let share = on_larger.count() as f64 / 4000.0;
         assert!((0.72..0.78).contains(&share), "{share}");
@@ -336,11 +336,11 @@ mod tests {
     #[test]
     fn peers_that_hold_a_part_already_come_first_even_if_they_have_little_room_left() {
         let peers: Vec<Candidate> = (1..=6).map(|n| candidate(n, if n < 3 { 10 } else { 1 << 40 })).collect();
-        let preferred = vec![peers[0].peer, peers[1].peer, PeerId::from_bytes([99; 32])];
+        let preferred = vec![peers[0].id, peers[1].id, PeerId::from_bytes([99; 32])];
         let placement = place(&Demand { preferred, ..demand(1, 9, 2) }, &peers).unwrap();
         assert_eq!(
             placement.sets[0].peers.iter().collect::<BTreeSet<_>>(),
-            BTreeSet::from([&peers[0].peer, &peers[1].peer])
+            BTreeSet::from([&peers[0].id, &peers[1].id])
         );
         assert_eq!(placement.spares.len(), 4);
     }
@@ -403,7 +403,7 @@ mod tests {
                     prop_assert_eq!(set.peers.len(), replicas);
                     for id in &set.peers {
                         prop_assert!(used.insert(*id), "a peer is used once");
-                        let free = peers.iter().find(|p| p.peer == *id).unwrap().free_bytes;
+                        let free = peers.iter().find(|p| p.id == *id).unwrap().free_bytes;
                         prop_assert!(free >= u64::from(set.chunk_count) * 100);
                     }
                 }

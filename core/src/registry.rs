@@ -3,7 +3,7 @@
 //! Times are milliseconds of a clock that never goes back; the caller brings them along.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,8 @@ pub struct Registration {
     pub run: RunId,
     /// What its operator calls it.
     pub name: String,
-    /// Where it serves, as `host:port`, best first.
-    pub addresses: Vec<String>,
+    /// Where it serves, best first.
+    pub addresses: Vec<SocketAddr>,
     /// The port at which it is reached wherever its requests come from; none: its operator said where it is.
     pub port: Option<u16>,
     /// Bytes that it is willing to hold.
@@ -235,31 +235,31 @@ impl Registry {
     }
 
     /// Whether to dial a peer back that has just beaten from this address, at which it was not found yet.
-    pub fn may_dial(&mut self, id: PeerId, address: &str, now_ms: u64) -> bool {
+    pub fn may_dial(&mut self, id: PeerId, address: SocketAddr, now_ms: u64) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
-        let is_new = !peer.registration.addresses.iter().any(|known| known == address);
+        let is_new = !peer.registration.addresses.contains(&address);
         is_new && peer.moves.may_dial(now_ms, self.rules.heartbeat, self.rules.dead_after)
     }
 
     /// Notes that a run of a peer was found at an address, where it is to be sought first from now on. Returns its
     /// registration if that is news.
-    pub fn found_at(&mut self, id: PeerId, run: RunId, address: &str) -> Option<Registration> {
+    pub fn found_at(&mut self, id: PeerId, run: RunId, address: SocketAddr) -> Option<Registration> {
         let peer = self.peers.get_mut(&id).filter(|peer| peer.registration.run == run)?;
         let addresses = &mut peer.registration.addresses;
-        if addresses.iter().any(|known| known == address) {
+        if addresses.contains(&address) {
             return None;
         }
-        addresses.insert(0, address.to_owned());
+        addresses.insert(0, address);
         addresses.truncate(PEER_ADDRESSES_MAX);
         Some(peer.registration.clone())
     }
 
     /// Notes that a run of a peer was not found at these addresses, but at another one. Returns its registration if
     /// that is news.
-    pub fn not_found_at(&mut self, id: PeerId, run: RunId, gone: &[String]) -> Option<Registration> {
+    pub fn not_found_at(&mut self, id: PeerId, run: RunId, gone: &[SocketAddr]) -> Option<Registration> {
         let peer = self.peers.get_mut(&id).filter(|peer| peer.registration.run == run)?;
         let left: Vec<_> =
-            peer.registration.addresses.iter().filter(|a| !gone.contains(a)).cloned().collect();
+            peer.registration.addresses.iter().filter(|address| !gone.contains(address)).copied().collect();
         // The last address stays: without one the peer could not be sought at all.
         if left.is_empty() || left == peer.registration.addresses {
             return None;
@@ -478,14 +478,12 @@ impl Registry {
 }
 
 fn candidate(peer: &Peer) -> Candidate {
-    let address = peer.registration.addresses.first().map_or("", String::as_str);
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     Candidate {
-        peer: peer.registration.id,
+        id: peer.registration.id,
         free_bytes: peer.usage.free_bytes,
         zone: peer.registration.zone.clone(),
         zone_is_given: peer.registration.zone_is_given,
-        host: host.to_owned(),
+        host: peer.registration.addresses.first().map(|address| address.ip().to_string()).unwrap_or_default(),
         token: peer.registration.token,
     }
 }
@@ -498,12 +496,16 @@ mod tests {
 
     const RUN: RunId = RunId::from_bytes([1; 16]);
 
+    fn at(number: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, number], 7000))
+    }
+
     fn registration(number: u8) -> Registration {
         Registration {
             id: PeerId::from_bytes([number; 32]),
             run: RUN,
             name: format!("peer{number}"),
-            addresses: vec![format!("10.0.0.{number}:7000")],
+            addresses: vec![at(number)],
             port: Some(7000),
             capacity_bytes: 100,
             zone: None,
@@ -687,18 +689,18 @@ mod tests {
         let mut registry = Registry::new(RULES);
         let id = PeerId::from_bytes([1; 32]);
         registry.register(registration(1), Usage::default(), 0).unwrap();
-        assert!(!registry.may_dial(id, "10.0.0.1:7000", 0), "it is known there");
-        assert!(registry.may_dial(id, "10.0.0.9:7000", 0));
-        assert!(!registry.may_dial(id, "10.0.0.9:7000", 10_000), "not with every beat");
+        assert!(!registry.may_dial(id, at(1), 0), "it is known there");
+        assert!(registry.may_dial(id, at(9), 0));
+        assert!(!registry.may_dial(id, at(9), 10_000), "not with every beat");
         let other = RunId::from_bytes([9; 16]);
-        assert!(registry.found_at(id, other, "10.0.0.9:7000").is_none(), "another run registered");
-        let found = registry.found_at(id, RUN, "10.0.0.9:7000").unwrap();
-        assert_eq!(found.addresses, ["10.0.0.9:7000", "10.0.0.1:7000"]);
-        assert!(registry.found_at(id, RUN, "10.0.0.9:7000").is_none(), "no news");
-        let left = registry.not_found_at(id, RUN, &["10.0.0.1:7000".into()]).unwrap();
-        assert_eq!(left.addresses, ["10.0.0.9:7000"]);
+        assert!(registry.found_at(id, other, at(9)).is_none(), "another run registered");
+        let found = registry.found_at(id, RUN, at(9)).unwrap();
+        assert_eq!(found.addresses, [at(9), at(1)]);
+        assert!(registry.found_at(id, RUN, at(9)).is_none(), "no news");
+        let left = registry.not_found_at(id, RUN, &[at(1)]).unwrap();
+        assert_eq!(left.addresses, [at(9)]);
         assert!(registry.not_found_at(id, RUN, &left.addresses).is_none(), "one is always known");
-        assert!(!registry.may_dial(id, "10.0.0.9:7000", 100_000));
+        assert!(!registry.may_dial(id, at(9), 100_000));
     }
 
     /// Asks all peers, all day; those of the given numbers are not reached.

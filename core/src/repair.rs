@@ -83,7 +83,7 @@ impl Repairs {
             view.holders.iter().filter(|holder| holder.counts()).map(|h| &h.peer).collect();
         let mut ranked = rank(view.share, candidates, &beside);
         // Who holds a part of the share already comes first: a share stays on few peers.
-        ranked.sort_by_key(|candidate| view.holder(candidate.peer).is_none());
+        ranked.sort_by_key(|candidate| view.holder(candidate.id).is_none());
         let mut any = false;
         for candidate in ranked {
             let is_short = |index: ChunkIndex| {
@@ -137,7 +137,7 @@ impl Repairs {
         replicas: &Tally,
         now_ms: u64,
     ) -> Option<Order> {
-        let (share, target) = (view.share, candidate.peer);
+        let (share, target) = (view.share, candidate.id);
         let is_refused = self.refused.get(&(target, share)).is_some_and(|&until| now_ms < until);
         // Nobody copies what it is being told to drop.
         let is_dropping = self.drops.get(&share).is_some_and(|surplus| surplus.peer == target);
@@ -175,12 +175,12 @@ impl Repairs {
         let busy = |peer: PeerId| self.running.values().filter(|r| r.order.sources.contains(&peer)).count();
         let has_some = |holder: &&Holder| {
             holder.standing.can_be_read()
-                && holder.peer.peer != target
+                && holder.peer.id != target
                 && (chunks.is_empty() || chunks.first_common(&holder.chunks, 0).is_some())
         };
         let mut sources: Vec<&Holder> = view.holders.iter().filter(has_some).collect();
         sources.sort_by_key(|holder| {
-            (holder.standing == Standing::Unsure, !holder.is_proven(), busy(holder.peer.peer))
+            (holder.standing == Standing::Unsure, !holder.is_proven(), busy(holder.peer.id))
         });
         let mut missing = chunks.clone();
         let (mut chosen, mut others) = (Vec::new(), Vec::new());
@@ -188,7 +188,7 @@ impl Repairs {
         for holder in sources {
             let adds = chunks.is_empty() || missing.first_common(&holder.chunks, 0).is_some();
             missing = missing.minus(&holder.chunks);
-            if adds { chosen.push(holder.peer.peer) } else { others.push(holder.peer.peer) }
+            if adds { chosen.push(holder.peer.id) } else { others.push(holder.peer.id) }
         }
         chosen.extend(others);
         chosen.truncate(ORDER_SOURCES_MAX);
@@ -315,7 +315,7 @@ impl Repairs {
 /// Whether what a peer was told to drop has enough proven replicas beside it, at peers that are surely there.
 fn still_too_many(view: &ShareView, told: &Surplus) -> bool {
     let beside = view.tally(|holder| {
-        holder.standing == Standing::Sure && holder.is_proven() && holder.peer.peer != told.peer
+        holder.standing == Standing::Sure && holder.is_proven() && holder.peer.id != told.peer
     });
     told.chunks.chunk_count() == view.geometry.chunk_count()
         && told.chunks.iter().all(|index| beside.of_chunk(index) >= u32::from(view.wanted))
@@ -339,7 +339,7 @@ mod tests {
 
     fn candidate(number: u8, free_chunks: u64) -> Candidate {
         Candidate {
-            peer: PeerId::from_bytes([number; 32]),
+            id: PeerId::from_bytes([number; 32]),
             free_bytes: free_chunks * ((1 << 16) + 16),
             zone: None,
             zone_is_given: false,
@@ -461,7 +461,7 @@ mod tests {
         assert!(repairs.notice_surplus(&surplus, 2 * HOUR_MS));
         assert_eq!(ordered(&repairs), [first]);
         repairs.dropped(PeerId::from_bytes([first; 32]), SHARE);
-        surplus.holders.retain(|holder| holder.peer.peer != PeerId::from_bytes([first; 32]));
+        surplus.holders.retain(|holder| holder.peer.id != PeerId::from_bytes([first; 32]));
         assert!(repairs.notice_surplus(&surplus, 2 * HOUR_MS));
         assert_eq!(ordered(&repairs).len(), 1, "the other surplus replica");
         surplus.holders.pop();
@@ -529,7 +529,7 @@ mod tests {
                 (1..).zip(&parts).map(|(n, (standing, bits))| holder(n, *standing, set(*bits))).collect();
             let mut share = view(u64::from(chunk_count), wanted, holders);
             let mut free: BTreeMap<PeerId, Candidate> = share.holders.iter()
-                .filter(|h| h.standing == Standing::Sure).map(|h| (h.peer.peer, h.peer.clone())).collect();
+                .filter(|h| h.standing == Standing::Sure).map(|h| (h.peer.id, h.peer.clone())).collect();
             free.extend((100..).zip(&spares).map(|(n, &room)| (PeerId::from_bytes([n; 32]), candidate(n, room))));
             let mut repairs = Repairs::new(PATIENCE);
             let before = share.clone();
@@ -541,7 +541,7 @@ mod tests {
                     prop_assert!(!planned);
                     break;
                 };
-                let readable = share.holders.iter().filter(|h| order.sources.contains(&h.peer.peer));
+                let readable = share.holders.iter().filter(|h| order.sources.contains(&h.peer.id));
                 let readable = readable.fold(ChunkSet::empty(chunk_count), |all, h| all.plus(&h.chunks));
                 prop_assert!(readable.contains_all(&order.chunks), "no source has it");
                 let room = free.get_mut(&order.target).unwrap();
@@ -549,7 +549,7 @@ mod tests {
                 prop_assert!(bytes <= room.free_bytes, "more than fits");
                 room.free_bytes -= bytes;
                 repairs.copied(order.target, SHARE, &order.chunks, 0);
-                match share.holders.iter_mut().find(|h| h.peer.peer == order.target) {
+                match share.holders.iter_mut().find(|h| h.peer.id == order.target) {
                     Some(holder) => {
                         prop_assert!(holder.chunks.first_common(&order.chunks, 0).is_none(), "copied twice");
                         holder.chunks = holder.chunks.plus(&order.chunks);
@@ -571,7 +571,7 @@ mod tests {
                 let readable = before.holders.iter().filter(holds).any(|h| h.standing.can_be_read());
                 let helper = free.values().any(|c| {
                     c.free_bytes > (1 << 16) + 16
-                        && !share.holders.iter().any(|h| h.peer.peer == c.peer && h.chunks.contains(index))
+                        && !share.holders.iter().any(|h| h.peer.id == c.id && h.chunks.contains(index))
                 });
                 prop_assert!(copies >= usize::from(wanted) || !readable || !helper, "somebody could have helped");
             }

@@ -1,4 +1,4 @@
-//! Promises of space: how long one holds although no bytes follow.
+//! Room that an upload reserves at a peer: how long it is held although no bytes follow.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::duration::millis;
 use crate::limits::{GRANT_BYTES_PER_SECOND, RESERVATION_GRACE, RESERVATION_IDLE};
 use crate::token::TokenId;
 
-/// Space that was promised to a share whose chunks are to arrive.
+/// Space that is reserved for a share whose chunks are to arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reservation {
     /// The token that it is charged to; `None`: nobody's, as for a copy that the tracker ordered.
@@ -20,7 +20,7 @@ pub struct Reservation {
     pub since_ms: u64,
 }
 
-/// Tokens that had space promised and did not use it: their next promises hold only as far as bytes follow at once.
+/// Tokens that had space reserved and did not use it: their next reservations hold only as far as bytes follow at once.
 #[derive(Debug, Default)]
 pub struct Wasteful(HashMap<TokenId, u64>);
 
@@ -39,7 +39,7 @@ impl Reservation {
 }
 
 impl Wasteful {
-    /// Notes that a promise to this token was not made use of.
+    /// Notes that a reservation of this token was not made use of.
     pub fn note(&mut self, token: Option<TokenId>, now_ms: u64) {
         self.0.retain(|_, until_ms| *until_ms > now_ms);
         if let Some(token) = token {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn s11_a_promise_that_no_bytes_follow_holds_for_a_while() {
+    fn s11_a_reservation_that_no_bytes_follow_holds_for_a_while() {
         let (none, grace) = (Wasteful::default(), millis(RESERVATION_GRACE));
         assert!(reservation(0).holds(&none, 1000) && reservation(0).holds(&none, 1000 + grace));
         assert!(!reservation(0).holds(&none, 1001 + grace));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn s11_who_wasted_a_promise_is_given_no_time_by_the_next_one() {
+    fn s11_who_wasted_a_reservation_is_given_no_time_by_the_next_one() {
         let mut wasteful = Wasteful::default();
         wasteful.note(None, 0);
         wasteful.note(Some(TOKEN), 1000);

@@ -3,6 +3,8 @@
 //! A PASETO v4.public token signed by the share's key. Of two terms of one share the later issued
 //! wins, so playing back old ones has no effect.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::ShareId;
@@ -33,11 +35,11 @@ pub struct Terms {
     pub deleted: bool,
 }
 
-/// Terms together with the token that proves them.
+/// Terms together with the token that proves them: it is used like [`Terms`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedTerms {
     /// What the token says.
-    pub terms: Terms,
+    terms: Terms,
     /// The token as it is stored and sent.
     pub token: String,
 }
@@ -81,6 +83,19 @@ impl SignedTerms {
             return Err(TermsError::Fields);
         }
         Ok(Self { terms, token: token.to_owned() })
+    }
+
+    /// The terms without their token.
+    pub fn into_terms(self) -> Terms {
+        self.terms
+    }
+}
+
+impl Deref for SignedTerms {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
     }
 }
 

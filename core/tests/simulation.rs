@@ -238,7 +238,7 @@ fn simulate_fetch(seed: u64) {
                     assert!(!wrong.contains(&(peer, index)), "seed {seed}: asked again for what it spoiled");
                     if wrong.iter().any(|(other, _)| *other == peer) {
                         let good =
-                            machine.sources().filter(|(_, standing, _)| *standing == fetch::Standing::Good);
+                            machine.sources().filter(|(_, state, _)| *state == fetch::SourceState::Good);
                         let has_it =
                             good.filter(|(other, ..)| peers[other].held.contains(&index.get())).count();
                         assert_eq!(has_it, 0, "seed {seed}: a wrong source is used in place of a good one");

@@ -1,16 +1,24 @@
 //! The clients of tracker and peer: one typed method for each route, time-outs, problems as values.
 
+mod addresses;
 mod connector;
 mod evidence;
+mod failure;
 mod http;
-mod lane;
 mod peer;
+mod pipelined;
+mod pool;
 mod retry;
+mod sources;
 mod tracker;
+mod verified;
 
 pub use evidence::Kept;
+pub use failure::{tracker_failure, tracker_skew};
 pub use http::{Authority, ClientError, Http};
-pub use lane::ChunkAnswer;
 pub use peer::PeerClient;
+pub use pipelined::ChunkAnswer;
 pub use retry::with_retries;
+pub use sources::first_good;
 pub use tracker::TrackerClient;
+pub use verified::{Unverified, Verified};

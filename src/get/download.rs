@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use parcelry_core::api::{ComplaintRequest, SourceInfo};
 use parcelry_core::chunk_set::ChunkSet;
-use parcelry_core::distance;
-use parcelry_core::fetch::{Action, Bounds, Event, Fetch, Standing};
+use parcelry_core::connection_plan::{self, fair_share};
+use parcelry_core::fetch::{Action, Bounds, Event, Fetch, SourceState};
 use parcelry_core::geometry::{ChunkIndex, ChunkSize};
-use parcelry_core::id::{ChunkId, PeerId, Secret};
+use parcelry_core::id::{PeerId, Secret};
 use parcelry_core::limits::{COMPLAINTS_MAX, REQUESTS_MAX};
 use parcelry_core::manifest::ChunkList;
 use parcelry_core::seal::ShareKeys;
@@ -20,11 +20,11 @@ use tokio::task::JoinSet;
 
 use super::sink::Sink;
 use crate::buffers::{Buffer, Buffers};
-use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient};
+use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient, Unverified};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::progress::{Progress, Stage};
 use crate::task::{blocking, places_to_compute};
-use crate::words;
 
 /// Pause before a failed request counts, so that a source that restarts is not given up at once.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -40,30 +40,34 @@ pub(super) struct Download {
     /// Where to complain about peers that serve wrong bytes.
     pub(super) tracker: TrackerClient,
     pub(super) sink: Sink,
-    work: Workshop,
+    pools: Pools,
+    /// Chunks that are where they belong, or on their way there. One that comes twice is used once.
+    claimed: Mutex<ChunkSet>,
 }
 
-/// What chunks are opened with.
-struct Workshop {
+/// What chunks share, so that it is bounded.
+struct Pools {
     buffers: Arc<Buffers>,
     /// For chunks that are being opened.
-    places: Semaphore,
-    /// Chunks that somebody puts where they belong, or has. One that comes twice is used once.
-    taken: Mutex<ChunkSet>,
+    cpu_permits: Semaphore,
 }
 
 /// What a piece of work came to.
 enum Outcome {
     Asked(PeerId, Result<ChunkSet, ClientError>),
-    Fetched(PeerId, ChunkIndex, Fetched),
+    Fetched(PeerId, ChunkIndex, Result<Placed, FetchError>),
 }
 
-/// What became of a request for a chunk.
-enum Fetched {
-    /// It is right, and where it belongs.
-    Placed,
-    /// It came a second time.
-    Again,
+/// What became of a chunk that is right.
+enum Placed {
+    /// It is where it belongs.
+    First,
+    /// Another request had brought it.
+    Duplicate,
+}
+
+/// Why a request for a chunk came to nothing.
+enum FetchError {
     Missing,
     /// The peer is at fault.
     Wrong,
@@ -120,7 +124,7 @@ pub(super) async fn fetch(
     let bytes_done = done.iter().map(|index| geometry.plain_len(index) as u64).sum();
     let stage = progress.stage("Getting", geometry.total());
     stage.skip(bytes_done);
-    stage.note(format!("from {}", words::count(sources.len() as u64, "peer")));
+    stage.note(format!("from {}", human::count(sources.len() as u64, "peer")));
     let mut machine = Fetch::new(done, bounds(&download, sources.len()));
     let (source_count, buffer_count) = (sources.len(), buffer_count(geometry.chunk_size()));
     let mut peers = HashMap::new();
@@ -153,13 +157,16 @@ impl Downloader<'_> {
                     Action::GiveUp => return Err(self.give_up().await),
                 }
             }
-            let outcome = match self.machine.patience(self.started.elapsed()) {
+            let outcome = match self.machine.next_deadline() {
                 None => self.work.join_next().await,
-                Some(patience) => match tokio::time::timeout(patience, self.work.join_next()).await {
-                    Ok(outcome) => outcome,
-                    // Nothing came in time: now the machine may ask another source.
-                    Err(_) => continue,
-                },
+                Some(deadline) => {
+                    let left = deadline.saturating_sub(self.started.elapsed());
+                    match tokio::time::timeout(left, self.work.join_next()).await {
+                        Ok(outcome) => outcome,
+                        // Nothing came in time: now the machine may ask another source.
+                        Err(_) => continue,
+                    }
+                }
             };
             let Some(outcome) = outcome else {
                 return Err(Failure::new(Kind::Other, "the download came to a standstill").into());
@@ -200,21 +207,26 @@ impl Downloader<'_> {
         Ok(())
     }
 
-    fn take_chunk(&mut self, peer: PeerId, index: ChunkIndex, fetched: Fetched) -> Result<(), Halt> {
+    fn take_chunk(
+        &mut self,
+        peer: PeerId,
+        index: ChunkIndex,
+        fetched: Result<Placed, FetchError>,
+    ) -> Result<(), Halt> {
         let name = self.peers[&peer].name().to_owned();
         match fetched {
-            Fetched::Placed => {
+            Ok(Placed::First) => {
                 self.stage.advance(self.download.manifest.geometry().plain_len(index) as u64);
                 self.handle(Event::Got(peer, index));
                 // Its connections tell by now how far it is, and so how much it is to be asked for at once.
                 let chunk_size = self.download.manifest.geometry().chunk_size();
                 self.machine.set_limit(peer, self.peers[&peer].requests(chunk_size));
             }
-            Fetched::Again => self.handle(Event::Again(peer, index)),
-            Fetched::Missing => self.handle(Event::Missing(peer, index)),
-            Fetched::Wrong => {
-                // Told once: its standing changes with the event below.
-                if self.standing(peer) == Some(Standing::Good) {
+            Ok(Placed::Duplicate) => self.handle(Event::Duplicate(peer, index)),
+            Err(FetchError::Missing) => self.handle(Event::Missing(peer, index)),
+            Err(FetchError::Wrong) => {
+                // Told once: its state changes with the event below.
+                if self.state(peer) == Some(SourceState::Good) {
                     self.progress.warn(&format!(
                         "peer {name} served wrong bytes for chunk {index}: used only for what nobody else has"
                     ));
@@ -224,8 +236,8 @@ impl Downloader<'_> {
                 }
                 self.handle(Event::Wrong(peer, index));
             }
-            Fetched::Failed(error @ ClientError::WrongKey { .. }) => {
-                if self.standing(peer) == Some(Standing::Good) {
+            Err(FetchError::Failed(error @ ClientError::WrongKey { .. })) => {
+                if self.state(peer) == Some(SourceState::Good) {
                     self.progress.warn(&format!("peer {name} is not used: {error}"));
                 }
                 self.last_error = Some(error.to_string());
@@ -233,24 +245,24 @@ impl Downloader<'_> {
                 self.handle(Event::Failed(peer, index));
                 self.handle(Event::Lost(peer));
             }
-            Fetched::Failed(error) => {
-                let before = self.standing(peer);
+            Err(FetchError::Failed(error)) => {
+                let before = self.state(peer);
                 self.handle(Event::Failed(peer, index));
                 // One failure is no reason to give it up: the machine counts them.
-                if before == Some(Standing::Good) && self.standing(peer) != before {
+                if before == Some(SourceState::Good) && self.state(peer) != before {
                     self.note_unreachable(peer, &error);
                     self.progress.warn(&format!("peer {name} does not answer: not used any more"));
                 }
                 self.last_error = Some(error.to_string());
             }
-            Fetched::Unopenable => {
+            Err(FetchError::Unopenable) => {
                 // The hash was right: other sources have the same bytes.
                 let what =
                     format!("chunk {index} is not what its sender sealed: the share itself is damaged");
                 let failure = Failure::new(Kind::Integrity, what);
                 return Err(Halt::Final(failure.next("Ask the sender to share it again.")));
             }
-            Fetched::Disk(error) => {
+            Err(FetchError::Disk(error)) => {
                 let kind =
                     if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
                 let failure = Failure::new(kind, format!("cannot write the result: {error}"));
@@ -289,8 +301,8 @@ impl Downloader<'_> {
         let _ = tokio::time::timeout(COMPLAIN, all).await;
     }
 
-    fn standing(&self, peer: PeerId) -> Option<Standing> {
-        self.machine.sources().find(|(id, ..)| *id == peer).map(|(_, standing, _)| standing)
+    fn state(&self, peer: PeerId) -> Option<SourceState> {
+        self.machine.sources().find(|(id, ..)| *id == peer).map(|(_, state, _)| state)
     }
 
     fn servers(&self) -> Vec<String> {
@@ -313,13 +325,13 @@ impl Downloader<'_> {
 
     /// No source is left for some chunk: who is at fault decides what to do next.
     fn stuck(&self) -> Failure {
-        let names = |wanted: Standing| {
-            let matching = self.machine.sources().filter(|(_, standing, _)| *standing == wanted);
+        let names = |wanted: SourceState| {
+            let matching = self.machine.sources().filter(|(_, state, _)| *state == wanted);
             matching.map(|(peer, ..)| self.peers[&peer].name()).collect::<Vec<_>>().join(", ")
         };
-        let wrong = names(Standing::Wrong);
+        let wrong = names(SourceState::Wrong);
         let missing = self.machine.done().chunk_count() - self.machine.done().len();
-        let missing = words::count(u64::from(missing), "chunk");
+        let missing = human::count(u64::from(missing), "chunk");
         if !wrong.is_empty() {
             let what = format!("no good copy of {missing} is left: {wrong} served wrong bytes");
             return Failure::new(Kind::Integrity, what).next(
@@ -342,62 +354,68 @@ impl Download {
         sink: Sink,
     ) -> Self {
         let size = manifest.geometry().chunk_size();
-        let work = Workshop {
-            buffers: Buffers::for_chunks(buffer_count(size), size),
-            places: places_to_compute(),
-            taken: Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count())),
-        };
-        Self { manifest, keys, access, tracker, sink, work }
+        let buffers = Buffers::for_chunks(buffer_count(size), size);
+        let pools = Pools { buffers, cpu_permits: places_to_compute() };
+        let claimed = Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count()));
+        Self { manifest, keys, access, tracker, sink, pools, claimed }
     }
 
-    async fn fetch(self: Arc<Self>, client: &PeerClient, index: ChunkIndex) -> Fetched {
+    async fn fetch(self: Arc<Self>, client: &PeerClient, index: ChunkIndex) -> Result<Placed, FetchError> {
         let sealed_len = self.manifest.geometry().sealed_len(index);
-        let answer = client.get_chunk(self.manifest.chunk(index), sealed_len, &self.work.buffers).await;
-        let sealed = match answer {
-            Ok(ChunkAnswer::Sealed(sealed)) => sealed,
-            Ok(ChunkAnswer::Missing) => return Fetched::Missing,
-            Ok(ChunkAnswer::Wrong) => return Fetched::Wrong,
-            Err(error @ ClientError::WrongKey { .. }) => return Fetched::Failed(error),
+        let id = self.manifest.chunk(index);
+        match client.get_unverified_chunk(id, sealed_len, &self.pools.buffers).await {
+            Ok(ChunkAnswer::Found(sealed)) => self.place(index, sealed).await,
+            Ok(ChunkAnswer::Missing) => Err(FetchError::Missing),
+            Ok(ChunkAnswer::Wrong) => Err(FetchError::Wrong),
+            Err(error @ ClientError::WrongKey { .. }) => Err(FetchError::Failed(error)),
             Err(error) => {
                 tokio::time::sleep(RETRY_AFTER).await;
-                return Fetched::Failed(error);
+                Err(FetchError::Failed(error))
             }
-        };
-        // The semaphore is never closed.
-        let place = self.work.places.acquire().await.ok();
+        }
+    }
+
+    /// Verifies and opens a chunk, and puts it where it belongs, unless another request has brought it.
+    async fn place(self: Arc<Self>, index: ChunkIndex, sealed: Unverified) -> Result<Placed, FetchError> {
         let download = Arc::clone(&self);
-        let opened = blocking(move || download.open(index, sealed)).await;
-        drop(place);
-        match opened {
-            Ok(None) => Fetched::Placed,
-            Ok(Some(plain)) => match self.sink.put_in_turn(index, plain).await {
-                Ok(()) => Fetched::Placed,
-                Err(error) => Fetched::Disk(error),
+        match &self.sink {
+            // Opened and written in one go: work that goes from one thread to another costs more than it looks.
+            Sink::AnyOrder(sink) => {
+                let sink = Arc::clone(sink);
+                let work = move || match download.open(index, sealed)? {
+                    Some(plain) => sink.put(index, &plain).map(|()| Placed::First).map_err(FetchError::Disk),
+                    None => Ok(Placed::Duplicate),
+                };
+                self.compute(work).await
+            }
+            Sink::InOrder(sink) => match self.compute(move || download.open(index, sealed)).await? {
+                Some(plain) => sink.put(index, plain).await.map(|()| Placed::First).map_err(FetchError::Disk),
+                None => Ok(Placed::Duplicate),
             },
-            Err(fetched) => fetched,
         }
     }
 
-    /// Verifies and opens a chunk: the hash says whether the peer is at fault, the key whether the sender is.
-    /// Puts it where it belongs, or returns it if it has to wait for its turn.
-    fn open(&self, index: ChunkIndex, mut bytes: Buffer) -> Result<Option<Buffer>, Fetched> {
-        if ChunkId::of(&bytes) != self.manifest.chunk(index) {
-            return Err(Fetched::Wrong);
-        }
+    /// Runs work that computes on a thread where that is allowed: as much at once as there are processors.
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        // The semaphore is never closed.
+        let _permit = self.pools.cpu_permits.acquire().await.ok();
+        blocking(work).await
+    }
+
+    /// Verifies and opens a chunk: the hash says whether the peer is at fault, the key whether the sender is. `None` if
+    /// another request has brought it.
+    fn open(&self, index: ChunkIndex, sealed: Unverified) -> Result<Option<Buffer>, FetchError> {
+        let mut bytes = sealed.verify().ok_or(FetchError::Wrong)?.into_buffer();
         let opened = self.keys.open_chunk(self.manifest.geometry(), index, &mut bytes);
-        opened.map_err(|_| Fetched::Unopenable)?;
-        if !self.take(index) {
-            return Err(Fetched::Again);
-        }
-        let placed = self.sink.put(index, &bytes).map_err(Fetched::Disk)?;
-        Ok((!placed).then_some(bytes))
+        opened.map_err(|_| FetchError::Unopenable)?;
+        Ok(self.claim(index).then_some(bytes))
     }
 
-    /// Whether the chunk is not being put where it belongs already.
-    fn take(&self, index: ChunkIndex) -> bool {
-        let mut taken = self.work.taken.lock();
-        let is_first = !taken.contains(index);
-        taken.insert(index);
+    /// Returns whether nobody has claimed the chunk before.
+    fn claim(&self, index: ChunkIndex) -> bool {
+        let mut claimed = self.claimed.lock();
+        let is_first = !claimed.contains(index);
+        claimed.insert(index);
         is_first
     }
 }
@@ -412,8 +430,8 @@ fn buffer_count(size: ChunkSize) -> usize {
 /// No source has more than its part of the buffers before it has shown that it serves.
 fn bounds(download: &Download, sources: usize) -> Bounds {
     let chunk_size = download.manifest.geometry().chunk_size();
-    let per_source = distance::requests(distance::lanes(None), chunk_size);
-    let per_source = per_source.min(distance::part(buffer_count(chunk_size), sources));
+    let per_source = connection_plan::requests(connection_plan::connections(None), chunk_size);
+    let per_source = per_source.min(fair_share(buffer_count(chunk_size), sources));
     let ahead = buffer_count(chunk_size) - 1;
     let ahead = download.sink.is_ordered().then(|| u32::try_from(ahead).unwrap_or(1));
     Bounds { in_flight: REQUESTS_MAX, per_source, ahead }

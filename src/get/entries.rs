@@ -11,15 +11,15 @@ use parcelry_core::name::SafePath;
 use parcelry_core::portability::{NotEverywhere, not_everywhere};
 use rustix::io::Errno;
 
-use crate::folder::Folder;
+use crate::disk::dir::Dir;
 use crate::journal::LeftOut;
 
 /// Where entries are created: a folder, or one that tells names apart in another way.
 pub(super) trait Place {
     /// Creates a folder with those above it, unless they are there.
-    fn create_folders(&self, path: &Path) -> io::Result<()>;
+    fn create_dirs(&self, path: &Path) -> io::Result<()>;
     /// Creates a folder that must not exist yet.
-    fn create_folder(&self, path: &Path) -> io::Result<()>;
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Creates a file that must not exist yet, with this mode.
     fn create_file(&self, path: &Path, mode: u32) -> io::Result<()>;
     /// Whether all names are ordinary ones here: elsewhere some lead to devices and hidden streams.
@@ -28,13 +28,13 @@ pub(super) trait Place {
     }
 }
 
-impl Place for Folder {
-    fn create_folders(&self, path: &Path) -> io::Result<()> {
-        Self::create_folders(self, path)
+impl Place for Dir {
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+        Self::create_dirs(self, path)
     }
 
-    fn create_folder(&self, path: &Path) -> io::Result<()> {
-        Self::create_folder(self, path).map(drop)
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        Self::create_dir(self, path).map(drop)
     }
 
     fn create_file(&self, path: &Path, mode: u32) -> io::Result<()> {
@@ -67,7 +67,7 @@ pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<
 /// Creates again what an earlier attempt has moved to its place already, but for what was left out; the numbers of the
 /// files among it, of which nothing is there. Nothing may be behind a file's end, whoever wrote it: many are in no chunk.
 pub(super) fn create_missing(
-    folder: &Folder,
+    folder: &Dir,
     metadata: &Metadata,
     left_out: &HashSet<&SafePath>,
 ) -> io::Result<HashSet<usize>> {
@@ -75,7 +75,7 @@ pub(super) fn create_missing(
     let top = &metadata.original_filename;
     let below = |path: &SafePath| path.below(top).unwrap_or_default().to_owned();
     for dir in metadata.dirs.iter().filter(|dir| !left_out.contains(dir)) {
-        folder.create_folders(Path::new(&below(dir)))?;
+        folder.create_dirs(Path::new(&below(dir)))?;
     }
     let files = metadata.files.iter().enumerate();
     for (number, file) in files.filter(|(_, file)| !left_out.contains(&file.path)) {
@@ -84,7 +84,7 @@ pub(super) fn create_missing(
         if folder.len_of(path)?.is_some_and(|len| len > file.size) {
             folder.open_file(path)?.set_len(file.size)?;
         } else if folder.kind_of(path)?.is_none() {
-            folder.create_folders(path.parent().unwrap_or(path))?;
+            folder.create_dirs(path.parent().unwrap_or(path))?;
             folder.create_file_with(path, file.permissions() | 0o600)?;
             made.insert(number);
         }
@@ -93,7 +93,7 @@ pub(super) fn create_missing(
 }
 
 /// Whether all folders and files stand in the folder under exactly their names, and no file under two.
-pub(super) fn stand_apart(folder: &Folder, metadata: &Metadata) -> io::Result<bool> {
+pub(super) fn stand_apart(folder: &Dir, metadata: &Metadata) -> io::Result<bool> {
     let below = |path: &'_ SafePath| path.below(&metadata.original_filename).unwrap_or_default().to_owned();
     let files: Vec<String> = metadata.files.iter().map(|file| below(&file.path)).collect();
     let dirs: Vec<String> = metadata.dirs.iter().map(below).collect();
@@ -107,7 +107,7 @@ pub(super) fn stand_apart(folder: &Folder, metadata: &Metadata) -> io::Result<bo
         }
     }
     for (above, names) in expected {
-        let opened = if above.as_os_str().is_empty() { None } else { Some(folder.open_folder(above)?) };
+        let opened = if above.as_os_str().is_empty() { None } else { Some(folder.open_dir(above)?) };
         let there = opened.as_ref().unwrap_or(folder).entries()?;
         let there: HashSet<&OsStr> = there.iter().map(|(name, _)| name.as_os_str()).collect();
         if !names.is_subset(&there) {
@@ -140,7 +140,7 @@ impl<'a, P: Place> Entries<'a, P> {
         while let Some(folder) = left.filter(|folder| self.made.insert(folder)) {
             left = folder.rsplit_once('/').map(|(above, _)| above);
         }
-        match self.place.create_folders(Path::new(path)) {
+        match self.place.create_dirs(Path::new(path)) {
             Err(error) if !is_about_the_name(&error) => Err(error),
             _ => Ok(()),
         }
@@ -153,7 +153,7 @@ impl<'a, P: Place> Entries<'a, P> {
         if below.is_empty() || self.made.contains(below) {
             return Ok(());
         }
-        self.create(path, below, |place| place.create_folder(Path::new(below)))
+        self.create(path, below, |place| place.create_dir(Path::new(below)))
     }
 
     fn create(
@@ -234,7 +234,7 @@ mod tests {
     }
 
     impl Place for Folding {
-        fn create_folders(&self, path: &Path) -> io::Result<()> {
+        fn create_dirs(&self, path: &Path) -> io::Result<()> {
             let all: Vec<&Path> = path.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
             let made = |path: &&Path| match self.add(path, true) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -243,7 +243,7 @@ mod tests {
             all.iter().rev().try_for_each(made)
         }
 
-        fn create_folder(&self, path: &Path) -> io::Result<()> {
+        fn create_dir(&self, path: &Path) -> io::Result<()> {
             self.add(path, true)
         }
 
@@ -302,10 +302,10 @@ mod tests {
     fn a_disk_that_fails_is_a_failure() {
         struct Full;
         impl Place for Full {
-            fn create_folders(&self, _: &Path) -> io::Result<()> {
+            fn create_dirs(&self, _: &Path) -> io::Result<()> {
                 Err(Errno::NOSPC.into())
             }
-            fn create_folder(&self, _: &Path) -> io::Result<()> {
+            fn create_dir(&self, _: &Path) -> io::Result<()> {
                 Err(Errno::NOSPC.into())
             }
             fn create_file(&self, _: &Path, _: u32) -> io::Result<()> {

@@ -8,8 +8,8 @@ use parcelry_core::id::ShareId;
 use super::Found;
 use super::download::Halt;
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::journal::Begun;
-use crate::words;
 
 /// What earlier attempts at the same share and place left.
 pub(super) struct Before {
@@ -33,7 +33,7 @@ impl Before {
         let away = self.begun(state).find_map(|begun| Some((begun.out_of_reach()?.to_owned(), begun)));
         let Some((temporary, begun)) = away else { return Ok(()) };
         let done = begun.fetched_bytes(&self.geometry);
-        let (done, total) = (words::bytes(done), words::bytes(self.geometry.total()));
+        let (done, total) = (human::bytes(done), human::bytes(self.geometry.total()));
         let what = format!("{done} of {total} were fetched before, and {} is not there", temporary.display());
         Err(Failure::new(Kind::Other, what).next(
             "Is its disk not mounted? Bring it back and run the same command again: it goes on from there. If it is gone \

@@ -7,14 +7,11 @@ use parcelry_core::metadata::Metadata;
 use rustix::io::Errno;
 
 use super::entries::is_about_the_name;
-use crate::folder::Folder;
+use crate::disk::dir::Dir;
 use crate::journal::LeftOut;
 
 /// Makes the symlinks below the share's folder; returns their folders, and what was left out.
-pub(super) fn make_all<'a>(
-    root: &Folder,
-    metadata: &'a Metadata,
-) -> io::Result<(Vec<&'a Path>, Vec<LeftOut>)> {
+pub(super) fn make_all<'a>(root: &Dir, metadata: &'a Metadata) -> io::Result<(Vec<&'a Path>, Vec<LeftOut>)> {
     let (mut folders, mut left_out) = (Vec::new(), Vec::new());
     for link in &metadata.links {
         let path = Path::new(link.path.below(&metadata.original_filename).unwrap_or_default());

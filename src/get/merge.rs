@@ -9,8 +9,8 @@ use rustix::fs::FileType;
 
 use super::place::{mounted, refuse, words};
 use crate::crash::{self, Point};
+use crate::disk::dir::Dir;
 use crate::failure::Failure;
-use crate::folder::Folder;
 
 const NEXT: &str = "Nothing was overwritten. Move it away, or give another place with -o.";
 /// Who may do what in a folder as long as entries are moved out of it or into it.
@@ -19,7 +19,7 @@ const WHILE_MOVING: u32 = 0o700;
 /// Refuses a folder in which something else stands where the share has a file or a folder.
 pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("look at", target, &error);
-    let mut look = Look { target, folder: Folder::open(target).map_err(failed)?, folders: HashMap::new() };
+    let mut look = Look { target, folder: Dir::open(target).map_err(failed)?, folders: HashMap::new() };
     let below = |path| Path::new(path);
     let top = &metadata.original_filename;
     for dir in metadata.dirs.iter().filter_map(|dir| dir.below(top)) {
@@ -44,7 +44,7 @@ pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
 
 struct Look<'a> {
     target: &'a Path,
-    folder: Folder,
+    folder: Dir,
     /// The folders that were looked at, and whether each is there.
     folders: HashMap<PathBuf, bool>,
 }
@@ -105,7 +105,7 @@ impl Look<'_> {
 
 /// Moves all files and symlinks below `from` to the same place below `to`. Both are on one file system. Folders that are
 /// new there get the permissions of those that they come from.
-pub(super) fn merge(from: &Folder, to: &Folder, shown: &Path) -> Result<(), Failure> {
+pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("save in", shown, &error);
     for (name, kind) in from.entries().map_err(failed)? {
         let name = Path::new(&name);
@@ -132,18 +132,18 @@ pub(super) fn merge(from: &Folder, to: &Folder, shown: &Path) -> Result<(), Fail
     to.sync().map_err(failed)
 }
 
-fn merge_folder(from: &Folder, to: &Folder, name: &Path, is_new: bool, shown: &Path) -> Result<(), Failure> {
+fn merge_folder(from: &Dir, to: &Dir, name: &Path, is_new: bool, shown: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("save in", shown, &error);
     let mode = from.mode_of(name).map_err(failed)?;
     from.unlock(name, mode | WHILE_MOVING).map_err(failed)?;
-    let source = from.open_folder(name).map_err(failed)?;
+    let source = from.open_dir(name).map_err(failed)?;
     if is_new {
         if source.hands_on_like(to).map_err(failed)? {
             return move_folder(from, to, (name, &source, mode)).map_err(failed);
         }
-        to.make_folder(name, WHILE_MOVING).map_err(failed)?;
+        to.make_dir(name, WHILE_MOVING).map_err(failed)?;
     }
-    let target = to.open_folder(name).map_err(failed)?;
+    let target = to.open_dir(name).map_err(failed)?;
     if is_new {
         // Killed from here on, the next attempt finds it there, and leaves its mode as it is.
         target.set_mode(mode | WHILE_MOVING).map_err(failed)?;
@@ -152,11 +152,11 @@ fn merge_folder(from: &Folder, to: &Folder, name: &Path, is_new: bool, shown: &P
     if is_new {
         target.set_mode(mode).map_err(failed)?;
     }
-    from.remove_folder(name).map_err(failed)
+    from.remove_dir(name).map_err(failed)
 }
 
 /// Moves a folder with all that is in it in one step, so that none is there that is not as it shall be.
-fn move_folder(from: &Folder, to: &Folder, (name, source, mode): (&Path, &Folder, u32)) -> io::Result<()> {
+fn move_folder(from: &Dir, to: &Dir, (name, source, mode): (&Path, &Dir, u32)) -> io::Result<()> {
     from.rename_new(name, to, name)?;
     // A folder that its owner may not write to cannot be moved (rename(2)).
     if mode & WHILE_MOVING != WHILE_MOVING {

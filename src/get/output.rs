@@ -24,9 +24,11 @@ use super::leftovers::also;
 use super::place::{Place, Wish};
 use super::{Manner, entries, links, merge};
 use crate::crash::{self, Point};
+use crate::disk::dir::Dir;
+use crate::disk::file_system::{
+    allocate, has_loose_inodes, hold, private_inode, set_mode, set_modified, umask,
+};
 use crate::failure::Failure;
-use crate::file_system::{allocate, has_loose_inodes, hold, private_inode, set_mode, set_modified, umask};
-use crate::folder::Folder;
 use crate::journal::LeftOut;
 
 /// The permissions of the temporary until it has its name, if it is a file, and if it is a folder.
@@ -36,10 +38,10 @@ const PRIVATE_FOLDER: u32 = 0o700;
 #[derive(Debug)]
 pub(super) struct Output {
     /// The folder in which the temporary stands.
-    beside: Folder,
+    beside: Dir,
     temporary: PathBuf,
     /// The folder in which the target stands.
-    parent: Folder,
+    parent: Dir,
     target: PathBuf,
     metadata: Metadata,
     content: Content,
@@ -66,7 +68,7 @@ enum Content {
 /// The folder of a share of several files.
 #[derive(Debug)]
 struct Tree {
-    root: Folder,
+    root: Dir,
     /// For each file, whether it is whole and as it shall be: most are written in one go.
     finished: Vec<AtomicBool>,
     /// What is not there, as the file system does not take its name or kind.
@@ -82,15 +84,15 @@ impl Output {
     /// anything is fetched, or the folders with their files, which are empty at first unless they have holes.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
-        let beside = Folder::open(parent(temporary)).map_err(failed)?;
-        let parent = Folder::open(parent(target)).map_err(failed)?;
+        let beside = Dir::open(parent(temporary)).map_err(failed)?;
+        let parent = Dir::open(parent(target)).map_err(failed)?;
         let name = file_name(temporary);
         let content = if metadata.is_single_file() {
             let file = beside.create_file(name).map_err(failed)?;
             hold(&file);
             Content::Single(file)
         } else {
-            let root = beside.create_folder(name).map_err(failed)?;
+            let root = beside.create_dir(name).map_err(failed)?;
             root.hold();
             let left_out = entries::create_all(&root, &metadata).map_err(failed)?;
             Content::Tree(Tree::new(root, &metadata, left_out))
@@ -113,15 +115,15 @@ impl Output {
         before: Option<u64>,
         left_out: Vec<LeftOut>,
     ) -> io::Result<Option<Reopened>> {
-        let beside = Folder::open(parent(temporary))?;
-        let parent = Folder::open(parent(target))?;
+        let beside = Dir::open(parent(temporary))?;
+        let parent = Dir::open(parent(target))?;
         let name = file_name(temporary);
         let private = if metadata.is_single_file() { PRIVATE_FILE } else { PRIVATE_FOLDER };
         let was_open = before.is_some_and(|inode| beside.take_back(name, inode, private).unwrap_or(false));
         let content = if metadata.is_single_file() {
             Content::Single(beside.open_file(name)?)
         } else {
-            Content::Tree(Tree::new(beside.open_folder(name)?, &metadata, left_out))
+            Content::Tree(Tree::new(beside.open_dir(name)?, &metadata, left_out))
         };
         let private_inode = content.private_inode()?;
         let is_named = || private_inode.is_none() || beside.inode_of(name).ok() == private_inode;
@@ -268,10 +270,10 @@ impl Output {
                 self.open_up(umask).and_then(|()| self.beside.rename(temporary, &self.parent, target))
             }
             (Place::Folder, Content::Tree(tree)) => {
-                let into = self.parent.open_folder(target).map_err(failed)?;
+                let into = self.parent.open_dir(target).map_err(failed)?;
                 merge::check(&self.target, &self.metadata).map_err(|failure| self.kept(failure))?;
                 merge::merge(&tree.root, &into, &self.target).map_err(|failure| self.kept(failure))?;
-                self.beside.remove_folder(temporary)
+                self.beside.remove_dir(temporary)
             }
             _ => self.open_up(umask).and_then(|()| self.beside.rename_new(temporary, &self.parent, target)),
         };
@@ -374,7 +376,7 @@ impl Output {
         };
         // The deepest first: a folder without the right to enter hides those below it.
         for folder in folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
-            root.set_folder_mode(folder, mode(folder))?;
+            root.set_dir_mode(folder, mode(folder))?;
         }
         #[cfg(target_os = "linux")]
         root.sync_file_system()?;
@@ -443,7 +445,7 @@ impl Content {
 }
 
 impl Tree {
-    fn new(root: Folder, metadata: &Metadata, left_out: Vec<LeftOut>) -> Self {
+    fn new(root: Dir, metadata: &Metadata, left_out: Vec<LeftOut>) -> Self {
         let finished = metadata.files.iter().map(|_| AtomicBool::new(false)).collect();
         let paths: HashSet<&SafePath> = left_out.iter().map(|entry| &entry.path).collect();
         let files = metadata.files.iter().enumerate();
@@ -484,7 +486,7 @@ fn is_open_to_owner(entry: &FileEntry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::folder::remove_any;
+    use crate::disk::dir::remove_any;
 
     /// What the file system does not take has no mode either.
     #[test]
@@ -497,8 +499,8 @@ mod tests {
                 "modified": "2026-01-01T00:00:00Z" }],
             "dir_modes": [{ "path": "s/a/d", "mode": 0o500 }] }))
         .unwrap();
-        let beside = Folder::open(folder.path()).unwrap();
-        let root = beside.create_folder(Path::new("part")).unwrap();
+        let beside = Dir::open(folder.path()).unwrap();
+        let root = beside.create_dir(Path::new("part")).unwrap();
         root.create_file(Path::new("a")).unwrap();
         let left_out = vec![LeftOut { path: metadata.files[0].path.clone(), why: "no such name".to_owned() }];
         let inode = root.private_inode().unwrap();
@@ -531,7 +533,7 @@ mod tests {
         for (name, len) in [("empty", 4), ("hole", 1000), ("longer", 200_001)] {
             File::options().write(true).open(part.join(name)).unwrap().set_len(len).unwrap();
         }
-        let inode = Folder::open(&part).unwrap().private_inode().unwrap();
+        let inode = Dir::open(&part).unwrap().private_inode().unwrap();
         let output = Output::reopen(&part, &target, metadata, inode, Vec::new()).unwrap().unwrap().output;
         let wish = Wish { is_file: false, is_named: false, manner: Manner::default() };
         output.finish(wish).unwrap();

@@ -10,8 +10,8 @@ use rustix::fs::{FileType, OFlags};
 use super::Manner;
 use super::entries::is_about_the_name;
 use super::output::{file_name, parent};
+use crate::disk::dir::Dir;
 use crate::failure::{Failure, Kind};
-use crate::folder::Folder;
 
 /// What a share does to what stands at its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Wish {
     /// What the share does at this target, or why it does nothing there.
     pub(super) fn at(self, target: &Path) -> Result<Place, Failure> {
         let folder = parent(target);
-        let opened = Folder::open(folder).map_err(|error| match error.kind() {
+        let opened = Dir::open(folder).map_err(|error| match error.kind() {
             io::ErrorKind::NotADirectory => refuse(folder, "is no folder", "Choose another place with -o."),
             io::ErrorKind::NotFound => {
                 Failure::new(Kind::Other, format!("there is no folder {}", folder.display()))
@@ -53,7 +53,7 @@ impl Wish {
     }
 
     /// The same for a target whose folder is open.
-    pub(super) fn inside(self, folder: &Folder, target: &Path) -> Result<Place, Failure> {
+    pub(super) fn inside(self, folder: &Dir, target: &Path) -> Result<Place, Failure> {
         let failed = |error: io::Error| match is_about_the_name(&error) {
             true => no_such_name(target, &error),
             false => Failure::io("look at", target, &error),
@@ -97,15 +97,15 @@ impl Wish {
 /// for that under the temporary's name, for nothing may have the target's own name before it is whole.
 pub(super) fn check_name(temporary: &Path, target: &Path, is_file: bool) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("prepare", target, &error);
-    let beside = Folder::open(parent(temporary)).map_err(failed)?;
+    let beside = Dir::open(parent(temporary)).map_err(failed)?;
     let (trial, name) = (file_name(temporary), file_name(target));
-    let inside = beside.create_folder(trial).map_err(failed)?;
+    let inside = beside.create_dir(trial).map_err(failed)?;
     let tried = if is_file {
         inside.create_file(name).and_then(|_| inside.remove_file(name))
     } else {
-        inside.create_folder(name).and_then(|_| inside.remove_folder(name))
+        inside.create_dir(name).and_then(|_| inside.remove_dir(name))
     };
-    beside.remove_folder(trial).map_err(failed)?;
+    beside.remove_dir(trial).map_err(failed)?;
     tried
         .map_err(|error| if is_about_the_name(&error) { no_such_name(target, &error) } else { failed(error) })
 }

@@ -13,14 +13,14 @@ use super::place::{Place, check_name};
 use super::{Found, Manner, merge, temporary};
 use crate::context::Context;
 use crate::crash::{self, Point};
-use crate::durable;
+use crate::disk::dir::remove_any;
+use crate::disk::durable;
+use crate::disk::file_system::keeps_modes;
+use crate::disk::holes;
 use crate::failure::{Failure, Kind};
-use crate::file_system::keeps_modes;
-use crate::folder::remove_any;
-use crate::holes;
+use crate::human;
 use crate::journal::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 use crate::progress::Progress;
-use crate::words;
 
 /// A get that can begin.
 pub(super) struct Prepared {
@@ -241,7 +241,7 @@ fn check_space(folder: &Path, metadata: &Metadata, geometry: &Geometry) -> Resul
     let needs =
         needs(free, (geometry.total(), metadata.size), || holes::can_be_in(folder)).map_err(failed)?;
     let Some((needed, why)) = needs else { return Ok(()) };
-    let (needed, free) = (words::bytes(needed), words::bytes(free));
+    let (needed, free) = (human::bytes(needed), human::bytes(free));
     let what = format!("{needed} are needed in {}{why}, {free} are free", folder.display());
     Err(Failure::new(Kind::NoSpace, what).next("Make room, or choose another place with -o."))
 }

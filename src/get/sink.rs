@@ -1,4 +1,4 @@
-//! What takes the opened chunks: the temporary file or folder, or a stream in order.
+//! What takes the opened chunks: the temporary file or folder in any order, or a stream in their own.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,20 +11,28 @@ use tokio::sync::watch;
 use super::output::Output;
 use crate::buffers::Buffer;
 use crate::crash::{self, Point};
-use crate::holes::ZEROS;
+use crate::disk::holes::ZEROS;
 use crate::journal::DownloadJournal;
 use crate::task::blocking;
 
 /// Bytes of a hole that are written before anything else has a turn.
 const ZEROS_AT_ONCE: u64 = 16 << 20;
 
-/// Takes chunks in any order.
+/// Takes chunks as they come.
 #[derive(Debug)]
 pub(super) enum Sink {
-    /// Writes each at its offset and notes it in the journal.
-    File { geometry: Geometry, output: Arc<Output>, journal: Arc<DownloadJournal> },
+    /// Writes each at once.
+    AnyOrder(Arc<AnyOrder>),
     /// Writes each when all before it are written.
-    Stream(Arc<InOrder>),
+    InOrder(Arc<InOrder>),
+}
+
+/// The temporary, where each chunk is written at its offset, and noted in the journal.
+#[derive(Debug)]
+pub(super) struct AnyOrder {
+    geometry: Geometry,
+    output: Arc<Output>,
+    journal: Arc<DownloadJournal>,
 }
 
 /// What takes bytes in order only.
@@ -68,10 +76,33 @@ pub(super) struct InOrder {
     next: watch::Sender<u32>,
 }
 
+impl AnyOrder {
+    /// Writes into the temporary of a share of this geometry.
+    pub(super) const fn new(geometry: Geometry, output: Arc<Output>, journal: Arc<DownloadJournal>) -> Self {
+        Self { geometry, output, journal }
+    }
+
+    /// Writes a chunk. Blocks.
+    pub(super) fn put(&self, index: ChunkIndex, plain: &[u8]) -> io::Result<()> {
+        self.output.write(self.geometry.plain_range(index).start, plain)?;
+        crash::at(Point::PlainWritten);
+        self.journal.record(index)
+    }
+}
+
 impl InOrder {
     /// Writes the one file of a share of this geometry, with these holes.
     pub(super) fn new(stream: Stream, geometry: Geometry, holes: Holes) -> Self {
         Self { stream: Arc::new(stream), geometry, holes, next: watch::Sender::new(0) }
+    }
+
+    /// Writes a chunk behind the one before it, as soon as that is there.
+    pub(super) async fn put(&self, index: ChunkIndex, plain: Buffer) -> io::Result<()> {
+        let mut turn = self.next.subscribe();
+        turn.wait_for(|&next| next == index.get()).await.map_err(io::Error::other)?;
+        self.write(index, plain).await?;
+        self.next.send_replace(index.get() + 1);
+        Ok(())
     }
 
     /// Writes a chunk, with the holes before its bytes.
@@ -121,25 +152,6 @@ impl InOrder {
 impl Sink {
     /// Whether chunks wait for those before them.
     pub(super) const fn is_ordered(&self) -> bool {
-        matches!(self, Self::Stream(_))
-    }
-
-    /// Puts a chunk where it belongs, if any time is the right one; whether it was. Blocks.
-    pub(super) fn put(&self, index: ChunkIndex, plain: &[u8]) -> io::Result<bool> {
-        let Self::File { geometry, output, journal } = self else { return Ok(false) };
-        output.write(geometry.plain_range(index).start, plain)?;
-        crash::at(Point::PlainWritten);
-        journal.record(index)?;
-        Ok(true)
-    }
-
-    /// Puts a chunk behind the one before it, as soon as that is there.
-    pub(super) async fn put_in_turn(&self, index: ChunkIndex, plain: Buffer) -> io::Result<()> {
-        let Self::Stream(in_order) = self else { return Ok(()) };
-        let mut turn = in_order.next.subscribe();
-        turn.wait_for(|&next| next == index.get()).await.map_err(io::Error::other)?;
-        in_order.write(index, plain).await?;
-        in_order.next.send_replace(index.get() + 1);
-        Ok(())
+        matches!(self, Self::InOrder(_))
     }
 }

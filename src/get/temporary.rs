@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::file_system::hold;
-use crate::folder::remove_any;
+use crate::disk::dir::remove_any;
+use crate::disk::file_system::hold;
 
 const END: &str = ".part";
 

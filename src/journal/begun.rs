@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use super::download::Standing;
 use super::upload::{remove_journal, sent};
 use super::{DownloadHeader, Sent, UploadHeader, download, lock};
-use crate::durable;
+use crate::disk::dir::{Dir, remove_any};
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
-use crate::folder::{Folder, remove_any};
 
 /// A share that was being sent or fetched when its command ended, or is now.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Begun {
     fn read(journal: PathBuf) -> Option<Self> {
         let folder = fs::symlink_metadata(&journal).ok().filter(fs::Metadata::is_dir)?;
         let is_in_use = lock::is_taken(&journal);
-        let (work, written) = (work(&journal), written(&journal));
+        let (work, written) = (work(&journal).unwrap_or(Work::Unreadable), written(&journal));
         let touched = written.or_else(|| folder.modified().ok()).unwrap_or(UNIX_EPOCH);
         let touched_ms = touched.duration_since(UNIX_EPOCH).map_or(0, millis);
         let mut begun = Self { journal, written, touched_ms, disk_bytes: 0, is_in_use, work };
@@ -93,9 +93,9 @@ impl Begun {
     pub fn place(&self) -> Option<PathBuf> {
         match &self.work {
             Work::Upload(header) => {
-                let file = header.files.iter().find(|file| file.disk.is_some())?;
+                let (file, disk) = header.files.iter().find_map(|file| Some((file, file.disk()?)))?;
                 let depth = file.path.as_str().split('/').count() - 1;
-                file.disk.as_ref()?.ancestors().nth(depth).map(Path::to_owned)
+                disk.ancestors().nth(depth).map(Path::to_owned)
             }
             Work::Download(header) => Some(header.target.clone()),
             Work::Unreadable => None,
@@ -141,8 +141,10 @@ impl Begun {
     /// Keeps other commands from it, unless one works on it, or did since it was found.
     pub fn take(&self) -> Result<Option<Taken>, Failure> {
         let lock = lock::take_at_once(&self.journal).map_err(|error| self.failed(&error))?;
-        let is_same = || work(&self.journal) == self.work && written(&self.journal) == self.written;
-        Ok(lock.filter(|_| is_same()).map(Taken))
+        // A disk that fails now does not make an upload one that nobody has to be told of.
+        let now = work(&self.journal).map_err(|error| Failure::io("read", &self.journal, &error))?;
+        let is_same = now == self.work && written(&self.journal) == self.written;
+        Ok(lock.filter(|_| is_same).map(Taken))
     }
 
     /// Removes it, unless its temporary may come back with a disk.
@@ -169,14 +171,20 @@ impl Begun {
     }
 }
 
-/// What the journal in the folder says.
-fn work(journal: &Path) -> Work {
-    fn header<T: DeserializeOwned>(path: &Path) -> Option<T> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
+/// What the journal in the folder says. An error tells nothing of it: it may be read the next time.
+fn work(journal: &Path) -> io::Result<Work> {
+    fn header<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
-    let upload = header(&journal.join("upload.json")).map(Work::Upload);
-    let download = || header(&journal.join("download.json")).map(Work::Download);
-    upload.or_else(download).unwrap_or(Work::Unreadable)
+    if let Some(upload) = header(&journal.join("upload.json"))? {
+        return Ok(Work::Upload(upload));
+    }
+    let download = header(&journal.join("download.json"))?;
+    Ok(download.map_or(Work::Unreadable, Work::Download))
 }
 
 /// When anything in a journal was last written. Its lock says nothing: it may be made only to remove the journal.
@@ -198,7 +206,7 @@ fn is_there(header: &DownloadHeader) -> bool {
 }
 
 fn has_loose(temporary: &Path) -> io::Result<bool> {
-    Folder::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
+    Dir::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
 }
 
 /// Whether the disk on which the temporary stood is away: its folder is not the one that it was, or is not there, and was
@@ -233,7 +241,7 @@ fn disk_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{DownloadJournal, UploadJournal, UploadPlace};
+    use crate::journal::{DownloadJournal, UploadPlace};
     use parcelry_core::geometry::{ChunkSize, Geometry};
     use parcelry_core::id::Secret;
     use parcelry_core::name::SafePath;
@@ -245,7 +253,7 @@ mod tests {
         let name = SafePath::parse("photos").unwrap();
         let header =
             UploadHeader::new(Secret::from_bytes([1; 32]), Secret::from_bytes([2; 32]), [3; 32], 20, name);
-        let folder = UploadJournal::folder(state.path(), "t", &["/photos".into()], "2");
+        let folder = state.path().join("uploads/0123");
         let upload = UploadPlace::lock(&folder).unwrap().begin(header).unwrap();
         let share = ShareId::from_bytes([1; 32]);
         let geometry = Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
@@ -368,6 +376,23 @@ mod tests {
         assert!(only(&state).remove().unwrap());
         assert!(!listed.remove().unwrap(), "it is gone already");
         assert!(!temporary.exists());
+    }
+
+    #[test]
+    fn f30_a_journal_that_the_disk_does_not_give_now_stays() {
+        let (state, temporary) = one_download(|_| {});
+        let path = only(&state).journal.join("download.json");
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        // What leads to itself cannot be opened, not even by root.
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let unreadable = only(&state);
+        assert_eq!(unreadable.work, Work::Unreadable);
+        assert!(unreadable.remove().unwrap_err().what.contains("read"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, kept).unwrap();
+        assert!(!unreadable.remove().unwrap(), "it is not what was listed");
+        assert_eq!(only(&state).temporary(), Some(&*temporary));
     }
 
     #[test]

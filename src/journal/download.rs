@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::Records;
 use super::{key, lock};
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 const VERSION: u32 = 2;

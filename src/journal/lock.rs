@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::durable;
+use crate::disk::durable;
 
 /// Who only looks whether a journal is in use has its lock for a moment.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -18,7 +18,9 @@ mod upload;
 pub use begun::{Begun, Taken, Work};
 pub use download::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 pub use owned::{OwnedShare, OwnedShares};
-pub use upload::{Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
+pub use upload::{
+    Origin, Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadKey, UploadOf, UploadPlace,
+};
 
 use parcelry_core::id::Secret;
 use serde::{Deserialize, Deserializer, Serializer};

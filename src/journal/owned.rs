@@ -11,7 +11,7 @@ use parcelry_core::terms::SignedTerms;
 use serde::{Deserialize, Serialize};
 
 use super::secret_text;
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::Failure;
 
 const VERSION: u32 = 1;
@@ -109,7 +109,7 @@ impl OwnedShares {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
         let mut shares: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path()).ok()).collect();
         shares.retain(|share: &OwnedShare| {
-            let Some(terms) = share.terms().map(|signed| signed.terms).filter(|terms| terms.deleted) else {
+            let Some(terms) = share.terms().filter(|terms| terms.deleted) else {
                 return true;
             };
             if terms.expires_ms <= crate::clock::now_ms()

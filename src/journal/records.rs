@@ -7,7 +7,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-use crate::durable;
+use crate::disk::durable;
 
 /// The file, open for appending records of `N` bytes.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use parcelry_core::geometry::ChunkIndex;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::records::Records;
 use super::{key, lock, secret_text};
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 /// A version that knows of fewer fields would seal other bytes under the same keys.
@@ -71,12 +72,9 @@ pub struct UploadHeader {
 /// A file of an upload, and how to notice that it changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Where it is on this machine; `None` for what was read at the start: see `spooled_at`.
-    #[serde(with = "super::path_text::optional")]
-    pub disk: Option<PathBuf>,
-    /// Where it begins among what was read at the start, because it cannot be read again or does not tell its length.
-    #[serde(default)]
-    pub spooled_at: u64,
+    /// Where its bytes are.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// The path that the receiver sees.
     pub path: SafePath,
     /// Bytes of the file.
@@ -93,11 +91,80 @@ pub struct SourceFile {
     pub mode: u32,
 }
 
+/// Where the bytes of a file are that is shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredOrigin", into = "StoredOrigin")]
+pub enum Origin {
+    /// In a file on this machine.
+    Disk(PathBuf),
+    /// Among what was read at the start, because it cannot be read again or does not tell its length.
+    Spool {
+        /// Where it begins there.
+        at: u64,
+    },
+}
+
+/// How an origin stands in the journal.
+#[derive(Serialize, Deserialize)]
+struct StoredOrigin {
+    #[serde(with = "super::path_text::optional")]
+    disk: Option<PathBuf>,
+    #[serde(default)]
+    spooled_at: u64,
+}
+
+impl From<StoredOrigin> for Origin {
+    fn from(StoredOrigin { disk, spooled_at }: StoredOrigin) -> Self {
+        disk.map_or(Self::Spool { at: spooled_at }, Self::Disk)
+    }
+}
+
+impl From<Origin> for StoredOrigin {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Disk(disk) => Self { disk: Some(disk), spooled_at: 0 },
+            Origin::Spool { at } => Self { disk: None, spooled_at: at },
+        }
+    }
+}
+
 impl SourceFile {
+    /// Where it is on this machine; none for what was read at the start.
+    pub fn disk(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Disk(disk) => Some(disk),
+            Origin::Spool { .. } => None,
+        }
+    }
+
     /// Bytes of the file that are in the stream.
     pub fn data_bytes(&self) -> u64 {
         self.size.saturating_sub(self.holes.bytes())
     }
+}
+
+/// By what an upload is found again: the same command goes on with it.
+#[derive(Debug, Clone, Copy)]
+pub struct UploadKey<'a> {
+    /// The tracker that it goes through.
+    pub tracker: &'a str,
+    /// How many peers are to hold each chunk.
+    pub replicas: u8,
+    /// The base-two logarithm of the chunk size that was asked for.
+    pub chunk_log2: Option<u8>,
+    /// The name that was asked for.
+    pub name: Option<&'a str>,
+    /// What is shared.
+    pub what: UploadOf<'a>,
+}
+
+/// What an upload is of.
+#[derive(Debug, Clone, Copy)]
+pub enum UploadOf<'a> {
+    /// These paths, which are absolute.
+    Paths(&'a [PathBuf]),
+    /// What cannot be read again: the upload is never gone on with, nor mistaken for another. The bytes are by chance.
+    Once(&'a [u8; 32]),
 }
 
 /// The tracker that an upload goes through.
@@ -250,10 +317,22 @@ pub(super) fn remove_journal(folder: &Path) -> io::Result<()> {
 }
 
 impl UploadJournal {
-    /// The folder of the upload of these paths to this tracker with these options.
-    pub fn folder(state: &Path, tracker: &str, paths: &[PathBuf], options: &str) -> PathBuf {
-        let mut parts = vec![tracker.as_bytes(), options.as_bytes()];
-        parts.extend(paths.iter().map(|path| path.as_os_str().as_encoded_bytes()));
+    /// The folder of an upload's journal.
+    pub fn folder(state: &Path, upload: &UploadKey<'_>) -> PathBuf {
+        // Each part goes in with its length, so what is not said is told from what is empty.
+        let replicas = std::slice::from_ref(&upload.replicas);
+        let mut parts: Vec<&[u8]> = vec![upload.tracker.as_bytes(), replicas, upload.chunk_log2.as_slice()];
+        match upload.name {
+            Some(name) => parts.extend([&b"named"[..], name.as_bytes()]),
+            None => parts.push(b"unnamed"),
+        }
+        match upload.what {
+            UploadOf::Paths(paths) => {
+                parts.push(b"paths");
+                parts.extend(paths.iter().map(|path| path.as_os_str().as_bytes()));
+            }
+            UploadOf::Once(bytes) => parts.extend([&b"once"[..], &bytes[..]]),
+        }
         state.join("uploads").join(key(&parts))
     }
 
@@ -419,7 +498,7 @@ mod tests {
     #[test]
     fn an_upload_is_found_again_with_its_keys_and_ids() {
         let state = tempfile::tempdir().unwrap();
-        let folder = UploadJournal::folder(state.path(), "t", &["/a".into()], "2");
+        let folder = folder_in(state.path(), |_| {});
         assert!(resumed(&folder).is_none());
         let journal = begun(&folder);
         journal.record(index(7), ChunkId::of(b"seven")).unwrap();
@@ -481,14 +560,50 @@ mod tests {
         assert!(UploadPlace::lock(state.path()).unwrap_err().what.contains("another parcelry"));
     }
 
+    /// The folder of an upload of two paths, but for what is changed.
+    fn folder_in(state: &Path, change: impl FnOnce(&mut UploadKey<'_>)) -> PathBuf {
+        let paths: [PathBuf; 2] = ["/a/b".into(), "/c".into()];
+        let mut key = UploadKey {
+            tracker: "https://t:1",
+            replicas: 2,
+            chunk_log2: Some(20),
+            name: Some("n"),
+            what: UploadOf::Paths(&paths),
+        };
+        change(&mut key);
+        UploadJournal::folder(state, &key)
+    }
+
     #[test]
     fn uploads_of_other_paths_trackers_or_options_have_journals_of_their_own() {
-        let folder = |tracker, path: &str, options| {
-            UploadJournal::folder(Path::new("/s"), tracker, &[path.into()], options)
-        };
-        let all =
-            [folder("t", "/a", "2"), folder("u", "/a", "2"), folder("t", "/b", "2"), folder("t", "/a", "3")];
+        let folder = |change: fn(&mut UploadKey<'_>)| folder_in(Path::new("/s"), change);
+        assert_eq!(folder(|_| {}), folder(|_| {}));
+        let all = [
+            folder(|_| {}),
+            folder(|key| key.tracker = "https://t:2"),
+            folder(|key| key.replicas = 3),
+            folder(|key| key.chunk_log2 = Some(21)),
+            folder(|key| key.chunk_log2 = None),
+            folder(|key| key.name = Some("m")),
+            folder(|key| key.name = Some("")),
+            folder(|key| key.name = None),
+            folder(|key| key.what = UploadOf::Paths(&[])),
+            folder(|key| key.what = UploadOf::Once(&[7; 32])),
+            folder(|key| key.what = UploadOf::Once(&[8; 32])),
+        ];
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
+    }
+
+    /// With other names, nobody's half-done uploads would be found again.
+    #[test]
+    fn the_folder_of_an_upload_has_the_name_that_it_has_always_had() {
+        let folder = folder_in(Path::new("/s"), |_| {});
+        assert_eq!(folder, Path::new("/s/uploads/8ba0ed9f02d26dc8f3c42807b342daba"));
+        let paths: [PathBuf; 1] = ["/a/b".into()];
+        let what = UploadOf::Paths(&paths);
+        let key = UploadKey { tracker: "https://t:1", replicas: 2, chunk_log2: None, name: None, what };
+        let folder = UploadJournal::folder(Path::new("/s"), &key);
+        assert_eq!(folder, Path::new("/s/uploads/026cd5f35b9702f28c50605893da9c6a"));
     }
 }

@@ -4,11 +4,10 @@
 //! What turns out to be other bytes than its id says is answered as not held, and looked at again by [`keep_looking`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
 use std::sync::Arc;
 
-use parcelry_core::api::{AuditRequest, AuditResponse, Blob, ProblemKind, Proof, Sample, ShareChunks};
-use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::api::{AuditRequest, AuditResponse, Blob, ProblemKind, Proof, Sample};
+use parcelry_core::id::{ChunkId, PeerId};
 use parcelry_core::limits::{AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, DOUBTS_MAX};
 use parcelry_core::proof::Prover;
 use parcelry_core::workload::{Asker, Workload};
@@ -17,11 +16,9 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
-use super::storage::Storage;
-use super::storage_error::StorageError;
+use super::outbox::Report;
+use super::storage::{Storage, StorageError, Wanted};
 use crate::clock;
-use crate::durable;
 use crate::server::{self, Client, Refusal, Turn, denied};
 use crate::task::blocking;
 
@@ -44,7 +41,7 @@ struct Doubts {
 
 impl Doubts {
     /// Notes a chunk; beyond the bound it is left to the scrub.
-    fn note(&self, id: ChunkId) {
+    fn add(&self, id: ChunkId) {
         let mut chunks = self.chunks.lock();
         if chunks.len() < DOUBTS_MAX {
             chunks.insert(id);
@@ -67,9 +64,6 @@ impl Audits {
 
 /// Time after which it is decided whether a chunk that is being let go of stays.
 const LEAVING_SECONDS: u32 = 10;
-
-/// Something that is to be proved: a chunk, or a share's manifest.
-type Wanted = (ChunkId, Option<ShareId>);
 
 /// Where each sample of it stands in the request, and its offset.
 type Samples = Vec<(usize, u64)>;
@@ -105,15 +99,14 @@ pub(super) async fn answer(
     for (position, sample) in request.samples.iter().enumerate() {
         wanted.entry((sample.root, sample.share)).or_default().push((position, sample.offset));
     }
-    let measuring = Arc::clone(peer);
-    let held: Vec<(Wanted, Samples, u64)> = blocking(move || {
+    let measure = move |storage: &Storage| -> Vec<(Wanted, Samples, u64)> {
         let measured = wanted.into_iter().filter_map(|(wanted, samples)| {
-            let bytes = measuring.storage.bytes_of(wanted)?;
+            let bytes = storage.bytes_of(wanted)?;
             Some((wanted, samples, bytes))
         });
         measured.collect()
-    })
-    .await;
+    };
+    let held = peer.on_disk(measure).await;
     admit(peer, &held, if is_tracker { Asker::Tracker } else { Asker::Address(client.ip) })?;
     let mut proofs = vec![Proof { slice: None }; request.samples.len()];
     for (wanted, samples, bytes) in held {
@@ -141,7 +134,7 @@ fn promised(peer: &Peer, samples: &[Sample], mut proofs: Vec<Proof>) -> Result<V
     let proved =
         samples.iter().zip(&proofs).filter(|(sample, proof)| proof.slice.is_some() && is_kept(sample));
     let proved: Vec<ChunkId> = proved.map(|(sample, _)| sample.root).collect();
-    let promised = peer.partings.promise(&proved, peer.storage.chunks.count(), peer.clock.now_ms());
+    let promised = peer.partings.promise(&proved, peer.storage.chunk_count(), peer.clock.now_ms());
     let promised = promised.map_err(StorageError::from)?;
     for (sample, proof) in samples.iter().zip(&mut proofs) {
         if !promised.contains(&sample.root) {
@@ -161,7 +154,7 @@ fn admit(peer: &Peer, held: &[(Wanted, Samples, u64)], asker: Asker) -> Result<(
         let what = format!("{bytes} bytes would have to be read, at most {AUDIT_BYTES_MAX} are at once");
         return Err(Refusal::new(ProblemKind::TooLarge, what));
     }
-    let admitted = peer.audits.workload.lock().admit(asker, bytes, held.len() as u64, clock::uptime_ms());
+    let admitted = peer.audits.workload.lock().admit(asker, bytes, held.len() as u64, clock::boottime_ms());
     admitted.map_err(|wait_ms| {
         let seconds = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1);
         let what = format!("too much is to be proved: ask again in {seconds} s");
@@ -176,7 +169,7 @@ fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, O
     let read = peer.storage.read_whole(wanted).map_err(StorageError::from)?;
     let Some(bytes) = read else {
         if share.is_none() {
-            peer.audits.doubts.note(root);
+            peer.audits.doubts.add(root);
         }
         return none();
     };
@@ -184,7 +177,7 @@ fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, O
     let prover = Prover::new(&bytes);
     if prover.root() != root {
         match share {
-            None => peer.audits.doubts.note(root),
+            None => peer.audits.doubts.add(root),
             // Whoever asks may have another manifest in mind: that this one is right is seen at each use.
             Some(share) => tracing::debug!(%share, "an audit of another manifest"),
         }
@@ -203,62 +196,9 @@ pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
                 () = peer.audits.doubts.new.notified() => continue,
             }
         };
-        let looking = Arc::clone(&peer);
-        match blocking(move || looking.storage.look_again(id)).await {
-            Ok(lost) => lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost))),
+        match peer.on_disk(move |storage| storage.reverify_chunk(id)).await {
+            Ok(lost) => lost.into_iter().for_each(|lost| peer.outbox.push(Report::Lost(lost))),
             Err(error) => tracing::error!(%id, %error, "cannot read a chunk again"),
-        }
-    }
-}
-
-impl Storage {
-    /// Bytes of something, if it is here as far as is known without reading it.
-    fn bytes_of(&self, (root, share): Wanted) -> Option<u64> {
-        match share {
-            // One whose file is gone is found out when it is read.
-            None => {
-                self.chunks.contains(&root).then(|| self.chunks.read(&root).map_or(0, |(_, bytes)| bytes))
-            }
-            Some(share) => {
-                self.shares.get(share)?;
-                self.shares.manifest_bytes(share).ok()
-            }
-        }
-    }
-
-    /// All bytes of something as they are on the disk; `None` if it is not here. A chunk that the disk cannot read is as bad
-    /// as none.
-    pub(super) fn read_whole(&self, (root, share): Wanted) -> io::Result<Option<Vec<u8>>> {
-        let read = match share {
-            None => self.chunks.read(&root).and_then(|(file, bytes)| {
-                durable::drop_cached(&file);
-                let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
-                file.take(bytes).read_to_end(&mut whole).map(|_| whole)
-            }),
-            Some(share) => self.shares.manifest(share).map(|manifest| manifest.encoded().to_vec()),
-        };
-        match read {
-            Ok(bytes) => Ok(Some(bytes)),
-            // Without its store the peer knows nothing: it does not say that it has nothing.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.chunks.check_there().map(|()| None),
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether the chunk is on stable storage, and so is the record of a share that holds it. A commit that is under way
-    /// holds what it may yet give up; it has its share locked.
-    pub(super) fn is_lasting(&self, id: &ChunkId) -> bool {
-        let is_committed =
-            |share| self.locks.try_lock(share).is_some_and(|_alone| self.chunks.is_held_by(share, id));
-        self.chunks.is_synced(id) && self.chunks.holders(id).into_iter().any(is_committed)
-    }
-
-    /// Reads a chunk again, whatever was known of it. Returns what was lost if it is damaged.
-    fn look_again(&self, id: ChunkId) -> io::Result<Vec<ShareChunks>> {
-        match self.bytes_of((id, None)) {
-            Some(bytes) => self.scrub(id, bytes),
-            None => Ok(Vec::new()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Copies chunks from other peers when the tracker asks for it. What arrives is believed only if it hashes to
 //! its id, and is reported only when it is on stable storage.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -15,10 +16,10 @@ use parcelry_core::terms::SignedTerms;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
-use super::storage_error::StorageError;
-use crate::buffers::{Buffer, Buffers};
-use crate::client::{ChunkAnswer, PeerClient};
+use super::outbox::Report;
+use super::storage::StorageError;
+use crate::buffers::Buffers;
+use crate::client::{PeerClient, Verified, first_good};
 use crate::crash::{self, Point};
 use crate::task::blocking;
 
@@ -62,11 +63,10 @@ pub(super) async fn keep_copying(peer: Arc<Peer>, stop: CancellationToken) {
             let task = peer.copies.next().await;
             let share = task.share;
             let result = copy(&peer, task).await;
-            let ending = Arc::clone(&peer);
-            blocking(move || ending.storage.end_copy(share)).await;
+            peer.on_disk(move |storage| storage.end_copy(share)).await;
             if let Err(error) = result {
                 tracing::warn!(%share, %error, "cannot copy a share");
-                peer.findings.note(Finding::Failed(share));
+                peer.outbox.push(Report::Failed(share));
             }
         }
     };
@@ -80,10 +80,9 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     if manifest.geometry().chunk_count() != chunks.chunk_count() {
         return Err(CopyError::OtherShare);
     }
-    let (manifest, storage, asked) = (Arc::new(manifest), Arc::clone(peer), chunks.clone());
-    let known = Arc::clone(&manifest);
-    let missing = blocking(move || storage.storage.begin_copy(&known, &asked)).await;
-    let missing = missing?;
+    let manifest = Arc::new(manifest);
+    let (known, asked) = (Arc::clone(&manifest), chunks.clone());
+    let missing = peer.on_disk(move |storage| storage.begin_copy(&known, &asked)).await?;
     let sources = holdings(share, clients, &grant).await;
     let geometry = *manifest.geometry();
     // What is here already is reported with the first batch: the tracker counts only what it is told.
@@ -99,7 +98,7 @@ async fn copy(peer: &Arc<Peer>, task: CopyTask) -> Result<(), CopyError> {
     while let Some(Attempt { index, is_here, wrong }) = attempts.next().await {
         for culprit in wrong {
             let chunks = ChunkSet::of(geometry.chunk_count(), [index]);
-            peer.findings.note(Finding::Wrong(WrongChunks { peer: culprit, share, chunks }));
+            peer.outbox.push(Report::Wrong(WrongChunks { peer: culprit, share, chunks }));
         }
         // The order fails in the end, but what can be had is kept and counts.
         if !is_here {
@@ -128,11 +127,10 @@ async fn share_to_copy(
     grant: &str,
 ) -> Result<(Manifest, SignedTerms), CopyError> {
     // Own records that cannot be read are had from others, like those that are not here.
-    if let Some(held) = peer.storage.shares.get(share) {
-        let storage = Arc::clone(peer);
-        if let Ok(manifest) = blocking(move || storage.storage.shares.manifest(share)).await {
-            return Ok((manifest, held.terms));
-        }
+    if let Some(held) = peer.storage.held(share)
+        && let Ok(manifest) = peer.on_disk(move |storage| storage.manifest(share)).await
+    {
+        return Ok((manifest, held.terms));
     }
     for source in sources {
         let Ok(answer) = source.manifest_for_copy(share, grant).await else { continue };
@@ -156,7 +154,7 @@ async fn holdings(share: ShareId, clients: Vec<PeerClient>, grant: &str) -> Vec<
     sources
 }
 
-/// Tries the sources in turn, each chunk beginning with another one; those that failed come last.
+/// Tries the sources in turn, each chunk beginning with another one.
 async fn fetch(
     peer: Arc<Peer>,
     manifest: Arc<Manifest>,
@@ -171,40 +169,28 @@ async fn fetch(
     let mut holders: Vec<&PeerClient> = holders.map(|source| &source.peer).collect();
     let turn = index.get() as usize % holders.len().max(1);
     holders.rotate_left(turn);
-    // Stable: among those that work the turns stay.
-    holders.sort_by_key(|source| source.comes_last());
-    for source in holders {
-        let sealed = match source.get_chunk(id, sealed_len, &sources.buffers).await {
-            Ok(ChunkAnswer::Sealed(sealed)) => sealed,
-            Ok(ChunkAnswer::Wrong) => {
-                attempt.wrong.push(source.id());
-                continue;
-            }
-            Ok(ChunkAnswer::Missing) | Err(_) => continue,
-        };
-        // The bytes are verified while they are written: what hashes to another id is not named.
-        match store(&peer, manifest.share(), id, sealed).await {
-            Ok(()) => {
-                peer.metrics.chunks_copied.inc();
-                peer.metrics.bytes_copied.inc_by(bytes);
-                attempt.is_here = true;
-                break;
-            }
-            Err(StorageError::HashMismatch(_)) => attempt.wrong.push(source.id()),
-            // The fault is here: another source would not help.
-            Err(error) => {
-                tracing::error!(%id, %error, "cannot keep a copied chunk");
-                break;
-            }
+    let note_wrong = |source| {
+        attempt.wrong.push(source);
+        ready(())
+    };
+    let Some(sealed) = first_good(holders, id, sealed_len, &sources.buffers, None, note_wrong).await else {
+        return attempt;
+    };
+    // A fault from here on is this machine's: another source would not help.
+    match store(&peer, manifest.share(), id, sealed).await {
+        Ok(()) => {
+            peer.metrics.chunks_copied.inc();
+            peer.metrics.bytes_copied.inc_by(bytes);
+            attempt.is_here = true;
         }
+        Err(error) => tracing::error!(%id, %error, "cannot keep a copied chunk"),
     }
     attempt
 }
 
-/// Writes a chunk, which stays only if it hashes to its id.
-async fn store(peer: &Arc<Peer>, share: ShareId, id: ChunkId, sealed: Buffer) -> Result<(), StorageError> {
-    let peer = Arc::clone(peer);
-    blocking(move || peer.storage.put_whole(share, id, &sealed).map(drop)).await
+/// Writes a chunk.
+async fn store(peer: &Peer, share: ShareId, id: ChunkId, sealed: Verified) -> Result<(), StorageError> {
+    peer.on_disk(move |storage| storage.put_whole(share, id, &sealed).map(drop)).await
 }
 
 /// Makes a part of a copy lasting, and reports it.
@@ -214,17 +200,16 @@ async fn keep(
     terms: &SignedTerms,
     chunks: ChunkSet,
 ) -> Result<(), CopyError> {
-    let (storage, manifest, terms, kept) =
-        (Arc::clone(peer), Arc::clone(manifest), terms.clone(), chunks.clone());
+    let (manifest, terms, kept) = (Arc::clone(manifest), terms.clone(), chunks.clone());
     let share = manifest.share();
     crash::at(Point::CopyArrived);
-    let missing = blocking(move || storage.storage.keep_copied(&manifest, terms, &kept)).await;
+    let missing = peer.on_disk(move |storage| storage.keep_copied(&manifest, terms, &kept)).await;
     crash::at(Point::CopyKept);
     let missing = missing?;
     if !missing.is_empty() {
         return Err(CopyError::Missing(missing.len()));
     }
     tracing::info!(%share, chunks = chunks.len(), "chunks copied");
-    peer.findings.note(Finding::Copied(ShareChunks { share, chunks }));
+    peer.outbox.push(Report::Copied(ShareChunks { share, chunks }));
     Ok(())
 }

@@ -98,7 +98,7 @@ pub(super) async fn keep_running(peer: Arc<Peer>, lane: fn(&Errands) -> &Lane, s
         loop {
             let task = lane(&peer.errands).next().await;
             let doing = Arc::clone(&peer);
-            blocking(move || carry_out(&doing.storage, &doing.findings, task)).await;
+            blocking(move || carry_out(&doing.storage, &doing.outbox, task)).await;
         }
     };
     stop.run_until_cancelled(running).await;

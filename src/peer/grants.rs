@@ -15,7 +15,7 @@ use parcelry_core::token::TokenId;
 use parking_lot::{Mutex, RwLock};
 
 use super::Peer;
-use super::arrivals::Under;
+use super::storage::Under;
 use crate::clock;
 use crate::server::{ChargedTo, Credential, Id, OwnersWord, Refusal, denied};
 
@@ -217,7 +217,7 @@ mod tests {
         let (grants, token) = (grants(), key().sign(&grant()));
         let charge = |bytes| grants.find(&token).unwrap().charge(bytes);
         charge(60).unwrap().keep();
-        assert_eq!(charge(60).unwrap_err().0.kind, ProblemKind::NoSpace);
+        assert_eq!(charge(60).unwrap_err().problem.kind, ProblemKind::NoSpace);
         drop(charge(40).unwrap());
         charge(40).unwrap().keep();
         assert!(charge(1).is_err() && charge(u64::MAX).is_err());
@@ -226,9 +226,9 @@ mod tests {
     #[test]
     fn without_the_trackers_key_nothing_is_believed() {
         let token = key().sign(&grant());
-        assert_eq!(Grants::default().find(&token).unwrap_err().0.kind, ProblemKind::Unavailable);
+        assert_eq!(Grants::default().find(&token).unwrap_err().problem.kind, ProblemKind::Unavailable);
         let other = TrackerKey::from_seed(&Secret::from_bytes([9; 32])).sign(&grant());
-        assert_eq!(grants().find(&other).unwrap_err().0.kind, ProblemKind::AccessDenied);
+        assert_eq!(grants().find(&other).unwrap_err().problem.kind, ProblemKind::AccessDenied);
     }
 
     #[test]

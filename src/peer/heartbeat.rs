@@ -1,5 +1,6 @@
 //! The peer's standing with the tracker: register, beat, do what the tracker asks, leave.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +21,12 @@ const LEAVE: Duration = Duration::from_secs(2);
 pub(super) async fn register(
     peer: &Peer,
     tracker: &TrackerClient,
-) -> Result<(Duration, Vec<String>), ClientError> {
+) -> Result<(Duration, Vec<SocketAddr>), ClientError> {
     let request = RegisterRequest {
         id: peer.id,
         run: peer.run,
         name: peer.name.clone(),
-        addresses: peer.public_addr.iter().map(ToString::to_string).collect(),
+        addresses: peer.public_addr.into_iter().collect(),
         port: peer.port,
         capacity_bytes: peer.storage.capacity_bytes(),
         usage: peer.storage.usage(),
@@ -51,7 +52,7 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
             () = stop.cancelled() => break,
             () = tokio::time::sleep(pause) => {}
             // What was found out does not wait for its turn, unless nobody hears it.
-            () = peer.findings.wait(), if reachable => tokio::time::sleep(every / 10).await,
+            () = peer.outbox.wait(), if reachable => tokio::time::sleep(every / 10).await,
         }
         if !peer.storage.is_there() {
             // Without its store the peer has nothing to say: it falls silent rather than report everything lost.
@@ -79,7 +80,7 @@ pub(super) async fn keep_beating(peer: Arc<Peer>, mut every: Duration, stop: Can
 /// hears that the peer lives.
 async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) -> Result<(), ClientError> {
     let usage = peer.storage.usage();
-    let (request, told) = peer.findings.next(HeartbeatRequest::new(peer.run, usage));
+    let (request, told) = peer.outbox.next(HeartbeatRequest::new(peer.run, usage));
     let (traffic, scrub) = (peer.metrics.traffic(), Some(peer.scrub_at.progress(usage.used_bytes)));
     let damaged = peer.mending.wanted(&peer.storage);
     let request = HeartbeatRequest { traffic, scrub, damaged, ..request };
@@ -92,7 +93,7 @@ async fn beat(peer: &Arc<Peer>, tracker: &mut TrackerClient, every: Duration) ->
         }
         answer => answer?,
     };
-    peer.findings.heard(told);
+    peer.outbox.ack(told);
     peer.clock.compare(response.now_ms);
     peer.inventory.ask(response.inventory_after_ms);
     let (mut copies, mut restores, mut drops) = (Vec::new(), Vec::new(), Vec::new());

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::errands::{self, Errands, Lane};
-use super::findings::Finding;
+use super::outbox::Report;
+use super::storage::Storage;
 use super::{Peer, mend};
 use crate::task::{Tasks, blocking};
 
@@ -40,8 +41,7 @@ async fn keep_tidy(peer: Arc<Peer>, stop: CancellationToken) {
 }
 
 async fn tidy(peer: &Arc<Peer>) {
-    let storage = Arc::clone(peer);
-    match blocking(move || storage.storage.strays()).await {
+    match peer.on_disk(Storage::strays).await {
         Ok(count) => {
             peer.metrics.chunks_stray.set(i64::try_from(count).unwrap_or(i64::MAX));
             if count > 0 {
@@ -50,18 +50,18 @@ async fn tidy(peer: &Arc<Peer>) {
         }
         Err(error) => tracing::error!(%error, "cannot tell whose the chunks are"),
     }
-    // By a clock that may be wrong nothing that was promised or set aside is removed.
+    // By a clock that may be wrong nothing that was promised or is in quarantine is removed.
     let Some(now_ms) = peer.clock.now_ms() else { return };
     let ending = Arc::clone(peer);
     if let Err(error) = blocking(move || ending.partings.end_promises(now_ms)).await {
         tracing::error!(%error, "cannot forget promises that are over");
     }
-    let storage = Arc::clone(peer);
-    if let Err(error) = blocking(move || storage.storage.empty_aside(&storage.partings.aside()?)).await {
+    let emptying = Arc::clone(peer);
+    let empty = move || emptying.storage.empty_quarantine(&emptying.partings.quarantined()?);
+    if let Err(error) = blocking(empty).await {
         tracing::error!(%error, "cannot remove what was set aside");
     }
-    let storage = Arc::clone(peer);
-    match blocking(move || storage.storage.collect_unfinished()).await {
+    match peer.on_disk(Storage::collect_unfinished).await {
         Ok(0) => {}
         Ok(chunks) => tracing::info!(chunks, "set aside what unfinished uploads left behind"),
         Err(error) => tracing::error!(%error, "cannot set aside what unfinished uploads left behind"),
@@ -76,22 +76,20 @@ pub(super) async fn keep_looking(peer: Arc<Peer>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(OFTEN) => {}
         }
-        let storage = Arc::clone(&peer);
-        let there = blocking(move || storage.storage.look_at_disk()).await;
+        let there = peer.on_disk(Storage::look_at_disk).await;
         if let (Err(error), true) = (&there, was_there) {
             tracing::error!(%error, "nothing can be served");
         }
         was_there = there.is_ok();
-        if was_there && peer.storage.chunks.syncs.have_failed() {
+        if was_there && peer.storage.has_failed_to_write() {
             recover(&peer).await;
         }
     }
 }
 
 async fn recover(peer: &Arc<Peer>) {
-    let storage = Arc::clone(peer);
-    let (lost, result) = blocking(move || storage.storage.recover()).await;
-    lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
+    let (lost, result) = peer.on_disk(Storage::recover).await;
+    lost.into_iter().for_each(|lost| peer.outbox.push(Report::Lost(lost)));
     match result {
         Ok(()) => {
             // What was taken and is gone is not held against those who send it again.
@@ -109,8 +107,8 @@ async fn keep_expiring(peer: Arc<Peer>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(OFTEN) => {}
         }
-        let (storage, now_ms) = (Arc::clone(&peer), peer.clock.now_ms());
-        if let Err(error) = blocking(move || storage.storage.expire(now_ms)).await {
+        let now_ms = peer.clock.now_ms();
+        if let Err(error) = peer.on_disk(move |storage| storage.expire(now_ms)).await {
             tracing::error!(%error, "cannot drop an expired share");
         }
     }

@@ -28,10 +28,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::chunk_file::read_piece;
 use super::grants::{Charge, Committing, KnownGrant, Offering};
-use super::share_store::Held;
-use super::storage_error::StorageError;
+use super::storage::{Held, StorageError, read_piece};
 use super::{Peer, audits, metrics};
 use crate::clock;
 use crate::server::{
@@ -74,7 +72,7 @@ async fn offer(
     Offering(share, grant): Offering,
     LargeJsonBody(request, _turn): LargeJsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
 ) -> Result<Json<OfferResponse>, Refusal> {
-    let held = blocking(move || peer.storage.offer_under(grant, share, &request)).await?;
+    let held = peer.on_disk(move |storage| storage.offer_under(grant, share, &request)).await?;
     Ok(Json(OfferResponse { held }))
 }
 
@@ -116,7 +114,7 @@ async fn put_chunk(
 }
 
 /// What the chunk costs, if it is to be taken; `None`: the share has sent it already. One that another share
-/// sent is taken again: whoever claims it for a share must have shown its bytes.
+/// sent is taken again: a share counts on what it has shown the bytes of.
 fn admit(peer: &Peer, grant: &Arc<KnownGrant>, id: ChunkId, bytes: u64) -> Result<Option<Charge>, Refusal> {
     grant.check(grant.share(), Operation::Push, peer.id, None)?;
     if !peer.storage.admit(grant.share(), id, bytes)? {
@@ -134,7 +132,7 @@ async fn receive(
     bytes: u64,
     body: Body,
 ) -> Result<bool, Refusal> {
-    let mut arriving = None;
+    let mut pending = None;
     let mut piece = peer.pieces.take_now();
     piece.clear();
     let mut frames = Frames::of(body);
@@ -142,21 +140,19 @@ async fn receive(
         while piece.len() + frame.len() >= PIECE_BYTES {
             let part = frame.split_to(PIECE_BYTES - piece.len());
             piece.extend_from_slice(&part);
-            let store = Arc::clone(peer);
-            let written = blocking(move || -> Result<_, StorageError> {
-                let begun = store.storage.chunks.go_on(arriving, &piece)?;
+            let written = peer.on_disk(move |storage| -> Result<_, StorageError> {
+                let begun = storage.append(pending, &piece)?;
                 piece.clear();
                 Ok((Some(begun), piece))
             });
-            (arriving, piece) = written.await?;
+            (pending, piece) = written.await?;
         }
         piece.extend_from_slice(&frame);
     }
-    let store = Arc::clone(peer);
     // The last piece is written and the chunk named in one call: a small chunk takes one blocking task.
-    let is_new = blocking(move || {
-        let arrived = store.storage.chunks.go_on(arriving, &piece)?;
-        store.storage.put(share, id, bytes, arrived)
+    let is_new = peer.on_disk(move |storage| {
+        let arrived = storage.append(pending, &piece)?;
+        storage.put(share, id, bytes, arrived)
     });
     Ok(is_new.await?)
 }
@@ -177,8 +173,7 @@ async fn get_chunk(
         return Err(not_held());
     }
     peer.storage.check_chunk_served(&id)?;
-    let store = Arc::clone(&peer);
-    let (file, bytes) = match blocking(move || store.storage.chunks.read(&id)).await {
+    let (file, bytes) = match peer.on_disk(move |storage| storage.open_chunk(&id)).await {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(not_held());
@@ -295,7 +290,7 @@ async fn holding(
     let (held, manifest, _turn) = read_share(&peer, share, &credential, client, asker).await?;
     let mut chunks = held.chunks;
     for (index, id) in manifest.chunks() {
-        if !peer.storage.chunks.contains(&id) {
+        if !peer.storage.has_chunk(&id) {
             chunks.remove(index);
         }
     }
@@ -310,9 +305,9 @@ async fn read_share(
     client: Client,
     asker: Asker,
 ) -> Result<(Held, Manifest, Turn), Refusal> {
-    let held = peer.storage.shares.get(share);
+    let held = peer.storage.held(share);
     let held = match credential.secret() {
-        Ok(access) => held.filter(|held| access_matches(&access, &held.terms.terms.access_sha256)),
+        Ok(access) => held.filter(|held| access_matches(&access, &held.terms.access_sha256)),
         Err(_) => {
             let grant = peer.grants.find(credential.expose())?;
             grant.check(share, Operation::Copy, peer.id, client.peer)?;
@@ -323,11 +318,9 @@ async fn read_share(
     let held = held
         .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
     peer.storage.check_served(share)?;
-    let store = Arc::clone(peer);
-    let bytes = peer.storage.shares.manifest_bytes(share).map_err(StorageError::from)?;
     // There must be room in memory before the manifest is read.
-    let turn = Turn::wait(asker, bytes).await;
-    let manifest = blocking(move || store.storage.shares.manifest(share)).await;
+    let turn = Turn::wait(asker, held.manifest_bytes).await;
+    let manifest = peer.on_disk(move |storage| storage.manifest(share)).await;
     Ok((held, manifest.map_err(StorageError::from)?, turn))
 }
 
@@ -368,7 +361,7 @@ mod tests {
 
     fn range(header: &str) -> Result<Option<Range<u64>>, u16> {
         let headers = HeaderMap::from_iter([(RANGE, HeaderValue::from_str(header).unwrap())]);
-        requested_range(&headers, 100).map_err(|refusal| refusal.0.status)
+        requested_range(&headers, 100).map_err(|refusal| refusal.problem.status)
     }
 
     #[test]

@@ -72,7 +72,7 @@ async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient) -> Result<(), ClientErr
         tracker.inventory(peer.id, &request).await?;
     }
     loop {
-        let told = held(peer);
+        let told = peer.storage.inventory();
         let mut after = None;
         let mut pages = pages(told.clone()).into_iter().peekable();
         while let Some(shares) = pages.next() {
@@ -81,7 +81,7 @@ async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient) -> Result<(), ClientErr
             let request = InventoryRequest { shares, after, last, gone: Vec::new() };
             after = last_of_page;
             // What the tracker has withheld while it answers is not ended by its answer.
-            let mut withheld = peer.storage.shares.withheld();
+            let mut withheld = peer.storage.withheld();
             withheld.retain(|share| request.shares.iter().any(|held| held.share == *share));
             let answer = tracker.inventory(peer.id, &request).await?;
             take_over_deletions(peer, answer.deleted).await;
@@ -94,7 +94,7 @@ async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient) -> Result<(), ClientErr
                 }
             }
         }
-        if held(peer) == told {
+        if peer.storage.inventory() == told {
             return Ok(());
         }
     }
@@ -105,7 +105,7 @@ async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
     let peer = Arc::clone(peer);
     let take_over = move || {
         for SignedDeletion { share, terms } in deleted {
-            tasks::take_over(&peer.storage, &peer.findings, share, &terms);
+            tasks::take_over(&peer.storage, &peer.outbox, share, &terms);
         }
     };
     blocking(take_over).await;
@@ -113,26 +113,18 @@ async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
 
 /// Serves what the operator took down no more, and what is not called so again.
 async fn take_over_withheld(peer: &Arc<Peer>, before: BTreeSet<ShareId>, withheld: Vec<ShareId>) {
-    let peer = Arc::clone(peer);
-    if let Err(error) = blocking(move || peer.storage.withhold_only(&before, &withheld)).await {
+    if let Err(error) = peer.on_disk(move |storage| storage.withhold_only(&before, &withheld)).await {
         tracing::error!(%error, "cannot note which shares were taken down");
     }
 }
 
 async fn announce(peer: &Arc<Peer>, tracker: &TrackerClient, share: ShareId) -> Result<(), ClientError> {
-    let storage = Arc::clone(peer);
-    let manifest = blocking(move || storage.storage.shares.manifest(share)).await;
+    let manifest = peer.on_disk(move |storage| storage.manifest(share)).await;
     // It may have been dropped meanwhile.
-    let (Some(held), Ok(manifest)) = (peer.storage.shares.get(share), manifest) else { return Ok(()) };
+    let (Some(held), Ok(manifest)) = (peer.storage.held(share), manifest) else { return Ok(()) };
     let manifest = Blob(manifest.encoded().to_vec());
     let request = AnnounceRequest { share, manifest, terms: held.terms.token, chunks: held.chunks };
     tracker.announce(peer.id, &request).await
-}
-
-fn held(peer: &Peer) -> Vec<ShareChunks> {
-    let shares = &peer.storage.shares;
-    let of_share = |share| shares.get(share).map(|held| ShareChunks { share, chunks: held.chunks });
-    shares.ids().into_iter().filter_map(of_share).collect()
 }
 
 /// Cuts the deleted shares into pages that a tracker takes.

@@ -69,7 +69,7 @@ pub(super) fn render(peer: &Peer) -> String {
     registry.register("chunks_stray", stray, metrics.chunks_stray.clone());
     // What stands below is not counted as it happens, but looked up for this answer.
     let damaged = Gauge::<i64>::default();
-    damaged.set(i64::try_from(peer.storage.shares.damaged().len()).unwrap_or(i64::MAX));
+    damaged.set(i64::try_from(peer.storage.damaged().len()).unwrap_or(i64::MAX));
     registry.register("shares_damaged", "Shares with a record that cannot be read", damaged);
 
     let usage = peer.storage.usage();

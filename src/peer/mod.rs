@@ -1,47 +1,25 @@
 //! A peer: stores chunks and serves them. It cannot tell what it stores.
 
-mod agreement;
-mod arrivals;
 mod audits;
-#[cfg(test)]
-mod charges;
-mod chunk_file;
-mod chunk_removal;
-mod chunk_store;
-mod claims;
-#[cfg(test)]
-mod contention;
+mod clock_agreement;
 mod copy;
-mod disk_look;
 mod errands;
-mod findings;
-mod gone;
 mod grants;
 mod heartbeat;
 mod house;
 mod http;
 mod inventory;
-mod letting_go;
-mod marks;
 mod mend;
 mod metrics;
 mod orders;
+mod outbox;
 mod parting;
-mod pledges;
 mod promises;
-mod records;
 mod scrub;
-mod several;
-mod share_locks;
-mod share_store;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod storage;
-mod storage_error;
-mod syncs;
 mod tasks;
-mod unfinished;
-mod withheld;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,23 +36,21 @@ use parcelry_core::link::Invite;
 use parcelry_core::receipt::PeerKey;
 
 use crate::buffers::Buffers;
-use crate::client::{ClientError, Http, TrackerClient};
-use crate::context::tracker_failure;
-use crate::durable;
+use crate::client::{ClientError, Http, TrackerClient, tracker_failure};
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, Identity};
 use crate::server::{self, FairGate, Front};
-use crate::task::Tasks;
+use crate::task::{Tasks, blocking};
 use crate::throttle::Throttle;
 use crate::tls::server::ServerTls;
-use agreement::Agreement;
 use audits::Audits;
-use chunk_store::ChunkStore;
+use clock_agreement::ClockAgreement;
 use errands::Errands;
-use findings::Findings;
 use grants::Grants;
 use mend::Mending;
 use orders::Orders;
+use outbox::Outbox;
 use parting::Partings;
 use storage::{Bounds, Storage};
 
@@ -100,12 +76,12 @@ pub struct PeerConfig {
     /// Where others reach it, if not where the tracker sees it.
     pub public_addr: Option<SocketAddr>,
     /// How it looks after what it holds.
-    pub care: Care,
+    pub maintenance: Maintenance,
 }
 
 /// How a peer looks after what it and others hold.
 #[derive(Debug, Clone, Copy)]
-pub struct Care {
+pub struct Maintenance {
     /// Bytes that it copies from others in a second, when replicas are missing.
     pub copy_bytes_per_second: u64,
     /// Bytes that it reads in a second to prove to others what it holds.
@@ -114,7 +90,7 @@ pub struct Care {
     pub scrub_every: Duration,
 }
 
-impl Default for Care {
+impl Default for Maintenance {
     fn default() -> Self {
         Self {
             copy_bytes_per_second: COPY_BYTES_PER_SECOND,
@@ -133,7 +109,7 @@ pub struct RunningPeer {
     /// Where it listens.
     pub address: SocketAddr,
     /// Where the tracker sends others.
-    pub announced: Vec<String>,
+    pub announced: Vec<SocketAddr>,
     /// Bytes that it can take.
     pub free_bytes: u64,
     peer: Arc<Peer>,
@@ -150,14 +126,14 @@ struct Peer {
     zone: Option<String>,
     public_addr: Option<SocketAddr>,
     port: u16,
-    storage: Storage,
+    storage: Arc<Storage>,
     grants: Grants,
     tracker: TrackerClient,
     tracker_id: TrackerId,
     /// To speak to other peers.
     http: Http,
     inventory: inventory::Asked,
-    findings: Findings,
+    outbox: Outbox,
     audits: Audits,
     partings: Partings,
     copies: Orders<CopyTask>,
@@ -166,7 +142,7 @@ struct Peer {
     copy_rate: Throttle,
     scrub_rate: Throttle,
     scrub_at: scrub::At,
-    clock: Agreement,
+    clock: ClockAgreement,
     /// Places for chunks that are being written.
     uploads: FairGate,
     /// What chunks come and go through, piece by piece.
@@ -180,11 +156,11 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     if Identity::read(&config.data)?.is_none() {
         // Before the key is made: a key without a store means that a disk is missing.
         durable::own_folder(&config.data)?;
-        ChunkStore::create(&store)?;
+        Storage::create(&store)?;
     }
     let (identity, lock) = identity::take(&config.data)?;
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
-    let storage = Storage::open(&store, bounds)?;
+    let storage = Arc::new(Storage::open(&store, bounds)?);
     let http = Http::new(Some(&identity))?;
     let tls = ServerTls::new(&identity, None)?;
     let front = Front { tls, secure_at: None, proxies: server::Proxies::default(), hosts: Arc::default() };
@@ -203,16 +179,16 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         tracker_id: config.invite.tracker_id,
         http,
         inventory: inventory::Asked::default(),
-        findings: Findings::default(),
-        audits: Audits::new(config.care.audit_bytes_per_second),
+        outbox: Outbox::default(),
+        audits: Audits::new(config.maintenance.audit_bytes_per_second),
         partings: Partings::open(&store)?,
         copies: Orders::default(),
         errands: Errands::default(),
         mending: Mending::default(),
-        copy_rate: Throttle::new(config.care.copy_bytes_per_second),
+        copy_rate: Throttle::new(config.maintenance.copy_bytes_per_second),
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
         scrub_at: scrub::At::default(),
-        clock: Agreement::default(),
+        clock: ClockAgreement::default(),
         uploads: FairGate::new(UPLOADS_MAX),
         pieces: Buffers::new(PIECES_KEPT, PIECE_BYTES),
         metrics: metrics::Metrics::default(),
@@ -228,7 +204,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     tasks.spawn("disk", house::keep_looking(Arc::clone(&peer), tasks.stop_token().clone()));
     match join(&peer).await {
         Ok((every, announced)) => {
-            let (every_scrub, position) = (config.care.scrub_every, store.join("scrub"));
+            let (every_scrub, position) = (config.maintenance.scrub_every, store.join("scrub"));
             let stop = tasks.stop_token();
             let scrubbing = scrub::keep_scrubbing(Arc::clone(&peer), every_scrub, position, stop.clone());
             tasks.spawn("scrub", scrubbing);
@@ -255,6 +231,14 @@ fn keep_going(peer: &Arc<Peer>, every: Duration, tasks: &Tasks) {
     tasks.spawn("heartbeat", heartbeat::keep_beating(Arc::clone(peer), every, stop.clone()));
 }
 
+impl Peer {
+    /// Does something with the storage, on a thread that may wait for the disk.
+    async fn on_disk<T: Send + 'static>(&self, work: impl FnOnce(&Storage) -> T + Send + 'static) -> T {
+        let storage = Arc::clone(&self.storage);
+        blocking(move || work(&storage)).await
+    }
+}
+
 impl std::fmt::Debug for RunningPeer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunningPeer").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
@@ -275,7 +259,7 @@ impl RunningPeer {
 }
 
 /// Registers with the tracker. While nobody answers it tries on: machines start in any order.
-async fn join(peer: &Peer) -> Result<(Duration, Vec<String>), Failure> {
+async fn join(peer: &Peer) -> Result<(Duration, Vec<SocketAddr>), Failure> {
     let mut told = false;
     loop {
         match heartbeat::register(peer, &peer.tracker).await {

@@ -1,12 +1,12 @@
 //! Lets go of surplus chunks, once enough other holders have proved that they have them and promised to keep them.
 //!
 //! ```text
-//! DATA/store/parted/<share id>.json      what was let go of and lies aside, and who has proved it
+//! DATA/store/parted/<share id>.json      what was let go of and is in quarantine, and who has proved it
 //!                   <share id>.manifest  the share's manifest, to take it back
 //!                   <share id>.json.damaged, <share id>.manifest.damaged
 //!                                        the same of a share of which one of them could not be read
 //! ```
-//! What was let go of stays aside until the same holders prove it once more, a day later at least; if they do not, it is
+//! What was let go of stays in quarantine until the same holders prove it once more, a day later at least; if they do not, it is
 //! taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{
     AUDIT_BYTES_MAX, AUDIT_SAMPLES_MAX, ORDER_SOURCES_MAX, PARTING_AGAIN, PARTING_PATIENCE, PROMISES_SPARE,
-    SET_ASIDE,
+    QUARANTINE_KEPT,
 };
 use parcelry_core::manifest::Manifest;
 use parcelry_core::parting::{Parting, proved_enough};
@@ -35,17 +35,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
 use super::orders::Orders;
-use super::pledges::Pledges;
+use super::outbox::Report;
+use super::promises::PromiseFile;
 use super::storage::Storage;
 use crate::client::{ClientError, PeerClient};
 use crate::clock;
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::Failure;
 use crate::task::blocking;
 
-/// How often it is looked whether what lies aside can go for good.
+/// How often it is looked whether what is in quarantine can go for good.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// What this peer leaves, keeps for others, and has let go of.
@@ -54,11 +54,11 @@ pub(super) struct Partings {
     root: PathBuf,
     state: Mutex<Parting>,
     /// Where promises are added; none after a write has failed, until they are written anew.
-    pledges: Mutex<Option<Pledges>>,
+    promises: Mutex<Option<PromiseFile>>,
     pub(super) orders: Orders<DropTask>,
 }
 
-/// What was let go of and lies aside.
+/// What was let go of and is in quarantine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Parted {
     pub(super) share: ShareId,
@@ -94,11 +94,11 @@ impl Partings {
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the promises in", root, &error);
         durable::create_private_folder(&root.join("parted")).map_err(failed)?;
-        let state = Parting::resume(Pledges::read(root).map_err(failed)?);
+        let state = Parting::resume(PromiseFile::read(root).map_err(failed)?);
         // Written anew without what a crash has torn. Whether the clock may end any is not known yet.
-        let pledges = Mutex::new(Pledges::written(root, state.promises()));
+        let promises = Mutex::new(PromiseFile::written(root, state.promises()));
         let (root, state) = (root.to_owned(), Mutex::new(state));
-        Ok(Self { root, state, pledges, orders: Orders::default() })
+        Ok(Self { root, state, promises, orders: Orders::default() })
     }
 
     /// Whether the chunk is neither served nor proved at the moment.
@@ -106,7 +106,7 @@ impl Partings {
         self.state.lock().is_leaving(id)
     }
 
-    /// Begins to leave chunks that nobody was promised, at this time if it is to be believed. Returns these.
+    /// Begins to leave chunks that nobody was promised, at this time if it is to be trusted. Returns these.
     pub(super) fn leave(&self, chunks: &[ChunkId], now_ms: Option<u64>) -> Vec<ChunkId> {
         self.state.lock().leave(chunks, now_ms)
     }
@@ -124,32 +124,32 @@ impl Partings {
         now_ms: Option<u64>,
     ) -> io::Result<BTreeSet<ChunkId>> {
         // One at a time: what one has put into the table, another must not give away before it is on the disk.
-        let mut pledges = self.pledges.lock();
+        let mut promises = self.promises.lock();
         let (promised, new) = self.state.lock().promise(chunks, now_ms, held + PROMISES_SPARE);
         let standing = self.state.lock().promise_count();
-        *pledges = Some(match pledges.take() {
+        *promises = Some(match promises.take() {
             Some(open) if open.has_room(new.len(), standing) => open.add(new)?,
-            _ => self.write_pledges()?,
+            _ => self.write_promises()?,
         });
         Ok(promised.into_iter().collect())
     }
 
-    /// Forgets promises that are over at this time, which is to be believed.
+    /// Forgets promises that are over at this time, which is to be trusted.
     pub(super) fn end_promises(&self, now_ms: u64) -> io::Result<()> {
-        let mut pledges = self.pledges.lock();
+        let mut promises = self.promises.lock();
         self.state.lock().end_promises(now_ms);
         // A file that was replaced and could not be opened must not be written to.
-        *pledges = None;
-        self.write_pledges().map(|new| *pledges = Some(new))
+        *promises = None;
+        self.write_promises().map(|new| *promises = Some(new))
     }
 
-    fn write_pledges(&self) -> io::Result<Pledges> {
+    fn write_promises(&self) -> io::Result<PromiseFile> {
         let standing: Vec<_> = self.state.lock().promises().collect();
-        Pledges::write(&self.root, standing.into_iter())
+        PromiseFile::write(&self.root, standing.into_iter())
     }
 
     /// Notes what is about to be let go of, so that it can be taken back.
-    pub(super) fn note(
+    pub(super) fn record(
         &self,
         manifest: &Manifest,
         terms: &SignedTerms,
@@ -190,13 +190,13 @@ impl Partings {
         match fs::read(self.path(share, "json")).and_then(parse) {
             Ok(parted) => Ok(Some(parted)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => self.put_damaged_aside(share, error).map(|()| None),
+            Err(error) => self.rename_damaged(share, error).map(|()| None),
         }
     }
 
-    /// Takes a record out of use that cannot be read, and keeps it for the operator: what lies aside by it goes with
+    /// Takes a record out of use that cannot be read, and keeps it for the operator: what is in quarantine by it goes with
     /// all else that does. Another failure than that is passed on: it says nothing about the record.
-    fn put_damaged_aside(&self, share: ShareId, error: io::Error) -> io::Result<()> {
+    fn rename_damaged(&self, share: ShareId, error: io::Error) -> io::Result<()> {
         let is_unreadable = |code| code == rustix::io::Errno::IO.raw_os_error();
         if error.kind() != io::ErrorKind::NotFound && !error.raw_os_error().is_none_or(is_unreadable) {
             return Err(error);
@@ -205,7 +205,7 @@ impl Partings {
         tracing::error!(path = %path.display(), %error, "cannot read what was let go of: it is put aside");
         for extension in ["json", "manifest"] {
             let damaged = self.path(share, &format!("{extension}.damaged"));
-            match durable::set_aside(&self.path(share, extension), &damaged) {
+            match durable::move_and_date(&self.path(share, extension), &damaged) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -213,7 +213,7 @@ impl Partings {
         Ok(())
     }
 
-    /// All that lies aside.
+    /// All that is in quarantine.
     pub(super) fn all(&self) -> io::Result<Vec<Parted>> {
         let mut all = Vec::new();
         for entry in fs::read_dir(self.root.join("parted"))? {
@@ -242,13 +242,13 @@ impl Partings {
         fs::remove_file(self.path(share, "manifest"))
     }
 
-    /// The chunks that must not be removed from aside.
-    pub(super) fn aside(&self) -> io::Result<BTreeSet<ChunkId>> {
+    /// The chunks that must stay in quarantine.
+    pub(super) fn quarantined(&self) -> io::Result<BTreeSet<ChunkId>> {
         let mut chunks = BTreeSet::new();
         for parted in self.all()? {
             match self.manifest(&parted) {
                 Ok(manifest) => chunks.extend(parted.chunks.iter().map(|index| manifest.chunk(index))),
-                Err(error) => self.put_damaged_aside(parted.share, error)?,
+                Err(error) => self.rename_damaged(parted.share, error)?,
             }
         }
         Ok(chunks)
@@ -259,7 +259,7 @@ impl Partings {
     }
 }
 
-/// Lets go of what the tracker asks for as far as others prove it, and looks after what lies aside, until told to stop.
+/// Lets go of what the tracker asks for as far as others prove it, and looks after what is in quarantine, until told to stop.
 pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
     let parting = async {
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -282,7 +282,7 @@ pub(super) async fn keep_parting(peer: Arc<Peer>, stop: CancellationToken) {
                     }
                 }
                 _ = look.tick() => {
-                    if let Err(error) = look_aside(&peer).await {
+                    if let Err(error) = look_at_quarantine(&peer).await {
                         tracing::error!(%error, "cannot look at what lies aside");
                     }
                 }
@@ -298,12 +298,11 @@ type Asked = (Option<ChunkIndex>, Question);
 /// Lets go of chunks as far as enough others prove them. Returns whether all of them are gone.
 async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
     let DropTask { share, chunks, holders } = task;
-    let Some(held) = peer.storage.shares.get(share) else { return Ok(true) };
+    let Some(held) = peer.storage.held(share) else { return Ok(true) };
     if held.chunks.chunk_count() != chunks.chunk_count() {
         return Ok(true);
     }
-    let storage = Arc::clone(peer);
-    let manifest = Arc::new(blocking(move || storage.storage.shares.manifest(share)).await?);
+    let manifest = Arc::new(peer.on_disk(move |storage| storage.manifest(share)).await?);
     let holders = others(peer.id, holders);
     let here = held.chunks.minus(&held.chunks.minus(&chunks));
     for batch in batches(&manifest, &here) {
@@ -311,14 +310,14 @@ async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
         // Until this is dropped, nobody can prove the chunks with what he fetches here.
         let leaving = Leaving { partings: &peer.partings, chunks: left };
         let answers = ask(peer, &holders, &batch, true).await;
-        let proved = proved_enough(held.terms.terms.replicas, &leaving.chunks, &answers);
+        let proved = proved_enough(held.terms.replicas, &leaving.chunks, &answers);
         let surplus = of_chunks(&manifest, &batch, &proved);
         if !proved.is_empty() {
             let (parting, terms, by) = (Arc::clone(peer), held.terms.clone(), holders.clone());
             let (manifest, chunks) = (Arc::clone(&manifest), surplus.clone());
             let gone = move || let_go(&parting.partings, &parting.storage, &manifest, &terms, &chunks, &by);
             blocking(gone).await?;
-            peer.findings.note(Finding::Dropped(ShareChunks { share, chunks: surplus }));
+            peer.outbox.push(Report::Dropped(ShareChunks { share, chunks: surplus }));
         }
         if proved.len() < batch.len() {
             tracing::info!(%share, "others did not prove enough of what is surplus here: it stays");
@@ -338,7 +337,7 @@ pub(super) fn let_go(
     chunks: &ChunkSet,
     holders: &[PeerAddress],
 ) -> io::Result<()> {
-    partings.note(manifest, terms, chunks, holders)?;
+    partings.record(manifest, terms, chunks, holders)?;
     storage.drop_surplus(manifest.share(), chunks)
 }
 
@@ -419,11 +418,11 @@ async fn ask(
 }
 
 /// Has the holders prove once more what was let go of long enough ago.
-async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
+async fn look_at_quarantine(peer: &Arc<Peer>) -> io::Result<()> {
     let Some(now_ms) = peer.clock.now_ms() else { return Ok(()) };
     let listing = Arc::clone(peer);
     for parted in blocking(move || listing.partings.all()).await? {
-        if parted.age_ms(now_ms) >= millis(SET_ASIDE) {
+        if parted.age_ms(now_ms) >= millis(QUARANTINE_KEPT) {
             // One that cannot be looked after keeps the others from nothing.
             let share = parted.share;
             if let Err(error) = prove_again(peer, parted, now_ms).await {
@@ -436,9 +435,9 @@ async fn look_aside(peer: &Arc<Peer>) -> io::Result<()> {
 
 /// Lets what others prove go for good, and takes the rest back.
 async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::Result<()> {
-    let (share, is_late) = (parted.share, parted.age_ms(now_ms) >= 2 * millis(SET_ASIDE));
+    let (share, is_late) = (parted.share, parted.age_ms(now_ms) >= 2 * millis(QUARANTINE_KEPT));
     let Ok(terms) = SignedTerms::verify(&parted.terms, share) else { return Ok(()) };
-    if terms.terms.is_over(now_ms) || peer.storage.gone.contains(share) {
+    if terms.is_over(now_ms) || peer.storage.is_gone(share) {
         let forgetting = Arc::clone(peer);
         return blocking(move || forgetting.partings.forget(share)).await;
     }
@@ -446,7 +445,7 @@ async fn prove_again(peer: &Arc<Peer>, mut parted: Parted, now_ms: u64) -> io::R
     let manifest = blocking(move || reading.partings.manifest(&noted)).await?;
     for batch in batches(&manifest, &parted.chunks) {
         let answers = ask(peer, &parted.holders, &batch, false).await;
-        let proved = proved_enough(terms.terms.replicas, &ids(&batch), &answers);
+        let proved = proved_enough(terms.replicas, &ids(&batch), &answers);
         parted.chunks = parted.chunks.minus(&of_chunks(&manifest, &batch, &proved));
         // Taken back at once if all have answered and too few have it; while some are silent, only after long.
         let is_certain = answers.len() == parted.holders.len() || is_late;
@@ -472,7 +471,7 @@ impl Peer {
         let share = parted.share;
         tracing::warn!(%share, chunks = parted.chunks.len(), "others do not have what was let go of here");
         if let Some(chunks) = take_back(&self.partings, &self.storage, manifest, terms, &parted.chunks)? {
-            self.findings.note(Finding::Copied(ShareChunks { share, chunks }));
+            self.outbox.push(Report::Copied(ShareChunks { share, chunks }));
         }
         Ok(())
     }
@@ -503,14 +502,12 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    use parcelry_core::api::{Blob, CommitRequest};
     use parcelry_core::geometry::{ChunkSize, Geometry};
     use parcelry_core::id::Secret;
     use parcelry_core::manifest::{Draft, ShareKey};
     use parcelry_core::seal::{Header, ShareKeys};
     use parcelry_core::terms::Terms;
 
-    use super::super::chunk_store::ChunkStore;
     use super::super::storage::Bounds;
 
     /// A peer's disk that holds the share of [`share`].
@@ -538,18 +535,18 @@ mod tests {
     impl Holder {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            ChunkStore::create(folder.path()).unwrap();
+            Storage::create(folder.path()).unwrap();
             let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
             let storage = Storage::open(folder.path(), bounds).unwrap();
             let (manifest, terms) = share();
+            let all = ChunkSet::full(2);
+            assert_eq!(storage.begin_copy(&manifest, &all).unwrap(), all);
             for byte in [1, 2] {
-                let mut arriving = storage.chunks.begin().unwrap();
-                arriving.write(&[byte; SEALED]).unwrap();
-                storage.chunks.finish(ChunkId::of(&[byte; SEALED]), arriving, || Ok(())).unwrap();
+                let sealed = [byte; SEALED];
+                storage.put_whole(manifest.share(), ChunkId::of(&sealed), &sealed).unwrap();
             }
-            let (encoded, chunks) = (Blob(manifest.encoded().to_vec()), ChunkSet::full(2));
-            let request = CommitRequest { manifest: encoded, terms: terms.token, chunks };
-            assert!(storage.commit(manifest.share(), request).unwrap().is_empty());
+            assert!(storage.keep_copied(&manifest, terms, &all).unwrap().is_empty());
+            storage.end_copy(manifest.share());
             let partings = Partings::open(folder.path()).unwrap();
             Self { folder, storage, partings }
         }
@@ -577,7 +574,7 @@ mod tests {
         }
 
         fn holds(&self) -> u32 {
-            self.storage.shares.get(share().0.share()).map_or(0, |held| held.chunks.len())
+            self.storage.held(share().0.share()).map_or(0, |held| held.chunks.len())
         }
     }
 
@@ -614,15 +611,16 @@ mod tests {
         let holder = Holder::new();
         let left = holder.partings.leave(&all(), Some(clock::now_ms()));
         holder.end(&left, left.iter().copied().collect());
-        assert_eq!((holder.holds(), holder.storage.chunks.used_bytes()), (0, 0));
-        let aside = holder.partings.aside().unwrap();
-        assert_eq!(aside.len(), 2);
-        let old = SystemTime::from(clock::moment(clock::now_ms())) - SET_ASIDE - Duration::from_secs(60);
+        assert_eq!((holder.holds(), holder.storage.chunk_count()), (0, 0));
+        let quarantined = holder.partings.quarantined().unwrap();
+        assert_eq!(quarantined.len(), 2);
+        let old =
+            SystemTime::from(clock::moment(clock::now_ms())) - QUARANTINE_KEPT - Duration::from_secs(60);
         for file in fs::read_dir(holder.folder.path().join("aside")).unwrap() {
             let file = fs::File::options().write(true).open(file.unwrap().path()).unwrap();
             file.set_modified(old).unwrap();
         }
-        holder.storage.empty_aside(&aside).unwrap();
+        holder.storage.empty_quarantine(&quarantined).unwrap();
         let again = Partings::open(holder.folder.path()).unwrap();
         let parted = again.all().unwrap();
         assert_eq!(parted.len(), 1, "it outlives a restart");
@@ -641,12 +639,12 @@ mod tests {
         let parted = holder.folder.path().join("parted");
         let (bad, good) = (ShareId::from_bytes([9; 32]), share().0.share());
         fs::write(parted.join(format!("{bad}.json")), b"rot").unwrap();
-        assert_eq!(holder.partings.aside().unwrap().len(), 2, "the other one is looked after");
+        assert_eq!(holder.partings.quarantined().unwrap().len(), 2, "the other one is looked after");
         assert_eq!(holder.partings.all().unwrap().len(), 1);
         let is_there = |name: String| parted.join(name).exists();
         assert!(is_there(format!("{bad}.json.damaged")) && !is_there(format!("{bad}.json")));
         fs::write(parted.join(format!("{good}.manifest")), b"rot").unwrap();
-        assert_eq!(holder.partings.aside().unwrap().len(), 0);
+        assert_eq!(holder.partings.quarantined().unwrap().len(), 0);
         assert!(is_there(format!("{good}.json.damaged")) && is_there(format!("{good}.manifest.damaged")));
         assert_eq!(holder.partings.all().unwrap().len(), 0);
     }
@@ -657,12 +655,12 @@ mod tests {
         let id = ChunkId::of(b"a");
         let now_ms = clock::now_ms();
         // Of a day long ago, as this machine's clock says, which is perhaps wrong.
-        drop(Pledges::write(folder.path(), [(id, 1)].into_iter()).unwrap());
+        drop(PromiseFile::write(folder.path(), [(id, 1)].into_iter()).unwrap());
         fs::create_dir(folder.path().join("parted")).unwrap();
         let partings = Partings::open(folder.path()).unwrap();
         assert_eq!(partings.leave(&[id], None), [], "a start ends none");
         partings.end_promises(now_ms).unwrap();
-        assert_eq!(Pledges::read(folder.path()).unwrap(), []);
+        assert_eq!(PromiseFile::read(folder.path()).unwrap(), []);
         assert_eq!(partings.leave(&[id], None), [id]);
         partings.stay(&[id]);
     }

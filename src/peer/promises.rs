@@ -1,179 +1,106 @@
-//! How much room there is at a peer, and what of it is promised to whom.
+//! What this peer has promised others to keep, on stable storage.
+//!
+//! ```text
+//! DATA/store/promises   32 bytes of id and until when, u64be, one after another; of two of one chunk the later counts
+//! ```
+//! Promises are added at the end. The file is written anew before it holds twice as many as stand, and some.
 
-use std::collections::{BTreeMap, HashSet};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
 
-use parcelry_core::chunk_set::ChunkSet;
-use parcelry_core::geometry::Geometry;
-use parcelry_core::id::{ChunkId, ShareId};
-use parcelry_core::limits::{QUOTA_AT_PEER, TOKEN_UPLOADS_MAX};
-use parcelry_core::quota::{Allowance, Charged, Wanted};
-use parcelry_core::registry::Usage;
-use parcelry_core::reservation::Reservation;
-use parcelry_core::token::TokenId;
+use parcelry_core::id::ChunkId;
+use parcelry_core::limits::PROMISES_SPARE;
 
-use super::arrivals::Under;
-use super::storage::{Storage, Upload};
-use super::storage_error::StorageError;
-use crate::clock;
+use crate::disk::durable;
 
-impl Storage {
-    /// Bytes used, and bytes that may still be promised, as the disk stood at the last look: it waits for nothing. What
-    /// was promised to somebody who makes no use of it is there for others.
-    pub(super) fn usage(&self) -> Usage {
-        self.usage_beside(None, self.disk.free_bytes())
-    }
+/// A chunk, and until when it is kept: milliseconds since the Unix epoch.
+pub(super) type Promise = (ChunkId, u64);
 
-    /// The usage without what is promised to one share, of a disk with so many free bytes.
-    fn usage_beside(&self, beside: Option<ShareId>, disk_free_bytes: u64) -> Usage {
-        let manifests_bytes = self.shares.manifests_bytes();
-        let used_bytes = self.chunks.used_bytes() + self.chunks.aside_bytes() + manifests_bytes;
-        let on_disk = disk_free_bytes.saturating_sub(self.bounds.keep_free_bytes);
-        let in_capacity =
-            self.bounds.capacity_bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(used_bytes));
-        let (now_ms, wasteful, uploads) = (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
-        let others = uploads.iter().filter(|(share, _)| Some(**share) != beside);
-        let promises = others.map(|(_, upload)| &upload.promise);
-        let promised: u64 = promises.filter(|it| it.holds(&wasteful, now_ms)).map(|it| it.bytes).sum();
-        let takes = !self.chunks.syncs.have_failed();
-        let free_bytes = if takes { on_disk.min(in_capacity).saturating_sub(promised) } else { 0 };
-        Usage { used_bytes, free_bytes }
-    }
+/// The file, open for what is promised next.
+#[derive(Debug)]
+pub(super) struct PromiseFile {
+    file: File,
+    count: usize,
+}
 
-    /// Checks that a share may take so many bytes more, beside what is promised to others. Returns how many are free.
-    pub(super) fn check_room(&self, share: ShareId, bytes: u64) -> Result<u64, StorageError> {
-        let on_disk = self.chunks.disk_free_bytes()?;
-        self.check_room_of(share, bytes, on_disk)
-    }
-
-    /// Like [`Self::check_room`], of a disk with so many free bytes.
-    pub(super) fn check_room_of(
-        &self,
-        share: ShareId,
-        bytes: u64,
-        on_disk: u64,
-    ) -> Result<u64, StorageError> {
-        let free = self.usage_beside(Some(share), on_disk).free_bytes;
-        if bytes > free {
-            let detail = format!("{bytes} bytes are needed, {free} are free");
-            return Err(StorageError::NoSpace(detail));
+impl PromiseFile {
+    /// What was promised below a store. Half a promise at the end, which a crash has left there, was given to nobody.
+    pub(super) fn read(store: &Path) -> io::Result<Vec<Promise>> {
+        match fs::read(store.join("promises")) {
+            Ok(bytes) => Ok(parse(&bytes).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
-        Ok(free)
     }
 
-    /// Whether the token of a grant may have these chunks of a share here, beside so many bytes that came for it and are none
-    /// of them, and a manifest of so many bytes, beside all else that is charged to it. The tracker holds it to its quota by what is published; what was sent here and never was
-    /// published is known to its peers alone.
-    pub(super) fn check_quota(
-        &self,
-        grant: Under,
-        share: ShareId,
-        geometry: &Geometry,
-        chunks: &ChunkSet,
-        (left_bytes, manifest_bytes): (u64, u64),
-    ) -> Result<(), StorageError> {
-        let Some(token) = grant.token else { return Ok(()) };
-        let held = self.shares.get(share).map(|held| held.chunks);
-        let held = held.filter(|held| held.chunk_count() == chunks.chunk_count());
-        let bytes = geometry.sealed_of(&held.map_or_else(|| chunks.clone(), |held| held.plus(chunks)));
-        let quota_bytes = grant.quota_bytes.map(|bytes| bytes.saturating_mul(QUOTA_AT_PEER));
-        let allowance = Allowance { quota_bytes, ..Allowance::default() };
-        let mut charged = self.charged(token, share);
-        charged.bytes = charged.bytes.saturating_add(left_bytes);
-        let wanted = Wanted { share_bytes: bytes, sealed_bytes: bytes, replicas: 1 };
-        let checks = allowance.check_room(&charged, &wanted);
-        checks.and_then(|()| allowance.check_manifest(&charged, manifest_bytes)).map_err(|_| {
-            let what = "this peer holds as much for the invite as it allows, or more shares or manifests than any may have";
-            StorageError::QuotaExceeded(what)
-        })
+    /// Writes all promises that stand, in the place of what was there.
+    pub(super) fn write(store: &Path, standing: impl Iterator<Item = Promise>) -> io::Result<Self> {
+        let path = store.join("promises");
+        let bytes: Vec<u8> = standing.flat_map(encode).collect();
+        durable::persist(&path, &bytes)?;
+        let file = OpenOptions::new().append(true).open(&path)?;
+        Ok(Self { file, count: bytes.len() / 40 })
     }
 
-    /// What a token has here, kept, promised, and left by uploads that were never committed, but for one share.
-    fn charged(&self, token: TokenId, beside: ShareId) -> Charged {
-        let mut charged = self.shares.charged(token, beside);
-        let mut under_way = HashSet::new();
-        for (share, upload) in self.uploads.lock().iter() {
-            if *share != beside && upload.promise.token == Some(token) {
-                charged.bytes = charged.bytes.saturating_add(upload.promise.bytes);
-                under_way.insert(*share);
-            }
+    /// Like [`Self::write`], but `None` on a disk that takes nothing: what is here is served nevertheless.
+    pub(super) fn written(store: &Path, standing: impl Iterator<Item = Promise>) -> Option<Self> {
+        let written = Self::write(store, standing);
+        written.inspect_err(|error| tracing::error!(%error, "what was promised cannot be written down")).ok()
+    }
+
+    /// Whether so many more can be added while so many stand.
+    pub(super) fn has_room(&self, more: usize, standing: usize) -> bool {
+        self.count + more <= 2 * standing + PROMISES_SPARE
+    }
+
+    /// Adds promises. After a failure this is gone: a torn one would spoil those that come after it.
+    pub(super) fn add(mut self, new: Vec<Promise>) -> io::Result<Self> {
+        if !new.is_empty() {
+            self.count += new.len();
+            let bytes: Vec<u8> = new.into_iter().flat_map(encode).collect();
+            self.file.write_all(&bytes)?;
+            self.file.sync_data()?;
         }
-        for (share, bytes) in self.unfinished.lock().of_token(token, beside) {
-            charged.bytes = charged.bytes.saturating_add(bytes);
-            under_way.insert(share);
-        }
-        charged.uploads = under_way.len() as u64;
-        charged
+        Ok(self)
+    }
+}
+
+fn parse(bytes: &[u8]) -> impl Iterator<Item = Promise> + '_ {
+    let (promises, _) = bytes.as_chunks::<40>();
+    promises.iter().map(|promise| {
+        let (mut id, mut until) = ([0; 32], [0; 8]);
+        id.copy_from_slice(&promise[..32]);
+        until.copy_from_slice(&promise[32..]);
+        (ChunkId::from_bytes(id), u64::from_be_bytes(until))
+    })
+}
+
+fn encode((id, until_ms): Promise) -> Vec<u8> {
+    [&id.as_bytes()[..], &until_ms.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_that_a_crash_has_torn_was_given_to_nobody() {
+        let whole: Vec<u8> =
+            [(ChunkId::of(b"a"), 7), (ChunkId::of(b"b"), 8)].into_iter().flat_map(encode).collect();
+        assert_eq!(parse(&whole).count(), 2);
+        assert_eq!(parse(&whole[..79]).collect::<Vec<_>>(), [(ChunkId::of(b"a"), 7)]);
     }
 
-    /// Bytes of those of these chunks that came for the share, each counted once: what came for another one is no part of
-    /// what is left of this one.
-    pub(super) fn bytes_shown(&self, share: ShareId, shown: &BTreeMap<ChunkId, u64>) -> io::Result<u64> {
-        if shown.is_empty() {
-            return Ok(0);
-        }
-        let marked: HashSet<ChunkId> = self.marks.of(share)?.into_iter().collect();
-        Ok(shown.iter().filter(|(id, _)| marked.contains(id)).map(|(_, bytes)| bytes).sum())
-    }
-
-    /// Counts what the marks name that is of no share.
-    pub(super) fn count_unfinished(&self) -> io::Result<()> {
-        self.marks.shares()?.into_iter().try_for_each(|share| self.count_unfinished_of(share))
-    }
-
-    /// Counts what the mark of one share names that is of no share.
-    pub(super) fn count_unfinished_of(&self, share: ShareId) -> io::Result<()> {
-        let bytes = self.chunks.unclaimed_bytes(self.marks.of(share)?);
-        self.unfinished.lock().set(share, self.marks.charged(share), bytes);
-        Ok(())
-    }
-
-    /// Bytes that the peer is willing to hold in all.
-    pub(super) fn capacity_bytes(&self) -> u64 {
-        let usage = self.usage();
-        self.bounds.capacity_bytes.unwrap_or(usage.used_bytes.saturating_add(usage.free_bytes))
-    }
-
-    /// Promises space to a share of which these chunks have arrived, and these of them were here already; so many bytes are
-    /// free, but for what others were promised and make no use of: if need be, those promises end.
-    pub(super) fn promise(
-        &self,
-        token: Option<TokenId>,
-        share: ShareId,
-        needed: u64,
-        free: u64,
-        (mut arrived, mut met): (HashSet<ChunkId>, HashSet<ChunkId>),
-    ) -> Result<(), StorageError> {
-        let (now_ms, mut wasteful, mut uploads) =
-            (clock::awake_ms(), self.wasteful.lock(), self.uploads.lock());
-        let of_token =
-            uploads.iter().filter(|(other, upload)| **other != share && upload.promise.token == token);
-        if token.is_some() && of_token.count() as u64 >= TOKEN_UPLOADS_MAX {
-            let what =
-                "too many shares are being sent here with this invite: finish one of them, or wait an hour";
-            return Err(StorageError::QuotaExceeded(what));
-        }
-        let mut since = (now_ms, 0);
-        if let Some(now) = uploads.remove(&share) {
-            // Asked for again, a promise is not younger than it was, unless it no longer held.
-            if now.promise.holds(&wasteful, now_ms) {
-                since = (now.promise.since_ms, now.promise.arrived_bytes);
-            } else {
-                wasteful.note(now.promise.token, now_ms);
-            }
-            arrived.extend(now.arrived);
-            met.extend(now.met);
-        }
-        let is_idle = |upload: &Upload| upload.promise.bytes > 0 && !upload.promise.holds(&wasteful, now_ms);
-        let idle: Vec<_> = uploads.iter().filter(|(_, upload)| is_idle(upload)).map(|(id, _)| *id).collect();
-        let idle_bytes: u64 = idle.iter().map(|id| uploads[id].promise.bytes).sum();
-        if needed > free.saturating_sub(idle_bytes) {
-            for upload in idle.iter().filter_map(|id| uploads.remove(id)) {
-                wasteful.note(upload.promise.token, now_ms);
-            }
-        }
-        let promise = Reservation { token, bytes: needed, arrived_bytes: since.1, since_ms: since.0 };
-        uploads.insert(share, Upload { promise, arrived, met, touched_ms: now_ms });
-        Ok(())
+    #[test]
+    fn what_is_added_is_read_again_and_the_file_is_bounded() {
+        let store = tempfile::tempdir().unwrap();
+        let of = |until_ms| (ChunkId::of(b"a"), until_ms);
+        let mut promises = PromiseFile::write(store.path(), [of(1)].into_iter()).unwrap();
+        promises = promises.add(vec![of(2)]).unwrap().add(Vec::new()).unwrap();
+        assert_eq!(PromiseFile::read(store.path()).unwrap(), [of(1), of(2)]);
+        assert!(promises.has_room(PROMISES_SPARE, 1) && !promises.has_room(PROMISES_SPARE + 1, 1));
+        PromiseFile::write(store.path(), [of(2)].into_iter()).unwrap();
+        assert_eq!(PromiseFile::read(store.path()).unwrap(), [of(2)]);
     }
 }

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Peer;
-use super::findings::Finding;
+use super::outbox::Report;
 use crate::clock;
-use crate::durable;
+use crate::disk::durable;
 use crate::task::blocking;
 
 /// Steps of a pass, one for each first byte of an id.
@@ -31,7 +31,7 @@ pub struct Scrub {
     pub chunks: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Chunks that were damaged, and set aside.
+    /// Chunks that were damaged, and quarantined.
     pub damaged: u64,
 }
 
@@ -113,14 +113,13 @@ async fn pass(peer: &Arc<Peer>, steps: RangeInclusive<u8>) -> io::Result<Scrub> 
         bytes[0] = before;
         ChunkId::from_bytes(bytes)
     });
-    while let Some((id, bytes)) = peer.storage.chunks.next_after(after) {
+    while let Some((id, bytes)) = peer.storage.next_chunk(after) {
         if id.as_bytes()[0] > *steps.end() {
             break;
         }
         peer.scrub_at.set(id.as_bytes()[0]);
         peer.scrub_rate.admit(bytes).await;
-        let storage = Arc::clone(peer);
-        let lost = blocking(move || storage.storage.scrub(id, bytes)).await?;
+        let lost = peer.on_disk(move |storage| storage.scrub(id, bytes)).await?;
         after = Some(id);
         scrub.chunks += 1;
         scrub.bytes += bytes;
@@ -129,7 +128,7 @@ async fn pass(peer: &Arc<Peer>, steps: RangeInclusive<u8>) -> io::Result<Scrub> 
             scrub.damaged += 1;
             peer.metrics.chunks_damaged.inc();
         }
-        lost.into_iter().for_each(|lost| peer.findings.note(Finding::Lost(lost)));
+        lost.into_iter().for_each(|lost| peer.outbox.push(Report::Lost(lost)));
     }
     Ok(scrub)
 }

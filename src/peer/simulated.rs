@@ -21,14 +21,11 @@ use parcelry_core::receipt::PeerKey;
 use parcelry_core::registry::Usage;
 use parcelry_core::terms::SignedTerms;
 
-use super::agreement::Agreement;
-use super::arrivals::Under;
-use super::chunk_store::ChunkStore;
-use super::findings::{Finding, Findings};
-use super::mend::{Mending, Sources};
+use super::clock_agreement::ClockAgreement;
+use super::mend::Mending;
+use super::outbox::{Outbox, Report};
 use super::parting::{Partings, batches, ids, let_go, of_chunks};
-use super::records::Records;
-use super::storage::{Bounds, Storage};
+use super::storage::{Bounds, Sources, Storage, Under, are_readable};
 use super::tasks::{carry_out, take_over};
 use crate::client::Authority;
 
@@ -42,8 +39,7 @@ struct Leaving {
 
 /// Whether the records of a share below the root of a store can all be read.
 pub(crate) fn has_records(root: &Path, share: ShareId) -> bool {
-    let Records { manifest, terms, chunks, .. } = Records::read(&records_folder(root, share), share);
-    manifest.good().is_some() && terms.good().is_some() && chunks.good().is_some()
+    are_readable(&records_folder(root, share), share)
 }
 
 /// Where the records of a share are.
@@ -58,8 +54,8 @@ pub(crate) struct SimPeer {
     pub(crate) run: RunId,
     storage: Storage,
     partings: Partings,
-    findings: Findings,
-    agreement: Agreement,
+    outbox: Outbox,
+    agreement: ClockAgreement,
     mending: Mending,
     /// What the tracker asked for last.
     pub(crate) copies: Vec<CopyTask>,
@@ -80,18 +76,18 @@ impl SimPeer {
         run: RunId,
     ) -> Self {
         // Makes nothing where there is a store: after a crash the peer opens what the crash left.
-        ChunkStore::create(root).unwrap();
+        Storage::create(root).unwrap();
         let bounds = Bounds { capacity_bytes: Some(capacity_bytes), keep_free_bytes: 0 };
         let storage = Storage::open(root, bounds).unwrap();
         let partings = Partings::open(root).unwrap();
-        let (findings, agreement) = (Findings::default(), Agreement::default());
+        let (outbox, agreement) = (Outbox::default(), ClockAgreement::default());
         Self {
             key: PeerKey::from_seed(seed),
             tracker,
             run,
             storage,
             partings,
-            findings,
+            outbox,
             agreement,
             mending: Mending::default(),
             copies: Vec::new(),
@@ -104,7 +100,7 @@ impl SimPeer {
 
     /// The files that a crash may tear.
     pub(crate) fn unsynced(&self) -> Vec<(ChunkId, PathBuf)> {
-        self.storage.chunks.unsynced()
+        self.storage.unsynced()
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -159,19 +155,19 @@ impl SimPeer {
         if self.partings.is_leaving(&id) || self.storage.check_chunk_served(&id).is_err() {
             return None;
         }
-        let (mut file, _) = self.storage.chunks.read(&id).ok()?;
+        let (mut file, _) = self.storage.open_chunk(&id).ok()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }
 
     pub(crate) fn holding(&self, share: ShareId) -> Option<ChunkSet> {
-        self.storage.shares.get(share).map(|held| held.chunks)
+        self.storage.held(share).map(|held| held.chunks)
     }
 
     /// The shares that are kept and not served.
     pub(crate) fn withheld(&self) -> BTreeSet<ShareId> {
-        self.storage.shares.withheld()
+        self.storage.withheld()
     }
 
     pub(crate) fn withholds(&self, share: ShareId) -> bool {
@@ -184,19 +180,18 @@ impl SimPeer {
     }
 
     pub(crate) fn manifest(&self, share: ShareId) -> Option<ManifestResponse> {
-        let held = self.storage.shares.get(share)?;
-        let manifest = Blob(self.storage.shares.manifest(share).ok()?.encoded().to_vec());
+        let held = self.storage.held(share)?;
+        let manifest = Blob(self.storage.manifest(share).ok()?.encoded().to_vec());
         Some(ManifestResponse { manifest, terms: held.terms.token })
     }
 
     pub(crate) fn inventory(&self) -> Vec<ShareChunks> {
-        let held = |share| self.holding(share).map(|chunks| ShareChunks { share, chunks });
-        self.storage.shares.ids().into_iter().filter_map(held).collect()
+        self.storage.inventory()
     }
 
     pub(crate) fn take_over_deletions(&self, deleted: Vec<SignedDeletion>) {
         for SignedDeletion { share, terms } in deleted {
-            take_over(&self.storage, &self.findings, share, &terms);
+            take_over(&self.storage, &self.outbox, share, &terms);
         }
     }
 
@@ -211,13 +206,13 @@ impl SimPeer {
     }
 
     pub(crate) fn heartbeat(&self) -> (HeartbeatRequest, usize) {
-        let (request, told) = self.findings.next(HeartbeatRequest::new(self.run, self.usage()));
+        let (request, told) = self.outbox.next(HeartbeatRequest::new(self.run, self.usage()));
         (HeartbeatRequest { damaged: self.mending.wanted(&self.storage), ..request }, told)
     }
 
     /// Takes the answer to a heartbeat, and does what it asks for.
     pub(crate) fn answered(&mut self, told: usize, response: HeartbeatResponse) {
-        self.findings.heard(told);
+        self.outbox.ack(told);
         self.agreement.compare(response.now_ms);
         (self.copies, self.drops, self.restores) = (Vec::new(), Vec::new(), Vec::new());
         for task in response.tasks.known {
@@ -225,7 +220,7 @@ impl SimPeer {
                 Task::Copy(task) => self.copies.push(task),
                 Task::Drop(task) => self.drops.push(task),
                 Task::Restore(task) => self.restores.push(task),
-                task => carry_out(&self.storage, &self.findings, task),
+                task => carry_out(&self.storage, &self.outbox, task),
             }
         }
         self.expire();
@@ -237,8 +232,8 @@ impl SimPeer {
 
     /// Begins to let go of chunks: leaves them. Whom to ask for proof of what.
     pub(crate) fn begin_parting(&mut self, task: DropTask) -> Option<(Vec<PeerId>, Vec<ChunkId>)> {
-        let held = self.storage.shares.get(task.share)?;
-        let manifest = self.storage.shares.manifest(task.share).ok()?;
+        let held = self.storage.held(task.share)?;
+        let manifest = self.storage.manifest(task.share).ok()?;
         let here = held.chunks.minus(&held.chunks.minus(&task.chunks));
         let ids: Vec<ChunkId> = batches(&manifest, &here).iter().flat_map(|batch| ids(batch)).collect();
         let left = self.partings.leave(&ids, self.agreement.now_ms());
@@ -263,21 +258,21 @@ impl SimPeer {
             self.storage.is_lasting(id) && self.chunk(**id).is_some_and(|bytes| ChunkId::of(&bytes) == **id)
         };
         let proved: Vec<ChunkId> = chunks.iter().filter(is_here).copied().collect();
-        self.partings.promise(&proved, self.storage.chunks.count(), self.agreement.now_ms()).unwrap()
+        self.partings.promise(&proved, self.storage.chunk_count(), self.agreement.now_ms()).unwrap()
     }
 
     /// Ends the partings that were begun: lets go of what enough others have proved.
     pub(crate) fn end_partings(&mut self) {
         for Leaving { task, manifest, left, answers } in std::mem::take(&mut self.leaving) {
-            if let Some(held) = self.storage.shares.get(task.share) {
-                let proved = proved_enough(held.terms.terms.replicas, &left, &answers);
+            if let Some(held) = self.storage.held(task.share) {
+                let proved = proved_enough(held.terms.replicas, &left, &answers);
                 let here = held.chunks.minus(&held.chunks.minus(&task.chunks));
                 let batch: Vec<_> = batches(&manifest, &here).into_iter().flatten().collect();
                 let chunks = of_chunks(&manifest, &batch, &proved);
                 if !proved.is_empty() {
                     let (partings, storage) = (&self.partings, &self.storage);
                     let_go(partings, storage, &manifest, &held.terms, &chunks, &task.holders).unwrap();
-                    self.findings.note(Finding::Dropped(ShareChunks { share: task.share, chunks }));
+                    self.outbox.push(Report::Dropped(ShareChunks { share: task.share, chunks }));
                 }
             }
             self.partings.stay(&left);
@@ -302,7 +297,7 @@ impl SimPeer {
             .map_err(|error| error.kind());
         if taken == Err(ProblemKind::HashMismatch) {
             let chunks = ChunkSet::of(manifest.geometry().chunk_count(), [index]);
-            self.findings.note(Finding::Wrong(WrongChunks { peer: from, share: manifest.share(), chunks }));
+            self.outbox.push(Report::Wrong(WrongChunks { peer: from, share: manifest.share(), chunks }));
         }
         taken.is_ok()
     }
@@ -314,26 +309,26 @@ impl SimPeer {
         self.storage.end_copy(share);
         let kept = kept.is_ok_and(|missing| missing.is_empty());
         if kept {
-            self.findings.note(Finding::Copied(ShareChunks { share, chunks: arrived }));
+            self.outbox.push(Report::Copied(ShareChunks { share, chunks: arrived }));
         }
         if !kept || !is_all {
-            self.findings.note(Finding::Failed(share));
+            self.outbox.push(Report::Failed(share));
         }
     }
 
     /// Gives a copy up.
     pub(crate) fn fail_copy(&self, share: ShareId) {
         self.storage.end_copy(share);
-        self.findings.note(Finding::Failed(share));
+        self.outbox.push(Report::Failed(share));
     }
 
     /// Reads the next chunk again, or begins anew after the last.
     pub(crate) fn scrub_one(&mut self) {
-        let next = self.storage.chunks.next_after(self.scrubbed);
+        let next = self.storage.next_chunk(self.scrubbed);
         self.scrubbed = next.map(|(id, _)| id);
         if let Some((id, bytes)) = next {
             let lost = self.storage.scrub(id, bytes).unwrap();
-            lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+            lost.into_iter().for_each(|lost| self.outbox.push(Report::Lost(lost)));
         }
     }
 
@@ -347,20 +342,20 @@ impl SimPeer {
 
     /// Whether nothing of the share expires yet, because its terms were lost.
     pub(crate) fn is_unsettled(&self, share: ShareId) -> bool {
-        self.storage.shares.unsettled().contains(&share)
+        self.storage.unsettled().contains(&share)
     }
 
     /// Has so many of the next syncs fail.
     pub(crate) fn fail_syncs(&self, count: u32) {
-        self.storage.chunks.failing.store(count, std::sync::atomic::Ordering::Relaxed);
+        self.storage.fail_syncs(count);
     }
 
     /// After a failed sync: sees whether the disk works again. Whether one had failed.
     pub(crate) fn recover(&self) -> bool {
-        let have_failed = self.storage.chunks.syncs.have_failed();
+        let have_failed = self.storage.has_failed_to_write();
         if have_failed {
             let (lost, _) = self.storage.recover();
-            lost.into_iter().for_each(|lost| self.findings.note(Finding::Lost(lost)));
+            lost.into_iter().for_each(|lost| self.outbox.push(Report::Lost(lost)));
         }
         have_failed
     }
@@ -370,7 +365,7 @@ impl SimPeer {
         self.expire();
         if let Some(now_ms) = self.agreement.now_ms() {
             self.partings.end_promises(now_ms).unwrap();
-            self.storage.empty_aside(&self.partings.aside().unwrap()).unwrap();
+            self.storage.empty_quarantine(&self.partings.quarantined().unwrap()).unwrap();
             self.storage.collect_unfinished().unwrap();
         }
     }

@@ -8,7 +8,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, P
 use parking_lot::Mutex;
 
 use super::rate::{Rate, time_left};
-use crate::words;
+use crate::human;
 
 /// Columns of a terminal that does not tell.
 const USUAL_COLUMNS: u16 = 80;
@@ -84,7 +84,7 @@ fn style(columns: u16, movement: &Movement) -> ProgressStyle {
     };
     let (of_rate, of_left) = (movement.clone(), movement.clone());
     let rate = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
-        let _ = write!(out, "{}/s", words::bytes(of_rate.bytes_per_second()));
+        let _ = write!(out, "{}/s", human::bytes(of_rate.bytes_per_second()));
     };
     let left = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
         let left_bytes = state.len().unwrap_or(0).saturating_sub(state.pos());

@@ -11,17 +11,22 @@ use parcelry_core::api::{Problem, ProblemKind};
 
 /// A request that is refused, with the reason.
 #[derive(Debug, Clone)]
-pub struct Refusal(pub Problem, Option<u32>);
+pub struct Refusal {
+    /// What the caller is told.
+    pub problem: Problem,
+    /// When it may be otherwise.
+    after_seconds: Option<u32>,
+}
 
 impl Refusal {
     /// A refusal of this kind, with what happened.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self(Problem::new(kind, detail), None)
+        Self { problem: Problem::new(kind, detail), after_seconds: None }
     }
 
     /// A refusal that may be otherwise after so many seconds.
     pub fn later(kind: ProblemKind, detail: impl Into<String>, seconds: u32) -> Self {
-        Self(Problem::new(kind, detail), Some(seconds))
+        Self { problem: Problem::new(kind, detail), after_seconds: Some(seconds) }
     }
 
     /// A failure of ours: the log says what, the caller learns only that.
@@ -33,9 +38,9 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> axum::response::Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self.0)).into_response();
-        if let Some(seconds) = self.1 {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.problem)).into_response();
+        if let Some(seconds) = self.after_seconds {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -8,8 +8,8 @@ use parcelry_core::portability;
 
 use super::collect::Collected;
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::progress::Progress;
-use crate::words;
 
 /// Names that do not work everywhere are told one by one up to this many.
 const NOTES_MAX: usize = 10;
@@ -82,7 +82,7 @@ pub(super) fn tell(collected: &Collected, strict: bool, progress: &Progress) -> 
     }
     let count = collected.left_out.len() as u64;
     if strict && count > 0 {
-        let what = format!("{} cannot be shared", words::entries(count));
+        let what = format!("{} cannot be shared", human::entries(count));
         return Err(Failure::new(Kind::Usage, what)
             .next("Nothing was sent. Without --strict, everything else is shared."));
     }

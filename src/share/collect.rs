@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -15,15 +15,18 @@ use parcelry_core::name::{SafePath, normalise};
 use rustix::fs::Access;
 
 use super::awkward::{LeftOut, Refusal};
+use super::changes::Fingerprint;
 use super::own::Own;
+use crate::disk::holes::{self, Largest};
 use crate::failure::{Failure, Kind};
-use crate::holes::{self, Largest};
-use crate::journal::SourceFile;
+use crate::journal::{Origin, SourceFile};
 use crate::progress::Progress;
 
 /// Files and empty folders, in the order of the stream.
 #[derive(Debug)]
 pub(super) struct Collected {
+    /// The paths that were named, made absolute; none if it is standard input.
+    pub(super) paths: Option<Vec<PathBuf>>,
     /// The name under which the receiver saves it.
     pub(super) name: SafePath,
     /// The files.
@@ -49,12 +52,13 @@ pub(super) fn collect(
     progress: &Progress,
 ) -> Result<Collected, Failure> {
     let mut walk = Walk::new(state, progress);
+    let mut absolute = Vec::new();
     let top = match paths {
         [path] => {
             // With --name its own may be one that cannot be shared.
             let own = if name.is_some() { String::new() } else { own_name(path)? };
             let top = walk.top_name(name, &own)?;
-            walk.visit_named(path, &top)?;
+            absolute.push(walk.visit_named(path, &top)?);
             top
         }
         _ => {
@@ -64,12 +68,12 @@ pub(super) fn collect(
             for path in paths {
                 let below = SafePath::parse(&format!("{top}/{}", normalise(&own_name(path)?)));
                 let below = below.map_err(|error| Refusal::from(error).of_named(path))?;
-                walk.visit_named(path, &below)?;
+                absolute.push(walk.visit_named(path, &below)?);
             }
             top
         }
     };
-    Ok(walk.collected(top))
+    Ok(walk.collected(top, Some(absolute)))
 }
 
 /// Takes standard input to its end into a file that vanishes with this process. Its length must be
@@ -82,19 +86,13 @@ pub(super) fn collect_stdin(
     let failed = |error: io::Error| Failure::io("keep standard input in", state, &error);
     let mut walk = Walk::new(state, progress);
     progress.say("Reading standard input…");
-    let (spooled_at, size) = walk.spool.take(&mut io::stdin().lock(), u64::MAX).map_err(failed)?;
+    let (at, size) = walk.spool.take(&mut io::stdin().lock(), u64::MAX).map_err(failed)?;
     let name = walk.top_name(name, "stdin")?;
     let modified_ns = i128::from(crate::clock::now_ms()) * 1_000_000;
     let (inode, mode) = (0, modes::of_file(false));
-    let (path, holes) = (name.clone(), Holes::default());
-    walk.files.push(SourceFile { disk: None, spooled_at, path, size, holes, modified_ns, inode, mode });
-    Ok(walk.collected(name))
-}
-
-/// The facts by which a change of the file is noticed.
-pub(super) fn fingerprint(metadata: &Metadata) -> (u64, i128, u64) {
-    let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-    (metadata.len(), modified_ns, metadata.ino())
+    let (origin, path, holes) = (Origin::Spool { at }, name.clone(), Holes::default());
+    walk.files.push(SourceFile { origin, path, size, holes, modified_ns, inode, mode });
+    Ok(walk.collected(name, None))
 }
 
 /// A file that vanishes with this process, with what cannot be read again, or not by its length, one after the other.
@@ -113,7 +111,7 @@ impl<'a> Spool<'a> {
     /// failed has left is written over.
     fn take(&mut self, input: &mut impl Read, limit: u64) -> io::Result<(u64, u64)> {
         if self.file.is_none() {
-            crate::durable::create_private_folder(self.state)?;
+            crate::disk::durable::create_private_folder(self.state)?;
             self.file = Some(tempfile::tempfile_in(self.state)?);
         }
         let (start, Some(file)) = (self.end, &mut self.file) else { unreachable!("it was just made") };
@@ -153,13 +151,13 @@ impl<'a> Walk<'a> {
         Self { files, holes, dirs, dir_modes, links, spool, left_out, own, progress }
     }
 
-    fn collected(mut self, name: SafePath) -> Collected {
+    fn collected(mut self, name: SafePath, paths: Option<Vec<PathBuf>>) -> Collected {
         let links = self.settle_links();
         let Self { mut files, holes, dirs, dir_modes, spool, left_out, .. } = self;
         for (number, holes) in holes.of_files() {
             files[number].holes = holes;
         }
-        Collected { name, files, dirs, dir_modes, links, spool: spool.file, left_out }
+        Collected { paths, name, files, dirs, dir_modes, links, spool: spool.file, left_out }
     }
 
     /// The symlinks that may be in the share; the others are left out.
@@ -217,10 +215,11 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Takes what was named on the command line, at the end of all symlinks.
-    fn visit_named(&mut self, named: &Path, path: &SafePath) -> Result<(), Failure> {
+    /// Takes what was named on the command line, at the end of all symlinks. Returns its path, made absolute.
+    fn visit_named(&mut self, named: &Path, path: &SafePath) -> Result<PathBuf, Failure> {
         let failed = |error: io::Error| Failure::io("share", named, &error);
-        let mut disk = std::path::absolute(named).map_err(failed)?;
+        let absolute = std::path::absolute(named).map_err(failed)?;
+        let mut disk = absolute.clone();
         if fs::symlink_metadata(&disk).map_err(failed)?.is_symlink() {
             let kind = fs::metadata(&disk).map_err(failed)?.file_type();
             if !kind.is_file() && !kind.is_dir() {
@@ -232,7 +231,8 @@ impl<'a> Walk<'a> {
         if self.own.holds(&disk).map_err(failed)? {
             return Err(own().of_named(named));
         }
-        self.visit(&disk, path).map_err(|refusal| refusal.of_named(named))
+        self.visit(&disk, path).map_err(|refusal| refusal.of_named(named))?;
+        Ok(absolute)
     }
 
     fn visit(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
@@ -260,10 +260,9 @@ impl<'a> Walk<'a> {
         self.check_count()?;
         // Found out now, and not when half of the share is sent.
         rustix::fs::access(disk, Access::READ_OK).map_err(|error| Refusal::unreadable(&error.into()))?;
-        let (size, modified_ns, inode) = fingerprint(&metadata);
+        let Fingerprint { size, modified_ns, inode } = Fingerprint::from(&metadata);
         let mut source = SourceFile {
-            disk: Some(disk.to_owned()),
-            spooled_at: 0,
+            origin: Origin::Disk(disk.to_owned()),
             path: path.clone(),
             size,
             holes: Holes::default(),
@@ -275,9 +274,9 @@ impl<'a> Walk<'a> {
         if size == 0 || metadata.blocks() == 0 {
             self.spool_if_it_hides_its_length(disk, &mut source)?;
         }
-        if source.disk.is_some()
+        if source.disk().is_some()
             && holes::may_be_in(&metadata)
-            && let Ok(file) = crate::durable::open_read(disk)
+            && let Ok(file) = crate::disk::durable::open_read(disk)
         {
             self.holes.note(self.files.len(), &file, size);
         }
@@ -287,26 +286,26 @@ impl<'a> Walk<'a> {
 
     fn spool_if_it_hides_its_length(&mut self, disk: &Path, source: &mut SourceFile) -> Result<(), Refusal> {
         let failed = |error: io::Error| Refusal::unreadable(&error);
-        let mut file = crate::durable::open_read(disk).map_err(failed)?;
+        let mut file = crate::disk::durable::open_read(disk).map_err(failed)?;
         // One that has grown meanwhile tells its length.
         let is_as_it_was = file.metadata().map_err(failed)?.len() == source.size;
         if !is_as_it_was || !hides_its_length(&file, source.size).map_err(failed)? {
             return Ok(());
         }
         let taken = self.spool.take(&mut file, UNTOLD_BYTES_MAX + 1);
-        let (spooled_at, size) = taken.map_err(|error| match error.kind() {
+        let (at, size) = taken.map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Failure::io("keep what was read in", self.spool.state, &error).into()
             }
             _ => failed(error),
         })?;
         if size > UNTOLD_BYTES_MAX {
-            self.spool.end = spooled_at;
-            let most = crate::words::bytes(UNTOLD_BYTES_MAX);
+            self.spool.end = at;
+            let most = crate::human::bytes(UNTOLD_BYTES_MAX);
             let why = format!("it does not tell its length, and has no end within {most}");
             return Err(Refusal::odd(why, "Save what you need of it in a file, and share that."));
         }
-        (source.disk, source.spooled_at, source.size) = (None, spooled_at, size);
+        (source.origin, source.size) = (Origin::Spool { at }, size);
         Ok(())
     }
 

@@ -2,8 +2,7 @@
 
 use parcelry_core::api::ProblemKind;
 
-use crate::client::ClientError;
-use crate::context::tracker_failure;
+use crate::client::{ClientError, tracker_failure};
 use crate::failure::Failure;
 
 /// Why an upload stops.

@@ -8,7 +8,7 @@ use parcelry_core::api::{
     Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, PublishRequest, ShareSize,
 };
 use parcelry_core::chunk_set::ChunkSet;
-use parcelry_core::distance;
+use parcelry_core::connection_plan;
 use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::{ChunkId, PeerId};
 use parcelry_core::link::Invite;
@@ -25,13 +25,12 @@ use super::halt::Halt;
 use super::upload::Upload;
 use crate::buffers::Buffers;
 use crate::client::{Authority, ClientError, Http, Kept, PeerClient, TrackerClient, with_retries};
-use crate::clock;
+use crate::clock::{self, Skew};
 use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
+use crate::human;
 use crate::progress::{Progress, Stage};
-use crate::skew::Skew;
 use crate::task::{blocking, places_to_compute};
-use crate::words;
 
 /// A share that is published, and on its peers' disks by all that they signed and proved.
 pub(super) struct Pushed {
@@ -108,7 +107,7 @@ pub(super) async fn push(
     let addresses = open.sets.into_iter().flat_map(|set| set.peers).chain(open.spares);
     let client = |address: PeerAddress| (address.id, PeerClient::new(to.http.clone(), address));
     let stage = progress.stage_of_copies("Sharing", geometry.sealed_total(), replicas as u64);
-    stage.note(format!("to {}", words::count(replicas as u64, "peer")));
+    stage.note(format!("to {}", human::count(replicas as u64, "peer")));
     let pusher = Pusher {
         machine: Push::new(geometry, &placement, geometry.chunk_size().window()),
         grant: open.grant.into(),
@@ -336,10 +335,10 @@ impl Pusher<'_> {
 
     /// Keeps no more in memory than the farthest peer needs.
     fn fit_window(&mut self) {
-        let lanes =
-            self.chunks_of.keys().filter_map(|peer| self.peers.get(peer)).map(PeerClient::lanes).max();
+        let peers = self.chunks_of.keys().filter_map(|peer| self.peers.get(peer));
+        let connections = peers.map(PeerClient::connections).max();
         let chunk_size = self.upload.geometry().chunk_size();
-        self.machine.set_window(distance::window(lanes.unwrap_or(1), chunk_size));
+        self.machine.set_window(connection_plan::window(connections.unwrap_or(1), chunk_size));
     }
 
     fn lose(&mut self, peer: PeerId, error: &ClientError) {
@@ -357,8 +356,8 @@ impl Pusher<'_> {
     fn tell_what_is_skipped(&mut self) {
         if !self.told && self.upload.resumed() {
             let skipped = self.skipped / u64::from(self.request.replicas).max(1);
-            let total = words::bytes(self.upload.geometry().sealed_total());
-            let skipped = words::bytes(skipped);
+            let total = human::bytes(self.upload.geometry().sealed_total());
+            let skipped = human::bytes(skipped);
             self.progress.say(&format!("Resuming: {skipped} of {total} are on the peers already."));
         }
         self.told = true;
@@ -392,9 +391,7 @@ impl Pusher<'_> {
             return Failure::new(Kind::Other, what)
                 .next("Set the clocks right, then run the same command again: it goes on from here.");
         }
-        if is_of(ProblemKind::ShareGone)
-            && self.terms.as_ref().is_some_and(|t| t.terms.is_over(clock::now_ms()))
-        {
+        if is_of(ProblemKind::ShareGone) && self.terms.as_ref().is_some_and(|t| t.is_over(clock::now_ms())) {
             return Failure::new(Kind::Usage, "the share's time was over before it was safe on its peers")
                 .next("Give it a longer life with --expires: it goes on from here.");
         }

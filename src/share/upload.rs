@@ -1,6 +1,6 @@
 //! One share on its way out: its keys, its stream of bytes, its journal.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -21,17 +21,18 @@ use parcelry_core::terms::{SignedTerms, Terms};
 use time::OffsetDateTime;
 
 use super::ShareRequest;
-use super::collect::{Collected, fingerprint};
+use super::changes::{Look, check_holes, look, unreadable};
+use super::collect::Collected;
 use super::halt::Halt;
 use crate::buffers::Buffer;
 use crate::clock;
 use crate::crash::{self, Point};
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
-use crate::file_system::has_loose_inodes;
-use crate::holes::{reads_as_zeros, settle};
 use crate::identity::{random_bytes, random_secret};
-use crate::journal::{Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadPlace};
+use crate::journal::{
+    Origin, Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadKey, UploadOf, UploadPlace,
+};
 use crate::progress::Progress;
 
 /// A share that is being sent.
@@ -66,7 +67,7 @@ impl Upload {
         }
         let size = ChunkSize::fitting(total(&collected.files), request.chunk_size);
         let size = size.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
-        let folder = journal_folder(state, swarm, request)?;
+        let folder = journal_folder(state, swarm, request, &collected)?;
         let through = Through { tracker: swarm.tracker.to_string(), id: swarm.tracker_id };
         let mut replaced = None;
         let place = match UploadPlace::lock(&folder)?.resume()? {
@@ -295,8 +296,8 @@ impl Upload {
 
     /// Reads some of a file's data.
     fn read_file(&self, file: &SourceFile, data: Range<u64>, bytes: &mut [u8]) -> Result<(), Halt> {
-        let read = match (&file.disk, &self.spool) {
-            (Some(disk), _) => durable::open_read(disk).and_then(|opened| {
+        let read = match &file.origin {
+            Origin::Disk(disk) => durable::open_read(disk).and_then(|opened| {
                 let mut left = bytes;
                 for run in file.holes.runs(data) {
                     let len = usize::try_from(run.data.end - run.data.start).map_err(io::Error::other)?;
@@ -306,8 +307,10 @@ impl Upload {
                 }
                 Ok(())
             }),
-            (None, Some(spool)) => spool.read_exact_at(bytes, file.spooled_at + data.start),
-            (None, None) => Err(io::ErrorKind::NotFound.into()),
+            Origin::Spool { at } => match &self.spool {
+                Some(spool) => spool.read_exact_at(bytes, at + data.start),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
         };
         read.map_err(|error| unreadable(file, &error))
     }
@@ -364,57 +367,6 @@ impl Upload {
     }
 }
 
-/// Holes are not read when they are passed over, so they are looked at in the end: what was written there meanwhile is a
-/// change, also one that the file's times do not show.
-fn check_holes(file: &SourceFile) -> Result<(), Halt> {
-    let Some(disk) = &file.disk else { return Ok(()) };
-    let opened = durable::open_read(disk).map_err(|error| unreadable(file, &error))?;
-    settle(&opened).map_err(|error| unreadable(file, &error))?;
-    for hole in file.holes.iter() {
-        if !reads_as_zeros(&opened, hole).map_err(|error| unreadable(file, &error))? {
-            return Err(Halt::Changed(file.path.to_string()));
-        }
-    }
-    Ok(())
-}
-
-/// A file that has become shorter has changed.
-fn unreadable(file: &SourceFile, error: &io::Error) -> Halt {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return Halt::Changed(file.path.to_string());
-    }
-    Failure::io("read", file.disk.as_deref().unwrap_or(Path::new(file.path.as_str())), error).into()
-}
-
-/// How a file is, next to how it was when the share began.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// Nothing was written to it.
-    Same,
-    /// Something was written to it.
-    Touched,
-    /// It has grown.
-    Longer,
-}
-
-/// Looks at a file; one that is gone, shorter, or another one has changed.
-fn look(file: &SourceFile) -> Result<Look, Halt> {
-    let changed = || Halt::Changed(file.path.to_string());
-    let Some(disk) = &file.disk else { return Ok(Look::Same) };
-    let metadata = fs::symlink_metadata(disk).map_err(|_| changed())?;
-    let (size, modified_ns, inode) = fingerprint(&metadata);
-    let is_another = inode != file.inode
-        && !durable::open_read(disk).and_then(|file| has_loose_inodes(&file)).unwrap_or(false);
-    if !metadata.is_file() || size < file.size || is_another {
-        return Err(changed());
-    }
-    Ok(match (size, modified_ns, inode) == (file.size, file.modified_ns, file.inode) {
-        _ if size > file.size => Look::Longer,
-        true => Look::Same,
-        false => Look::Touched,
-    })
-}
-
 /// Whether an upload that was begun before is one of what was collected now, by all that can be told without reading.
 fn may_be_continued(header: &UploadHeader, collected: &Collected, request: &ShareRequest) -> bool {
     let size = ChunkSize::fitting(total(&header.files), request.chunk_size);
@@ -452,15 +404,21 @@ fn journal_failure(error: &io::Error) -> Failure {
     Failure::new(Kind::Other, format!("cannot write the journal: {error}"))
 }
 
-fn journal_folder(state: &Path, swarm: &Invite, request: &ShareRequest) -> Result<PathBuf, Failure> {
-    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|e| Failure::io("find", path, &e));
-    let mut paths: Vec<PathBuf> = request.paths.iter().map(absolute).collect::<Result<_, _>>()?;
-    if request.stdin {
-        // Standard input cannot be read again: such an upload is never resumed, nor mistaken for another.
-        paths.push(format!("stdin {}", random_secret()?.expose_text()).into());
-    }
-    let options = format!("{} {:?} {:?}", request.replicas, request.chunk_size, request.name);
-    Ok(UploadJournal::folder(state, &swarm.tracker.to_string(), &paths, &options))
+fn journal_folder(
+    state: &Path,
+    swarm: &Invite,
+    request: &ShareRequest,
+    collected: &Collected,
+) -> Result<PathBuf, Failure> {
+    let (tracker, once) = (swarm.tracker.to_string(), random_bytes()?);
+    let key = UploadKey {
+        tracker: &tracker,
+        replicas: request.replicas,
+        chunk_log2: request.chunk_size.map(ChunkSize::log2),
+        name: request.name.as_deref(),
+        what: collected.paths.as_deref().map_or(UploadOf::Once(&once), UploadOf::Paths),
+    };
+    Ok(UploadJournal::folder(state, &key))
 }
 
 fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Metadata {
@@ -497,11 +455,14 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::fs;
     use std::io::Write;
 
     use super::*;
     use crate::buffers::Buffers;
-    use crate::holes::Largest;
+    use crate::disk::holes::Largest;
+    use crate::share::Source;
+    use crate::share::changes::Fingerprint;
     use parcelry_core::holes::Holes;
     use parcelry_core::name::SafePath;
 
@@ -559,10 +520,10 @@ mod tests {
             let name = SafePath::parse("log").unwrap();
             let (seed, secret) = (random_secret().unwrap(), random_secret().unwrap());
             let mut header = UploadHeader::new(seed, secret, random_bytes().unwrap(), 16, name.clone());
-            let (size, modified_ns, inode) = fingerprint(&self.log().metadata().unwrap());
-            let (disk, holes, mode) = (Some(self.log()), self.holes(), 0o644);
-            header.files =
-                vec![SourceFile { disk, spooled_at: 0, path: name, size, holes, modified_ns, inode, mode }];
+            let now = self.log().metadata().unwrap();
+            let Fingerprint { size, modified_ns, inode } = Fingerprint::from(&now);
+            let (origin, holes, mode) = (Origin::Disk(self.log()), self.holes(), 0o644);
+            header.files = vec![SourceFile { origin, path: name, size, holes, modified_ns, inode, mode }];
             Upload::from_journal(
                 UploadPlace::lock(&self.journal()).unwrap().begin(header).unwrap(),
                 None,
@@ -674,8 +635,7 @@ mod tests {
         let text = |byte: char| byte.to_string().repeat(43);
         let swarm = format!("https://127.0.0.1:1/join#1.{}.{}", text('A'), text('A')).parse().unwrap();
         let request = ShareRequest {
-            paths: vec![field.log()],
-            stdin: false,
+            source: Source::Paths(vec![field.log()]),
             name: None,
             replicas: 2,
             expires: std::time::Duration::from_secs(60),
@@ -685,7 +645,7 @@ mod tests {
         };
         let state = field.folder.path().join("state");
         let progress = Progress::silent();
-        let collected = super::super::collect::collect(&state, &request.paths, None, &progress).unwrap();
+        let collected = super::super::collect::collect(&state, &[field.log()], None, &progress).unwrap();
         Upload::prepare(&state, &swarm, &request, collected, &progress).unwrap()
     }
 

@@ -237,7 +237,7 @@ impl World {
 
     /// A deletion that not every holder has heard of is lost with the database, as the operator's guide says.
     pub(super) fn forget_deletions(&mut self) {
-        for shared in self.shares.iter_mut().filter(|shared| shared.terms.terms.deleted) {
+        for shared in self.shares.iter_mut().filter(|shared| shared.terms.deleted) {
             let holds = |node: &Node| !node.disk_lost && has_manifest(node, shared);
             shared.deletion_forgotten |= self.peers.iter().any(holds);
         }
@@ -267,7 +267,7 @@ impl World {
     fn some_share(&mut self) -> Option<usize> {
         let is_there = |share: &usize| {
             let shared = &self.shares[*share];
-            shared.acknowledged && !shared.terms.terms.is_over(WALL + self.now_ms)
+            shared.acknowledged && !shared.terms.is_over(WALL + self.now_ms)
         };
         let there: Vec<usize> = (0..self.shares.len()).filter(is_there).collect();
         (!there.is_empty()).then(|| there[self.dice.index(there.len())])
@@ -289,9 +289,8 @@ impl World {
         self.tell_clock(self.tracker_skew_ms);
         let Some(tracker) = &self.tracker else { return };
         let shared = &mut self.shares[share];
-        let issued_ms = (WALL + self.now_ms).max(shared.terms.terms.issued_ms + 1);
-        let terms =
-            SignedTerms::sign(&shared.key, Terms { deleted: true, issued_ms, ..shared.terms.terms.clone() });
+        let issued_ms = (WALL + self.now_ms).max(shared.terms.issued_ms + 1);
+        let terms = SignedTerms::sign(&shared.key, Terms { deleted: true, issued_ms, ..*shared.terms });
         if self.runtime.block_on(tracker.replace_terms(shared.id(), &terms.token)).is_ok() {
             shared.terms = terms;
             self.tally.deleted += 1;

@@ -173,7 +173,7 @@ impl Foreign {
             4 => own.sealed.iter().try_for_each(|bytes| peer.put(own.id(), ChunkId::of(bytes), bytes)),
             _ => {
                 let issued_ms = WALL + world.now_ms;
-                let terms = Terms { issued_ms, deleted: true, ..own.terms.terms.clone() };
+                let terms = Terms { issued_ms, deleted: true, ..*own.terms };
                 let token = SignedTerms::sign(&own.key, terms).token;
                 world.runtime.block_on(tracker.replace_terms(subject.id(), &token))
             }

@@ -23,7 +23,7 @@ impl World {
         let request = OpenRequest {
             share: shared.id(),
             size: shared.size(),
-            replicas: shared.terms.terms.replicas,
+            replicas: shared.terms.replicas,
             preferred: Vec::new(),
         };
         self.tell_clock(self.tracker_skew_ms);
@@ -198,7 +198,7 @@ impl World {
         let confirmed: Vec<_> = holders.iter().filter_map(|(peer, _)| upload.confirmed.get(peer)).collect();
         for index in shared.manifest.geometry().indices() {
             let confirmed = confirmed.iter().filter(|(chunks, _)| chunks.contains(index)).count();
-            let wanted = usize::from(shared.terms.terms.replicas);
+            let wanted = usize::from(shared.terms.replicas);
             assert!(confirmed >= wanted, "acknowledged with too few replicas");
         }
         let mut machines = holders.iter().map(|(peer, _)| self.peers.iter().find(|node| node.id == *peer));

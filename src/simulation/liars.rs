@@ -1,5 +1,7 @@
 //! Peers that hold nothing and say that they hold everything.
 
+use std::net::SocketAddr;
+
 use parcelry_core::api::{
     AuditRequest, AuditResponse, Blob, HeartbeatRequest, InventoryRequest, Proof, ShareChunks, WrongChunks,
 };
@@ -81,7 +83,7 @@ impl World {
         let Some(tracker) = &self.tracker else { return };
         // A tracker that is new, or lost its database, does not know it.
         if self.runtime.block_on(tracker.heartbeat(id, beat, address.ip())).is_err() {
-            let registration = liars_registration(id, &address.to_string());
+            let registration = liars_registration(id, address);
             self.runtime.block_on(tracker.register(registration, USAGE)).unwrap();
         }
         let inventory = InventoryRequest { shares: everything, after: None, last: true, gone: Vec::new() };
@@ -103,8 +105,8 @@ impl World {
             let share = world.shares.len().checked_sub(1);
             if let Some(share) = share.filter(|&share| {
                 let shared = &world.shares[share];
-                let lasts = shared.terms.terms.expires_ms - shared.terms.terms.issued_ms > 3_600_000 * 24;
-                shared.acknowledged && shared.terms.terms.replicas == 2 && shared.chunk_count() > 0 && lasts
+                let lasts = shared.terms.expires_ms - shared.terms.issued_ms > 3_600_000 * 24;
+                shared.acknowledged && shared.terms.replicas == 2 && shared.chunk_count() > 0 && lasts
             }) {
                 return (world, share);
             }
@@ -117,14 +119,14 @@ impl World {
     }
 }
 
-fn liars_registration(id: PeerId, address: &str) -> Registration {
+fn liars_registration(id: PeerId, address: SocketAddr) -> Registration {
     Registration {
         id,
         run: RUN,
         port: None,
         token: None,
         name: "liar".into(),
-        addresses: vec![address.to_owned()],
+        addresses: vec![address],
         capacity_bytes: USAGE.free_bytes,
         zone: Some(format!("zone of {id}")),
         zone_is_given: false,

@@ -173,7 +173,7 @@ impl World {
                 id,
                 run: peer.run,
                 name: self.peers[index].name.clone(),
-                addresses: vec![self.address(place).to_string()],
+                addresses: vec![self.address(place)],
                 port: Some(PORT),
                 capacity_bytes: CAPACITY,
                 zone: None,
@@ -220,7 +220,7 @@ impl World {
     fn check_ends(&self, held: Vec<ShareChunks>, peer: &SimPeer) {
         for ShareChunks { share, .. } in held.into_iter().filter(|held| peer.holding(held.share).is_none()) {
             let known = (0..self.shares.len()).find(|&known| self.shares[known].id() == share);
-            let is_over = |share: usize| self.shares[share].terms.terms.deleted || self.may_be_over(share, 0);
+            let is_over = |share: usize| self.shares[share].terms.deleted || self.may_be_over(share, 0);
             assert!(known.is_none_or(is_over), "a share was ended before its time");
         }
     }
@@ -244,13 +244,13 @@ impl World {
         let Some(tracker) = self.tracker.take() else { return };
         let is_open = |id| !self.no_way_out && self.is_open(self.index_of(id));
         self.runtime.block_on(tracker.ask(is_open));
-        let is_at = |peer, address: &str| self.answers(peer) && self.address(peer).to_string() == address;
-        let answers = |id, address: &str| !self.no_way_out && is_at(self.index_of(id), address);
+        let is_at = |peer, address| self.answers(peer) && self.address(peer) == address;
+        let answers = |id, address| !self.no_way_out && is_at(self.index_of(id), address);
         self.runtime.block_on(tracker.follow(answers));
         self.runtime.block_on(tracker.round());
         for index in 0..self.peers.len() {
             let known = tracker.addresses(self.peers[index].id);
-            let is_found = known.is_some_and(|known| known.contains(&self.address(index).to_string()));
+            let is_found = known.is_some_and(|known| known.contains(&self.address(index)));
             if is_found && !self.peers[index].found {
                 self.peers[index].found = true;
                 self.tally.followed += 1;
@@ -328,7 +328,7 @@ impl World {
         }
     }
 
-    /// Makes damaged records whole again: what `peer/mend.rs` does.
+    /// Makes damaged records whole again: what `src/peer/mend.rs` does.
     pub(super) fn mend(&mut self, index: usize) {
         let Some(mut peer) = self.peers[index].running.take() else { return };
         for task in std::mem::take(&mut peer.restores) {

@@ -90,7 +90,7 @@ impl Shared {
         let keys = ShareKeys::derive(&self.secret, &salt, Header { chunk_size: geometry.chunk_size() });
         let ids: Vec<ChunkId> = self.manifest.chunks().map(|(_, id)| id).collect();
         let manifest = Draft::new(&key, &keys, &salt, geometry, &ids).finish(&key, &keys, b"{}");
-        let terms = Terms { share: key.share_id(), issued_ms: now_ms, ..self.terms.terms.clone() };
+        let terms = Terms { share: key.share_id(), issued_ms: now_ms, ..*self.terms };
         let terms = SignedTerms::sign(&key, terms);
         let (secret, plain, sealed) = (self.secret.clone(), self.plain.clone(), self.sealed.clone());
         Self::unsent(key, secret, plain, sealed, manifest, terms)
@@ -163,7 +163,7 @@ impl Upload {
 
     pub(super) fn new(share: usize, shared: &Shared, response: OpenResponse, by_gateway: bool) -> Self {
         let placement = Placement::from(&response);
-        let replicas = usize::from(shared.terms.terms.replicas);
+        let replicas = usize::from(shared.terms.replicas);
         assert!(placement.covers(shared.chunk_count(), replicas), "a placement with gaps");
         let geometry = shared.manifest.geometry();
         let machine = if by_gateway {

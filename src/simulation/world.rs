@@ -277,17 +277,17 @@ impl World {
     /// Whether the share was acknowledged, is not over, and nobody took it down.
     pub(super) fn is_alive(&self, share: usize) -> bool {
         let shared = &self.shares[share];
-        shared.acknowledged && !shared.taken_down && !shared.terms.terms.is_over(WALL + self.now_ms)
+        shared.acknowledged && !shared.taken_down && !shared.terms.is_over(WALL + self.now_ms)
     }
 
     /// Whether the share's time may be over this much later, for those of whom two had clocks that were ahead.
     pub(super) fn may_be_over(&self, share: usize, later_ms: u64) -> bool {
-        self.shares[share].terms.terms.is_over(WALL + self.now_ms + self.ahead_ms + later_ms)
+        self.shares[share].terms.is_over(WALL + self.now_ms + self.ahead_ms + later_ms)
     }
 
     pub(super) fn is_over(&self, share: usize) -> bool {
         let shared = &self.shares[share];
-        shared.terms.terms.is_over(WALL + self.now_ms) && !shared.deletion_forgotten
+        shared.terms.is_over(WALL + self.now_ms) && !shared.deletion_forgotten
     }
 
     fn is_whole(&mut self) -> bool {
@@ -329,7 +329,7 @@ impl World {
                 if (alive && told != held) || (over && holds_for_nothing(peer, id)) {
                     self.odd = format!(
                         "{}: told {told:?}, held {held:?}, alive {alive}, terms {:?}",
-                        node.name, self.shares[share].terms.terms
+                        node.name, *self.shares[share].terms
                     );
                     return false;
                 }
@@ -343,7 +343,7 @@ impl World {
         let shared = &self.shares[share];
         let running = self.peers.iter().filter_map(|node| node.running.as_ref());
         let held: Vec<ChunkSet> = running.filter_map(|peer| peer.holding(shared.id())).collect();
-        let wanted = usize::from(shared.terms.terms.replicas);
+        let wanted = usize::from(shared.terms.replicas);
         let mut chunks = shared.manifest.geometry().indices();
         held.len() >= wanted
             && chunks.all(|index| held.iter().filter(|held| held.contains(index)).count() >= wanted)
@@ -450,7 +450,7 @@ impl World {
 
     pub(super) fn tell_clock(&self, skew_ms: i64) {
         let wall_ms = (WALL + self.now_ms).saturating_add_signed(skew_ms);
-        tell(Told { wall_ms, uptime_ms: self.now_ms });
+        tell(Told { wall_ms, boottime_ms: self.now_ms });
     }
 
     /// Whether a message arrives, or an answer.

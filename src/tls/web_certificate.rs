@@ -18,7 +18,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::provider;
 use crate::clock;
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 /// Where a tracker keeps its own certificate with its key.

@@ -51,14 +51,14 @@ impl Complaints {
         for (chunk, asked) in chunks.iter_mut().filter(|(_, asked)| asked.is_none()) {
             let set = shares.entry(chunk.share).or_insert_with(|| ChunkSet::empty(chunk.chunk_count));
             set.insert(chunk.index);
-            *asked = Some(clock::awake_ms());
+            *asked = Some(clock::monotonic_ms());
         }
         shares.into_iter().map(|(share, chunks)| Task::Verify(ShareChunks { share, chunks })).collect()
     }
 }
 
 fn lately(asked_ms: u64) -> bool {
-    Duration::from_millis(clock::awake_ms().saturating_sub(asked_ms)) < COMPLAINT_AGAIN
+    Duration::from_millis(clock::monotonic_ms().saturating_sub(asked_ms)) < COMPLAINT_AGAIN
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Tracker {
         let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
         check_expiry(&terms)?;
         let known = self.store.share(share).await?;
-        if terms.terms.deleted
+        if terms.deleted
             && let Some(by) = by
         {
             return self.remember_deletion(&terms, by, &request.sent_to, known.is_some()).await;
@@ -59,7 +59,7 @@ impl Tracker {
             let unknown = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id");
             return Err(self.settles().unwrap_or_else(unknown));
         };
-        if terms.terms.deleted {
+        if terms.deleted {
             return self.take_over_deletion(&terms, None).await.map_err(Refusal::from);
         }
         self.check_not_gone(share).await?;
@@ -97,7 +97,7 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::BadRequest, "too many peers"));
         }
         let _remembering = self.quotas.remembering.lock().await;
-        let share = terms.terms.share;
+        let share = terms.share;
         let is_noted = is_known || self.store.gone(share).await?.is_some();
         if !is_noted {
             self.check_room_for_deletion(by.id).await?;
@@ -113,7 +113,7 @@ impl Tracker {
         terms: &SignedTerms,
         token: Option<TokenId>,
     ) -> Result<(), StoreError> {
-        let share = terms.terms.share;
+        let share = terms.share;
         let is_new = self.store.put_deletion(terms, clock::ms_from_now(GONE_KEPT), token).await?;
         crash::at(Point::TermsReplaced);
         self.repairer.changed([share]);
@@ -139,8 +139,7 @@ impl Tracker {
             if known.as_ref().is_some_and(|known| known.is_sound_deletion(*share)) {
                 continue;
             }
-            let Some(terms) = SignedTerms::verify(terms, *share).ok().filter(|terms| terms.terms.deleted)
-            else {
+            let Some(terms) = SignedTerms::verify(terms, *share).ok().filter(|terms| terms.deleted) else {
                 tracing::warn!(%share, "a peer calls a share deleted whose key did not sign that");
                 continue;
             };

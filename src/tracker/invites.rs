@@ -18,7 +18,7 @@ use super::store::StoreError;
 use super::tokens::Tokens;
 use super::{Tracker, restored};
 use crate::clock;
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{Identity, random_secret};
 use crate::server::Refusal;

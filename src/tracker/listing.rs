@@ -41,7 +41,7 @@ impl Tracker {
             total_bytes: view.geometry.total(),
             chunk_count: view.geometry.chunk_count(),
             replicas: wanted,
-            peers: holders.map(|holder| holder.peer.peer).collect(),
+            peers: holders.map(|holder| holder.peer.id).collect(),
             fewest_replicas: fewest,
             missing_chunks: short,
             expires_ms: terms.expires_ms,

@@ -71,7 +71,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::client::Http;
-use crate::clock::{self, Watch};
+use crate::clock::{self, ClockMonitor};
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, FolderLock};
 use crate::server::{self, Front, Proxies};
@@ -143,7 +143,7 @@ struct Tracker {
     complaints: Complaints,
     repairer: Repairer,
     auditor: Auditor,
-    clock: Watch,
+    clock: ClockMonitor,
     gateway: Gateway,
     quotas: Quotas,
     untold: Untold,
@@ -201,14 +201,14 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         complaints: Complaints::default(),
         repairer,
         auditor: Auditor::new(config.rules, lived_ms, &seed),
-        clock: Watch::default(),
+        clock: ClockMonitor::default(),
         gateway: Gateway::new(Http::new(Some(&identity))?, config.gateway_bytes_per_second),
         quotas: Quotas::default(),
         untold: Untold::default(),
         dialer: Http::new(Some(&identity))?.without_pool(),
         dials: Semaphore::new(DIALS_MAX),
         movers: Movers::default(),
-        started_ms: clock::awake_ms(),
+        started_ms: clock::monotonic_ms(),
         // At the very first start there was nothing before.
         settled_after: if first.is_some() { Duration::ZERO } else { config.rules.heartbeat * SETTLING_BEATS },
         published: Mutex::default(),
@@ -260,7 +260,7 @@ impl RunningTracker {
 impl Tracker {
     /// Milliseconds since the start, of a clock that never goes back.
     fn now_ms(&self) -> u64 {
-        clock::awake_ms().saturating_sub(self.started_ms)
+        clock::monotonic_ms().saturating_sub(self.started_ms)
     }
 
     /// Forgets shares that ended long ago, unless the clock that says so may be wrong.

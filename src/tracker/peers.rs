@@ -22,8 +22,8 @@ use super::reach::checked;
 use super::store::{StoreError, unless_damaged};
 use crate::clock;
 use crate::crash::{self, Point};
+use crate::human;
 use crate::server::{Refusal, denied};
-use crate::words;
 
 impl Tracker {
     /// Registers a peer that answers under its own id at one of its addresses. Only the addresses where it
@@ -40,9 +40,8 @@ impl Tracker {
         check_names(&request)?;
         self.admit(request.id, request.run)?;
         let follows = request.addresses.is_empty();
-        let addresses =
-            if follows { vec![SocketAddr::new(remote, request.port).to_string()] } else { request.addresses };
-        let addresses = self.dial_back(request.id, checked(&addresses, remote)?).await?;
+        let addresses = if follows { vec![SocketAddr::new(remote, request.port)] } else { request.addresses };
+        let addresses = self.dial_back(request.id, checked(addresses, remote)?).await?;
         let token = self.admit_by_token(joiner).await?;
         let given_zone = token.as_ref().and_then(|token| token.allowance.zone.clone());
         let registration = Registration {
@@ -67,7 +66,7 @@ impl Tracker {
         if let Some(token) = &joiner.token {
             let max = token.allowance.peers_max();
             if !tokens.admit(joiner.peer, token.id, max).await? {
-                let peers = words::count(max.into(), "peer");
+                let peers = human::count(max.into(), "peer");
                 let what = format!(
                     "the invite has admitted {peers}, which is all that it may: ask the operator for another \
                      one, made with `parcelry invite --role peer --count N`"

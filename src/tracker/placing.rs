@@ -70,7 +70,7 @@ mod tests {
                 id: id(n),
                 run: RunId::from_bytes([n; 16]),
                 name: "p".into(),
-                addresses: vec!["127.0.0.1:1".into()],
+                addresses: vec!["127.0.0.1:1".parse().unwrap()],
                 port: None,
                 capacity_bytes: 1 << 30,
                 zone: None,

@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use super::Tracker;
 use super::store::StoreError;
 use crate::clock;
+use crate::human;
 use crate::server::Refusal;
-use crate::words;
 
 /// Difference of the clocks of sender and tracker that a bound of a share's life allows for.
 const SLACK_MS: u64 = 24 * 3_600_000;
@@ -137,14 +137,14 @@ impl Tracker {
             return Err(Refusal::new(ProblemKind::InvalidShare, what));
         }
         let Some(token) = grant.token else { return Ok(()) };
-        let share = terms.terms.share;
+        let share = terms.share;
         let (allowance, charged) = self.allowed_and_charged(token, share).await?;
-        let wanted = wanted(geometry, terms.terms.replicas);
+        let wanted = wanted(geometry, terms.replicas);
         let checks = || {
             allowance.check_share(&wanted)?;
             allowance.check_room(&charged, &wanted)?;
             allowance.check_manifest(&charged, manifest.encoded().len() as u64)?;
-            allowance.check_life(terms.terms.expires_ms, clock::now_ms(), SLACK_MS)
+            allowance.check_life(terms.expires_ms, clock::now_ms(), SLACK_MS)
         };
         checks().map_err(|over| refusal(&over))
     }
@@ -157,7 +157,7 @@ impl Tracker {
         terms: &SignedTerms,
     ) -> Result<(), Refusal> {
         let Some(token) = grant.token else { return Ok(()) };
-        let bytes = wanted(geometry, terms.terms.replicas).bytes();
+        let bytes = wanted(geometry, terms.replicas).bytes();
         let charged = self.store.charge(grant.share, token, bytes).await;
         charged?;
         self.quotas.end(token, grant.share);
@@ -166,14 +166,14 @@ impl Tracker {
 
     /// Whether the invite that a share is charged to allows these terms, which are no deletion.
     pub(super) async fn charge_terms(&self, terms: &SignedTerms, geometry: &Geometry) -> Result<(), Refusal> {
-        let share = terms.terms.share;
+        let share = terms.share;
         let Some(token) = self.store.charged_to(share).await? else { return Ok(()) };
         let (allowance, charged) = self.allowed_and_charged(token, share).await?;
-        let wanted = wanted(geometry, terms.terms.replicas);
+        let wanted = wanted(geometry, terms.replicas);
         let checks = || {
             allowance.check_share(&wanted)?;
             allowance.check_room(&charged, &wanted)?;
-            allowance.check_life(terms.terms.expires_ms, clock::now_ms(), SLACK_MS)
+            allowance.check_life(terms.expires_ms, clock::now_ms(), SLACK_MS)
         };
         checks().map_err(|over| refusal(&over))?;
         self.store.charge(share, token, wanted.bytes()).await.map_err(Refusal::from)
@@ -244,19 +244,19 @@ fn refusal(over: &OverQuota) -> Refusal {
         OverQuota::Bytes { wanted, taken, quota } => format!(
             "the invite's quota is {} for all shares, copies counted: {} are taken, and this share needs {}. Ask for \
              fewer copies, {room}",
-            words::bytes(quota),
-            words::bytes(taken),
-            words::bytes(wanted),
+            human::bytes(quota),
+            human::bytes(taken),
+            human::bytes(wanted),
         ),
         OverQuota::ShareBytes { max } => {
             format!(
                 "the invite allows {} for one share: share less at once, or {operator}",
-                words::bytes(max)
+                human::bytes(max)
             )
         }
         OverQuota::Life { max_ms } => format!(
             "with this invite a share lives at most {}: give a shorter --expires, or {operator}",
-            words::duration(Duration::from_millis(max_ms))
+            human::duration(Duration::from_millis(max_ms))
         ),
         OverQuota::Replicas { max } => format!(
             "with this invite a share has at most {}: give --replicas {max}, or {operator}",
@@ -273,7 +273,7 @@ fn refusal(over: &OverQuota) -> Refusal {
         OverQuota::ManifestBytes { max } => format!(
             "the lists of chunks and files of all shares of this invite would take more than {} at the tracker: \
              share with a larger --chunk-size, {room}",
-            words::bytes(max)
+            human::bytes(max)
         ),
     };
     Refusal::new(ProblemKind::QuotaExceeded, what)
@@ -301,8 +301,8 @@ mod tests {
             (OverQuota::ManifestBytes { max: 1_000_000 }, "1.0 MB"),
         ] {
             let refusal = refusal(&over);
-            assert_eq!(refusal.0.kind, ProblemKind::QuotaExceeded);
-            assert!(refusal.0.detail.contains(says), "{}", refusal.0.detail);
+            assert_eq!(refusal.problem.kind, ProblemKind::QuotaExceeded);
+            assert!(refusal.problem.detail.contains(says), "{}", refusal.problem.detail);
         }
     }
 

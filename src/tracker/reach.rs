@@ -77,10 +77,10 @@ impl Tracker {
     async fn ask(&self, asked: Registration, rules: Rules) {
         let (id, addresses) = (asked.id, asked.addresses.clone());
         let patience = (rules.dead_after / 6).clamp(QUESTION_TIMEOUT_MIN, CONNECT_TIMEOUT);
-        let results = join_all(addresses.iter().map(|address| self.answers_at(id, address, patience))).await;
+        let results = join_all(addresses.iter().map(|&address| self.answers_at(id, address, patience))).await;
         self.metrics.questions.inc();
         let failed = addresses.iter().zip(&results).filter(|(_, result)| result.is_err());
-        let gone: Vec<String> = failed.map(|(address, _)| address.clone()).collect();
+        let gone: Vec<SocketAddr> = failed.map(|(&address, _)| address).collect();
         let answer = if gone.len() < addresses.len() {
             Ok(())
         } else {
@@ -94,7 +94,7 @@ impl Tracker {
         &self,
         asked: &Registration,
         answer: Result<(), String>,
-        gone: &[String],
+        gone: &[SocketAddr],
     ) {
         let (id, is_there) = (asked.id, answer.is_ok());
         // Under one lock, so that only this answer lies between `before` and `after`.
@@ -126,10 +126,15 @@ impl Tracker {
     }
 
     /// Whether somebody with the peer's key answers there.
-    async fn answers_at(&self, id: PeerId, address: &str, patience: Duration) -> Result<(), ClientError> {
-        let peer = PeerAddress { id, name: address.to_owned(), addresses: vec![address.to_owned()] };
+    async fn answers_at(
+        &self,
+        id: PeerId,
+        address: SocketAddr,
+        patience: Duration,
+    ) -> Result<(), ClientError> {
+        let peer = PeerAddress { id, name: address.to_string(), addresses: vec![address] };
         let unreachable =
-            |why: &str| ClientError::Unreachable { server: address.to_owned(), why: why.to_owned() };
+            |why: &str| ClientError::Unreachable { server: address.to_string(), why: why.to_owned() };
         let asking = PeerClient::new(self.dialer.clone(), peer);
         match tokio::time::timeout(patience, asking.health()).await {
             // Who refuses has shown the key, and is there.
@@ -143,7 +148,7 @@ impl Tracker {
     pub(super) fn follow(&self, registry: &mut Registry, id: PeerId, remote: IpAddr, now_ms: u64) {
         let port = registry.get(id, now_ms).and_then(|(peer, _)| peer.registration.port);
         let Some(address) = port.map(|port| SocketAddr::new(remote, port)) else { return };
-        if registry.may_dial(id, &address.to_string(), now_ms) {
+        if registry.may_dial(id, address, now_ms) {
             self.movers.waiting.lock().insert(id, address);
             self.movers.new.notify_one();
         }
@@ -153,13 +158,13 @@ impl Tracker {
     async fn dial_moved(&self, id: PeerId, address: SocketAddr) -> Result<(), StoreError> {
         let known = self.registry.lock().get(id, self.now_ms()).map(|(peer, _)| peer.registration.clone());
         let Some(before) = known else { return Ok(()) };
-        let Ok(new) = checked(&[address.to_string()], address.ip()) else { return Ok(()) };
+        let Ok(new) = checked(vec![address], address.ip()) else { return Ok(()) };
         if let Err(refusal) = self.dial_back(id, new.clone()).await {
-            let why = refusal.0.detail;
+            let why = refusal.problem.detail;
             tracing::warn!(peer = %id, name = %before.name, %address, why, "a peer has moved, and does not answer there");
             return Ok(());
         }
-        let Some(address) = new.first() else { return Ok(()) };
+        let Some(&address) = new.first() else { return Ok(()) };
         if !self.found(&before, address).await? {
             return Ok(());
         }
@@ -168,7 +173,7 @@ impl Tracker {
     }
 
     /// Notes at which new address a peer was found. Returns whether that is news.
-    pub(super) async fn found(&self, before: &Registration, address: &str) -> Result<bool, StoreError> {
+    pub(super) async fn found(&self, before: &Registration, address: SocketAddr) -> Result<bool, StoreError> {
         let found = self.registry.lock().found_at(before.id, before.run, address);
         let Some(found) = found else { return Ok(false) };
         tracing::info!(peer = %found.id, name = %found.name, %address, "a peer has moved");
@@ -176,7 +181,11 @@ impl Tracker {
     }
 
     /// Forgets the addresses of a peer where it was before it moved, but for those where it answers still.
-    pub(super) async fn left(&self, before: Registration, answering: &[String]) -> Result<(), StoreError> {
+    pub(super) async fn left(
+        &self,
+        before: Registration,
+        answering: &[SocketAddr],
+    ) -> Result<(), StoreError> {
         let gone: Vec<_> = before.addresses.into_iter().filter(|old| !answering.contains(old)).collect();
         let left = self.registry.lock().not_found_at(before.id, before.run, &gone);
         match left {
@@ -186,10 +195,14 @@ impl Tracker {
     }
 
     /// The addresses at which somebody with the peer's key answers. A peer is listed only with those.
-    pub(super) async fn dial_back(&self, id: PeerId, addresses: Vec<String>) -> Result<Vec<String>, Refusal> {
-        let dial = async |address: &String| {
-            let name = address.clone();
-            let peer = PeerAddress { id, name, addresses: vec![address.clone()] };
+    pub(super) async fn dial_back(
+        &self,
+        id: PeerId,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Refusal> {
+        let dial = async |&address: &SocketAddr| {
+            let name = address.to_string();
+            let peer = PeerAddress { id, name, addresses: vec![address] };
             let health = PeerClient::new(self.dialer.clone(), peer).health().await?;
             // The key proves the id; the role tells a peer from a tracker that was given the same key.
             let is_peer = health.role == Role::Peer && health.id == id.to_string();
@@ -197,7 +210,7 @@ impl Tracker {
             if is_peer {
                 Ok(())
             } else {
-                Err(ClientError::Protocol { server: address.clone(), what: what() })
+                Err(ClientError::Protocol { server: address.to_string(), what: what() })
             }
         };
         let _turn = self.dials.acquire().await.map_err(|error| Refusal::internal(&error))?;
@@ -210,20 +223,17 @@ impl Tracker {
     }
 }
 
-/// Addresses that may be announced from `remote`. They are literal: a name could point elsewhere by the
-/// time that somebody is sent there.
-pub(super) fn checked(addresses: &[String], remote: IpAddr) -> Result<Vec<String>, Refusal> {
-    let refuse = |detail: String| Refusal::new(ProblemKind::BadRequest, detail);
-    let parse = |address: &String| {
-        let parsed = address.parse::<SocketAddr>();
-        let parsed = parsed.map_err(|_| refuse("an address is written as IP:PORT".into()))?;
-        if !may_announce(parsed, remote) {
-            return Err(refuse(format!(
-                "{parsed} may not be announced from {remote}: give a unicast address of the same kind of \
-                 network or the internet, and a port from 1024 on or 443"
-            )));
+/// Checks that these addresses may be announced from `remote`. They are literal: a name could point elsewhere by the time
+/// that somebody is sent there.
+pub(super) fn checked(addresses: Vec<SocketAddr>, remote: IpAddr) -> Result<Vec<SocketAddr>, Refusal> {
+    match addresses.iter().find(|address| !may_announce(**address, remote)) {
+        None => Ok(addresses),
+        Some(refused) => {
+            let detail = format!(
+                "{refused} may not be announced from {remote}: give a unicast address of the same kind of network or \
+                 the internet, and a port from 1024 on or 443"
+            );
+            Err(Refusal::new(ProblemKind::BadRequest, detail))
         }
-        Ok(parsed.to_string())
-    };
-    addresses.iter().map(parse).collect()
+    }
 }

@@ -224,7 +224,7 @@ impl Tracker {
         };
         self.note_suspicion(suspicion);
         let candidates: Vec<Candidate> =
-            candidates.into_iter().filter(|candidate| !self.is_distrusted(candidate.peer)).collect();
+            candidates.into_iter().filter(|candidate| !self.is_distrusted(candidate.id)).collect();
         let places = Places::of(&candidates);
         {
             let (registry, mut state) = (self.registry.lock(), self.repairer.state.lock());
@@ -366,7 +366,7 @@ impl Tracker {
         // At every look: it notes since when there is a surplus.
         let has_surplus = state.repairs.notice_surplus(&view, now_ms);
         let leaving = view.holders.iter().filter(|holder| holder.standing == Standing::Leaving);
-        let leaving: Vec<PeerId> = leaving.map(|holder| holder.peer.peer).collect();
+        let leaving: Vec<PeerId> = leaving.map(|holder| holder.peer.id).collect();
         let keeps_waiting = health.unproven > 0 && !leaving.is_empty();
         if health.condition() == Condition::Unproven {
             state.unproven.insert(share);
@@ -392,8 +392,8 @@ impl Tracker {
     pub(super) async fn known(&self, share: ShareId) -> Result<Option<(StoredShare, Terms)>, StoreError> {
         let Some(stored) = self.store.share(share).await? else { return Ok(None) };
         let terms = SignedTerms::verify(&stored.terms, share);
-        let terms = terms.map_err(|_| StoreError::Damaged("a share's terms"))?.terms;
-        Ok(Some((stored, terms)))
+        let terms = terms.map_err(|_| StoreError::Damaged("a share's terms"))?;
+        Ok(Some((stored, terms.into_terms())))
     }
 
     /// The share with its terms; `None` if it is over.

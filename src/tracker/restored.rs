@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use crate::durable;
+use crate::disk::durable;
 use crate::failure::Failure;
 
 /// Says which file held the tokens when the tracker last started.

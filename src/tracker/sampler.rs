@@ -206,7 +206,7 @@ pub(super) mod tests {
             id: id(number),
             run: RUN,
             name: format!("peer{number}"),
-            addresses: vec![format!("10.0.{}.{}:7000", number / 256, number % 256)],
+            addresses: vec![format!("10.0.{}.{}:7000", number / 256, number % 256).parse().unwrap()],
             port: Some(7000),
             capacity_bytes: 1000,
             zone: Some("cellar".into()),

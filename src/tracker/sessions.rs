@@ -90,7 +90,7 @@ impl Sessions {
     pub(super) fn open(&self, token: TokenId, ip: IpAddr) -> Result<Opened, Failure> {
         let opened = Opened { browser: random_secret()?, page: random_secret()? };
         self.failures.0.lock().remove(&counted_as(ip));
-        let ends_ms = clock::uptime_ms().saturating_add(millis(SIGN_IN_LIFE));
+        let ends_ms = clock::boottime_ms().saturating_add(millis(SIGN_IN_LIFE));
         let mut open = self.open.lock();
         if open.len() >= SIGN_INS_MAX {
             open.pop_front();
@@ -111,7 +111,7 @@ impl Sessions {
     /// The session, if it is still open.
     pub(super) fn find(&self, id: SessionId) -> Option<Session> {
         let open = self.open.lock();
-        open.iter().find(|session| session.id == id && clock::uptime_ms() < session.ends_ms).copied()
+        open.iter().find(|session| session.id == id && clock::boottime_ms() < session.ends_ms).copied()
     }
 
     /// Ends a session.
@@ -121,7 +121,7 @@ impl Sessions {
 
     /// Forgets what is over: sessions, and failures of long ago.
     pub(super) fn tidy(&self) {
-        let now_ms = clock::uptime_ms();
+        let now_ms = clock::boottime_ms();
         self.open.lock().retain(|session| now_ms < session.ends_ms);
         self.limiter.retain_recent();
     }
@@ -231,7 +231,7 @@ impl Clock for Awake {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        Duration::from_millis(clock::awake_ms())
+        Duration::from_millis(clock::monotonic_ms())
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn tell_seconds(seconds: u64) {
-        tell(Told { wall_ms: 0, uptime_ms: seconds * 1000 });
+        tell(Told { wall_ms: 0, boottime_ms: seconds * 1000 });
     }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -331,7 +331,7 @@ mod tests {
         for _ in 0..SIGN_IN_FAILURES_PER_MINUTE {
             assert!(sessions.admit(ip("2a00:1:2:3::1")).is_ok());
         }
-        assert_eq!(sessions.admit(ip("2a00:1:2:3::2")).unwrap_err().0.status, 429);
+        assert_eq!(sessions.admit(ip("2a00:1:2:3::2")).unwrap_err().problem.status, 429);
         assert!(sessions.admit(ip("2a00:1:2:4::1")).is_ok());
         tell_seconds(1012);
         assert!(sessions.admit(ip("2a00:1:2:3::1")).is_ok(), "one more every twelve seconds");

@@ -112,7 +112,7 @@ impl Tracker {
         check_not_deleted(&terms)?;
         let chunk_count = manifest.geometry().chunk_count();
         let may_hold = |peer| granted.grant.peers.contains(&peer);
-        let placement = receipt::holders(&request.receipts, &manifest, terms.terms.replicas, may_hold);
+        let placement = receipt::holders(&request.receipts, &manifest, terms.replicas, may_hold);
         let placement = placement.map_err(|error| invalid(&error))?;
         // Held from the check to the charge.
         let _charging = self.quotas.charging.lock().await;
@@ -241,7 +241,7 @@ impl Tracker {
         let terms =
             SignedTerms::verify(&stored.terms, share).map_err(|_| StoreError::Damaged("a share's terms"))?;
         // Before anything is told of the share, also that it was taken down or is over.
-        if !access_matches(access, &terms.terms.access_sha256) {
+        if !access_matches(access, &terms.access_sha256) {
             return Err(not_found());
         }
         if stored.taken_down {
@@ -353,7 +353,7 @@ impl Tracker {
 }
 
 fn check_not_deleted(terms: &SignedTerms) -> Result<(), Refusal> {
-    if terms.terms.deleted {
+    if terms.deleted {
         return Err(Refusal::new(ProblemKind::ShareGone, "its owner deleted the share"));
     }
     Ok(())
@@ -361,8 +361,8 @@ fn check_not_deleted(terms: &SignedTerms) -> Result<(), Refusal> {
 
 pub(super) fn check_not_over(terms: &SignedTerms) -> Result<(), Refusal> {
     check_not_deleted(terms)?;
-    if terms.terms.is_over(clock::now_ms()) {
-        let when = clock::rfc3339(terms.terms.expires_ms);
+    if terms.is_over(clock::now_ms()) {
+        let when = clock::rfc3339(terms.expires_ms);
         return Err(Refusal::new(ProblemKind::ShareGone, format!("the share expired at {when}")));
     }
     Ok(())
@@ -371,7 +371,7 @@ pub(super) fn check_not_over(terms: &SignedTerms) -> Result<(), Refusal> {
 /// A share must not live longer than any may. A day of slack allows for clocks that differ.
 pub(super) fn check_expiry(terms: &SignedTerms) -> Result<(), Refusal> {
     let latest = clock::ms_from_now(EXPIRY_MAX + std::time::Duration::from_secs(24 * 3600));
-    if terms.terms.expires_ms > latest {
+    if terms.expires_ms > latest {
         return Err(Refusal::new(ProblemKind::InvalidShare, "a share lives at most 90 days"));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! A tracker without its HTTP server and its clock, for the simulation of a whole swarm. What it decides and what
 //! it keeps is the real thing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use parcelry_core::api::{
@@ -31,7 +31,7 @@ use super::store::{Gone, SqliteStore};
 use super::untold::Untold;
 use super::{Tracker, metrics, remembered};
 use crate::client::{Authority, Http};
-use crate::clock::{self, Watch};
+use crate::clock::{self, ClockMonitor};
 use crate::identity::Identity;
 use crate::server::{Asker, Refusal};
 
@@ -54,7 +54,7 @@ pub(crate) struct SimTracker(Tracker);
 type Answer<T> = Result<T, ProblemKind>;
 
 fn kind(refusal: Refusal) -> ProblemKind {
-    refusal.0.kind
+    refusal.problem.kind
 }
 
 impl SimTracker {
@@ -77,7 +77,7 @@ impl SimTracker {
             repairer,
             // Always the same seed, so that a run can be replayed.
             auditor: Auditor::new(rules, lived_ms, &[7; 32]),
-            clock: Watch::default(),
+            clock: ClockMonitor::default(),
             // No sockets: the gateway is closed, and nobody is dialled.
             gateway: Gateway::new(Http::new(None).unwrap(), 0),
             quotas: Quotas::default(),
@@ -85,7 +85,7 @@ impl SimTracker {
             dialer: Http::new(None).unwrap(),
             dials: tokio::sync::Semaphore::new(1),
             movers: Movers::default(),
-            started_ms: clock::awake_ms(),
+            started_ms: clock::monotonic_ms(),
             settled_after: rules.heartbeat * SETTLING_BEATS,
             published: parking_lot::Mutex::default(),
             metrics: metrics::Metrics::default(),
@@ -174,22 +174,21 @@ impl SimTracker {
     }
 
     /// Dials the peers that come from another address; `answers` says whether one is there.
-    pub(crate) async fn follow(&self, answers: impl Fn(PeerId, &str) -> bool) {
+    pub(crate) async fn follow(&self, answers: impl Fn(PeerId, SocketAddr) -> bool) {
         for (id, address) in self.0.movers.take() {
             let before =
                 self.0.registry.lock().get(id, self.0.now_ms()).map(|(peer, _)| peer.registration.clone());
-            let address = address.to_string();
-            let Some(before) = before.filter(|_| answers(id, &address)) else { continue };
-            let answering: Vec<String> =
-                before.addresses.iter().filter(|address| answers(id, address)).cloned().collect();
-            if self.0.found(&before, &address).await.unwrap() {
+            let Some(before) = before.filter(|_| answers(id, address)) else { continue };
+            let answering: Vec<SocketAddr> =
+                before.addresses.iter().copied().filter(|&address| answers(id, address)).collect();
+            if self.0.found(&before, address).await.unwrap() {
                 self.0.left(before, &answering).await.unwrap();
             }
         }
     }
 
     /// Where it sends others to a peer; `None`: it does not know it.
-    pub(crate) fn addresses(&self, id: PeerId) -> Option<Vec<String>> {
+    pub(crate) fn addresses(&self, id: PeerId) -> Option<Vec<SocketAddr>> {
         let registry = self.0.registry.lock();
         registry.get(id, self.0.now_ms()).map(|(peer, _)| peer.registration.addresses.clone())
     }

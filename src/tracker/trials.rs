@@ -59,7 +59,7 @@ fn manifest(number: u8) -> Vec<u8> {
 }
 
 fn at(now_ms: u64) {
-    tell(Told { wall_ms: BEGAN_MS + now_ms, uptime_ms: now_ms });
+    tell(Told { wall_ms: BEGAN_MS + now_ms, boottime_ms: now_ms });
 }
 
 /// A share of two chunks, with who holds which of them.

@@ -205,7 +205,7 @@ impl Tracker {
             Some(Gone::Deleted(terms)) => SignedTerms::verify(&terms, share).ok(),
             _ => None,
         };
-        let issued_ms = deletion.map(|deletion| deletion.terms.issued_ms);
+        let issued_ms = deletion.map(|deletion| deletion.issued_ms);
         let registered = {
             let (registry, now_ms) = (self.registry.lock(), self.now_ms());
             let is_registered = |peer: &&PeerId| registry.get(**peer, now_ms).is_some();

@@ -310,7 +310,7 @@ fn beat(swarm: &Swarm, server: &Fake, tasks: Arc<Mutex<Vec<Task>>>, gone: Arc<At
     let tracker = TrackerClient::of_invite(http, &swarm.peer_invite().parse().unwrap());
     let id = server.identity.peer_id();
     let usage = Usage { used_bytes: 0, free_bytes: 1 << 40 };
-    let registration = register_request(server.identity.clone(), &[&server.address.to_string()]);
+    let registration = register_request(server.identity.clone(), &[server.address]);
     runtime.block_on(tracker.register(&registration)).unwrap();
     thread::spawn(move || {
         while !gone.load(Ordering::Relaxed) {
@@ -324,12 +324,12 @@ fn beat(swarm: &Swarm, server: &Fake, tasks: Arc<Mutex<Vec<Task>>>, gone: Arc<At
 }
 
 /// What a peer with this identity would register with.
-pub fn register_request(identity: Identity, addresses: &[&str]) -> RegisterRequest {
+pub fn register_request(identity: Identity, addresses: &[SocketAddr]) -> RegisterRequest {
     RegisterRequest {
         id: identity.peer_id(),
         run: RunId::from_bytes([1; 16]),
         name: "fake".into(),
-        addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
+        addresses: addresses.to_vec(),
         port: 1024,
         capacity_bytes: 1 << 40,
         usage: Usage { used_bytes: 0, free_bytes: 1 << 40 },

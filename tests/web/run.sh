@@ -5,7 +5,7 @@
 #   tests/web/run.sh                    all
 #   tests/web/run.sh --only NAME        types, unit, a file (get, share, …), or the tests whose names match
 #
-#   PARCELRY_BIN=PATH     the binary to test, instead of building it
+#   PARCELRY_BIN=PATH      the binary to test, instead of building it
 #   WEB_TEST_LARGE=1       1 GiB instead of 300 MB for the bound on memory
 set -euo pipefail
 cd "$(dirname "$0")/../.."

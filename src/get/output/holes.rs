@@ -6,8 +6,8 @@ use std::io;
 use parcelry_core::metadata::FileEntry;
 
 use super::{Content, Output};
-use crate::file_system::allocate;
-use crate::holes::fill_with_zeros;
+use crate::disk::file_system::allocate;
+use crate::disk::holes::fill_with_zeros;
 
 impl Output {
     /// Gives the one file of a share its length and room for its data, and the files of a folder that have holes: a file

@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 
 use super::{Content, Output, file_name};
+use crate::disk::dir::remove_any;
+use crate::disk::file_system::inode;
 use crate::failure::{Failure, Kind};
-use crate::file_system::inode;
-use crate::folder::remove_any;
 use crate::get::entries;
 
 impl Output {

@@ -11,7 +11,7 @@ use futures_util::stream;
 use parcelry_core::api::{PeerAddress, ProblemKind};
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::ChunkIndex;
-use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
+use parcelry_core::id::{PeerId, Secret, ShareId};
 use parcelry_core::limits::{
     GATEWAY_MANIFESTS_BYTES_MAX, GATEWAY_PIECE_BYTES, GATEWAY_SHARE_IDLE,
     GATEWAY_SOURCE_PACE_BYTES_PER_SECOND, GATEWAY_SOURCE_TIMEOUT, GATEWAY_SOURCES_AGE,
@@ -22,8 +22,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Call, patience, shared};
-use crate::buffers::Buffer;
-use crate::client::{ChunkAnswer, PeerClient};
+use crate::client::{PeerClient, Verified, first_good};
 use crate::server::{Asker, Refusal, Turn};
 use crate::task::blocking;
 use crate::tracker::Tracker;
@@ -98,7 +97,7 @@ impl Tracker {
         let sealed = self.fetch(&opened, index).await?;
         self.metrics.gateway_bytes.inc_by(sealed.len() as u64);
         let length = sealed.len();
-        let mut response = Body::from_stream(paced(shared(sealed), call)).into_response();
+        let mut response = Body::from_stream(paced(shared(sealed.into_buffer()), call)).into_response();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         let kind = axum::http::HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -156,42 +155,24 @@ impl Tracker {
     }
 
     /// The chunk from the first source that has it right.
-    async fn fetch(&self, opened: &Opened, index: ChunkIndex) -> Result<Buffer, Refusal> {
+    async fn fetch(&self, opened: &Opened, index: ChunkIndex) -> Result<Verified, Refusal> {
         // The list as it is now: it may be replaced while chunks are waited for.
-        let sources = Arc::clone(&opened.sources.lock().list);
+        let list = Arc::clone(&opened.sources.lock().list);
         let (id, share) = (opened.manifest.chunk(index), opened.manifest.share());
         let geometry = opened.manifest.geometry();
-        let stock = self.gateway.stock(geometry.chunk_size());
+        let sealed_len = geometry.sealed_len(index);
+        // By the size, so that a slow uplink is not given up for a large chunk.
+        let patience = Duration::from_secs(sealed_len as u64 / GATEWAY_SOURCE_PACE_BYTES_PER_SECOND);
+        let limit = Some(GATEWAY_SOURCE_TIMEOUT + patience);
         let mut was_wrong = false;
-        for source in in_turn(&sources, index) {
-            let sealed_len = geometry.sealed_len(index);
-            let get = source.client.get_chunk(id, sealed_len, stock);
-            // By the size, so that a slow uplink is not given up for a large chunk.
-            let patience = Duration::from_secs(sealed_len as u64 / GATEWAY_SOURCE_PACE_BYTES_PER_SECOND);
-            let wrong = match tokio::time::timeout(GATEWAY_SOURCE_TIMEOUT + patience, get).await {
-                Ok(Ok(ChunkAnswer::Sealed(sealed))) => {
-                    let (is_right, sealed) = blocking(move || (ChunkId::of(&sealed) == id, sealed)).await;
-                    if is_right {
-                        return Ok(sealed);
-                    }
-                    true
-                }
-                Ok(Ok(ChunkAnswer::Wrong)) => true,
-                Ok(Ok(ChunkAnswer::Missing)) => false,
-                Err(_) => {
-                    // The request was dropped before it could note that.
-                    source.client.note_failure();
-                    false
-                }
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, %index, "a source failed the gateway");
-                    false
-                }
-            };
-            if wrong {
-                was_wrong = true;
-                self.note_wrong(source.address.id, share, geometry.chunk_count(), index).await;
-            }
+        let note_wrong = |source| {
+            was_wrong = true;
+            self.note_wrong(source, share, geometry.chunk_count(), index)
+        };
+        let stock = self.gateway.stock(geometry.chunk_size());
+        let sources = in_turn(&list, index);
+        if let Some(sealed) = first_good(sources, id, sealed_len, stock, limit, note_wrong).await {
+            return Ok(sealed);
         }
         // Wrong bytes do not get right by waiting; who is away may come back.
         if was_wrong {
@@ -210,17 +191,15 @@ impl Tracker {
     }
 }
 
-/// Those that hold the chunk, the surest first; among equals each has its turn. Those that failed come last.
-fn in_turn(sources: &[Source], index: ChunkIndex) -> impl Iterator<Item = &Source> {
+/// Those that hold the chunk, the surest first; among equals each has its turn.
+fn in_turn(sources: &[Source], index: ChunkIndex) -> Vec<&PeerClient> {
     let mut holding: Vec<&Source> = sources.iter().filter(|source| source.chunks.contains(index)).collect();
     let first = holding.first().map(|source| source.state);
     let equals = holding.iter().take_while(|source| Some(source.state) == first).count();
     if equals > 0 {
         holding[..equals].rotate_left(index.get() as usize % equals);
     }
-    // A stable sort: among the others the turns stay.
-    holding.sort_by_key(|source| source.client.comes_last());
-    holding.into_iter()
+    holding.into_iter().map(|source| &source.client).collect()
 }
 
 /// The bytes in pieces; whoever takes them too slowly gets no more.

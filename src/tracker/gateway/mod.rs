@@ -187,7 +187,7 @@ mod tests {
         let (one, other): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let mut calls: Vec<_> =
             (0..GATEWAY_CALLS_PER_ADDRESS_MAX).map(|_| gateway.enter(one).unwrap()).collect();
-        assert_eq!(gateway.enter(one).unwrap_err().0.kind, ProblemKind::TooManyRequests);
+        assert_eq!(gateway.enter(one).unwrap_err().problem.kind, ProblemKind::TooManyRequests);
         gateway.enter(other).unwrap();
         calls.pop();
         calls.push(gateway.enter(one).unwrap());
@@ -219,6 +219,6 @@ mod tests {
     #[test]
     fn a_closed_gateway_lets_nobody_in() {
         let gateway = Gateway::new(Http::new(None).unwrap(), 0);
-        assert_eq!(gateway.enter([10, 0, 0, 1].into()).unwrap_err().0.kind, ProblemKind::GatewayClosed);
+        assert_eq!(gateway.enter([10, 0, 0, 1].into()).unwrap_err().problem.kind, ProblemKind::GatewayClosed);
     }
 }

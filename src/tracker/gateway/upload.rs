@@ -437,12 +437,8 @@ impl Upload {
             tracker.gateway.admit(sealed_len).await;
             tracker.metrics.gateway_bytes.inc_by(sealed_len as u64);
             let answer = self.peers[&holder].get_chunk(id, sealed_len, &self.stock).await;
-            if let Ok(ChunkAnswer::Sealed(sealed)) = answer {
-                // The peer checks the hash of what it is sent: what is wrong is refused.
-                match self.put(peer, index, id, shared(sealed)).await {
-                    Err(error) if error.problem() == Some(ProblemKind::HashMismatch) => {}
-                    result => return result,
-                }
+            if let Ok(ChunkAnswer::Found(sealed)) = answer {
+                return self.put(peer, index, id, shared(sealed.into_buffer())).await;
             }
         }
         Ok(())

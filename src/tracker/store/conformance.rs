@@ -37,7 +37,7 @@ pub(in crate::tracker) fn registration(number: u8) -> Registration {
         id: peer(number),
         run: RunId::from_bytes([number; 16]),
         name: format!("peer{number}"),
-        addresses: vec!["127.0.0.1:1".into()],
+        addresses: vec!["127.0.0.1:1".parse().unwrap()],
         port: Some(1),
         capacity_bytes: u64::MAX,
         zone: Some("attic".into()),
@@ -62,8 +62,8 @@ fn terms(number: u8, issued_ms: u64, expires_ms: u64) -> SignedTerms {
 }
 
 fn deletion(number: u8, issued_ms: u64) -> SignedTerms {
-    let terms = terms(number, issued_ms, 1000).terms;
-    SignedTerms::sign(&key(number), Terms { deleted: true, ..terms })
+    let terms = terms(number, issued_ms, 1000);
+    SignedTerms::sign(&key(number), Terms { deleted: true, ..*terms })
 }
 
 async fn peers_are_kept_replaced_and_forgotten(store: &dyn Store) {
@@ -78,7 +78,7 @@ async fn peers_are_kept_replaced_and_forgotten(store: &dyn Store) {
 
 async fn proofs_are_kept_with_the_time_that_the_tracker_has_run(store: &dyn Store) {
     let terms = terms(40, 1, 1000);
-    let share = terms.terms.share;
+    let share = terms.share;
     let mut manifest = vec![0; MANIFEST_HEAD_BYTES];
     manifest.extend([[7; 32], [8; 32], [9; 32]].concat());
     manifest.extend([1; 64]);
@@ -115,17 +115,17 @@ async fn proofs_are_kept_with_the_time_that_the_tracker_has_run(store: &dyn Stor
 async fn the_first_manifest_is_final(store: &dyn Store) {
     let terms = terms(10, 1, 1000);
     let placement = [(peer(1), ChunkSet::full(3)), (peer(2), ChunkSet::range(3, 1..2))];
-    assert_eq!(store.share(terms.terms.share).await.unwrap(), None);
+    assert_eq!(store.share(terms.share).await.unwrap(), None);
     for _ in 0..2 {
         let published = store.publish(b"first", &terms, &placement).await.unwrap();
         assert_eq!(published, Published::Done, "the same again is no conflict");
     }
     let other = store.publish(b"other", &terms, &[(peer(3), ChunkSet::full(3))]).await.unwrap();
     assert_eq!(other, Published::OtherManifest);
-    let stored = store.share(terms.terms.share).await.unwrap().unwrap();
-    assert_eq!((stored.manifest_bytes, stored.terms), (5, terms.token));
-    assert_eq!(store.manifest(terms.terms.share).await.unwrap(), Some(b"first".to_vec()));
-    assert_eq!(store.holders(terms.terms.share).await.unwrap(), placement);
+    let stored = store.share(terms.share).await.unwrap().unwrap();
+    assert_eq!((stored.manifest_bytes, stored.terms), (5, terms.token.clone()));
+    assert_eq!(store.manifest(terms.share).await.unwrap(), Some(b"first".to_vec()));
+    assert_eq!(store.holders(terms.share).await.unwrap(), placement);
 }
 
 async fn the_newest_terms_win(store: &dyn Store) {
@@ -378,14 +378,14 @@ async fn shares_are_charged_to_tokens_until_they_are_over(store: &dyn Store) {
     for (number, expires_ms) in [(91, 1000), (92, 2000)] {
         let terms = terms(number, 1, expires_ms);
         store.publish(b"manifest", &terms, &[]).await.unwrap();
-        assert_eq!(store.charged_to(terms.terms.share).await.unwrap(), None);
-        store.charge(terms.terms.share, token(1), 70).await.unwrap();
-        assert_eq!(store.charged_to(terms.terms.share).await.unwrap(), Some(token(1)));
+        assert_eq!(store.charged_to(terms.share).await.unwrap(), None);
+        store.charge(terms.share, token(1), 70).await.unwrap();
+        assert_eq!(store.charged_to(terms.share).await.unwrap(), Some(token(1)));
     }
     let charged = |bytes, shares| Charged { bytes, shares, manifest_bytes: shares * 8, uploads: 0 };
     assert_eq!(store.charged(token(1), none, 0).await.unwrap(), charged(140, 2));
     assert_eq!(store.charged(token(1), none, 1000).await.unwrap(), charged(70, 2));
-    let first = terms(91, 1, 1000).terms.share;
+    let first = terms(91, 1, 1000).share;
     assert_eq!(store.charged(token(1), Some(first), 0).await.unwrap(), charged(70, 1));
     store.charge(first, token(2), 5).await.unwrap();
     assert_eq!(store.charged(token(1), none, 0).await.unwrap(), charged(70, 1));

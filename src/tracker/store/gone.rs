@@ -16,7 +16,7 @@ impl Gone {
     /// Whether it is the owner's word, and that can be read.
     pub(in crate::tracker) fn is_sound_deletion(&self, share: ShareId) -> bool {
         let Self::Deleted(token) = self else { return false };
-        SignedTerms::verify(token, share).is_ok_and(|signed| signed.terms.deleted)
+        SignedTerms::verify(token, share).is_ok_and(|signed| signed.deleted)
     }
 
     /// Whether a reader with this access token could have read the share.
@@ -24,7 +24,7 @@ impl Gone {
         // Nothing is known any more of how a share was read that the operator took down.
         let Self::Deleted(token) = self else { return false };
         let terms = SignedTerms::verify(token, share);
-        terms.is_ok_and(|signed| access_matches(access, &signed.terms.access_sha256))
+        terms.is_ok_and(|signed| access_matches(access, &signed.access_sha256))
     }
 }
 

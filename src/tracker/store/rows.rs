@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
 use sqlx::{Connection, Row};
 
 use super::StoreError;
-use crate::durable;
+use crate::disk::durable;
 
 /// An id as it stands in a row.
 pub(super) fn bytes(id: &[u8; 32]) -> Vec<u8> {

@@ -90,18 +90,17 @@ impl Store for SqliteStore {
         placement: &[(PeerId, ChunkSet)],
     ) -> Result<Published, StoreError> {
         let mut transaction = self.write().await?;
-        if gone(&mut transaction, terms.terms.share).await?.is_some() {
+        if gone(&mut transaction, terms.share).await?.is_some() {
             return Ok(Published::Gone);
         }
-        match manifests::read(&mut transaction, terms.terms.share).await? {
+        match manifests::read(&mut transaction, terms.share).await? {
             Some(known) if known != manifest => return Ok(Published::OtherManifest),
             Some(_) => {}
-            None => manifests::insert(&mut transaction, terms.terms.share, manifest).await?,
+            None => manifests::insert(&mut transaction, terms.share, manifest).await?,
         }
         update_terms(&mut transaction, terms).await?;
         for placed in placement {
-            replicas::place(&mut transaction, placed, terms.terms.share, number(terms.terms.issued_ms))
-                .await?;
+            replicas::place(&mut transaction, placed, terms.share, number(terms.issued_ms)).await?;
         }
         transaction.commit().await?;
         Ok(Published::Done)
@@ -190,7 +189,7 @@ impl Store for SqliteStore {
         until_ms: u64,
         token: Option<TokenId>,
     ) -> Result<bool, StoreError> {
-        let share = terms.terms.share;
+        let share = terms.share;
         let mut transaction = self.write().await?;
         if gone(&mut transaction, share).await?.is_some_and(|known| known.is_sound_deletion(share)) {
             return Ok(false);
@@ -218,7 +217,7 @@ impl Store for SqliteStore {
 
     async fn put_terms(&self, terms: &SignedTerms) -> Result<bool, StoreError> {
         let mut transaction = self.write().await?;
-        if gone(&mut transaction, terms.terms.share).await?.is_some() {
+        if gone(&mut transaction, terms.share).await?.is_some() {
             return Ok(false);
         }
         let newer = update_terms(&mut transaction, terms).await?;
@@ -244,7 +243,7 @@ impl Store for SqliteStore {
         let is_told = match self.gone(share).await? {
             // Of earlier terms it may have said so before the deletion was known.
             Some(Gone::Deleted(token)) => {
-                SignedTerms::verify(&token, share).is_ok_and(|deletion| deletion.terms.issued_ms == issued_ms)
+                SignedTerms::verify(&token, share).is_ok_and(|deletion| deletion.issued_ms == issued_ms)
             }
             Some(Gone::TakenDown) | None => false,
         };
@@ -360,10 +359,10 @@ async fn update_terms(
         "UPDATE shares SET terms = $2, terms_issued_ms = $3, expires_ms = $4
          WHERE id = $1 AND terms_issued_ms < $3",
     )
-    .bind(bytes(terms.terms.share.as_bytes()))
+    .bind(bytes(terms.share.as_bytes()))
     .bind(terms.token.clone())
-    .bind(number(terms.terms.issued_ms))
-    .bind(number(terms.terms.expires_ms));
+    .bind(number(terms.issued_ms))
+    .bind(number(terms.expires_ms));
     Ok(update.execute(&mut **transaction).await?.rows_affected() > 0)
 }
 

@@ -1,7 +1,7 @@
 // The dashboard's state: what each event does to it, and what it leaves alone.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HISTORY_MS, LOG_MAX, countPeers, initial, masked, reduce, standing } from "../../../web/js/admin/state.js";
+import { HISTORY_MS, LOG_MAX, countPeers, initial, masked, reduce, stateShown } from "../../../web/js/admin/state.js";
 
 const health = { shares: 1, unproven: 0, misplaced: 0, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
 
@@ -94,9 +94,9 @@ test("signing out leaves nothing", () => {
 });
 
 test("draining shows only on a peer that is alive", () => {
-  assert.equal(standing(peer("a", { draining: 0 })), "draining");
-  assert.equal(standing(peer("a", { draining: 3, state: "dead" })), "dead");
-  assert.equal(standing(peer("a")), "alive");
+  assert.equal(stateShown(peer("a", { draining: 0 })), "draining");
+  assert.equal(stateShown(peer("a", { draining: 3, state: "dead" })), "dead");
+  assert.equal(stateShown(peer("a")), "alive");
 });
 
 test("what is not seen in a name is shown as an unknown character", () => {

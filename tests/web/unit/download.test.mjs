@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { ApiError, withRetries } from "../../../web/js/transfer/api.js";
 import { Download, windowOf } from "../../../web/js/transfer/download.js";
 import { Geometry } from "../../../web/js/format/geometry.js";
-import { Speed } from "../../../web/js/get/progress.js";
+import { DownloadSpeed } from "../../../web/js/get/progress.js";
 
 const lost = () => new ApiError("network", 0, "lost");
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -166,7 +166,7 @@ test("cancelling ends a pause, too", async () => {
 });
 
 test("the speed is that of the last seconds", () => {
-  const speed = new Speed();
+  const speed = new DownloadSpeed();
   assert.equal(speed.perSecond, 0);
   for (let second = 0; second <= 30; second++) speed.note(second < 20 ? second * 1000 : 20_000 + (second - 20) * 5000, second * 1000);
   assert.equal(speed.perSecond, 5000);

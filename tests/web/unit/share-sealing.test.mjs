@@ -14,7 +14,7 @@ import { verifyToken } from "../../../web/js/format/paseto.js";
 import { Sealing, ownersTerms } from "../../../web/js/share/sealing.js";
 import { Selection } from "../../../web/js/share/selection.js";
 import { FileStream, UnreadableFileError } from "../../../web/js/share/stream.js";
-import { Pace } from "../../../web/js/share/progress.js";
+import { UploadSpeed } from "../../../web/js/share/progress.js";
 import { deriveAccess } from "../../../web/js/format/keys.js";
 import { verifyTerms } from "../../../web/js/format/terms.js";
 
@@ -80,15 +80,15 @@ test("a chunk that is sealed again is the same, or it does not leave", async () 
   await sealing.seal(0);
 });
 
-test("the pace is that of the last seconds, and begins anew with the bytes", () => {
-  const pace = new Pace();
-  assert.equal(pace.bytesPerSecond, null);
-  for (let second = 0; second <= 100; second++) pace.add(1000 * second, second < 50 ? 10 * second : 490 + 100 * (second - 49));
-  assert.equal(pace.bytesPerSecond, 100);
-  pace.add(101_000, 0);
-  assert.equal(pace.bytesPerSecond, null);
-  pace.add(102_000, 40);
-  assert.equal(pace.bytesPerSecond, 40);
+test("the speed is that of the last seconds, and begins anew with the bytes", () => {
+  const speed = new UploadSpeed();
+  assert.equal(speed.bytesPerSecond, null);
+  for (let second = 0; second <= 100; second++) speed.add(1000 * second, second < 50 ? 10 * second : 490 + 100 * (second - 49));
+  assert.equal(speed.bytesPerSecond, 100);
+  speed.add(101_000, 0);
+  assert.equal(speed.bytesPerSecond, null);
+  speed.add(102_000, 40);
+  assert.equal(speed.bytesPerSecond, 40);
 });
 
 test("an owner's token names the share, the act, whom it is for, and what it goes with", async () => {

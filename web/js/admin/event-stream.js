@@ -20,6 +20,7 @@ export async function* eventsOf(body) {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
+      // A carriage return at the end may be the first half of a line's end.
       const lines = (rest + decoder.decode(value, { stream: true })).split(/\r\n|\n|\r(?!$)/);
       rest = lines.pop() ?? "";
       for (const line of lines) {

@@ -24,16 +24,45 @@ const PEERS_MAX = 8;
  * @returns {View}
  */
 export function invitesView(actions) {
-  const role = /** @type {HTMLSelectElement} */ (byId("invite-role"));
-  const name = /** @type {HTMLInputElement} */ (byId("invite-name"));
-  const life = /** @type {HTMLSelectElement} */ (byId("invite-life"));
-  const text = /** @type {HTMLInputElement} */ (byId("invite-text"));
-  const make = /** @type {HTMLButtonElement} */ (byId("invite-make"));
-  const bounds = boundsForm();
   /** @type {State|null} */
   let last = null;
   const now = () => Date.now() + (last?.clock_ms ?? 0);
   const fill = keyed(byId("invite-rows"), (/** @type {Invite} */ { id }) => id, (invite) => inviteRow(invite, actions, now));
+  const made = madeInvite();
+  startForm(actions, now, made.show);
+
+  function draw() {
+    const all = [...(last?.invites ?? [])];
+    // Those that still open something first, the newest of them at the top.
+    fill(all.sort((a, b) => Number(a.revoked) - Number(b.revoked) || b.created_ms - a.created_ms));
+  }
+
+  return {
+    update(state, before) {
+      last = state;
+      if (state.invites === before.invites) return;
+      // The session ended: a secret does not stay in the page.
+      if (state.invites === null) made.hide();
+      draw();
+      setText(byId("invites-note"), state.invites?.length === 0 ? texts.invites.none : "");
+    },
+    // Their time runs out while the page is open.
+    tick: draw,
+  };
+}
+
+/**
+ * The form for a new invite.
+ * @param {Actions} actions
+ * @param {() => number} now
+ * @param {(invite: string) => void} show
+ */
+function startForm(actions, now, show) {
+  const role = /** @type {HTMLSelectElement} */ (byId("invite-role"));
+  const name = /** @type {HTMLInputElement} */ (byId("invite-name"));
+  const life = /** @type {HTMLSelectElement} */ (byId("invite-life"));
+  const make = /** @type {HTMLButtonElement} */ (byId("invite-make"));
+  const bounds = boundsForm();
 
   const never = /** @type {HTMLOptionElement} */ (life.querySelector("[value='']"));
   const offer = () => {
@@ -50,16 +79,17 @@ export function invitesView(actions) {
     const expires_ms = life.value === "" ? null : now() + Number(life.value) * DAY_MS;
     const allowance = bounds.allowance(role.value);
     await actions.makeInvite({ role: role.value, name: name.value.trim(), expires_ms, allowance }, (invite) => {
-      text.value = invite;
-      setText(byId("invite-copied"), "");
-      byId("invite-made").hidden = false;
       name.value = "";
       bounds.clear();
-      text.focus();
-      text.select();
+      show(invite);
     });
     make.disabled = false;
   });
+}
+
+/** The invite that was just made: to copy, and to hide again. */
+function madeInvite() {
+  const text = /** @type {HTMLInputElement} */ (byId("invite-text"));
   byId("invite-copy").addEventListener("click", async () => {
     const done = await copyText(text.value);
     if (!done) text.select();
@@ -71,25 +101,18 @@ export function invitesView(actions) {
   };
   byId("invite-hide").addEventListener("click", () => {
     hide();
-    make.focus();
+    byId("invite-make").focus();
   });
-
-  function draw() {
-    const all = [...(last?.invites ?? [])];
-    fill(all.sort((a, b) => Number(a.revoked) - Number(b.revoked) || b.created_ms - a.created_ms));
-  }
-
   return {
-    update(state, before) {
-      last = state;
-      if (state.invites === before.invites) return;
-      // The session ended: a secret does not stay in the page.
-      if (state.invites === null) hide();
-      draw();
-      setText(byId("invites-note"), state.invites?.length === 0 ? texts.invites.none : "");
+    hide,
+    /** @param {string} invite */
+    show(invite) {
+      text.value = invite;
+      setText(byId("invite-copied"), "");
+      byId("invite-made").hidden = false;
+      text.focus();
+      text.select();
     },
-    // Their time runs out while the page is open.
-    tick: draw,
   };
 }
 

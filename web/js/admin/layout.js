@@ -174,7 +174,7 @@ function placesOf(zones, cell, byZone) {
  * @param {number} cell
  */
 function radiusOf(capacity, largest, cell) {
-  const most = cell * 0.43;
+  const most = cell * 0.43; // Less than half: circles in cells beside each other do not touch.
   return most * Math.min(1, Math.max(RADIUS_MIN, Math.sqrt(Math.max(0, capacity) / largest)));
 }
 

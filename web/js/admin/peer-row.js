@@ -4,7 +4,7 @@ import { byId, element } from "../page/dom.js";
 import { bytes, duration, rate } from "../page/words.js";
 import { texts } from "./texts.js";
 import { bar, keyed, ratio, setAttribute, setText } from "./parts.js";
-import { standing } from "./state.js";
+import { stateShown } from "./state.js";
 import { scrubbed } from "./rows.js";
 
 /** @typedef {import("./parts.js").View} View */
@@ -55,7 +55,7 @@ export function peerRow(id, tell, actions) {
       if (peer === drawn) return;
       drawn = peer;
       setText(name, nameOf(peer));
-      setAttribute(node, "data-state", standing(peer));
+      setAttribute(node, "data-state", stateShown(peer));
       chip.update(peer);
       setText(needed, peer.draining === null ? "" : texts.peers.needed(peer.draining));
       setText(zone, peer.zone ?? "–");
@@ -109,7 +109,7 @@ export function detailsView(actions, show) {
     action.update(peer);
     const { fields } = texts.peers;
     fill([
-      [fields.state, texts.states[standing(peer)] + (peer.why === null ? "" : ` (${peer.why})`) + (peer.draining === null ? "" : `. ${texts.peers.needed(peer.draining)}`)],
+      [fields.state, texts.states[stateShown(peer)] + (peer.why === null ? "" : ` (${peer.why})`) + (peer.draining === null ? "" : `. ${texts.peers.needed(peer.draining)}`)],
       [fields.zone, peer.zone ?? texts.peers.noZone],
       [fields.space, spaceOf(peer)],
       [fields.free, bytes(peer.free_bytes)],
@@ -159,7 +159,7 @@ function stateChip() {
     node,
     /** @param {Peer} peer */
     update(peer) {
-      const state = standing(peer);
+      const state = stateShown(peer);
       setAttribute(node, "data-state", state);
       setText(sign, SIGNS[state]);
       setText(word, texts.states[state]);

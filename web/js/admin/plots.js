@@ -44,22 +44,8 @@ function plot(id, format, series) {
   const lines = series.map(({ style, filled }) => svg("path", { class: `line ${style}${filled ? " filled" : ""}` }));
   const times = MINUTES.map((minutes) => svg("text", { class: "axis" }, texts.plots.ago(minutes)));
   root.append(grid, ...lines, ...times);
-  const key = keyed(byId(`plot-${id}-text`), (/** @type {[Series, string]} */ [{ name }]) => name, ([{ style }]) => {
-    const sample = svg("svg", { width: 26, height: 10, "aria-hidden": "true" }, svg("path", { class: `line ${style}`, d: "M1 5H25" }));
-    const text = element("span");
-    return { node: element("span", { class: "key-item" }, sample, text), update: ([, said]) => setText(text, said) };
-  });
-  const fillGrid = keyed(grid, (/** @type {{ value: number, y: number, to: number }} */ { value }) => value, ({ value }) => {
-    const rule = svg("path");
-    const label = svg("text", { class: "axis", x: MARGIN.left - 8, "text-anchor": "end" }, format(value));
-    return {
-      node: svg("g", {}, rule, label),
-      update({ y, to }) {
-        setAttribute(rule, "d", `M${MARGIN.left} ${y}H${to}`);
-        setAttribute(label, "y", y + 4);
-      },
-    };
-  });
+  const fillKey = keyOf(byId(`plot-${id}-text`));
+  const fillGrid = gridOf(grid, format);
   /** @type {State["samples"]} */
   let shown = [];
   let width = 480;
@@ -72,11 +58,13 @@ function plot(id, format, series) {
       height: HEIGHT - MARGIN.top - MARGIN.bottom,
     };
     setAttribute(root, "viewBox", `0 0 ${width} ${HEIGHT}`);
+    // The newest sample is now, whatever this machine's clock says.
     const to_ms = shown.at(-1)?.at_ms ?? 0;
     const points = series.map(({ valueOf }) => shown.map((sample) => ({ at_ms: sample.at_ms, value: valueOf(sample) })));
     const steps = ticks(Math.max(...points.map(peak)));
     const most = /** @type {number} */ (steps.at(-1));
     const range = { from_ms: to_ms - HISTORY_MS, to_ms, most };
+    // Half a unit further down, a line covers whole pixels.
     const y = (/** @type {number} */ value) => Math.round(frame.top + frame.height * (1 - value / most)) + 0.5;
     fillGrid(steps.map((value) => ({ value, y: y(value), to: frame.left + frame.width })));
     lines.forEach((path, index) => {
@@ -88,7 +76,7 @@ function plot(id, format, series) {
       setAttribute(text, "y", HEIGHT - 6);
       setAttribute(text, "text-anchor", index === 0 ? "start" : index === times.length - 1 ? "end" : "middle");
     });
-    key(
+    fillKey(
       series.map((one, index) => {
         const own = points[index] ?? [];
         return [one, texts.plots.current(one.name, format(own.at(-1)?.value ?? 0), format(peak(own)))];
@@ -106,4 +94,35 @@ function plot(id, format, series) {
     shown = samples;
     draw();
   };
+}
+
+/**
+ * What each line is and where it stands, in words below the plot.
+ * @param {Element} parent
+ */
+function keyOf(parent) {
+  return keyed(parent, (/** @type {[Series, string]} */ [{ name }]) => name, ([{ style }]) => {
+    const sample = svg("svg", { width: 26, height: 10, "aria-hidden": "true" }, svg("path", { class: `line ${style}`, d: "M1 5H25" }));
+    const text = element("span");
+    return { node: element("span", { class: "key-item" }, sample, text), update: ([, said]) => setText(text, said) };
+  });
+}
+
+/**
+ * The lines of the value axis, with their labels.
+ * @param {Element} parent
+ * @param {(value: number) => string} format
+ */
+function gridOf(parent, format) {
+  return keyed(parent, (/** @type {{ value: number, y: number, to: number }} */ { value }) => value, ({ value }) => {
+    const rule = svg("path");
+    const label = svg("text", { class: "axis", x: MARGIN.left - 8, "text-anchor": "end" }, format(value));
+    return {
+      node: svg("g", {}, rule, label),
+      update({ y, to }) {
+        setAttribute(rule, "d", `M${MARGIN.left} ${y}H${to}`);
+        setAttribute(label, "y", y + 4);
+      },
+    };
+  });
 }

@@ -1,6 +1,6 @@
 // Which peers the table shows, and in which order. Pure.
 
-import { standing } from "./state.js";
+import { stateShown } from "./state.js";
 
 /** @typedef {import("./state.js").Peer} Peer */
 /** @typedef {"name"|"state"|"zone"|"space"|"received"|"served"|"seen"|"version"|"scrub"} Column */
@@ -15,7 +15,7 @@ const SERIOUSNESS = { dead: 0, cloned: 1, unreachable: 2, suspect: 3, draining: 
 /** @type {Record<Column, (a: Peer, b: Peer) => number>} */
 const COMPARE = {
   name: (a, b) => words.compare(a.name, b.name),
-  state: (a, b) => SERIOUSNESS[standing(a)] - SERIOUSNESS[standing(b)],
+  state: (a, b) => SERIOUSNESS[stateShown(a)] - SERIOUSNESS[stateShown(b)],
   // Peers without a zone come last.
   zone: (a, b) => Number(a.zone === null) - Number(b.zone === null) || words.compare(a.zone ?? "", b.zone ?? ""),
   space: (a, b) => a.used_bytes - b.used_bytes,
@@ -54,7 +54,7 @@ export function arrange(peers, filter, { column, descending }) {
 
 /** @param {Peer} peer */
 function haystack(peer) {
-  return [peer.name, peer.id, peer.zone ?? "", standing(peer), peer.version, ...peer.addresses].join("\n").toLowerCase();
+  return [peer.name, peer.id, peer.zone ?? "", stateShown(peer), peer.version, ...peer.addresses].join("\n").toLowerCase();
 }
 
 /**

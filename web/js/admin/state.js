@@ -211,7 +211,7 @@ export function masked(_key, value) {
  * @param {Peer} peer
  * @returns {Liveness|"draining"}
  */
-export function standing(peer) {
+export function stateShown(peer) {
   return peer.state === "alive" && peer.draining !== null ? "draining" : peer.state;
 }
 

@@ -38,6 +38,7 @@ export function listen(tell, ended) {
       const answer = await answerOf("GET", "/v1/events", { session: sessionSecret(), signal: mine.signal });
       if (current === mine) tell({ type: "opened" });
       if (answer.body) for await (const { name, data } of eventsOf(answer.body)) {
+        // Another connection was made meanwhile: this one has nothing to say any more.
         if (current !== mine) return;
         heard = performance.now();
         pause = PAUSE_MS;
@@ -50,6 +51,7 @@ export function listen(tell, ended) {
         return ended();
       }
     }
+    // A body that ends is a connection that failed, too.
     if (current === mine) fail();
   };
 

@@ -58,6 +58,7 @@ export function workView() {
         setText(byId("copies-note"), more > 0 ? texts.work.more(more) : copies.length === 0 ? texts.work.noCopies : "");
       }
       if (state.peers !== before.peers) {
+        // By id, which does not change: rows stay where they are while scrubs go on.
         const scrubs = [...peers.values()].filter((peer) => peer.scrub !== null).sort((a, b) => (a.id < b.id ? -1 : 1));
         fillScrubs(scrubs.slice(0, SCRUBS_MAX));
         const rest = scrubs.length - SCRUBS_MAX;

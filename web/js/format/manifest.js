@@ -9,7 +9,7 @@ import { Geometry, TAG_BYTES } from "./geometry.js";
 import { HeaderError, deriveKeys, makeHeader, parseHeader } from "./keys.js";
 import { METADATA_BYTES_MAX, MetadataError, NameError, parseMetadata } from "./metadata.js";
 
-const MAGIC = [0x53, 0x57, 0x44, 0x4d];
+const MAGIC = new TextEncoder().encode("PRCL");
 const CONTEXT = new TextEncoder().encode("parcelry/1 manifest\0");
 const SALT_AT = 8;
 const COMMIT_AT = 40;
@@ -129,6 +129,7 @@ export async function encodeManifest({ geometry, salt, keys, share, chunkIds, me
 function parse(encoded) {
   if (!MAGIC.every((byte, at) => encoded[at] === byte)) throw new ManifestError("magic");
   if (encoded.length < 8) throw new ManifestError("length");
+  // The header before any length: what a newer version looks like behind it is not known.
   let log2;
   try {
     log2 = parseHeader(encoded.subarray(4, 8));

@@ -1,6 +1,6 @@
 // Safe names: which paths may reach the disk of a receiver. The same rules as in formats.md, "Names"; a name is
 // refused, never repaired. A sender applies them before it starts. Names that are safe, but no names on some system,
-// are taken: see portability.js.
+// are taken: see portability.js. The cases of tests/formats/names.json are those of core/src/name.rs as well.
 
 const PATH_BYTES_MAX = 4096;
 const COMPONENT_BYTES_MAX = 255;

@@ -142,6 +142,7 @@ function draw(words, version, level) {
   const size = 17 + 4 * version;
   const canvas = { size, modules: new Uint8Array(size * size), fixed: new Uint8Array(size * size) };
   drawPatterns(canvas, version);
+  // For now only to take its modules, so that the data goes round them: the mask is chosen below.
   drawFormat(canvas, level, 0);
   drawData(canvas, words);
   let best = { mask: 0, penalty: Infinity, modules: canvas.modules };

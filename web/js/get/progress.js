@@ -8,7 +8,7 @@ const SPEED_OVER_MS = 10_000;
 const { get: t, common } = texts;
 
 /** The speed of the last ten seconds, from how many bytes were there when. */
-export class Speed {
+export class DownloadSpeed {
   /** @type {{atMs: number, done: number}[]} */
   #samples = [];
 
@@ -32,7 +32,7 @@ export class Speed {
 
 /** The part of the page that shows one download. */
 export class DownloadProgress {
-  #speed = new Speed();
+  #speed = new DownloadSpeed();
   #announced = "";
 
   /** @param {number} total */
@@ -41,7 +41,7 @@ export class DownloadProgress {
   }
 
   begin() {
-    this.#speed = new Speed();
+    this.#speed = new DownloadSpeed();
     byId("transfer-title").textContent = t.downloading;
     byId("outcome").hidden = true;
     byId("start").hidden = true;
@@ -52,7 +52,7 @@ export class DownloadProgress {
 
   /** Goes on after it was given up. */
   resume() {
-    this.#speed = new Speed();
+    this.#speed = new DownloadSpeed();
     byId("outcome").hidden = true;
     byId("transfer").hidden = false;
     byId("cancel").focus();

@@ -11,7 +11,6 @@ import { texts } from "./texts.js";
 const ROWS_MAX = 200;
 
 /**
- * Shows the selection.
  * @param {Selection} selection
  * @param {(id: number) => void} onRemove
  */

@@ -10,7 +10,7 @@ const SHOW_EVERY_MS = 250;
 const ANNOUNCE_STEP = 10;
 
 /** Bytes per second over the last seconds. */
-export class Pace {
+export class UploadSpeed {
   /** @type {{atMs: number, bytes: number}[]} */
   #samples = [];
 
@@ -34,7 +34,7 @@ export class Pace {
 /** Shows the news of one share. */
 export class UploadProgress {
   #totalBytes;
-  #pace = new Pace();
+  #speed = new UploadSpeed();
   #shownAtMs = -SHOW_EVERY_MS;
   #announced = 0;
   #bar = /** @type {HTMLProgressElement} */ (byId("progress"));
@@ -62,10 +62,10 @@ export class UploadProgress {
     const now = performance.now();
     const total = this.#totalBytes;
     this.#stage(texts.progress.sending);
-    this.#pace.add(now, bytes);
+    this.#speed.add(now, bytes);
     if (now - this.#shownAtMs < SHOW_EVERY_MS && bytes < total) return;
     this.#shownAtMs = now;
-    const rate = this.#pace.bytesPerSecond;
+    const rate = this.#speed.bytesPerSecond;
     this.#bar.value = total > 0 ? bytes / total : 1;
     byId("progress-done").textContent = texts.progress.details(bytes, total);
     byId("progress-speed").textContent = rate ? texts.progress.speed(rate, ((total - bytes) / rate) * 1000) : "";

@@ -35,6 +35,7 @@ export async function send({ sender, plan: { name, files, dirs, leftOut }, repli
   const entries = files.map(({ path, size, modifiedMs }) => ({ path, size, modifiedMs }));
   const content = { name, files: entries, dirs, createdMs: Date.now() };
   const view = new UploadProgress(stream.totalBytes);
+  // Pressed before there is a worker, it counts as well.
   const cancelled = new Promise((resolve) => { byId("cancel").onclick = resolve; });
   showStep("sending");
   byId("stage").focus();

@@ -79,6 +79,7 @@ export async function folderSink(parent, { original_filename: name, files, dirs,
       }),
     close: () =>
       saving(async () => {
+        // A symlink cannot be made here, but the folder that it lies in can.
         const ofLinks = links.map(({ path }) => path.slice(0, path.lastIndexOf("/")));
         for (const dir of ofLinks) if (!isRefused(dir)) await folders.of(`${dir}/`);
         for (const dir of dirs) if (isRefused(dir) || !(await folders.make(dir))) leftOut.push(dir);

@@ -64,6 +64,7 @@ export function zipSink(sink, dirs, sum = crc32) {
       await out.write(sumOf(entry));
     },
     close: async () => {
+      // After the files: a folder that may not be written to gets its permissions when all is in it.
       for (const dir of dirs) {
         entries.push(dirEntryOf(dir, out.position));
         await out.write(localHeader(entries[entries.length - 1]));
@@ -214,7 +215,7 @@ function centralHeader(entry) {
     [2, 0], // comment
     [2, 0], // disk
     [2, 0], // kind of content
-    [4, entry.mode * 0x10000 + (entry.isDir ? 0x10 : 0)],
+    [4, entry.mode * 0x10000 + (entry.isDir ? 0x10 : 0)], // Unix mode above, DOS's mark of a folder below
     [4, far ? MAX_32 : entry.at],
   );
   return join(fields, entry.path, extra);
@@ -229,6 +230,7 @@ function centralHeader(entry) {
 function commonFields(entry, size) {
   const flags = UTF8_FLAG | (entry.isDir ? 0 : SUM_FOLLOWS_FLAG);
   const { date, time } = dosTime(entry.modifiedMs);
+  // Version 4.5 of the format, which has ZIP64, is asked for only where that is needed.
   return [[2, isLarge(entry) || isFar(entry) ? 45 : 20], [2, flags], [2, 0], [2, time], [2, date], [4, entry.crc], [4, size], [4, size]];
 }
 

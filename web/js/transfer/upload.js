@@ -75,20 +75,20 @@ export function chunksInFlight(chunkBytes) {
  * @returns {Promise<string[]>}
  */
 export async function upload(plan, ports, signal) {
-  const run = new Run(plan, ports, signal);
+  const one = new Upload(plan, ports, signal);
   try {
-    return await run.complete();
+    return await one.complete();
   } catch (error) {
-    await run.giveUp();
+    await one.giveUp();
     throw error;
   }
 }
 
-class Run {
+class Upload {
   #plan;
   #ports;
   #signal;
-  #lanes;
+  #slots;
   #grant = "";
   /** @type {Uint8Array} */
   #ids;
@@ -100,7 +100,7 @@ class Run {
     this.#plan = plan;
     this.#ports = ports;
     this.#signal = signal;
-    this.#lanes = new Lanes(chunksInFlight(plan.chunkBytes), ports.now);
+    this.#slots = new Slots(chunksInFlight(plan.chunkBytes), ports.now);
     this.#ids = new Uint8Array(ID_BYTES * plan.chunkCount);
     this.#known = new Uint8Array(plan.chunkCount);
   }
@@ -150,7 +150,7 @@ class Run {
     }), this.#signal);
   }
 
-  /** In several lanes; the first one that fails stops the others. */
+  /** Several at once; the first one that fails stops the others. */
   async #sendAll() {
     const { chunkCount, chunkBytes } = this.#plan;
     const stop = new AbortController();
@@ -159,7 +159,7 @@ class Run {
     this.#signal.addEventListener("abort", stopToo);
     let next = 0;
     let stored = 0;
-    const lane = async () => {
+    const sendInTurn = async () => {
       while (next < chunkCount && !stop.signal.aborted) {
         const bytes = await this.#send(next++, stop.signal);
         stored += bytes;
@@ -167,8 +167,8 @@ class Run {
       }
     };
     this.#ports.progress(0);
-    const lanes = Array.from({ length: chunksInFlight(chunkBytes) }, () => lane().catch((error) => stop.abort(error)));
-    await Promise.all(lanes);
+    const senders = Array.from({ length: chunksInFlight(chunkBytes) }, () => sendInTurn().catch((error) => stop.abort(error)));
+    await Promise.all(senders);
     this.#signal.removeEventListener("abort", stopToo);
     stop.signal.throwIfAborted();
   }
@@ -186,7 +186,7 @@ class Run {
   async #send(index, signal) {
     const sealed = await this.#ports.seal(index);
     const put = () => this.#once("PUT", `chunks/${index}`, this.#grant, { bytes: sealed, signal });
-    const { id } = await this.#ports.retry(() => this.#lanes.run(put), signal);
+    const { id } = await this.#ports.retry(() => this.#slots.run(put), signal);
     this.#note(index, id);
     return Math.min(this.#plan.chunkBytes, this.#plan.totalBytes - index * this.#plan.chunkBytes);
   }
@@ -215,7 +215,7 @@ class Run {
 }
 
 /** Lets so many chunks be under way at once, and half as many whenever one was too slow: one fills a slow line, too. */
-class Lanes {
+class Slots {
   #most;
   #now;
   #busy = 0;
