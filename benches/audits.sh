@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What audits cost a tracker at defaults: a real tracker over TLS to so many peers, with so many (peer, share) pairs in
-# its database. It is started as after a restart, so that every pair is to be asked at once. It takes a quarter of an hour.
+# its database. It is started as after a restart, so that every pair is to be asked at once. It takes half an hour.
 #   benches/audits.sh [PEERS] [PAIRS] [FOLDER]
 set -euo pipefail
 cd "$(dirname "$0")/.."

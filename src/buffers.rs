@@ -46,7 +46,7 @@ impl Buffers {
         self.hand_out(place)
     }
 
-    /// The same, with the length that is given.
+    /// A buffer of the length that is given, as soon as there is one. What it holds is left from its last use.
     pub async fn take_of(self: &Arc<Self>, len: usize) -> Buffer {
         let mut buffer = self.take().await;
         buffer.resize(len, 0);

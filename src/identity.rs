@@ -88,12 +88,12 @@ impl Identity {
         TrackerId::from_bytes(key_fingerprint(&self.public_key))
     }
 
-    /// The same key, to sign grants with.
+    /// The private key as a tracker signs grants with it.
     pub fn tracker_key(&self) -> TrackerKey {
         TrackerKey::from_seed(&self.seed)
     }
 
-    /// The same key, to sign receipts with.
+    /// The private key as a peer signs receipts with it.
     pub fn peer_key(&self) -> PeerKey {
         PeerKey::from_seed(&self.seed)
     }

@@ -43,7 +43,7 @@ impl Pace {
         self.window.saturating_sub(self.waited)
     }
 
-    /// Takes note of a wait and what came of it; whether the other side is still fast enough.
+    /// Takes note of a wait and what came of it. Returns whether the other side is still fast enough.
     pub fn note(&mut self, waited: Duration, bytes: u64) -> bool {
         self.waited += waited;
         self.bytes += bytes;
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// Writes without an end to a reader that takes `bytes` at a time, every so often; how long that went well.
+    /// Writes without an end to a reader that takes `bytes` at a time, every so often. Returns how long that went well.
     async fn written_to(bytes: usize, every: Duration) -> Duration {
         let (near, mut far) = tokio::io::duplex(1000);
         let (mut paced, start) = (Paced::new(near), Instant::now());

@@ -1,4 +1,5 @@
-//! The story of Alice: split, seal, push to peers, publish, have the peers prove it. Then she may switch her machine off.
+//! `parcelry share`: splits files into chunks, seals them, pushes them to peers, publishes the share, and has the peers prove
+//! that they have it. Then the sender may switch the machine off.
 
 mod awkward;
 mod changes;

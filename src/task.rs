@@ -87,7 +87,7 @@ impl EndRequests {
         Ok(Self { interrupt, terminate })
     }
 
-    /// Waits for the next one; which of the two it was.
+    /// Waits for the next one. Returns which of the two it was.
     pub async fn next(&mut self) -> Kind {
         tokio::select! {
             _ = self.interrupt.recv() => Kind::Interrupted,

@@ -534,7 +534,7 @@ mod tests {
         }
     }
 
-    /// Gives everybody whose turn it is the same answer; how many samples were asked for.
+    /// Gives everybody whose turn it is the same answer. Returns how many samples were asked for.
     fn answer(audits: &mut Audits, outcome: Outcome, now_ms: u64) -> usize {
         let mut samples = 0;
         for turn in audits.take(usize::MAX, now_ms) {

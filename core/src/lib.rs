@@ -20,6 +20,8 @@
 //!   byte lies, with the hashes that lead up to the chunk's id.
 //! * **claimed**: what a peer is said to hold; **proven**: what it has shown to the tracker that it holds; **refuted**:
 //!   what it was found not to hold.
+//! * **dead time**: the silence after which a peer is dead, and its replicas count no more; **failure domain**: a zone or
+//!   a machine, whose replicas are lost together.
 //! * **run**: one process of a peer, from its start to its end; or chunks that follow each other.
 //!
 //! # Reading order

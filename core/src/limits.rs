@@ -15,11 +15,11 @@ pub const TAG_BYTES: usize = 16;
 
 /// Files of one share: bounds the receiver's table and the metadata's size.
 pub const FILES_MAX: usize = 100_000;
-/// Folders of one share, named or on the way to a file: each costs a receiver a folder.
+/// Directories of one share, named or on the way to a file: each costs a receiver a directory.
 pub const DIRS_MAX: usize = 100_000;
 /// Components of one path: more than people make, and few enough for every tool that walks down a tree.
 pub const COMPONENTS_MAX: usize = 128;
-/// Components of all paths of a share, those of a folder that follows itself counted once: each costs a hash.
+/// Components of all paths of a share, those of a directory that follows itself counted once: each costs a hash.
 pub const COMPONENTS_SUM_MAX: usize = 4_000_000;
 /// Symlinks on the way of one: as many as Linux follows.
 pub const LINK_HOPS_MAX: usize = 40;
@@ -288,7 +288,7 @@ pub const LARGE_BODY_BYTES_PER_SECOND: u64 = 64 << 10;
 /// Complaints about one peer that wait for its next heartbeat; further ones are dropped, for the peer checks
 /// everything it holds in time anyway.
 pub const COMPLAINTS_MAX: usize = 256;
-/// Time in which a chunk that a peer was asked to check is not asked about again: lies cost one read an hour.
+/// A peer is asked to check one chunk at most once in this time: false complaints cost it one read an hour.
 pub const COMPLAINT_AGAIN: Duration = Duration::from_secs(3600);
 /// Time for which the admin stays signed in: a working day.
 pub const SIGN_IN_LIFE: Duration = Duration::from_secs(12 * 3600);

@@ -1,5 +1,5 @@
 //! The symlinks of a share. One may be made only if it leads to an entry of its own share, on every file system, and
-//! if it stands in nobody's way: whoever writes below the share's folder then never leaves it.
+//! if it stands in nobody's way: whoever writes below the share's directory then never leaves it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,7 +17,7 @@ use crate::name::{SafePath, case_folded};
 pub struct Link {
     /// The path, which starts with the share's `original_filename`.
     pub path: SafePath,
-    /// Where it leads, seen from the folder that it is in.
+    /// Where it leads, seen from the directory that it is in.
     pub target: String,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for LinkRule {
     }
 }
 
-/// The rule that each link breaks among these files, folders that hold nothing, and links. The paths can stand side by
+/// The rule that each link breaks among these files, directories that hold nothing, and links. The paths can stand side by
 /// side, as [`crate::path_table::PathTable`] tells. One link that breaks a rule leads nowhere for the others.
 pub fn broken_rules<'a>(
     files: impl Iterator<Item = &'a SafePath>,
@@ -56,7 +56,7 @@ pub fn broken_rules<'a>(
     for path in dirs {
         tree.put(path.as_str(), Kind::Folder);
     }
-    // All folders come first, so that no link takes the name of a folder in which another one stands.
+    // All directories come first, so that no link takes the name of a directory in which another one stands.
     for link in links {
         let above = link.path.as_str().rsplit_once('/').map_or("", |(above, _)| above);
         tree.put(above, Kind::Folder);
@@ -103,7 +103,7 @@ enum Kind {
 #[derive(Default)]
 struct Tree<'a> {
     kinds: HashMap<Place, Kind>,
-    /// The folder of the last path, and its place: most paths stand in the same folder as the one before.
+    /// The directory of the last path, and its place: most paths stand in the same directory as the one before.
     above: (&'a str, Place),
     keys: [RandomState; 2],
 }
@@ -114,7 +114,7 @@ impl<'a> Tree<'a> {
         [0, 1].map(|n| self.keys[n].hash_one((above, &folded)))
     }
 
-    /// Puts an entry and the folders on the way to it; false for a link where something is already.
+    /// Puts an entry and the directories on the way to it; false for a link where something is already.
     fn put(&mut self, path: &'a str, kind: Kind) -> bool {
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         if self.above.0 != above {
@@ -135,7 +135,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Whether the link leads to an entry, with all links on its way, and never above the share's own folder.
+    /// Whether the link leads to an entry, with all links on its way, and never above the share's own directory.
     fn leads_inside(&self, link: &Link, links: &[Link], steps: &mut usize) -> bool {
         let mut places = vec![Place::default()];
         for component in link.path.components() {
@@ -152,7 +152,7 @@ impl<'a> Tree<'a> {
                 "." => continue,
                 ".." => {
                     places.pop();
-                    // The first is what the share's own folder stands in.
+                    // The first is what the share's own directory stands in.
                     if places.len() < 2 {
                         return false;
                     }

@@ -23,9 +23,9 @@ use crate::path_table::{PathTable, PathTableError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metadata {
-    /// The name under which the receiver saves the file or folder.
+    /// The name under which the receiver saves the file or directory.
     pub original_filename: SafePath,
-    /// The extension of `original_filename` with its dot; empty for a folder.
+    /// The extension of `original_filename` with its dot; empty for a directory.
     pub extension: String,
     /// Bytes of all files, with their holes.
     pub size: u64,
@@ -36,9 +36,9 @@ pub struct Metadata {
     pub created: OffsetDateTime,
     /// The files, in the order of the stream.
     pub files: Vec<FileEntry>,
-    /// The folders that hold nothing.
+    /// The directories that hold nothing.
     pub dirs: Vec<SafePath>,
-    /// The folders whose permissions are not the usual ones; each once.
+    /// The directories whose permissions are not the usual ones; each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dir_modes: Vec<FolderMode>,
     /// The symlinks, each of which leads to an entry of the share.
@@ -129,7 +129,7 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Whether the share is one file, saved under its own name, and no folder.
+    /// Whether the share is one file, saved under its own name, and no directory.
     pub fn is_single_file(&self) -> bool {
         self.dirs.is_empty()
             && self.links.is_empty()
@@ -185,7 +185,7 @@ impl Metadata {
         if unseen.len() < self.dir_modes.len() {
             return Err(MetadataError::Contradiction("a folder has two modes"));
         }
-        // Folders need not be listed: those on the way to a file may have a mode, too.
+        // Directories need not be listed: those on the way to a file may have a mode, too.
         for path in self.folders() {
             unseen.remove(path);
         }
@@ -195,7 +195,7 @@ impl Metadata {
         Err(MetadataError::Contradiction("it has a mode of a folder that is not in it"))
     }
 
-    /// The folders, named and on the way to what is named; some of them several times.
+    /// The directories, named and on the way to what is named; some of them several times.
     fn folders(&self) -> impl Iterator<Item = &str> {
         let above = |path: &'_ SafePath| path.as_str().rfind('/').unwrap_or(0);
         let links = self.links.iter().map(|link| &link.path);
@@ -203,7 +203,7 @@ impl Metadata {
         let of_files = files.map(move |path| &path.as_str()[..above(path)]);
         let all = of_files.chain(self.dirs.iter().map(SafePath::as_str));
         let mut last = "";
-        // Most files are in the same folder as the one before.
+        // Most files are in the same directory as the one before.
         let all = all.filter(move |path| std::mem::replace(&mut last, path) != *path);
         all.flat_map(|path| {
             std::iter::successors(Some(path), |path| path.rfind('/').map(|slash| &path[..slash]))
@@ -243,7 +243,7 @@ impl Metadata {
         if self.extension != extension {
             return Err(MetadataError::Contradiction("the extension is not that of the name"));
         }
-        // All paths are below one folder, so that a receiver makes one new entry and touches nothing beside it.
+        // All paths are below one directory, so that a receiver makes one new entry and touches nothing beside it.
         if !self.is_single_file() {
             let files_below =
                 self.files.iter().all(|file| file.path.below(&top).is_some_and(|p| !p.is_empty()));
@@ -544,7 +544,7 @@ mod tests {
             let refused = with(links).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
-        // A single file has no folder of its own in which a link could stand.
+        // A single file has no directory of its own in which a link could stand.
         let one = Metadata {
             original_filename: SafePath::parse("a").unwrap(),
             ..folder(vec![file("a", 0, 7)], &[])

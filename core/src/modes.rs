@@ -1,4 +1,4 @@
-//! Who may read, write and execute what arrives: the permission bits of a share's files and folders. Bits beyond them
+//! Who may read, write and execute what arrives: the permission bits of a share's files and directories. Bits beyond them
 //! (setuid, setgid, sticky) are never shared.
 
 use serde::{Deserialize, Serialize};
@@ -7,14 +7,14 @@ use crate::name::SafePath;
 
 /// The bits that a share may carry.
 pub const PERMISSIONS: u32 = 0o777;
-/// The permissions of a folder of which nothing is said.
+/// The permissions of a directory of which nothing is said.
 pub const FOLDER: u32 = 0o755;
 
-/// A folder of a share with other permissions than most.
+/// A directory of a share with other permissions than most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FolderMode {
-    /// The folder, which the share names or which is on the way to what it names.
+    /// The directory, which the share names or which is on the way to what it names.
     pub path: SafePath,
     /// Its permissions.
     pub mode: u32,

@@ -1,5 +1,5 @@
 //! Safe names: a path that reaches the disk of a receiver is one of these, so writing outside the
-//! target folder cannot be expressed. Names are refused, never repaired. Names that are safe, but no names on some
+//! target directory cannot be expressed. Names are refused, never repaired. Names that are safe, but no names on some
 //! system, are taken: see `portability`.
 
 use std::fmt;

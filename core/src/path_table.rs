@@ -1,5 +1,5 @@
 //! Whether paths can stand side by side, told at a bounded cost however many they are and however deep: a path and each
-//! folder on the way to it are kept as hashes, not as text.
+//! directory on the way to it are kept as hashes, not as text.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,11 +12,11 @@ use crate::name::{NameError, NameRule, SafePath};
 #[derive(Debug, Default)]
 pub struct PathTable {
     seen: HashMap<Place, Role>,
-    /// Folders that were named or stand on the way to a path.
+    /// Directories that were named or stand on the way to a path.
     folders: usize,
     /// Components of all paths.
     components: usize,
-    /// The folder of the last path, and what it hashes to: most paths stand in the same folder as the one before.
+    /// The directory of the last path, and what it hashes to: most paths stand in the same directory as the one before.
     above: (String, Option<Place>),
     /// Nobody who does not know these can make two paths that hash alike.
     keys: [RandomState; 2],
@@ -45,8 +45,8 @@ enum Role {
 }
 
 impl PathTable {
-    /// Checks that all paths can stand side by side: no file is a folder too, none stands there twice, and the folders
-    /// named or on the way are not too many.
+    /// Checks that all paths can stand side by side: no file is a directory too, none stands there twice, and there are not
+    /// too many directories, named or on the way.
     pub fn check<'a>(
         files: impl Iterator<Item = &'a SafePath>,
         folders: impl Iterator<Item = &'a SafePath>,
@@ -66,7 +66,7 @@ impl PathTable {
         self.take(path.as_str(), Role::File)
     }
 
-    /// Takes a folder that holds nothing.
+    /// Takes a directory that holds nothing.
     pub fn take_folder(&mut self, path: &SafePath) -> Result<(), PathTableError> {
         self.take(path.as_str(), Role::EmptyFolder)
     }
@@ -82,7 +82,7 @@ impl PathTable {
         self.put(place, path, start, role).map(drop)
     }
 
-    /// Takes the folders on the way; the last of them ends in a slash.
+    /// Takes the directories on the way; the last of them ends in a slash.
     fn walk(&mut self, folder: &str) -> Result<Place, PathTableError> {
         let (mut place, mut start) = (Place::default(), 0);
         for (slash, _) in folder.match_indices('/') {
@@ -114,7 +114,7 @@ impl PathTable {
                 known if (known == Role::File) != (role == Role::File) => {
                     return refuse(NameRule::FileAndFolder);
                 }
-                // A folder that was named may stand on the way to others, but is named once.
+                // A directory that was named may stand on the way to others, but is named once.
                 _ if role == Role::EmptyFolder => drop(other.insert(role)),
                 _ => {}
             },

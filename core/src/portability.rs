@@ -50,12 +50,12 @@ pub fn not_everywhere(component: &str) -> Option<NotEverywhere> {
     }
 }
 
-/// The paths, and folders on the way to them, whose last component is no name on some systems; each once.
+/// The paths, and directories on the way to them, whose last component is no name on some systems; each once.
 pub fn notes<'a>(paths: impl Iterator<Item = &'a SafePath>) -> Vec<(&'a str, NotEverywhere)> {
     let (mut known, mut folded, mut found) = (HashSet::new(), HashMap::new(), Vec::new());
     let keys = RandomState::new();
     for path in paths {
-        // What leads to a folder that is known is known.
+        // What leads to a directory that is known is known.
         let new = ancestors(path.as_str()).take_while(|path| known.insert(*path));
         for path in new.collect::<Vec<_>>().into_iter().rev() {
             let component = path.rsplit('/').next().unwrap_or(path);
@@ -72,7 +72,7 @@ pub fn notes<'a>(paths: impl Iterator<Item = &'a SafePath>) -> Vec<(&'a str, Not
     found
 }
 
-/// The path and the folders on the way to it, the deepest first.
+/// The path and the directories on the way to it, the deepest first.
 fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| path.rfind('/').map(|slash| &path[..slash]))
 }

@@ -83,7 +83,7 @@ enum Work {
     Get(PeerId, ChunkIndex),
 }
 
-/// Runs a push to its end; whether it was published.
+/// Runs a push to its end. Returns whether it was published.
 fn simulate_push(seed: u64, faults: bool) -> bool {
     let mut dice = Dice { state: seed, faults };
     let geometry = geometry(dice.below(30) as u64);

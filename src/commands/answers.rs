@@ -371,7 +371,7 @@ pub struct PartialEntry {
     pub disk_bytes: u64,
     /// When it was last touched.
     pub touched: String,
-    /// The same in milliseconds since the Unix epoch.
+    /// When it was last touched, in milliseconds since the Unix epoch.
     #[serde(skip)]
     pub touched_ms: u64,
     /// Whether a command is at work on it.

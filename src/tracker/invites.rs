@@ -30,7 +30,7 @@ const URL_FILE: &str = "url";
 /// How long an invite for a peer is good, unless its maker says otherwise; peers that joined stay.
 const PEER_INVITE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The gate of a swarm: whoever has the tracker's data folder decides who comes in.
+/// The gate of a swarm: whoever has the tracker's data directory decides who comes in.
 #[derive(Debug)]
 pub struct Gate {
     pub(super) tokens: Tokens,
@@ -66,7 +66,7 @@ impl Gate {
         Ok(Self { tokens, tracker: url.clone(), tracker_id: identity.tracker_id(), data: data.to_owned() })
     }
 
-    /// The gate of the tracker that lives in a data folder, whether it runs or not.
+    /// The gate of the tracker that lives in a data directory, whether it runs or not.
     pub async fn beside(data: &Path) -> Result<Self, Failure> {
         let none = || {
             Failure::new(Kind::Usage, format!("{} is not the data folder of a tracker", data.display()))

@@ -100,7 +100,7 @@ const DATABASE_FILE: &str = "tracker.db";
 pub struct TrackerConfig {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The folder that holds its key and database.
+    /// The directory that holds its key and database.
     pub data: PathBuf,
     /// Where others reach it, if not where it listens.
     pub public_url: Option<TrackerUrl>,
@@ -281,7 +281,7 @@ impl Tracker {
     }
 }
 
-/// Holds the lock on the data folder for as long as it serves.
+/// Holds the lock on the data directory for as long as it serves.
 async fn run(tracker: Arc<Tracker>, listener: TcpListener, front: Front, lock: FolderLock, tasks: Tasks) {
     let router = http::router(tracker);
     server::serve(listener, router, front, tasks).await;

@@ -1,4 +1,4 @@
-//! Notices that the data folder is a copy of the one in which the tracker last ran: what happened since the copy was
+//! Notices that the data directory is a copy of the one in which the tracker last ran: what happened since the copy was
 //! made is unknown here, revocations above all.
 
 use std::fs;

@@ -59,7 +59,7 @@ fn kind(refusal: Refusal) -> ProblemKind {
 }
 
 impl SimTracker {
-    /// Starts a tracker on what is in the folder.
+    /// Starts a tracker on what is in the directory.
     pub(crate) async fn start(data: &Path, id: TrackerId, rules: Rules) -> Self {
         let store = SqliteStore::open(&data.join("tracker.db")).await.unwrap();
         let (registry, repairer, lived_ms) = remembered(&store, rules).await.unwrap();

@@ -26,7 +26,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Opens the tokens in a tracker's data folder.
+    /// Opens the tokens in a tracker's data directory.
     pub(super) async fn open(data: &Path) -> Result<Self, Failure> {
         let path = Self::file(data);
         private_database(&path).map_err(|error| Failure::io("create", &path, &error))?;
@@ -43,7 +43,7 @@ impl Tokens {
         Ok(Self { pool })
     }
 
-    /// The file in a tracker's data folder that holds them.
+    /// The file in a tracker's data directory that holds them.
     pub(super) fn file(data: &Path) -> PathBuf {
         data.join(DATABASE_FILE)
     }

@@ -83,7 +83,7 @@ async fn store(folder: &Path) -> SqliteStore {
     SqliteStore::open(&folder.join("tracker.db")).await.unwrap()
 }
 
-/// A tracker on the database in a folder, with these peers.
+/// A tracker on the database in a directory, with these peers.
 async fn start(folder: &Path, peers: &[u8]) -> SimTracker {
     let tracker = SimTracker::start(folder, TrackerId::from_bytes([9; 32]), RULES).await;
     for &number in peers {

@@ -192,8 +192,8 @@ fn until_ms(due: &Due) -> u64 {
 }
 
 impl Tracker {
-    /// A share is gone: all who may hold something of it are to hear of it, those included to whom its owner says that it
-    /// went; whether more than that was known of it.
+    /// Notes that a share is gone: all who may hold something of it are to hear of it, those included to whom its owner says
+    /// that it went. Returns whether more than that was known of it.
     pub(super) async fn tell_of_end(
         &self,
         share: ShareId,

@@ -26,7 +26,7 @@ pub fn publish(
     publish_from(swarm, geometry, metadata, seal, false)
 }
 
-/// The same, of which each spare has all, too, without being told of in what is published.
+/// Publishes such a share of which each spare has all, too, without being named in what is published.
 pub fn publish_beside_spares(
     swarm: &Swarm,
     geometry: Geometry,

@@ -175,7 +175,7 @@ impl FakePeer {
         Self::join_that(swarm, number, Proves::Rightly, serve)
     }
 
-    /// The same, for one that proves what it holds in this way.
+    /// Joins the swarm like [`FakePeer::join`], and proves what it holds in this way.
     pub fn join_that(
         swarm: &Swarm,
         number: u8,

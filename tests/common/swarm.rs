@@ -114,7 +114,7 @@ impl Swarm {
         Self::start_with(peers, &["--heartbeat", "200ms", "--dead-after", "3s"])
     }
 
-    /// The same, with these flags of the tracker.
+    /// A swarm like [`Swarm::start`], with these flags of the tracker.
     #[track_caller]
     pub fn start_with(peers: usize, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -129,7 +129,7 @@ impl Swarm {
         swarm
     }
 
-    /// The same, with times by which a replica that was proven once is asked again in half an hour at the earliest: what a test
+    /// A swarm with times by which a replica that was proven once is asked again in half an hour at the earliest: what a test
     /// spoils is found by nobody but the test. See [`Swarm::wait_for_proofs`].
     #[track_caller]
     pub fn start_seldom_audited(peers: usize) -> Self {
@@ -241,7 +241,7 @@ impl Swarm {
         self.add_doomed_peer_with(number, point, &[]);
     }
 
-    /// The same, with more flags.
+    /// Starts a peer that dies at the point, with more flags.
     #[track_caller]
     pub fn add_doomed_peer_with(&mut self, number: usize, point: Point, flags: &[&str]) {
         let mut command = self.peer_command(number, flags);
@@ -259,7 +259,7 @@ impl Swarm {
         self.put_peer(number, server);
     }
 
-    /// The same, with more flags.
+    /// Starts a peer with something in its environment, and more flags.
     #[track_caller]
     pub fn add_peer_with_flags(&mut self, number: usize, flags: &[&str], variable: &str, value: &str) {
         let mut command = self.peer_command(number, flags);
@@ -322,7 +322,7 @@ impl Swarm {
         self.restart_tracker_after(|_| {});
     }
 
-    /// The same, with something done to its data folder in between.
+    /// Kills the tracker and starts it again at the same address, with something done to its data folder in between.
     #[track_caller]
     pub fn restart_tracker_after(&mut self, act: impl FnOnce(&Path)) {
         let address = self.tracker.address();

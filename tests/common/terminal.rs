@@ -26,7 +26,7 @@ impl Terminal {
         Self { screen: screen.into(), side }
     }
 
-    /// The same, this many columns wide.
+    /// A terminal this many columns wide.
     pub fn of_width(columns: u16) -> Self {
         let terminal = Self::new();
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

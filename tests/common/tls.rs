@@ -36,7 +36,7 @@ pub fn connect_from(source: Ipv4Addr, address: &str) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// The same as [`exchange`], over a connection that is there.
+/// An [`exchange`] over a connection that is there.
 pub fn exchange_over(
     socket: TcpStream,
     pin: &[u8; 32],
@@ -55,7 +55,7 @@ pub fn exchange_over(
     }
 }
 
-/// The same as [`super::http::send`], over TLS and with a certificate.
+/// Does what [`super::http::send`] does, over TLS and with a certificate.
 pub fn send(
     address: &str,
     pin: &[u8; 32],

@@ -1,4 +1,4 @@
-//! The store on SQLite: one file in the tracker's data folder, no server to run.
+//! The store on SQLite: one file in the tracker's data directory, no server to run.
 
 use std::path::Path;
 use std::time::Duration;
