@@ -7,7 +7,7 @@ use parcelry_core::limits::{EXPIRY_MAX, PREFERRED_MAX};
 use parcelry_core::link::Invite;
 use parcelry_core::manifest::ShareKey;
 use parcelry_core::seal::{access_hash, access_token};
-use parcelry_core::terms::{SignedTerms, Terms};
+use parcelry_core::terms::{SignedTerms, Terms, TermsToken};
 
 use crate::client::{ClientError, TrackerClient, tracker_failure};
 use crate::clock;
@@ -95,13 +95,13 @@ fn deletion(header: &UploadHeader) -> SignedTerms {
 async fn delete(
     tracker: &TrackerClient,
     share: ShareId,
-    deletion: &str,
+    deletion: &TermsToken,
     peers: &[PeerId],
 ) -> Result<(), ClientError> {
     let mut batches = peers.chunks(PREFERRED_MAX);
     let first = batches.next().unwrap_or_default();
     for batch in std::iter::once(first).chain(batches) {
-        tracker.delete(share, deletion.to_owned(), batch.to_vec()).await?;
+        tracker.delete(share, deletion.clone(), batch.to_vec()).await?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use parcelry_core::api::{
 };
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::enclosed::ENCLOSED;
+use parcelry_core::grant::GrantToken;
 use parcelry_core::id::{PeerId, ShareId};
 use parcelry_core::link::ShareLink;
 use parcelry_core::seal::access_token;
@@ -49,7 +50,7 @@ fn tasks() -> Vec<Task> {
         name: "p1".into(),
         addresses: vec!["192.0.2.1:9091".parse().unwrap()],
     };
-    let (sources, grant) = (vec![address.clone()], "v4.public.grant".to_owned());
+    let (sources, grant) = (vec![address.clone()], GrantToken::from("v4.public.grant"));
     let restore = |terms, manifest| RestoreTask {
         share: SHARE,
         sources: sources.clone(),

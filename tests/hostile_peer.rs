@@ -339,7 +339,7 @@ fn r2_heads_that_drip_are_given_up_by_every_call() {
         tokio::join!(
             async { peer.health().await.is_err() },
             async { peer.holding(share, &access).await.is_err() },
-            async { peer.manifest_for_copy(share, "grant").await.is_err() },
+            async { peer.manifest_for_copy(share, &"grant".into()).await.is_err() },
             async { peer.get_chunk(ChunkId::of(b"x"), 100, &buffers).await.is_err() },
             async { tracker.look_up(share, &access).await.is_err() },
             async { tracker.leave(id).await.is_err() },

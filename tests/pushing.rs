@@ -87,7 +87,7 @@ fn p1_a_chunk_is_taken_under_a_sound_grant_only() {
         format!("{signed}.Zm9v"),
         signed[..signed.len() - 4].to_owned(),
         format!("{}AAAA", &signed[..signed.len() - 4]),
-        tls::identity(9).tracker_key().sign(good),
+        tls::identity(9).tracker_key().sign(good).to_string(),
     ] {
         assert_eq!(pushing.put(&token, chunk).status, 403);
     }

@@ -103,7 +103,7 @@ fn share(number: u32, peers: &[PeerId], blobs: &[ChunkId]) -> Made {
     Made {
         share: key.share_id(),
         manifest: manifest.encoded().to_vec(),
-        terms: SignedTerms::sign(&key, terms).token,
+        terms: SignedTerms::sign(&key, terms).token.to_string(),
         chunks: ChunkSet::full(chunk_count).to_string(),
         holders: plan::holders(number, u32::try_from(peers.len()).unwrap())
             .map(|n| peers[n as usize])

@@ -12,9 +12,11 @@ use utoipa::ToSchema;
 
 use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
+use crate::grant::GrantToken;
 use crate::id::{ChunkId, PeerId, RunId, ShareId};
 use crate::reach::Doubt;
 use crate::registry::{Liveness, Usage};
+use crate::terms::TermsToken;
 
 pub use crate::evidence::{AuditRequest, AuditResponse, Proof, Question, Sample, Verdict, questions};
 pub use crate::heartbeat::{
@@ -153,7 +155,7 @@ pub struct SignedDeletion {
     /// The share.
     pub share: ShareId,
     /// The signed terms that delete it.
-    pub terms: String,
+    pub terms: TermsToken,
 }
 
 /// Answer to an inventory.
@@ -177,7 +179,7 @@ pub struct AnnounceRequest {
     /// Its manifest.
     pub manifest: Blob,
     /// Its signed terms, as new as the peer has them.
-    pub terms: String,
+    pub terms: TermsToken,
     /// The chunks that the peer holds.
     pub chunks: ChunkSet,
 }
@@ -314,7 +316,7 @@ pub struct OpenResponse {
     /// Peers to turn to when one fails, best first.
     pub spares: Vec<PeerAddress>,
     /// The token that lets the sender use these peers, and publish the share.
-    pub grant: String,
+    pub grant: GrantToken,
     /// Whether a browser warns before it opens a link of this tracker, whose certificate is its own.
     #[serde(default)]
     pub browsers_warn: bool,
@@ -338,7 +340,7 @@ pub struct PublishRequest {
     /// The manifest.
     pub manifest: Blob,
     /// The signed terms.
-    pub terms: String,
+    pub terms: TermsToken,
     /// The receipts of the peers that hold it: for each chunk those of as many peers as the terms ask for.
     pub receipts: Vec<String>,
 }
@@ -350,7 +352,7 @@ pub struct LookUpResponse {
     #[serde(default, skip_serializing_if = "Blob::is_empty")]
     pub manifest: Blob,
     /// The signed terms.
-    pub terms: String,
+    pub terms: TermsToken,
     /// Peers that hold chunks of it, the surest first.
     pub sources: Vec<SourceInfo>,
 }
@@ -373,7 +375,7 @@ pub struct SourceInfo {
 #[serde(deny_unknown_fields)]
 pub struct TermsRequest {
     /// The signed terms.
-    pub terms: String,
+    pub terms: TermsToken,
     /// With a deletion and a sender's token: peers that may hold something of the share although it was never published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sent_to: Vec<PeerId>,
@@ -456,7 +458,7 @@ pub struct CommitRequest {
     /// The manifest.
     pub manifest: Blob,
     /// The signed terms.
-    pub terms: String,
+    pub terms: TermsToken,
     /// The chunks that this peer is to hold.
     pub chunks: ChunkSet,
 }
@@ -484,7 +486,7 @@ pub struct ManifestResponse {
     #[serde(default, skip_serializing_if = "Blob::is_empty")]
     pub manifest: Blob,
     /// The signed terms.
-    pub terms: String,
+    pub terms: TermsToken,
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{Blob, ShareSize};
+use crate::grant::GrantToken;
 use crate::id::ChunkId;
+use crate::terms::TermsToken;
 
 /// `POST /v1/shares/{id}/upload`: a browser wants to share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -22,7 +24,7 @@ pub struct UploadRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UploadResponse {
     /// What lets the browser send the chunks, and finish. A delegation names it.
-    pub grant: String,
+    pub grant: GrantToken,
 }
 
 /// Answer to `PUT /v1/shares/{id}/delegation`: the peers are ready.
@@ -46,7 +48,7 @@ pub struct FinishRequest {
     /// The manifest.
     pub manifest: Blob,
     /// The signed terms.
-    pub terms: String,
+    pub terms: TermsToken,
 }
 
 /// Answer to [`FinishRequest`]: the share is on stable storage and published.

@@ -97,6 +97,11 @@ pub enum GrantError {
     Time,
 }
 
+paseto::token_text! {
+    /// The text of a signed grant; [`GrantKey::verify`] tells whether it is one.
+    GrantToken
+}
+
 /// The key of a tracker, which signs grants.
 pub struct TrackerKey(SigningKey);
 
@@ -116,8 +121,8 @@ impl TrackerKey {
     }
 
     /// Signs a grant.
-    pub fn sign(&self, grant: &Grant) -> String {
-        paseto::sign(&self.0, grant, PURPOSE)
+    pub fn sign(&self, grant: &Grant) -> GrantToken {
+        paseto::sign(&self.0, grant, PURPOSE).into()
     }
 }
 
@@ -302,9 +307,9 @@ mod tests {
         fn a_changed_character_is_noticed(position in 0usize..1000, with in "[A-Za-z0-9]") {
             let token = key().sign(&grant());
             let position = position % token.len();
-            let mut changed = token.clone();
+            let mut changed = token.to_string();
             changed.replace_range(position..=position, &with);
-            prop_assume!(changed != token);
+            prop_assume!(changed != *token);
             prop_assert!(key().public().verify(&changed).is_err());
         }
     }

@@ -5,8 +5,10 @@ use utoipa::ToSchema;
 
 use crate::api::{Blob, PeerAddress};
 use crate::chunk_set::ChunkSet;
+use crate::grant::GrantToken;
 use crate::id::{PeerId, RunId, ShareId};
 use crate::registry::{ScrubProgress, Usage};
+use crate::terms::TermsToken;
 use crate::traffic::Traffic;
 
 /// `POST /v1/peers/{id}/heartbeat`.
@@ -158,7 +160,7 @@ pub enum Task {
         /// The share.
         share: ShareId,
         /// The signed terms.
-        terms: String,
+        terms: TermsToken,
     },
     /// Serve this share to nobody any more, and keep what is held of it: the operator took it down.
     Withhold {
@@ -196,9 +198,9 @@ pub struct RestoreTask {
     /// Other peers that hold some of it.
     pub sources: Vec<PeerAddress>,
     /// The token that lets this peer read the share's manifest and terms there.
-    pub grant: String,
+    pub grant: GrantToken,
     /// The newest terms that the tracker knows.
-    pub terms: Option<String>,
+    pub terms: Option<TermsToken>,
     /// The manifest as the tracker has it, unless it is too large for this answer.
     pub manifest: Option<Blob>,
 }
@@ -214,7 +216,7 @@ pub struct CopyTask {
     /// Peers to copy from, best first.
     pub sources: Vec<PeerAddress>,
     /// The token that lets this peer read the share's manifest there.
-    pub grant: String,
+    pub grant: GrantToken,
 }
 
 #[cfg(test)]
@@ -225,7 +227,7 @@ mod tests {
     fn a_task_of_any_kind_with_a_field_that_is_not_known_is_not_carried_out() {
         let share = ShareId::from_bytes([7; 32]);
         let chunks = ChunkSet::full(3);
-        let (grant, sources) = (String::new(), Vec::new());
+        let (grant, sources) = (GrantToken::from("grant"), Vec::new());
         let all = [
             Task::Terms { share, terms: "signed".into() },
             Task::Withhold { share },

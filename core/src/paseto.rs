@@ -20,6 +20,44 @@ pub(crate) enum TokenError {
     Fields,
 }
 
+/// Makes a type for the text of one kind of signed token, as it is sent and kept. It says nothing about whether the text is
+/// such a token.
+macro_rules! token_text {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(text)
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.to_owned())
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::ops::Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+pub(crate) use token_text;
+
 /// Signs `claims` for `purpose` (PASETO implicit assertion).
 pub(crate) fn sign(key: &SigningKey, claims: &impl Serialize, purpose: &[u8]) -> String {
     let payload = serde_json::to_vec(claims).expect("claims have string keys");

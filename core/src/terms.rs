@@ -35,13 +35,18 @@ pub struct Terms {
     pub deleted: bool,
 }
 
+paseto::token_text! {
+    /// The text of signed terms; [`SignedTerms::verify`] tells whether it is some.
+    TermsToken
+}
+
 /// Terms together with the token that proves them: it is used like [`Terms`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedTerms {
     /// What the token says.
     terms: Terms,
     /// The token as it is stored and sent.
-    pub token: String,
+    pub token: TermsToken,
 }
 
 /// A token that is not terms of the share.
@@ -72,7 +77,7 @@ impl SignedTerms {
     /// Signs terms with the share's key.
     pub fn sign(key: &ShareKey, terms: Terms) -> Self {
         assert_eq!(terms.share, key.share_id(), "only a share's own key signs its terms");
-        let token = paseto::sign(key.signing_key(), &terms, PURPOSE);
+        let token = paseto::sign(key.signing_key(), &terms, PURPOSE).into();
         Self { terms, token }
     }
 
@@ -82,7 +87,7 @@ impl SignedTerms {
         if terms.share != share || !(1..=REPLICAS_MAX).contains(&terms.replicas) {
             return Err(TermsError::Fields);
         }
-        Ok(Self { terms, token: token.to_owned() })
+        Ok(Self { terms, token: token.into() })
     }
 
     /// The terms without their token.
@@ -171,9 +176,9 @@ mod tests {
         fn a_changed_character_is_noticed(position in 0usize..1000, with in "[A-Za-z0-9]") {
             let token = SignedTerms::sign(&key(), terms()).token;
             let position = position % token.len();
-            let mut changed = token.clone();
+            let mut changed = token.to_string();
             changed.replace_range(position..=position, &with);
-            prop_assume!(changed != token);
+            prop_assume!(changed != *token);
             prop_assert!(SignedTerms::verify(&changed, key().share_id()).is_err());
         }
     }

@@ -172,7 +172,7 @@ fn the_golden_terms_and_invites_are_reproduced_and_read() {
     for entry in golden["terms"].as_array().unwrap() {
         let terms: Terms = serde_json::from_str(entry["payload"].as_str().unwrap()).unwrap();
         let signed = SignedTerms::sign(&key, terms);
-        assert_eq!(signed.token, entry["token"].as_str().unwrap());
+        assert_eq!(*signed.token, *entry["token"].as_str().unwrap());
         assert_eq!(SignedTerms::verify(&signed.token, key.share_id()), Ok(signed));
     }
     for entry in golden["invites"].as_array().unwrap() {
@@ -192,12 +192,12 @@ fn the_golden_grants_are_reproduced_and_read() {
     let key = TrackerKey::from_seed(&Secret::from_bytes(hex_32(&golden["signing_seed"])));
     for entry in golden["grants"].as_array().unwrap() {
         let grant: Grant = serde_json::from_str(entry["payload"].as_str().unwrap()).unwrap();
-        assert_eq!(key.sign(&grant), entry["token"].as_str().unwrap());
+        assert_eq!(*key.sign(&grant), *entry["token"].as_str().unwrap());
         assert_eq!(key.public().verify(entry["token"].as_str().unwrap()), Ok(grant));
     }
     // The one of the fuzzer's corpus is made with its key.
     let key = TrackerKey::from_seed(&Secret::from_bytes([5; 32]));
     let grant: Grant = serde_json::from_str(golden["grants"][0]["payload"].as_str().unwrap()).unwrap();
     let corpus = format!("{}/../fuzz/corpus/grant/good", env!("CARGO_MANIFEST_DIR"));
-    assert_eq!(key.sign(&grant), std::fs::read_to_string(corpus).unwrap());
+    assert_eq!(*key.sign(&grant), std::fs::read_to_string(corpus).unwrap());
 }

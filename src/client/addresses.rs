@@ -62,7 +62,7 @@ impl Addresses {
         for number in (first..self.servers.len()).chain(0..first.min(self.servers.len())) {
             match attempt(&self.servers[number]).await {
                 Err(error @ (ClientError::Unreachable { .. } | ClientError::WrongKey { .. })) => {
-                    failure = error
+                    failure = error;
                 }
                 answer => {
                     self.last.store(number, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use parcelry_core::api::{
     OfferRequest, OfferResponse, PeerAddress, ProblemKind,
 };
 use parcelry_core::geometry::ChunkSize;
+use parcelry_core::grant::GrantToken;
 use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
 use parcelry_core::limits::{ASKED_LAST, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, PUT_TIMEOUT};
 use parking_lot::Mutex;
@@ -54,7 +55,7 @@ impl PeerClient {
     /// This client, as that of one of so many sources that receive into the same buffers.
     #[must_use]
     pub fn as_one_of(self, sources: usize, buffers: usize) -> Self {
-        Self { pool: self.pool.as_one_of(sources, buffers), ..self }
+        Self { pool: self.pool.one_of(sources, buffers), ..self }
     }
 
     /// The peer's id.
@@ -89,7 +90,7 @@ impl PeerClient {
     }
 
     /// Puts a chunk of the grant's share, which was offered.
-    pub async fn put_chunk(&self, grant: &str, id: ChunkId, sealed: Bytes) -> Result<(), ClientError> {
+    pub async fn put_chunk(&self, grant: &GrantToken, id: ChunkId, sealed: Bytes) -> Result<(), ClientError> {
         let path = format!("/v1/chunks/{id}");
         let call = |server| {
             let call = Call::new(Method::PUT, server, path.clone()).bearer(grant);
@@ -102,7 +103,7 @@ impl PeerClient {
     /// peer that has restarted has forgotten the share: it is offered again, once for all chunks that are on their way.
     pub async fn put_offered(
         &self,
-        grant: &str,
+        grant: &GrantToken,
         id: ChunkId,
         sealed: Bytes,
         offer: impl Future<Output = Result<(), ClientError>> + Send,
@@ -188,7 +189,7 @@ impl PeerClient {
     pub async fn holding_for_copy(
         &self,
         share: ShareId,
-        grant: &str,
+        grant: &GrantToken,
     ) -> Result<HoldingResponse, ClientError> {
         let path = format!("/v1/shares/{share}/chunks");
         self.json(|server| Call::new(Method::GET, server, path.clone()).bearer(grant)).await
@@ -198,7 +199,7 @@ impl PeerClient {
     pub async fn manifest_for_copy(
         &self,
         share: ShareId,
-        grant: &str,
+        grant: &GrantToken,
     ) -> Result<ManifestResponse, ClientError> {
         let path = format!("/v1/shares/{share}/manifest");
         let call = |server| Call::new(Method::GET, server, path.clone()).bearer(grant);

@@ -60,7 +60,7 @@ impl ConnectionPool {
     }
 
     /// This pool, as that of one of so many sources that receive into the same buffers.
-    pub(super) fn as_one_of(self, sources: usize, buffers: usize) -> Self {
+    pub(super) fn one_of(self, sources: usize, buffers: usize) -> Self {
         let connections = fair_share(RECEIVER_CONNECTIONS_MAX, sources);
         Self { bounds: Bounds { connections, buffers: fair_share(buffers, sources) }, ..self }
     }

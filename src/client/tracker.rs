@@ -12,6 +12,7 @@ use parcelry_core::dashboard::{InviteList, ShareList};
 use parcelry_core::id::{PeerId, Secret, ShareId, TrackerId};
 use parcelry_core::limits::{HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
 use parcelry_core::link::{Invite, ShareLink, TrackerUrl};
+use parcelry_core::terms::TermsToken;
 use serde::de::DeserializeOwned;
 
 use super::connector::Server;
@@ -146,7 +147,7 @@ impl TrackerClient {
     }
 
     /// Replaces the terms of a share.
-    pub async fn put_terms(&self, share: ShareId, terms: String) -> Result<(), ClientError> {
+    pub async fn put_terms(&self, share: ShareId, terms: TermsToken) -> Result<(), ClientError> {
         let path = format!("/v1/shares/{share}/terms");
         self.http
             .send(self.request(Method::PUT, path).json(&TermsRequest { terms, sent_to: Vec::new() }))
@@ -158,7 +159,7 @@ impl TrackerClient {
     pub async fn delete(
         &self,
         share: ShareId,
-        terms: String,
+        terms: TermsToken,
         sent_to: Vec<PeerId>,
     ) -> Result<(), ClientError> {
         let call = self.admitted(Method::PUT, format!("/v1/shares/{share}/terms"));

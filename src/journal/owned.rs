@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use parcelry_core::id::{Secret, ShareId};
 use parcelry_core::link::{LinkError, ShareLink};
 use parcelry_core::manifest::ShareKey;
-use parcelry_core::terms::SignedTerms;
+use parcelry_core::terms::{SignedTerms, TermsToken};
 use serde::{Deserialize, Serialize};
 
 use super::secret_text;
@@ -31,7 +31,7 @@ pub struct OwnedShare {
     pub file_count: usize,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: u64,
-    terms: String,
+    terms: TermsToken,
     /// What its first peers signed for when they had it.
     pub receipts: Vec<String>,
 }

@@ -9,6 +9,7 @@ use futures_util::stream;
 use parcelry_core::api::{CopyTask, ShareChunks, WrongChunks};
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::grant::GrantToken;
 use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{COPY_BATCH_BYTES, COPY_CHUNKS_MAX};
 use parcelry_core::manifest::Manifest;
@@ -132,7 +133,7 @@ async fn share_to_copy(
     peer: &Arc<Peer>,
     share: ShareId,
     sources: &[PeerClient],
-    grant: &str,
+    grant: &GrantToken,
 ) -> Result<(Manifest, SignedTerms), CopyError> {
     // Own records that cannot be read are had from others, like those that are not here.
     if let Some(held) = peer.storage.held(share)
@@ -152,7 +153,7 @@ async fn share_to_copy(
     Err(CopyError::NoManifest)
 }
 
-async fn holdings(share: ShareId, clients: Vec<PeerClient>, grant: &str) -> Vec<Source> {
+async fn holdings(share: ShareId, clients: Vec<PeerClient>, grant: &GrantToken) -> Vec<Source> {
     let mut sources = Vec::new();
     for peer in clients {
         if let Ok(held) = peer.holding_for_copy(share, grant).await {

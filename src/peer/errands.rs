@@ -125,7 +125,7 @@ mod tests {
     use parcelry_core::id::ShareId;
 
     fn terms(number: u8) -> Task {
-        Task::Terms { share: ShareId::from_bytes([number; 32]), terms: String::new() }
+        Task::Terms { share: ShareId::from_bytes([number; 32]), terms: "".into() }
     }
 
     #[tokio::test]
@@ -138,7 +138,7 @@ mod tests {
         for number in 0..2 * TASKS_MAX {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&number.to_be_bytes());
-            errands.take(Task::Terms { share: ShareId::from_bytes(id), terms: String::new() });
+            errands.take(Task::Terms { share: ShareId::from_bytes(id), terms: "".into() });
         }
         assert_eq!(errands.terms.tasks.lock().waiting.len(), TASKS_MAX);
     }

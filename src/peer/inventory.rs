@@ -10,6 +10,7 @@ use parcelry_core::id::ShareId;
 use parcelry_core::limits::{
     INVENTORY_BYTES_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, INVENTORY_SPREAD,
 };
+use parcelry_core::terms::TermsToken;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -156,7 +157,7 @@ async fn announce(peer: &Arc<Peer>, tracker: &TrackerClient, share: ShareId) -> 
 }
 
 /// Cuts the deleted shares into pages that a tracker takes.
-fn deletions(gone: Vec<(ShareId, String)>) -> Vec<Vec<SignedDeletion>> {
+fn deletions(gone: Vec<(ShareId, TermsToken)>) -> Vec<Vec<SignedDeletion>> {
     let mut pages: Vec<Vec<SignedDeletion>> = Vec::new();
     let mut bytes = 0;
     for (share, terms) in gone {
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn every_page_of_deleted_shares_fits() {
         use parcelry_core::limits::TERMS_BYTES_MAX;
-        let of_length = |length| (ShareId::from_bytes([7; 32]), "x".repeat(length));
+        let of_length = |length| (ShareId::from_bytes([7; 32]), "x".repeat(length).into());
         let mut gone: Vec<_> = (0..700).map(|_| of_length(600)).collect();
         gone.extend((0..400).map(|_| of_length(TERMS_BYTES_MAX)));
         let pages = deletions(gone.clone());

@@ -26,7 +26,7 @@ use parcelry_core::limits::{
 };
 use parcelry_core::manifest::Manifest;
 use parcelry_core::parting::{Parting, proved_enough};
-use parcelry_core::terms::SignedTerms;
+use parcelry_core::terms::{SignedTerms, TermsToken};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ pub(super) struct Partings {
 pub(super) struct Parted {
     pub(super) share: ShareId,
     chunks: ChunkSet,
-    terms: String,
+    terms: TermsToken,
     /// Who has proved it.
     pub(super) holders: Vec<PeerAddress>,
     /// When, by this machine's clock.

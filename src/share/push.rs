@@ -10,6 +10,7 @@ use parcelry_core::api::{
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::connection_plan;
 use parcelry_core::geometry::ChunkIndex;
+use parcelry_core::grant::GrantToken;
 use parcelry_core::id::{ChunkId, PeerId};
 use parcelry_core::link::Invite;
 use parcelry_core::manifest::Manifest;
@@ -67,7 +68,7 @@ struct Pusher<'a> {
     tracker: TrackerClient,
     progress: &'a Progress,
     machine: Push,
-    grant: Arc<str>,
+    grant: Arc<GrantToken>,
     peers: HashMap<PeerId, PeerClient>,
     /// The peers in use, with the chunks that each is to hold.
     chunks_of: HashMap<PeerId, ChunkSet>,

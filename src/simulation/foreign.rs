@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parcelry_core::api::{Blob, CommitRequest, OfferRequest, OpenRequest, ProblemKind, PublishRequest};
 use parcelry_core::chunk_set::ChunkSet;
-use parcelry_core::grant::{Grant, Operation, TrackerKey};
+use parcelry_core::grant::{Grant, GrantToken, Operation, TrackerKey};
 use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
 use parcelry_core::owner::Act;
-use parcelry_core::terms::{SignedTerms, Terms};
+use parcelry_core::terms::{SignedTerms, Terms, TermsToken};
 
 use super::people::Shared;
 use super::world::{INVITE, MINUTE, SECOND, TRACKER, WALL, World};
@@ -25,7 +25,7 @@ const TRIED: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Kept {
     holders: Vec<(PeerId, ChunkSet)>,
-    terms: String,
+    terms: TermsToken,
     at_peers: Vec<(PeerId, Option<ChunkSet>, BTreeSet<ChunkId>)>,
 }
 
@@ -35,7 +35,7 @@ struct Foreign {
     victim: usize,
     /// Shares of his own that list chunks of the victim, beside chunks of their own.
     own: Vec<Shared>,
-    grants: Vec<String>,
+    grants: Vec<GrantToken>,
     words: Vec<String>,
     receipts: BTreeMap<ShareId, Vec<String>>,
 }
@@ -69,13 +69,13 @@ impl Foreign {
         let peers: Vec<PeerId> = world.peers.iter().map(|node| node.id).collect();
         let shares = own.iter().take(TRIED).map(Shared::id).chain([stolen.id()]);
         let both = |share| [Operation::Push, Operation::Copy].map(|operation| (share, operation));
-        let grants: Vec<String> = shares
+        let grants: Vec<GrantToken> = shares
             .flat_map(both)
             .map(|(share, operation)| sign_grant(share, operation, peers.clone(), now_ms))
             .collect();
         let mut words = vec![String::new(), "v4.public.x".into()];
         for act in [Act::Open, Act::Offer, Act::Commit, Act::Publish, Act::Delegate] {
-            for credential in grants.iter().map(String::as_str).chain([INVITE]) {
+            for credential in grants.iter().map(|grant| &**grant).chain([INVITE]) {
                 for peer in &peers {
                     words.extend(own.iter().take(TRIED).map(|shared| shared.word(act, *peer, credential)));
                 }
@@ -128,8 +128,8 @@ impl Foreign {
         let grant = sign_grant(own.id(), Operation::Push, peers, WALL + world.now_ms);
         match act {
             Act::Open => (INVITE.to_owned(), own.word(act, TRACKER, INVITE)),
-            Act::Publish => (grant.clone(), own.word(act, TRACKER, &grant)),
-            _ => (grant.clone(), own.word(act, world.peers[at].id, &grant)),
+            Act::Publish => (grant.to_string(), own.word(act, TRACKER, &grant)),
+            _ => (grant.to_string(), own.word(act, world.peers[at].id, &grant)),
         }
     }
 
@@ -182,7 +182,7 @@ impl Foreign {
 }
 
 /// A grant as the tracker signs it.
-fn sign_grant(share: ShareId, operation: Operation, peers: Vec<PeerId>, now_ms: u64) -> String {
+fn sign_grant(share: ShareId, operation: Operation, peers: Vec<PeerId>, now_ms: u64) -> GrantToken {
     TrackerKey::from_seed(&Secret::from_bytes([1; 32])).sign(&Grant {
         share,
         operation,

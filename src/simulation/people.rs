@@ -6,6 +6,7 @@ use parcelry_core::api::{KnownChunks, LookUpResponse, OpenResponse, ShareSize};
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::fetch::{self, Bounds, Fetch};
 use parcelry_core::geometry::{ChunkIndex, ChunkSize, Geometry};
+use parcelry_core::grant::GrantToken;
 use parcelry_core::id::{ChunkId, PeerId, Secret, ServerId, ShareId};
 use parcelry_core::manifest::{ChunkList, Draft, Manifest, Opened, ShareKey};
 use parcelry_core::metadata::Metadata;
@@ -147,7 +148,7 @@ pub(super) enum Sending {
 pub(super) struct Upload {
     /// Which of the world's shares.
     pub(super) share: usize,
-    pub(super) grant: String,
+    pub(super) grant: GrantToken,
     pub(super) machine: Pusher,
     pub(super) work: Vec<Sending>,
     pub(super) sent: ChunkSet,

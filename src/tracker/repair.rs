@@ -11,7 +11,7 @@ use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::dashboard::{CopyNow, LogKind, Work};
 use parcelry_core::duration::millis;
 use parcelry_core::geometry::ChunkIndex;
-use parcelry_core::grant::{Grant, Operation};
+use parcelry_core::grant::{Grant, GrantToken, Operation};
 use parcelry_core::health::{Condition, Health, ShareView, Standing, assess};
 use parcelry_core::id::{PeerId, ShareId};
 use parcelry_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
@@ -447,7 +447,7 @@ impl Tracker {
     }
 
     /// Lets a peer read manifest and terms of a share at others.
-    pub(super) fn copy_grant(&self, share: ShareId, bearer: PeerId, peers: Vec<PeerId>) -> String {
+    pub(super) fn copy_grant(&self, share: ShareId, bearer: PeerId, peers: Vec<PeerId>) -> GrantToken {
         let issued_ms = clock::now_ms();
         self.key.sign(&Grant {
             share,

@@ -11,7 +11,7 @@ use parcelry_core::audit::Claim;
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::dashboard::LogKind;
 use parcelry_core::geometry::Geometry;
-use parcelry_core::grant::{Grant, Operation};
+use parcelry_core::grant::{Grant, GrantToken, Operation};
 use parcelry_core::id::{PeerId, Secret, ShareId};
 use parcelry_core::limits::{
     COMPLAINTS_MAX, EXPIRY_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, PREFERRED_MAX, PUBLISHED_NOTED_MAX,
@@ -80,7 +80,7 @@ impl Tracker {
         request: &OpenRequest,
         geometry: &Geometry,
         placement: &Placement,
-    ) -> String {
+    ) -> GrantToken {
         let members = placement.sets.iter().flat_map(|set| &set.peers);
         let issued_ms = clock::now_ms();
         let budget_bytes = geometry.sealed_total();

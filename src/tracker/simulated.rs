@@ -16,6 +16,7 @@ use parcelry_core::limits::SETTLING_BEATS;
 use parcelry_core::owner::{Act, Asked};
 use parcelry_core::quota::Allowance;
 use parcelry_core::registry::{Registration, Rules, Usage};
+use parcelry_core::terms::TermsToken;
 use parcelry_core::token::{Role, TokenId, TokenRecord};
 
 use super::audits::{Asking, Auditor};
@@ -152,14 +153,19 @@ impl SimTracker {
         self.0.look_up(share, access, asker).await.map(|answer| answer.0).map_err(kind)
     }
 
-    pub(crate) async fn replace_terms(&self, share: ShareId, token: &str) -> Answer<()> {
-        let request = TermsRequest { terms: token.to_owned(), sent_to: Vec::new() };
+    pub(crate) async fn replace_terms(&self, share: ShareId, token: &TermsToken) -> Answer<()> {
+        let request = TermsRequest { terms: token.clone(), sent_to: Vec::new() };
         self.0.replace_terms(share, &request, None).await.map_err(kind)
     }
 
     /// A sender deletes a share of his and says to which peers it went.
-    pub(crate) async fn withdraw(&self, share: ShareId, token: &str, sent_to: Vec<PeerId>) -> Answer<()> {
-        let request = TermsRequest { terms: token.to_owned(), sent_to };
+    pub(crate) async fn withdraw(
+        &self,
+        share: ShareId,
+        token: &TermsToken,
+        sent_to: Vec<PeerId>,
+    ) -> Answer<()> {
+        let request = TermsRequest { terms: token.clone(), sent_to };
         let by = TokenRecord::new(&Secret::from_bytes([1; 32]), Role::Sender, String::new(), 0, None);
         self.0.replace_terms(share, &request, Some(&by)).await.map_err(kind)
     }

@@ -18,7 +18,7 @@ use parcelry_core::owner::{self, Act};
 use parcelry_core::proof::Prover;
 use parcelry_core::registry::{Rules, Usage};
 use parcelry_core::seal::{Header, ShareKeys};
-use parcelry_core::terms::{SignedTerms, Terms};
+use parcelry_core::terms::{SignedTerms, Terms, TermsToken};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 use super::simulated::SimTracker;
@@ -284,7 +284,7 @@ async fn peers_that_a_grant_names_hear_of_the_end_of_its_share_whatever_they_are
     assert_eq!(hears(2, &[], &[]).await, [0, 0]);
 }
 
-fn deletion(number: u8, issued_ms: u64) -> String {
+fn deletion(number: u8, issued_ms: u64) -> TermsToken {
     let terms = Terms {
         share: share(number),
         issued_ms,

@@ -69,7 +69,7 @@ fn publish_from(
         let word = owner::sign(&key, Act::Open, invite.tracker_id, &invite.token.expose_text());
         let request = OpenRequest { share, size, replicas: 1, preferred: Vec::new() };
         let open = tracker.open(&request, &word).await.unwrap();
-        let grant = open.grant.as_str();
+        let grant = &open.grant;
         let manifest = Blob(manifest.encoded().to_vec());
         let commit = CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: all.clone() };
         let mut receipts = Vec::new();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use parcelry_core::duration::millis;
 use parcelry_core::id::ShareId;
 use parcelry_core::limits::{GONE_KEPT, GONE_MAX, GONE_NOT_HELD_MAX};
-use parcelry_core::terms::SignedTerms;
+use parcelry_core::terms::{SignedTerms, TermsToken};
 use parking_lot::Mutex;
 
 use crate::disk::durable;
@@ -28,7 +28,7 @@ pub(super) struct GoneShares {
 
 #[derive(Debug, Clone)]
 struct Gone {
-    token: String,
+    token: TermsToken,
     /// When no earlier terms of the share can still run.
     until_ms: u64,
 }
@@ -58,7 +58,7 @@ impl GoneShares {
     }
 
     /// All of them, with the terms that delete them, in the order of their ids.
-    pub(super) fn all(&self) -> Vec<(ShareId, String)> {
+    pub(super) fn all(&self) -> Vec<(ShareId, TermsToken)> {
         self.shares.lock().iter().map(|(share, gone)| (*share, gone.token.clone())).collect()
     }
 
@@ -151,7 +151,7 @@ mod tests {
         open().put(&named, false, 1000).unwrap();
         let gone = open();
         let mut expected = [&held, &named].map(|terms| (terms.share, terms.token.clone()));
-        expected.sort();
+        expected.sort_by_key(|(share, _)| *share);
         assert_eq!(gone.all(), expected);
         let longest_ms = millis(GONE_KEPT);
         gone.expire(1000 + longest_ms - 1).unwrap();
@@ -167,7 +167,7 @@ mod tests {
         let full = (0..GONE_NOT_HELD_MAX as u64).map(|number| {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&number.to_be_bytes());
-            (ShareId::from_bytes(id), Gone { token: String::new(), until_ms: 1 })
+            (ShareId::from_bytes(id), Gone { token: "".into(), until_ms: 1 })
         });
         gone.shares.lock().extend(full);
         let (named, held) = (deletion(1), deletion(2));

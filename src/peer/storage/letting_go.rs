@@ -12,7 +12,7 @@ use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::id::{ChunkId, ShareId};
 use parcelry_core::limits::{ORPHAN_AGE, QUARANTINE_KEPT, RESERVATION_IDLE};
 use parcelry_core::manifest::Manifest;
-use parcelry_core::terms::SignedTerms;
+use parcelry_core::terms::{SignedTerms, TermsToken};
 
 use super::{Storage, Upload};
 use crate::clock;
@@ -157,7 +157,7 @@ impl Storage {
     }
 
     /// The shares that their owners deleted, each with the signed terms that say so.
-    pub(in crate::peer) fn gone(&self) -> Vec<(ShareId, String)> {
+    pub(in crate::peer) fn gone(&self) -> Vec<(ShareId, TermsToken)> {
         self.gone.all()
     }
 

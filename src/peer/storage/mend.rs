@@ -7,7 +7,7 @@ use parcelry_core::api::{Blob, ManifestResponse};
 use parcelry_core::id::ShareId;
 use parcelry_core::limits::GONE_KEPT;
 use parcelry_core::manifest::Manifest;
-use parcelry_core::terms::{SignedTerms, Terms};
+use parcelry_core::terms::{SignedTerms, Terms, TermsToken};
 
 use super::Storage;
 use crate::clock;
@@ -23,7 +23,7 @@ pub(in crate::peer) struct Sources {
 
 impl Sources {
     /// What the tracker has. Nothing is believed but what the share's key signed.
-    pub(in crate::peer) fn new(share: ShareId, manifest: Option<Blob>, terms: Option<String>) -> Self {
+    pub(in crate::peer) fn new(share: ShareId, manifest: Option<Blob>, terms: Option<TermsToken>) -> Self {
         let manifest = manifest.and_then(|manifest| Manifest::decode(manifest.0, share).ok());
         let terms = terms.and_then(|terms| SignedTerms::verify(&terms, share).ok());
         Self { manifest, terms: terms.into_iter().collect() }

@@ -17,11 +17,13 @@ use parcelry_core::gateway::{
     DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
 };
 use parcelry_core::geometry::{ChunkIndex, Geometry};
+use parcelry_core::grant::GrantToken;
 use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{BROWSER_UPLOAD_IDLE, COPY_CHUNKS_MAX};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::placement::Placement;
 use parcelry_core::replica_sets::{Loss, ReplicaSets, Standing};
+use parcelry_core::terms::TermsToken;
 use parcelry_core::token::TokenRecord;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -43,7 +45,7 @@ const COMMITS_AT_ONCE: usize = 2;
 pub(super) struct Upload {
     pub(super) share: ShareId,
     geometry: Geometry,
-    grant: String,
+    grant: GrantToken,
     /// The owner's word that this tracker may act in his place; until it comes, no peer is spoken to.
     delegation: OnceLock<String>,
     peers: HashMap<PeerId, PeerClient>,
@@ -95,7 +97,7 @@ impl Tracker {
     ) -> Result<DelegationResponse, Refusal> {
         let upload = self.gateway.upload(granted.share)?;
         // It names the hash of one grant: the owner's word for another upload is none for this one.
-        if granted.credential != upload.grant {
+        if granted.credential != *upload.grant {
             return Err(Refusal::new(
                 ProblemKind::UploadNotFound,
                 "another upload of this share is under way",
@@ -336,7 +338,7 @@ impl Upload {
         &self,
         tracker: &Tracker,
         manifest: &Manifest,
-        terms: &str,
+        terms: &TermsToken,
     ) -> Result<Vec<String>, Refusal> {
         // For this manifest: the browser may have asked before, with another one.
         let mut receipts = HashMap::<PeerId, String>::new();
@@ -383,7 +385,7 @@ impl Upload {
         tracker: &Tracker,
         peer: PeerId,
         manifest: &Manifest,
-        terms: &str,
+        terms: &TermsToken,
     ) -> Result<Option<String>, ClientError> {
         let standing = self.state.lock().sets.standing(peer);
         if standing == Some(Standing::Asked) {
@@ -400,7 +402,7 @@ impl Upload {
         stream::iter(copies).try_buffer_unordered(COPY_CHUNKS_MAX).try_for_each(async |()| Ok(())).await?;
         let request = CommitRequest {
             manifest: Blob(manifest.encoded().to_vec()),
-            terms: terms.to_owned(),
+            terms: terms.clone(),
             chunks: chunks.clone(),
         };
         let client = &self.peers[&peer];

@@ -37,8 +37,8 @@ pub(super) fn select_gone(share: ShareId) -> Query<'static, Sqlite, SqliteArgume
 
 pub(super) fn parse_gone(row: &SqliteRow) -> Result<Gone, StoreError> {
     // What cannot be read was written by somebody's word all the same: the share stays gone.
-    let terms = row.try_get("terms").unwrap_or_else(|_| UNREADABLE.to_owned());
-    Ok(if terms.is_empty() { Gone::TakenDown } else { Gone::Deleted(terms) })
+    let terms: String = row.try_get("terms").unwrap_or_else(|_| UNREADABLE.to_owned());
+    Ok(if terms.is_empty() { Gone::TakenDown } else { Gone::Deleted(terms.into()) })
 }
 
 pub(super) async fn gone(

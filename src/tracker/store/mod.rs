@@ -19,7 +19,7 @@ use parcelry_core::id::{PeerId, ShareId};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::quota::Charged;
 use parcelry_core::registry::Registration;
-use parcelry_core::terms::SignedTerms;
+use parcelry_core::terms::{SignedTerms, TermsToken};
 use parcelry_core::token::TokenId;
 
 use proofs::ProofStore;
@@ -35,7 +35,7 @@ pub(super) struct StoredShare {
     /// The manifest up to its list of chunks.
     pub(super) manifest_head: Vec<u8>,
     /// The newest terms, as a signed token.
-    pub(super) terms: String,
+    pub(super) terms: TermsToken,
     /// Whether the operator took it down.
     pub(super) taken_down: bool,
     /// If it was learnt from a peer: when, in milliseconds that this tracker has run.
@@ -68,7 +68,7 @@ pub(super) struct Reconciled {
     /// Shares of which the peer holds something else than was known.
     pub(super) changed: Vec<ShareId>,
     /// Shares of the page that their owners deleted, with the signed terms that say so.
-    pub(super) deleted: Vec<(ShareId, String)>,
+    pub(super) deleted: Vec<(ShareId, TermsToken)>,
     /// Shares of the page that the operator took down.
     pub(super) withheld: Vec<ShareId>,
 }
@@ -77,7 +77,7 @@ pub(super) struct Reconciled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Gone {
     /// Its owner deleted it by these signed terms.
-    Deleted(String),
+    Deleted(TermsToken),
     /// The operator took it down.
     TakenDown,
 }
@@ -210,7 +210,7 @@ pub(super) trait Store: ProofStore + Send + Sync {
         &self,
         peer: PeerId,
         limit: usize,
-    ) -> Result<Vec<(ShareId, String)>, StoreError>;
+    ) -> Result<Vec<(ShareId, TermsToken)>, StoreError>;
 
     /// Notes that the peer knows the share's terms of this moment. What knows of its deletion holds it no longer.
     async fn confirm_terms(&self, peer: PeerId, share: ShareId, issued_ms: u64) -> Result<(), StoreError>;

@@ -8,7 +8,7 @@ use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::id::{PeerId, ShareId};
 use parcelry_core::quota::Charged;
 use parcelry_core::registry::Registration;
-use parcelry_core::terms::SignedTerms;
+use parcelry_core::terms::{SignedTerms, TermsToken};
 use parcelry_core::token::TokenId;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
@@ -115,7 +115,7 @@ impl Store for SqliteStore {
             Ok(StoredShare {
                 manifest_bytes: moment(row.try_get("manifest_bytes")?),
                 manifest_head: row.try_get("manifest_head")?,
-                terms: row.try_get("terms")?,
+                terms: row.try_get::<String, _>("terms")?.into(),
                 taken_down: row.try_get("taken_down")?,
                 learnt_ms: row.try_get::<Option<i64>, _>("learnt_ms")?.map(moment),
             })
@@ -198,7 +198,7 @@ impl Store for SqliteStore {
         // Later than any terms that a peer may have confirmed: it is sent to all that hold something.
         sqlx::query("UPDATE shares SET terms = $2, terms_issued_ms = $3 WHERE id = $1")
             .bind(bytes(share.as_bytes()))
-            .bind(terms.token.clone())
+            .bind(terms.token.to_string())
             .bind(i64::MAX)
             .execute(&mut *transaction)
             .await?;
@@ -229,13 +229,16 @@ impl Store for SqliteStore {
         &self,
         peer: PeerId,
         limit: usize,
-    ) -> Result<Vec<(ShareId, String)>, StoreError> {
+    ) -> Result<Vec<(ShareId, TermsToken)>, StoreError> {
         let rows = sqlx::query(UNCONFIRMED)
             .bind(bytes(peer.as_bytes()))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)
             .await?;
-        let parse = |row: &SqliteRow| Ok((ShareId::from_bytes(id(row, "id")?), row.try_get("terms")?));
+        let parse = |row: &SqliteRow| {
+            let terms = row.try_get::<String, _>("terms")?;
+            Ok((ShareId::from_bytes(id(row, "id")?), terms.into()))
+        };
         Ok(sound(&rows, format_args!("terms for {peer}"), parse))
     }
 
@@ -360,7 +363,7 @@ async fn update_terms(
          WHERE id = $1 AND terms_issued_ms < $3",
     )
     .bind(bytes(terms.share.as_bytes()))
-    .bind(terms.token.clone())
+    .bind(terms.token.to_string())
     .bind(number(terms.issued_ms))
     .bind(number(terms.expires_ms));
     Ok(update.execute(&mut **transaction).await?.rows_affected() > 0)
