@@ -19,7 +19,7 @@ use parcelry::task::Tasks;
 use parcelry_core::geometry::{ChunkSize, Geometry};
 use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
 use parcelry_core::manifest::{Draft, Manifest, ShareKey};
-use parcelry_core::placement::{Candidate, Demand, place};
+use parcelry_core::placement::{Candidate, PlacementRequest, place};
 use parcelry_core::registry::Rules;
 use parcelry_core::seal::{Header, ShareKeys};
 
@@ -92,7 +92,7 @@ fn placement(criterion: &mut Criterion) {
         }
     };
     let candidates: Vec<Candidate> = (0..1000).map(candidate).collect();
-    let demand = Demand {
+    let request = PlacementRequest {
         share: ShareId::from_bytes([9; 32]),
         chunk_count: 1024,
         chunk_bytes: 1 << 20,
@@ -100,7 +100,7 @@ fn placement(criterion: &mut Criterion) {
         preferred: Vec::new(),
     };
     criterion.bench_function("place a share among 1,000 peers", |bencher| {
-        bencher.iter(|| place(black_box(&demand), black_box(&candidates)).unwrap());
+        bencher.iter(|| place(black_box(&request), black_box(&candidates)).unwrap());
     });
 }
 

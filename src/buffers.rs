@@ -9,7 +9,7 @@ use parcelry_core::limits::TAG_BYTES;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A stock of buffers of one size.
+/// A pool of buffers of one size.
 #[derive(Debug)]
 pub struct Buffers {
     bytes: usize,
@@ -19,22 +19,22 @@ pub struct Buffers {
     room: Arc<Semaphore>,
 }
 
-/// A buffer of a stock, to which it returns when dropped.
+/// A buffer of a pool, to which it returns when dropped.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
     home: Arc<Buffers>,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Buffers {
-    /// A stock of at most `count` buffers with room for `bytes` bytes each; they are made when they are needed.
+    /// A pool of at most `count` buffers with room for `bytes` bytes each; they are made when they are needed.
     pub fn new(count: usize, bytes: usize) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(count));
         Arc::new(Self { bytes, keep: count, free: Mutex::default(), room })
     }
 
-    /// A stock of at most `count` buffers with room for a sealed chunk of this size each.
+    /// A pool of at most `count` buffers with room for a sealed chunk of this size each.
     pub fn for_chunks(count: usize, size: ChunkSize) -> Arc<Self> {
         Self::new(count, usize::try_from(size.bytes()).unwrap_or(usize::MAX) + TAG_BYTES)
     }
@@ -42,8 +42,8 @@ impl Buffers {
     /// A buffer of full length, as soon as there is one. What it holds is left from its last use.
     pub async fn take(self: &Arc<Self>) -> Buffer {
         // The semaphore is never closed.
-        let place = Arc::clone(&self.room).acquire_owned().await.ok();
-        self.hand_out(place)
+        let permit = Arc::clone(&self.room).acquire_owned().await.ok();
+        self.hand_out(permit)
     }
 
     /// A buffer of the length that is given, as soon as there is one. What it holds is left from its last use.
@@ -53,16 +53,16 @@ impl Buffers {
         buffer
     }
 
-    /// A buffer at once, however many are in use; those beyond the stock's number do not return to it.
+    /// A buffer at once, however many are in use; those beyond the pool's number do not return to it.
     pub fn take_now(self: &Arc<Self>) -> Buffer {
         self.hand_out(None)
     }
 
-    fn hand_out(self: &Arc<Self>, place: Option<OwnedSemaphorePermit>) -> Buffer {
+    fn hand_out(self: &Arc<Self>, permit: Option<OwnedSemaphorePermit>) -> Buffer {
         let used_before = self.free.lock().pop();
         let mut bytes = used_before.unwrap_or_else(|| vec![0; self.bytes]);
         bytes.resize(self.bytes, 0);
-        Buffer { bytes, home: Arc::clone(self), _place: place }
+        Buffer { bytes, home: Arc::clone(self), _permit: permit }
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn those_taken_beyond_the_stock_are_not_kept() {
+    fn those_taken_beyond_the_pool_are_not_kept() {
         let buffers = Buffers::new(1, 10);
         drop([buffers.take_now(), buffers.take_now()]);
         assert_eq!(buffers.free.lock().len(), 1);

@@ -16,8 +16,8 @@ pub use skew::Skew;
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now_ms() -> u64 {
     #[cfg(test)]
-    if let Some(told) = simulated::told() {
-        return told.wall_ms;
+    if let Some(reading) = simulated::reading() {
+        return reading.wall_ms;
     }
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     millis(since_epoch).saturating_add_signed(offset_ms())
@@ -40,8 +40,8 @@ fn offset_ms() -> i64 {
 /// machine slept counts where the system tells it (`CLOCK_BOOTTIME`).
 pub fn boottime_ms() -> u64 {
     #[cfg(test)]
-    if let Some(told) = simulated::told() {
-        return told.boottime_ms;
+    if let Some(reading) = simulated::reading() {
+        return reading.boottime_ms;
     }
     #[cfg(target_os = "linux")]
     let clock = ClockId::Boottime;
@@ -54,8 +54,8 @@ pub fn boottime_ms() -> u64 {
 /// heard while it sleeps, so that silence is measured by it.
 pub fn monotonic_ms() -> u64 {
     #[cfg(test)]
-    if let Some(told) = simulated::told() {
-        return told.boottime_ms;
+    if let Some(reading) = simulated::reading() {
+        return reading.boottime_ms;
     }
     read(ClockId::Monotonic)
 }
@@ -73,22 +73,22 @@ pub(crate) mod simulated {
 
     /// What the clocks show.
     #[derive(Debug, Clone, Copy)]
-    pub(crate) struct Told {
+    pub(crate) struct Reading {
         pub(crate) wall_ms: u64,
         pub(crate) boottime_ms: u64,
     }
 
     thread_local! {
-        static TOLD: Cell<Option<Told>> = const { Cell::new(None) };
+        static READING: Cell<Option<Reading>> = const { Cell::new(None) };
     }
 
-    pub(crate) fn told() -> Option<Told> {
-        TOLD.get()
+    pub(crate) fn reading() -> Option<Reading> {
+        READING.get()
     }
 
     /// Sets the clocks of this thread.
-    pub(crate) fn tell(told: Told) {
-        TOLD.set(Some(told));
+    pub(crate) fn set_clocks(reading: Reading) {
+        READING.set(Some(reading));
     }
 }
 

@@ -273,7 +273,7 @@ async fn to_stream(
     let none = ChunkSet::empty(geometry.chunk_count());
     let holes = found.metadata.files.first().map(|only| only.holes.clone()).unwrap_or_default();
     let in_order = Arc::new(InOrder::new(stream, geometry, holes));
-    let (download, sources) = split(context, link, found, Sink::InOrder(Arc::clone(&in_order)));
+    let (download, sources) = new_download(context, link, found, Sink::InOrder(Arc::clone(&in_order)));
     let fetched = download::fetch(Arc::new(download), none, sources, &context.http, &context.progress).await;
     let peers = fetched?;
     in_order
@@ -305,7 +305,7 @@ async fn to_disk(
     }
     let (output, journal) = (Arc::new(output), Arc::new(journal));
     let any_order = AnyOrder::new(geometry, Arc::clone(&output), Arc::clone(&journal));
-    let (download, sources) = split(context, link, found, Sink::AnyOrder(Arc::new(any_order)));
+    let (download, sources) = new_download(context, link, found, Sink::AnyOrder(Arc::new(any_order)));
     let fetched = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await;
     let peers = match fetched {
         Ok(fetched) => fetched,
@@ -368,7 +368,12 @@ fn is_folder_to_be(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/")
 }
 
-fn split(context: &Context, link: &ShareLink, found: Found, sink: Sink) -> (Download, Vec<SourceInfo>) {
+fn new_download(
+    context: &Context,
+    link: &ShareLink,
+    found: Found,
+    sink: Sink,
+) -> (Download, Vec<SourceInfo>) {
     let access = access_token(&link.secret);
     let tracker = TrackerClient::of_link(context.http.clone(), link);
     (Download::new(found.manifest, found.keys, access, tracker, sink), found.sources)

@@ -39,7 +39,7 @@ impl Default for Pace {
 
 impl Pace {
     /// How long may be waited until the pace is to be judged.
-    pub fn patience(&self) -> Duration {
+    pub fn remaining(&self) -> Duration {
         self.window.saturating_sub(self.waited)
     }
 
@@ -65,7 +65,7 @@ impl Pace {
         let mut step = pin!(step);
         loop {
             let asked = Instant::now();
-            let moved = tokio::time::timeout(self.patience(), &mut step).await.ok();
+            let moved = tokio::time::timeout(self.remaining(), &mut step).await.ok();
             let count = moved.as_ref().map_or(0, &bytes);
             if !self.note(asked.elapsed(), count as u64) {
                 return Err(TooSlow);
@@ -118,10 +118,10 @@ impl<S> Paced<S> {
     /// Begins a wait, or goes on with it for as long as each window that ends in it had bytes enough of its own.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            let patience = self.pace.patience();
+            let remaining = self.pace.remaining();
             let stuck = self.stuck.get_or_insert_with(|| Stuck {
                 since: Instant::now(),
-                limit: Box::pin(tokio::time::sleep(patience)),
+                limit: Box::pin(tokio::time::sleep(remaining)),
             });
             ready!(stuck.limit.as_mut().poll(cx));
             if let Err(slow) = self.moved(0) {
@@ -188,7 +188,7 @@ mod tests {
         for _ in 0..29 {
             assert!(pace.note(Duration::from_secs(1), 1));
         }
-        assert_eq!(pace.patience(), Duration::from_secs(1));
+        assert_eq!(pace.remaining(), Duration::from_secs(1));
         assert!(!pace.note(Duration::from_secs(1), 1));
     }
 

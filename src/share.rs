@@ -167,7 +167,7 @@ async fn attempt(
             upload.forget();
             return Ok(None);
         }
-        Err(halt) => return Err(stop(context, swarm, &upload, halt).await),
+        Err(halt) => return Err(into_failure(context, swarm, &upload, halt).await),
     };
 
     let shared = Shared {
@@ -180,7 +180,7 @@ async fn attempt(
         browsers_warn,
         left_out,
     };
-    remember(context, &upload, &shared, pushed)?;
+    save_owner_key(context, &upload, &shared, pushed)?;
     // The link is out before the journal goes: killed in between, the same command prints the same link.
     context.progress.result(&shared.link.expose_text());
     crash::at(Point::LinkPrinted);
@@ -213,7 +213,7 @@ async fn wait_for_peers(
     let preferred = upload.peers();
     let open = OpenRequest { share: upload.share(), size, replicas: request.replicas, preferred };
     let deadline = Instant::now() + request.wait;
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         match tracker.open(&open, &owner).await {
             Ok(response) => {
@@ -226,9 +226,9 @@ async fn wait_for_peers(
                     let hint = "Start more peers, wait longer with --wait, or ask for fewer --replicas.";
                     return Err(tracker_failure(&error).next(hint).into());
                 }
-                if !told {
+                if !is_reported {
                     context.progress.say("Waiting for enough peers to be there…");
-                    told = true;
+                    is_reported = true;
                 }
                 tokio::time::sleep(ASK_AGAIN).await;
             }
@@ -238,7 +238,12 @@ async fn wait_for_peers(
 }
 
 /// Keeps the key that extends and deletes the share, and what its peers signed for.
-fn remember(context: &Context, upload: &Upload, shared: &Shared, pushed: Pushed) -> Result<(), Failure> {
+fn save_owner_key(
+    context: &Context,
+    upload: &Upload,
+    shared: &Shared,
+    pushed: Pushed,
+) -> Result<(), Failure> {
     let header = upload.header();
     let mut owned = OwnedShare::new(&shared.link, header.seed.clone(), &pushed.terms, shared.name.clone());
     owned.size_bytes = shared.size_bytes;
@@ -257,7 +262,7 @@ async fn take_back(context: &Context, swarm: &Invite, header: &UploadHeader, sen
 }
 
 /// Ends an upload early. The journal stays, so that it can go on, unless the files changed.
-async fn stop(context: &Context, swarm: &Invite, upload: &Upload, halt: Halt) -> Failure {
+async fn into_failure(context: &Context, swarm: &Invite, upload: &Upload, halt: Halt) -> Failure {
     match halt {
         Halt::Failed(failure) | Halt::Gone(failure) => failure,
         Halt::Changed(path) => {

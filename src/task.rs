@@ -40,11 +40,11 @@ impl Tasks {
         self.tracker.spawn(future.instrument(tracing::debug_span!("task", name)))
     }
 
-    /// Tells the tasks to stop and waits until all have ended, at most `patience` long.
-    pub async fn stop(&self, patience: Duration) {
+    /// Tells the tasks to stop and waits until all have ended, at most `timeout` long.
+    pub async fn stop(&self, timeout: Duration) {
         self.stop.cancel();
         self.tracker.close();
-        if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(timeout, self.tracker.wait()).await.is_err() {
             tracing::warn!(left = self.tracker.len(), "some tasks did not stop in time");
         }
     }
@@ -64,8 +64,8 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-/// As many places for work that computes as there are processors: more would only take time from each other.
-pub fn places_to_compute() -> Semaphore {
+/// As many permits for work that computes as there are processors: more would only take time from each other.
+pub fn cpu_permits() -> Semaphore {
     Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))
 }
 

@@ -63,10 +63,10 @@ break_repair_from_an_unverified_copy() {
     swap src/peer/storage/chunk_file.rs 'hasher: Box::default(),' 'hasher: Box::default(), believed: false,'
     swap src/peer/storage/arrivals.rs 'pending.write(sealed)?;' 'pending.write(sealed)?; pending.believed = true;'
 }
-break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => Standing::Gone,' 'Liveness::Dead => Standing::Unsure,'; }
+break_count_the_dead() { swap core/src/registry.rs 'Liveness::Dead => ReplicaStatus::Gone,' 'Liveness::Dead => ReplicaStatus::Unsure,'; }
 break_repair_when_the_network_fails() { swap core/src/suspicion.rs 'peers > 1 && weight.saturating_mul(3) >' 'peers > 1 && weight / 9 >'; }
 break_weigh_who_holds_nothing() { swap core/src/suspicion.rs 'filter(|loss| loss.weight > 0)' 'filter(|_| true)'; }
-break_count_who_cannot_be_reached() { swap core/src/registry.rs 'true => Standing::Gone,' 'true => Standing::Unsure,'; }
+break_count_who_cannot_be_reached() { swap core/src/registry.rs 'true => ReplicaStatus::Gone,' 'true => ReplicaStatus::Unsure,'; }
 break_dead_because_the_own_way_out_fails() { swap core/src/registry.rs '.filter(|_| !self.suspicion)' ''; }
 break_take_two_machines_for_one() { swap core/src/runs.rs 'if self.former.contains(&run) && !is_gone {' 'if self.former.is_empty() && !is_gone {'; }
 break_take_a_part_for_an_inventory() { swap core/src/inventory.rs 'after.is_none_or(|after| *self == Self::Upto(after))' 'after.is_none_or(|_| true)'; }
@@ -74,7 +74,7 @@ break_drop_what_is_needed() {
     swap core/src/apart.rs '|count| count > wanted' '|count| count >= wanted'
     swap core/src/apart.rs '(trusted.count() >= wanted)' '(trusted.count() + 1 >= wanted)'
 }
-break_make_surplus_of_claims() { swap core/src/apart.rs 'holder.standing == Standing::Sure && holder.is_proven();' 'holder.standing == Standing::Sure;'; }
+break_make_surplus_of_claims() { swap core/src/apart.rs 'holder.status == ReplicaStatus::Sure && holder.is_proven();' 'holder.status == ReplicaStatus::Sure;'; }
 break_call_claims_healthy() { swap core/src/health.rs 'unproven: view.tally(Holder::is_proven)' 'unproven: view.tally(Holder::counts)'; }
 break_drop_the_last_in_its_zone() { swap core/src/apart.rs 'filter(|&position| without(holders, position) == best)' 'filter(|&position| without(holders, position) <= best)'; }
 break_let_the_young_push_out_the_old() { swap core/src/apart.rs 'settled || other_since_ms <= since_ms' 'settled || other_since_ms <= since_ms || true'; }
@@ -141,7 +141,7 @@ break_count_the_peers_and_not_the_receipts_of_each_chunk() {
     swap core/src/receipt.rs 'holders.values()).first_missing(0);' 'holders.values()).first_missing(0).filter(|_| false);'
 }
 break_sign_for_what_is_missing() { swap src/peer/storage/mod.rs 'missing.is_empty().then_some(receipt)' 'Some(receipt)'; }
-break_call_safe_what_is_not_proved() { swap core/src/replica_sets.rs 'self.all_are(Standing::Proven)' 'self.all_are(Standing::Kept)'; }
+break_call_safe_what_is_not_proved() { swap core/src/replica_sets.rs 'self.all_are(MemberState::Proven)' 'self.all_are(MemberState::Kept)'; }
 break_take_the_owners_word_for_another_act() {
     swap core/src/owner.rs 'claims.act == self.act && claims.audience == self.at' 'claims.audience == self.at'
 }

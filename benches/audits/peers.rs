@@ -14,7 +14,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parcelry::identity::{Identity, random_run};
-use parcelry::server::{self, Front};
+use parcelry::server::{self, Frontend};
 use parcelry::task::Tasks;
 use parcelry::tls::{self, server::ServerTls};
 use parcelry_core::api::{
@@ -174,13 +174,13 @@ impl Member {
         let health = json!({ "role": "peer", "id": self.identity.peer_id().to_string(), "now_ms": 0 });
         let health = get(|| async move { Json(health) });
         let router = Router::new().route("/healthz", health).route("/v1/audits", post(prove));
-        let front = Front {
+        let frontend = Frontend {
             tls: ServerTls::new(&self.identity, None).unwrap(),
             secure_at: None,
             proxies: server::Proxies::default(),
             hosts: Arc::from([self.ip.to_string()]),
         };
-        let serving = server::serve(listener, router.with_state(Arc::clone(common)), front, tasks.clone());
+        let serving = server::serve(listener, router.with_state(Arc::clone(common)), frontend, tasks.clone());
         tasks.spawn("peer", serving);
         address.port()
     }

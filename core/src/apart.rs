@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::audit::Evidence;
 use crate::chunk_set::ChunkSet;
 use crate::geometry::ChunkIndex;
-use crate::health::{Holder, ShareView, Standing};
+use crate::health::{Holder, ReplicaStatus, ShareView};
 use crate::id::PeerId;
 use crate::limits::{DROP_HOLDERS_MAX, HOLDER_GROUPS_MAX, HOLDERS_COMPARED_MAX, TAG_BYTES};
 use crate::placement::Candidate;
@@ -97,7 +97,7 @@ pub(crate) fn surplus(view: &ShareView) -> Option<Surplus> {
     if view.learnt_lately {
         return None;
     }
-    let is_sure = |holder: &Holder| holder.standing == Standing::Sure && holder.is_proven();
+    let is_sure = |holder: &Holder| holder.status == ReplicaStatus::Sure && holder.is_proven();
     leaving(view, is_sure).or_else(|| {
         let wanted = u32::from(view.wanted);
         let mut victims: BTreeMap<PeerId, ((u64, bool), ChunkSet)> = BTreeMap::new();
@@ -115,7 +115,7 @@ pub(crate) fn surplus(view: &ShareView) -> Option<Surplus> {
 fn leaving(view: &ShareView, is_sure: impl Fn(&Holder) -> bool + Copy) -> Option<Surplus> {
     let proven = view.tally(is_sure);
     let enough = |index: &ChunkIndex| proven.of_chunk(*index) >= u32::from(view.wanted);
-    let leaving = view.holders.iter().filter(|holder| holder.standing == Standing::Leaving);
+    let leaving = view.holders.iter().filter(|holder| holder.status == ReplicaStatus::Leaving);
     let chunks =
         |holder: &Holder| ChunkSet::of(view.geometry.chunk_count(), holder.chunks.iter().filter(enough));
     let offers = leaving.map(|holder| (holder.peer.id, chunks(holder))).filter(|(_, c)| !c.is_empty());
@@ -136,7 +136,7 @@ fn named(view: &ShareView, peer: PeerId, chunks: ChunkSet, is_sure: impl Fn(&Hol
 /// Who of these holders of the same chunks is to go. Nobody, if it would make room for one that was not proven for
 /// long enough.
 fn victim<'a>(holders: &[&'a Holder], wanted: usize) -> Option<&'a Holder> {
-    // Places decide before age: only those may go without whom the rest is spread as well as it can be.
+    // Failure domains decide before age: only those may go without whom the rest is spread as well as it can be.
     let best = (0..holders.len()).map(|position| without(holders, position)).max()?;
     let spared = (0..holders.len()).filter(|&position| without(holders, position) == best);
     let goes = spared.max_by_key(|&position| (age(holders[position]), holders[position].peer.id))?;
@@ -149,16 +149,16 @@ fn victim<'a>(holders: &[&'a Holder], wanted: usize) -> Option<&'a Holder> {
     (trusted.count() >= wanted).then(|| holders[goes])
 }
 
-/// Where a further replica could be: whether there is any place that a share does not have.
+/// The zones and machines where a further replica could be.
 #[derive(Debug, Clone, Default)]
-pub struct Places {
+pub struct FailureDomains {
     candidates: Vec<Candidate>,
     zones: BTreeSet<Option<String>>,
     hosts: BTreeSet<String>,
 }
 
-impl Places {
-    /// The places of these candidates.
+impl FailureDomains {
+    /// The failure domains of these candidates.
     pub fn of(candidates: &[Candidate]) -> Self {
         let zones = candidates.iter().map(|candidate| given_zone(candidate).map(str::to_owned)).collect();
         let hosts = candidates.iter().map(|candidate| candidate.host.clone()).collect();
@@ -172,7 +172,7 @@ impl Places {
         let other_zones: BTreeSet<_> = own_zones.filter(|zone| !self.zones.contains(zone)).collect();
         let own_hosts = holders.iter().map(|holder| &holder.peer.host);
         let other_hosts: BTreeSet<_> = own_hosts.filter(|host| !self.hosts.contains(*host)).collect();
-        let of = |places: usize, others: usize| holders.len().min(places + others);
+        let of = |domains: usize, others: usize| holders.len().min(domains + others);
         (of(self.zones.len(), other_zones.len()), of(self.hosts.len(), other_hosts.len()))
     }
 
@@ -222,13 +222,13 @@ mod tests {
     use crate::geometry::{ChunkSize, Geometry};
     use crate::id::ShareId;
     use crate::limits::WEEK_WINDOWS;
-    use crate::repair::{Patience, Repairs};
+    use crate::repair::{RepairTimeouts, Repairs};
     use proptest::prelude::*;
     use std::time::Duration;
 
     const DEAD_MS: u64 = 300_000;
     const WEEK_MS: u64 = DEAD_MS * WEEK_WINDOWS as u64;
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: RepairTimeouts = RepairTimeouts {
         order: Duration::from_millis(2 * DEAD_MS),
         refusal: Duration::from_millis(DEAD_MS),
         surplus: Duration::from_millis(12 * DEAD_MS),
@@ -247,7 +247,7 @@ mod tests {
 
     fn proven(peer: Candidate, since_ms: u64, settled: bool) -> Holder {
         let evidence = Evidence::Proven { since_ms, settled };
-        Holder { peer, standing: Standing::Sure, chunks: ChunkSet::full(3), evidence }
+        Holder { peer, status: ReplicaStatus::Sure, chunks: ChunkSet::full(3), evidence }
     }
 
     fn view(wanted: u8, holders: Vec<Holder>) -> ShareView {
@@ -291,8 +291,8 @@ mod tests {
         let holders = |liar| vec![proven(none(1), 0, true), proven(none(2), 5, true), proven(liar, 9, false)];
         assert_eq!(goes(&view(2, holders(says(3, "moon")))), Some(3));
         let pair = view(2, holders(none(3))[..2].to_vec());
-        assert!(Places::of(&[says(3, "moon")]).better_for(&pair).is_none());
-        assert!(Places::of(&[candidate(3, Some("moon"), 3)]).better_for(&pair).is_some());
+        assert!(FailureDomains::of(&[says(3, "moon")]).better_for(&pair).is_none());
+        assert!(FailureDomains::of(&[candidate(3, Some("moon"), 3)]).better_for(&pair).is_some());
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
     fn a_peer_that_is_emptied_lets_go_first_of_what_is_proven_elsewhere() {
         let mut share =
             view(2, vec![proven(home(1), 3, false), proven(home(2), 2, false), proven(home(3), 0, true)]);
-        share.holders[2].standing = Standing::Leaving;
+        share.holders[2].status = ReplicaStatus::Leaving;
         assert_eq!(goes(&share), Some(3));
         share.holders[1].evidence = Evidence::Claimed { counts: true };
         assert_eq!(goes(&share), None);
@@ -344,20 +344,20 @@ mod tests {
     fn the_right_number_in_the_wrong_places_is_noticed_where_there_is_a_better_one() {
         let share = view(2, vec![proven(home(1), 0, true), proven(home(2), 0, true)]);
         let better = |candidates: &[Candidate]| {
-            let places = Places::of(candidates);
-            let found = places.better_for(&share);
+            let domains = FailureDomains::of(candidates);
+            let found = domains.better_for(&share);
             found.map(|(chunks, better)| (chunks.len(), better[0].id.as_bytes()[0]))
         };
         assert_eq!(better(&[home(1), home(2), home(3), office(4)]), Some((3, 4)));
         assert_eq!(better(&[home(1), home(2), home(3)]), None, "no other zone is there");
         assert_eq!(better(&[Candidate { free_bytes: 9, ..office(4) }]), None, "it has no room");
         let one = view(1, vec![proven(home(1), 0, true)]);
-        assert!(Places::of(&[office(4)]).better_for(&one).is_none(), "one replica is in one place");
+        assert!(FailureDomains::of(&[office(4)]).better_for(&one).is_none(), "one replica is in one place");
         let hosts = view(2, [1, 2].map(|n| proven(candidate(n, None, 1), 0, true)).to_vec());
-        assert!(Places::of(&[candidate(3, None, 3)]).better_for(&hosts).is_some(), "another machine");
+        assert!(FailureDomains::of(&[candidate(3, None, 3)]).better_for(&hosts).is_some(), "another machine");
         let apart = view(2, vec![proven(home(1), 0, true), proven(office(2), 0, true)]);
         assert!(
-            Places::of(&[candidate(3, Some("moon"), 3)]).better_for(&apart).is_none(),
+            FailureDomains::of(&[candidate(3, Some("moon"), 3)]).better_for(&apart).is_none(),
             "two are in two places"
         );
     }
@@ -380,7 +380,7 @@ mod tests {
         }
         // As the tracker does it: places are bettered only when nothing is short.
         if !repairs.plan(share, swarm, now_ms) {
-            repairs.spread_out(share, &Places::of(swarm), now_ms);
+            repairs.spread_out(share, &FailureDomains::of(swarm), now_ms);
         }
         let orders: Vec<_> = repairs.orders().cloned().collect();
         let mut moved = !orders.is_empty();
@@ -430,7 +430,7 @@ mod tests {
             let mut began: BTreeMap<PeerId, u64> =
                 share.holders.iter().map(|holder| (holder.peer.id, age(holder).0)).collect();
             let before = share.clone();
-            let mut repairs = Repairs::new(PATIENCE);
+            let mut repairs = Repairs::new(TIMEOUTS);
             let mut quiet = 0;
             for day in 1..400 {
                 let moved = live_a_day(&mut share, &mut repairs, &swarm, &mut began, day * 24 * 3_600_000);

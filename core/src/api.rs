@@ -109,7 +109,7 @@ pub struct RegisterRequest {
     pub port: u16,
     /// Bytes that it is willing to hold.
     pub capacity_bytes: u64,
-    /// How its disk stands.
+    /// The usage of its disk.
     pub usage: Usage,
     /// Where it stands, to keep replicas apart; at most 64 bytes.
     pub zone: Option<String>,
@@ -198,7 +198,7 @@ pub struct PeerInfo {
     pub addresses: Vec<SocketAddr>,
     /// Bytes that it is willing to hold.
     pub capacity_bytes: u64,
-    /// How its disk stands.
+    /// The usage of its disk.
     pub usage: Usage,
     /// Where it stands.
     pub zone: Option<String>,
@@ -222,7 +222,7 @@ pub struct DrainRequest {
     pub draining: bool,
 }
 
-/// How the shares of a swarm stand.
+/// The health of a swarm's shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct SwarmHealth {
     /// Shares known.
@@ -251,10 +251,10 @@ pub struct SwarmHealth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerList {
     /// What the token lets its bearer do that was shown.
-    pub role: crate::token::Role,
+    pub role: crate::token::TokenRole,
     /// All registered peers.
     pub peers: Vec<PeerInfo>,
-    /// How the shares stand.
+    /// The health of the shares.
     pub health: SwarmHealth,
 }
 

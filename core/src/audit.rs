@@ -136,7 +136,7 @@ impl Audits {
         let number = self.number(share);
         let known = self.peers.get(&peer).and_then(|subject| subject.pairs.get(&number)).copied();
         let mut pair = match (known, how) {
-            (Some(pair), Claim::Told) if pair.class != PROVEN => return,
+            (Some(pair), Claim::Inventory) if pair.class != PROVEN => return,
             (Some(pair), _) => pair,
             (None, _) => Pair {
                 proofs: None,
@@ -158,7 +158,7 @@ impl Audits {
                 pair.counts_until = counted.saturating_add(self.pace.dead);
                 (pair.class, pair.samples) = (NEW, pair.samples.max(AUDIT_SAMPLES_FIRST));
             }
-            Claim::Told => {
+            Claim::Inventory => {
                 pair.counts_until = self.told_until(peer, pair.proofs.is_some(), counted);
                 pair.class = self.reclaimed(number);
             }
@@ -186,7 +186,7 @@ impl Audits {
         if self.pair(peer, share).is_some() {
             return;
         }
-        self.claim(peer, share, Claim::Told, now_ms);
+        self.claim(peer, share, Claim::Inventory, now_ms);
         // Nothing is older than this tracker, whatever its store says.
         let at = |moment_ms: u64| tick(moment_ms.min(now_ms));
         let proofs = record.map(|r| (at(r.since_ms), at(r.steady_ms), at(r.proven_ms)));
@@ -483,10 +483,10 @@ impl Audits {
         let proven = due_in(PROVEN).map(|due| due.max(asked(self.pace.dead / 2)));
         let next = claimed.into_iter().chain(proven).min()?;
         let away = if subject.away { self.pace.dead / 2 } else { 0 };
-        let patience = subject.silent.map_or(away, |(_, times)| {
+        let wait = subject.silent.map_or(away, |(_, times)| {
             self.pace.beat.saturating_mul(1 << times.min(16)).min(self.pace.dead / 2)
         });
-        Some(next.max(asked(patience)))
+        Some(next.max(asked(wait)))
     }
 
     /// Time between two requests about claims: a heartbeat, less if a peer holds so much that it would take more
@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn s3_no_answer_refutes_nothing_but_a_claim_counts_no_longer() {
-        let mut audits = claimed(Claim::Told);
+        let mut audits = claimed(Claim::Inventory);
         answer(&mut audits, Outcome::Unanswered, 0);
         assert_eq!((evidence(&audits, 299 * SECOND), evidence(&audits, 300 * SECOND)), (CLAIMED, WORDS));
         let mut audits = claimed(Claim::Expected);
@@ -650,7 +650,7 @@ mod tests {
     fn a_peer_weighs_what_it_has_proven_and_not_what_it_says() {
         let mut audits = Audits::new(RULES);
         let record = Record { since_ms: 0, steady_ms: 0, proven_ms: 0 };
-        (0..9).for_each(|number| audits.claim(peer(1), share(number), Claim::Told, 0));
+        (0..9).for_each(|number| audits.claim(peer(1), share(number), Claim::Inventory, 0));
         (0..9).for_each(|number| audits.meet(peer(2), share(number), Some(record), 0));
         assert_eq!((audits.weight(peer(1)), audits.weight(peer(2))), (0, 9));
         let turn = audits.take(1, 0).remove(0);
@@ -682,7 +682,7 @@ mod tests {
         let young = Evidence::Proven { since_ms: now_ms + 5 * MINUTE, settled: false };
         assert_eq!(evidence(&audits, now_ms + 5 * MINUTE), young, "all of it is as young as what is new");
         // Of a claim that counts it takes nothing away either.
-        let mut audits = claimed(Claim::Told);
+        let mut audits = claimed(Claim::Inventory);
         audits.claim(peer(1), share(1), Claim::Bare, 0);
         assert_eq!(evidence(&audits, 0), CLAIMED);
         check(&audits);
@@ -710,7 +710,7 @@ mod tests {
         assert!(audits.is_hopeless(peer(1), share(1)) && audits.is_distrusted(peer(1), MINUTE));
         audits.forget(peer(1), share(1));
         check(&audits);
-        for how in [Claim::Expected, Claim::Told, Claim::Bare] {
+        for how in [Claim::Expected, Claim::Inventory, Claim::Bare] {
             audits.claim(peer(1), share(2), how, MINUTE);
             assert_eq!(audits.evidence(peer(1), share(2), MINUTE), WORDS);
         }
@@ -724,7 +724,7 @@ mod tests {
         for minute in 0..3 * 24 * 60 {
             let now_ms = minute * MINUTE;
             audits.forget(peer(1), share(1));
-            audits.claim(peer(1), share(1), Claim::Told, now_ms);
+            audits.claim(peer(1), share(1), Claim::Inventory, now_ms);
             let counts = if now_ms < DAY { CLAIMED } else { WORDS };
             assert_eq!(audits.evidence(peer(1), share(1), now_ms), counts, "minute {minute}");
         }
@@ -787,7 +787,7 @@ mod tests {
     #[test]
     fn a_peer_has_one_request_at_a_time_and_those_that_are_away_cost_nothing() {
         let mut audits = Audits::new(RULES);
-        (0..100).for_each(|number| audits.claim(peer(1), share(number), Claim::Told, 0));
+        (0..100).for_each(|number| audits.claim(peer(1), share(number), Claim::Inventory, 0));
         let turn = audits.take(9, 0).remove(0);
         assert!(audits.take(9, DAY).is_empty(), "it is being asked");
         audits.absent(turn.peer);
@@ -894,7 +894,7 @@ mod tests {
             for act in acts {
                 match act {
                     Act::Claim(p, s, how) => {
-                        let how = [Claim::Expected, Claim::Told, Claim::Bare][usize::from(how)];
+                        let how = [Claim::Expected, Claim::Inventory, Claim::Bare][usize::from(how)];
                         audits.claim(peer(p), share(s), how, now_ms);
                         if how != Claim::Bare {
                             proven.remove(&(peer(p), share(s)));

@@ -11,7 +11,7 @@ use crate::health::Condition;
 use crate::id::{PeerId, ShareId};
 use crate::quota::{Allowance, Charged};
 use crate::registry::{Liveness, ScrubProgress};
-use crate::token::{Role, TokenRecord};
+use crate::token::{TokenRecord, TokenRole};
 use crate::traffic::Rates;
 
 /// `POST /v1/session`: the admin signs in. It does not print: it holds the token.
@@ -34,7 +34,7 @@ pub struct SignInResponse {
 #[serde(deny_unknown_fields)]
 pub struct InviteRequest {
     /// `peer` or `sender`.
-    pub role: Role,
+    pub role: TokenRole,
     /// What its maker calls it, at most 64 bytes.
     pub name: String,
     /// When it ends; none: an invite for peers after seven days, one for a sender when it is revoked.
@@ -64,7 +64,7 @@ pub struct InviteInfo {
     /// Its public name.
     pub id: String,
     /// What it lets its bearer do.
-    pub role: Role,
+    pub role: TokenRole,
     /// What its maker calls it.
     pub name: String,
     /// When it was made.
@@ -110,7 +110,7 @@ pub struct ShareList {
     pub next: Option<ShareId>,
 }
 
-/// A share and how it stands.
+/// A share and its health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShareInfo {
     /// The share.
@@ -129,7 +129,7 @@ pub struct ShareInfo {
     pub missing_chunks: u32,
     /// When it ends.
     pub expires_ms: u64,
-    /// How it stands, in one word.
+    /// Its condition, in one word.
     pub condition: Condition,
 }
 
@@ -138,7 +138,7 @@ pub struct ShareInfo {
 pub struct SwarmNow {
     /// The tracker's wall clock.
     pub now_ms: u64,
-    /// How the shares stand.
+    /// The health of the shares.
     pub health: SwarmHealth,
     /// Bytes that the peers hold that are not dead.
     pub used_bytes: u64,

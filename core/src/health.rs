@@ -1,4 +1,4 @@
-//! How a share stands: what counts as a replica, and how endangered the chunk with the fewest is.
+//! The health of a share: what counts as a replica, and how endangered the chunk with the fewest is.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,7 +11,7 @@ use crate::placement::Candidate;
 
 /// How a holder's replicas count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum ReplicaStatus {
     /// It is there: they count.
     Sure,
     /// It has been silent, but not for long: they count, and others are copied from first.
@@ -22,7 +22,7 @@ pub enum Standing {
     Gone,
 }
 
-impl Standing {
+impl ReplicaStatus {
     pub(crate) const fn counts(self) -> bool {
         matches!(self, Self::Sure | Self::Unsure)
     }
@@ -35,10 +35,10 @@ impl Standing {
 /// A peer that holds chunks of a share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The peer and where it stands.
+    /// The peer and where it is.
     pub peer: Candidate,
     /// How its replicas count.
-    pub standing: Standing,
+    pub status: ReplicaStatus,
     /// The chunks that it holds.
     pub chunks: ChunkSet,
     /// How it is known that it holds them.
@@ -48,18 +48,18 @@ pub struct Holder {
 impl Holder {
     /// Whether its replicas count for repair: they are proven, or it is too early to ask.
     pub(crate) const fn counts(&self) -> bool {
-        self.standing.counts()
+        self.status.counts()
             && matches!(self.evidence, Evidence::Proven { .. } | Evidence::Claimed { counts: true })
     }
 
     /// Whether its replicas are proven, and not at a dead peer.
     pub(crate) const fn is_proven(&self) -> bool {
-        self.standing.counts() && matches!(self.evidence, Evidence::Proven { .. })
+        self.status.counts() && matches!(self.evidence, Evidence::Proven { .. })
     }
 
     /// Whether others may be sent to it.
     pub(crate) const fn can_be_read(&self) -> bool {
-        self.standing.can_be_read()
+        self.status.can_be_read()
     }
 }
 
@@ -79,7 +79,7 @@ pub struct ShareView {
     pub learnt_lately: bool,
 }
 
-/// How a share stands, in one word.
+/// The condition of a share, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
@@ -104,7 +104,7 @@ impl Condition {
     }
 }
 
-/// How a share stands, in numbers of chunks.
+/// The health of a share, in numbers of chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
     /// Replicas that were asked for.
@@ -215,7 +215,7 @@ impl ShareView {
     }
 }
 
-/// How a share stands.
+/// The health of a share.
 pub fn assess(view: &ShareView) -> Health {
     let readable = view.tally(Holder::can_be_read);
     let held = view.tally(|_| true);
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use crate::geometry::ChunkSize;
 
-    fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
+    fn holder(number: u8, status: ReplicaStatus, chunks: ChunkSet) -> Holder {
         let peer = Candidate {
             id: PeerId::from_bytes([number; 32]),
             free_bytes: 0,
@@ -245,7 +245,7 @@ mod tests {
             host: number.to_string(),
             token: None,
         };
-        Holder { peer, standing, chunks, evidence: Evidence::Proven { since_ms: 0, settled: false } }
+        Holder { peer, status, chunks, evidence: Evidence::Proven { since_ms: 0, settled: false } }
     }
 
     fn view(chunk_count: u64, wanted: u8, holders: Vec<Holder>) -> ShareView {
@@ -257,21 +257,27 @@ mod tests {
     fn conditions_tell_what_is_away_from_what_is_lost() {
         let full = ChunkSet::full(2);
         let condition = |holders| assess(&view(2, 2, holders)).condition();
-        assert_eq!(condition(vec![holder(1, Standing::Gone, full.clone())]), Condition::Unavailable);
-        assert_eq!(condition(vec![holder(1, Standing::Sure, ChunkSet::range(2, 0..1))]), Condition::Lost);
-        let leaving =
-            vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Leaving, full.clone())];
+        assert_eq!(condition(vec![holder(1, ReplicaStatus::Gone, full.clone())]), Condition::Unavailable);
+        assert_eq!(
+            condition(vec![holder(1, ReplicaStatus::Sure, ChunkSet::range(2, 0..1))]),
+            Condition::Lost
+        );
+        let leaving = vec![
+            holder(1, ReplicaStatus::Sure, full.clone()),
+            holder(2, ReplicaStatus::Leaving, full.clone()),
+        ];
         assert_eq!(condition(leaving), Condition::Weakened);
-        let unsure = vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Unsure, full)];
-        assert_eq!(condition(unsure), Condition::Healthy, "the grace is not over");
+        let unsure =
+            vec![holder(1, ReplicaStatus::Sure, full.clone()), holder(2, ReplicaStatus::Unsure, full)];
+        assert_eq!(condition(unsure), Condition::Healthy, "the dead time is not over");
     }
 
     #[test]
     fn s3_only_what_is_proven_is_healthy_and_words_alone_do_not_count() {
         let full = ChunkSet::full(2);
         let with = |evidence| {
-            let second = Holder { evidence, ..holder(2, Standing::Sure, full.clone()) };
-            assess(&view(2, 2, vec![holder(1, Standing::Sure, full.clone()), second]))
+            let second = Holder { evidence, ..holder(2, ReplicaStatus::Sure, full.clone()) };
+            assess(&view(2, 2, vec![holder(1, ReplicaStatus::Sure, full.clone()), second]))
         };
         let claimed = with(Evidence::Claimed { counts: true });
         assert_eq!((claimed.condition(), claimed.short, claimed.unproven), (Condition::Unproven, 0, 2));

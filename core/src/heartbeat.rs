@@ -17,7 +17,7 @@ use crate::traffic::Traffic;
 pub struct HeartbeatRequest {
     /// The peer's run: random, drawn when its process started.
     pub run: RunId,
-    /// How the peer's disk stands.
+    /// The usage of the peer's disk.
     pub usage: Usage,
     /// Terms that it took over since the last heartbeat.
     pub applied: Vec<AppliedTerms>,

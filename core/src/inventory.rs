@@ -4,7 +4,7 @@ use crate::id::ShareId;
 
 /// What was heard of an inventory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum InventoryProgress {
     /// Nothing; it is to come at this moment, once one was chosen.
     Nothing {
         /// The moment.
@@ -16,13 +16,13 @@ pub enum Told {
     All,
 }
 
-impl Default for Told {
+impl Default for InventoryProgress {
     fn default() -> Self {
         Self::Nothing { due_ms: None }
     }
 }
 
-impl Told {
+impl InventoryProgress {
     /// When the inventory is to come, for which a moment is chosen once; `None`: it was heard. What has begun goes on.
     pub fn due_ms(&mut self, choose: impl FnOnce() -> u64) -> Option<u64> {
         match self {

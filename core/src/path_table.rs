@@ -11,7 +11,7 @@ use crate::name::{NameError, NameRule, SafePath};
 /// The paths of a share, as they are taken one after another.
 #[derive(Debug, Default)]
 pub struct PathTable {
-    seen: HashMap<Place, Role>,
+    seen: HashMap<Place, PathKind>,
     /// Directories that were named or stand on the way to a path.
     folders: usize,
     /// Components of all paths.
@@ -37,7 +37,7 @@ pub enum PathTableError {
 type Place = [u64; 2];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Role {
+enum PathKind {
     File,
     /// On the way to another path.
     Folder,
@@ -63,15 +63,15 @@ impl PathTable {
 
     /// Takes a file.
     pub fn take_file(&mut self, path: &SafePath) -> Result<(), PathTableError> {
-        self.take(path.as_str(), Role::File)
+        self.take(path.as_str(), PathKind::File)
     }
 
     /// Takes a directory that holds nothing.
     pub fn take_folder(&mut self, path: &SafePath) -> Result<(), PathTableError> {
-        self.take(path.as_str(), Role::EmptyFolder)
+        self.take(path.as_str(), PathKind::EmptyFolder)
     }
 
-    fn take(&mut self, path: &str, role: Role) -> Result<(), PathTableError> {
+    fn take(&mut self, path: &str, kind: PathKind) -> Result<(), PathTableError> {
         let start = path.rfind('/').map_or(0, |slash| slash + 1);
         let folder = &path[..start];
         let known = self.above.1.filter(|_| self.above.0 == folder);
@@ -79,21 +79,27 @@ impl PathTable {
         if known.is_none() {
             self.above = (folder.to_owned(), Some(place));
         }
-        self.put(place, path, start, role).map(drop)
+        self.put(place, path, start, kind).map(drop)
     }
 
     /// Takes the directories on the way; the last of them ends in a slash.
     fn walk(&mut self, folder: &str) -> Result<Place, PathTableError> {
         let (mut place, mut start) = (Place::default(), 0);
         for (slash, _) in folder.match_indices('/') {
-            place = self.put(place, &folder[..slash], start, Role::Folder)?;
+            place = self.put(place, &folder[..slash], start, PathKind::Folder)?;
             start = slash + 1;
         }
         Ok(place)
     }
 
     /// Takes one component, which stands at `start` of the path, below a place.
-    fn put(&mut self, above: Place, path: &str, start: usize, role: Role) -> Result<Place, PathTableError> {
+    fn put(
+        &mut self,
+        above: Place,
+        path: &str,
+        start: usize,
+        kind: PathKind,
+    ) -> Result<Place, PathTableError> {
         self.components += 1;
         if self.components > COMPONENTS_SUM_MAX {
             return Err(PathTableError::TooMany("components of paths"));
@@ -103,19 +109,19 @@ impl PathTable {
         let refuse = |rule| Err(NameError { name: path.to_owned(), rule }.into());
         match self.seen.entry(place) {
             Entry::Vacant(vacant) => {
-                vacant.insert(role);
-                self.folders += usize::from(role != Role::File);
+                vacant.insert(kind);
+                self.folders += usize::from(kind != PathKind::File);
                 if self.folders > DIRS_MAX {
                     return Err(PathTableError::TooMany("folders"));
                 }
             }
             Entry::Occupied(mut other) => match *other.get() {
-                known if known == role && role != Role::Folder => return refuse(NameRule::Twice),
-                known if (known == Role::File) != (role == Role::File) => {
+                known if known == kind && kind != PathKind::Folder => return refuse(NameRule::Twice),
+                known if (known == PathKind::File) != (kind == PathKind::File) => {
                     return refuse(NameRule::FileAndFolder);
                 }
                 // A directory that was named may stand on the way to others, but is named once.
-                _ if role == Role::EmptyFolder => drop(other.insert(role)),
+                _ if kind == PathKind::EmptyFolder => drop(other.insert(kind)),
                 _ => {}
             },
         }

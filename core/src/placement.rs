@@ -39,7 +39,7 @@ impl Candidate {
 
 /// What is to be placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Demand {
+pub struct PlacementRequest {
     /// The share.
     pub share: ShareId,
     /// Number of its chunks.
@@ -57,14 +57,14 @@ pub struct Demand {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     /// The sets of peers; together they cover every chunk once.
-    pub sets: Vec<CopySet>,
+    pub sets: Vec<PlacedSet>,
     /// Peers to turn to when one of a set fails, best first.
     pub spares: Vec<PeerId>,
 }
 
 /// Peers that each hold the same run of chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopySet {
+pub struct PlacedSet {
     /// Index of the first chunk of the run.
     pub first_chunk: u32,
     /// Number of chunks in the run; 0 only for a share without chunks.
@@ -76,7 +76,7 @@ pub struct CopySet {
 impl From<&OpenResponse> for Placement {
     fn from(open: &OpenResponse) -> Self {
         let ids = |peers: &[PeerAddress]| peers.iter().map(|peer| peer.id).collect();
-        let sets = open.sets.iter().map(|set| CopySet {
+        let sets = open.sets.iter().map(|set| PlacedSet {
             first_chunk: set.first_chunk,
             chunk_count: set.chunk_count,
             peers: ids(&set.peers),
@@ -126,49 +126,49 @@ pub enum PlacementError {
 }
 
 /// Chooses the peers for a share.
-pub fn place(demand: &Demand, candidates: &[Candidate]) -> Result<Placement, PlacementError> {
-    if candidates.len() < demand.replicas {
-        return Err(PlacementError::TooFewPeers { needed: demand.replicas, alive: candidates.len() });
+pub fn place(request: &PlacementRequest, candidates: &[Candidate]) -> Result<Placement, PlacementError> {
+    if candidates.len() < request.replicas {
+        return Err(PlacementError::TooFewPeers { needed: request.replicas, alive: candidates.len() });
     }
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
-    ranked.sort_by(|a, b| by_score(demand.share, a, b));
-    let is_preferred = |c: &Candidate| demand.preferred.contains(&c.id);
+    ranked.sort_by(|a, b| by_score(request.share, a, b));
+    let is_preferred = |c: &Candidate| request.preferred.contains(&c.id);
     // Stable: within both groups the order of the scores stays.
     ranked.sort_by_key(|c| !is_preferred(c));
 
-    let share_bytes = u64::from(demand.chunk_count) * demand.chunk_bytes;
+    let share_bytes = u64::from(request.chunk_count) * request.chunk_bytes;
     let has_room = |c: &Candidate| c.free_bytes >= share_bytes || is_preferred(c);
     let roomy: Vec<&Candidate> = ranked.iter().copied().filter(|c| has_room(c)).collect();
-    if roomy.len() >= demand.replicas {
-        let chosen = spread(&roomy, demand.replicas, roomy.iter().filter(|c| is_preferred(c)).count());
+    if roomy.len() >= request.replicas {
+        let chosen = spread(&roomy, request.replicas, roomy.iter().filter(|c| is_preferred(c)).count());
         let peers = ids(&chosen);
         let spares = roomy.iter().map(|c| c.id).filter(|p| !peers.contains(p)).take(SPARES_MAX).collect();
-        let set = CopySet { first_chunk: 0, chunk_count: demand.chunk_count, peers };
+        let set = PlacedSet { first_chunk: 0, chunk_count: request.chunk_count, peers };
         return Ok(Placement { sets: vec![set], spares });
     }
-    place_across_sets(demand, ranked)
-        .ok_or(PlacementError::TooLittleSpace { needed_bytes: share_bytes, replicas: demand.replicas })
+    place_across_sets(request, ranked)
+        .ok_or(PlacementError::TooLittleSpace { needed_bytes: share_bytes, replicas: request.replicas })
 }
 
 /// Cuts a share too large for one set into as few runs as needed: the roomiest peers together.
-fn place_across_sets(demand: &Demand, mut ranked: Vec<&Candidate>) -> Option<Placement> {
+fn place_across_sets(request: &PlacementRequest, mut ranked: Vec<&Candidate>) -> Option<Placement> {
     // A set has no more room than its fullest peer, so peers with about as much room go together.
     ranked.sort_by_key(|c| std::cmp::Reverse(c.free_bytes));
     let mut sets = Vec::new();
     let mut first_chunk = 0;
-    let mut groups = ranked.chunks_exact(demand.replicas);
+    let mut groups = ranked.chunks_exact(request.replicas);
     for group in groups.by_ref() {
-        let room = group.iter().map(|c| c.free_bytes).min()? / demand.chunk_bytes.max(1);
-        let left = demand.chunk_count - first_chunk;
+        let room = group.iter().map(|c| c.free_bytes).min()? / request.chunk_bytes.max(1);
+        let left = request.chunk_count - first_chunk;
         let chunk_count = u32::try_from(room).unwrap_or(u32::MAX).min(left);
         // Later groups have even less room.
         if chunk_count == 0 {
             break;
         }
-        sets.push(CopySet { first_chunk, chunk_count, peers: ids(group) });
+        sets.push(PlacedSet { first_chunk, chunk_count, peers: ids(group) });
         first_chunk += chunk_count;
-        if first_chunk == demand.chunk_count {
-            let used = sets.len() * demand.replicas;
+        if first_chunk == request.chunk_count {
+            let used = sets.len() * request.replicas;
             let spares = ranked[used..].iter().map(|c| c.id).take(SPARES_MAX).collect();
             return Some(Placement { sets, spares });
         }
@@ -207,11 +207,11 @@ fn spread<'a>(ranked: &[&'a Candidate], count: usize, preferred: usize) -> Vec<&
     chosen
 }
 
-/// The candidates for one more replica beside those at `beside`, best first: those that have least in common with
+/// The candidates for one more replica beside those at `existing`, best first: those that have least in common with
 /// them, see [`tier`].
-pub fn rank<'a>(share: ShareId, candidates: &'a [Candidate], beside: &[&Candidate]) -> Vec<&'a Candidate> {
+pub fn rank<'a>(share: ShareId, candidates: &'a [Candidate], existing: &[&Candidate]) -> Vec<&'a Candidate> {
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
-    ranked.sort_by(|a, b| tier(a, beside).cmp(&tier(b, beside)).then_with(|| by_score(share, a, b)));
+    ranked.sort_by(|a, b| tier(a, existing).cmp(&tier(b, existing)).then_with(|| by_score(share, a, b)));
     ranked
 }
 
@@ -251,8 +251,8 @@ mod tests {
         }
     }
 
-    fn demand(share: u8, chunk_count: u32, replicas: usize) -> Demand {
-        Demand {
+    fn request(share: u8, chunk_count: u32, replicas: usize) -> PlacementRequest {
+        PlacementRequest {
             share: ShareId::from_bytes([share; 32]),
             chunk_count,
             chunk_bytes: 100,
@@ -264,9 +264,9 @@ mod tests {
     #[test]
     fn too_few_peers_and_too_little_space_are_told_apart() {
         let two = [candidate(1, 1000), candidate(2, 1000)];
-        let error = place(&demand(1, 1, 3), &two).unwrap_err();
+        let error = place(&request(1, 1, 3), &two).unwrap_err();
         assert_eq!(error, PlacementError::TooFewPeers { needed: 3, alive: 2 });
-        let error = place(&demand(1, 11, 2), &two).unwrap_err();
+        let error = place(&request(1, 11, 2), &two).unwrap_err();
         assert_eq!(error, PlacementError::TooLittleSpace { needed_bytes: 1100, replicas: 2 });
     }
 
@@ -278,14 +278,14 @@ mod tests {
                 peer.zone = Some(if position < 4 { "attic" } else { "cellar" }.into());
                 peer.host = format!("host{}", position / 2);
             }
-            let placement = place(&demand(share, 1, 2), &peers).unwrap();
+            let placement = place(&request(share, 1, 2), &peers).unwrap();
             let zones: BTreeSet<_> = placement.sets[0]
                 .peers
                 .iter()
                 .map(|id| peers.iter().find(|p| p.id == *id).unwrap().zone.clone())
                 .collect();
             assert_eq!(zones.len(), 2);
-            let placement = place(&demand(share, 1, 3), &peers).unwrap();
+            let placement = place(&request(share, 1, 3), &peers).unwrap();
             let hosts: BTreeSet<_> = placement.sets[0]
                 .peers
                 .iter()
@@ -304,10 +304,10 @@ mod tests {
             for (number, peer) in peers.iter_mut().enumerate() {
                 peer.token = Some(TokenId::from_bytes([u8::from(number == 9); 8]));
             }
-            let placement = place(&demand(share, 1, 2), &peers).unwrap();
+            let placement = place(&request(share, 1, 2), &peers).unwrap();
             assert!(placement.sets[0].peers.contains(&peers[9].id), "{share}");
             let first = peers[0].clone();
-            let best = |peers: &[Candidate]| rank(demand(share, 1, 1).share, peers, &[&first])[0].id;
+            let best = |peers: &[Candidate]| rank(request(share, 1, 1).share, peers, &[&first])[0].id;
             assert_eq!(best(&peers[1..]), peers[9].id);
             // A zone of its own is worth more than a token of its own.
             let first = Candidate { zone: Some("cellar".into()), ..first.clone() };
@@ -316,7 +316,7 @@ mod tests {
                 ..peer
             });
             let zoned: Vec<Candidate> = zoned.collect();
-            assert_eq!(rank(demand(share, 1, 1).share, &zoned[1..], &[&first])[0].id, peers[3].id);
+            assert_eq!(rank(request(share, 1, 1).share, &zoned[1..], &[&first])[0].id, peers[3].id);
         }
     }
 
@@ -326,8 +326,8 @@ mod tests {
         let on_larger = (0..4000_u32).filter(|n| {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&n.to_le_bytes());
-            let demand = Demand { share: ShareId::from_bytes(id), ..demand(0, 1, 1) };
-            place(&demand, &peers).unwrap().sets[0].peers[0] == peers[1].id
+            let request = PlacementRequest { share: ShareId::from_bytes(id), ..request(0, 1, 1) };
+            place(&request, &peers).unwrap().sets[0].peers[0] == peers[1].id
         });
         let share = on_larger.count() as f64 / 4000.0;
         assert!((0.72..0.78).contains(&share), "{share}");
@@ -337,7 +337,7 @@ mod tests {
     fn peers_that_hold_a_part_already_come_first_even_if_they_have_little_room_left() {
         let peers: Vec<Candidate> = (1..=6).map(|n| candidate(n, if n < 3 { 10 } else { 1 << 40 })).collect();
         let preferred = vec![peers[0].id, peers[1].id, PeerId::from_bytes([99; 32])];
-        let placement = place(&Demand { preferred, ..demand(1, 9, 2) }, &peers).unwrap();
+        let placement = place(&PlacementRequest { preferred, ..request(1, 9, 2) }, &peers).unwrap();
         assert_eq!(
             placement.sets[0].peers.iter().collect::<BTreeSet<_>>(),
             BTreeSet::from([&peers[0].id, &peers[1].id])
@@ -349,7 +349,7 @@ mod tests {
     fn a_placement_that_breaks_the_promise_of_replicas_is_noticed() {
         let id = |n| PeerId::from_bytes([n; 32]);
         let covers = |sets: &[(u32, u32, &[u8])], spares: &[u8]| {
-            let set = |&(first_chunk, chunk_count, peers): &(u32, u32, &[u8])| CopySet {
+            let set = |&(first_chunk, chunk_count, peers): &(u32, u32, &[u8])| PlacedSet {
                 first_chunk,
                 chunk_count,
                 peers: peers.iter().map(|&n| id(n)).collect(),
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn a_share_too_large_for_one_set_spans_as_few_as_needed() {
         let peers: Vec<Candidate> = (1..=5).map(|n| candidate(n, 600)).collect();
-        let placement = place(&demand(1, 10, 2), &peers).unwrap();
+        let placement = place(&request(1, 10, 2), &peers).unwrap();
         let runs: Vec<_> = placement.sets.iter().map(|s| (s.first_chunk, s.chunk_count)).collect();
         assert_eq!(runs, [(0, 6), (6, 4)]);
         assert_eq!(placement.spares.len(), 1);
@@ -394,7 +394,7 @@ mod tests {
         ) {
             let peers: Vec<Candidate> =
                 frees.iter().zip(0u8..).map(|(&free, n)| candidate(n, free)).collect();
-            if let Ok(placement) = place(&demand(share, chunk_count, replicas), &peers) {
+            if let Ok(placement) = place(&request(share, chunk_count, replicas), &peers) {
                 let mut end = 0;
                 let mut used = BTreeSet::new();
                 for set in &placement.sets {

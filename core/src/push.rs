@@ -13,7 +13,7 @@ use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, Geometry};
 use crate::id::PeerId;
 use crate::placement::Placement;
-use crate::replica_sets::{Loss, ReplicaSets, Standing};
+use crate::replica_sets::{Loss, MemberState, ReplicaSets};
 
 /// What the shell is to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Push {
 
     /// Whether the peer is to hold a part of the share.
     pub fn is_member(&self, peer: PeerId) -> bool {
-        self.sets.standing(peer).is_some() && self.phase != Phase::GivenUp(peer)
+        self.sets.state_of(peer).is_some() && self.phase != Phase::GivenUp(peer)
     }
 
     /// The chunk's bytes are no longer in memory on behalf of this peer.
@@ -261,17 +261,16 @@ impl Push {
         if !self.in_flight.is_empty() || !self.sets.is_stored() {
             return None;
         }
-        self.ask_who_is(Standing::Ready).map(|(peer, chunks)| Action::Commit(peer, chunks))
+        self.ask_who_is(MemberState::Ready).map(|(peer, chunks)| Action::Commit(peer, chunks))
     }
 
     fn next_audit(&mut self) -> Option<Action> {
-        self.ask_who_is(Standing::Kept).map(|(peer, chunks)| Action::Audit(peer, chunks))
+        self.ask_who_is(MemberState::Kept).map(|(peer, chunks)| Action::Audit(peer, chunks))
     }
 
     /// A peer that is so far and was not asked for the next step, which it is now.
-    fn ask_who_is(&mut self, standing: Standing) -> Option<(PeerId, ChunkSet)> {
-        let is_next =
-            |peer: &PeerId| self.sets.standing(*peer) == Some(standing) && !self.asked.contains(peer);
+    fn ask_who_is(&mut self, state: MemberState) -> Option<(PeerId, ChunkSet)> {
+        let is_next = |peer: &PeerId| self.sets.state_of(*peer) == Some(state) && !self.asked.contains(peer);
         let peer = self.sets.members().find(is_next)?;
         self.asked.insert(peer);
         Some((peer, self.sets.chunks_of(peer)?.clone()))
@@ -294,7 +293,7 @@ impl Push {
 
 /// The ready peers of a set that lack the chunk.
 fn ready_without(sets: &ReplicaSets, set: usize, index: ChunkIndex) -> impl Iterator<Item = PeerId> + '_ {
-    sets.lacking_in(set, index).filter(|&peer| sets.standing(peer) >= Some(Standing::Ready))
+    sets.lacking_in(set, index).filter(|&peer| sets.state_of(peer) >= Some(MemberState::Ready))
 }
 
 #[cfg(test)]
@@ -302,7 +301,7 @@ mod tests {
     use super::*;
     use crate::geometry::ChunkSize;
     use crate::limits::FAILURES_MAX;
-    use crate::placement::CopySet;
+    use crate::placement::PlacedSet;
 
     fn peer(number: u8) -> PeerId {
         PeerId::from_bytes([number; 32])
@@ -313,7 +312,7 @@ mod tests {
     }
 
     fn push(chunk_count: u32, spares: &[u8]) -> Push {
-        let set = CopySet { first_chunk: 0, chunk_count, peers: vec![peer(1), peer(2)] };
+        let set = PlacedSet { first_chunk: 0, chunk_count, peers: vec![peer(1), peer(2)] };
         let spares = spares.iter().map(|&n| peer(n)).collect();
         Push::new(&geometry(chunk_count.into()), &Placement { sets: vec![set], spares }, 4)
     }

@@ -85,7 +85,7 @@ impl Reach {
                 self.failures = self.failures.saturating_add(1);
                 self.why = why;
                 // One question may be lost, so the second comes soon; then the peer counts as out of reach.
-                let soon = if self.failures < FAILURES { rules.heartbeat } else { rules.grace() };
+                let soon = if self.failures < FAILURES { rules.heartbeat } else { rules.suspect_after() };
                 soon.min(period(rules))
             }
         };
@@ -101,7 +101,7 @@ impl Reach {
             self.complaints.push((from, now_ms));
         }
         // Not right after it answered: complaints must not have the tracker dial all the time.
-        let soon_ms = self.found_ms.saturating_add(millis(rules.grace())).max(now_ms);
+        let soon_ms = self.found_ms.saturating_add(millis(rules.suspect_after())).max(now_ms);
         if self.complaints.len() >= COMPLAINANTS {
             self.next_ms = self.next_ms.map(|next_ms| next_ms.min(soon_ms));
         }

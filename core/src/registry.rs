@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 use crate::audit::Evidence;
 use crate::chunk_set::ChunkSet;
 use crate::duration::millis;
-use crate::health::{Holder, Standing};
+use crate::health::{Holder, ReplicaStatus};
 use crate::id::{PeerId, RunId, ShareId};
-use crate::inventory::Told;
-use crate::limits::{INVENTORY_SPREAD, INVENTORY_STEP, PATIENCE_WINDOWS, PEER_ADDRESSES_MAX};
+use crate::inventory::InventoryProgress;
+use crate::limits::{HOUR_WINDOWS, INVENTORY_SPREAD, INVENTORY_STEP, PEER_ADDRESSES_MAX};
 pub use crate::liveness::Liveness;
 use crate::placement::Candidate;
 use crate::reach::{Doubt, Reach};
@@ -59,7 +59,7 @@ pub struct Registration {
     pub token: Option<TokenId>,
 }
 
-/// How a peer's disk stands.
+/// The usage of a peer's disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Bytes of chunks that it holds.
@@ -89,7 +89,7 @@ pub struct Rules {
 
 impl Rules {
     /// Silence after which a peer is suspect.
-    pub fn grace(self) -> Duration {
+    pub fn suspect_after(self) -> Duration {
         self.heartbeat * MISSED_BEATS
     }
 
@@ -113,7 +113,7 @@ pub struct Peer {
     runs: Runs,
     /// How often it was dialled because it came from elsewhere.
     moves: Moves,
-    inventory: Told,
+    inventory: InventoryProgress,
     /// Whether others can reach it.
     reach: Reach,
     /// How fast it takes and serves chunks.
@@ -131,7 +131,7 @@ impl Peer {
             seen_ms,
             confirmed: true,
             moves: Moves::default(),
-            inventory: Told::default(),
+            inventory: InventoryProgress::default(),
             reach,
             traffic: Meter::default(),
             scrub: None,
@@ -195,7 +195,7 @@ impl Registry {
         // Only a registration that was taken replaces a run: what is asked for here may still fail.
         peer.runs.clone().register(run, now_ms, self.rules.dead_after).inspect_err(|Cloned| {
             let _ = peer.runs.register(run, now_ms, self.rules.dead_after);
-            peer.inventory = Told::default();
+            peer.inventory = InventoryProgress::default();
         })
     }
 
@@ -228,7 +228,7 @@ impl Registry {
             Heard::Known => Ok(()),
             Heard::Other => Err(BeatError::Unknown),
             Heard::Cloned => {
-                peer.inventory = Told::default();
+                peer.inventory = InventoryProgress::default();
                 Err(BeatError::Cloned(Cloned))
             }
         }
@@ -326,7 +326,7 @@ impl Registry {
             }
             Liveness::Alive | Liveness::Suspect | Liveness::Dead => return None,
         };
-        let is_gone = self.standing(id, now_ms) == Standing::Gone;
+        let is_gone = self.status(id, now_ms) == ReplicaStatus::Gone;
         Some(Doubt { why, for_ms: now_ms.saturating_sub(since_ms), is_gone })
     }
 
@@ -338,7 +338,7 @@ impl Registry {
         }
     }
 
-    /// Takes a peer off the list. Returns whether it was there. Its replicas have the grace that they had.
+    /// Takes a peer off the list. Returns whether it was there. Its dead time goes on.
     pub fn leave(&mut self, id: PeerId) -> bool {
         let peer = self.peers.remove(&id);
         if let Some(peer) = &peer {
@@ -385,34 +385,34 @@ impl Registry {
     }
 
     /// How the replicas of a peer count. A peer that is not registered, for it left or this tracker knows it
-    /// from its database only, has the same grace as a silent one.
-    pub fn standing(&self, id: PeerId, now_ms: u64) -> Standing {
+    /// from its database only, has the same dead time as a silent one.
+    pub fn status(&self, id: PeerId, now_ms: u64) -> ReplicaStatus {
         let Some((_, liveness)) = self.get(id, now_ms) else {
             let since_ms = self.left_ms.get(&id).copied().unwrap_or(0);
             let gone = Duration::from_millis(now_ms.saturating_sub(since_ms)) >= self.rules.dead_after;
-            return if gone { Standing::Gone } else { Standing::Unsure };
+            return if gone { ReplicaStatus::Gone } else { ReplicaStatus::Unsure };
         };
         match liveness {
-            Liveness::Dead => Standing::Gone,
-            Liveness::Cloned | Liveness::Unreachable => self.standing_in_doubt(id, now_ms),
-            _ if self.is_draining(id) => Standing::Leaving,
-            Liveness::Suspect => Standing::Unsure,
-            Liveness::Alive => Standing::Sure,
+            Liveness::Dead => ReplicaStatus::Gone,
+            Liveness::Cloned | Liveness::Unreachable => self.status_in_doubt(id, now_ms),
+            _ if self.is_draining(id) => ReplicaStatus::Leaving,
+            Liveness::Suspect => ReplicaStatus::Unsure,
+            Liveness::Alive => ReplicaStatus::Sure,
         }
     }
 
     /// A holder of chunks, as repair sees it.
     pub fn holder(&self, id: PeerId, chunks: ChunkSet, evidence: Evidence, now_ms: u64) -> Holder {
         let peer = self.peers.get(&id).map_or_else(|| Candidate::unknown(id), candidate);
-        Holder { peer, standing: self.standing(id, now_ms), chunks, evidence }
+        Holder { peer, status: self.status(id, now_ms), chunks, evidence }
     }
 
     /// Judges whether more than a third of what is held was lost at once, and not long ago, to silence or because peers
     /// cannot be reached any more: then it is rather the tracker's own network that failed, and copying everything anew would
     /// be wrong. `weight` says of how many shares a peer has proven to hold something.
     pub fn suspect_own_network(&mut self, weight: impl Fn(PeerId) -> u64, now_ms: u64) -> bool {
-        let patience_ms = millis(self.rules.dead_after * PATIENCE_WINDOWS);
-        let grace_ms = millis(self.rules.grace());
+        let hour_ms = millis(self.rules.dead_after * HOUR_WINDOWS);
+        let suspect_after_ms = millis(self.rules.suspect_after());
         let (mut losses, mut alive_weight) = (Vec::new(), 0_u64);
         for (peer, liveness) in self.peers(now_ms) {
             let (from_ms, to_ms) = match liveness {
@@ -424,8 +424,8 @@ impl Registry {
                 Liveness::Unreachable => peer.reach.lost_within(),
                 Liveness::Suspect | Liveness::Dead => (peer.seen_ms, peer.seen_ms),
             };
-            if now_ms.saturating_sub(to_ms) < patience_ms {
-                let to_ms = to_ms.saturating_add(grace_ms);
+            if now_ms.saturating_sub(to_ms) < hour_ms {
+                let to_ms = to_ms.saturating_add(suspect_after_ms);
                 losses.push(Loss { from_ms, to_ms, weight: weight(peer.registration.id) });
             }
         }
@@ -437,8 +437,8 @@ impl Registry {
     pub fn sources(&self, holders: Vec<(PeerId, ChunkSet)>, now_ms: u64) -> Vec<(&Peer, Liveness, ChunkSet)> {
         let known = holders.into_iter().filter_map(|(id, chunks)| {
             let (peer, liveness) = self.get(id, now_ms)?;
-            // Its standing knows of a peer that beats in vain.
-            (liveness != Liveness::Dead && self.standing(id, now_ms) != Standing::Gone)
+            // Its status knows of a peer that beats in vain.
+            (liveness != Liveness::Dead && self.status(id, now_ms) != ReplicaStatus::Gone)
                 .then_some((peer, liveness, chunks))
         });
         let mut sources: Vec<_> = known.collect();
@@ -447,17 +447,17 @@ impl Registry {
     }
 
     /// How the replicas of a peer count that beats, and yet does not count: as those of a silent one.
-    fn standing_in_doubt(&self, id: PeerId, now_ms: u64) -> Standing {
-        let Some(peer) = self.peers.get(&id) else { return Standing::Unsure };
+    fn status_in_doubt(&self, id: PeerId, now_ms: u64) -> ReplicaStatus {
+        let Some(peer) = self.peers.get(&id) else { return ReplicaStatus::Unsure };
         let cloned = peer.runs.cloned_since(now_ms, self.rules.dead_after);
         let unreachable = peer.reach.unreachable().map(|(since_ms, _)| since_ms).filter(|_| !self.suspicion);
-        // The earlier of the two, so that a second reason for doubt gives no new grace.
+        // The earlier of the two, so that a second reason for doubt begins no new dead time.
         let since_ms = cloned.into_iter().chain(unreachable).min();
         let is_gone = since_ms.is_some_and(|since_ms| self.rules.is_dead(since_ms, now_ms));
         match is_gone {
-            true => Standing::Gone,
-            false if self.is_draining(id) => Standing::Leaving,
-            false => Standing::Unsure,
+            true => ReplicaStatus::Gone,
+            false if self.is_draining(id) => ReplicaStatus::Leaving,
+            false => ReplicaStatus::Unsure,
         }
     }
 
@@ -467,7 +467,7 @@ impl Registry {
             Liveness::Dead
         } else if peer.runs.cloned_since(now_ms, self.rules.dead_after).is_some() {
             Liveness::Cloned
-        } else if silent >= self.rules.grace() || !peer.confirmed {
+        } else if silent >= self.rules.suspect_after() || !peer.confirmed {
             Liveness::Suspect
         } else if peer.reach.unreachable().is_some() {
             Liveness::Unreachable
@@ -579,10 +579,10 @@ mod tests {
         registry.register(registration(1), Usage::default(), 0).unwrap();
         registry.register(registration(2), Usage::default(), 10_000).unwrap();
         assert!(registry.leave(left) && !registry.leave(left));
-        let standings = |now_ms| [silent, left, unknown].map(|id| registry.standing(id, now_ms));
-        assert_eq!(standings(20_000), [Standing::Sure, Standing::Unsure, Standing::Unsure]);
-        assert_eq!(standings(300_000), [Standing::Gone, Standing::Unsure, Standing::Gone]);
-        assert_eq!(standings(310_000)[1], Standing::Gone);
+        let statuses = |now_ms| [silent, left, unknown].map(|id| registry.status(id, now_ms));
+        assert_eq!(statuses(20_000), [ReplicaStatus::Sure, ReplicaStatus::Unsure, ReplicaStatus::Unsure]);
+        assert_eq!(statuses(300_000), [ReplicaStatus::Gone, ReplicaStatus::Unsure, ReplicaStatus::Gone]);
+        assert_eq!(statuses(310_000)[1], ReplicaStatus::Gone);
     }
 
     #[test]
@@ -592,9 +592,9 @@ mod tests {
         let id = PeerId::from_bytes([1; 32]);
         registry.drain(id, true);
         assert!(registry.candidates(0).is_empty());
-        assert_eq!(registry.standing(id, 0), Standing::Leaving);
+        assert_eq!(registry.status(id, 0), ReplicaStatus::Leaving);
         registry.drain(id, false);
-        assert_eq!((registry.candidates(0).len(), registry.standing(id, 0)), (1, Standing::Sure));
+        assert_eq!((registry.candidates(0).len(), registry.status(id, 0)), (1, ReplicaStatus::Sure));
     }
 
     #[test]
@@ -633,10 +633,10 @@ mod tests {
             assert_eq!(registry.beat(id, second, Usage::default(), now_ms), Err(BeatError::Cloned(Cloned)));
             assert!(registry.candidates(now_ms).is_empty());
             // Cloned since 2 s, and gone a dead time of 300 s later.
-            let standing = if now_ms < 302_000 { Standing::Unsure } else { Standing::Gone };
+            let status = if now_ms < 302_000 { ReplicaStatus::Unsure } else { ReplicaStatus::Gone };
             assert_eq!(
-                (liveness(&registry, 1, now_ms), registry.standing(id, now_ms)),
-                (Some(Liveness::Cloned), standing)
+                (liveness(&registry, 1, now_ms), registry.status(id, now_ms)),
+                (Some(Liveness::Cloned), status)
             );
         }
         // The first machine was heard last at 390 s: a dead time later only the second one is left.
@@ -644,7 +644,7 @@ mod tests {
             registry.beat(id, second, Usage::default(), now_ms).unwrap_err();
         }
         registry.beat(id, second, Usage::default(), 690_000).unwrap();
-        assert_eq!(registry.standing(id, 690_000), Standing::Sure);
+        assert_eq!(registry.status(id, 690_000), ReplicaStatus::Sure);
         assert!(registry.inventory_after(id, 690_000).is_some(), "what it holds is heard anew");
     }
 
@@ -727,17 +727,17 @@ mod tests {
         assert_eq!(liveness(&registry, 1, 300_000), Some(Liveness::Unreachable));
         assert_eq!(registry.doubt(id, 300_000).unwrap().why, "connection refused");
         assert_eq!(
-            (registry.candidates(300_000).len(), registry.standing(id, 300_000)),
-            (3, Standing::Unsure)
+            (registry.candidates(300_000).len(), registry.status(id, 300_000)),
+            (3, ReplicaStatus::Unsure)
         );
         ask_until(&mut registry, 600_000, 301_000, &[1]);
-        assert_eq!(registry.standing(id, 600_000), Standing::Gone);
+        assert_eq!(registry.status(id, 600_000), ReplicaStatus::Gone);
         assert!(registry.sources(vec![(id, ChunkSet::full(1))], 600_000).is_empty());
         assert!(registry.doubt(id, 600_000).unwrap().is_gone);
         ask_until(&mut registry, 640_000, 601_000, &[]);
         assert_eq!(
-            (liveness(&registry, 1, 640_000), registry.standing(id, 640_000)),
-            (Some(Liveness::Alive), Standing::Sure)
+            (liveness(&registry, 1, 640_000), registry.status(id, 640_000)),
+            (Some(Liveness::Alive), ReplicaStatus::Sure)
         );
     }
 
@@ -750,8 +750,8 @@ mod tests {
         for number in 1..=4 {
             let id = PeerId::from_bytes([number; 32]);
             assert_eq!(
-                (liveness(&registry, number, 1_200_000), registry.standing(id, 1_200_000)),
-                (Some(Liveness::Unreachable), Standing::Unsure)
+                (liveness(&registry, number, 1_200_000), registry.status(id, 1_200_000)),
+                (Some(Liveness::Unreachable), ReplicaStatus::Unsure)
             );
         }
         assert_eq!(registry.candidates(1_200_000).len(), 4, "they beat: a sender may reach them");

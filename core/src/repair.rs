@@ -1,17 +1,17 @@
 //! Repair: which peer is to copy chunks that have too few replicas, and which replicas are too many.
 //!
 //! [`Repairs`] keeps the orders that are under way. A peer is dead only
-//! after its grace; one that comes back counts again, and what was copied in the meantime is dropped only
+//! after its dead time; one that comes back counts again, and what was copied in the meantime is dropped only
 //! when the surplus has lasted, so that a peer that comes and goes moves nothing twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::apart::{Places, Surplus, surplus};
+use crate::apart::{FailureDomains, Surplus, surplus};
 use crate::chunk_set::ChunkSet;
 use crate::duration::millis;
 use crate::geometry::{ChunkIndex, Geometry};
-use crate::health::{Holder, ShareView, Standing, Tally};
+use crate::health::{Holder, ReplicaStatus, ShareView, Tally};
 use crate::id::{PeerId, ShareId};
 use crate::limits::{ORDER_SOURCES_MAX, ORDERS_BYTES_MAX, ORDERS_MAX, TAG_BYTES};
 use crate::placement::{Candidate, rank};
@@ -29,9 +29,9 @@ pub struct Order {
     pub sources: Vec<PeerId>,
 }
 
-/// How patient a tracker is with its peers.
+/// How long a tracker waits for its peers.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RepairTimeouts {
     /// Time without progress after which an order is given to somebody else.
     pub order: Duration,
     /// Time for which a peer that could not carry out an order is not given the same again.
@@ -43,7 +43,7 @@ pub struct Patience {
 /// The orders that are under way. It is soft state: after a restart the same needs lead to new orders.
 #[derive(Debug)]
 pub struct Repairs {
-    patience: Patience,
+    timeouts: RepairTimeouts,
     running: BTreeMap<(PeerId, ShareId), Running>,
     refused: BTreeMap<(PeerId, ShareId), u64>,
     surplus_since: BTreeMap<ShareId, u64>,
@@ -59,9 +59,9 @@ struct Running {
 
 impl Repairs {
     /// Nothing is under way.
-    pub const fn new(patience: Patience) -> Self {
+    pub const fn new(timeouts: RepairTimeouts) -> Self {
         Self {
-            patience,
+            timeouts,
             running: BTreeMap::new(),
             refused: BTreeMap::new(),
             surplus_since: BTreeMap::new(),
@@ -79,9 +79,9 @@ impl Repairs {
         }
         let readable = view.tally(Holder::can_be_read);
         // New replicas keep away from the zones, machines and tokens of those that count, not of the dead.
-        let beside: Vec<&Candidate> =
+        let existing: Vec<&Candidate> =
             view.holders.iter().filter(|holder| holder.counts()).map(|h| &h.peer).collect();
-        let mut ranked = rank(view.share, candidates, &beside);
+        let mut ranked = rank(view.share, candidates, &existing);
         // Who holds a part of the share already comes first: a share stays on few peers.
         ranked.sort_by_key(|candidate| view.holder(candidate.id).is_none());
         let mut any = false;
@@ -100,12 +100,12 @@ impl Repairs {
 
     /// Orders a copy of what has the right number of replicas in the wrong places, with a peer that is in a better
     /// one. Returns whether any was ordered. The worst placed is surplus when the new one has proven itself.
-    pub fn spread_out(&mut self, view: &ShareView, places: &Places, now_ms: u64) -> bool {
+    pub fn spread_out(&mut self, view: &ShareView, domains: &FailureDomains, now_ms: u64) -> bool {
         // One move at a time: a copy under way changes where the replicas are.
         if self.running.keys().any(|(_, share)| *share == view.share) {
             return false;
         }
-        let Some((chunks, better)) = places.better_for(view) else { return false };
+        let Some((chunks, better)) = domains.better_for(view) else { return false };
         let replicas = view.tally(Holder::counts);
         let readable = view.tally(Holder::can_be_read);
         let is_meant = |index: ChunkIndex| chunks.contains(index) && readable.of_chunk(index) > 0;
@@ -174,13 +174,13 @@ impl Repairs {
     fn sources(&self, view: &ShareView, target: PeerId, chunks: &ChunkSet) -> Vec<PeerId> {
         let busy = |peer: PeerId| self.running.values().filter(|r| r.order.sources.contains(&peer)).count();
         let has_some = |holder: &&Holder| {
-            holder.standing.can_be_read()
+            holder.status.can_be_read()
                 && holder.peer.id != target
                 && (chunks.is_empty() || chunks.first_common(&holder.chunks, 0).is_some())
         };
         let mut sources: Vec<&Holder> = view.holders.iter().filter(has_some).collect();
         sources.sort_by_key(|holder| {
-            (holder.standing == Standing::Unsure, !holder.is_proven(), busy(holder.peer.id))
+            (holder.status == ReplicaStatus::Unsure, !holder.is_proven(), busy(holder.peer.id))
         });
         let mut missing = chunks.clone();
         let (mut chosen, mut others) = (Vec::new(), Vec::new());
@@ -230,7 +230,7 @@ impl Repairs {
     /// Notes that a peer was found not to have what it says to have copied: it is not asked again for long.
     pub fn deceived(&mut self, target: PeerId, share: ShareId, now_ms: u64) {
         self.running.remove(&(target, share));
-        self.refused.insert((target, share), now_ms.saturating_add(millis(self.patience.surplus)));
+        self.refused.insert((target, share), now_ms.saturating_add(millis(self.timeouts.surplus)));
     }
 
     /// Notes that a peer has copied these chunks.
@@ -247,15 +247,15 @@ impl Repairs {
     /// Notes that a peer could not carry an order out: somebody else is asked for a while.
     pub fn failed(&mut self, target: PeerId, share: ShareId, now_ms: u64) {
         if self.running.remove(&(target, share)).is_some() {
-            self.refused.insert((target, share), now_ms.saturating_add(millis(self.patience.refusal)));
+            self.refused.insert((target, share), now_ms.saturating_add(millis(self.timeouts.refusal)));
         }
     }
 
     /// Takes orders back that make no progress, or whose peer is not there any more.
-    pub fn tidy(&mut self, is_there: impl Fn(PeerId) -> bool, now_ms: u64) {
-        let patience_ms = millis(self.patience.order);
+    pub fn expire_stalled(&mut self, is_there: impl Fn(PeerId) -> bool, now_ms: u64) {
+        let timeout_ms = millis(self.timeouts.order);
         let stalled = self.running.iter().filter(|((target, _), running)| {
-            !is_there(*target) || now_ms.saturating_sub(running.touched_ms) >= patience_ms
+            !is_there(*target) || now_ms.saturating_sub(running.touched_ms) >= timeout_ms
         });
         let stalled: Vec<_> = stalled.map(|(key, _)| *key).collect();
         stalled.into_iter().for_each(|(target, share)| self.failed(target, share, now_ms));
@@ -287,7 +287,7 @@ impl Repairs {
             return false;
         };
         let since = *self.surplus_since.entry(view.share).or_insert(now_ms);
-        if now_ms.saturating_sub(since) >= millis(self.patience.surplus) {
+        if now_ms.saturating_sub(since) >= millis(self.timeouts.surplus) {
             self.drops.insert(view.share, found);
         }
         true
@@ -314,11 +314,11 @@ impl Repairs {
 
 /// Whether what a peer was told to drop has enough proven replicas beside it, at peers that are surely there.
 fn still_too_many(view: &ShareView, told: &Surplus) -> bool {
-    let beside = view.tally(|holder| {
-        holder.standing == Standing::Sure && holder.is_proven() && holder.peer.id != told.peer
+    let others = view.tally(|holder| {
+        holder.status == ReplicaStatus::Sure && holder.is_proven() && holder.peer.id != told.peer
     });
     told.chunks.chunk_count() == view.geometry.chunk_count()
-        && told.chunks.iter().all(|index| beside.of_chunk(index) >= u32::from(view.wanted))
+        && told.chunks.iter().all(|index| others.of_chunk(index) >= u32::from(view.wanted))
 }
 
 #[cfg(test)]
@@ -330,7 +330,7 @@ mod tests {
     use proptest::prelude::*;
 
     const SHARE: ShareId = ShareId::from_bytes([9; 32]);
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: RepairTimeouts = RepairTimeouts {
         order: Duration::from_secs(600),
         refusal: Duration::from_secs(300),
         surplus: Duration::from_secs(3600),
@@ -348,10 +348,10 @@ mod tests {
         }
     }
 
-    fn holder(number: u8, standing: Standing, chunks: ChunkSet) -> Holder {
+    fn holder(number: u8, status: ReplicaStatus, chunks: ChunkSet) -> Holder {
         // The higher its number, the later it came.
         let evidence = Evidence::Proven { since_ms: u64::from(number), settled: false };
-        Holder { peer: candidate(number, 100), standing, chunks, evidence }
+        Holder { peer: candidate(number, 100), status, chunks, evidence }
     }
 
     fn view(chunk_count: u64, wanted: u8, holders: Vec<Holder>) -> ShareView {
@@ -371,11 +371,12 @@ mod tests {
     #[test]
     fn what_a_dead_peer_held_is_copied_from_the_survivor_to_a_third() {
         let full = ChunkSet::full(5);
-        let holders = vec![holder(1, Standing::Sure, full.clone()), holder(2, Standing::Gone, full.clone())];
+        let holders =
+            vec![holder(1, ReplicaStatus::Sure, full.clone()), holder(2, ReplicaStatus::Gone, full.clone())];
         let view = view(5, 2, holders);
         let health = assess(&view);
         assert_eq!((health.fewest, health.short, health.condition()), (1, 5, Condition::Endangered));
-        let mut repairs = Repairs::new(PATIENCE);
+        let mut repairs = Repairs::new(TIMEOUTS);
         assert!(repairs.plan(&view, &candidates(&[1, 3]), 0));
         let order = only_order(&repairs);
         assert_eq!(
@@ -392,8 +393,9 @@ mod tests {
     fn a_holder_that_lost_a_chunk_gets_it_back_rather_than_a_stranger() {
         let mut rotted = ChunkSet::full(5);
         rotted.remove(ChunkIndex::new(3));
-        let holders = vec![holder(1, Standing::Sure, ChunkSet::full(5)), holder(2, Standing::Sure, rotted)];
-        let mut repairs = Repairs::new(PATIENCE);
+        let holders =
+            vec![holder(1, ReplicaStatus::Sure, ChunkSet::full(5)), holder(2, ReplicaStatus::Sure, rotted)];
+        let mut repairs = Repairs::new(TIMEOUTS);
         repairs.plan(&view(5, 2, holders), &candidates(&[1, 2, 3, 4]), 0);
         let order = only_order(&repairs);
         assert_eq!((order.target, order.chunks), (PeerId::from_bytes([2; 32]), ChunkSet::range(5, 3..4)));
@@ -403,11 +405,13 @@ mod tests {
     fn what_a_peer_loses_while_it_copies_is_added_to_its_order() {
         let lacking = |range| {
             let rotted = ChunkSet::full(5).minus(&ChunkSet::range(5, range));
-            let holders =
-                vec![holder(1, Standing::Sure, ChunkSet::full(5)), holder(2, Standing::Sure, rotted)];
+            let holders = vec![
+                holder(1, ReplicaStatus::Sure, ChunkSet::full(5)),
+                holder(2, ReplicaStatus::Sure, rotted),
+            ];
             view(5, 2, holders)
         };
-        let mut repairs = Repairs::new(PATIENCE);
+        let mut repairs = Repairs::new(TIMEOUTS);
         repairs.plan(&lacking(1..2), &candidates(&[1, 2, 3]), 0);
         repairs.plan(&lacking(1..4), &candidates(&[1, 2, 3]), 1);
         let order = only_order(&repairs);
@@ -417,9 +421,9 @@ mod tests {
     #[test]
     fn a_share_without_chunks_is_repaired_by_its_manifest() {
         let none = ChunkSet::empty(0);
-        let one = view(0, 2, vec![holder(1, Standing::Sure, none.clone())]);
+        let one = view(0, 2, vec![holder(1, ReplicaStatus::Sure, none.clone())]);
         assert_eq!(assess(&one).condition(), Condition::Endangered);
-        let mut repairs = Repairs::new(PATIENCE);
+        let mut repairs = Repairs::new(TIMEOUTS);
         assert!(repairs.plan(&one, &candidates(&[1, 3]), 0));
         assert!(!repairs.plan(&one, &candidates(&[1, 3, 4]), 0));
         repairs.copied(PeerId::from_bytes([3; 32]), SHARE, &none, 0);
@@ -428,29 +432,29 @@ mod tests {
 
     #[test]
     fn a_peer_that_fails_is_not_asked_again_at_once() {
-        let holders = vec![holder(1, Standing::Sure, ChunkSet::full(5))];
+        let holders = vec![holder(1, ReplicaStatus::Sure, ChunkSet::full(5))];
         let (view, both) = (view(5, 2, holders), candidates(&[3, 4]));
-        let mut repairs = Repairs::new(PATIENCE);
+        let mut repairs = Repairs::new(TIMEOUTS);
         repairs.plan(&view, &both, 0);
         let first = only_order(&repairs).target;
         repairs.failed(first, SHARE, 0);
         repairs.plan(&view, &both, 1);
         let second = only_order(&repairs).target;
         assert_ne!(first, second);
-        repairs.tidy(|_| true, 600_001);
+        repairs.expire_stalled(|_| true, 600_001);
         assert!(repairs.is_empty(), "it made no progress");
         repairs.plan(&view, &both, 600_001);
         assert_eq!(only_order(&repairs).target, first, "its refusal is over");
-        repairs.tidy(|peer| peer != first, 600_002);
+        repairs.expire_stalled(|peer| peer != first, 600_002);
         assert!(repairs.is_empty(), "it is not there any more");
     }
 
     #[test]
     fn a_surplus_is_dropped_when_it_has_lasted_and_by_one_peer_at_a_time() {
         let full = ChunkSet::full(5);
-        let holders = [1, 2, 3, 4].map(|n| holder(n, Standing::Sure, full.clone())).to_vec();
+        let holders = [1, 2, 3, 4].map(|n| holder(n, ReplicaStatus::Sure, full.clone())).to_vec();
         let mut surplus = view(5, 2, holders);
-        let mut repairs = Repairs::new(PATIENCE);
+        let mut repairs = Repairs::new(TIMEOUTS);
         assert!(repairs.notice_surplus(&surplus, 0));
         let ordered = |repairs: &Repairs| -> Vec<u8> {
             (1..=4).filter(|&n| repairs.drops_of(PeerId::from_bytes([n; 32])).count() > 0).collect()
@@ -471,9 +475,9 @@ mod tests {
 
     #[test]
     fn an_order_to_drop_is_taken_back_when_what_it_names_is_needed() {
-        let holders = [1, 2, 3].map(|n| holder(n, Standing::Sure, ChunkSet::full(5))).to_vec();
+        let holders = [1, 2, 3].map(|n| holder(n, ReplicaStatus::Sure, ChunkSet::full(5))).to_vec();
         let mut share = view(5, 2, holders);
-        let mut repairs = Repairs::new(PATIENCE);
+        let mut repairs = Repairs::new(TIMEOUTS);
         repairs.notice_surplus(&share, 0);
         repairs.notice_surplus(&share, HOUR_MS);
         let youngest = PeerId::from_bytes([3; 32]);
@@ -486,8 +490,8 @@ mod tests {
     #[test]
     fn s3_only_who_was_asked_has_copied_and_who_deceives_is_not_asked_again_for_long() {
         let (share, full) =
-            (view(5, 2, vec![holder(1, Standing::Sure, ChunkSet::full(5))]), ChunkSet::full(5));
-        let mut repairs = Repairs::new(PATIENCE);
+            (view(5, 2, vec![holder(1, ReplicaStatus::Sure, ChunkSet::full(5))]), ChunkSet::full(5));
+        let mut repairs = Repairs::new(TIMEOUTS);
         let liar = PeerId::from_bytes([3; 32]);
         assert_eq!(repairs.ordered(liar, SHARE, &full), None);
         repairs.plan(&share, &candidates(&[3]), 0);
@@ -501,17 +505,17 @@ mod tests {
     #[test]
     fn an_unsure_replica_makes_no_other_one_too_many() {
         let full = ChunkSet::full(5);
-        let mut holders = [1, 2].map(|n| holder(n, Standing::Sure, full.clone())).to_vec();
-        holders.push(holder(3, Standing::Unsure, full));
+        let mut holders = [1, 2].map(|n| holder(n, ReplicaStatus::Sure, full.clone())).to_vec();
+        holders.push(holder(3, ReplicaStatus::Unsure, full));
         assert!(surplus(&view(5, 2, holders)).is_none());
     }
 
-    fn standing() -> impl Strategy<Value = Standing> {
+    fn status() -> impl Strategy<Value = ReplicaStatus> {
         prop_oneof![
-            Just(Standing::Sure),
-            Just(Standing::Unsure),
-            Just(Standing::Leaving),
-            Just(Standing::Gone)
+            Just(ReplicaStatus::Sure),
+            Just(ReplicaStatus::Unsure),
+            Just(ReplicaStatus::Leaving),
+            Just(ReplicaStatus::Gone)
         ]
     }
 
@@ -520,18 +524,18 @@ mod tests {
         fn repair_converges_without_waste(
             chunk_count in 1_u32..40,
             wanted in 1_u8..4,
-            parts in proptest::collection::vec((standing(), any::<u64>()), 1..6),
+            parts in proptest::collection::vec((status(), any::<u64>()), 1..6),
             spares in proptest::collection::vec(0_u64..60, 0..5),
         ) {
             let all = ChunkSet::full(chunk_count);
             let set = |bits: u64| ChunkSet::of(chunk_count, all.iter().filter(|i| bits >> i.get() & 1 == 1));
             let holders: Vec<Holder> =
-                (1..).zip(&parts).map(|(n, (standing, bits))| holder(n, *standing, set(*bits))).collect();
+                (1..).zip(&parts).map(|(n, (status, bits))| holder(n, *status, set(*bits))).collect();
             let mut share = view(u64::from(chunk_count), wanted, holders);
             let mut free: BTreeMap<PeerId, Candidate> = share.holders.iter()
-                .filter(|h| h.standing == Standing::Sure).map(|h| (h.peer.id, h.peer.clone())).collect();
+                .filter(|h| h.status == ReplicaStatus::Sure).map(|h| (h.peer.id, h.peer.clone())).collect();
             free.extend((100..).zip(&spares).map(|(n, &room)| (PeerId::from_bytes([n; 32]), candidate(n, room))));
-            let mut repairs = Repairs::new(PATIENCE);
+            let mut repairs = Repairs::new(TIMEOUTS);
             let before = share.clone();
             // More rounds than any of these need: a planner that goes in circles does not get to its end.
             for _ in 0..100 {
@@ -555,7 +559,7 @@ mod tests {
                         holder.chunks = holder.chunks.plus(&order.chunks);
                     }
                     None => share.holders.push(Holder {
-                        peer: free[&order.target].clone(), standing: Standing::Sure, chunks: order.chunks,
+                        peer: free[&order.target].clone(), status: ReplicaStatus::Sure, chunks: order.chunks,
                         evidence: Evidence::Claimed { counts: true },
                     }),
                 }
@@ -565,10 +569,10 @@ mod tests {
             prop_assert!(is.short <= was.short && is.fewest >= was.fewest && is.lost == was.lost);
             for index in ChunkSet::full(chunk_count).iter() {
                 let holds = |h: &&Holder| h.chunks.contains(index);
-                let copies = share.holders.iter().filter(holds).filter(|h| h.standing.counts()).count();
-                let was = before.holders.iter().filter(holds).filter(|h| h.standing.counts()).count();
+                let copies = share.holders.iter().filter(holds).filter(|h| h.status.counts()).count();
+                let was = before.holders.iter().filter(holds).filter(|h| h.status.counts()).count();
                 prop_assert!(copies <= was.max(usize::from(wanted)), "more than were wanted");
-                let readable = before.holders.iter().filter(holds).any(|h| h.standing.can_be_read());
+                let readable = before.holders.iter().filter(holds).any(|h| h.status.can_be_read());
                 let helper = free.values().any(|c| {
                     c.free_bytes > (1 << 16) + 16
                         && !share.holders.iter().any(|h| h.peer.id == c.id && h.chunks.contains(index))

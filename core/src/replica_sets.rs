@@ -18,13 +18,13 @@ use crate::placement::Placement;
 /// The sets of one share.
 #[derive(Debug, Clone)]
 pub struct ReplicaSets {
-    sets: Vec<Set>,
+    sets: Vec<ReplicaSet>,
     spares: VecDeque<PeerId>,
     members: BTreeMap<PeerId, Member>,
 }
 
 #[derive(Debug, Clone)]
-struct Set {
+struct ReplicaSet {
     run: Range<u32>,
     chunks: ChunkSet,
     peers: Vec<PeerId>,
@@ -35,7 +35,7 @@ struct Set {
 #[derive(Debug, Clone)]
 struct Member {
     set: usize,
-    standing: Standing,
+    state: MemberState,
     held: ChunkSet,
     /// In a row, on the way to it.
     failures: u32,
@@ -45,7 +45,7 @@ struct Member {
 
 /// How far a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum MemberState {
     /// It has yet to say that it is ready.
     Asked,
     /// It takes chunks.
@@ -75,7 +75,7 @@ impl ReplicaSets {
         for (number, set) in placement.sets.iter().enumerate() {
             let run = set.first_chunk..set.first_chunk + set.chunk_count;
             let chunks = ChunkSet::range(chunk_count, run.clone());
-            sets.sets.push(Set { run, chunks, peers: Vec::new(), wanted: set.peers.len() });
+            sets.sets.push(ReplicaSet { run, chunks, peers: Vec::new(), wanted: set.peers.len() });
             set.peers.iter().for_each(|&peer| sets.recruit(peer, number));
         }
         sets
@@ -88,13 +88,14 @@ impl ReplicaSets {
 
     /// The members with the chunks that each is to hold.
     pub fn holders(&self) -> Vec<(PeerId, ChunkSet)> {
-        let of_set = |set: &Set| set.peers.iter().map(|&peer| (peer, set.chunks.clone())).collect::<Vec<_>>();
+        let of_set =
+            |set: &ReplicaSet| set.peers.iter().map(|&peer| (peer, set.chunks.clone())).collect::<Vec<_>>();
         self.sets.iter().flat_map(of_set).collect()
     }
 
     /// How far a peer is, if it is a member.
-    pub fn standing(&self, peer: PeerId) -> Option<Standing> {
-        self.members.get(&peer).map(|member| member.standing)
+    pub fn state_of(&self, peer: PeerId) -> Option<MemberState> {
+        self.members.get(&peer).map(|member| member.state)
     }
 
     /// The chunks that a member is to hold.
@@ -137,7 +138,7 @@ impl ReplicaSets {
 
     /// A chunk that no member has: whoever has the file has to send it, or send it again.
     pub fn held_by_nobody(&self) -> Option<ChunkIndex> {
-        let nobody_has = |set: &Set| {
+        let nobody_has = |set: &ReplicaSet| {
             let all = set.peers.iter().fold(ChunkSet::empty(set.chunks.chunk_count()), |all, peer| {
                 all.plus(&self.members[peer].held)
             });
@@ -148,29 +149,29 @@ impl ReplicaSets {
 
     /// Whether every member has said that it is ready.
     pub fn are_ready(&self) -> bool {
-        self.members.values().all(|member| member.standing >= Standing::Ready)
+        self.members.values().all(|member| member.state >= MemberState::Ready)
     }
 
     /// Whether every member is ready and has all of its run: the next step is to have it confirmed.
     pub fn is_stored(&self) -> bool {
         self.members.values().all(|member| {
-            member.standing >= Standing::Ready && member.held.contains_all(&self.sets[member.set].chunks)
+            member.state >= MemberState::Ready && member.held.contains_all(&self.sets[member.set].chunks)
         })
     }
 
     /// Whether every chunk was confirmed by as many members as were asked for.
     pub fn is_kept(&self) -> bool {
-        self.all_are(Standing::Kept)
+        self.all_are(MemberState::Kept)
     }
 
     /// Whether every chunk was confirmed and proved by as many members as were asked for.
     pub fn is_safe(&self) -> bool {
-        self.all_are(Standing::Proven)
+        self.all_are(MemberState::Proven)
     }
 
-    fn all_are(&self, least: Standing) -> bool {
-        let is_whole = |set: &Set| {
-            set.peers.len() == set.wanted && set.peers.iter().all(|peer| self.standing(*peer) >= Some(least))
+    fn all_are(&self, least: MemberState) -> bool {
+        let is_whole = |set: &ReplicaSet| {
+            set.peers.len() == set.wanted && set.peers.iter().all(|peer| self.state_of(*peer) >= Some(least))
         };
         !self.members.is_empty() && self.sets.iter().all(is_whole)
     }
@@ -182,7 +183,7 @@ impl ReplicaSets {
             member.held = held;
         }
         // Who says it again, after a restart say, has to confirm again.
-        member.standing = Standing::Ready;
+        member.state = MemberState::Ready;
     }
 
     /// A member has taken a chunk.
@@ -197,7 +198,7 @@ impl ReplicaSets {
     pub fn lacks(&mut self, peer: PeerId, missing: &ChunkSet) -> bool {
         let Some(member) = self.members.get_mut(&peer) else { return false };
         member.held = member.held.minus(missing);
-        member.standing = member.standing.min(Standing::Ready);
+        member.state = member.state.min(MemberState::Ready);
         member.setbacks += 1;
         member.setbacks >= FAILURES_MAX
     }
@@ -205,19 +206,19 @@ impl ReplicaSets {
     /// A member confirms that its run is on stable storage. One that was never ready has nothing to confirm.
     pub fn kept(&mut self, peer: PeerId) {
         if let Some(member) = self.members.get_mut(&peer)
-            && member.standing == Standing::Ready
+            && member.state == MemberState::Ready
         {
             member.held = member.held.plus(&self.sets[member.set].chunks);
-            member.standing = Standing::Kept;
+            member.state = MemberState::Kept;
         }
     }
 
     /// A member proved what it confirmed.
     pub fn proven(&mut self, peer: PeerId) {
         if let Some(member) = self.members.get_mut(&peer)
-            && member.standing == Standing::Kept
+            && member.state == MemberState::Kept
         {
-            member.standing = Standing::Proven;
+            member.state = MemberState::Proven;
         }
     }
 
@@ -251,7 +252,7 @@ impl ReplicaSets {
             return;
         }
         let held = ChunkSet::empty(self.sets[set].chunks.chunk_count());
-        let member = Member { set, standing: Standing::Asked, held, failures: 0, setbacks: 0 };
+        let member = Member { set, state: MemberState::Asked, held, failures: 0, setbacks: 0 };
         self.members.insert(peer, member);
         self.sets[set].peers.push(peer);
     }
@@ -264,7 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::placement::CopySet;
+    use crate::placement::PlacedSet;
 
     const CHUNKS: u32 = 5;
 
@@ -272,8 +273,8 @@ mod tests {
         PeerId::from_bytes([number; 32])
     }
 
-    fn set(first_chunk: u32, chunk_count: u32, peers: &[u8]) -> CopySet {
-        CopySet { first_chunk, chunk_count, peers: peers.iter().map(|&number| peer(number)).collect() }
+    fn set(first_chunk: u32, chunk_count: u32, peers: &[u8]) -> PlacedSet {
+        PlacedSet { first_chunk, chunk_count, peers: peers.iter().map(|&number| peer(number)).collect() }
     }
 
     /// Two sets of two peers, and spares.
@@ -317,7 +318,7 @@ mod tests {
         assert_eq!(sets.lacking(ChunkIndex::new(1)), [peer(5)]);
         assert_eq!(sets.sources(ChunkIndex::new(1), peer(5)), [peer(1)]);
         keep(&mut sets, 2);
-        assert!(!sets.is_kept() && sets.standing(peer(2)).is_none());
+        assert!(!sets.is_kept() && sets.state_of(peer(2)).is_none());
         assert_eq!(sets.lose(peer(2)), Loss::None);
         keep(&mut sets, 5);
         assert!(sets.is_safe());
@@ -328,7 +329,7 @@ mod tests {
         let mut sets = sets(&[]);
         (1..=4).for_each(|number| keep(&mut sets, number));
         assert_eq!(sets.lose(peer(1)), Loss::NoSpare);
-        assert!(!sets.is_kept() && sets.standing(peer(1)) == Some(Standing::Asked));
+        assert!(!sets.is_kept() && sets.state_of(peer(1)) == Some(MemberState::Asked));
         assert_eq!(sets.lacking(ChunkIndex::new(0)), [peer(1)]);
         keep(&mut sets, 1);
         assert!(sets.is_safe());
@@ -361,10 +362,10 @@ mod tests {
     fn nobody_confirms_before_being_ready_nor_proves_before_confirming() {
         let mut sets = sets(&[]);
         sets.kept(peer(1));
-        assert_eq!(sets.standing(peer(1)), Some(Standing::Asked));
+        assert_eq!(sets.state_of(peer(1)), Some(MemberState::Asked));
         sets.ready(peer(1), ChunkSet::empty(CHUNKS));
         sets.proven(peer(1));
-        assert_eq!(sets.standing(peer(1)), Some(Standing::Ready));
+        assert_eq!(sets.state_of(peer(1)), Some(MemberState::Ready));
     }
 
     #[test]
@@ -457,7 +458,7 @@ mod tests {
                         sets.proven(peer(n));
                     }
                     Event::Lost(n) => {
-                        let was_member = sets.standing(peer(n)).is_some();
+                        let was_member = sets.state_of(peer(n)).is_some();
                         let loss = sets.lose(peer(n));
                         prop_assert_eq!(loss == Loss::None, !was_member);
                         confirmed.remove(&n);

@@ -16,8 +16,7 @@ use crate::quota::Allowance;
 /// What a token lets its bearer do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = TokenRole)]
-pub enum Role {
+pub enum TokenRole {
     /// Everything, and to take down shares and peers.
     Admin,
     /// To register peers.
@@ -47,7 +46,7 @@ pub struct TokenRecord {
     /// SHA-256 of the token.
     pub sha256: [u8; 32],
     /// What it lets its bearer do.
-    pub role: Role,
+    pub role: TokenRole,
     /// What its maker calls it.
     pub name: String,
     /// When it was made: milliseconds since the Unix epoch.
@@ -67,7 +66,13 @@ pub struct TokenError(&'static str);
 
 impl TokenRecord {
     /// The record of a new token.
-    pub fn new(token: &Secret, role: Role, name: String, created_ms: u64, expires_ms: Option<u64>) -> Self {
+    pub fn new(
+        token: &Secret,
+        role: TokenRole,
+        name: String,
+        created_ms: u64,
+        expires_ms: Option<u64>,
+    ) -> Self {
         let sha256 = sha256(token.expose());
         let (id, allowance) = (TokenId::of(&sha256), Allowance::default());
         Self { id, sha256, role, name, created_ms, expires_ms, revoked: false, allowance }
@@ -145,7 +150,7 @@ impl<'de> Deserialize<'de> for TokenId {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for TokenRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Admin => "admin",
@@ -155,7 +160,7 @@ impl fmt::Display for Role {
     }
 }
 
-impl FromStr for Role {
+impl FromStr for TokenRole {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
@@ -169,7 +174,7 @@ mod tests {
     use super::*;
 
     fn record(expires_ms: Option<u64>) -> TokenRecord {
-        TokenRecord::new(&Secret::from_bytes([1; 32]), Role::Sender, "laptop".into(), 10, expires_ms)
+        TokenRecord::new(&Secret::from_bytes([1; 32]), TokenRole::Sender, "laptop".into(), 10, expires_ms)
     }
 
     #[test]
@@ -191,10 +196,10 @@ mod tests {
 
     #[test]
     fn roles_and_ids_round_trip() {
-        for role in [Role::Admin, Role::Peer, Role::Sender] {
+        for role in [TokenRole::Admin, TokenRole::Peer, TokenRole::Sender] {
             assert_eq!(role.to_string().parse(), Ok(role));
         }
-        assert!("root".parse::<Role>().is_err());
+        assert!("root".parse::<TokenRole>().is_err());
         let id = record(None).id;
         assert_eq!(id.to_string().parse(), Ok(id));
         let json = serde_json::to_string(&id).unwrap();

@@ -21,7 +21,7 @@ use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::fetch::{self, Bounds, Fetch};
 use parcelry_core::geometry::{ChunkIndex, ChunkSize, Geometry};
 use parcelry_core::id::PeerId;
-use parcelry_core::placement::{CopySet, Placement};
+use parcelry_core::placement::{PlacedSet, Placement};
 use parcelry_core::push::{self, Push};
 use proptest::prelude::*;
 
@@ -95,7 +95,7 @@ fn simulate_push(seed: u64, faults: bool) -> bool {
             (id(n), ModelPeer { held, full: dice.fault_one_in(8), ..ModelPeer::default() })
         })
         .collect();
-    let sets = vec![CopySet {
+    let sets = vec![PlacedSet {
         first_chunk: 0,
         chunk_count: geometry.chunk_count(),
         peers: (0..replicas).map(id).collect(),

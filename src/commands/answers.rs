@@ -6,7 +6,7 @@ use parcelry_core::api::{PeerInfo, SwarmHealth};
 use parcelry_core::id::{PeerId, ShareId};
 use parcelry_core::quota::{Allowance, Charged};
 use parcelry_core::registry::Liveness;
-use parcelry_core::token::Role;
+use parcelry_core::token::TokenRole;
 use serde::Serialize;
 
 /// `demo`.
@@ -260,7 +260,7 @@ pub struct Invited<'a> {
     /// The invite, token included.
     pub invite: String,
     /// Whom it is for.
-    pub role: Role,
+    pub role: TokenRole,
     /// What it is called.
     pub name: &'a str,
 }
@@ -278,7 +278,7 @@ pub struct TokenEntry<'a> {
     /// Its id.
     pub id: String,
     /// Whom it is for.
-    pub role: Role,
+    pub role: TokenRole,
     /// What it is called.
     pub name: &'a str,
     /// When it was made.

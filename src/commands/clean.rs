@@ -87,7 +87,7 @@ fn chosen(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<V
     }
 }
 
-/// Removes what was begun, once the peers of an upload are told; whether nobody has gone on with it meanwhile.
+/// Removes what was begun, once the peers of an upload are told. Returns whether nobody has gone on with it meanwhile.
 async fn end(context: &Context, begun: Begun, wish: &Wish) -> Result<bool, Failure> {
     let (begun, taken) = blocking(move || begun.take().map(|taken| (begun, taken))).await?;
     let Some(taken) = taken else { return Ok(false) };

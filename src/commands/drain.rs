@@ -14,7 +14,7 @@ use crate::client::{ClientError, TrackerClient, tracker_failure};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::human;
-use crate::tracker::Gate;
+use crate::tracker::Admission;
 
 /// Pause between looks at a peer that is being emptied.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const PAGES_MAX: usize = 100;
 /// Has a peer emptied and waits until it may leave, or lets it fill again. One that is dead is taken off the list.
 pub(super) async fn run(context: &Context, data: &Path, args: DrainArgs) -> Result<(), Failure> {
     let (peer, undo) = (args.peer.as_str(), args.undo);
-    let admin = Gate::beside(&tracker::folder_here(data, args.data)).await?.admin()?;
+    let admin = Admission::open_existing(&tracker::folder_here(data, args.data)).await?.admin()?;
     let tracker = TrackerClient::of_invite(context.http.clone(), &admin);
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     let is_meant = |known: &&PeerInfo| known.name == peer || known.id.to_string() == peer;

@@ -4,20 +4,20 @@ use std::path::Path;
 
 use parcelry_core::duration::millis;
 use parcelry_core::quota::Allowance;
-use parcelry_core::token::Role;
+use parcelry_core::token::TokenRole;
 
 use super::answers::Invited;
 use super::tracker;
 use crate::cli::{InviteArgs, InviteRole};
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
-use crate::tracker::{Gate, check_allowance};
+use crate::tracker::{Admission, check_allowance};
 
 /// Makes an invite; it is the one line on stdout.
 pub(super) async fn run(context: &Context, data: &Path, args: InviteArgs) -> Result<(), Failure> {
     let role = match args.role {
-        InviteRole::Peer => Role::Peer,
-        InviteRole::Sender => Role::Sender,
+        InviteRole::Peer => TokenRole::Peer,
+        InviteRole::Sender => TokenRole::Sender,
     };
     let allowance = Allowance {
         quota_bytes: args.quota.map(|size| size.as_u64()),
@@ -29,9 +29,13 @@ pub(super) async fn run(context: &Context, data: &Path, args: InviteArgs) -> Res
     };
     let (name, data) = (args.name.as_str(), tracker::folder_here(data, args.data));
     check_allowance(role, &allowance).map_err(|what| Failure::new(Kind::Usage, what))?;
-    let invite = Gate::beside(&data).await?.invite(role, name, args.expires, allowance).await?.expose_text();
+    let invite = Admission::open_existing(&data)
+        .await?
+        .invite(role, name, args.expires, allowance)
+        .await?
+        .expose_text();
     let next = match role {
-        Role::Peer => "parcelry peer --invite INVITE",
+        TokenRole::Peer => "parcelry peer --invite INVITE",
         _ => "parcelry join INVITE",
     };
     let text = format!("Whoever has it can use it, so send it privately. There: {next}");

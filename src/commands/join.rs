@@ -1,6 +1,6 @@
 //! `parcelry join`: remembers a swarm, so that other commands need no flags.
 
-use parcelry_core::token::Role;
+use parcelry_core::token::TokenRole;
 
 use super::answers::SwarmNamed;
 use super::pasted;
@@ -16,7 +16,7 @@ pub(super) async fn run(context: &Context, args: JoinArgs) -> Result<(), Failure
     let tracker = TrackerClient::of_invite(context.http.clone(), &invite);
     // Asked before it is kept: an invite that is no good is not remembered, and replaces none.
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
-    if list.role == Role::Peer {
+    if list.role == TokenRole::Peer {
         return Err(Failure::new(Kind::Usage, "this invite is for peers: nobody can share with it")
             .next("Run a peer with `parcelry peer --invite`, or ask the operator for a sender's invite."));
     }

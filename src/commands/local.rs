@@ -7,7 +7,7 @@ use parcelry_core::limits::GATEWAY_BYTES_PER_SECOND;
 use parcelry_core::link::{Invite, TrackerUrl};
 use parcelry_core::quota::Allowance;
 use parcelry_core::registry::Rules;
-use parcelry_core::token::Role;
+use parcelry_core::token::TokenRole;
 
 use crate::failure::Failure;
 use crate::peer::{self, Maintenance, PeerConfig, RunningPeer};
@@ -56,10 +56,11 @@ impl LocalSwarm {
             gateway_bytes_per_second: GATEWAY_BYTES_PER_SECOND,
         };
         let tracker = tracker::start(tracker_config, tasks).await?;
-        let invite = tracker.gate.renew(Role::Sender, "this machine's user", Allowance::default()).await?;
+        let invite =
+            tracker.admission.renew(TokenRole::Sender, "this machine's user", Allowance::default()).await?;
         // The peers talk to the tracker where it listens; what others use may be routed elsewhere.
         let for_all = Allowance { peers_max: u32::try_from(config.peers.len()).ok(), ..Allowance::default() };
-        let near = tracker.gate.renew(Role::Peer, "this machine's peers", for_all).await?;
+        let near = tracker.admission.renew(TokenRole::Peer, "this machine's peers", for_all).await?;
         let near = Invite { tracker: tracker::guessed_url(tracker.address)?, ..near };
         let mut peers = Vec::new();
         for name in config.peers {

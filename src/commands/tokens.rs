@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use parcelry_core::quota::Charged;
-use parcelry_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::token::{TokenId, TokenRecord, TokenRole};
 
 use super::answers::{Revoked, TokenEntry, TokenList};
 use super::tracker;
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::human;
-use crate::tracker::Gate;
+use crate::tracker::Admission;
 
 /// Does what was asked for.
 pub(super) async fn run(context: &Context, data: &Path, args: TokensArgs) -> Result<(), Failure> {
@@ -31,11 +31,11 @@ pub(super) async fn run(context: &Context, data: &Path, args: TokensArgs) -> Res
 
 /// Lists the tokens of a tracker, or the ids of those that were revoked.
 async fn list(context: &Context, data: &Path, only_revoked: bool) -> Result<(), Failure> {
-    let gate = Gate::beside(data).await?;
-    let mut tokens = gate.tokens().await?;
+    let admission = Admission::open_existing(data).await?;
+    let mut tokens = admission.tokens().await?;
     tokens.retain(|(token, _)| token.revoked || !only_revoked);
     let now_ms = clock::now_ms();
-    let used = if only_revoked { HashMap::new() } else { used(context, &gate).await };
+    let used = if only_revoked { HashMap::new() } else { used(context, &admission).await };
     let used_of = |token: &TokenRecord| used.get(&token.id.to_string());
     if context.progress.is_json() {
         let entries = tokens.iter().map(|(token, peers)| token_entry(token, *peers, used_of(token), now_ms));
@@ -76,8 +76,8 @@ fn token_entry<'a>(
 }
 
 /// What is used of each token, as the tracker knows it that runs; nothing if none does.
-async fn used(context: &Context, gate: &Gate) -> HashMap<String, Charged> {
-    let Ok(admin) = gate.admin() else { return HashMap::new() };
+async fn used(context: &Context, admission: &Admission) -> HashMap<String, Charged> {
+    let Ok(admin) = admission.admin() else { return HashMap::new() };
     let tracker = TrackerClient::of_invite(context.http.clone(), &admin);
     match tracker.invites().await {
         Ok(list) => list.invites.into_iter().map(|invite| (invite.id, invite.used)).collect(),
@@ -99,7 +99,7 @@ fn allows(token: &TokenRecord, peers: u64, used: Option<&Charged>) -> String {
     };
     let admits = || format!("{peers} of {}", human::count(allowance.peers_max().into(), "peer"));
     let parts = [
-        (token.role == Role::Peer).then(admits),
+        (token.role == TokenRole::Peer).then(admits),
         allowance.zone.as_ref().map(|zone| format!("zone {zone}")),
         in_all,
         some(|used| used.shares).map(|shares| human::count(shares, "share")),
@@ -113,10 +113,10 @@ fn allows(token: &TokenRecord, peers: u64, used: Option<&Charged>) -> String {
 
 /// Revokes tokens. One that is not there holds up no other.
 async fn revoke(context: &Context, data: &Path, ids: &[TokenId]) -> Result<(), Failure> {
-    let gate = Gate::beside(data).await?;
+    let admission = Admission::open_existing(data).await?;
     let (mut revoked, mut unknown) = (Vec::new(), Vec::new());
     for &id in ids {
-        let of_its_kind = if gate.revoke(id).await? { &mut revoked } else { &mut unknown };
+        let of_its_kind = if admission.revoke(id).await? { &mut revoked } else { &mut unknown };
         of_its_kind.push(id.to_string());
     }
     if !revoked.is_empty() {

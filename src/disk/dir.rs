@@ -253,7 +253,7 @@ impl Dir {
     }
 
     /// Takes an entry back from others, who may be able to open it by now, if it is this user's, and the one with this
-    /// inode number; whether they could.
+    /// inode number. Returns whether they could.
     pub fn take_back(&self, name: &Path, inode: u64, mode: u32) -> io::Result<bool> {
         let Some(stat) = self.look_at(name)? else { return Ok(false) };
         let is_folder = FileType::from_raw_mode(stat.st_mode).is_dir();

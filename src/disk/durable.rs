@@ -49,7 +49,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     sync_open_folder(&File::open(folder)?)
 }
 
-/// The same for an open folder.
+/// Makes what was renamed or created in an open folder survive a crash, where the file system has a way.
 pub fn sync_open_folder(folder: &File) -> io::Result<()> {
     match folder.sync_all() {
         // Some file systems, on other machines above all, sync no folders (fsync(2)).

@@ -123,7 +123,7 @@ pub fn fill_with_zeros(file: &File, run: Range<u64>) -> io::Result<()> {
     if punch(file, &run) { Ok(()) } else { write_zeros(file, run) }
 }
 
-/// Makes a hole; whether it did.
+/// Makes a hole. Returns whether it did.
 #[cfg(target_os = "linux")]
 fn punch(file: &File, run: &Range<u64>) -> bool {
     use rustix::fs::{FallocateFlags, fallocate};

@@ -24,7 +24,7 @@ use crate::client::{ChunkAnswer, ClientError, Http, PeerClient, TrackerClient, U
 use crate::failure::{Failure, Kind};
 use crate::human;
 use crate::progress::{Progress, Stage};
-use crate::task::{blocking, places_to_compute};
+use crate::task::{blocking, cpu_permits};
 
 /// Pause before a failed request counts, so that a source that restarts is not given up at once.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -355,7 +355,7 @@ impl Download {
     ) -> Self {
         let size = manifest.geometry().chunk_size();
         let buffers = Buffers::for_chunks(buffer_count(size), size);
-        let pools = Pools { buffers, cpu_permits: places_to_compute() };
+        let pools = Pools { buffers, cpu_permits: cpu_permits() };
         let claimed = Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count()));
         Self { manifest, keys, access, tracker, sink, pools, claimed }
     }

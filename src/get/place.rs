@@ -52,7 +52,7 @@ impl Wish {
         self.inside(&opened, target)
     }
 
-    /// The same for a target whose folder is open.
+    /// What the share does at this target, whose folder is open, or why it does nothing there.
     pub(super) fn inside(self, folder: &Dir, target: &Path) -> Result<Place, Failure> {
         let failed = |error: io::Error| match is_about_the_name(&error) {
             true => no_such_name(target, &error),

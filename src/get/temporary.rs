@@ -13,8 +13,8 @@ use crate::disk::file_system::hold;
 
 const END: &str = ".part";
 
-/// How the names of all temporaries of a download begin. Not by the share alone: it may be on its way to another name in
-/// the same folder.
+/// How the names of all temporaries of a download begin. The name depends on the target, too:
+/// two gets of one share into one folder must not use one temporary.
 fn start(key: &str) -> String {
     format!(".parcelry-{key:.16}")
 }
@@ -49,7 +49,7 @@ pub(super) fn is_ours(path: &Path, rights: u32) -> bool {
     })
 }
 
-/// Removes a temporary, unless a get is at work on it; whether it did.
+/// Removes a temporary, unless a get is at work on it. Returns whether it did.
 pub(super) fn clear(path: &Path) -> io::Result<bool> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     // What cannot be opened, as a symlink, nobody holds.

@@ -11,7 +11,7 @@ use parcelry_core::geometry::Geometry;
 use parcelry_core::id::ShareId;
 use serde::de::DeserializeOwned;
 
-use super::download::Standing;
+use super::download::DirInode;
 use super::upload::{remove_journal, sent};
 use super::{DownloadHeader, Sent, UploadHeader, download, lock};
 use crate::disk::dir::{Dir, remove_any};
@@ -125,14 +125,14 @@ impl Begun {
         sent(&self.journal)
     }
 
-    /// Removes it, unless a command works on it, or did since it was found; whether it was removed. A journal stays while
+    /// Removes it, unless a command works on it, or did since it was found. Returns whether it was removed. A journal stays while
     /// its temporary may come back with a disk.
     pub fn remove(&self) -> Result<bool, Failure> {
         let Some(taken) = self.take()? else { return Ok(false) };
         self.remove_taken(&taken).map(|()| true)
     }
 
-    /// The same, also if its temporary may come back.
+    /// Removes it, also if its temporary may come back.
     pub fn forget(&self) -> Result<bool, Failure> {
         let Some(taken) = self.take()? else { return Ok(false) };
         self.forget_taken(&taken).map(|()| true)
@@ -216,10 +216,10 @@ fn is_away(header: &DownloadHeader) -> bool {
         return false;
     }
     let Some(own) = header.folders.first() else {
-        return header.temporary.parent().and_then(Standing::of).is_none();
+        return header.temporary.parent().and_then(DirInode::of).is_none();
     };
     let above = header.temporary.ancestors().skip(1);
-    let nearest = above.zip(&header.folders).find_map(|(path, then)| Some((Standing::of(path)?, then)));
+    let nearest = above.zip(&header.folders).find_map(|(path, then)| Some((DirInode::of(path)?, then)));
     nearest.is_none_or(|(now, then)| {
         let is_another = now.device != then.device && now.inode != then.inode;
         is_another || then.device != own.device
@@ -307,7 +307,7 @@ mod tests {
         all.remove(0)
     }
 
-    fn set(folder: &mut Standing, device: u64, inode: u64) {
+    fn set(folder: &mut DirInode, device: u64, inode: u64) {
         (folder.device, folder.inode) = (folder.device + device, folder.inode + inode);
     }
 

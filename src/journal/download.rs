@@ -42,7 +42,7 @@ pub struct DownloadHeader {
     /// The folder that it is in and those above it, up to the root, to notice that their disk is away; none if that is
     /// not known.
     #[serde(default)]
-    pub folders: Vec<Standing>,
+    pub folders: Vec<DirInode>,
     /// What is not in the temporary, as the file system does not take its name.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
@@ -52,14 +52,14 @@ pub struct DownloadHeader {
 
 /// A folder as the system knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct DirInode {
     /// The number of its disk, which some file systems choose anew at each start.
     pub device: u64,
     /// Its inode number, which some file systems choose anew at each mount.
     pub inode: u64,
 }
 
-impl Standing {
+impl DirInode {
     /// The folder at a path; `None` if there is none.
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_dir)?;
@@ -79,7 +79,7 @@ pub struct LeftOut {
 impl DownloadHeader {
     /// The header of a download that begins now.
     pub fn new(share: ShareId, target: PathBuf, temporary: PathBuf, inode: u64) -> Self {
-        let folders = temporary.ancestors().skip(1).map_while(Standing::of).collect();
+        let folders = temporary.ancestors().skip(1).map_while(DirInode::of).collect();
         let (left_out, boot_id) = (Vec::new(), boot_id());
         Self { version: VERSION, share, target, temporary, inode, folders, left_out, boot_id }
     }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use crate::disk::durable;
 
 /// Who only looks whether a journal is in use has its lock for a moment.
-const PATIENCE: Duration = Duration::from_millis(200);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Locks the journal in the folder, which is created unless it is there; `None` if a command is at work on it. Blocks.
 pub(super) fn take(folder: &Path) -> io::Result<Option<File>> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + LOCK_TIMEOUT;
     loop {
         durable::create_private_folder(folder)?;
         match take_at_once(folder)? {
@@ -25,7 +25,7 @@ pub(super) fn take(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The same without waiting, for a folder that is there.
+/// Locks the journal in a folder that is there, without waiting; `None` if a command is at work on it.
 pub(super) fn take_at_once(folder: &Path) -> io::Result<Option<File>> {
     let file = match durable::open_private(&folder.join("lock")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -18,7 +18,7 @@ use super::Peer;
 use super::outbox::Report;
 use super::storage::{Storage, StorageError, Wanted};
 use crate::clock;
-use crate::server::{self, Client, Refusal, Turn, denied};
+use crate::server::{self, Client, MemoryPermit, Refusal, denied};
 use crate::task::blocking;
 use crate::worker::{Notes, Stops, Worker};
 
@@ -113,7 +113,7 @@ pub(super) async fn answer(
         let places = if is_tracker { &peer.audits.tracker } else { &peer.audits.others };
         // The semaphore is never closed.
         let _place = places.acquire().await.ok();
-        let _turn = Turn::wait(server::Asker::new(None, client.ip), bytes).await;
+        let _permit = MemoryPermit::wait(server::Asker::new(None, client.ip), bytes).await;
         let proving = Arc::clone(peer);
         for (position, slice) in blocking(move || prove(&proving, wanted, &samples)).await? {
             proofs[position] = Proof { slice };

@@ -46,7 +46,7 @@ impl ClockAgreement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::simulated::{Told, tell};
+    use crate::clock::simulated::{Reading, set_clocks};
 
     const MINUTE_MS: u64 = 60_000;
 
@@ -69,7 +69,7 @@ mod tests {
     fn c1_a_clock_that_is_ahead_by_less_than_is_noticed_ends_nothing_too_soon() {
         let at = |minutes: u64, ahead: u64| {
             let (wall_ms, boottime_ms) = ((100_000 + minutes + ahead) * MINUTE_MS, minutes * MINUTE_MS);
-            tell(Told { wall_ms, boottime_ms });
+            set_clocks(Reading { wall_ms, boottime_ms });
         };
         let tracker = |minutes: u64| Some((100_000 + minutes) * MINUTE_MS);
         let agreement = ClockAgreement::default();

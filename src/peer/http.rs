@@ -33,8 +33,8 @@ use super::storage::{Held, StorageError, read_piece};
 use super::{Peer, audits, metrics};
 use crate::clock;
 use crate::server::{
-    Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Layout, Refusal, Turn, denied,
-    described,
+    Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Layout, MemoryPermit, Refusal,
+    denied, with_openapi_json,
 };
 use crate::task::blocking;
 
@@ -60,7 +60,7 @@ pub(super) fn router(peer: Arc<Peer>) -> Router {
         .routes(routes!(audit))
         .routes(routes!(health))
         .routes(routes!(show_metrics));
-    described(routes, peer)
+    with_openapi_json(routes, peer)
 }
 
 /// Is the peer ready for a share? It reserves space, and says which chunks it holds already. Needs the grant, and
@@ -70,7 +70,7 @@ pub(super) fn router(peer: Arc<Peer>) -> Router {
 async fn offer(
     State(peer): State<Arc<Peer>>,
     Offering(share, grant): Offering,
-    LargeJsonBody(request, _turn): LargeJsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
+    LargeJsonBody(request, _permit): LargeJsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
 ) -> Result<Json<OfferResponse>, Refusal> {
     let held = peer.on_disk(move |storage| storage.offer_under(grant, share, &request)).await?;
     Ok(Json(OfferResponse { held }))
@@ -243,7 +243,7 @@ fn requested_range(headers: &HeaderMap, bytes: u64) -> Result<Option<Range<u64>>
 async fn commit(
     State(peer): State<Arc<Peer>>,
     Committing(share, grant): Committing,
-    LargeJsonBody(request, _turn): LargeJsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
+    LargeJsonBody(request, _permit): LargeJsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<Json<CommitResponse>, Refusal> {
     let answer = blocking(move || peer.storage.commit_for_receipt(&peer.key, grant, share, request)).await?;
     Ok(Json(answer))
@@ -271,9 +271,9 @@ async fn manifest(
     asker: Asker,
     layout: Layout,
 ) -> Result<Response, Refusal> {
-    let (held, manifest, turn) = read_share(&peer, share, &credential, client, asker).await?;
+    let (held, manifest, permit) = read_share(&peer, share, &credential, client, asker).await?;
     let manifest = Blob(manifest.encoded().to_vec());
-    Ok(LargeJson(ManifestResponse { manifest, terms: held.terms.token }, turn).in_layout(layout))
+    Ok(LargeJson(ManifestResponse { manifest, terms: held.terms.token }, permit).in_layout(layout))
 }
 
 /// Which chunks of a share are held here. Needs `Authorization: Bearer ACCESS`, or
@@ -287,7 +287,7 @@ async fn holding(
     credential: Credential,
     asker: Asker,
 ) -> Result<Json<HoldingResponse>, Refusal> {
-    let (held, manifest, _turn) = read_share(&peer, share, &credential, client, asker).await?;
+    let (held, manifest, _permit) = read_share(&peer, share, &credential, client, asker).await?;
     let mut chunks = held.chunks;
     for (index, id) in manifest.chunks() {
         if !peer.storage.has_chunk(&id) {
@@ -304,7 +304,7 @@ async fn read_share(
     credential: &Credential,
     client: Client,
     asker: Asker,
-) -> Result<(Held, Manifest, Turn), Refusal> {
+) -> Result<(Held, Manifest, MemoryPermit), Refusal> {
     let held = peer.storage.held(share);
     let held = match credential.secret() {
         Ok(access) => held.filter(|held| access_matches(&access, &held.terms.access_sha256)),
@@ -319,9 +319,9 @@ async fn read_share(
         .ok_or_else(|| Refusal::new(ProblemKind::ShareNotFound, "no share has this id and access token"))?;
     peer.storage.check_served(share)?;
     // There must be room in memory before the manifest is read.
-    let turn = Turn::wait(asker, held.manifest_bytes).await;
+    let permit = MemoryPermit::wait(asker, held.manifest_bytes).await;
     let manifest = peer.on_disk(move |storage| storage.manifest(share)).await;
-    Ok((held, manifest.map_err(StorageError::from)?, turn))
+    Ok((held, manifest.map_err(StorageError::from)?, permit))
 }
 
 /// Prove that chunks and manifests are here. Too much at once, or too often from one address, is refused with 429.

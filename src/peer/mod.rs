@@ -41,7 +41,7 @@ use crate::client::{ClientError, Http, TrackerClient, tracker_failure};
 use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, Identity};
-use crate::server::{self, FairGate, Front};
+use crate::server::{self, FairSemaphore, Frontend};
 use crate::task::{Tasks, blocking};
 use crate::throttle::Throttle;
 use crate::tls::server::ServerTls;
@@ -145,8 +145,8 @@ struct Peer {
     scrub_rate: Throttle,
     scrub_at: scrub::At,
     clock: ClockAgreement,
-    /// Places for chunks that are being written.
-    uploads: FairGate,
+    /// Permits for chunks that are being written.
+    uploads: FairSemaphore,
     /// What chunks come and go through, piece by piece.
     pieces: Arc<Buffers>,
     metrics: metrics::Metrics,
@@ -166,7 +166,8 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let storage = Arc::new(Storage::open(&store, bounds)?);
     let http = Http::new(Some(&identity))?;
     let tls = ServerTls::new(&identity, None)?;
-    let front = Front { tls, secure_at: None, proxies: server::Proxies::default(), hosts: Arc::default() };
+    let frontend =
+        Frontend { tls, secure_at: None, proxies: server::Proxies::default(), hosts: Arc::default() };
     let (listener, address) = server::listen(config.listen).await?;
     let peer = Arc::new(Peer {
         id: identity.peer_id(),
@@ -192,7 +193,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         scrub_rate: Throttle::new(SCRUB_BYTES_PER_SECOND),
         scrub_at: scrub::At::default(),
         clock: ClockAgreement::default(),
-        uploads: FairGate::new(UPLOADS_MAX),
+        uploads: FairSemaphore::new(UPLOADS_MAX),
         pieces: Buffers::new(PIECES_KEPT, PIECE_BYTES),
         metrics: metrics::Metrics::default(),
         workers: Workers::default(),
@@ -202,7 +203,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let router = http::router(Arc::clone(&peer));
     let serving = tasks.clone();
     tasks.spawn("peer", async move {
-        server::serve(listener, router, front, serving).await;
+        server::serve(listener, router, frontend, serving).await;
         drop(lock);
     });
     peer.workers.start(&tasks, house::Looking(Arc::clone(&peer)));

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     table: Arc<Mutex<Table>>,
-    bounds: Bounds,
+    limits: ConnectionLimits,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
+struct ConnectionLimits {
     total: usize,
     per_address: usize,
 }
@@ -38,9 +38,9 @@ struct Entry {
     close: CancellationToken,
 }
 
-/// A connection's place in the table; dropping it makes room.
+/// A connection's slot in the table; dropping it makes room.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     connections: Connections,
     address: IpAddr,
     number: u64,
@@ -49,30 +49,30 @@ pub(super) struct Place {
 
 /// A request in work: as long as one is, its connection is not closed for another.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Place>);
+pub(super) struct Busy(Arc<Slot>);
 
 impl Connections {
     /// As many as the limits and the process's descriptors allow.
     pub(super) fn new() -> Self {
         let total = descriptors().saturating_sub(DESCRIPTORS_RESERVED).clamp(16, CONNECTIONS_MAX);
-        Self::within(Bounds { total, per_address: CONNECTIONS_PER_ADDRESS_MAX.min(total / 2) })
+        Self::within(ConnectionLimits { total, per_address: CONNECTIONS_PER_ADDRESS_MAX.min(total / 2) })
     }
 
-    fn within(bounds: Bounds) -> Self {
-        Self { table: Arc::default(), bounds }
+    fn within(limits: ConnectionLimits) -> Self {
+        Self { table: Arc::default(), limits }
     }
 
     /// Takes a connection in; closes an idle one if it is one too many. `None`: every other one is at work.
     /// Connections of a proxy are many people's: they are counted in the total only.
-    pub(super) fn admit(&self, ip: IpAddr, is_proxy: bool) -> Option<Place> {
+    pub(super) fn admit(&self, ip: IpAddr, is_proxy: bool) -> Option<Slot> {
         let address = counted_as(ip);
         let mut table = self.table.lock();
         // An address makes room for its own connections first, and only then whoever has most.
         let of_address = table.by_address.get(&address).map_or(0, HashMap::len);
-        if !is_proxy && of_address >= self.bounds.per_address && !table.close_idle(address) {
+        if !is_proxy && of_address >= self.limits.per_address && !table.close_idle(address) {
             return None;
         }
-        if table.total >= self.bounds.total && !table.close_idle_of_busiest() {
+        if table.total >= self.limits.total && !table.close_idle_of_busiest() {
             return None;
         }
         let number = table.next;
@@ -81,7 +81,7 @@ impl Connections {
         let close = CancellationToken::new();
         let entry = Entry { idle_since: Some(Instant::now()), close: close.clone() };
         table.by_address.entry(address).or_default().insert(number, entry);
-        Some(Place { connections: self.clone(), address, number, close })
+        Some(Slot { connections: self.clone(), address, number, close })
     }
 
     /// Closes an idle connection, because the process is out of descriptors.
@@ -134,7 +134,7 @@ impl Table {
     }
 }
 
-impl Place {
+impl Slot {
     /// Ends when the connection has to go.
     pub(super) fn must_close(&self) -> CancellationToken {
         self.close.clone()
@@ -155,7 +155,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.table.lock().remove(self.address, self.number);
     }
@@ -185,26 +185,26 @@ mod tests {
     }
 
     fn few() -> Connections {
-        Connections::within(Bounds { total: 5, per_address: 3 })
+        Connections::within(ConnectionLimits { total: 5, per_address: 3 })
     }
 
     #[test]
     fn one_connection_too_many_of_an_address_closes_its_oldest_idle_one() {
         let connections = few();
-        let places: Vec<_> = (0..3).map(|_| Arc::new(connections.admit(ip(1), false).unwrap())).collect();
-        let _busy = places[0].busy();
+        let slots: Vec<_> = (0..3).map(|_| Arc::new(connections.admit(ip(1), false).unwrap())).collect();
+        let _busy = slots[0].busy();
         let fourth = connections.admit(ip(1), false).unwrap();
-        assert!(!places[0].must_close().is_cancelled(), "the oldest is at work");
-        assert!(places[1].must_close().is_cancelled());
-        assert!(!places[2].must_close().is_cancelled() && !fourth.must_close().is_cancelled());
+        assert!(!slots[0].must_close().is_cancelled(), "the oldest is at work");
+        assert!(slots[1].must_close().is_cancelled());
+        assert!(!slots[2].must_close().is_cancelled() && !fourth.must_close().is_cancelled());
         assert_eq!(connections.total(), 3);
     }
 
     #[test]
     fn an_address_whose_connections_are_all_at_work_gets_no_more_and_others_do() {
         let connections = few();
-        let places: Vec<_> = (0..3).map(|_| Arc::new(connections.admit(ip(1), false).unwrap())).collect();
-        let busy: Vec<_> = places.iter().map(Place::busy).collect();
+        let slots: Vec<_> = (0..3).map(|_| Arc::new(connections.admit(ip(1), false).unwrap())).collect();
+        let busy: Vec<_> = slots.iter().map(Slot::busy).collect();
         assert!(connections.admit(ip(1), false).is_none());
         let _other = connections.admit(ip(2), false).unwrap();
         drop(busy);
@@ -227,16 +227,16 @@ mod tests {
     #[test]
     fn at_the_end_those_at_work_may_finish_and_no_others() {
         let connections = few();
-        let places: Vec<_> = (0..3).map(|_| Arc::new(connections.admit(ip(1), false).unwrap())).collect();
-        let _busy = places[1].busy();
+        let slots: Vec<_> = (0..3).map(|_| Arc::new(connections.admit(ip(1), false).unwrap())).collect();
+        let _busy = slots[1].busy();
         connections.close_all_idle();
-        assert_eq!([0, 1, 2].map(|at| places[at].must_close().is_cancelled()), [true, false, true]);
+        assert_eq!([0, 1, 2].map(|at| slots[at].must_close().is_cancelled()), [true, false, true]);
     }
 
     #[test]
     fn the_connections_of_a_proxy_are_counted_in_the_total_only() {
         let connections = few();
-        let places: Vec<_> = (0..5).map(|_| connections.admit(ip(1), true).unwrap()).collect();
-        assert!(places.iter().all(|place| !place.must_close().is_cancelled()));
+        let slots: Vec<_> = (0..5).map(|_| connections.admit(ip(1), true).unwrap()).collect();
+        assert!(slots.iter().all(|slot| !slot.must_close().is_cancelled()));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
 /// The routes together with `/openapi.json`.
-pub fn described<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, state: S) -> Router {
+pub fn with_openapi_json<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, state: S) -> Router {
     let (router, api) = routes.split_for_parts();
     let api = serde_json::to_value(api).expect("the description is made of plain values");
     let json = finished(api).to_string();

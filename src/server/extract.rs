@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::fair::Asker;
-use super::memory::{Turn, patience};
+use super::memory::{MemoryPermit, body_timeout};
 use super::{Client, Refusal};
 use crate::pace::Pace;
 
@@ -176,9 +176,9 @@ where
     }
 }
 
-/// A JSON body that may be large. The value keeps its turn.
+/// A JSON body that may be large. The value keeps its permit.
 #[derive(Debug)]
-pub struct LargeJsonBody<T, const MAX: usize>(pub T, pub Turn);
+pub struct LargeJsonBody<T, const MAX: usize>(pub T, pub MemoryPermit);
 
 impl<T, S, const MAX: usize> FromRequest<S> for LargeJsonBody<T, MAX>
 where
@@ -194,13 +194,13 @@ where
             Err(never) => match never {},
         };
         let bytes = body.size_hint().upper().unwrap_or(MAX as u64).min(MAX as u64);
-        let mut turn = Turn::to_read(asker, bytes).await;
+        let mut permit = MemoryPermit::to_read(asker, bytes).await;
         let reading = read_text(Request::from_parts(parts, body), MAX);
-        let text = tokio::time::timeout(patience(bytes), reading).await;
+        let text = tokio::time::timeout(body_timeout(bytes), reading).await;
         let slow = |_| Refusal::later(ProblemKind::Unavailable, "the body came too slowly", 1);
         let text = text.map_err(slow)??;
-        turn.make_value().await;
-        Ok(Self(parse(&text)?, turn))
+        permit.make_value().await;
+        Ok(Self(parse(&text)?, permit))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fair queues before what is bounded: places for uploads, memory for large bodies, uploads of browsers. Whoever
+//! Fair semaphores for what is bounded: uploads to a peer, memory for large bodies, uploads of browsers. Whoever
 //! waits has his turn among those who ask, not behind all that one of them asks for; and nobody holds so much that
 //! nothing is left for the next one.
 
@@ -37,7 +37,7 @@ pub struct ChargedTo(pub TokenId);
 
 /// Something of which there is so much, and those who wait for a part of it. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct FairGate(Arc<Inner>);
+pub struct FairSemaphore(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -48,7 +48,7 @@ struct Inner {
 /// A part that somebody holds; dropping it gives it back.
 #[derive(Debug)]
 pub struct Held {
-    gate: FairGate,
+    semaphore: FairSemaphore,
     asker: Asker,
     amount: u64,
 }
@@ -106,8 +106,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     }
 }
 
-impl FairGate {
-    /// A gate to so much.
+impl FairSemaphore {
+    /// A semaphore of so much.
     pub fn new(capacity: u64) -> Self {
         let state = Mutex::new(State { free: capacity, ..State::default() });
         Self(Arc::new(Inner { capacity, state }))
@@ -124,7 +124,7 @@ impl FairGate {
             number
         };
         // Declared after `told`, so that it is dropped first: whoever left the line is given nothing any more.
-        let _place = Place { gate: self, asker, number };
+        let _position = QueuePosition { semaphore: self, asker, number };
         (&mut told).await.expect("who waits is told, or has left the line")
     }
 
@@ -134,7 +134,7 @@ impl FairGate {
         let has_room = state.has_room(self.0.capacity, asker, amount);
         has_room.then(|| {
             state.move_in(asker, amount);
-            Held { gate: self.clone(), asker, amount }
+            Held { semaphore: self.clone(), asker, amount }
         })
     }
 
@@ -177,7 +177,7 @@ impl FairGate {
         }
         let asker = party.at(address);
         state.move_in(asker, waiter.amount);
-        let held = Held { gate: self.clone(), asker, amount: waiter.amount };
+        let held = Held { semaphore: self.clone(), asker, amount: waiter.amount };
         if let Err(mut held) = waiter.tell.send(held) {
             // Nobody waits any more. The state is locked: what the part is worth is given back here.
             state.move_out(asker, std::mem::take(&mut held.amount));
@@ -277,19 +277,19 @@ impl Party {
     }
 }
 
-/// Somebody's place in a line, which he leaves when he no longer waits.
-struct Place<'a> {
-    gate: &'a FairGate,
+/// A waiter's position in a line, which he leaves when he no longer waits.
+struct QueuePosition<'a> {
+    semaphore: &'a FairSemaphore,
     asker: Asker,
     number: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePosition<'_> {
     fn drop(&mut self) {
-        let mut state = self.gate.0.state.lock();
+        let mut state = self.semaphore.0.state.lock();
         // Who stands behind may ask for less.
         if state.leave(self.asker, self.number) {
-            self.gate.hand_out(&mut state);
+            self.semaphore.hand_out(&mut state);
         }
     }
 }
@@ -298,10 +298,10 @@ impl Held {
     /// Gives back all but this much.
     pub fn shrink_to(&mut self, amount: u64) {
         if amount < self.amount {
-            let mut state = self.gate.0.state.lock();
+            let mut state = self.semaphore.0.state.lock();
             state.move_out(self.asker, self.amount - amount);
             self.amount = amount;
-            self.gate.hand_out(&mut state);
+            self.semaphore.hand_out(&mut state);
         }
     }
 }
@@ -325,7 +325,7 @@ mod tests {
         Asker::new(token, [10, 0, 0, address].into())
     }
 
-    impl FairGate {
+    impl FairSemaphore {
         fn held_by(&self, asker: Asker) -> u64 {
             self.0.state.lock().parties.get(&asker.party()).map_or(0, |share| share.held)
         }
@@ -333,36 +333,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn s11_who_holds_all_that_he_may_hold_keeps_nobody_waiting() {
-        let gate = FairGate::new(64);
+        let semaphore = FairSemaphore::new(64);
         let attacker = |number| asker(1, number);
-        let mut held: Vec<_> = (0..500).map_while(|_| gate.take(attacker(1), 1)).collect();
+        let mut held: Vec<_> = (0..500).map_while(|_| semaphore.take(attacker(1), 1)).collect();
         assert_eq!(held.len(), 32, "he leaves as much as he has");
-        held.extend((2..200).map_while(|address| gate.take(attacker(address), 1)));
+        held.extend((2..200).map_while(|address| semaphore.take(attacker(address), 1)));
         assert_eq!(held.len(), 48, "from however many addresses, a quarter is not his");
-        let mut waiting: Vec<_> = (0..500).map(|_| Box::pin(gate.wait(attacker(1), 1))).collect();
-        assert!(waiting.iter_mut().all(|place| place.now_or_never().is_none()));
+        let mut waiting: Vec<_> = (0..500).map(|_| Box::pin(semaphore.wait(attacker(1), 1))).collect();
+        assert!(waiting.iter_mut().all(|waiter| waiter.now_or_never().is_none()));
         for honest in 2..6 {
-            let place = gate.wait(asker(honest, 1), 1);
-            held.push(tokio::time::timeout(Duration::from_millis(1), place).await.unwrap());
+            let waiter = semaphore.wait(asker(honest, 1), 1);
+            held.push(tokio::time::timeout(Duration::from_millis(1), waiter).await.unwrap());
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn parties_have_their_turns_one_after_the_other() {
-        let gate = FairGate::new(4);
-        let all: Vec<_> = (1..=4).map(|token| gate.take(asker(token, 1), 1).unwrap()).collect();
+        let semaphore = FairSemaphore::new(4);
+        let all: Vec<_> = (1..=4).map(|token| semaphore.take(asker(token, 1), 1).unwrap()).collect();
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = tokio::task::JoinSet::new();
         for (token, address) in [(5, 1), (5, 1), (5, 1), (5, 2), (6, 1), (0, 7), (6, 1)] {
-            let (gate, order) = (gate.clone(), Arc::clone(&order));
+            let (semaphore, order) = (semaphore.clone(), Arc::clone(&order));
             tasks.spawn(async move {
-                let held = gate.wait(asker(token, address), 1).await;
+                let held = semaphore.wait(asker(token, address), 1).await;
                 order.lock().push((token, address));
                 drop(held);
             });
             tokio::task::yield_now().await;
         }
-        // One place, that goes from hand to hand.
+        // One unit, that goes from hand to hand.
         let mut all = all.into_iter();
         drop(all.next());
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -371,28 +371,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_leaves_the_line_gives_way_and_what_was_given_to_him_comes_back() {
-        let gate = FairGate::new(10);
-        let most = gate.take(asker(1, 1), 8).unwrap();
-        let mut large = Box::pin(gate.wait(asker(2, 1), 5));
-        let mut small = Box::pin(gate.wait(asker(2, 1), 1));
+        let semaphore = FairSemaphore::new(10);
+        let most = semaphore.take(asker(1, 1), 8).unwrap();
+        let mut large = Box::pin(semaphore.wait(asker(2, 1), 5));
+        let mut small = Box::pin(semaphore.wait(asker(2, 1), 1));
         assert!((&mut large).now_or_never().is_none() && (&mut small).now_or_never().is_none());
         drop(large);
         let small = (&mut small).now_or_never().expect("nobody is before it");
-        let mut second = Box::pin(gate.wait(asker(3, 1), 9));
+        let mut second = Box::pin(semaphore.wait(asker(3, 1), 9));
         assert!((&mut second).now_or_never().is_none());
         drop((most, small));
         // By now the second has been given its part, and does not know it yet.
-        assert_eq!(gate.held_by(asker(3, 1)), 9);
+        assert_eq!(semaphore.held_by(asker(3, 1)), 9);
         drop(second);
-        assert_eq!(gate.0.state.lock().free, 10);
-        assert!(gate.0.state.lock().parties.is_empty(), "nobody is remembered");
+        assert_eq!(semaphore.0.state.lock().free, 10);
+        assert!(semaphore.0.state.lock().parties.is_empty(), "nobody is remembered");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_part_that_shrinks_makes_room() {
-        let gate = FairGate::new(10);
-        let mut held = gate.wait(asker(1, 1), u64::MAX).await;
-        let mut other = Box::pin(gate.wait(asker(2, 1), 4));
+        let semaphore = FairSemaphore::new(10);
+        let mut held = semaphore.wait(asker(1, 1), u64::MAX).await;
+        let mut other = Box::pin(semaphore.wait(asker(2, 1), 4));
         assert!((&mut other).now_or_never().is_none());
         held.shrink_to(20);
         held.shrink_to(7);
@@ -423,20 +423,20 @@ mod tests {
         fn nothing_is_given_twice_nobody_has_too_much_and_nobody_is_forgotten(
             steps in proptest::collection::vec((0u8..4, 0u8..4, 0u8..3, 1u64..20, 0usize..20), 1..120),
         ) {
-            let gate = FairGate::new(24);
+            let semaphore = FairSemaphore::new(24);
             let (mut held, mut waiting) = (Vec::<Held>::new(), Vec::new());
             for (kind, token, address, amount, which) in steps {
                 match kind {
                     0 | 1 => {
                         let asker = asker(token, address);
-                        waiting.push((asker, amount, Box::pin(gate.wait(asker, amount)) as Waiting<'_>));
+                        waiting.push((asker, amount, Box::pin(semaphore.wait(asker, amount)) as Waiting<'_>));
                     }
                     2 if !held.is_empty() => drop(held.swap_remove(which % held.len())),
                     3 if !waiting.is_empty() => drop(waiting.swap_remove(which % waiting.len())),
                     _ => {}
                 }
                 waiting = collect(waiting, &mut held);
-                let state = gate.0.state.lock();
+                let state = semaphore.0.state.lock();
                 let sum: u64 = held.iter().map(|part| part.amount).sum();
                 prop_assert_eq!(sum + state.free, 24);
                 for share in state.parties.values() {
@@ -461,7 +461,7 @@ mod tests {
                 prop_assert!(waiting.len() < before, "somebody waits for ever");
             }
             held.clear();
-            prop_assert!(gate.0.state.lock().parties.is_empty());
+            prop_assert!(semaphore.0.state.lock().parties.is_empty());
         }
     }
 }

@@ -24,7 +24,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Refusal;
-use super::fair::{Asker, FairGate, Held};
+use super::fair::{Asker, FairSemaphore, Held};
 
 /// The budgets are kept in pieces of this size, and the text of an answer in memory as well.
 const PIECE_BYTES: usize = 1 << 20;
@@ -34,38 +34,38 @@ const COPIES: u64 = 2;
 const FRAME_BYTES: usize = 64 << 10;
 
 /// Room for texts: how long one is held is up to whoever sends or takes it.
-static TEXTS: LazyLock<FairGate> = LazyLock::new(half);
+static TEXTS: LazyLock<FairSemaphore> = LazyLock::new(half);
 /// Room for values and what is made of them: how long it is held is up to this process.
-static VALUES: LazyLock<FairGate> = LazyLock::new(half);
+static VALUES: LazyLock<FairSemaphore> = LazyLock::new(half);
 
-fn half() -> FairGate {
-    FairGate::new(pieces(LARGE_VALUES_BYTES_MAX / 2))
+fn half() -> FairSemaphore {
+    FairSemaphore::new(pieces(LARGE_VALUES_BYTES_MAX / 2))
 }
 
 fn pieces(bytes: u64) -> u64 {
     bytes.div_ceil(PIECE_BYTES as u64)
 }
 
-/// How long a text of so many bytes may take between the other side and here.
-pub(super) fn patience(bytes: u64) -> Duration {
+/// How long a body of so many bytes may take between the other side and here.
+pub(super) fn body_timeout(bytes: u64) -> Duration {
     LARGE_BODY_TIME + Duration::from_secs(bytes / LARGE_BODY_BYTES_PER_SECOND)
 }
 
 /// Leave to hold a large value in memory; small ones need none.
 #[derive(Debug)]
-pub struct Turn {
+pub struct MemoryPermit {
     asker: Asker,
     bytes: u64,
     text: Option<Held>,
     value: Option<Held>,
 }
 
-impl Turn {
+impl MemoryPermit {
     /// Waits until a value of this many bytes has room, and the text that is made of it: a third longer, in base64.
     pub async fn wait(asker: Asker, bytes: u64) -> Self {
-        let mut turn = Self::to_read(asker, bytes.div_ceil(3).saturating_mul(4)).await;
-        turn.make_value().await;
-        turn
+        let mut permit = Self::to_read(asker, bytes.div_ceil(3).saturating_mul(4)).await;
+        permit.make_value().await;
+        permit
     }
 
     /// Waits until the text of a value has room. Who waits for the other room has this one already, and never the
@@ -93,18 +93,18 @@ impl Turn {
     }
 }
 
-/// A JSON response that may be large. It keeps its turn until it is sent, and less of it the more is sent.
+/// A JSON response that may be large. It keeps its permit until it is sent, and less of it the more is sent.
 #[derive(Debug)]
-pub struct LargeJson<T>(pub T, pub Turn);
+pub struct LargeJson<T>(pub T, pub MemoryPermit);
 
 impl<T: Serialize> IntoResponse for LargeJson<T> {
     fn into_response(self) -> axum::response::Response {
-        let Self(value, turn) = self;
+        let Self(value, permit) = self;
         let mut text = Text::default();
         let written = serde_json::to_writer(&mut text, &value);
         drop(value);
         match written {
-            Ok(()) => text.respond(turn, "application/json"),
+            Ok(()) => text.respond(permit, "application/json"),
             Err(error) => Refusal::internal(&error).into_response(),
         }
     }
@@ -116,13 +116,13 @@ impl<T: Encloses> LargeJson<T> {
         match layout {
             Layout::Json => self.into_response(),
             Layout::Enclosed => {
-                let Self(value, turn) = self;
+                let Self(value, permit) = self;
                 let (head, manifest) = enclose(value);
                 let mut text = Text::default();
                 let written = text.write_all(&head).and_then(|()| text.write_all(&manifest));
                 drop(manifest);
                 match written {
-                    Ok(()) => text.respond(turn, ENCLOSED),
+                    Ok(()) => text.respond(permit, ENCLOSED),
                     Err(error) => Refusal::internal(&error).into_response(),
                 }
             }
@@ -173,11 +173,11 @@ impl Write for Text {
 }
 
 impl Text {
-    /// A response that keeps its turn until it is sent.
-    fn respond(self, mut turn: Turn, media_type: &'static str) -> axum::response::Response {
-        turn.keep_text(self.bytes);
-        let until = Instant::now() + patience(self.bytes);
-        let mut response = Response::new(Body::new(TurnBody { left: self, turn, until }));
+    /// A response that keeps its permit until it is sent.
+    fn respond(self, mut permit: MemoryPermit, media_type: &'static str) -> axum::response::Response {
+        permit.keep_text(self.bytes);
+        let until = Instant::now() + body_timeout(self.bytes);
+        let mut response = Response::new(Body::new(LargeBody { left: self, permit, until }));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         response
     }
@@ -197,14 +197,14 @@ impl Text {
     }
 }
 
-struct TurnBody {
+struct LargeBody {
     left: Text,
-    turn: Turn,
+    permit: MemoryPermit,
     /// When it must have been taken.
     until: Instant,
 }
 
-impl HttpBody for TurnBody {
+impl HttpBody for LargeBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -218,7 +218,7 @@ impl HttpBody for TurnBody {
         }
         let part = self.left.take();
         let left = self.left.bytes;
-        self.turn.keep_text(left);
+        self.permit.keep_text(left);
         Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part))))
     }
 
@@ -244,10 +244,10 @@ mod tests {
     /// One test, as the budgets are the process's.
     #[tokio::test(start_paused = true)]
     async fn s11_large_values_wait_for_room_and_small_ones_and_those_of_others_do_not() {
-        let large = |number, bytes| Turn::wait(asker(number), bytes);
+        let large = |number, bytes| MemoryPermit::wait(asker(number), bytes);
         let has_room = async |number, bytes| {
-            let turn = Turn::to_read(asker(number), bytes);
-            tokio::time::timeout(Duration::from_millis(20), turn).await.is_ok()
+            let permit = MemoryPermit::to_read(asker(number), bytes);
+            tokio::time::timeout(Duration::from_millis(20), permit).await.is_ok()
         };
         let most = LARGE_VALUES_BYTES_MAX / 2;
         let all = large(1, most).await;
@@ -262,7 +262,7 @@ mod tests {
             read += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
         }
         assert!(has_room(2, most - (3 << 20)).await, "what was sent is not");
-        tokio::time::sleep(patience(5_000_002)).await;
+        tokio::time::sleep(body_timeout(5_000_002)).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(body.frame().await.unwrap().is_err(), "whoever takes it too slowly gets no more");
         drop(body);
@@ -270,8 +270,8 @@ mod tests {
         // Who has as many answers as he may, and takes none of them, leaves room for others.
         let mut slow = Vec::new();
         for _ in 0..30 {
-            let turn = tokio::time::timeout(Duration::from_millis(1), large(3, 20 << 20)).await;
-            slow.extend(turn.ok().map(|turn| LargeJson("x".repeat(20 << 20), turn).into_response()));
+            let permit = tokio::time::timeout(Duration::from_millis(1), large(3, 20 << 20)).await;
+            slow.extend(permit.ok().map(|permit| LargeJson("x".repeat(20 << 20), permit).into_response()));
         }
         assert!((2..=6).contains(&slow.len()), "{}", slow.len());
         assert!(has_room(4, 60 << 20).await);
@@ -280,8 +280,8 @@ mod tests {
     #[tokio::test]
     async fn a_text_in_pieces_is_what_was_written() {
         let value = "\u{fc}x".repeat(1_500_000);
-        let turn = Turn::wait(asker(9), 1000).await;
-        let response = LargeJson(&value, turn).into_response();
+        let permit = MemoryPermit::wait(asker(9), 1000).await;
+        let response = LargeJson(&value, permit).into_response();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(serde_json::from_slice::<String>(&body).unwrap(), value);
     }

@@ -42,14 +42,14 @@ use tokio::sync::oneshot;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use connections::{Busy, Connections, Place};
+use connections::{Busy, Connections, Slot};
 
-pub use description::described;
+pub use description::with_openapi_json;
 pub use extract::{
     Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OfShare, OwnersWord, denied,
 };
-pub use fair::{Asker, ChargedTo, FairGate, Held};
-pub use memory::{LargeJson, Layout, Turn};
+pub use fair::{Asker, ChargedTo, FairSemaphore, Held};
+pub use memory::{LargeJson, Layout, MemoryPermit};
 pub use problem::Refusal;
 pub use proxies::Proxies;
 
@@ -86,7 +86,7 @@ pub struct Client {
 
 /// What stands between the network and the routes.
 #[derive(Debug, Clone)]
-pub struct Front {
+pub struct Frontend {
     /// Keys and certificates.
     pub tls: ServerTls,
     /// Where a page is to be asked for that was asked for without TLS, as in `https://example.org:9090`.
@@ -109,7 +109,7 @@ pub async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fa
 }
 
 /// Serves until `tasks` is told to stop, then finishes what is in flight.
-pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: Tasks) {
+pub async fn serve(listener: TcpListener, router: Router, frontend: Frontend, tasks: Tasks) {
     let router = router
         .fallback(|| async { Refusal::new(ProblemKind::NoRoute, "no such path") })
         .method_not_allowed_fallback(|| async {
@@ -120,7 +120,7 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
     let graceful = GracefulShutdown::new();
     let stop = tasks.stop_token().clone();
     let (first, looked_up) = oneshot::channel();
-    tasks.spawn("proxies", front.proxies.clone().keep_looking_up(stop.clone(), first));
+    tasks.spawn("proxies", frontend.proxies.clone().keep_looking_up(stop.clone(), first));
     if tokio::time::timeout(FIRST_LOOK_UP_MAX, looked_up).await.is_err() {
         tracing::warn!("the look-up of the proxies' names takes long: until it ends, they are not known");
     }
@@ -139,16 +139,16 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
             },
         };
         let remote = canonical(remote.ip());
-        let Some(place) = connections.admit(remote, front.proxies.contains(remote)) else {
+        let Some(slot) = connections.admit(remote, frontend.proxies.contains(remote)) else {
             tracing::debug!(%remote, "too many connections at work: refused another");
             continue;
         };
-        let close = place.must_close();
+        let close = slot.must_close();
         let connection = Connection {
             remote,
-            front: front.clone(),
+            frontend: frontend.clone(),
             router: router.clone(),
-            place: Arc::new(place),
+            slot: Arc::new(slot),
             watcher: graceful.watcher(),
         };
         tasks.spawn("connection", async move {
@@ -171,9 +171,9 @@ pub async fn serve(listener: TcpListener, router: Router, front: Front, tasks: T
 /// One connection, from its first byte on.
 struct Connection {
     remote: IpAddr,
-    front: Front,
+    frontend: Frontend,
     router: Router,
-    place: Arc<Place>,
+    slot: Arc<Slot>,
     watcher: Watcher,
 }
 
@@ -189,14 +189,14 @@ impl Connection {
             Client { ip: self.remote, peer: None, is_local: false, is_pinned: false, is_secure: false };
         if first[0] == TLS_HANDSHAKE {
             let stream = Paced::new(BufReader::with_capacity(READ_AHEAD_BYTES, stream));
-            let mut stream = in_time(self.front.tls.accept(stream)).await?;
+            let mut stream = in_time(self.frontend.tls.accept(stream)).await?;
             stream.get_mut().1.set_buffer_limit(Some(WRITE_BEHIND_BYTES));
             let session = stream.get_ref().1;
             let peer = tls::shown_fingerprint(session.peer_certificates()).map(PeerId::from_bytes);
             let is_pinned = session.alpn_protocol() == Some(tls::PINNED_PROTOCOL);
             return self.speak_http(stream, Client { peer, is_pinned, is_secure: true, ..stranger }).await;
         }
-        if self.remote.is_loopback() || self.front.proxies.contains(self.remote) {
+        if self.remote.is_loopback() || self.frontend.proxies.contains(self.remote) {
             return self.speak_http(Paced::new(stream), stranger).await;
         }
         self.send_to_tls(Paced::new(stream)).await
@@ -205,9 +205,9 @@ impl Connection {
     /// Answers who does not speak TLS, and shows a page's visitor the way: to the name that was set for this server,
     /// whatever the request calls it.
     async fn send_to_tls(self, stream: Paced<TcpStream>) -> io::Result<()> {
-        let (place, secure_at) = (self.place, self.front.secure_at);
+        let (slot, secure_at) = (self.slot, self.frontend.secure_at);
         let service = service_fn(move |request: Request<Incoming>| {
-            let busy = place.busy();
+            let busy = slot.busy();
             let answer = to_tls(secure_at.as_deref(), request.method(), request.uri(), request.headers());
             async move {
                 Ok::<Response, Infallible>(answer.map(|inner| Body::new(BusyBody { inner, _busy: busy })))
@@ -221,11 +221,11 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (router, place, front) = (self.router, self.place, self.front);
+        let (router, slot, frontend) = (self.router, self.slot, self.frontend);
         let service = service_fn(move |request: Request<Incoming>| {
-            let busy = place.busy();
-            let client = located(client, &front.proxies, request.headers());
-            let is_for_us = client.is_pinned || guard::is_for_us(request.headers(), &front.hosts);
+            let busy = slot.busy();
+            let client = client_of(client, &frontend.proxies, request.headers());
+            let is_for_us = client.is_pinned || guard::is_for_us(request.headers(), &frontend.hosts);
             let router = is_for_us.then(|| router.clone());
             async move { Ok::<Response, Infallible>(answer(router, client, request, busy).await) }
         });
@@ -268,7 +268,7 @@ async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> 
 }
 
 /// Where a request on the client's connection comes from.
-fn located(client: Client, proxies: &Proxies, headers: &HeaderMap) -> Client {
+fn client_of(client: Client, proxies: &Proxies, headers: &HeaderMap) -> Client {
     let forwarded = headers.get_all(X_FORWARDED_FOR).iter().next_back();
     if proxies.contains(client.ip) {
         // The last entry is the proxy's own; those before it are whatever its client claimed.
@@ -358,7 +358,7 @@ mod tests {
             let stranger =
                 Client { ip: remote, peer: None, is_local: false, is_pinned: false, is_secure: false };
             let declared = proxies.iter().map(|&ip| ip.into()).collect();
-            let client = located(stranger, &Proxies::new(declared), headers);
+            let client = client_of(stranger, &Proxies::new(declared), headers);
             (client.ip.to_string(), client.is_local, client.is_secure)
         };
         let none = HeaderMap::new();

@@ -31,7 +31,7 @@ use crate::crash::{self, Point};
 use crate::failure::{Failure, Kind};
 use crate::human;
 use crate::progress::{Progress, Stage};
-use crate::task::{blocking, places_to_compute};
+use crate::task::{blocking, cpu_permits};
 
 /// A share that is published, and on its peers' disks by all that they signed and proved.
 pub(super) struct Pushed {
@@ -80,10 +80,10 @@ struct Pusher<'a> {
     work: JoinSet<Outcome>,
     buffers: Arc<Buffers>,
     /// For chunks that are being sealed.
-    places: Arc<Semaphore>,
+    cpu_permits: Arc<Semaphore>,
     lost: Vec<(String, ClientError)>,
     skipped: u64,
-    told: bool,
+    resume_reported: bool,
 }
 
 /// Pushes every chunk to its peers and publishes the share; returns when all of them have signed and proved that it is on
@@ -119,10 +119,10 @@ pub(super) async fn push(
         receipts: HashMap::new(),
         work: JoinSet::new(),
         buffers: Buffers::for_chunks(geometry.chunk_size().window(), geometry.chunk_size()),
-        places: Arc::new(places_to_compute()),
+        cpu_permits: Arc::new(cpu_permits()),
         lost: Vec::new(),
         skipped: 0,
-        told: false,
+        resume_reported: false,
         stage,
         upload,
         request,
@@ -166,7 +166,8 @@ impl Pusher<'_> {
         self.work.spawn(async move {
             let authority = Authority { grant: &grant, owner: &owner };
             let answer = with_retries(|| client.offer(share, authority, &request)).await;
-            let answer = answer.and_then(|response| of_share(response.held, &request.chunks, &client));
+            let answer =
+                answer.and_then(|response| checked_chunk_count(response.held, &request.chunks, &client));
             Outcome::Offered(peer, with_time(&client, skew, answer).await)
         });
     }
@@ -180,13 +181,13 @@ impl Pusher<'_> {
     }
 
     fn seal(&mut self, index: ChunkIndex, to: Vec<PeerId>) {
-        self.tell_what_is_skipped();
-        let (upload, buffers, places) =
-            (Arc::clone(self.upload), Arc::clone(&self.buffers), Arc::clone(&self.places));
+        self.report_resume_once();
+        let (upload, buffers, cpu_permits) =
+            (Arc::clone(self.upload), Arc::clone(&self.buffers), Arc::clone(&self.cpu_permits));
         self.work.spawn(async move {
             let buffer = buffers.take().await;
             // The semaphore is never closed.
-            let _place = places.acquire().await.ok();
+            let _permit = cpu_permits.acquire().await.ok();
             Outcome::Sealed(index, to, blocking(move || upload.seal(index, buffer)).await)
         });
     }
@@ -210,7 +211,7 @@ impl Pusher<'_> {
     }
 
     async fn commit(&mut self, peer: PeerId, chunks: ChunkSet) -> Result<(), Halt> {
-        self.tell_what_is_skipped();
+        self.report_resume_once();
         let manifest = match &self.manifest {
             Some(manifest) => Arc::clone(manifest),
             // At the first commit every chunk has its id. One manifest goes to all: what they sign names its hash.
@@ -221,7 +222,7 @@ impl Pusher<'_> {
                     Ok::<_, Halt>((manifest, grown.iter().map(|file| file.path.to_string()).collect()))
                 });
                 let (manifest, grown) = made.await?;
-                self.tell_what_has_grown(grown);
+                self.report_grown(grown);
                 Arc::clone(self.manifest.insert(Arc::new(manifest)))
             }
         };
@@ -354,17 +355,17 @@ impl Pusher<'_> {
         self.machine.handle(if is_refuted { Event::Refuted(peer) } else { Event::Lost(peer) });
     }
 
-    fn tell_what_is_skipped(&mut self) {
-        if !self.told && self.upload.resumed() {
+    fn report_resume_once(&mut self) {
+        if !self.resume_reported && self.upload.resumed() {
             let skipped = self.skipped / u64::from(self.request.replicas).max(1);
             let total = human::bytes(self.upload.geometry().sealed_total());
             let skipped = human::bytes(skipped);
             self.progress.say(&format!("Resuming: {skipped} of {total} are on the peers already."));
         }
-        self.told = true;
+        self.resume_reported = true;
     }
 
-    fn tell_what_has_grown(&self, mut grown: Vec<String>) {
+    fn report_grown(&self, mut grown: Vec<String>) {
         const NAMED: usize = 3;
         if grown.is_empty() {
             return;
@@ -418,7 +419,11 @@ impl Pusher<'_> {
 }
 
 /// A peer's answer about chunks, if it is about a share of as many chunks.
-fn of_share(answered: ChunkSet, asked: &ChunkSet, peer: &PeerClient) -> Result<ChunkSet, ClientError> {
+fn checked_chunk_count(
+    answered: ChunkSet,
+    asked: &ChunkSet,
+    peer: &PeerClient,
+) -> Result<ChunkSet, ClientError> {
     if answered.chunk_count() == asked.chunk_count() {
         return Ok(answered);
     }

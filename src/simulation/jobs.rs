@@ -12,7 +12,7 @@ use parcelry_core::owner::Act;
 use parcelry_core::seal::access_token;
 use parcelry_core::{fetch, push};
 
-use super::people::{Download, Getting, Sending, Shared, Upload};
+use super::people::{Getting, Sending, Shared, SimDownload, SimUpload};
 use super::world::{Event, INVITE, SECOND, TRACKER, WALL, World, travel};
 use crate::client::Authority;
 use crate::peer::simulated::SimPeer;
@@ -32,7 +32,7 @@ impl World {
         let shown = Authority { grant: INVITE, owner: &owner };
         let Ok(response) = self.runtime.block_on(tracker.open(&travel(&request), shown)) else { return };
         let by_gateway = self.dice.one_in(3);
-        let upload = Upload::new(self.shares.len(), &shared, travel(&response), by_gateway);
+        let upload = SimUpload::new(self.shares.len(), &shared, travel(&response), by_gateway);
         self.shares.push(shared);
         self.next_job += 1;
         self.uploads.insert(self.next_job, upload);
@@ -97,7 +97,7 @@ impl World {
 
     /// One message to a peer, with its answer. If only the answer is lost, the peer has done what it was asked for, and
     /// the sender does not know.
-    pub(super) fn send(&mut self, upload: &mut Upload, work: Sending) -> push::Event {
+    pub(super) fn send(&mut self, upload: &mut SimUpload, work: Sending) -> push::Event {
         let (Sending::Offer(id)
         | Sending::Put(id, _)
         | Sending::Copy(id, ..)
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Whether the answer is a good one; `None` if there is none.
-    pub(super) fn publish(&mut self, upload: &Upload, receipts: &[String]) -> Option<bool> {
+    pub(super) fn publish(&mut self, upload: &SimUpload, receipts: &[String]) -> Option<bool> {
         let (there, back) = (self.arrives(), self.arrives());
         let shared = &self.shares[upload.share];
         let request = PublishRequest {
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// The sender is told that the share is safe.
-    fn acknowledge(&mut self, upload: &Upload) {
+    fn acknowledge(&mut self, upload: &SimUpload) {
         let shared = &mut self.shares[upload.share];
         let holders = upload.machine.holders();
         let confirmed: Vec<_> = holders.iter().filter_map(|(peer, _)| upload.confirmed.get(peer)).collect();
@@ -217,7 +217,7 @@ impl World {
         let look_up = self.tracker.as_ref()?.look_up(shared.id(), &access);
         let response = self.runtime.block_on(look_up).ok()?;
         self.next_job += 1;
-        self.downloads.insert(self.next_job, Download::new(share, shared, travel(&response)));
+        self.downloads.insert(self.next_job, SimDownload::new(share, shared, travel(&response)));
         self.after(1, Event::Download(self.next_job));
         Some(self.next_job)
     }

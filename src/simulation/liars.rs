@@ -11,7 +11,7 @@ use parcelry_core::push;
 use parcelry_core::receipt::PeerKey;
 use parcelry_core::registry::{Registration, Usage};
 
-use super::people::{Sending, Shared, Upload};
+use super::people::{Sending, Shared, SimUpload};
 use super::world::{BEAT, Event, MINUTE, World};
 
 const RUN: RunId = RunId::from_bytes([7; 16]);
@@ -38,7 +38,7 @@ impl World {
     }
 
     /// What a sender is told by a liar: everything is taken and signed for.
-    pub(super) fn lie_to_sender(&mut self, upload: &mut Upload, work: &Sending) -> push::Event {
+    pub(super) fn lie_to_sender(&mut self, upload: &mut SimUpload, work: &Sending) -> push::Event {
         let shared = &self.shares[upload.share];
         match work.clone() {
             Sending::Offer(id) if self.dice.one_in(2) => {

@@ -145,7 +145,7 @@ pub(super) enum Sending {
 }
 
 /// An upload.
-pub(super) struct Upload {
+pub(super) struct SimUpload {
     /// Which of the world's shares.
     pub(super) share: usize,
     pub(super) grant: GrantToken,
@@ -155,7 +155,7 @@ pub(super) struct Upload {
     pub(super) confirmed: BTreeMap<PeerId, (ChunkSet, String)>,
 }
 
-impl Upload {
+impl SimUpload {
     /// What the peers in use have signed for.
     pub(super) fn receipts(&self) -> Vec<String> {
         let holders = self.machine.holders().into_iter();
@@ -186,7 +186,7 @@ pub(super) enum Getting {
 }
 
 /// A download.
-pub(super) struct Download {
+pub(super) struct SimDownload {
     pub(super) share: usize,
     pub(super) machine: Fetch,
     pub(super) work: Vec<Getting>,
@@ -195,7 +195,7 @@ pub(super) struct Download {
     plain: BTreeMap<u32, Vec<u8>>,
 }
 
-impl Download {
+impl SimDownload {
     /// Begins with what the tracker answered, which is believed as little as a receiver believes it.
     pub(super) fn new(share: usize, shared: &Shared, response: LookUpResponse) -> Self {
         let manifest = Manifest::decode(response.manifest.0, shared.id()).unwrap();

@@ -8,7 +8,7 @@ use parcelry_core::geometry::{ChunkIndex, Geometry};
 use parcelry_core::id::PeerId;
 use parcelry_core::placement::Placement;
 use parcelry_core::push::{Action, Event, Push};
-use parcelry_core::replica_sets::{Loss, ReplicaSets, Standing};
+use parcelry_core::replica_sets::{Loss, MemberState, ReplicaSets};
 
 /// Who pushes a share.
 pub(super) enum Pusher {
@@ -41,7 +41,7 @@ impl Pusher {
     pub(super) fn is_member(&self, peer: PeerId) -> bool {
         match self {
             Self::Sender(push) => push.is_member(peer),
-            Self::Gateway(relay) => relay.sets.standing(peer).is_some(),
+            Self::Gateway(relay) => relay.sets.state_of(peer).is_some(),
         }
     }
 
@@ -100,7 +100,7 @@ impl Relay {
         if self.publishing == Publishing::GivenUp {
             return Some(Action::GiveUp);
         }
-        if let Some(peer) = self.idle(Standing::Asked) {
+        if let Some(peer) = self.idle(MemberState::Asked) {
             self.busy.insert(peer);
             return Some(Action::Offer(peer));
         }
@@ -126,7 +126,7 @@ impl Relay {
 
     /// The next step of a peer towards its receipt and proof.
     fn complete(&mut self) -> Option<Action> {
-        if let Some(peer) = self.idle(Standing::Ready) {
+        if let Some(peer) = self.idle(MemberState::Ready) {
             self.busy.insert(peer);
             let missing = self.sets.missing_at(peer)?;
             let is_untried = |index: &ChunkIndex| !self.tried.contains(&(peer, *index));
@@ -136,7 +136,7 @@ impl Relay {
             }
             return Some(Action::Commit(peer, self.sets.chunks_of(peer)?.clone()));
         }
-        let peer = self.idle(Standing::Kept)?;
+        let peer = self.idle(MemberState::Kept)?;
         self.busy.insert(peer);
         Some(Action::Audit(peer, self.sets.chunks_of(peer)?.clone()))
     }
@@ -155,9 +155,8 @@ impl Relay {
         }
     }
 
-    fn idle(&self, standing: Standing) -> Option<PeerId> {
-        let is_idle =
-            |peer: &PeerId| self.sets.standing(*peer) == Some(standing) && !self.busy.contains(peer);
+    fn idle(&self, state: MemberState) -> Option<PeerId> {
+        let is_idle = |peer: &PeerId| self.sets.state_of(*peer) == Some(state) && !self.busy.contains(peer);
         self.sets.members().find(is_idle)
     }
 

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 use super::dice::Dice;
-use super::people::{Download, Shared, Upload};
-use crate::clock::simulated::{Told, tell};
+use super::people::{Shared, SimDownload, SimUpload};
+use crate::clock::simulated::{Reading, set_clocks};
 use crate::peer::simulated::SimPeer;
 use crate::tracker::simulated::SimTracker;
 
@@ -157,8 +157,8 @@ pub(super) struct World {
     pub(super) no_way_out: bool,
     pub(super) peers: Vec<Node>,
     pub(super) shares: Vec<Shared>,
-    pub(super) uploads: BTreeMap<usize, Upload>,
-    pub(super) downloads: BTreeMap<usize, Download>,
+    pub(super) uploads: BTreeMap<usize, SimUpload>,
+    pub(super) downloads: BTreeMap<usize, SimDownload>,
     pub(super) next_job: usize,
     pub(super) due: BinaryHeap<Reverse<(u64, u64, Event)>>,
     pub(super) sequence: u64,
@@ -450,7 +450,7 @@ impl World {
 
     pub(super) fn tell_clock(&self, skew_ms: i64) {
         let wall_ms = (WALL + self.now_ms).saturating_add_signed(skew_ms);
-        tell(Told { wall_ms, boottime_ms: self.now_ms });
+        set_clocks(Reading { wall_ms, boottime_ms: self.now_ms });
     }
 
     /// Whether a message arrives, or an answer.

@@ -91,7 +91,7 @@ async fn revoke_invite(
     tracker.revoke_invite(invite).await.map(|()| StatusCode::NO_CONTENT)
 }
 
-/// A page of the shares, with how each stands. Needs the admin.
+/// A page of the shares, with the health of each. Needs the admin.
 #[utoipa::path(get, path = "/v1/shares", params(SharePage),
     responses((status = 200, body = ShareList), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn list_shares(

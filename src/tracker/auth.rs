@@ -10,7 +10,7 @@ use parcelry_core::api::ProblemKind;
 use parcelry_core::grant::{Grant, GrantError, Operation, Use};
 use parcelry_core::id::{PeerId, ShareId};
 use parcelry_core::owner::Act;
-use parcelry_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::token::{TokenId, TokenRecord, TokenRole};
 
 use super::Tracker;
 use super::sessions::{Session, SessionId, is_own};
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::server::{ChargedTo, Client, Credential, Id, OwnersWord, Refusal, denied};
 
 /// Somebody with a token of this role, whichever it is, or the admin who has signed in.
-pub(super) struct Admitted(pub(super) Role);
+pub(super) struct Admitted(pub(super) TokenRole);
 
 /// Somebody with a sender's token, or the admin: what is known of the token.
 pub(super) struct Sender(pub(super) TokenRecord);
@@ -70,14 +70,14 @@ pub(super) struct Granted {
 }
 
 impl Tracker {
-    async fn token(&self, parts: &mut Parts, roles: &[Role]) -> Result<TokenRecord, Refusal> {
+    async fn token(&self, parts: &mut Parts, roles: &[TokenRole]) -> Result<TokenRecord, Refusal> {
         let token = Credential::from_request_parts(parts, &()).await?.secret()?;
-        let record = self.gate.tokens.active(&token).await?;
+        let record = self.admission.tokens.active(&token).await?;
         record.filter(|record| roles.contains(&record.role)).ok_or_else(denied)
     }
 
     async fn is_member(&self, peer: PeerId) -> Result<bool, Refusal> {
-        self.gate.tokens.is_member(peer).await.map_err(Refusal::from)
+        self.admission.tokens.is_member(peer).await.map_err(Refusal::from)
     }
 
     /// The session of a request that shows its secrets, if it may do what the request is to do.
@@ -96,8 +96,8 @@ impl Tracker {
         if admin.session.is_some_and(|session| self.sessions.find(session).is_none()) {
             return Ok(false);
         }
-        let record = self.gate.tokens.record(admin.token).await?;
-        Ok(record.is_some_and(|record| record.role == Role::Admin && record.is_active(clock::now_ms())))
+        let record = self.admission.tokens.record(admin.token).await?;
+        Ok(record.is_some_and(|record| record.role == TokenRole::Admin && record.is_active(clock::now_ms())))
     }
 }
 
@@ -110,9 +110,9 @@ impl FromRequestParts<Arc<Tracker>> for Admitted {
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
         if !parts.headers.contains_key(AUTHORIZATION) {
-            return tracker.session(parts).await.map(|_| Self(Role::Admin));
+            return tracker.session(parts).await.map(|_| Self(TokenRole::Admin));
         }
-        let token = tracker.token(parts, &[Role::Admin, Role::Peer, Role::Sender]).await?;
+        let token = tracker.token(parts, &[TokenRole::Admin, TokenRole::Peer, TokenRole::Sender]).await?;
         Ok(Self(token.role))
     }
 }
@@ -121,7 +121,7 @@ impl FromRequestParts<Arc<Tracker>> for Sender {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
-        tracker.token(parts, &[Role::Admin, Role::Sender]).await.map(Self)
+        tracker.token(parts, &[TokenRole::Admin, TokenRole::Sender]).await.map(Self)
     }
 }
 
@@ -144,7 +144,7 @@ impl FromRequestParts<Arc<Tracker>> for Admin {
             let session = tracker.session(parts).await?;
             return Ok(Self { token: session.token, session: Some(session.id) });
         }
-        let token = tracker.token(parts, &[Role::Admin]).await?;
+        let token = tracker.token(parts, &[TokenRole::Admin]).await?;
         Ok(Self { token: token.id, session: None })
     }
 }
@@ -196,7 +196,7 @@ impl FromRequestParts<Arc<Tracker>> for Joiner {
 
     async fn from_request_parts(parts: &mut Parts, tracker: &Arc<Tracker>) -> Result<Self, Refusal> {
         let peer = certified(parts).ok_or_else(denied)?;
-        match tracker.token(parts, &[Role::Peer]).await {
+        match tracker.token(parts, &[TokenRole::Peer]).await {
             Ok(token) => Ok(Self { peer, token: Some(token) }),
             Err(_) if tracker.is_member(peer).await? => Ok(Self { peer, token: None }),
             Err(refusal) => Err(refusal),

@@ -32,10 +32,10 @@ pub(super) struct Dashboard {
     pub(super) stop: CancellationToken,
 }
 
-/// Somebody who listens: a place among the streams, and the news.
+/// Somebody who listens: a permit to stream, and the news.
 pub(super) struct Listener {
     pub(super) news: watch::Receiver<Option<Arc<Snapshot>>>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -105,10 +105,10 @@ impl Dashboard {
 
     /// Begins to listen; `None`: too many do. What is shown next is news.
     pub(super) fn listen(&self) -> Option<Listener> {
-        let place = Arc::clone(&self.streams).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.streams).try_acquire_owned().ok()?;
         let news = self.news.subscribe();
         self.wake.notify_one();
-        Some(Listener { news, _place: place })
+        Some(Listener { news, _permit: permit })
     }
 }
 

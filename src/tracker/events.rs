@@ -26,13 +26,13 @@ struct Stream {
     tracker: Arc<Tracker>,
     admin: Admin,
     listener: Listener,
-    told: Told,
+    delivered: Delivered,
     waiting: VecDeque<Message>,
 }
 
-/// What a stream has told already.
+/// What a stream has delivered already.
 #[derive(Default)]
-struct Told {
+struct Delivered {
     snapshot: Option<Arc<Snapshot>>,
     log: u64,
 }
@@ -48,7 +48,8 @@ struct Message {
 pub(super) fn stream(tracker: Arc<Tracker>, admin: Admin) -> Result<impl IntoResponse + use<>, Refusal> {
     let full = || Refusal::later(ProblemKind::TooManyRequests, "too many pages listen already", TRY_AGAIN);
     let listener = tracker.dashboard.listen().ok_or_else(full)?;
-    let stream = Stream { tracker, admin, listener, told: Told::default(), waiting: VecDeque::new() };
+    let stream =
+        Stream { tracker, admin, listener, delivered: Delivered::default(), waiting: VecDeque::new() };
     let events = stream::unfold(stream, |mut stream| async move {
         let Message { event, json } = stream.next().await?;
         Some((Ok::<_, Infallible>(Event::default().event(event).data(json)), stream))
@@ -72,7 +73,8 @@ impl Stream {
                 return None;
             }
             let newest = self.listener.news.borrow_and_update().clone();
-            self.waiting.extend(newest.into_iter().flat_map(|newest| self.told.tell(newest, dashboard)));
+            self.waiting
+                .extend(newest.into_iter().flat_map(|newest| self.delivered.update(newest, dashboard)));
         }
         if dashboard.stop.is_cancelled() { None } else { self.waiting.pop_front() }
     }
@@ -84,9 +86,9 @@ impl Message {
     }
 }
 
-impl Told {
-    /// What is to be told of the newest look at the swarm.
-    fn tell(&mut self, newest: Arc<Snapshot>, dashboard: &Dashboard) -> Vec<Message> {
+impl Delivered {
+    /// What is to be delivered of the newest look at the swarm.
+    fn update(&mut self, newest: Arc<Snapshot>, dashboard: &Dashboard) -> Vec<Message> {
         let before = self.snapshot.replace(Arc::clone(&newest));
         let mut messages = vec![Message::new("swarm", &newest.swarm)];
         messages.extend(peers(before.as_deref(), &newest));
@@ -162,14 +164,14 @@ mod tests {
     fn a_stream_tells_everything_once_and_then_what_has_changed() {
         let dashboard = Dashboard::new(CancellationToken::new());
         dashboard.note(LogKind::RepairPaused, |_| {});
-        let mut told = Told::default();
-        let first = told.tell(snapshot(rows_of(1000, &[]), Work::default()), &dashboard);
+        let mut delivered = Delivered::default();
+        let first = delivered.update(snapshot(rows_of(1000, &[]), Work::default()), &dashboard);
         let parts = ["swarm", "peers", "peers", "peers", "peers", "history", "work", "log"];
         assert_eq!(names(&first), parts);
         let rows: Vec<usize> =
             first[1..5].iter().map(|part| data(part)["peers"].as_array().unwrap().len()).collect();
         assert_eq!(rows, [256, 256, 256, 232]);
-        let again = told.tell(snapshot(rows_of(1000, &[]), Work::default()), &dashboard);
+        let again = delivered.update(snapshot(rows_of(1000, &[]), Work::default()), &dashboard);
         assert_eq!(names(&again), ["swarm"], "nothing has changed");
         let copy = CopyNow {
             share: ShareId::from_bytes([1; 32]),
@@ -179,7 +181,7 @@ mod tests {
         let work = Work { copies: vec![copy], more: 0 };
         dashboard.note(LogKind::RepairResumed, |_| {});
         // One peer is gone, and two have beaten.
-        let later = told.tell(snapshot(rows_of(999, &[5, 7]), work), &dashboard);
+        let later = delivered.update(snapshot(rows_of(999, &[5, 7]), work), &dashboard);
         assert_eq!(names(&later), ["swarm", "peers", "work", "log"]);
         let peers = data(&later[1]);
         assert_eq!(peers["peers"].as_array().unwrap().len(), 2);
@@ -190,8 +192,8 @@ mod tests {
     #[test]
     fn an_empty_swarm_is_told_to_be_empty() {
         let dashboard = Dashboard::new(CancellationToken::new());
-        let mut told = Told::default();
-        let first = told.tell(snapshot(BTreeMap::new(), Work::default()), &dashboard);
+        let mut delivered = Delivered::default();
+        let first = delivered.update(snapshot(BTreeMap::new(), Work::default()), &dashboard);
         assert_eq!(names(&first), ["swarm", "peers", "history", "work"]);
         assert_eq!(data(&first[1]), serde_json::json!({ "peers": [], "gone": [] }));
     }
@@ -199,7 +201,7 @@ mod tests {
     #[test]
     fn rows_and_figures_have_the_fields_that_the_page_reads() {
         let dashboard = Dashboard::new(CancellationToken::new());
-        let first = Told::default().tell(snapshot(rows_of(1, &[]), Work::default()), &dashboard);
+        let first = Delivered::default().update(snapshot(rows_of(1, &[]), Work::default()), &dashboard);
         let keys = |value: &Value| -> String {
             value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
         };

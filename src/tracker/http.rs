@@ -32,7 +32,7 @@ use super::{Tracker, admin, metrics, web};
 use crate::clock;
 use crate::server::{
     Access, Asker, Client, Id, Index, JsonBody, LargeJsonBody, Layout, OfShare, OwnersWord, Refusal,
-    described,
+    with_openapi_json,
 };
 
 #[derive(OpenApi)]
@@ -67,7 +67,7 @@ pub(super) fn router(tracker: Arc<Tracker>) -> Router {
         .merge(admin::routes())
         .routes(routes!(health))
         .routes(routes!(show_metrics));
-    described(routes, tracker).merge(web::router())
+    with_openapi_json(routes, tracker).merge(web::router())
 }
 
 /// Register a peer, or refresh its registration. Needs the peer's certificate and, the first time, a peer's
@@ -83,7 +83,7 @@ async fn register(
     tracker.register(&joiner, request, client.ip).await.map(Json)
 }
 
-/// All registered peers, and how the shares stand. Needs a token.
+/// All registered peers, and the health of the shares. Needs a token.
 #[utoipa::path(get, path = "/v1/peers",
     responses((status = 200, body = PeerList), (status = "default", body = Problem)), security(("token" = []), ("cookie" = [], "secret" = [])))]
 async fn list_peers(
@@ -124,7 +124,7 @@ async fn inventory(
 async fn announce(
     State(tracker): State<Arc<Tracker>>,
     Member(id): Member,
-    LargeJsonBody(request, _turn): LargeJsonBody<AnnounceRequest, MANIFEST_BODY_BYTES_MAX>,
+    LargeJsonBody(request, _permit): LargeJsonBody<AnnounceRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<StatusCode, Refusal> {
     tracker.announce(id, request).await.map(|()| StatusCode::NO_CONTENT)
 }
@@ -187,7 +187,7 @@ async fn open_share(
 async fn publish(
     State(tracker): State<Arc<Tracker>>,
     Publisher(granted): Publisher,
-    LargeJsonBody(request, _turn): LargeJsonBody<PublishRequest, MANIFEST_BODY_BYTES_MAX>,
+    LargeJsonBody(request, _permit): LargeJsonBody<PublishRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<StatusCode, Refusal> {
     tracker.publish(&granted, request).await.map(|()| StatusCode::NO_CONTENT)
 }
@@ -310,7 +310,7 @@ async fn take_chunk(
 async fn finish_upload(
     State(tracker): State<Arc<Tracker>>,
     granted: Granted,
-    LargeJsonBody(request, _turn): LargeJsonBody<FinishRequest, MANIFEST_BODY_BYTES_MAX>,
+    LargeJsonBody(request, _permit): LargeJsonBody<FinishRequest, MANIFEST_BODY_BYTES_MAX>,
 ) -> Result<Json<FinishResponse>, Refusal> {
     tracker.finish_upload(&granted, request).await.map(Json)
 }

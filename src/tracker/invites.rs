@@ -12,7 +12,7 @@ use parcelry_core::limits::{PEER_NAME_BYTES_MAX, PEERS_PER_INVITE_MAX, REPLICAS_
 use parcelry_core::link::{Invite, TrackerUrl};
 use parcelry_core::name::printable;
 use parcelry_core::quota::Allowance;
-use parcelry_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::token::{TokenId, TokenRecord, TokenRole};
 
 use super::store::StoreError;
 use super::tokens::Tokens;
@@ -30,9 +30,9 @@ const URL_FILE: &str = "url";
 /// How long an invite for a peer is good, unless its maker says otherwise; peers that joined stay.
 const PEER_INVITE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The gate of a swarm: whoever has the tracker's data directory decides who comes in.
+/// Admission to a swarm: whoever has the tracker's data directory decides who comes in.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Admission {
     pub(super) tokens: Tokens,
     tracker: TrackerUrl,
     tracker_id: TrackerId,
@@ -48,8 +48,8 @@ pub struct FirstInvites {
     pub sender: Invite,
 }
 
-impl Gate {
-    /// The gate of a tracker that starts.
+impl Admission {
+    /// Opens that of a tracker that starts.
     pub(super) async fn open(data: &Path, identity: &Identity, url: &TrackerUrl) -> Result<Self, Failure> {
         let path = data.join(URL_FILE);
         durable::persist(&path, format!("{url}\n").as_bytes())
@@ -66,8 +66,8 @@ impl Gate {
         Ok(Self { tokens, tracker: url.clone(), tracker_id: identity.tracker_id(), data: data.to_owned() })
     }
 
-    /// The gate of the tracker that lives in a data directory, whether it runs or not.
-    pub async fn beside(data: &Path) -> Result<Self, Failure> {
+    /// Opens that of the tracker that lives in a data directory, whether it runs or not.
+    pub async fn open_existing(data: &Path) -> Result<Self, Failure> {
         let none = || {
             Failure::new(Kind::Usage, format!("{} is not the data folder of a tracker", data.display()))
                 .next("Run this on the tracker's machine, as its user; say where its folder is with --data.")
@@ -83,7 +83,7 @@ impl Gate {
     /// lasts until it is revoked.
     pub async fn invite(
         &self,
-        role: Role,
+        role: TokenRole,
         name: &str,
         life: Option<Duration>,
         allowance: Allowance,
@@ -93,12 +93,12 @@ impl Gate {
 
     async fn invite_until(
         &self,
-        role: Role,
+        role: TokenRole,
         name: &str,
         expires_ms: Option<u64>,
         allowance: Allowance,
     ) -> Result<Invite, Failure> {
-        let usual = || (role == Role::Peer).then(|| clock::ms_from_now(PEER_INVITE));
+        let usual = || (role == TokenRole::Peer).then(|| clock::ms_from_now(PEER_INVITE));
         let token = self.tokens.issue(role, name, expires_ms.or_else(usual), allowance).await?;
         Ok(Invite { tracker: self.tracker.clone(), tracker_id: self.tracker_id, token })
     }
@@ -114,7 +114,7 @@ impl Gate {
 
     /// Makes an invite in the place of those of this name, which end: for what runs in one process with the
     /// tracker and needs a new one at each start.
-    pub async fn renew(&self, role: Role, name: &str, allowance: Allowance) -> Result<Invite, Failure> {
+    pub async fn renew(&self, role: TokenRole, name: &str, allowance: Allowance) -> Result<Invite, Failure> {
         for old in self.tokens.list().await?.iter().filter(|old| old.name == name && old.role == role) {
             self.tokens.revoke(old.id).await?;
         }
@@ -155,13 +155,13 @@ impl Gate {
             Err(error) => return Err(Failure::io("read", &path, &error)),
         };
         // At every start: one that ended between the file and this has left the token out.
-        let record = TokenRecord::new(&admin, Role::Admin, "admin".into(), clock::now_ms(), None);
+        let record = TokenRecord::new(&admin, TokenRole::Admin, "admin".into(), clock::now_ms(), None);
         self.tokens.put(&record).await?;
         if !is_first {
             return Ok(None);
         }
-        let peer = self.invite(Role::Peer, "first peers", None, Allowance::default()).await?;
-        let sender = self.invite(Role::Sender, "first sender", None, Allowance::default()).await?;
+        let peer = self.invite(TokenRole::Peer, "first peers", None, Allowance::default()).await?;
+        let sender = self.invite(TokenRole::Sender, "first sender", None, Allowance::default()).await?;
         Ok(Some(FirstInvites { peer, sender }))
     }
 }
@@ -169,7 +169,7 @@ impl Gate {
 impl Tracker {
     /// All invites, for the operator's page.
     pub(super) async fn list_invites(&self) -> Result<InviteList, Refusal> {
-        let tokens = self.gate.with_admissions().await?;
+        let tokens = self.admission.with_admissions().await?;
         let mut invites = Vec::with_capacity(tokens.len());
         for (token, peers) in tokens {
             let used = self.used(token.id).await?;
@@ -182,7 +182,7 @@ impl Tracker {
     pub(super) async fn make_invite(&self, request: InviteRequest) -> Result<InviteResponse, Refusal> {
         let InviteRequest { role, name, expires_ms, allowance } = request;
         let bad = |what: &str| Err(Refusal::new(ProblemKind::BadRequest, what));
-        if role == Role::Admin {
+        if role == TokenRole::Admin {
             return bad("an invite is for a peer or a sender");
         }
         if name.is_empty() || name.len() > TOKEN_NAME_BYTES_MAX || printable(&name) != name {
@@ -192,7 +192,7 @@ impl Tracker {
             return bad("the invite would be over already");
         }
         check_allowance(role, &allowance).map_err(|what| Refusal::new(ProblemKind::BadRequest, what))?;
-        let invite = self.gate.invite_until(role, &name, expires_ms, allowance).await;
+        let invite = self.admission.invite_until(role, &name, expires_ms, allowance).await;
         let invite = invite.map_err(|failure| Refusal::internal(&failure.what))?.expose_text();
         tracing::info!(%role, name, "invite made");
         self.dashboard.note(LogKind::InviteMade, |entry| entry.detail = Some(name));
@@ -202,12 +202,12 @@ impl Tracker {
     /// Revokes an invite for the operator's page. The admin's own token is revoked at the tracker's machine only:
     /// whoever got at it must not lock the operator out.
     pub(super) async fn revoke_invite(&self, id: TokenId) -> Result<(), Refusal> {
-        let tokens = &self.gate.tokens;
+        let tokens = &self.admission.tokens;
         let record = tokens.record(id).await?;
         let Some(record) = record else {
             return Err(Refusal::new(ProblemKind::NoRoute, "there is no invite with this id"));
         };
-        if record.role == Role::Admin {
+        if record.role == TokenRole::Admin {
             let what = "the admin's own token is revoked on the tracker's machine only";
             return Err(Refusal::new(ProblemKind::Conflict, what));
         }
@@ -219,13 +219,13 @@ impl Tracker {
 }
 
 /// Checks that an invite for this role can allow that. The error says why not.
-pub fn check_allowance(role: Role, allowance: &Allowance) -> Result<(), &'static str> {
+pub fn check_allowance(role: TokenRole, allowance: &Allowance) -> Result<(), &'static str> {
     let Allowance { quota_bytes, share_bytes_max, life_ms_max, replicas_max, peers_max, zone } = allowance;
     let for_senders = quota_bytes.or(*share_bytes_max).or(*life_ms_max).or(replicas_max.map(u64::from));
-    if role == Role::Peer && for_senders.is_some() {
+    if role == TokenRole::Peer && for_senders.is_some() {
         return Err("a quota, and bounds for shares, belong to an invite for a sender");
     }
-    if role != Role::Peer && (peers_max.is_some() || zone.is_some()) {
+    if role != TokenRole::Peer && (peers_max.is_some() || zone.is_some()) {
         return Err("a count and a zone belong to an invite for peers");
     }
     if replicas_max.is_some_and(|max| !(1..=REPLICAS_MAX).contains(&max)) {

@@ -1,4 +1,4 @@
-//! Lists the shares for the operator, each with how it stands.
+//! Lists the shares for the operator, each with its health.
 
 use parcelry_core::api::ProblemKind;
 use parcelry_core::dashboard::{ShareInfo, ShareList, SharePage};

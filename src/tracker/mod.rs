@@ -9,14 +9,14 @@
 //! 2. the state of the `Repairer`, or the audits of the `Auditor`, never both at once;
 //! 3. the log or the news of the `Dashboard`, `Movers::waiting`, `Untold::granted`: nothing is locked within these.
 //!
-//! They nest in `repair_round` and `note_standings` (registry, repairer), `suspect_own_network` (registry, auditor),
+//! They nest in `repair_round` and `note_statuses` (registry, repairer), `suspect_own_network` (registry, auditor),
 //! `list` (registry, then one of the two at a time), `sample` (registry, then repairer or dashboard), `note_suspicion`
-//! (repairer, dashboard), `enlist` (registry, dashboard), `follow` (registry, movers) and `open` (registry, untold).
+//! (repairer, dashboard), `insert_peer` (registry, dashboard), `follow` (registry, movers) and `open` (registry, untold).
 //! Whoever has the repairer's or the auditor's lock and needs the registry lets go first, as `repair_tasks` and
 //! `audit_turns` do.
 //!
 //! Within one part: of the auditor `saved_ms`, then `audits`, then `random`; of the gateway `uploads`, then the state of
-//! an upload or the gates of its place, and `shelf`, then the sources of a share. All other locks are taken alone.
+//! an upload or the semaphores of its slot, and `cache`, then the sources of a share. All other locks are taken alone.
 //!
 //! `Quotas::charging` and `Quotas::remembering` are held across `await`s, around all of these, and never both at once.
 
@@ -75,7 +75,7 @@ use crate::client::Http;
 use crate::clock::{self, ClockMonitor};
 use crate::failure::{Failure, Kind};
 use crate::identity::{self, FolderLock};
-use crate::server::{self, Front, Proxies};
+use crate::server::{self, Frontend, Proxies};
 use crate::task::Tasks;
 use crate::tls::server::ServerTls;
 use crate::tls::web_certificate::{self, WebCertificate};
@@ -91,7 +91,7 @@ use sessions::Sessions;
 use store::{SqliteStore, Store, StoreError, unless_damaged};
 use untold::Untold;
 
-pub use invites::{FirstInvites, Gate, check_allowance};
+pub use invites::{Admission, FirstInvites, check_allowance};
 
 const DATABASE_FILE: &str = "tracker.db";
 
@@ -126,7 +126,7 @@ pub struct RunningTracker {
     /// Whether browsers warn before they open its links.
     pub browsers_warn: bool,
     /// Makes invites.
-    pub gate: Arc<Gate>,
+    pub admission: Arc<Admission>,
     /// What the first peers and senders need to join; made at the first start only.
     pub first: Option<FirstInvites>,
     tasks: Tasks,
@@ -138,7 +138,7 @@ struct Tracker {
     browsers_warn: bool,
     registry: Mutex<Registry>,
     store: Box<dyn Store>,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     sessions: Sessions,
     dashboard: Dashboard,
     key: TrackerKey,
@@ -183,21 +183,21 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         Some(certificate) => certificate.read()?,
         None => web_certificate::own(&config.data, &certified_names(&hosts))?,
     };
-    let front = Front {
+    let frontend = Frontend {
         tls: ServerTls::new(&identity, Some(web))?,
         secure_at,
         proxies: Proxies::new(config.proxies),
         hosts: hosts.into(),
     };
-    let gate = Arc::new(Gate::open(&config.data, &identity, &url).await?);
-    let first = gate.first_invites().await?;
+    let admission = Arc::new(Admission::open(&config.data, &identity, &url).await?);
+    let first = admission.first_invites().await?;
     let tasks = tasks.child();
     let tracker = Arc::new(Tracker {
         id: identity.tracker_id(),
         browsers_warn,
         registry: Mutex::new(registry),
         store: Box::new(store),
-        gate: Arc::clone(&gate),
+        admission: Arc::clone(&admission),
         sessions: Sessions::default(),
         dashboard: Dashboard::new(tasks.stop_token().clone()),
         key: identity.tracker_key(),
@@ -218,9 +218,9 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         metrics: metrics::Metrics::default(),
         workers: Workers::default(),
     });
-    tasks.spawn("tracker", run(Arc::clone(&tracker), listener, front, lock, tasks.clone()));
+    tasks.spawn("tracker", run(Arc::clone(&tracker), listener, frontend, lock, tasks.clone()));
     workers::start(&tracker, config.rules, &tasks);
-    Ok(RunningTracker { address, url, browsers_warn, gate, first, tasks })
+    Ok(RunningTracker { address, url, browsers_warn, admission, first, tasks })
 }
 
 /// The names and addresses for which a tracker vouches itself: those that it is called by, and this machine's own.
@@ -282,9 +282,15 @@ impl Tracker {
 }
 
 /// Holds the lock on the data directory for as long as it serves.
-async fn run(tracker: Arc<Tracker>, listener: TcpListener, front: Front, lock: FolderLock, tasks: Tasks) {
+async fn run(
+    tracker: Arc<Tracker>,
+    listener: TcpListener,
+    frontend: Frontend,
+    lock: FolderLock,
+    tasks: Tasks,
+) {
     let router = http::router(tracker);
-    server::serve(listener, router, front, tasks).await;
+    server::serve(listener, router, frontend, tasks).await;
     drop(lock);
 }
 

@@ -14,11 +14,11 @@ use parcelry_core::limits::{PEER_ADDRESSES_MAX, PEER_NAME_BYTES_MAX, TASKS_MAX};
 use parcelry_core::name::printable;
 use parcelry_core::registry::{BeatError, Liveness, Peer, Registration, Registry, Usage};
 use parcelry_core::runs::Cloned;
-use parcelry_core::token::{Role, TokenRecord};
+use parcelry_core::token::{TokenRecord, TokenRole};
 
 use super::Tracker;
 use super::auth::Joiner;
-use super::reach::checked;
+use super::reach::check_announced;
 use super::store::{StoreError, unless_damaged};
 use crate::clock;
 use crate::crash::{self, Point};
@@ -41,7 +41,7 @@ impl Tracker {
         self.admit(request.id, request.run)?;
         let follows = request.addresses.is_empty();
         let addresses = if follows { vec![SocketAddr::new(remote, request.port)] } else { request.addresses };
-        let addresses = self.dial_back(request.id, checked(addresses, remote)?).await?;
+        let addresses = self.dial_back(request.id, check_announced(addresses, remote)?).await?;
         let token = self.admit_by_token(joiner).await?;
         let given_zone = token.as_ref().and_then(|token| token.allowance.zone.clone());
         let registration = Registration {
@@ -57,12 +57,12 @@ impl Tracker {
             version: request.version,
             token: token.map(|token| token.id),
         };
-        self.enlist(registration, request.usage).await
+        self.insert_peer(registration, request.usage).await
     }
 
     /// Admits a peer by the token that it shows, or by the one that admitted it before. Returns that token.
     async fn admit_by_token(&self, joiner: &Joiner) -> Result<Option<TokenRecord>, Refusal> {
-        let tokens = &self.gate.tokens;
+        let tokens = &self.admission.tokens;
         if let Some(token) = &joiner.token {
             let max = token.allowance.peers_max();
             if !tokens.admit(joiner.peer, token.id, max).await? {
@@ -78,7 +78,7 @@ impl Tracker {
     }
 
     /// Puts a peer that proved itself on the list.
-    pub(super) async fn enlist(
+    pub(super) async fn insert_peer(
         &self,
         registration: Registration,
         usage: Usage,
@@ -237,8 +237,8 @@ impl Tracker {
         self.store.delete_peer(id).await.map_err(Refusal::from)
     }
 
-    /// All peers, and how the shares stand, for whoever has a token of this role.
-    pub(super) async fn list(&self, role: Role) -> Result<PeerList, Refusal> {
+    /// All peers, and the health of the shares, for whoever has a token of this role.
+    pub(super) async fn list(&self, role: TokenRole) -> Result<PeerList, Refusal> {
         let shares = self.store.share_count().await?;
         let now_ms = self.now_ms();
         // Held for the whole list: repairer and auditor are asked within it.

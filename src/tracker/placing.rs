@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parcelry_core::api::ProblemKind;
 use parcelry_core::limits::REQUEST_TIMEOUT;
-use parcelry_core::placement::{Demand, Placement, PlacementError, place};
+use parcelry_core::placement::{Placement, PlacementError, PlacementRequest, place};
 use parcelry_core::registry::{Liveness, Registry};
 use tokio::time::Instant;
 
@@ -19,14 +19,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Tracker {
     /// The peers that are to hold a share.
-    pub(super) async fn place(&self, demand: &Demand) -> Result<Placement, Refusal> {
+    pub(super) async fn place(&self, request: &PlacementRequest) -> Result<Placement, Refusal> {
         let heartbeat = self.registry.lock().rules().heartbeat;
         let deadline = Instant::now() + (heartbeat + SLACK).min(REQUEST_TIMEOUT / 2);
-        while Instant::now() < deadline && self.are_enough_expected(demand.replicas) {
+        while Instant::now() < deadline && self.are_enough_expected(request.replicas) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         let candidates = self.registry.lock().candidates(self.now_ms());
-        place(demand, &candidates).map_err(refusal)
+        place(request, &candidates).map_err(refusal)
     }
 
     /// Whether too few peers are there, and enough with those that may be there again at any moment.

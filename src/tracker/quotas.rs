@@ -85,11 +85,11 @@ impl Quotas {
 fn of_token(
     sending: &HashMap<TokenId, HashMap<ShareId, Sending>>,
     token: TokenId,
-    beside: Option<ShareId>,
+    except: Option<ShareId>,
     now_ms: u64,
 ) -> (u64, u64) {
     let shares = sending.get(&token).into_iter().flatten();
-    let others = shares.filter(|(share, sending)| Some(**share) != beside && sending.until_ms > now_ms);
+    let others = shares.filter(|(share, sending)| Some(**share) != except && sending.until_ms > now_ms);
     others.fold((0, 0), |(bytes, count), (_, other)| (bytes.saturating_add(other.bytes), count + 1))
 }
 
@@ -190,7 +190,7 @@ impl Tracker {
         if self.store.share(share).await?.is_some() {
             return Ok(None);
         }
-        let Some(token) = self.gate.tokens.admitted_by(peer).await? else {
+        let Some(token) = self.admission.tokens.admitted_by(peer).await? else {
             return Ok(None);
         };
         let charged = self.store.charged(token.id, Some(share), clock::now_ms()).await?;
@@ -203,7 +203,7 @@ impl Tracker {
     /// How many deletions of shares that nothing is known of may still be remembered for the peers of a peer's invite, and
     /// the token that is charged with them.
     pub(super) async fn room_for_deletions(&self, peer: PeerId) -> Result<(Option<TokenId>, u64), Refusal> {
-        let Some(token) = self.gate.tokens.admitted_by(peer).await? else {
+        let Some(token) = self.admission.tokens.admitted_by(peer).await? else {
             return Ok((None, ANNOUNCED_GONE_MAX));
         };
         let charged = self.store.charged_deletions(token.id).await?;
@@ -224,10 +224,10 @@ impl Tracker {
     async fn allowed_and_charged(
         &self,
         token: TokenId,
-        beside: ShareId,
+        except: ShareId,
     ) -> Result<(Allowance, Charged), Refusal> {
-        let record = self.gate.tokens.record(token).await?;
-        let charged = self.store.charged(token, Some(beside), clock::now_ms()).await?;
+        let record = self.admission.tokens.record(token).await?;
+        let charged = self.store.charged(token, Some(except), clock::now_ms()).await?;
         Ok((record.map(|record| record.allowance).unwrap_or_default(), charged))
     }
 }

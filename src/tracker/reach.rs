@@ -113,8 +113,8 @@ impl Tracker {
     /// Asks a peer, and notes whether it was reached.
     async fn ask(&self, asked: Registration, rules: Rules) -> Result<(), StoreError> {
         let (id, addresses) = (asked.id, asked.addresses.clone());
-        let patience = (rules.dead_after / 6).clamp(QUESTION_TIMEOUT_MIN, CONNECT_TIMEOUT);
-        let results = join_all(addresses.iter().map(|&address| self.answers_at(id, address, patience))).await;
+        let timeout = (rules.dead_after / 6).clamp(QUESTION_TIMEOUT_MIN, CONNECT_TIMEOUT);
+        let results = join_all(addresses.iter().map(|&address| self.answers_at(id, address, timeout))).await;
         self.metrics.questions.inc();
         let failed = addresses.iter().zip(&results).filter(|(_, result)| result.is_err());
         let gone: Vec<SocketAddr> = failed.map(|(&address, _)| address).collect();
@@ -166,13 +166,13 @@ impl Tracker {
         &self,
         id: PeerId,
         address: SocketAddr,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(), ClientError> {
         let peer = PeerAddress { id, name: address.to_string(), addresses: vec![address] };
         let unreachable =
             |why: &str| ClientError::Unreachable { server: address.to_string(), why: why.to_owned() };
         let asking = PeerClient::new(self.dialer.clone(), peer);
-        match tokio::time::timeout(patience, asking.health()).await {
+        match tokio::time::timeout(timeout, asking.health()).await {
             // Who refuses has shown the key, and is there.
             Ok(Ok(_) | Err(ClientError::Refused { .. })) => Ok(()),
             Ok(Err(error)) => Err(error),
@@ -194,7 +194,7 @@ impl Tracker {
     async fn dial_moved(&self, id: PeerId, address: SocketAddr) -> Result<(), StoreError> {
         let known = self.registry.lock().get(id, self.now_ms()).map(|(peer, _)| peer.registration.clone());
         let Some(before) = known else { return Ok(()) };
-        let Ok(new) = checked(vec![address], address.ip()) else { return Ok(()) };
+        let Ok(new) = check_announced(vec![address], address.ip()) else { return Ok(()) };
         if let Err(refusal) = self.dial_back(id, new.clone()).await {
             let why = refusal.problem.detail;
             tracing::warn!(peer = %id, name = %before.name, %address, why, "a peer has moved, and does not answer there");
@@ -249,7 +249,7 @@ impl Tracker {
                 Err(ClientError::Protocol { server: address.to_string(), what: what() })
             }
         };
-        let _turn = self.dials.acquire().await.map_err(|error| Refusal::internal(&error))?;
+        let _permit = self.dials.acquire().await.map_err(|error| Refusal::internal(&error))?;
         let results = join_all(addresses.iter().map(dial)).await;
         let (good, bad): (Vec<_>, Vec<_>) = addresses.into_iter().zip(results).partition(|(_, r)| r.is_ok());
         if let (true, Some((_, Err(error)))) = (good.is_empty(), bad.into_iter().next()) {
@@ -261,7 +261,10 @@ impl Tracker {
 
 /// Checks that these addresses may be announced from `remote`. They are literal: a name could point elsewhere by the time
 /// that somebody is sent there.
-pub(super) fn checked(addresses: Vec<SocketAddr>, remote: IpAddr) -> Result<Vec<SocketAddr>, Refusal> {
+pub(super) fn check_announced(
+    addresses: Vec<SocketAddr>,
+    remote: IpAddr,
+) -> Result<Vec<SocketAddr>, Refusal> {
     match addresses.iter().find(|address| !may_announce(**address, remote)) {
         None => Ok(addresses),
         Some(refused) => {

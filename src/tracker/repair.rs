@@ -1,23 +1,23 @@
-//! The tracker's part in repair: looks at shares whose standing may have changed, orders copies of what is
+//! The tracker's part in repair: looks at shares whose health may have changed, orders copies of what is
 //! short, and has surplus dropped. What is to be done is decided in [`parcelry_core::repair`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-use parcelry_core::apart::{Places, Surplus};
+use parcelry_core::apart::{FailureDomains, Surplus};
 use parcelry_core::api::{CopyTask, DropTask, ShareChunks, SwarmHealth, Task};
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::dashboard::{CopyNow, LogKind, Work};
 use parcelry_core::duration::millis;
 use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::grant::{Grant, GrantToken, Operation};
-use parcelry_core::health::{Condition, Health, ShareView, Standing, assess};
+use parcelry_core::health::{Condition, Health, ReplicaStatus, ShareView, assess};
 use parcelry_core::id::{PeerId, ShareId};
-use parcelry_core::limits::{INVENTORY_BYTES_MAX, PATIENCE_WINDOWS, REPAIR_SHARES_MAX};
+use parcelry_core::limits::{HOUR_WINDOWS, INVENTORY_BYTES_MAX, REPAIR_SHARES_MAX};
 use parcelry_core::placement::Candidate;
 use parcelry_core::registry::Rules;
-use parcelry_core::repair::{Order, Patience, Repairs};
+use parcelry_core::repair::{Order, RepairTimeouts, Repairs};
 use parcelry_core::terms::{SignedTerms, Terms};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -48,7 +48,7 @@ struct State {
     /// Shares that lack nothing but proofs.
     unproven: BTreeSet<ShareId>,
     /// How the replicas of each peer were counted in the last round.
-    standings: BTreeMap<PeerId, Standing>,
+    statuses: BTreeMap<PeerId, ReplicaStatus>,
     paused: bool,
     /// The share in need that was looked at last in its turn.
     turn: Option<ShareId>,
@@ -75,20 +75,20 @@ struct Watched {
 impl Repairer {
     /// Has not looked at anything yet. `holders` are the peers that hold chunks, registered or not.
     pub(super) fn new(rules: Rules, holders: Vec<PeerId>) -> Self {
-        let patience = Patience {
+        let timeouts = RepairTimeouts {
             order: rules.dead_after * 2,
             refusal: rules.dead_after,
-            surplus: rules.dead_after * PATIENCE_WINDOWS,
+            surplus: rules.dead_after * HOUR_WINDOWS,
         };
         let state = State {
-            repairs: Repairs::new(patience),
+            repairs: Repairs::new(timeouts),
             dirty: Rotation::default(),
             scan: Scan::After(None),
-            scan_every: rules.dead_after * PATIENCE_WINDOWS,
+            scan_every: rules.dead_after * HOUR_WINDOWS,
             complete: false,
             watched: BTreeMap::new(),
             unproven: BTreeSet::new(),
-            standings: holders.into_iter().map(|peer| (peer, Standing::Unsure)).collect(),
+            statuses: holders.into_iter().map(|peer| (peer, ReplicaStatus::Unsure)).collect(),
             paused: false,
             turn: None,
         };
@@ -149,7 +149,7 @@ impl Repairer {
         drops.into_iter().for_each(|share| state.repairs.dropped(peer, share));
     }
 
-    /// How all shares stand, of which there are so many.
+    /// The health of all shares, of which there are so many.
     pub(super) fn health(&self, shares: u64) -> SwarmHealth {
         let state = self.state.lock();
         let count = |condition| {
@@ -187,7 +187,7 @@ impl Repairer {
         let needs = |watched: &&Watched| watched.health.unproven > 0 && watched.leaving.contains(&peer);
         let unseen = state.dirty.len() + usize::from(!state.complete);
         // Until a round has noted that the peer is leaving, no share knows of it: zero would be too early.
-        let unheard = usize::from(state.standings.get(&peer).is_some_and(|s| *s != Standing::Leaving));
+        let unheard = usize::from(state.statuses.get(&peer).is_some_and(|s| *s != ReplicaStatus::Leaving));
         (state.watched.values().filter(needs).count() + unseen + unheard) as u64
     }
 }
@@ -206,15 +206,15 @@ impl Tracker {
         self.note_suspicion(suspicion);
         let candidates: Vec<Candidate> =
             candidates.into_iter().filter(|candidate| !self.is_distrusted(candidate.id)).collect();
-        let places = Places::of(&candidates);
+        let domains = FailureDomains::of(&candidates);
         {
             let (registry, mut state) = (self.registry.lock(), self.repairer.state.lock());
             let is_there =
-                |peer| matches!(registry.standing(peer, now_ms), Standing::Sure | Standing::Unsure);
-            state.repairs.tidy(is_there, now_ms);
+                |peer| matches!(registry.status(peer, now_ms), ReplicaStatus::Sure | ReplicaStatus::Unsure);
+            state.repairs.expire_stalled(is_there, now_ms);
         }
         // Both mark shares, so they come before the look at what is marked.
-        self.note_standings(now_ms).await?;
+        self.note_statuses(now_ms).await?;
         self.scan_on(now_ms).await?;
         // Taken out before they are looked at: what changes meanwhile is marked again.
         let dirty: Vec<ShareId> = {
@@ -223,7 +223,7 @@ impl Tracker {
         };
         let mut dirty = dirty.into_iter();
         while let Some(share) = dirty.next() {
-            if let Err(error) = self.look_at(share, &places, now_ms).await {
+            if let Err(error) = self.look_at(share, &domains, now_ms).await {
                 // They wait for the next round, and not for the next scan of everything.
                 self.repairer.state.lock().dirty.extend(dirty.chain([share]));
                 return Err(error);
@@ -231,10 +231,10 @@ impl Tracker {
         }
         // Planned when all are known, so that room goes to the most endangered. Under suspicion they are only looked at.
         for share in self.most_endangered() {
-            if let Some(view) = self.look_at(share, &places, now_ms).await?
+            if let Some(view) = self.look_at(share, &domains, now_ms).await?
                 && !suspicion
             {
-                self.plan(&view, &candidates, &places, now_ms);
+                self.plan(&view, &candidates, &domains, now_ms);
             }
         }
         Ok(())
@@ -260,23 +260,22 @@ impl Tracker {
     }
 
     /// Marks the shares of every peer whose replicas count otherwise than before.
-    async fn note_standings(&self, now_ms: u64) -> Result<(), StoreError> {
-        let changed: Vec<(PeerId, Standing)> = {
+    async fn note_statuses(&self, now_ms: u64) -> Result<(), StoreError> {
+        let changed: Vec<(PeerId, ReplicaStatus)> = {
             let (registry, mut state) = (self.registry.lock(), self.repairer.state.lock());
             for (peer, _) in registry.peers(now_ms) {
                 // A new peer begins as unsure: that it is sure is a change, which has its shares looked at.
-                state.standings.entry(peer.registration.id).or_insert(Standing::Unsure);
+                state.statuses.entry(peer.registration.id).or_insert(ReplicaStatus::Unsure);
             }
-            let now =
-                state.standings.iter().map(|(&peer, &was)| (peer, was, registry.standing(peer, now_ms)));
+            let now = state.statuses.iter().map(|(&peer, &was)| (peer, was, registry.status(peer, now_ms)));
             now.filter(|(_, was, is)| was != is).map(|(peer, _, is)| (peer, is)).collect()
         };
-        for (peer, standing) in changed {
+        for (peer, status) in changed {
             let shares = self.store.shares_of(peer).await?;
             // Noted together with the marks: if the store fails, the next round finds the same change.
             let mut state = self.repairer.state.lock();
             state.dirty.extend(shares);
-            state.standings.insert(peer, standing);
+            state.statuses.insert(peer, status);
         }
         Ok(())
     }
@@ -324,15 +323,15 @@ impl Tracker {
         chosen
     }
 
-    /// Looks at a share and notes how it stands.
+    /// Looks at a share and notes its health.
     async fn look_at(
         &self,
         share: ShareId,
-        places: &Places,
+        domains: &FailureDomains,
         now_ms: u64,
     ) -> Result<Option<ShareView>, StoreError> {
         let view = unless_damaged(share, self.view(share, now_ms).await)?.flatten();
-        let misplaced = view.as_ref().is_some_and(|view| places.better_for(view).is_some());
+        let misplaced = view.as_ref().is_some_and(|view| domains.better_for(view).is_some());
         // The store was asked before: the lock is not held across an `await`.
         let mut state = self.repairer.state.lock();
         let Some(view) = view else {
@@ -346,7 +345,7 @@ impl Tracker {
         report(share, before, &health);
         // At every look: it notes since when there is a surplus.
         let has_surplus = state.repairs.notice_surplus(&view, now_ms);
-        let leaving = view.holders.iter().filter(|holder| holder.standing == Standing::Leaving);
+        let leaving = view.holders.iter().filter(|holder| holder.status == ReplicaStatus::Leaving);
         let leaving: Vec<PeerId> = leaving.map(|holder| holder.peer.id).collect();
         let keeps_waiting = health.unproven > 0 && !leaving.is_empty();
         if health.condition() == Condition::Unproven {
@@ -403,11 +402,11 @@ impl Tracker {
         Ok(ShareView { share: terms.share, wanted: terms.replicas, geometry, holders, learnt_lately })
     }
 
-    fn plan(&self, view: &ShareView, candidates: &[Candidate], places: &Places, now_ms: u64) {
+    fn plan(&self, view: &ShareView, candidates: &[Candidate], domains: &FailureDomains, now_ms: u64) {
         let planned = {
             let repairs = &mut self.repairer.state.lock().repairs;
             // Nothing is moved as long as copies can be ordered that are needed.
-            repairs.plan(view, candidates, now_ms) || repairs.spread_out(view, places, now_ms)
+            repairs.plan(view, candidates, now_ms) || repairs.spread_out(view, domains, now_ms)
         };
         if planned {
             tracing::info!(share = %view.share, "copies ordered");

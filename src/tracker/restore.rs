@@ -6,7 +6,7 @@ use parcelry_core::limits::{DAMAGED_TOLD_MAX, ORDER_SOURCES_MAX, RESTORE_MANIFES
 
 use super::Tracker;
 use super::store::{Gone, StoreError, unless_damaged};
-use crate::server::{Asker, LargeJson, Refusal, Turn};
+use crate::server::{Asker, LargeJson, MemoryPermit, Refusal};
 
 impl Tracker {
     /// Where a peer can have the records of shares that it cannot read any more.
@@ -51,8 +51,8 @@ impl Tracker {
         self.check_not_gone(share).await?;
         let unknown = || Refusal::new(ProblemKind::ShareNotFound, "no share has this id");
         let stored = self.store.share(share).await?.ok_or_else(unknown)?;
-        let turn = Turn::wait(asker, stored.manifest_bytes).await;
+        let permit = MemoryPermit::wait(asker, stored.manifest_bytes).await;
         let manifest = self.store.manifest(share).await?.ok_or_else(unknown)?;
-        Ok(LargeJson(ManifestResponse { manifest: Blob(manifest), terms: stored.terms }, turn))
+        Ok(LargeJson(ManifestResponse { manifest: Blob(manifest), terms: stored.terms }, permit))
     }
 }

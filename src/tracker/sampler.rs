@@ -30,7 +30,7 @@ pub(super) struct Sampling {
 /// What one look is compared with the next by.
 #[derive(Default)]
 struct Sampler {
-    /// How each peer stood.
+    /// The liveness of each peer.
     known: BTreeMap<PeerId, Liveness>,
     /// The wall clock's moment at which the tracker's own clock began.
     began_ms: u64,

@@ -22,7 +22,7 @@ use parcelry_core::dashboard::LogKind;
 use parcelry_core::duration::millis;
 use parcelry_core::id::{Secret, sha256};
 use parcelry_core::limits::{SIGN_IN_FAILURES_PER_MINUTE, SIGN_IN_LIFE, SIGN_INS_MAX};
-use parcelry_core::token::{Role, TokenId};
+use parcelry_core::token::{TokenId, TokenRole};
 use parking_lot::Mutex;
 
 use super::Tracker;
@@ -120,7 +120,7 @@ impl Sessions {
     }
 
     /// Forgets what is over: sessions, and failures of long ago.
-    pub(super) fn tidy(&self) {
+    pub(super) fn forget_expired(&self) {
         let now_ms = clock::boottime_ms();
         self.open.lock().retain(|session| now_ms < session.ends_ms);
         self.limiter.retain_recent();
@@ -138,8 +138,8 @@ impl Tracker {
     pub(super) async fn sign_in(&self, token: &str, ip: IpAddr) -> Result<Opened, Refusal> {
         self.sessions.admit(ip)?;
         let token = Secret::parse(token).map_err(|_| denied())?;
-        let record = self.gate.tokens.active(&token).await?;
-        let record = record.filter(|record| record.role == Role::Admin).ok_or_else(|| {
+        let record = self.admission.tokens.active(&token).await?;
+        let record = record.filter(|record| record.role == TokenRole::Admin).ok_or_else(|| {
             tracing::warn!(%ip, "a sign-in failed");
             denied()
         })?;
@@ -238,7 +238,7 @@ impl Clock for Awake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::simulated::{Told, tell};
+    use crate::clock::simulated::{Reading, set_clocks};
 
     const TOKEN: TokenId = TokenId::from_bytes([1; 8]);
 
@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn tell_seconds(seconds: u64) {
-        tell(Told { wall_ms: 0, boottime_ms: seconds * 1000 });
+        set_clocks(Reading { wall_ms: 0, boottime_ms: seconds * 1000 });
     }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -273,7 +273,7 @@ mod tests {
         assert!(sessions.find(session.id).is_some());
         tell_seconds(1000 + 12 * 3600);
         assert!(sessions.of_request(&request).is_none());
-        sessions.tidy();
+        sessions.forget_expired();
         assert!(sessions.open.lock().is_empty());
     }
 
@@ -337,7 +337,7 @@ mod tests {
         assert!(sessions.admit(ip("2a00:1:2:3::1")).is_ok(), "one more every twelve seconds");
         assert!(sessions.admit(ip("2a00:1:2:3::1")).is_err());
         tell_seconds(1200);
-        sessions.tidy();
+        sessions.forget_expired();
         assert!(sessions.limiter.is_empty());
     }
 

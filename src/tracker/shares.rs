@@ -18,7 +18,7 @@ use parcelry_core::limits::{
     REPLICAS_MAX, TAG_BYTES,
 };
 use parcelry_core::manifest::Manifest;
-use parcelry_core::placement::{Demand, Placement};
+use parcelry_core::placement::{Placement, PlacementRequest};
 use parcelry_core::receipt;
 use parcelry_core::registry::Registry;
 use parcelry_core::seal::access_matches;
@@ -32,7 +32,7 @@ use super::peers::address;
 use super::store::{InventoryPage, Published, StoreError, StoredShare};
 use crate::clock;
 use crate::crash::{self, Point};
-use crate::server::{Asker, LargeJson, Refusal, Turn};
+use crate::server::{Asker, LargeJson, MemoryPermit, Refusal};
 
 impl Tracker {
     /// Chooses the peers for a share whose owner wants to push it.
@@ -50,7 +50,7 @@ impl Tracker {
         if request.preferred.len() > PREFERRED_MAX {
             return Err(bad("too many preferred peers"));
         }
-        let demand = Demand {
+        let placement_request = PlacementRequest {
             share: request.share,
             chunk_count: geometry.chunk_count(),
             chunk_bytes: geometry.chunk_size().bytes().min(geometry.total()) + TAG_BYTES as u64,
@@ -59,7 +59,7 @@ impl Tracker {
         };
         // Charged before places are waited for: another share must not take the same room of the invite meanwhile.
         self.charge_opening(by, request, &geometry).await?;
-        let placement = self.place(&demand).await?;
+        let placement = self.place(&placement_request).await?;
         // From here on nothing waits. `grant` takes the lock of `untold` within this one.
         let registry = self.registry.lock();
         self.metrics.opened.inc();
@@ -170,7 +170,7 @@ impl Tracker {
         // All of it is words until its turn comes.
         let known = shares.iter().filter(|share| outcome.unknown.binary_search(share).is_err());
         let proven: Vec<ShareId> =
-            known.copied().filter(|share| self.claim(peer, *share, Claim::Told)).collect();
+            known.copied().filter(|share| self.claim(peer, *share, Claim::Inventory)).collect();
         let left_out = outcome.changed.iter().filter(|share| shares.binary_search(share).is_err());
         left_out.for_each(|share| self.unclaim(peer, *share));
         self.repairer.changed(outcome.changed.iter().copied().chain(proven));
@@ -199,7 +199,7 @@ impl Tracker {
         let _charging = self.quotas.charging.lock().await;
         let token = self.check_announcing(peer, share, manifest.encoded().len() as u64).await?;
         let is_new = self.store.share(share).await?.is_none();
-        self.claim(peer, share, Claim::Told);
+        self.claim(peer, share, Claim::Inventory);
         let published = self.store.publish(manifest.encoded(), &terms, &[(peer, request.chunks)]).await;
         self.repairer.changed([share]);
         match published? {
@@ -291,7 +291,7 @@ impl Tracker {
         asker: Asker,
     ) -> Result<LargeJson<LookUpResponse>, Refusal> {
         let stored = self.accessible(share, access).await?;
-        let turn = Turn::wait(asker, stored.manifest_bytes).await;
+        let permit = MemoryPermit::wait(asker, stored.manifest_bytes).await;
         let manifest = self.store.manifest(share).await?;
         let manifest = Blob(manifest.ok_or(StoreError::Damaged("a share"))?);
         self.metrics.look_ups.inc();
@@ -304,7 +304,7 @@ impl Tracker {
             why: registry.doubt(peer.registration.id, now_ms).map(|doubt| doubt.why),
             chunks,
         });
-        Ok(LargeJson(LookUpResponse { manifest, terms: stored.terms, sources: sources.collect() }, turn))
+        Ok(LargeJson(LookUpResponse { manifest, terms: stored.terms, sources: sources.collect() }, permit))
     }
 
     /// Notes a complaint about a peer that is known to hold the chunk, or the share if it could not be reached. That there

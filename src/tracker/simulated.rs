@@ -17,14 +17,14 @@ use parcelry_core::owner::{Act, Asked};
 use parcelry_core::quota::Allowance;
 use parcelry_core::registry::{Registration, Rules, Usage};
 use parcelry_core::terms::TermsToken;
-use parcelry_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::token::{TokenId, TokenRecord, TokenRole};
 
 use super::audits::{Asking, Auditor};
 use super::auth::Granted;
 use super::complaints::Complaints;
 use super::dashboard::Dashboard;
 use super::gateway::Gateway;
-use super::invites::Gate;
+use super::invites::Admission;
 use super::quotas::Quotas;
 use super::reach::Movers;
 use super::sessions::Sessions;
@@ -65,13 +65,14 @@ impl SimTracker {
         let store = SqliteStore::open(&data.join("tracker.db")).await.unwrap();
         let (registry, repairer, lived_ms) = remembered(&store, rules).await.unwrap();
         let identity = Identity::from_seed(Secret::from_bytes([1; 32]));
-        let gate = Gate::open(data, &identity, &"https://127.0.0.1:9090".parse().unwrap()).await.unwrap();
+        let admission =
+            Admission::open(data, &identity, &"https://127.0.0.1:9090".parse().unwrap()).await.unwrap();
         Self(Tracker {
             browsers_warn: true,
             id,
             registry: parking_lot::Mutex::new(registry),
             store: Box::new(store),
-            gate: gate.into(),
+            admission: admission.into(),
             sessions: Sessions::default(),
             dashboard: Dashboard::new(tokio_util::sync::CancellationToken::new()),
             key: TrackerKey::from_seed(&Secret::from_bytes([1; 32])),
@@ -101,7 +102,7 @@ impl SimTracker {
         usage: Usage,
     ) -> Answer<RegisterResponse> {
         self.0.admit(registration.id, registration.run).map_err(kind)?;
-        self.0.enlist(registration, usage).await.map_err(kind)
+        self.0.insert_peer(registration, usage).await.map_err(kind)
     }
 
     pub(crate) async fn heartbeat(
@@ -124,7 +125,7 @@ impl SimTracker {
     pub(crate) async fn open(&self, request: &OpenRequest, shown: Authority<'_>) -> Answer<OpenResponse> {
         self.check_owner(request.share, Act::Open, shown)?;
         let token = Secret::from_bytes([1; 32]);
-        let by = TokenRecord::new(&token, Role::Sender, String::new(), 0, None);
+        let by = TokenRecord::new(&token, TokenRole::Sender, String::new(), 0, None);
         self.0.open(&by, request).await.map_err(kind)
     }
 
@@ -166,7 +167,7 @@ impl SimTracker {
         sent_to: Vec<PeerId>,
     ) -> Answer<()> {
         let request = TermsRequest { terms: token.clone(), sent_to };
-        let by = TokenRecord::new(&Secret::from_bytes([1; 32]), Role::Sender, String::new(), 0, None);
+        let by = TokenRecord::new(&Secret::from_bytes([1; 32]), TokenRole::Sender, String::new(), 0, None);
         self.0.replace_terms(share, &request, Some(&by)).await.map_err(kind)
     }
 
@@ -223,19 +224,19 @@ impl SimTracker {
     }
 
     pub(crate) async fn health(&self) -> SwarmHealth {
-        self.0.list(Role::Admin).await.unwrap().health
+        self.0.list(TokenRole::Admin).await.unwrap().health
     }
 
     /// How many chunks a peer was found not to have.
     pub(crate) async fn refuted_chunks(&self, peer: PeerId) -> u64 {
-        let peers = self.0.list(Role::Admin).await.unwrap().peers;
+        let peers = self.0.list(TokenRole::Admin).await.unwrap().peers;
         peers.iter().find(|info| info.id == peer).map_or(0, |info| info.refuted_chunks)
     }
 
     /// Admits a peer by an invite of its own. Returns the token.
     pub(crate) async fn let_in(&self, peer: PeerId) -> TokenId {
-        let tokens = &self.0.gate.tokens;
-        let token = tokens.issue(Role::Peer, "peer", None, Allowance::default()).await.unwrap();
+        let tokens = &self.0.admission.tokens;
+        let token = tokens.issue(TokenRole::Peer, "peer", None, Allowance::default()).await.unwrap();
         let token = TokenId::of_token(&token);
         assert!(tokens.admit(peer, token, 1).await.unwrap());
         token

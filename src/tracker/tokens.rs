@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parcelry_core::id::{PeerId, Secret};
 use parcelry_core::quota::Allowance;
-use parcelry_core::token::{Role, TokenId, TokenRecord};
+use parcelry_core::token::{TokenId, TokenRecord, TokenRole};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow, SqliteSynchronous};
 
@@ -51,7 +51,7 @@ impl Tokens {
     /// Makes a token.
     pub(super) async fn issue(
         &self,
-        role: Role,
+        role: TokenRole,
         name: &str,
         expires_ms: Option<u64>,
         allowance: Allowance,
@@ -218,9 +218,9 @@ mod tests {
     async fn tokens_admit_until_they_are_revoked_or_over() {
         let data = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(data.path()).await.unwrap();
-        let sender = tokens.issue(Role::Sender, "laptop", None, Allowance::default()).await.unwrap();
-        let over = tokens.issue(Role::Sender, "guest", Some(1), Allowance::default()).await.unwrap();
-        assert_eq!(tokens.active(&sender).await.unwrap().unwrap().role, Role::Sender);
+        let sender = tokens.issue(TokenRole::Sender, "laptop", None, Allowance::default()).await.unwrap();
+        let over = tokens.issue(TokenRole::Sender, "guest", Some(1), Allowance::default()).await.unwrap();
+        assert_eq!(tokens.active(&sender).await.unwrap().unwrap().role, TokenRole::Sender);
         assert_eq!(tokens.active(&over).await.unwrap(), None);
         assert_eq!(tokens.active(&Secret::from_bytes([1; 32])).await.unwrap(), None);
         assert!(tokens.revoke(TokenId::of_token(&sender)).await.unwrap());
@@ -233,14 +233,14 @@ mod tests {
     async fn a_peer_stays_a_member_until_its_token_is_revoked() {
         let data = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(data.path()).await.unwrap();
-        let token = tokens.issue(Role::Peer, "nas", Some(1), Allowance::default()).await.unwrap();
+        let token = tokens.issue(TokenRole::Peer, "nas", Some(1), Allowance::default()).await.unwrap();
         let (peer, id) = (PeerId::from_bytes([1; 32]), TokenId::of_token(&token));
         assert!(!tokens.is_member(peer).await.unwrap());
         assert!(tokens.admit(peer, id, 1).await.unwrap());
         assert!(tokens.is_member(peer).await.unwrap());
         tokens.revoke(id).await.unwrap();
         assert!(!tokens.is_member(peer).await.unwrap());
-        let again = tokens.issue(Role::Peer, "nas", None, Allowance::default()).await.unwrap();
+        let again = tokens.issue(TokenRole::Peer, "nas", None, Allowance::default()).await.unwrap();
         assert!(tokens.admit(peer, TokenId::of_token(&again), 1).await.unwrap());
         assert!(tokens.is_member(peer).await.unwrap());
     }
@@ -250,9 +250,9 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(data.path()).await.unwrap();
         let allowance = Allowance { zone: Some("attic".into()), ..Allowance::default() };
-        let token = tokens.issue(Role::Peer, "nas", None, allowance.clone()).await.unwrap();
+        let token = tokens.issue(TokenRole::Peer, "nas", None, allowance.clone()).await.unwrap();
         let (token, other) =
-            (TokenId::of_token(&token), tokens.issue(Role::Peer, "x", None, Allowance::default()));
+            (TokenId::of_token(&token), tokens.issue(TokenRole::Peer, "x", None, Allowance::default()));
         let other = TokenId::of_token(&other.await.unwrap());
         let peer = |number| PeerId::from_bytes([number; 32]);
         for number in [1, 2, 1, 2] {
@@ -272,7 +272,7 @@ mod tests {
     async fn no_token_is_on_the_disk() {
         let data = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(data.path()).await.unwrap();
-        let token = tokens.issue(Role::Admin, "admin", None, Allowance::default()).await.unwrap();
+        let token = tokens.issue(TokenRole::Admin, "admin", None, Allowance::default()).await.unwrap();
         tokens.pool.close().await;
         let bytes = std::fs::read(data.path().join(DATABASE_FILE)).unwrap();
         assert!(!bytes.windows(32).any(|window| window == token.expose()));

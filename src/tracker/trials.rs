@@ -25,7 +25,7 @@ use super::simulated::SimTracker;
 use super::store::conformance::registration;
 use super::store::{SqliteStore, Store};
 use crate::client::Authority;
-use crate::clock::simulated::{Told, tell};
+use crate::clock::simulated::{Reading, set_clocks};
 
 const RULES: Rules = Rules { heartbeat: Duration::from_secs(10), dead_after: Duration::from_secs(300) };
 const USAGE: Usage = Usage { used_bytes: 0, free_bytes: 1 << 40 };
@@ -59,7 +59,7 @@ fn manifest(number: u8) -> Vec<u8> {
 }
 
 fn at(now_ms: u64) {
-    tell(Told { wall_ms: BEGAN_MS + now_ms, boottime_ms: now_ms });
+    set_clocks(Reading { wall_ms: BEGAN_MS + now_ms, boottime_ms: now_ms });
 }
 
 /// A share of two chunks, with who holds which of them.

@@ -89,6 +89,6 @@ impl Worker for Housekeeping {
         let told = tracker.note_expired(self.looked_ms, now_ms).await;
         notes.note("cannot tell which shares expired", told);
         self.looked_ms = now_ms;
-        tracker.sessions.tidy();
+        tracker.sessions.forget_expired();
     }
 }

@@ -21,9 +21,9 @@ use parcelry_core::registry::Liveness;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Call, patience, shared};
+use super::{Call, chunk_timeout, shared};
 use crate::client::{PeerClient, Verified, first_good};
-use crate::server::{Asker, Refusal, Turn};
+use crate::server::{Asker, MemoryPermit, Refusal};
 use crate::task::blocking;
 use crate::tracker::Tracker;
 use crate::tracker::peers::address;
@@ -32,10 +32,10 @@ use crate::tracker::store::StoreError;
 /// Shares that browsers get at the moment, the last one used at the end. A manifest never changes; who holds
 /// the share is asked again every few seconds.
 #[derive(Default)]
-pub(super) struct Shelf(Vec<Arc<Opened>>);
+pub(super) struct ShareCache(Vec<Arc<CachedShare>>);
 
 /// A share of which browsers get chunks.
-pub(super) struct Opened {
+pub(super) struct CachedShare {
     manifest: Manifest,
     sources: Mutex<Sources>,
 }
@@ -52,8 +52,8 @@ struct Source {
     chunks: ChunkSet,
 }
 
-impl Shelf {
-    fn find(&mut self, share: ShareId) -> Option<Arc<Opened>> {
+impl ShareCache {
+    fn find(&mut self, share: ShareId) -> Option<Arc<CachedShare>> {
         let position = self.0.iter().position(|opened| opened.manifest.share() == share)?;
         let opened = self.0.remove(position);
         self.0.push(Arc::clone(&opened));
@@ -61,11 +61,11 @@ impl Shelf {
     }
 
     /// Takes a share in; those that were not used for longest make room.
-    fn put(&mut self, opened: Arc<Opened>) {
+    fn put(&mut self, opened: Arc<CachedShare>) {
         self.0.retain(|other| other.manifest.share() != opened.manifest.share());
         self.0.push(opened);
         let bytes =
-            |shelf: &Self| shelf.0.iter().map(|opened| opened.manifest.encoded().len()).sum::<usize>();
+            |cache: &Self| cache.0.iter().map(|opened| opened.manifest.encoded().len()).sum::<usize>();
         // The one that was just put stays, however large it is.
         while self.0.len() > 1 && bytes(self) > GATEWAY_MANIFESTS_BYTES_MAX {
             self.0.remove(0);
@@ -92,7 +92,7 @@ impl Tracker {
         let opened = opened?;
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
         let index = opened.manifest.geometry().index(index).ok_or_else(none)?;
-        call.wait_for_place(opened.manifest.geometry().chunk_size()).await;
+        call.wait_for_permits(opened.manifest.geometry().chunk_size()).await;
         self.gateway.admit(opened.manifest.geometry().sealed_len(index)).await;
         let sealed = self.fetch(&opened, index).await?;
         self.metrics.gateway_bytes.inc_by(sealed.len() as u64);
@@ -109,11 +109,11 @@ impl Tracker {
         share: ShareId,
         manifest_bytes: u64,
         asker: Asker,
-    ) -> Result<Arc<Opened>, StoreError> {
-        let find = || self.gateway.shelf.lock().find(share);
+    ) -> Result<Arc<CachedShare>, StoreError> {
+        let find = || self.gateway.cache.lock().find(share);
         let Some(opened) = find() else {
-            let _turn = Turn::wait(asker, manifest_bytes).await;
-            // Whoever had the turn before may have opened it.
+            let _permit = MemoryPermit::wait(asker, manifest_bytes).await;
+            // Whoever had the permit before may have opened it.
             return if let Some(opened) = find() { Ok(opened) } else { self.open_anew(share).await };
         };
         let known = {
@@ -127,13 +127,13 @@ impl Tracker {
         Ok(opened)
     }
 
-    async fn open_anew(&self, share: ShareId) -> Result<Arc<Opened>, StoreError> {
+    async fn open_anew(&self, share: ShareId) -> Result<Arc<CachedShare>, StoreError> {
         let encoded = self.store.manifest(share).await?.ok_or(StoreError::Damaged("a share"))?;
         let decoded = blocking(move || Manifest::decode(encoded, share)).await;
         let manifest = decoded.map_err(|_| StoreError::Damaged("a share's manifest"))?;
         let sources = self.sources(share, &[]).await?;
-        let opened = Arc::new(Opened { manifest, sources: Mutex::new(sources) });
-        self.gateway.shelf.lock().put(Arc::clone(&opened));
+        let opened = Arc::new(CachedShare { manifest, sources: Mutex::new(sources) });
+        self.gateway.cache.lock().put(Arc::clone(&opened));
         Ok(opened)
     }
 
@@ -155,23 +155,23 @@ impl Tracker {
     }
 
     /// The chunk from the first source that has it right.
-    async fn fetch(&self, opened: &Opened, index: ChunkIndex) -> Result<Verified, Refusal> {
+    async fn fetch(&self, opened: &CachedShare, index: ChunkIndex) -> Result<Verified, Refusal> {
         // The list as it is now: it may be replaced while chunks are waited for.
         let list = Arc::clone(&opened.sources.lock().list);
         let (id, share) = (opened.manifest.chunk(index), opened.manifest.share());
         let geometry = opened.manifest.geometry();
         let sealed_len = geometry.sealed_len(index);
         // By the size, so that a slow uplink is not given up for a large chunk.
-        let patience = Duration::from_secs(sealed_len as u64 / GATEWAY_SOURCE_PACE_BYTES_PER_SECOND);
-        let limit = Some(GATEWAY_SOURCE_TIMEOUT + patience);
+        let extra = Duration::from_secs(sealed_len as u64 / GATEWAY_SOURCE_PACE_BYTES_PER_SECOND);
+        let limit = Some(GATEWAY_SOURCE_TIMEOUT + extra);
         let mut was_wrong = false;
         let note_wrong = |source| {
             was_wrong = true;
             self.note_wrong(source, share, geometry.chunk_count(), index)
         };
-        let stock = self.gateway.stock(geometry.chunk_size());
+        let pool = self.gateway.pool(geometry.chunk_size());
         let sources = in_turn(&list, index);
-        if let Some(sealed) = first_good(sources, id, sealed_len, stock, limit, note_wrong).await {
+        if let Some(sealed) = first_good(sources, id, sealed_len, pool, limit, note_wrong).await {
             return Ok(sealed);
         }
         // Wrong bytes do not get right by waiting; who is away may come back.
@@ -204,7 +204,7 @@ fn in_turn(sources: &[Source], index: ChunkIndex) -> Vec<&PeerClient> {
 
 /// The bytes in pieces; whoever takes them too slowly gets no more.
 fn paced(bytes: Bytes, call: Call) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> {
-    let until = Instant::now() + patience(bytes.len());
+    let until = Instant::now() + chunk_timeout(bytes.len());
     stream::try_unfold((bytes, call), move |(mut left, call)| async move {
         if left.is_empty() {
             return Ok(None);

@@ -2,7 +2,7 @@
 //! rate, a number of calls and a number of bytes, and goes nowhere but to chunks of the share that is named.
 
 mod download;
-mod places;
+mod slots;
 mod upload;
 
 use std::collections::HashMap;
@@ -26,10 +26,10 @@ use crate::buffers::{Buffer, Buffers};
 use crate::client::Http;
 use crate::server::{Asker, Frames, Refusal};
 use crate::throttle::Throttle;
-use download::Shelf;
-use places::Places;
+use download::ShareCache;
+use slots::UploadSlots;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use upload::Upload;
+use upload::BrowserUpload;
 
 /// What the gateway has under way.
 pub(super) struct Gateway {
@@ -37,11 +37,11 @@ pub(super) struct Gateway {
     /// `None`: the operator closed the gateway.
     throttle: Option<Throttle>,
     /// Buffers for chunks, by size.
-    stocks: Vec<Arc<Buffers>>,
+    pools: Vec<Arc<Buffers>>,
     calls: Arc<Calls>,
-    shelf: Mutex<Shelf>,
-    uploads: Mutex<HashMap<ShareId, Arc<Upload>>>,
-    places: Places,
+    cache: Mutex<ShareCache>,
+    uploads: Mutex<HashMap<ShareId, Arc<BrowserUpload>>>,
+    slots: UploadSlots,
 }
 
 /// What each address has under way.
@@ -50,8 +50,8 @@ type Calls = Mutex<HashMap<IpAddr, Caller>>;
 #[derive(Debug)]
 struct Caller {
     calls: usize,
-    /// As many places as there may be calls; one for a large chunk takes several.
-    places: Arc<Semaphore>,
+    /// As many permits as there may be calls; one for a large chunk takes several.
+    permits: Arc<Semaphore>,
 }
 
 /// A call of a browser that is under way.
@@ -59,23 +59,23 @@ struct Caller {
 pub(super) struct Call {
     from: IpAddr,
     calls: Arc<Calls>,
-    places: Arc<Semaphore>,
-    taken: Option<OwnedSemaphorePermit>,
+    permits: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
 }
 
 impl Gateway {
     /// A gateway that passes on so many bytes a second; with 0 it is closed.
     pub(super) fn new(http: Http, bytes_per_second: u64) -> Self {
         let sizes = (CHUNK_LOG2_MIN..=CHUNK_LOG2_MAX).filter_map(|log2| ChunkSize::from_log2(log2).ok());
-        let stocks = sizes.map(|size| Buffers::for_chunks(size.window() * GATEWAY_WINDOWS, size));
+        let pools = sizes.map(|size| Buffers::for_chunks(size.window() * GATEWAY_WINDOWS, size));
         Self {
             http,
             throttle: (bytes_per_second > 0).then(|| Throttle::new(bytes_per_second)),
-            stocks: stocks.collect(),
+            pools: pools.collect(),
             calls: Arc::default(),
-            shelf: Mutex::default(),
+            cache: Mutex::default(),
             uploads: Mutex::default(),
-            places: Places::new(),
+            slots: UploadSlots::new(),
         }
     }
 
@@ -92,9 +92,9 @@ impl Gateway {
             return Err(Refusal::later(ProblemKind::TooManyRequests, what, 1));
         }
         caller.calls += 1;
-        let places = Arc::clone(&caller.places);
+        let permits = Arc::clone(&caller.permits);
         drop(calls);
-        Ok(Call { from, calls: Arc::clone(&self.calls), places, taken: None })
+        Ok(Call { from, calls: Arc::clone(&self.calls), permits, held: None })
     }
 
     /// Waits until a chunk of so many bytes may pass.
@@ -105,8 +105,8 @@ impl Gateway {
     }
 
     /// The buffers for chunks of this size.
-    fn stock(&self, size: ChunkSize) -> &Arc<Buffers> {
-        &self.stocks[usize::from(size.log2() - CHUNK_LOG2_MIN)]
+    fn pool(&self, size: ChunkSize) -> &Arc<Buffers> {
+        &self.pools[usize::from(size.log2() - CHUNK_LOG2_MIN)]
     }
 
     /// Reads a body of exactly `sealed_len` bytes into a buffer.
@@ -116,7 +116,7 @@ impl Gateway {
         if body.size_hint().exact() != Some(sealed_len as u64) {
             return Err(wanted());
         }
-        let mut buffer = self.stock(size).take().await;
+        let mut buffer = self.pool(size).take().await;
         buffer.clear();
         let reading = async {
             let mut frames = Frames::of(body);
@@ -129,13 +129,13 @@ impl Gateway {
             if buffer.len() < sealed_len { Err(wanted()) } else { Ok(buffer) }
         };
         let slow = |_| Refusal::later(ProblemKind::Unavailable, "the chunk came too slowly", 1);
-        tokio::time::timeout(patience(sealed_len), reading).await.map_err(slow)?
+        tokio::time::timeout(chunk_timeout(sealed_len), reading).await.map_err(slow)?
     }
 }
 
 impl Caller {
     fn new() -> Self {
-        Self { calls: 0, places: Arc::new(Semaphore::new(GATEWAY_CALLS_PER_ADDRESS_MAX)) }
+        Self { calls: 0, permits: Arc::new(Semaphore::new(GATEWAY_CALLS_PER_ADDRESS_MAX)) }
     }
 }
 
@@ -147,11 +147,11 @@ impl Call {
 
     /// Waits until its address holds fewer chunks of this size than one receiver may: the gateway has room for
     /// several of them.
-    async fn wait_for_place(&mut self, size: ChunkSize) {
+    async fn wait_for_permits(&mut self, size: ChunkSize) {
         let at_once = size.window().min(GATEWAY_CALLS_PER_ADDRESS_MAX);
-        let places = u32::try_from(GATEWAY_CALLS_PER_ADDRESS_MAX / at_once).unwrap_or(1);
+        let permits = u32::try_from(GATEWAY_CALLS_PER_ADDRESS_MAX / at_once).unwrap_or(1);
         // The semaphore is never closed.
-        self.taken = Arc::clone(&self.places).acquire_many_owned(places).await.ok();
+        self.held = Arc::clone(&self.permits).acquire_many_owned(permits).await.ok();
     }
 }
 
@@ -168,11 +168,11 @@ impl Drop for Call {
 }
 
 /// How long a chunk may take between a browser and here.
-fn patience(bytes: usize) -> Duration {
+fn chunk_timeout(bytes: usize) -> Duration {
     GATEWAY_CHUNK_TIME + Duration::from_secs(bytes as u64 / GATEWAY_PACE_BYTES_PER_SECOND)
 }
 
-/// A chunk as bytes that several may hold: its buffer returns to its stock after the last of them.
+/// A chunk as bytes that several may hold: its buffer returns to its pool after the last of them.
 fn shared(buffer: Buffer) -> Bytes {
     Bytes::from_owner(buffer)
 }
@@ -203,17 +203,17 @@ mod tests {
         let mut calls = Vec::new();
         for _ in 0..GATEWAY_CALLS_PER_ADDRESS_MAX {
             let mut call = gateway.enter(one).unwrap();
-            call.wait_for_place(size(20)).await;
+            call.wait_for_permits(size(20)).await;
             calls.push(call);
         }
         calls.clear();
         let (mut first, mut second) = (gateway.enter(one).unwrap(), gateway.enter(one).unwrap());
-        first.wait_for_place(size(CHUNK_LOG2_MAX)).await;
+        first.wait_for_permits(size(CHUNK_LOG2_MAX)).await;
         let moment = Duration::from_millis(20);
-        assert!(tokio::time::timeout(moment, second.wait_for_place(size(CHUNK_LOG2_MAX))).await.is_err());
-        gateway.enter([10, 0, 0, 2].into()).unwrap().wait_for_place(size(CHUNK_LOG2_MAX)).await;
+        assert!(tokio::time::timeout(moment, second.wait_for_permits(size(CHUNK_LOG2_MAX))).await.is_err());
+        gateway.enter([10, 0, 0, 2].into()).unwrap().wait_for_permits(size(CHUNK_LOG2_MAX)).await;
         drop(first);
-        second.wait_for_place(size(CHUNK_LOG2_MAX)).await;
+        second.wait_for_permits(size(CHUNK_LOG2_MAX)).await;
     }
 
     #[test]

@@ -22,14 +22,14 @@ use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{BROWSER_UPLOAD_IDLE, COPY_CHUNKS_MAX};
 use parcelry_core::manifest::Manifest;
 use parcelry_core::placement::Placement;
-use parcelry_core::replica_sets::{Loss, ReplicaSets, Standing};
+use parcelry_core::replica_sets::{Loss, MemberState, ReplicaSets};
 use parcelry_core::terms::TermsToken;
 use parcelry_core::token::TokenRecord;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::places::Place;
+use super::slots::UploadSlot;
 use super::{Call, shared};
 use crate::buffers::Buffers;
 use crate::client::{Authority, ChunkAnswer, ClientError, Http, Kept, PeerClient, with_retries};
@@ -42,7 +42,7 @@ use crate::tracker::auth::Granted;
 const COMMITS_AT_ONCE: usize = 2;
 
 /// One upload of a browser.
-pub(super) struct Upload {
+pub(super) struct BrowserUpload {
     pub(super) share: ShareId,
     geometry: Geometry,
     grant: GrantToken,
@@ -50,10 +50,10 @@ pub(super) struct Upload {
     delegation: OnceLock<String>,
     peers: HashMap<PeerId, PeerClient>,
     /// For chunks that are copied from one peer of a set to another.
-    stock: Arc<Buffers>,
+    pool: Arc<Buffers>,
     state: Mutex<State>,
-    /// Its place among all uploads, until another of the same share takes it over.
-    pub(super) place: Mutex<Option<Place>>,
+    /// Its slot among all uploads, until another of the same share takes it over.
+    pub(super) slot: Mutex<Option<UploadSlot>>,
 }
 
 struct State {
@@ -78,13 +78,13 @@ impl Tracker {
         let grant = opened.grant.clone();
         let geometry =
             size.geometry().ok_or_else(|| Refusal::new(ProblemKind::BadRequest, "no such size"))?;
-        // One that begins anew keeps its place.
+        // One that begins anew keeps its slot.
         let chunk_count = geometry.chunk_count();
-        let kept = self.gateway.end(share).filter(|place| place.chunk_count == chunk_count);
-        let new = || self.gateway.places.take(Asker::new(Some(by.id), from), chunk_count);
-        let place = kept.map_or_else(new, Ok)?;
-        let stock = Arc::clone(self.gateway.stock(geometry.chunk_size()));
-        let upload = Upload::new(share, geometry, opened, &self.gateway.http, stock, place);
+        let kept = self.gateway.end(share).filter(|slot| slot.chunk_count == chunk_count);
+        let new = || self.gateway.slots.take(Asker::new(Some(by.id), from), chunk_count);
+        let slot = kept.map_or_else(new, Ok)?;
+        let pool = Arc::clone(self.gateway.pool(geometry.chunk_size()));
+        let upload = BrowserUpload::new(share, geometry, opened, &self.gateway.http, pool, slot);
         self.gateway.keep(Arc::new(upload));
         Ok(UploadResponse { grant })
     }
@@ -125,7 +125,7 @@ impl Tracker {
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
         let index = upload.geometry.index(index).ok_or_else(none)?;
         let sealed_len = upload.geometry.sealed_len(index);
-        call.wait_for_place(upload.geometry.chunk_size()).await;
+        call.wait_for_permits(upload.geometry.chunk_size()).await;
         let sealed = self.gateway.read(upload.geometry.chunk_size(), sealed_len, body).await?;
         self.gateway.admit(sealed_len).await;
         self.metrics.gateway_bytes.inc_by(sealed_len as u64);
@@ -157,7 +157,7 @@ impl Tracker {
     }
 }
 
-impl Upload {
+impl BrowserUpload {
     /// Notes that somebody goes on with it.
     pub(super) fn touch(&self) {
         self.state.lock().touched = Instant::now();
@@ -173,8 +173,8 @@ impl Upload {
         geometry: Geometry,
         opened: OpenResponse,
         http: &Http,
-        stock: Arc<Buffers>,
-        place: Place,
+        pool: Arc<Buffers>,
+        slot: UploadSlot,
     ) -> Self {
         let state = State {
             sets: ReplicaSets::new(geometry.chunk_count(), &Placement::from(&opened)),
@@ -189,9 +189,9 @@ impl Upload {
             grant: opened.grant,
             delegation: OnceLock::new(),
             peers: addresses.map(|peer| (peer.id, PeerClient::new(http.clone(), peer))).collect(),
-            stock,
+            pool,
             state: Mutex::new(state),
-            place: Mutex::new(Some(place)),
+            slot: Mutex::new(Some(slot)),
         }
     }
 
@@ -349,9 +349,9 @@ impl Upload {
             }
             let due = self.due(&receipts);
             // Each holds a copy of the manifest, which may be large.
-            let places = Semaphore::new(COMMITS_AT_ONCE);
+            let permits = Semaphore::new(COMMITS_AT_ONCE);
             let commit = async |peer: &PeerId| {
-                let _place = places.acquire().await.ok();
+                let _permit = permits.acquire().await.ok();
                 self.commit_at(tracker, *peer, manifest, terms).await
             };
             let results = join_all(due.iter().map(commit)).await;
@@ -373,7 +373,7 @@ impl Upload {
     fn due(&self, receipts: &HashMap<PeerId, String>) -> Vec<PeerId> {
         let state = self.state.lock();
         let is_due = |peer: &PeerId| {
-            !receipts.contains_key(peer) || state.sets.standing(*peer) != Some(Standing::Proven)
+            !receipts.contains_key(peer) || state.sets.state_of(*peer) != Some(MemberState::Proven)
         };
         state.sets.members().filter(is_due).collect()
     }
@@ -387,8 +387,8 @@ impl Upload {
         manifest: &Manifest,
         terms: &TermsToken,
     ) -> Result<Option<String>, ClientError> {
-        let standing = self.state.lock().sets.standing(peer);
-        if standing == Some(Standing::Asked) {
+        let member_state = self.state.lock().sets.state_of(peer);
+        if member_state == Some(MemberState::Asked) {
             self.offer(peer).await?;
         }
         let part = {
@@ -438,7 +438,7 @@ impl Upload {
             let sealed_len = self.geometry.sealed_len(index);
             tracker.gateway.admit(sealed_len).await;
             tracker.metrics.gateway_bytes.inc_by(sealed_len as u64);
-            let answer = self.peers[&holder].get_chunk(id, sealed_len, &self.stock).await;
+            let answer = self.peers[&holder].get_chunk(id, sealed_len, &self.pool).await;
             if let Ok(ChunkAnswer::Found(sealed)) = answer {
                 return self.put(peer, index, id, shared(sealed.into_buffer())).await;
             }

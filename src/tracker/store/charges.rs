@@ -26,7 +26,7 @@ pub(super) async fn charge(
 pub(super) async fn charged(
     pool: &SqlitePool,
     token: TokenId,
-    beside: Option<ShareId>,
+    except: Option<ShareId>,
     now_ms: u64,
 ) -> Result<Charged, StoreError> {
     // What is over or deleted takes no bytes of the swarm's disks any more; its manifest is here as long as its row.
@@ -38,7 +38,7 @@ pub(super) async fn charged(
          FROM shares WHERE token = $1 AND ($2 IS NULL OR id != $2)",
     )
     .bind(token.as_bytes().to_vec())
-    .bind(beside.map(|share| share.as_bytes().to_vec()))
+    .bind(except.map(|share| share.as_bytes().to_vec()))
     .bind(number(now_ms))
     .fetch_one(pool)
     .await?;

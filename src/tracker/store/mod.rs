@@ -252,11 +252,11 @@ pub(super) trait Store: ProofStore + Send + Sync {
     /// Charges a share that is known to a token: so many bytes of the swarm's disks.
     async fn charge(&self, share: ShareId, token: TokenId, bytes: u64) -> Result<(), StoreError>;
 
-    /// What a token is charged with at this moment, beside a share.
+    /// What a token is charged with at this moment, but for a share.
     async fn charged(
         &self,
         token: TokenId,
-        beside: Option<ShareId>,
+        except: Option<ShareId>,
         now_ms: u64,
     ) -> Result<Charged, StoreError>;
 

@@ -338,10 +338,10 @@ impl Store for SqliteStore {
     async fn charged(
         &self,
         token: TokenId,
-        beside: Option<ShareId>,
+        except: Option<ShareId>,
         now_ms: u64,
     ) -> Result<Charged, StoreError> {
-        charges::charged(&self.pool, token, beside, now_ms).await
+        charges::charged(&self.pool, token, except, now_ms).await
     }
 
     async fn charged_to(&self, share: ShareId) -> Result<Option<TokenId>, StoreError> {
