@@ -142,6 +142,7 @@ pub async fn get(
         None => (to_stream(context, link, found, Stream::Stdout).await?, None),
         Some((target, is_named)) => {
             let wish = Wish { is_file: found.metadata.is_single_file(), is_named, manner };
+            // What is in the way is found before a byte is fetched.
             let (state, before) = (context.state.clone(), Before::of(&found, &target)?);
             let (share, destination, at) = (link.share, destination.clone(), target.clone());
             let place = blocking(move || place(&state, &before, share, (&destination, &at), wish)).await?;
@@ -291,6 +292,7 @@ async fn to_disk(
     wish: Wish,
 ) -> Result<Saved, Failure> {
     let (owned, owned_target) = (context.clone(), target.to_owned());
+    // `found` goes in and out: it is large, and the closure must own what it uses.
     let (found, prepared) = blocking(move || {
         let prepared = prepare(&owned, &owned_target, (place, wish.manner), &found);
         (found, prepared)
@@ -314,6 +316,7 @@ async fn to_disk(
     };
     crash::at(Point::AllWritten);
     let left_out = blocking(move || output.finish(wish).map(|()| output.left_out())).await?;
+    // Only now: killed before, the same command finds everything here and names it again.
     crash::at(Point::ResultNamed);
     if let Err(error) = journal.forget() {
         tracing::warn!(%error, "cannot remove the journal");

@@ -218,6 +218,7 @@ async fn wait_for_peers(
         match tracker.open(&open, &owner).await {
             Ok(response) => {
                 let peers = response.sets.iter().flat_map(|set| &set.peers).map(|peer| peer.id);
+                // Noted before anything is sent: run again, the command asks for those that may have a part.
                 upload.set_peers(&peers.collect::<Vec<_>>())?;
                 return Ok(response);
             }

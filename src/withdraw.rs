@@ -40,6 +40,7 @@ pub async fn withdraw(
     let invite = invite(context, header, named).map_err(|why| untold(&why))?;
     let tracker = TrackerClient::of_invite(context.http.clone(), &invite);
     match delete(&tracker, share, &deletion(header).token, peers).await {
+        // A share that is gone already is what was wanted.
         Err(error) if error.problem() != Some(ProblemKind::ShareGone) => {
             let failure = tracker_failure(&error);
             let next = failure.next.map(|next| format!("{next} "));
@@ -67,6 +68,7 @@ fn invite(
     };
     let joined = KnownSwarms::new(&context.state).list().into_iter().map(|known| known.invite);
     let named_invite = named.and_then(|named| named.as_ref().ok()).cloned();
+    // By key alone: the address may have changed, or be another tracker's by now.
     let found = named_invite.into_iter().chain(joined).find(|invite| invite.tracker_id == through.id);
     found.ok_or_else(|| {
         let why = format!("no invite for the tracker at {} is known here", through.tracker);

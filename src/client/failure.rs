@@ -46,6 +46,7 @@ pub fn tracker_failure(error: &ClientError) -> Failure {
             .next("Set the clock that is wrong, then run the same command again."),
         ClientError::Unreachable { .. } => network(format!("the tracker at {error}"))
             .next("Check that it runs and that this machine reaches it, then run the same command again."),
+        // What no tracker of ours says is most likely the answer of another program at that port.
         ClientError::Protocol { .. } | ClientError::Refuted { .. } => {
             network(format!("the tracker at {error}")).next("Is something else listening there?")
         }

@@ -30,6 +30,7 @@ pub(super) async fn run(context: &Context, args: InspectArgs) -> Result<(), Fail
         let peer = PeerClient::new(context.http.clone(), source.peer.clone());
         let held = peer.holding(link.share, &access).await.ok().map(|answer| answer.chunks);
         let chunks = held.as_ref().map(ChunkSet::len);
+        // Who does not answer counts with nothing: what cannot be asked for now helps no receiver.
         sets.push(held.unwrap_or_else(|| ChunkSet::empty(geometry.chunk_count())));
         let why = source.why.as_ref().map(ToString::to_string);
         holders.push(Holder { name: source.peer.name.clone(), state: source.state, why, chunks });

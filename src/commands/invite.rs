@@ -29,6 +29,7 @@ pub(super) async fn run(context: &Context, data: &Path, args: InviteArgs) -> Res
     };
     let (name, data) = (args.name.as_str(), tracker::folder_here(data, args.data));
     check_allowance(role, &allowance).map_err(|what| Failure::new(Kind::Usage, what))?;
+    // Never a new folder: an invite of a tracker that does not run there would admit nobody.
     let invite = Admission::open_existing(&data)
         .await?
         .invite(role, name, args.expires, allowance)

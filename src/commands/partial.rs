@@ -16,6 +16,7 @@ pub(super) fn entry(begun: &Begun) -> PartialEntry {
             (PartialKind::Upload, header.name.to_string(), Some(size_bytes))
         }
         Work::Download(header) => {
+            // The share's own name is in metadata that a journal does not keep: the target is what its user knows.
             let name = header.target.file_name().unwrap_or_default();
             (PartialKind::Download, name.to_string_lossy().into_owned(), None)
         }

@@ -75,6 +75,7 @@ fn peer_line(peer: &PeerInfo) -> String {
     let (used, free) = (human::bytes(peer.usage.used_bytes), human::bytes(peer.usage.free_bytes));
     let zone = peer.zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
     let silent = match peer.state {
+        // One that is in doubt beats: how long it was silent would mislead.
         Liveness::Alive => String::new(),
         Liveness::Unreachable | Liveness::Cloned => doubt_words(peer.doubt.as_ref()),
         _ => format!(", silent for {}", human::duration(Duration::from_millis(peer.silent_ms))),

@@ -32,6 +32,7 @@ pub(super) async fn run(
     };
     let tracker = tracker::start(config, tasks).await?;
     let head = format!("The tracker listens on {}; others reach it at {}.", tracker.address, tracker.url);
+    // If what it is reached at cannot be written, nobody learns of it: it ends, but in order.
     let told = serving::tell_ready(context, &[head], &tracker, &data, 0);
     if told.is_ok() {
         serving::until_asked_to_end(context, &mut ends).await;

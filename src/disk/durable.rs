@@ -79,6 +79,7 @@ pub fn own_folder(path: &Path) -> Result<(), Failure> {
         Err(Failure::new(Kind::Denied, format!("{} {what}", path.display())).next(next))
     };
     let uid = rustix::process::geteuid().as_raw();
+    // Asked first, as there `chmod` and `chown` would not help.
     if (metadata.uid() != uid || metadata.mode() & 0o022 != 0)
         && file_system::keeps_modes(path).is_ok_and(|keeps| !keeps)
     {

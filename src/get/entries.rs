@@ -81,6 +81,7 @@ pub(super) fn create_missing(
     for (number, file) in files.filter(|(_, file)| !left_out.contains(&file.path)) {
         let path = below(&file.path);
         let path = Path::new(&path);
+        // What is beyond the end is somebody else's, and no chunk would overwrite it.
         if folder.len_of(path)?.is_some_and(|len| len > file.size) {
             folder.open_file(path)?.set_len(file.size)?;
         } else if folder.kind_of(path)?.is_none() {
@@ -101,6 +102,7 @@ pub(super) fn stand_apart(folder: &Dir, metadata: &Metadata) -> io::Result<bool>
     for path in files.iter().chain(&dirs) {
         for path in Path::new(path).ancestors() {
             let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { break };
+            // The folders above it were gone through with an earlier path.
             if !expected.entry(above).or_default().insert(name) {
                 break;
             }

@@ -116,6 +116,7 @@ pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
         }
         match kind {
             FileType::Directory => merge_folder(from, to, name, there.is_none(), &shown)?,
+            // A link is never written over. The same one may be there, as after a merge that was killed.
             FileType::Symlink if there.is_some() => {
                 if from.target_of(name).map_err(failed)? != to.target_of(name).map_err(failed)? {
                     return Err(clash(&shown, kind, kind));

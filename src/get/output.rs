@@ -258,6 +258,7 @@ impl Output {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let umask = umask();
         match &self.content {
+            // The bytes first: a name that survives a crash must never stand for less than all of them.
             Content::Single(file) => file.sync_all(),
             Content::Tree(tree) => self.finish_tree(tree, umask),
         }

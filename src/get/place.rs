@@ -61,6 +61,7 @@ impl Wish {
         match folder.kind_of(file_name(target)).map_err(failed)? {
             None => Ok(Place::Free),
             Some(FileType::RegularFile) if self.is_file && self.manner.force => {
+                // A rename over a mount point fails at the end, when everything is fetched.
                 let is_mounted = folder.is_mounted(file_name(target));
                 if is_mounted.map_err(|error| Failure::io("look at", target, &error))? {
                     Err(mounted(target))

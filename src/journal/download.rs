@@ -125,11 +125,13 @@ impl DownloadJournal {
         let header = header.and_then(|bytes| serde_json::from_slice::<DownloadHeader>(&bytes).ok());
         let header = header.filter(|header| header.version == VERSION && header.share == share);
         if header.is_none() {
+            // A list of chunks without a header is of another temporary: it would call holes good.
             let _ = fs::remove_file(folder.join("chunks"));
         }
         let (records, stored) = Records::open(&folder.join("chunks"), MAGIC).map_err(failed)?;
         let done = chunks(&stored, geometry);
         let resumed = header.map(|header| {
+            // Chunks are noted before they are synced: after a crash of the system the notes may say too much.
             let trusted = header.boot_id.is_some() && header.boot_id == boot_id();
             Resumed { header, done, trusted }
         });

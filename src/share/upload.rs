@@ -78,6 +78,7 @@ impl Upload {
                 replaced = Some((journal.header().clone(), journal.sent()));
                 journal.give_up()
             }
+            // Keys of an upload are only used again for the same bytes: a nonce must never seal two.
             Ok(mut journal) => {
                 if journal.header().through.is_none() {
                     journal.set_through(through.clone()).map_err(|error| journal_failure(&error))?;
@@ -119,6 +120,7 @@ impl Upload {
                 Some(start)
             })
             .collect();
+        // Checked as a receiver will: what he would refuse is not sent.
         let metadata = metadata(header, &offsets, &geometry);
         let encoded = metadata.check(&geometry).and_then(|()| metadata.encode()).map_err(|error| {
             let next = match error {
@@ -337,6 +339,7 @@ impl Upload {
             let range = self.geometry.plain_range(index);
             let first = self.offsets.partition_point(|&offset| offset <= range.start).saturating_sub(1);
             let last = self.offsets.partition_point(|&offset| offset < range.end);
+            // Only chunks of files that were touched: reading everything again would cost as much as sharing anew.
             let moved = (first..last).find(|&file| looks[file] != Look::Same)?;
             Some((index, before, moved))
         });
@@ -429,6 +432,7 @@ fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Meta
         holes: file.holes.clone(),
         blake3: None,
         executable: modes::is_executable(file.mode),
+        // Left out where `executable` says it all, so that plain shares stay as the format was first described.
         mode: Some(file.mode).filter(|&mode| mode != modes::of_file(modes::is_executable(mode))),
         modified: OffsetDateTime::from_unix_timestamp_nanos(file.modified_ns)
             .ok()

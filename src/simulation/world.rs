@@ -88,6 +88,7 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn add(&mut self, other: &Self) {
+        // By name, so that a new count that is forgotten here stands out beside the others.
         for (sum, more) in [
             (&mut self.acknowledged, other.acknowledged),
             (&mut self.delivered, other.delivered),

@@ -81,6 +81,7 @@ impl Granted {
     }
 
     fn note(&mut self, share: ShareId, token: TokenId, peers: &[PeerId], until_ms: u64) {
+        // Who named the share first pays for it: his peers were counted for that token.
         let token = self.shares.get(&share).map_or(token, |named| named.token);
         let room = self.room(token);
         let new_to = |known: &[PeerId]| -> Vec<PeerId> {
