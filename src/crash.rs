@@ -35,7 +35,7 @@ pub enum Point {
     /// A tracker has kept newer terms, and not yet answered.
     TermsReplaced,
     /// A tracker has taken in what a heartbeat told, and not yet answered.
-    FindingsTaken,
+    ReportsTaken,
     /// A tracker has taken in an inventory, and not yet answered.
     InventoryTaken,
     /// A sender has kept a new share's keys, and sent nothing yet.
@@ -81,7 +81,7 @@ pub const TRACKER: &[Point] = &[
     Point::PeerKept,
     Point::SharePublished,
     Point::TermsReplaced,
-    Point::FindingsTaken,
+    Point::ReportsTaken,
     Point::InventoryTaken,
 ];
 

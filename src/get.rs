@@ -307,7 +307,7 @@ async fn to_disk(
     }
     let (output, journal) = (Arc::new(output), Arc::new(journal));
     let any_order = AnyOrder::new(geometry, Arc::clone(&output), Arc::clone(&journal));
-    let (download, sources) = new_download(context, link, found, Sink::AnyOrder(Arc::new(any_order)));
+    let (download, sources) = new_download(context, link, found, Sink::AnyOrder(any_order));
     let fetched = download::fetch(Arc::new(download), done, sources, &context.http, &context.progress).await;
     let peers = match fetched {
         Ok(fetched) => fetched,

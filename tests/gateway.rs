@@ -221,7 +221,7 @@ fn the_gateway_passes_on_no_wrong_byte_and_says_when_no_peer_has_a_chunk() {
     spoil(1, 0);
     assert_problem(&get_chunk(&swarm, &link, 0), 422, "hash-mismatch");
     // Peers that were complained about look, and find what is wrong: then nobody has the chunk.
-    wait_for("the peers to set the chunk aside", || get_chunk(&swarm, &link, 0).status == 503);
+    wait_for("the peers to quarantine the chunk", || get_chunk(&swarm, &link, 0).status == 503);
     assert_problem(&get_chunk(&swarm, &link, 0), 503, "unavailable");
     assert_eq!(get_chunk(&swarm, &link, 1).status, 200);
 }

@@ -141,7 +141,12 @@ fn t3_addresses_that_a_peer_must_not_announce_are_refused_and_nobody_is_called()
         assert_eq!(try_to_register(&swarm, &identity, &request).problem(), Some(ProblemKind::BadRequest));
     }
     // Names, numbers that are no addresses, and what is more than an address.
-    let request = register_request(identity, &[]);
+    let request = serde_json::to_value(register_request(identity, &[])).unwrap();
+    let parses = |text: &str| {
+        let mut request = request.clone();
+        request["addresses"] = json!([text]);
+        serde_json::from_value::<RegisterRequest>(request).is_ok()
+    };
     for text in [
         "2130706433:5000",
         "localhost:5000",
@@ -151,10 +156,9 @@ fn t3_addresses_that_a_peer_must_not_announce_are_refused_and_nobody_is_called()
         "http://127.0.0.1:5000",
         "127.0.0.1:5000/x",
     ] {
-        let mut request = serde_json::to_value(&request).unwrap();
-        request["addresses"] = json!([text]);
-        assert!(serde_json::from_value::<RegisterRequest>(request).is_err(), "{text}");
+        assert!(!parses(text), "{text}");
     }
+    assert!(parses("127.0.0.1:5000"), "what was refused above was refused for its fault");
     assert_eq!(swarm.peer_list().len(), 1);
 }
 

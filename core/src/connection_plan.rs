@@ -33,7 +33,7 @@ pub fn piece_len(connections: usize, sealed_len: usize) -> usize {
 }
 
 /// What each of so many `sources` may have of `all` that they share: one at least.
-pub fn fair_share(all: usize, sources: usize) -> usize {
+pub fn part_of(all: usize, sources: usize) -> usize {
     (all / sources.max(1)).max(1)
 }
 

@@ -192,7 +192,7 @@ pub struct PeerRow {
     pub why: Option<String>,
     /// Where it stands.
     pub zone: Option<String>,
-    /// Where it is reached, as `host:port`.
+    /// Where it is reached, as `IP:PORT`.
     pub addresses: Vec<SocketAddr>,
     /// Bytes that it is willing to hold.
     pub capacity_bytes: u64,

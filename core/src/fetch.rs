@@ -362,7 +362,7 @@ impl Source {
         self.latency = Some(self.latency.map_or(time, |average| (average * 7 + time) / 8));
     }
 
-    /// How late another source may be before this one is asked: as long as this one takes to serve the chunk twice.
+    /// How long after another source was asked this one is asked, too: in that time it could have served the chunk twice.
     fn hedge_after(&self) -> Duration {
         self.latency.map_or(HEDGE_AFTER_UNKNOWN, |latency| (latency * 2).max(HEDGE_AFTER_MIN))
     }

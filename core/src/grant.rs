@@ -102,6 +102,13 @@ paseto::token_text! {
     GrantToken
 }
 
+/// It does not print: whoever has a grant may use it.
+impl fmt::Debug for GrantToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GrantToken(…)")
+    }
+}
+
 /// The key of a tracker, which signs grants.
 pub struct TrackerKey(SigningKey);
 

@@ -36,7 +36,8 @@ pub struct Terms {
 }
 
 paseto::token_text! {
-    /// The text of signed terms; [`SignedTerms::verify`] tells whether it is some.
+    /// The text of signed terms; [`SignedTerms::verify`] tells whether they are.
+    #[derive(Debug)]
     TermsToken
 }
 

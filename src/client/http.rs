@@ -18,6 +18,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parcelry_core::api::{Problem, ProblemKind};
 use parcelry_core::enclosed::{ENCLOSED, Encloses, disclose};
+use parcelry_core::grant::GrantToken;
 use parcelry_core::id::Secret;
 use parcelry_core::limits::{
     JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT,
@@ -158,7 +159,7 @@ impl Http {
 #[derive(Debug, Clone, Copy)]
 pub struct Authority<'a> {
     /// The grant.
-    pub grant: &'a str,
+    pub grant: &'a GrantToken,
     /// The owner's token that goes with it.
     pub owner: &'a str,
 }

@@ -152,11 +152,7 @@ impl PeerClient {
     ) -> Result<ChunkAnswer<Unverified>, ClientError> {
         let answer = self.pool.get(id, sealed_len, buffers).await;
         *self.state.failed.lock() = answer.is_err().then(Instant::now);
-        Ok(match answer? {
-            ChunkAnswer::Found(sealed) => ChunkAnswer::Found(Unverified::new(id, sealed)),
-            ChunkAnswer::Missing => ChunkAnswer::Missing,
-            ChunkAnswer::Wrong => ChunkAnswer::Wrong,
-        })
+        answer.map(|answer| answer.map(|sealed| Unverified::new(id, sealed)))
     }
 
     /// Takes note of a chunk that was not waited for any longer.

@@ -40,6 +40,17 @@ pub enum ChunkAnswer<B> {
     Wrong,
 }
 
+impl<B> ChunkAnswer<B> {
+    /// Returns the same answer, with other bytes if it has some.
+    pub(super) fn map<C>(self, of_bytes: impl FnOnce(B) -> C) -> ChunkAnswer<C> {
+        match self {
+            Self::Found(bytes) => ChunkAnswer::Found(of_bytes(bytes)),
+            Self::Missing => ChunkAnswer::Missing,
+            Self::Wrong => ChunkAnswer::Wrong,
+        }
+    }
+}
+
 /// One connection, made when it is first used.
 #[derive(Debug, Default)]
 pub(super) struct PipelinedConnection {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures_util::future::try_join_all;
-use parcelry_core::connection_plan::{self, fair_share, is_near};
+use parcelry_core::connection_plan::{self, is_near, part_of};
 use parcelry_core::geometry::ChunkSize;
 use parcelry_core::id::ChunkId;
 use parcelry_core::limits::{RECEIVER_CONNECTIONS_MAX, REQUEST_TIMEOUT};
@@ -61,8 +61,8 @@ impl ConnectionPool {
 
     /// This pool, as that of one of so many sources that receive into the same buffers.
     pub(super) fn one_of(self, sources: usize, buffers: usize) -> Self {
-        let connections = fair_share(RECEIVER_CONNECTIONS_MAX, sources);
-        Self { bounds: Bounds { connections, buffers: fair_share(buffers, sources) }, ..self }
+        let connections = part_of(RECEIVER_CONNECTIONS_MAX, sources);
+        Self { bounds: Bounds { connections, buffers: part_of(buffers, sources) }, ..self }
     }
 
     /// How many connections chunks come over.
@@ -165,10 +165,8 @@ impl ConnectionPool {
             let into = ready(&mut *piece);
             let connect = self.shared.addresses.connect();
             match self.least_loaded().begin().get(&wanted, connect, into).await {
+                Ok(answer) => return Ok(answer.map(drop)),
                 Err(error) => self.check_retry(error, begun)?,
-                Ok(ChunkAnswer::Found(_)) => return Ok(ChunkAnswer::Found(())),
-                Ok(ChunkAnswer::Missing) => return Ok(ChunkAnswer::Missing),
-                Ok(ChunkAnswer::Wrong) => return Ok(ChunkAnswer::Wrong),
             }
         }
     }

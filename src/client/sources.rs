@@ -7,6 +7,7 @@ use parcelry_core::id::{ChunkId, PeerId};
 
 use super::{ChunkAnswer, PeerClient, Verified};
 use crate::buffers::Buffers;
+use crate::task::blocking;
 
 /// Returns a chunk of `sealed_len` bytes from the first source that serves it right, if one does. Sources that failed a
 /// short while ago are asked last. None is waited for beyond `limit`, and who sent something else is told to `on_wrong`
@@ -25,7 +26,7 @@ where
     // Stable, so that the caller's order stays among those that work; cached, as others may fail meanwhile.
     sources.sort_by_cached_key(|source| source.comes_last());
     for source in sources {
-        let get = source.get_chunk(id, sealed_len, buffers);
+        let get = source.get_unverified_chunk(id, sealed_len, buffers);
         let answer = match limit {
             None => get.await,
             Some(limit) => match tokio::time::timeout(limit, get).await {
@@ -38,7 +39,11 @@ where
             },
         };
         match answer {
-            Ok(ChunkAnswer::Found(sealed)) => return Some(sealed),
+            // Beyond the limit: that this machine is slow to hash is not the source's fault.
+            Ok(ChunkAnswer::Found(sealed)) => match blocking(move || sealed.verify()).await {
+                Some(verified) => return Some(verified),
+                None => on_wrong(source.id()).await,
+            },
             Ok(ChunkAnswer::Wrong) => on_wrong(source.id()).await,
             Ok(ChunkAnswer::Missing) => {}
             Err(error) => {

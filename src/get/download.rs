@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parcelry_core::api::{ComplaintRequest, SourceInfo};
 use parcelry_core::chunk_set::ChunkSet;
-use parcelry_core::connection_plan::{self, fair_share};
+use parcelry_core::connection_plan::{self, part_of};
 use parcelry_core::fetch::{Action, Bounds, Event, Fetch, SourceState};
 use parcelry_core::geometry::{ChunkIndex, ChunkSize};
 use parcelry_core::id::{PeerId, Secret};
@@ -380,11 +380,12 @@ impl Download {
         let download = Arc::clone(&self);
         match &self.sink {
             // Opened and written in one go: work that goes from one thread to another costs more than it looks.
-            Sink::AnyOrder(sink) => {
-                let sink = Arc::clone(sink);
-                let work = move || match download.open(index, sealed)? {
-                    Some(plain) => sink.put(index, &plain).map(|()| Placed::First).map_err(FetchError::Disk),
-                    None => Ok(Placed::Duplicate),
+            Sink::AnyOrder(_) => {
+                let work = move || match (download.open(index, sealed)?, &download.sink) {
+                    (Some(plain), Sink::AnyOrder(sink)) => {
+                        sink.put(index, &plain).map(|()| Placed::First).map_err(FetchError::Disk)
+                    }
+                    _ => Ok(Placed::Duplicate),
                 };
                 self.compute(work).await
             }
@@ -431,7 +432,7 @@ fn buffer_count(size: ChunkSize) -> usize {
 fn bounds(download: &Download, sources: usize) -> Bounds {
     let chunk_size = download.manifest.geometry().chunk_size();
     let per_source = connection_plan::requests(connection_plan::connections(None), chunk_size);
-    let per_source = per_source.min(fair_share(buffer_count(chunk_size), sources));
+    let per_source = per_source.min(part_of(buffer_count(chunk_size), sources));
     let ahead = buffer_count(chunk_size) - 1;
     let ahead = download.sink.is_ordered().then(|| u32::try_from(ahead).unwrap_or(1));
     Bounds { in_flight: REQUESTS_MAX, per_source, ahead }

@@ -1,4 +1,4 @@
-//! What takes the opened chunks: the temporary file or folder in any order, or a stream in their own.
+//! What takes the opened chunks: the temporary file or folder in any order, or a stream, in theirs.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,11 +18,11 @@ use crate::task::blocking;
 /// Bytes of a hole that are written before anything else has a turn.
 const ZEROS_AT_ONCE: u64 = 16 << 20;
 
-/// Takes chunks as they come.
+/// Where opened chunks go.
 #[derive(Debug)]
 pub(super) enum Sink {
     /// Writes each at once.
-    AnyOrder(Arc<AnyOrder>),
+    AnyOrder(AnyOrder),
     /// Writes each when all before it are written.
     InOrder(Arc<InOrder>),
 }

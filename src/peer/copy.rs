@@ -197,7 +197,7 @@ async fn fetch(
     attempt
 }
 
-/// Writes a chunk.
+/// Writes a chunk. The store hashes it once more: its files are named by what was written.
 async fn store(peer: &Peer, share: ShareId, id: ChunkId, sealed: Verified) -> Result<(), StorageError> {
     peer.on_disk(move |storage| storage.put_whole(share, id, &sealed).map(drop)).await
 }

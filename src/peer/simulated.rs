@@ -291,15 +291,13 @@ impl SimPeer {
         bytes: &[u8],
         from: PeerId,
     ) -> bool {
-        let taken = self
-            .storage
-            .put_whole(manifest.share(), manifest.chunk(index), bytes)
-            .map_err(|error| error.kind());
-        if taken == Err(ProblemKind::HashMismatch) {
+        let (share, id) = (manifest.share(), manifest.chunk(index));
+        if ChunkId::of(bytes) != id {
             let chunks = ChunkSet::of(manifest.geometry().chunk_count(), [index]);
-            self.outbox.push(Report::Wrong(WrongChunks { peer: from, share: manifest.share(), chunks }));
+            self.outbox.push(Report::Wrong(WrongChunks { peer: from, share, chunks }));
+            return false;
         }
-        taken.is_ok()
+        self.storage.put_whole(share, id, bytes).is_ok()
     }
 
     /// Ends a copy, of which these chunks arrived.

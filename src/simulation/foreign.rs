@@ -116,20 +116,26 @@ impl Foreign {
     }
 
     /// What he shows: sound credentials for a share of his own, or for the other one anything that he has.
-    fn credentials(&self, world: &mut World, own: Option<usize>, act: Act, at: usize) -> (String, String) {
+    fn credentials(
+        &self,
+        world: &mut World,
+        own: Option<usize>,
+        act: Act,
+        at: usize,
+    ) -> (GrantToken, String) {
         let Some(own) = own.map(|own| &self.own[own]) else {
             let grant = match act {
-                Act::Open => INVITE,
-                _ => &self.grants[world.dice.index(self.grants.len())],
+                Act::Open => INVITE.into(),
+                _ => self.grants[world.dice.index(self.grants.len())].clone(),
             };
-            return (grant.to_owned(), self.words[world.dice.index(self.words.len())].clone());
+            return (grant, self.words[world.dice.index(self.words.len())].clone());
         };
         let peers: Vec<PeerId> = world.peers.iter().map(|node| node.id).collect();
         let grant = sign_grant(own.id(), Operation::Push, peers, WALL + world.now_ms);
         match act {
-            Act::Open => (INVITE.to_owned(), own.word(act, TRACKER, INVITE)),
-            Act::Publish => (grant.to_string(), own.word(act, TRACKER, &grant)),
-            _ => (grant.to_string(), own.word(act, world.peers[at].id, &grant)),
+            Act::Open => (INVITE.into(), own.word(act, TRACKER, INVITE)),
+            Act::Publish => (grant.clone(), own.word(act, TRACKER, &grant)),
+            _ => (grant.clone(), own.word(act, world.peers[at].id, &grant)),
         }
     }
 

@@ -29,7 +29,7 @@ impl World {
         self.tell_clock(self.tracker_skew_ms);
         let Some(tracker) = &self.tracker else { return };
         let owner = shared.word(Act::Open, TRACKER, INVITE);
-        let shown = Authority { grant: INVITE, owner: &owner };
+        let shown = Authority { grant: &INVITE.into(), owner: &owner };
         let Ok(response) = self.runtime.block_on(tracker.open(&travel(&request), shown)) else { return };
         let by_gateway = self.dice.one_in(3);
         let upload = SimUpload::new(self.shares.len(), &shared, travel(&response), by_gateway);

@@ -141,9 +141,9 @@ impl Tracker {
             self.store.confirm_withheld(id, *share).await?;
             self.untold.withholds(id, *share);
         }
-        self.take_findings(id, &request).await?;
+        self.take_reports(id, &request).await?;
         if !(request.copied.is_empty() && request.lost.is_empty()) {
-            crash::at(Point::FindingsTaken);
+            crash::at(Point::ReportsTaken);
         }
         let terms = self.store.unconfirmed_terms(id, TASKS_MAX).await?;
         let mut tasks: Vec<Task> =
@@ -160,7 +160,7 @@ impl Tracker {
     }
 
     /// Takes in what a peer found out about chunks since its last heartbeat.
-    async fn take_findings(&self, id: PeerId, request: &HeartbeatRequest) -> Result<(), StoreError> {
+    async fn take_reports(&self, id: PeerId, request: &HeartbeatRequest) -> Result<(), StoreError> {
         // Lost before copied, as the peer puts them: a chunk that rotted and was copied again is there.
         for lost in request.lost.iter().take(TASKS_MAX) {
             tracing::warn!(peer = %id, share = %lost.share, chunks = lost.chunks.len(), "a peer lost chunks");

@@ -246,7 +246,7 @@ async fn peers_that_a_grant_names_hear_of_the_end_of_its_share_whatever_they_are
     for number in [1, 2] {
         let open = OpenRequest { share: share(number), size, replicas: 1, preferred: vec![peer(1)] };
         let owner = owner::sign(&key(number), Act::Open, TrackerId::from_bytes([9; 32]), "token");
-        tracker.open(&open, Authority { grant: "token", owner: &owner }).await.unwrap();
+        tracker.open(&open, Authority { grant: &"token".into(), owner: &owner }).await.unwrap();
     }
     assert_eq!(beat(&tracker, 2, Vec::new()).await, []);
     tracker.take_down(share(1)).await.unwrap();
@@ -328,7 +328,7 @@ async fn peers_are_told_of_an_end_until_they_confirm_the_word_that_was_kept_of_i
     let size = ShareSize { total_bytes: 2 << 16, chunk_bytes: 1 << 16 };
     let open = OpenRequest { share: share(2), size, replicas: 1, preferred: vec![peer(1)] };
     let owner = owner::sign(&key(2), Act::Open, TrackerId::from_bytes([9; 32]), "token");
-    tracker.open(&open, Authority { grant: "token", owner: &owner }).await.unwrap();
+    tracker.open(&open, Authority { grant: &"token".into(), owner: &owner }).await.unwrap();
     tracker.replace_terms(share(2), &deletion(2, BEGAN_MS + 1)).await.unwrap();
     assert_eq!(hears(&[share(2)], &[]).await, told(2));
     // Nor is it told for ever if the operator takes down what its owner has deleted.

@@ -54,18 +54,18 @@ struct Source {
 
 impl ShareCache {
     fn find(&mut self, share: ShareId) -> Option<Arc<CachedShare>> {
-        let position = self.0.iter().position(|opened| opened.manifest.share() == share)?;
-        let opened = self.0.remove(position);
-        self.0.push(Arc::clone(&opened));
-        Some(opened)
+        let position = self.0.iter().position(|cached| cached.manifest.share() == share)?;
+        let cached = self.0.remove(position);
+        self.0.push(Arc::clone(&cached));
+        Some(cached)
     }
 
     /// Takes a share in; those that were not used for longest make room.
-    fn put(&mut self, opened: Arc<CachedShare>) {
-        self.0.retain(|other| other.manifest.share() != opened.manifest.share());
-        self.0.push(opened);
+    fn put(&mut self, cached: Arc<CachedShare>) {
+        self.0.retain(|other| other.manifest.share() != cached.manifest.share());
+        self.0.push(cached);
         let bytes =
-            |cache: &Self| cache.0.iter().map(|opened| opened.manifest.encoded().len()).sum::<usize>();
+            |cache: &Self| cache.0.iter().map(|cached| cached.manifest.encoded().len()).sum::<usize>();
         // The one that was just put stays, however large it is.
         while self.0.len() > 1 && bytes(self) > GATEWAY_MANIFESTS_BYTES_MAX {
             self.0.remove(0);
@@ -74,7 +74,7 @@ impl ShareCache {
 
     /// Lets go of shares of which nobody gets anything, and of the connections to their sources.
     pub(super) fn forget_idle(&mut self) {
-        self.0.retain(|opened| opened.sources.lock().seen.elapsed() < GATEWAY_SHARE_IDLE);
+        self.0.retain(|cached| cached.sources.lock().seen.elapsed() < GATEWAY_SHARE_IDLE);
     }
 }
 
@@ -88,13 +88,13 @@ impl Tracker {
         mut call: Call,
     ) -> Result<Response, Refusal> {
         let stored = self.accessible(share, access).await?;
-        let opened = self.opened(share, stored.manifest_bytes, call.asker()).await;
-        let opened = opened?;
+        let cached = self.opened(share, stored.manifest_bytes, call.asker()).await;
+        let cached = cached?;
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
-        let index = opened.manifest.geometry().index(index).ok_or_else(none)?;
-        call.wait_for_permits(opened.manifest.geometry().chunk_size()).await;
-        self.gateway.admit(opened.manifest.geometry().sealed_len(index)).await;
-        let sealed = self.fetch(&opened, index).await?;
+        let index = cached.manifest.geometry().index(index).ok_or_else(none)?;
+        call.wait_for_permits(cached.manifest.geometry().chunk_size()).await;
+        self.gateway.admit(cached.manifest.geometry().sealed_len(index)).await;
+        let sealed = self.fetch(&cached, index).await?;
         self.metrics.gateway_bytes.inc_by(sealed.len() as u64);
         let length = sealed.len();
         let mut response = Body::from_stream(paced(shared(sealed.into_buffer()), call)).into_response();
@@ -111,20 +111,20 @@ impl Tracker {
         asker: Asker,
     ) -> Result<Arc<CachedShare>, StoreError> {
         let find = || self.gateway.cache.lock().find(share);
-        let Some(opened) = find() else {
+        let Some(cached) = find() else {
             let _permit = MemoryPermit::wait(asker, manifest_bytes).await;
-            // Whoever had the permit before may have opened it.
-            return if let Some(opened) = find() { Ok(opened) } else { self.open_anew(share).await };
+            // Whoever had the permit before may have cached it.
+            return if let Some(cached) = find() { Ok(cached) } else { self.open_anew(share).await };
         };
         let known = {
-            let sources = opened.sources.lock();
+            let sources = cached.sources.lock();
             (sources.seen.elapsed() > GATEWAY_SOURCES_AGE).then(|| Arc::clone(&sources.list))
         };
         if let Some(known) = known {
             let sources = self.sources(share, &known).await?;
-            *opened.sources.lock() = sources;
+            *cached.sources.lock() = sources;
         }
-        Ok(opened)
+        Ok(cached)
     }
 
     async fn open_anew(&self, share: ShareId) -> Result<Arc<CachedShare>, StoreError> {
@@ -132,9 +132,9 @@ impl Tracker {
         let decoded = blocking(move || Manifest::decode(encoded, share)).await;
         let manifest = decoded.map_err(|_| StoreError::Damaged("a share's manifest"))?;
         let sources = self.sources(share, &[]).await?;
-        let opened = Arc::new(CachedShare { manifest, sources: Mutex::new(sources) });
-        self.gateway.cache.lock().put(Arc::clone(&opened));
-        Ok(opened)
+        let cached = Arc::new(CachedShare { manifest, sources: Mutex::new(sources) });
+        self.gateway.cache.lock().put(Arc::clone(&cached));
+        Ok(cached)
     }
 
     /// Who holds the share; the clients of those that are known already keep their connections.
@@ -155,11 +155,11 @@ impl Tracker {
     }
 
     /// The chunk from the first source that has it right.
-    async fn fetch(&self, opened: &CachedShare, index: ChunkIndex) -> Result<Verified, Refusal> {
+    async fn fetch(&self, cached: &CachedShare, index: ChunkIndex) -> Result<Verified, Refusal> {
         // The list as it is now: it may be replaced while chunks are waited for.
-        let list = Arc::clone(&opened.sources.lock().list);
-        let (id, share) = (opened.manifest.chunk(index), opened.manifest.share());
-        let geometry = opened.manifest.geometry();
+        let list = Arc::clone(&cached.sources.lock().list);
+        let (id, share) = (cached.manifest.chunk(index), cached.manifest.share());
+        let geometry = cached.manifest.geometry();
         let sealed_len = geometry.sealed_len(index);
         // By the size, so that a slow uplink is not given up for a large chunk.
         let extra = Duration::from_secs(sealed_len as u64 / GATEWAY_SOURCE_PACE_BYTES_PER_SECOND);

@@ -2,6 +2,7 @@
 //! peers that fail, and has all of it on stable storage before the share is published.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -32,7 +33,7 @@ use tokio::time::Instant;
 use super::slots::UploadSlot;
 use super::{Call, shared};
 use crate::buffers::Buffers;
-use crate::client::{Authority, ChunkAnswer, ClientError, Http, Kept, PeerClient, with_retries};
+use crate::client::{Authority, ClientError, Http, Kept, PeerClient, first_good, with_retries};
 use crate::server::{Asker, Refusal};
 use crate::task::blocking;
 use crate::tracker::Tracker;
@@ -432,17 +433,15 @@ impl BrowserUpload {
         index: ChunkIndex,
         id: ChunkId,
     ) -> Result<(), ClientError> {
-        let mut holders = self.state.lock().sets.sources(index, peer);
-        holders.sort_by_key(|holder| self.peers[holder].comes_last());
-        for holder in holders {
-            let sealed_len = self.geometry.sealed_len(index);
-            tracker.gateway.admit(sealed_len).await;
-            tracker.metrics.gateway_bytes.inc_by(sealed_len as u64);
-            let answer = self.peers[&holder].get_chunk(id, sealed_len, &self.pool).await;
-            if let Ok(ChunkAnswer::Found(sealed)) = answer {
-                return self.put(peer, index, id, shared(sealed.into_buffer())).await;
-            }
+        let holders = self.state.lock().sets.sources(index, peer);
+        let holders = holders.iter().map(|holder| &self.peers[holder]).collect();
+        let sealed_len = self.geometry.sealed_len(index);
+        tracker.gateway.admit(sealed_len).await;
+        tracker.metrics.gateway_bytes.inc_by(sealed_len as u64);
+        // One that has other bytes is found by audits: here it only lacks what is needed.
+        match first_good(holders, id, sealed_len, &self.pool, None, |_| ready(())).await {
+            Some(sealed) => self.put(peer, index, id, shared(sealed.into_buffer())).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
