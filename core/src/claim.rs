@@ -9,7 +9,8 @@ use crate::id::{PeerId, ShareId};
 pub enum Claim {
     /// A receipt, or a copy that was ordered: for one dead time.
     Expected,
-    /// The peer's inventory, or this tracker's own memory after a restart: until its turn comes, a day at most.
+    /// The peer's inventory or announcement, or this tracker's own memory after a restart: until its turn comes, a day at
+    /// most.
     Inventory,
     /// Anything else that a peer says: not at all. It changes nothing about what else the peer holds of the share.
     Bare,

@@ -195,8 +195,8 @@ pub const COPY_BYTES_PER_SECOND: u64 = 40 << 20;
 pub const COPY_BATCH_BYTES: u64 = 64 << 20;
 /// Chunks that a peer copies at once.
 pub const COPY_CHUNKS_MAX: usize = 4;
-/// Windows of silence in which a peer is taken for dead, that a surplus of replicas and a suspicion of the own
-/// network last: long enough for a machine to be mended, short enough for shares that live a day.
+/// Dead times that a surplus of replicas and a suspicion of the own network last, an hour at a dead time of five minutes:
+/// long enough for a machine to be mended, short enough for shares that live a day.
 pub const HOUR_WINDOWS: u32 = 12;
 /// Windows of silence in a day, at the dead time of five minutes: within a day every peer is asked for a sample of
 /// every share that it holds; a week of proofs makes a replica as good as an old one.

@@ -411,7 +411,7 @@ impl Registry {
     /// cannot be reached any more: then it is rather the tracker's own network that failed, and copying everything anew would
     /// be wrong. `weight` says of how many shares a peer has proven to hold something.
     pub fn suspect_own_network(&mut self, weight: impl Fn(PeerId) -> u64, now_ms: u64) -> bool {
-        let hour_ms = millis(self.rules.dead_after * HOUR_WINDOWS);
+        let window_ms = millis(self.rules.dead_after * HOUR_WINDOWS);
         let suspect_after_ms = millis(self.rules.suspect_after());
         let (mut losses, mut alive_weight) = (Vec::new(), 0_u64);
         for (peer, liveness) in self.peers(now_ms) {
@@ -424,7 +424,7 @@ impl Registry {
                 Liveness::Unreachable => peer.reach.lost_within(),
                 Liveness::Suspect | Liveness::Dead => (peer.seen_ms, peer.seen_ms),
             };
-            if now_ms.saturating_sub(to_ms) < hour_ms {
+            if now_ms.saturating_sub(to_ms) < window_ms {
                 let to_ms = to_ms.saturating_add(suspect_after_ms);
                 losses.push(Loss { from_ms, to_ms, weight: weight(peer.registration.id) });
             }
@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_counts_until_its_grace_is_over_whether_it_fell_silent_or_left() {
+    fn a_peer_counts_until_its_dead_time_is_over_whether_it_fell_silent_or_left() {
         let mut registry = Registry::new(RULES);
         let [silent, left, unknown] = [1, 2, 3].map(|n| PeerId::from_bytes([n; 32]));
         registry.register(registration(1), Usage::default(), 0).unwrap();

@@ -14,7 +14,7 @@ use parcelry_core::api::{Problem, ProblemKind};
 pub struct Refusal {
     /// What the caller is told.
     pub problem: Problem,
-    /// When it may be otherwise.
+    /// Seconds after which to try again.
     after_seconds: Option<u32>,
 }
 

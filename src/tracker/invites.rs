@@ -49,7 +49,7 @@ pub struct FirstInvites {
 }
 
 impl Admission {
-    /// Opens that of a tracker that starts.
+    /// Opens the admission of a tracker that starts.
     pub(super) async fn open(data: &Path, identity: &Identity, url: &TrackerUrl) -> Result<Self, Failure> {
         let path = data.join(URL_FILE);
         durable::persist(&path, format!("{url}\n").as_bytes())
@@ -66,7 +66,7 @@ impl Admission {
         Ok(Self { tokens, tracker: url.clone(), tracker_id: identity.tracker_id(), data: data.to_owned() })
     }
 
-    /// Opens that of the tracker that lives in a data directory, whether it runs or not.
+    /// Opens the admission of the tracker that lives in a data directory, whether it runs or not.
     pub async fn open_existing(data: &Path) -> Result<Self, Failure> {
         let none = || {
             Failure::new(Kind::Usage, format!("{} is not the data folder of a tracker", data.display()))

@@ -224,7 +224,7 @@ impl Tracker {
         let mut dirty = dirty.into_iter();
         while let Some(share) = dirty.next() {
             if let Err(error) = self.look_at(share, &domains, now_ms).await {
-                // They wait for the next round, and not for the next scan of everything.
+                // They wait for their next turn, and not for the next scan of everything.
                 self.repairer.state.lock().dirty.extend(dirty.chain([share]));
                 return Err(error);
             }
