@@ -1,4 +1,4 @@
-//! The story of Bob: look up, verify, fetch from many peers at once, save under the file's own name.
+//! The story of the receiver: look up, verify, fetch from many peers at once, save under the file's own name.
 
 mod download;
 mod entries;

@@ -1,5 +1,5 @@
-//! `parcelry share`: splits files into chunks, seals them, pushes them to peers, publishes the share, and has the peers prove
-//! that they have it. Then the sender may switch the machine off.
+//! The story of the sender: split files into chunks, seal them, push them to peers, publish the share, and have the peers
+//! prove that they have it. Then the sender may switch the machine off.
 
 mod awkward;
 mod changes;

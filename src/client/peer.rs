@@ -1,4 +1,5 @@
-//! The peer's API as typed calls.
+//! The peer's API as typed calls. What a peer shows for what it says, a receipt or proofs, is checked in
+//! `src/client/evidence.rs`.
 
 use std::sync::Arc;
 use std::time::Instant;

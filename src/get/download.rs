@@ -40,13 +40,13 @@ pub(super) struct Download {
     /// Where to complain about peers that serve wrong bytes.
     pub(super) tracker: TrackerClient,
     pub(super) sink: Sink,
-    pools: Pools,
+    limits: Limits,
     /// Chunks that are where they belong, or on their way there. One that comes twice is used once.
-    claimed: Mutex<ChunkSet>,
+    taken: Mutex<ChunkSet>,
 }
 
-/// What chunks share, so that it is bounded.
-struct Pools {
+/// What bounds how many chunks are in memory, and how many are opened at once.
+struct Limits {
     buffers: Arc<Buffers>,
     /// For chunks that are being opened.
     cpu_permits: Semaphore,
@@ -355,15 +355,15 @@ impl Download {
     ) -> Self {
         let size = manifest.geometry().chunk_size();
         let buffers = Buffers::for_chunks(buffer_count(size), size);
-        let pools = Pools { buffers, cpu_permits: cpu_permits() };
-        let claimed = Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count()));
-        Self { manifest, keys, access, tracker, sink, pools, claimed }
+        let limits = Limits { buffers, cpu_permits: cpu_permits() };
+        let taken = Mutex::new(ChunkSet::empty(manifest.geometry().chunk_count()));
+        Self { manifest, keys, access, tracker, sink, limits, taken }
     }
 
     async fn fetch(self: Arc<Self>, client: &PeerClient, index: ChunkIndex) -> Result<Placed, FetchError> {
         let sealed_len = self.manifest.geometry().sealed_len(index);
         let id = self.manifest.chunk(index);
-        match client.get_unverified_chunk(id, sealed_len, &self.pools.buffers).await {
+        match client.get_unverified_chunk(id, sealed_len, &self.limits.buffers).await {
             Ok(ChunkAnswer::Found(sealed)) => self.place(index, sealed).await,
             Ok(ChunkAnswer::Missing) => Err(FetchError::Missing),
             Ok(ChunkAnswer::Wrong) => Err(FetchError::Wrong),
@@ -399,7 +399,7 @@ impl Download {
     /// Runs work that computes on a thread where that is allowed: as much at once as there are processors.
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         // The semaphore is never closed.
-        let _permit = self.pools.cpu_permits.acquire().await.ok();
+        let _permit = self.limits.cpu_permits.acquire().await.ok();
         blocking(work).await
     }
 
@@ -409,14 +409,14 @@ impl Download {
         let mut bytes = sealed.verify().ok_or(FetchError::Wrong)?.into_buffer();
         let opened = self.keys.open_chunk(self.manifest.geometry(), index, &mut bytes);
         opened.map_err(|_| FetchError::Unopenable)?;
-        Ok(self.claim(index).then_some(bytes))
+        Ok(self.take_first(index).then_some(bytes))
     }
 
-    /// Returns whether nobody has claimed the chunk before.
-    fn claim(&self, index: ChunkIndex) -> bool {
-        let mut claimed = self.claimed.lock();
-        let is_first = !claimed.contains(index);
-        claimed.insert(index);
+    /// Takes the chunk, unless another request has. Returns whether none had.
+    fn take_first(&self, index: ChunkIndex) -> bool {
+        let mut taken = self.taken.lock();
+        let is_first = !taken.contains(index);
+        taken.insert(index);
         is_first
     }
 }

@@ -1,5 +1,8 @@
-//! What a peer does with its disk: it keeps what it was sent (commit). What comes stands in `src/peer/storage/arrivals.rs`, how
-//! it lets go in `src/peer/storage/letting_go.rs`.
+//! What a peer does with its disk: it keeps what it was sent (commit).
+//!
+//! The other methods of [`Storage`], in `src/peer/storage/`: what is offered and arrives in `arrivals.rs`, how much room there
+//! is in `reservations.rs`, what others read in `reading.rs`, what is kept and not served in `withheld.rs`, what is made
+//! whole again in `mend.rs`, and how chunks leave in `letting_go.rs`.
 //!
 //! Locks, always in this order:
 //! 1. the share's (`src/peer/storage/share_locks.rs`), held around everything that changes what is held of it;

@@ -8,7 +8,7 @@ import { initial } from "../../../web/js/admin/state.js";
 import { texts } from "../../../web/js/admin/texts.js";
 import { verdict } from "../../../web/js/admin/verdict.js";
 import { sentence } from "../../../web/js/admin/work.js";
-import { complaint } from "../../../web/js/admin/workers.js";
+import { failureText } from "../../../web/js/admin/failing.js";
 
 const HEALTHY = { shares: 9, unproven: 0, misplaced: 0, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
 
@@ -192,6 +192,6 @@ test("the log tells an event's detail, as whose invite it was", () => {
 
 test("what the tracker cannot do is told with its reason, and how often since when", () => {
   const failing = { worker: "repair", what: "cannot look after the shares", error: "the tracker's database failed: disk I/O error", failures: 3 };
-  const said = complaint({ ...failing, since_ms: Date.UTC(2026, 10, 24, 10), failed_ms: Date.UTC(2026, 10, 24, 11) });
+  const said = failureText({ ...failing, since_ms: Date.UTC(2026, 10, 24, 10), failed_ms: Date.UTC(2026, 10, 24, 11) });
   assert.match(said, /^repair: cannot look after the shares: the tracker's database failed: disk I\/O error \(3 failures since 24 Nov 2026/);
 });

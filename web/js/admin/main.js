@@ -9,7 +9,7 @@ import { answerOtherTabs } from "./secret.js";
 import { askForToken, isSignedIn, wireSession } from "./session.js";
 import { dismiss } from "./dialog.js";
 import { figuresView } from "./figures.js";
-import { workersView } from "./workers.js";
+import { failingView } from "./failing.js";
 import { mapView } from "./map.js";
 import { peersView } from "./peers.js";
 import { detailsView } from "./peer-row.js";
@@ -37,7 +37,7 @@ const peers = peersView(tell, actions);
 /** @type {View[]} */
 const views = [
   figuresView(),
-  workersView(),
+  failingView(),
   mapView(tell, peers.show),
   detailsView(actions, peers.show),
   peers,

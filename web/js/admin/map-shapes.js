@@ -1,4 +1,5 @@
-// The shapes on the map of the swarm: a zone's box, a peer's circle, the legend. Each is made once, and then changed.
+// The shapes on the map of the swarm: a zone's box, a peer's circle, the legend. A zone has one box and a peer one circle
+// for as long as it is shown; both are moved and drawn again.
 
 import { byId, element } from "../page/dom.js";
 import { bytes } from "../page/words.js";

@@ -9,10 +9,10 @@ import { keyed, setText } from "./parts.js";
 /** @typedef {import("./state.js").FailingWorker} FailingWorker */
 
 /** @returns {View} */
-export function workersView() {
+export function failingView() {
   const fill = keyed(byId("failing-workers"), (/** @type {FailingWorker} */ { worker, what }) => `${worker} ${what}`, () => {
     const node = element("li", { class: "name" });
-    return { node, update: (/** @type {FailingWorker} */ failing) => setText(node, complaint(failing)) };
+    return { node, update: (/** @type {FailingWorker} */ failing) => setText(node, failureText(failing)) };
   });
   return {
     update(state, before) {
@@ -28,6 +28,6 @@ export function workersView() {
  * What fails, why, and since when.
  * @param {FailingWorker} failing
  */
-export function complaint({ worker, what, error, since_ms, failures }) {
+export function failureText({ worker, what, error, since_ms, failures }) {
   return texts.failing(worker, what, error, when(since_ms), failures);
 }
