@@ -25,8 +25,8 @@ struct Wish {
     named: Option<Result<Invite, Failure>>,
 }
 
-/// Removes what was begun, not finished, and not touched for so long; asks first unless it was told not to. Peers that may
-/// keep something of it are told to drop it before its key is forgotten.
+/// Removes what was begun, not finished, and not touched for so long; asks first unless it was told not to. Peers that
+/// may keep something of it are told to drop it before its key is forgotten.
 pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<(), Failure> {
     let is_named = args.swarm.invite.is_some() || args.swarm.swarm.is_some();
     let named = if is_named { Some(swarms::chosen(context, args.swarm).await) } else { None };
