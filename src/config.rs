@@ -14,9 +14,6 @@ use toml::{Table, Value};
 
 use crate::failure::{Failure, Kind};
 
-/// Variables that once spoke to every role; each role has its own instead, with its name in it.
-const RENAMED: [&str; 3] = ["PARCELRY_DATA", "PARCELRY_LISTEN", "PARCELRY_KEEP_FREE"];
-
 /// The folders of this user (XDG base directories).
 #[derive(Debug, Clone, Default)]
 pub struct Folders {
@@ -51,19 +48,6 @@ pub fn with_file(command: Command, folder: &Path) -> Result<Command, Failure> {
         Failure::new(Kind::Usage, format!("{}: {what}", path.display()))
             .next("Each table is named after a command, each key after one of its flags.")
     })
-}
-
-/// Refuses to serve in a role by variables that had other names: what they say would be missed without a word.
-pub fn refuse_renamed(role: &Command, is_set: impl Fn(&str) -> bool) -> Result<(), Failure> {
-    let own = format!("_{}_", role.get_name().to_uppercase());
-    for new in role.get_arguments().filter_map(|arg| arg.get_env()?.to_str()) {
-        let old = new.replacen(&own, "_", 1);
-        if RENAMED.contains(&old.as_str()) && is_set(&old) {
-            let what = format!("the environment variable {old} is not read any more: it is {new} now");
-            return Err(Failure::new(Kind::Usage, what).next(format!("Set {new} instead, and unset {old}.")));
-        }
-    }
-    Ok(())
 }
 
 fn apply(mut command: Command, text: &str) -> Result<Command, String> {
@@ -148,27 +132,6 @@ mod tests {
         ] {
             let error = share(file, &[]).unwrap_err();
             assert!(error.contains(why), "{error}");
-        }
-    }
-
-    #[test]
-    fn f42_a_server_does_not_start_by_a_variable_that_has_another_name_now() {
-        let command = Cli::command();
-        let refused = |role: &str, old: &str| {
-            let role = command.find_subcommand(role).unwrap();
-            refuse_renamed(role, |name| name == old).err().map(|failure| failure.next.unwrap())
-        };
-        for role in ["tracker", "peer", "up"] {
-            for what in ["DATA", "LISTEN", "KEEP_FREE"] {
-                let (old, new) =
-                    (format!("PARCELRY_{what}"), format!("PARCELRY_{}_{what}", role.to_uppercase()));
-                let next = refused(role, &old);
-                // A tracker never had that one.
-                assert_eq!(next.is_none(), (role, what) == ("tracker", "KEEP_FREE"), "{role} {what}");
-                assert!(next.is_none_or(|next| next.contains(&new)));
-                assert_eq!(refused(role, &new), None);
-            }
-            assert_eq!(refused(role, "PARCELRY_INVITE"), None);
         }
     }
 }

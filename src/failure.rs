@@ -35,7 +35,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word for it in JSON.
+    /// What the events of `--json` call it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Other => "other",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use parcelry_core::health::{Condition, ReplicaCount};
+use parcelry_core::health::ReplicaCount;
 
 /// Bytes, as in `2.2 GB`.
 pub fn bytes(bytes: u64) -> String {
@@ -41,24 +41,18 @@ pub fn until(moment_ms: u64, now_ms: u64) -> String {
     duration(Duration::from_millis(moment_ms.saturating_sub(now_ms).saturating_add(30_000)))
 }
 
-/// How endangered a share is, as its holders say.
+/// How endangered a share is, by the replicas that were counted.
 pub fn health(replicas: &ReplicaCount) -> String {
     let ReplicaCount { wanted, fewest, short } = *replicas;
     let short = count(short.into(), "chunk");
-    match replicas.condition() {
-        Condition::Unavailable | Condition::Lost => {
-            "incomplete: some chunk is on no peer that answers".into()
-        }
-        Condition::Endangered => {
-            format!("endangered: {fewest} of {wanted} copies left of some chunk; {short} short of copies")
-        }
-        Condition::Weakened => {
+    match fewest {
+        0 => "incomplete: some chunk is on no peer that answers".into(),
+        1 if wanted <= 1 => "good: 1 copy of every chunk, as was asked for".into(),
+        1 => format!("endangered: 1 of {wanted} copies left of some chunk; {short} short of copies"),
+        _ if fewest < wanted => {
             format!("weakened: {fewest} of {wanted} copies of some chunk; {short} short of copies")
         }
-        Condition::Healthy | Condition::Unproven if fewest == 1 => {
-            "good: 1 copy of every chunk, as was asked for".into()
-        }
-        Condition::Healthy | Condition::Unproven => format!("good: at least {fewest} copies of every chunk"),
+        _ => format!("good: at least {fewest} copies of every chunk"),
     }
 }
 
@@ -82,6 +76,21 @@ mod tests {
             assert_eq!(duration(Duration::from_secs(seconds)), words);
         }
         assert_eq!(until(86_400_000 * 7 - 5, 0), "7 days");
+    }
+
+    #[test]
+    fn health_is_said_by_the_fewest_replicas_that_a_chunk_has() {
+        for (wanted, fewest, word) in [
+            (2, 0, "incomplete"),
+            (1, 1, "good: 1 copy"),
+            (2, 1, "endangered: 1 of 2"),
+            (3, 2, "weakened: 2 of 3"),
+            (2, 2, "good: at least 2"),
+            (2, 3, "good: at least 3"),
+        ] {
+            let said = health(&ReplicaCount { wanted, fewest, short: 1 });
+            assert!(said.starts_with(word), "{said}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! STATE/swarms/NAME   the invite of a swarm that was joined
-//!       swarm         the invite in use: that of one of them, or of the only one that earlier versions kept
+//!       swarm         the invite of the one of them that is in use
 //!       ups/…         the invites of the swarms that run here; each file is locked for as long as its swarm runs
 //! ```
 
@@ -113,7 +113,6 @@ impl KnownSwarms {
     /// Remembers a swarm that was joined, under this name or its tracker's, and uses it. Older invites of the same
     /// swarm are replaced, whatever they were called. Returns the name.
     pub fn join(&self, invite: &Invite, name: Option<&str>) -> Result<String, Failure> {
-        self.keep_earlier()?;
         let joined = self.joined();
         let name = match name {
             Some(name) => name.to_owned(),
@@ -147,7 +146,6 @@ impl KnownSwarms {
     /// Uses this swarm from now on.
     pub fn choose_for_good(&self, name: &str) -> Result<KnownSwarm, Failure> {
         let known = self.named(name)?;
-        self.keep_earlier()?;
         if known.is_up {
             let ups = self.ups();
             let note =
@@ -161,7 +159,6 @@ impl KnownSwarms {
 
     /// Forgets a swarm that was joined: the one of this name, else the one in use.
     pub fn forget(&self, name: Option<&str>) -> Result<KnownSwarm, Failure> {
-        self.keep_earlier()?;
         let mut all = self.list();
         // What runs here cannot be forgotten: a joined one is meant that has the same name or invite.
         all.sort_by_key(|known| known.is_up);
@@ -177,7 +174,8 @@ impl KnownSwarms {
             let what = format!("the swarm {} was not joined: it runs on this machine", known.name);
             return Err(Failure::new(Kind::Usage, what).next("It is forgotten when its `parcelry up` ends."));
         }
-        if read(&self.chosen_file()).is_some_and(|note| note.invite == known.invite) {
+        // Killed while it was joined again, it may be in use with the invite that it had before.
+        if read(&self.chosen_file()).is_some_and(|note| is_same(&note.invite, &known.invite)) {
             remove(&self.chosen_file())?;
         }
         remove(&self.folder().join(&known.name))?;
@@ -218,27 +216,10 @@ impl KnownSwarms {
         found.ok_or_else(|| unknown(name, &names(&all)))
     }
 
-    /// Those that were joined, with their names. The only one that earlier versions kept has its tracker's.
+    /// Those that were joined, with their names.
     fn joined(&self) -> Vec<(String, Invite)> {
         let name = |note: Note| Some((note.path.file_name()?.to_str()?.to_owned(), note.invite));
-        let mut joined: Vec<_> = notes(&self.folder()).into_iter().filter_map(name).collect();
-        if let Some(note) = read(&self.chosen_file())
-            && !joined.iter().any(|(_, invite)| *invite == note.invite)
-        {
-            joined.push((name_for(&note.invite, &joined), note.invite));
-        }
-        joined
-    }
-
-    /// Keeps the only one of an earlier version as one of several.
-    fn keep_earlier(&self) -> Result<(), Failure> {
-        for (name, invite) in self.joined() {
-            let path = self.folder().join(&name);
-            if !path.exists() && check_name(&name).is_ok() {
-                self.write(&path, &invite)?;
-            }
-        }
-        Ok(())
+        notes(&self.folder()).into_iter().filter_map(name).collect()
     }
 
     /// Those that run here. What one left behind that was killed goes.
@@ -496,19 +477,5 @@ mod tests {
         let moved = Invite { tracker: "https://tracker.example".parse().unwrap(), ..home };
         assert_eq!(swarms.join(&moved, None).unwrap(), "192.168.1.10");
         assert_eq!(swarms.list().len(), 3);
-    }
-
-    #[test]
-    fn the_only_swarm_of_an_earlier_version_is_in_use_and_stays_when_another_is_joined() {
-        let (state, swarms) = swarms();
-        let old = invite("old.example", 1);
-        fs::write(state.path().join("swarm"), format!("{}\n", old.expose_text())).unwrap();
-        assert_eq!(in_use(&swarms), old);
-        assert_eq!(swarms.list()[0].name, "old.example");
-        swarms.join(&invite("new.example", 2), None).unwrap();
-        assert_eq!(in_use(&swarms), invite("new.example", 2));
-        assert_eq!(swarms.choose(Some("old.example"), None).unwrap(), old);
-        swarms.forget(Some("old.example")).unwrap();
-        assert_eq!(swarms.list().len(), 1);
     }
 }

@@ -167,7 +167,7 @@ async fn attempt(
             upload.forget();
             return Ok(None);
         }
-        Err(halt) => return Err(into_failure(context, swarm, &upload, halt).await),
+        Err(halt) => return Err(end_early(context, swarm, &upload, halt).await),
     };
 
     let shared = Shared {
@@ -263,12 +263,18 @@ async fn take_back(context: &Context, swarm: &Invite, header: &UploadHeader, sen
 }
 
 /// Ends an upload early. The journal stays, so that it can go on, unless the files changed.
-async fn into_failure(context: &Context, swarm: &Invite, upload: &Upload, halt: Halt) -> Failure {
+async fn end_early(context: &Context, swarm: &Invite, upload: &Upload, halt: Halt) -> Failure {
     match halt {
         Halt::Failed(failure) | Halt::Gone(failure) => failure,
         Halt::Changed(path) => {
-            take_back(context, swarm, upload.header(), &upload.sent()).await;
-            upload.forget();
+            match upload.sent() {
+                Ok(sent) => {
+                    take_back(context, swarm, upload.header(), &sent).await;
+                    upload.forget();
+                }
+                // Without the journal nobody could tell its peers any more.
+                Err(failure) => context.progress.warn(&failure.to_string()),
+            }
             Failure::new(Kind::Other, format!("{path} changed while it was being shared"))
                 .next(
                     "Nothing was published. Run the same command again to share it as it is now. If it changes all the \

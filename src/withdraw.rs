@@ -57,15 +57,7 @@ fn invite(
     header: &UploadHeader,
     named: Option<&Result<Invite, Failure>>,
 ) -> Result<Invite, String> {
-    let Some(through) = &header.through else {
-        return match named {
-            Some(Ok(invite)) => Ok(invite.clone()),
-            Some(Err(failure)) => {
-                Err(format!("an earlier version did not note its tracker: {}", failure.what))
-            }
-            None => Err("an earlier version did not note its tracker: name its swarm with --swarm".into()),
-        };
-    };
+    let through = &header.through;
     let joined = KnownSwarms::new(&context.state).list().into_iter().map(|known| known.invite);
     let named_invite = named.and_then(|named| named.as_ref().ok()).cloned();
     // By key alone: the address may have changed, or be another tracker's by now.

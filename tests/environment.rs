@@ -113,31 +113,6 @@ fn usage_errors_are_json_where_json_is_asked_for() {
     assert_eq!(ran.stdout, "", "a file of that name asks for nothing");
 }
 
-#[test]
-fn f42_a_server_refuses_a_variable_that_has_another_name_now() {
-    let person = Person::new("");
-    for (role, old, new) in [
-        ("tracker", "PARCELRY_LISTEN", "PARCELRY_TRACKER_LISTEN"),
-        ("peer", "PARCELRY_KEEP_FREE", "PARCELRY_PEER_KEEP_FREE"),
-        ("up", "PARCELRY_DATA", "PARCELRY_UP_DATA"),
-    ] {
-        // If it served after all, it would not end.
-        let mut command = person.command(&[role, "--listen", "127.0.0.1:0"]);
-        let mut child = command.env(old, "x").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        wait_for("the server to end", || child.try_wait().unwrap().is_some());
-        let ran = Ran::of(child.wait_with_output().unwrap());
-        assert_eq!(ran.code, 2, "{role} {}", ran.stderr);
-        assert!(ran.stderr.contains(old) && ran.stderr.contains(new), "{}", ran.stderr);
-        assert!(!person.home.path().join(".local/share/parcelry").exists(), "nothing was made");
-    }
-    let mut command = person.command(&["ls"]);
-    assert_eq!(
-        command.env("PARCELRY_DATA", "x").output().unwrap().status.code(),
-        Some(0),
-        "nothing else reads it"
-    );
-}
-
 /// A tracker that logs to the file: it warns of a name that cannot be looked up.
 fn tracker(folder: &Person, log: &File, flags: &[&str], journal: Option<String>) -> Child {
     let mut command = bare_command(folder.home.path());

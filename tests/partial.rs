@@ -296,31 +296,41 @@ fn f30_clean_needs_a_swarm_only_for_what_peers_have() {
     let ran = clean(&bob);
     assert_eq!((ran.code, begun(&bob).len()), (0, 0), "{}", ran.stderr);
 
-    // An earlier version did not note the tracker.
-    let forget_tracker = || {
-        let header = upload_of(&alice).join("upload.json");
-        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&header).unwrap()).unwrap();
-        assert!(json.as_object_mut().unwrap().remove("through").is_some());
-        fs::write(header, serde_json::to_vec(&json).unwrap()).unwrap();
-    };
     alice.run(&["rm", &link]);
     wait_for("both peers to drop it", || chunks_of(&swarm) == 0);
     killed(&alice, &["share", "file"], Point::ShareConfirmed);
-    forget_tracker();
     let ran = clean(&alice);
-    assert_eq!(ran.code, 3, "{}", ran.stderr);
-    assert!(ran.stderr.contains("earlier version"), "{}", ran.stderr);
+    assert_eq!((ran.code, begun(&alice).len()), (3, 1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no invite for the tracker"), "{}", ran.stderr);
     let invite = swarm.invite();
     let ran = alice.run(&["clean", "--yes", "--invite", &invite]);
     assert_eq!((ran.code, begun(&alice).len()), (0, 0), "{}", ran.stderr);
     wait_for("both peers to drop it", || chunks_of(&swarm) == 0);
+}
 
-    // Whoever goes on with it notes the tracker.
+#[test]
+fn f30_an_upload_stays_while_the_disk_does_not_tell_who_has_it() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    alice.write("file", &samples::bytes("before", 200_000));
     killed(&alice, &["share", "file"], Point::ShareConfirmed);
-    forget_tracker();
-    killed(&alice, &["share", "file"], Point::ShareConfirmed);
-    let header = fs::read_to_string(upload_of(&alice).join("upload.json")).unwrap();
-    assert!(header.contains("\"through\":{"), "{header}");
+    let committed = upload_of(&alice).join("committed");
+    let kept = fs::read(&committed).unwrap();
+    fs::remove_file(&committed).unwrap();
+    // What leads to itself cannot be opened, not even by root.
+    std::os::unix::fs::symlink(&committed, &committed).unwrap();
+    let ran = alice.run(&["clean", "--yes"]);
+    assert_eq!((ran.code, begun(&alice).len()), (3, 1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("file stays") && ran.stderr.contains("--force"), "{}", ran.stderr);
+    alice.write("file", &samples::bytes("after", 100_000));
+    let ran = alice.run(&["share", "file"]);
+    assert_eq!((ran.code, begun(&alice).len()), (1, 1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("clean --force"), "{}", ran.stderr);
+    fs::remove_file(&committed).unwrap();
+    fs::write(&committed, kept).unwrap();
+    let ran = alice.run(&["clean", "--yes"]);
+    assert_eq!((ran.code, begun(&alice).len()), (0, 0), "{}", ran.stderr);
+    wait_for("both peers to drop it", || chunks_of(&swarm) == 0);
 }
 
 #[test]

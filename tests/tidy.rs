@@ -35,8 +35,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["buffers", "clock", "failure", "identity", "pace", "task", "tls"]),
     ("context", &["client", "progress"]),
     ("journal", &["clock", "disk", "failure"]),
-    ("server", &["failure", "pace", "task", "tls"]),
     ("known_swarms", &["disk", "failure"]),
+    ("server", &["failure", "pace", "task", "tls"]),
     ("withdraw", &["client", "clock", "context", "failure", "journal", "known_swarms"]),
     // Layer 3: the roles.
     (
@@ -67,9 +67,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "progress", "task",
         ],
     ),
-    // Layer 4: all together. `commands` imports what it needs.
+    // Layer 4: all together. `commands` imports what it needs, but for servers: see MAY_SERVE.
     ("simulation", &["client", "clock", "peer", "tracker"]),
 ];
+
+/// The files of `src/commands` that may import the servers, and the modules that these are.
+const MAY_SERVE: &[&str] = &["drain", "invite", "local", "peer", "serving", "tokens", "tracker"];
+const SERVERS: &[&str] = &["peer", "server", "tracker"];
 
 /// Each folder of `web/js`, and those that it may import. Whatever a folder imports stands above it: no circles.
 const WEB_MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -208,21 +212,50 @@ fn modules_import_only_what_lies_below_them() {
             problems.push(format!("{}: add the module to MAY_IMPORT in tests/tidy.rs", source.path));
             continue;
         };
-        for (at, _) in source.code.match_indices("crate::") {
-            let rest = &source.code[at + "crate::".len()..];
-            let imported: Vec<&str> = match rest.strip_prefix('{') {
-                Some(list) => list.split('}').next().unwrap().split(',').map(str::trim).collect(),
-                None => vec![rest],
-            };
-            for name in imported {
-                let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-                if !name.is_empty() && name != module && !allowed.contains(&name) {
-                    problems.push(format!("{}: must not import {name}", source.path));
-                }
+        for name in imports(&source.code) {
+            if name != module && !allowed.contains(&name) {
+                problems.push(format!("{}: must not import {name}", source.path));
             }
         }
     }
     report(&problems);
+}
+
+#[test]
+fn only_commands_that_serve_import_servers() {
+    let mut problems = Vec::new();
+    for source in sources(&["src/commands"]) {
+        let name = source.path["src/commands/".len()..].trim_end_matches(".rs");
+        let mut servers = imports(&source.code);
+        servers.retain(|name| SERVERS.contains(name));
+        let may_serve = MAY_SERVE.contains(&name);
+        if may_serve && servers.is_empty() {
+            problems.push(format!("{}: imports no server any more", source.path));
+        }
+        for server in servers.iter().filter(|_| !may_serve) {
+            problems.push(format!("{}: must not import {server}", source.path));
+        }
+    }
+    report(&problems);
+}
+
+/// The modules of this crate that the code names.
+fn imports(code: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let imported: Vec<&str> = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap().split(',').map(str::trim).collect(),
+            None => vec![rest],
+        };
+        for name in imported {
+            let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            if !name.is_empty() {
+                names.push(name);
+            }
+        }
+    }
+    names
 }
 
 #[test]

@@ -97,13 +97,6 @@ pub enum Condition {
     Lost,
 }
 
-impl Condition {
-    /// That of a share which can be had, but of which some chunk has only so many replicas.
-    const fn short_of_replicas(fewest: u32) -> Self {
-        if fewest <= 1 { Self::Endangered } else { Self::Weakened }
-    }
-}
-
 /// The health of a share, in numbers of chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Health {
@@ -132,8 +125,10 @@ impl Health {
             Condition::Healthy
         } else if self.short == 0 {
             Condition::Unproven
+        } else if self.fewest <= 1 {
+            Condition::Endangered
         } else {
-            Condition::short_of_replicas(self.fewest)
+            Condition::Weakened
         }
     }
 }
@@ -158,17 +153,6 @@ impl ReplicaCount {
         let wanted = u32::from(wanted);
         let short = if chunk_count == 0 { 0 } else { tally.count(|n| n < wanted) };
         Self { wanted, fewest: tally.fewest(), short }
-    }
-
-    /// The same in one word.
-    pub const fn condition(&self) -> Condition {
-        if self.fewest == 0 {
-            Condition::Unavailable
-        } else if self.fewest >= self.wanted {
-            Condition::Healthy
-        } else {
-            Condition::short_of_replicas(self.fewest)
-        }
     }
 }
 
@@ -286,21 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_the_holders_learns_the_fewest_replicas_and_what_that_means() {
+    fn who_asks_the_holders_learns_the_fewest_replicas_and_how_many_chunks_are_short() {
         let geometry = view(2, 2, Vec::new()).geometry;
         let count = |wanted, held: &[ChunkSet]| {
             let count = ReplicaCount::of(&geometry, wanted, held.iter());
-            (count.fewest, count.short, count.condition())
+            (count.fewest, count.short)
         };
         let (full, half) = (ChunkSet::full(2), ChunkSet::range(2, 0..1));
-        assert_eq!(count(2, &[full.clone(), full.clone()]), (2, 0, Condition::Healthy));
-        assert_eq!(count(1, std::slice::from_ref(&full)), (1, 0, Condition::Healthy));
-        assert_eq!(count(2, &[full.clone(), half.clone()]), (1, 1, Condition::Endangered));
-        assert_eq!(count(3, &[full.clone(), full.clone()]), (2, 2, Condition::Weakened));
-        assert_eq!(count(2, &[half.clone(), half]), (0, 1, Condition::Unavailable));
-        assert_eq!(count(2, &[full.clone(), ChunkSet::full(3)]), (1, 2, Condition::Endangered));
+        assert_eq!(count(2, &[full.clone(), full.clone()]), (2, 0));
+        assert_eq!(count(1, std::slice::from_ref(&full)), (1, 0));
+        assert_eq!(count(2, &[full.clone(), half.clone()]), (1, 1));
+        assert_eq!(count(3, &[full.clone(), full.clone()]), (2, 2));
+        assert_eq!(count(2, &[half.clone(), half]), (0, 1));
+        assert_eq!(count(2, &[full.clone(), ChunkSet::full(3)]), (1, 2));
         let empty = view(0, 2, Vec::new()).geometry;
         let count = ReplicaCount::of(&empty, 2, [ChunkSet::empty(0), full].iter());
-        assert_eq!((count.fewest, count.short, count.condition()), (1, 0, Condition::Endangered));
+        assert_eq!((count.fewest, count.short), (1, 0));
     }
 }

@@ -1,4 +1,5 @@
-//! What commands answer with `--json`: one type for each document, summary and event. `docs/json.md` describes them.
+//! What commands answer with `--json`: one type for each document and summary, beside the
+//! events in `src/progress/events.rs`. `docs/json.md` describes them.
 
 use std::net::SocketAddr;
 

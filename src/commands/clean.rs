@@ -25,8 +25,8 @@ struct Wish {
     named: Option<Result<Invite, Failure>>,
 }
 
-/// Removes what was begun, not finished, and not touched for so long; asks first unless it was told not to. Peers that may
-/// keep something of it are told to drop it before its key is forgotten.
+/// Removes what was begun, not finished, and not touched for so long; asks first unless it was told not to. Peers that
+/// may keep something of it are told to drop it before its key is forgotten.
 pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<(), Failure> {
     let is_named = args.swarm.invite.is_some() || args.swarm.swarm.is_some();
     let named = if is_named { Some(swarms::chosen(context, args.swarm).await) } else { None };
@@ -74,7 +74,9 @@ fn chosen(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<V
     }
     left.iter().for_each(|begun| progress.explain(&partial::line(&partial::entry(begun))));
     let (things, bytes) = (human::count(left.len() as u64, "thing"), disk_bytes(&left));
-    let is_at_peers = |begun: &&Begun| matches!((&begun.work, begun.sent()), (Work::Upload(_), Sent::To(_)));
+    let is_at_peers = |begun: &&Begun| {
+        matches!(begun.work, Work::Upload(_)) && begun.sent().is_ok_and(|sent| matches!(sent, Sent::To(_)))
+    };
     let at_peers = match left.iter().filter(is_at_peers).count() as u64 {
         0 => String::new(),
         n => format!(", and delete at its peers what may be there of {}", human::count(n, "upload")),
@@ -107,10 +109,12 @@ async fn delete(
     named: Option<&Result<Invite, Failure>>,
 ) -> Result<(), Failure> {
     let Work::Upload(header) = &begun.work else { return Ok(()) };
-    withdraw(context, header, &begun.sent(), named).await.map_err(|failure| Failure {
+    let stays = |failure: Failure| Failure {
         what: format!("the upload of {} stays: {}", header.name, failure.what),
         ..failure
-    })
+    };
+    let sent = begun.sent().map_err(stays)?;
+    withdraw(context, header, &sent, named).await.map_err(stays)
 }
 
 fn disk_bytes(begun: &[Begun]) -> u64 {

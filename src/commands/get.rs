@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination, Manner};
 
-/// Gets what a link is for.
+/// Saves or prints as the arguments say, and tells what arrived.
 pub(super) async fn run(context: &Context, args: GetArgs) -> Result<(), Failure> {
     let destination = match args.output {
         None => Destination::Here,

@@ -4,7 +4,7 @@ use super::swarms;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// Forgets it.
+/// Forgets the swarm in use, and says which one commands use from now on.
 pub(super) fn run(context: &Context) -> Result<(), Failure> {
     swarms::forget(context, None)
 }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::human;
 use crate::journal::{Begun, OwnedShare, OwnedShares};
 
-/// Lists either.
+/// Lists what was begun with `--partial`, else the shares.
 pub(super) fn run(context: &Context, args: &LsArgs) {
     if args.partial { list_partial(context) } else { list_shares(context) }
 }

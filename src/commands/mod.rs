@@ -30,11 +30,9 @@ mod verify;
 
 use std::path::Path;
 
-use clap::CommandFactory;
-
-use crate::cli::{Cli, Command};
+use crate::cli::Command;
 use crate::client::Http;
-use crate::config::{self, Folders};
+use crate::config::Folders;
 use crate::context::Context;
 use crate::disk::durable;
 use crate::failure::Failure;
@@ -49,16 +47,7 @@ pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Res
     if remembers && folders.state.exists() {
         durable::own_folder(&folders.state)?;
     }
-    let role = match command {
-        Command::Up(_) => Some("up"),
-        Command::Tracker(_) => Some("tracker"),
-        Command::Peer(_) => Some("peer"),
-        _ => None,
-    };
-    if let Some(role) = role {
-        if let Some(role) = Cli::command().find_subcommand(role) {
-            config::refuse_renamed(role, |name| std::env::var_os(name).is_some())?;
-        }
+    if matches!(command, Command::Up(_) | Command::Tracker(_) | Command::Peer(_)) {
         // It waits for signals itself, and finishes what is in flight.
         return dispatch(command, &context, &folders.data).await;
     }

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::human;
 use crate::journal::{Begun, Work};
 
-/// What is told of it.
+/// What both tell of something that was begun.
 pub(super) fn entry(begun: &Begun) -> PartialEntry {
     let place = begun.place();
     let (kind, name, size_bytes) = match &begun.work {
@@ -36,7 +36,7 @@ pub(super) fn entry(begun: &Begun) -> PartialEntry {
     }
 }
 
-/// The same in words.
+/// An entry as a line for people.
 pub(super) fn line(entry: &PartialEntry) -> String {
     let path = entry.path.as_deref().unwrap_or("standard input");
     let what = match (entry.kind, entry.size_bytes) {

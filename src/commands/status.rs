@@ -106,7 +106,7 @@ fn doubt_words(doubt: Option<&Doubt>) -> String {
     format!(" for {time} ({why}){counts}")
 }
 
-/// The word for it.
+/// How `status` and `inspect` call the state of a peer.
 pub(super) const fn state_word(state: Liveness) -> &'static str {
     match state {
         Liveness::Alive => "alive",

@@ -57,8 +57,8 @@ impl Dir {
         }
     }
 
-    /// Has the system see to it; `None` where it does not know how: kernels before Linux 5.6, and those who keep processes
-    /// from calls that they do not know.
+    /// Has the system see to it; `None` where it does not know how: kernels before Linux 5.6, and those who keep
+    /// processes from calls that they do not know.
     #[cfg(target_os = "linux")]
     fn open_in_one_step(&self, path: &Path, flags: OFlags, mode: Mode) -> Option<io::Result<File>> {
         if is_said_to_lack(Lack::OneStep) {
@@ -272,8 +272,8 @@ impl Dir {
         Ok(self.stat(path)?.st_dev)
     }
 
-    /// Whether an entry is where something is mounted, be it of the same file system or a single file: no rename leads there.
-    /// A system that cannot tell says no, and refuses the rename.
+    /// Whether an entry is where something is mounted, be it of the same file system or a single file: no rename leads
+    /// there. A system that cannot tell says no, and refuses the rename.
     #[cfg(target_os = "linux")]
     pub fn is_mounted(&self, path: &Path) -> io::Result<bool> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
@@ -296,8 +296,8 @@ impl Dir {
         Ok(group(fstat(&self.0)?) == group(fstat(&other.0)?))
     }
 
-    /// Gives the owner, and nobody else, all rights to this directory and those in it. The one above goes first: nobody else
-    /// can put a symlink in the place of one below meanwhile.
+    /// Gives the owner, and nobody else, all rights to this directory and those in it. The one above goes first: nobody
+    /// else can put a symlink in the place of one below meanwhile.
     fn unlock_all(&self) -> io::Result<()> {
         set_mode(&self.0, PRIVATE_DIR.as_raw_mode())?;
         for (name, kind) in self.entries()? {
@@ -331,8 +331,8 @@ impl Dir {
         durable::sync_file_system(&self.0)
     }
 
-    /// Moves an entry into a directory of the same file system; an existing target is an error of kind `AlreadyExists`, even
-    /// if it appeared this very moment, where the file system can tell.
+    /// Moves an entry into a directory of the same file system; an existing target is an error of kind `AlreadyExists`,
+    /// even if it appeared this very moment, where the file system can tell.
     pub fn rename_new(&self, from: &Path, into: &Self, to: &Path) -> io::Result<()> {
         refuse_name(to)?;
         if is_said_to_lack(Lack::NoReplace) {
@@ -394,8 +394,8 @@ fn is_symlink(folder: &File, name: &Path) -> bool {
     stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_symlink())
 }
 
-/// Removes a file, or a directory with all that is in it, although its owner may not write to the directories; none there is
-/// no error.
+/// Removes a file, or a directory with all that is in it, although its owner may not write to the directories; none there
+/// is no error.
 pub fn remove_any(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => match fs::remove_dir_all(path) {

@@ -42,7 +42,7 @@ pub enum Work {
     Upload(UploadHeader),
     /// A share that was to be fetched.
     Download(DownloadHeader),
-    /// Its journal cannot be read; nothing can go on with it.
+    /// Its journal makes no sense, or the disk does not give it now: then it stays.
     Unreadable,
 }
 
@@ -121,12 +121,15 @@ impl Begun {
     }
 
     /// Of an upload: how far it may have come what was sent.
-    pub fn sent(&self) -> Sent {
-        sent(&self.journal)
+    pub fn sent(&self) -> Result<Sent, Failure> {
+        sent(&self.journal).map_err(|error| {
+            Failure::io("read which peers may have it in", &self.journal, &error)
+                .next("If its disk does not give it again, forget it all the same with --force.")
+        })
     }
 
-    /// Removes it, unless a command works on it, or did since it was found. Returns whether it was removed. A journal stays while
-    /// its temporary may come back with a disk.
+    /// Removes it, unless a command works on it, or did since it was found. Returns whether it was removed. A journal
+    /// stays while its temporary may come back with a disk.
     pub fn remove(&self) -> Result<bool, Failure> {
         let Some(taken) = self.take()? else { return Ok(false) };
         self.remove_taken(&taken).map(|()| true)
@@ -142,7 +145,11 @@ impl Begun {
     pub fn take(&self) -> Result<Option<Taken>, Failure> {
         let lock = lock::take_at_once(&self.journal).map_err(|error| self.failed(&error))?;
         // A disk that fails now does not make an upload one that nobody has to be told of.
-        let now = work(&self.journal).map_err(|error| Failure::io("read", &self.journal, &error))?;
+        let now = work(&self.journal).map_err(|error| {
+            let journal = self.journal.display();
+            Failure::io("read", &self.journal, &error)
+                .next(format!("If its disk does not give it again, remove {journal}."))
+        })?;
         let is_same = now == self.work && written(&self.journal) == self.written;
         Ok(lock.filter(|_| is_same).map(Taken))
     }
@@ -209,8 +216,9 @@ fn has_loose(temporary: &Path) -> io::Result<bool> {
     Dir::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
 }
 
-/// Whether the disk on which the temporary stood is away: its folder is not the one that it was, or is not there, and was
-/// on another disk than the one above it that is still there. Whoever removed a folder himself has removed what was in it.
+/// Whether the disk on which the temporary stood is away: its folder is not the one that it was, or is not there, and
+/// was on another disk than the one above it that is still there. Whoever removed a folder himself has removed what was
+/// in it.
 fn is_away(header: &DownloadHeader) -> bool {
     if fs::symlink_metadata(&header.temporary).is_ok() {
         return false;
@@ -241,20 +249,16 @@ fn disk_bytes(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{DownloadJournal, UploadPlace};
+    use crate::journal::{DownloadJournal, Through, UploadJournal, UploadPlace};
     use parcelry_core::geometry::{ChunkSize, Geometry};
-    use parcelry_core::id::Secret;
+    use parcelry_core::id::{PeerId, Secret, TrackerId};
     use parcelry_core::name::SafePath;
 
     #[test]
     fn f30_what_is_in_use_is_told_from_what_was_left_and_a_strangers_file_is_not_taken_for_ours() {
         let state = tempfile::tempdir().unwrap();
         assert!(Begun::list(state.path()).is_empty());
-        let name = SafePath::parse("photos").unwrap();
-        let header =
-            UploadHeader::new(Secret::from_bytes([1; 32]), Secret::from_bytes([2; 32]), [3; 32], 20, name);
-        let folder = state.path().join("uploads/0123");
-        let upload = UploadPlace::lock(&folder).unwrap().begin(header).unwrap();
+        let upload = begin_upload(state.path());
         let share = ShareId::from_bytes([1; 32]);
         let geometry = Geometry::new(10 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
         let temporary = state.path().join(".parcelry-0123.part");
@@ -284,6 +288,15 @@ mod tests {
         }
         assert!(Begun::list(state.path()).is_empty());
         assert_eq!(fs::read(&temporary).unwrap(), b"a stranger's");
+    }
+
+    /// Begins an upload of nothing.
+    fn begin_upload(state: &Path) -> UploadJournal {
+        let [seed, secret] = [1, 2].map(|byte| Secret::from_bytes([byte; 32]));
+        let through = Through { tracker: "https://t:1".into(), id: TrackerId::from_bytes([4; 32]) };
+        let name = SafePath::parse("photos").unwrap();
+        let header = UploadHeader::new(seed, secret, through, [3; 32], 20, name);
+        UploadPlace::lock(&state.join("uploads/0123")).unwrap().begin(header).unwrap()
     }
 
     /// A state in which one download was begun, and its temporary.
@@ -388,11 +401,35 @@ mod tests {
         std::os::unix::fs::symlink(&path, &path).unwrap();
         let unreadable = only(&state);
         assert_eq!(unreadable.work, Work::Unreadable);
-        assert!(unreadable.remove().unwrap_err().what.contains("read"));
+        let failure = unreadable.remove().unwrap_err();
+        assert!(failure.what.contains("read") && failure.next.unwrap().contains("remove /"));
         fs::remove_file(&path).unwrap();
         fs::write(&path, kept).unwrap();
         assert!(!unreadable.remove().unwrap(), "it is not what was listed");
         assert_eq!(only(&state).temporary(), Some(&*temporary));
+    }
+
+    #[test]
+    fn f30_an_upload_whose_peers_cannot_be_read_is_not_one_that_went_nowhere() {
+        let state = tempfile::tempdir().unwrap();
+        let upload = begin_upload(state.path());
+        let [one, other] = [1, 2].map(|byte| PeerId::from_bytes([byte; 32]));
+        upload.note_committing(&[one]).unwrap();
+        let list = only(&state).journal.join("committed");
+        let kept = fs::read(&list).unwrap();
+        let loop_to_itself = || std::os::unix::fs::symlink(&list, &list).unwrap();
+        let damages: [&dyn Fn(); 2] = [&loop_to_itself, &|| fs::write(&list, b"[\"").unwrap()];
+        for damage in damages {
+            fs::remove_file(&list).unwrap();
+            damage();
+            assert!(upload.sent().is_err() && upload.note_committing(&[other]).is_err());
+            assert!(only(&state).sent().unwrap_err().next.unwrap().contains("--force"));
+        }
+        // Nothing was written over it meanwhile.
+        fs::write(&list, kept).unwrap();
+        assert_eq!(only(&state).sent().unwrap(), Sent::To(vec![one]));
+        upload.note_committing(&[other]).unwrap();
+        assert_eq!(upload.sent().unwrap(), Sent::To(vec![one, other]));
     }
 
     #[test]
@@ -403,21 +440,6 @@ mod tests {
         assert!(begun.work == Work::Unreadable && begun.touched_ms > 0);
         assert!(begun.remove().unwrap(), "to lock it changes nothing of it");
         assert!(Begun::list(state.path()).is_empty());
-    }
-
-    #[test]
-    fn f30_what_an_earlier_version_left_goes_with_its_temporary() {
-        let (state, temporary) = one_download(|_| {});
-        let path = only(&state).journal.join("download.json");
-        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        json["version"] = 1.into();
-        for newer in ["folders", "inode", "left_out", "boot_id"] {
-            json.as_object_mut().unwrap().remove(newer).unwrap();
-        }
-        fs::write(&path, serde_json::to_vec(&json).unwrap()).unwrap();
-        assert_eq!(only(&state).temporary(), Some(&*temporary));
-        assert!(only(&state).remove().unwrap());
-        assert!(!temporary.exists());
     }
 
     #[test]

@@ -23,8 +23,7 @@ use crate::failure::{Failure, Kind};
 const VERSION: u32 = 2;
 const MAGIC: &[u8] = b"PRCD\x01";
 
-/// What identifies a download's temporary. Headers of earlier versions are read, too, so that what they left can be
-/// removed.
+/// What identifies a download's temporary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownloadHeader {
     version: u32,
@@ -37,16 +36,12 @@ pub struct DownloadHeader {
     #[serde(with = "super::path_text")]
     pub temporary: PathBuf,
     /// The inode number of the temporary, to notice another one in its place; 0 if it could not be this user's alone.
-    #[serde(default)]
     pub inode: u64,
     /// The folder that it is in and those above it, up to the root, to notice that their disk is away; none if that is
     /// not known.
-    #[serde(default)]
     pub folders: Vec<DirInode>,
     /// What is not in the temporary, as the file system does not take its name.
-    #[serde(default)]
     pub left_out: Vec<LeftOut>,
-    #[serde(default)]
     boot_id: Option<String>,
 }
 

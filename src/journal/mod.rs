@@ -19,7 +19,7 @@ pub use begun::{Begun, Taken, Work};
 pub use download::{DownloadHeader, DownloadJournal, LeftOut, Resumed};
 pub use owned::{OwnedShare, OwnedShares};
 pub use upload::{
-    Origin, Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadKey, UploadOf, UploadPlace,
+    Origin, Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadKey, UploadPlace, UploadSource,
 };
 
 use parcelry_core::id::Secret;

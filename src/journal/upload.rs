@@ -28,11 +28,11 @@ use crate::failure::{Failure, Kind};
 /// A version that knows of fewer fields would seal other bytes under the same keys.
 const VERSION: u32 = 3;
 const HEADER: &str = "upload.json";
-/// What a manifest is kept in from before it leaves: whatever was committed anywhere has one.
+/// The manifest, from before it leaves.
 const MANIFEST: &str = "manifest";
 /// The peers of the last placement.
 const PEERS: &str = "peers";
-/// The peers that were asked to commit, from before the first is; earlier versions have none.
+/// The peers that were asked to commit, from before the first is.
 const COMMITTED: &str = "committed";
 /// Made when publishing was answered, before the link is out.
 const PUBLISHED: &str = "published";
@@ -48,9 +48,8 @@ pub struct UploadHeader {
     /// The secret of the link.
     #[serde(with = "secret_text")]
     pub secret: Secret,
-    /// The tracker that it goes through; earlier versions did not note it.
-    #[serde(default)]
-    pub through: Option<Through>,
+    /// The tracker that it goes through.
+    pub through: Through,
     /// The salt of this encryption run.
     pub salt: [u8; 32],
     /// The base-two logarithm of the chunk size.
@@ -79,8 +78,8 @@ pub struct SourceFile {
     pub path: SafePath,
     /// Bytes of the file.
     pub size: u64,
-    /// Its holes, which are not in the stream. They stay what they were when the share began, whatever the disk says later:
-    /// with others, an index would stand for other bytes.
+    /// Its holes, which are not in the stream. They stay what they were when the share began, whatever the disk says
+    /// later: with others, an index would stand for other bytes.
     #[serde(default, skip_serializing_if = "Holes::is_empty")]
     pub holes: Holes,
     /// When it was last changed: nanoseconds since the Unix epoch.
@@ -91,7 +90,7 @@ pub struct SourceFile {
     pub mode: u32,
 }
 
-/// Where the bytes of a file are that is shared.
+/// Where the bytes of a shared file are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredOrigin", into = "StoredOrigin")]
 pub enum Origin {
@@ -109,7 +108,6 @@ pub enum Origin {
 struct StoredOrigin {
     #[serde(with = "super::path_text::optional")]
     disk: Option<PathBuf>,
-    #[serde(default)]
     spooled_at: u64,
 }
 
@@ -155,15 +153,15 @@ pub struct UploadKey<'a> {
     /// The name that was asked for.
     pub name: Option<&'a str>,
     /// What is shared.
-    pub what: UploadOf<'a>,
+    pub source: UploadSource<'a>,
 }
 
 /// What an upload is of.
 #[derive(Debug, Clone, Copy)]
-pub enum UploadOf<'a> {
+pub enum UploadSource<'a> {
     /// These paths, which are absolute.
     Paths(&'a [PathBuf]),
-    /// What cannot be read again: the upload is never gone on with, nor mistaken for another. The bytes are by chance.
+    /// What cannot be read again: the upload is never gone on with, nor mistaken for another. The bytes are random.
     Once(&'a [u8; 32]),
 }
 
@@ -178,14 +176,21 @@ pub struct Through {
 
 impl UploadHeader {
     /// A new upload with these keys.
-    pub fn new(seed: Secret, secret: Secret, salt: [u8; 32], chunk_log2: u8, name: SafePath) -> Self {
+    pub fn new(
+        seed: Secret,
+        secret: Secret,
+        through: Through,
+        salt: [u8; 32],
+        chunk_log2: u8,
+        name: SafePath,
+    ) -> Self {
         let created_ms = crate::clock::now_ms();
         let (files, dirs, dir_modes, links) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self {
             version: VERSION,
             seed,
             secret,
-            through: None,
+            through,
             salt,
             chunk_log2,
             name,
@@ -262,30 +267,27 @@ pub enum Sent {
     Published,
 }
 
-/// How far it may have come what the journal in the folder sent: what cannot be looked at counts as there.
-pub(super) fn sent(folder: &Path) -> Sent {
-    let may_be = |name: &str| folder.join(name).try_exists().unwrap_or(true);
-    if may_be(PUBLISHED) {
-        Sent::Published
-    } else if may_be(MANIFEST) {
-        Sent::To(asked_to_commit(folder))
-    } else {
-        Sent::Nowhere
+/// How far it may have come what the journal in the folder sent. An error tells nothing of it: nobody was told yet.
+pub(super) fn sent(folder: &Path) -> io::Result<Sent> {
+    if folder.join(PUBLISHED).try_exists()? {
+        return Ok(Sent::Published);
+    }
+    let asked = peers_in(folder, COMMITTED)?;
+    Ok(if asked.is_empty() { Sent::Nowhere } else { Sent::To(asked) })
+}
+
+/// The peers that a file of a journal lists; none if it is not there. A list that makes no sense is an error, too: with
+/// none, nobody would be told.
+fn peers_in(folder: &Path, name: &str) -> io::Result<Vec<PeerId>> {
+    match fs::read(folder.join(name)) {
+        Ok(json) => Ok(serde_json::from_slice(&json)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
-fn asked_to_commit(folder: &Path) -> Vec<PeerId> {
-    let known = if folder.join(COMMITTED).try_exists().unwrap_or(true) { COMMITTED } else { PEERS };
-    peers_in(folder, known)
-}
-
-fn peers_in(folder: &Path, name: &str) -> Vec<PeerId> {
-    let json = fs::read(folder.join(name)).unwrap_or_default();
-    serde_json::from_slice(&json).unwrap_or_default()
-}
-
-/// Removes everything in a journal's folder but its lock, an upload's keys first: whatever interrupts it, no keys are left
-/// without the ids of what left under them.
+/// Removes everything in a journal's folder but its lock, an upload's keys first: whatever interrupts it, no keys are
+/// left without the ids of what left under them.
 fn remove_contents(folder: &Path) -> io::Result<()> {
     match fs::remove_file(folder.join(HEADER)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -326,12 +328,12 @@ impl UploadJournal {
             Some(name) => parts.extend([&b"named"[..], name.as_bytes()]),
             None => parts.push(b"unnamed"),
         }
-        match upload.what {
-            UploadOf::Paths(paths) => {
+        match upload.source {
+            UploadSource::Paths(paths) => {
                 parts.push(b"paths");
                 parts.extend(paths.iter().map(|path| path.as_os_str().as_bytes()));
             }
-            UploadOf::Once(bytes) => parts.extend([&b"once"[..], &bytes[..]]),
+            UploadSource::Once(bytes) => parts.extend([&b"once"[..], &bytes[..]]),
         }
         state.join("uploads").join(key(&parts))
     }
@@ -400,19 +402,19 @@ impl UploadJournal {
         durable::persist(&self.place.folder.join(PEERS), &json)
     }
 
-    /// The peers that the share went to before.
+    /// The peers that the share went to before, as far as that is known: others will do.
     pub fn peers(&self) -> Vec<PeerId> {
-        peers_in(&self.place.folder, PEERS)
+        peers_in(&self.place.folder, PEERS).unwrap_or_default()
     }
 
     /// Puts on stable storage that these peers are asked to commit, before they are.
     pub fn note_committing(&self, peers: &[PeerId]) -> io::Result<()> {
-        let mut all = asked_to_commit(&self.place.folder);
+        let mut all = peers_in(&self.place.folder, COMMITTED)?;
         let known = all.len();
         all.extend(peers);
         let mut seen = BTreeSet::new();
         all.retain(|peer| seen.insert(*peer));
-        if all.len() == known && self.place.folder.join(COMMITTED).try_exists()? {
+        if all.len() == known {
             return Ok(());
         }
         let json = serde_json::to_vec(&all).expect("ids are strings");
@@ -425,17 +427,8 @@ impl UploadJournal {
     }
 
     /// How far it may have come what was sent.
-    pub fn sent(&self) -> Sent {
+    pub fn sent(&self) -> io::Result<Sent> {
         sent(&self.place.folder)
-    }
-
-    /// Notes the tracker that it goes through, which earlier versions did not.
-    pub fn set_through(&mut self, through: Through) -> io::Result<()> {
-        let header = UploadHeader { through: Some(through), ..self.header.clone() };
-        let json = serde_json::to_vec(&header).expect("a header has string keys");
-        durable::persist(&self.place.folder.join(HEADER), &json)?;
-        self.header = header;
-        Ok(())
     }
 
     /// Forgets the upload: it is published, or its files changed.
@@ -450,8 +443,9 @@ mod tests {
     use parcelry_core::geometry::{ChunkSize, Geometry};
 
     fn header() -> UploadHeader {
-        let name = SafePath::parse("a").unwrap();
-        UploadHeader::new(Secret::from_bytes([1; 32]), Secret::from_bytes([2; 32]), [3; 32], 20, name)
+        let [seed, secret] = [1, 2].map(|byte| Secret::from_bytes([byte; 32]));
+        let through = Through { tracker: "https://t:1".into(), id: TrackerId::from_bytes([4; 32]) };
+        UploadHeader::new(seed, secret, through, [3; 32], 20, SafePath::parse("a").unwrap())
     }
 
     fn index(index: u32) -> ChunkIndex {
@@ -521,26 +515,22 @@ mod tests {
             numbers.iter().map(|&number| PeerId::from_bytes([number; 32])).collect()
         };
         journal.put_peers(&peers(&[1, 2])).unwrap();
-        assert_eq!(journal.sent(), Sent::Nowhere);
         journal.put_manifest(b"manifest").unwrap();
-        // What an earlier version left.
-        assert_eq!(journal.sent(), Sent::To(peers(&[1, 2])));
+        assert_eq!(journal.sent().unwrap(), Sent::Nowhere, "none was asked so far");
         // A spare steps in, and another placement follows.
         journal.note_committing(&peers(&[1, 2])).unwrap();
         journal.note_committing(&peers(&[3])).unwrap();
         journal.put_peers(&peers(&[4])).unwrap();
         journal.note_committing(&peers(&[4, 3])).unwrap();
         drop(journal);
-        let mut journal = resumed(state.path()).unwrap();
-        assert_eq!((journal.peers(), journal.sent()), (peers(&[4]), Sent::To(peers(&[1, 2, 3, 4]))));
-        let through = Through { tracker: "t".into(), id: TrackerId::from_bytes([1; 32]) };
-        journal.set_through(through.clone()).unwrap();
+        let journal = resumed(state.path()).unwrap();
+        assert_eq!((journal.peers(), journal.sent().unwrap()), (peers(&[4]), Sent::To(peers(&[1, 2, 3, 4]))));
         journal.note_published().unwrap();
         drop(journal);
         let journal = resumed(state.path()).unwrap();
-        assert_eq!((journal.header().through.as_ref(), journal.sent()), (Some(&through), Sent::Published));
+        assert_eq!(journal.sent().unwrap(), Sent::Published);
         drop(journal);
-        assert_eq!(begun(state.path()).sent(), Sent::Nowhere);
+        assert_eq!(begun(state.path()).sent().unwrap(), Sent::Nowhere);
     }
 
     #[test]
@@ -568,7 +558,7 @@ mod tests {
             replicas: 2,
             chunk_log2: Some(20),
             name: Some("n"),
-            what: UploadOf::Paths(&paths),
+            source: UploadSource::Paths(&paths),
         };
         change(&mut key);
         UploadJournal::folder(state, &key)
@@ -587,9 +577,9 @@ mod tests {
             folder(|key| key.name = Some("m")),
             folder(|key| key.name = Some("")),
             folder(|key| key.name = None),
-            folder(|key| key.what = UploadOf::Paths(&[])),
-            folder(|key| key.what = UploadOf::Once(&[7; 32])),
-            folder(|key| key.what = UploadOf::Once(&[8; 32])),
+            folder(|key| key.source = UploadSource::Paths(&[])),
+            folder(|key| key.source = UploadSource::Once(&[7; 32])),
+            folder(|key| key.source = UploadSource::Once(&[8; 32])),
         ];
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
@@ -597,12 +587,12 @@ mod tests {
 
     /// With other names, nobody's half-done uploads would be found again.
     #[test]
-    fn the_folder_of_an_upload_has_the_name_that_it_has_always_had() {
+    fn the_folder_of_an_upload_keeps_its_name() {
         let folder = folder_in(Path::new("/s"), |_| {});
         assert_eq!(folder, Path::new("/s/uploads/8ba0ed9f02d26dc8f3c42807b342daba"));
         let paths: [PathBuf; 1] = ["/a/b".into()];
-        let what = UploadOf::Paths(&paths);
-        let key = UploadKey { tracker: "https://t:1", replicas: 2, chunk_log2: None, name: None, what };
+        let source = UploadSource::Paths(&paths);
+        let key = UploadKey { tracker: "https://t:1", replicas: 2, chunk_log2: None, name: None, source };
         let folder = UploadJournal::folder(Path::new("/s"), &key);
         assert_eq!(folder, Path::new("/s/uploads/026cd5f35b9702f28c50605893da9c6a"));
     }

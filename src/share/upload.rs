@@ -31,7 +31,7 @@ use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 use crate::identity::{random_bytes, random_secret};
 use crate::journal::{
-    Origin, Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadKey, UploadOf, UploadPlace,
+    Origin, Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadKey, UploadPlace, UploadSource,
 };
 use crate::progress::Progress;
 
@@ -68,21 +68,19 @@ impl Upload {
         let size = ChunkSize::fitting(total(&collected.files), request.chunk_size);
         let size = size.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
         let folder = journal_folder(state, swarm, request, &collected)?;
-        let through = Through { tracker: swarm.tracker.to_string(), id: swarm.tracker_id };
         let mut replaced = None;
         let place = match UploadPlace::lock(&folder)?.resume()? {
             Err(place) => place,
             Ok(journal)
                 if collected.spool.is_some() || !may_be_continued(journal.header(), &collected, request) =>
             {
-                replaced = Some((journal.header().clone(), journal.sent()));
+                replaced = Some((journal.header().clone(), sent(&journal)?));
                 journal.give_up()
             }
             // Keys of an upload are only used again for the same bytes: a nonce must never seal two.
-            Ok(mut journal) => {
-                if journal.header().through.is_none() {
-                    journal.set_through(through.clone()).map_err(|error| journal_failure(&error))?;
-                }
+            Ok(journal) => {
+                // A journal that does not tell who was asked to commit takes no further peers.
+                let sent = sent(&journal)?;
                 let mut upload = Self::from_journal(journal, None, true)?;
                 match upload.grown(progress).map(|grown| grown.into_iter().cloned().collect()) {
                     Ok(grown) => {
@@ -91,17 +89,17 @@ impl Upload {
                     }
                     Err(Halt::Failed(failure) | Halt::Gone(failure)) => return Err(failure),
                     Err(Halt::Changed(_)) => {
-                        replaced = Some((upload.header().clone(), upload.journal.sent()));
+                        replaced = Some((upload.header().clone(), sent));
                         upload.journal.give_up()
                     }
                 }
             }
         };
         let (seed, secret, salt) = (random_secret()?, random_secret()?, random_bytes()?);
-        let mut header = UploadHeader::new(seed, secret, salt, size.log2(), collected.name);
+        let through = Through { tracker: swarm.tracker.to_string(), id: swarm.tracker_id };
+        let mut header = UploadHeader::new(seed, secret, through, salt, size.log2(), collected.name);
         (header.files, header.dirs) = (collected.files, collected.dirs);
         (header.dir_modes, header.links) = (collected.dir_modes, collected.links);
-        header.through = Some(through);
         let upload = Self::from_journal(place.begin(header)?, collected.spool, false)?;
         Ok(Self { replaced, ..upload })
     }
@@ -211,8 +209,8 @@ impl Upload {
     }
 
     /// How far it may have come what was sent.
-    pub(super) fn sent(&self) -> Sent {
-        self.journal.sent()
+    pub(super) fn sent(&self) -> Result<Sent, Failure> {
+        sent(&self.journal)
     }
 
     /// The upload of the same files that this one is begun instead of, and how far that came.
@@ -403,6 +401,15 @@ fn length(files: &[SourceFile]) -> u64 {
     files.iter().map(|file| file.size).fold(0, u64::saturating_add)
 }
 
+/// How far it may have come what was sent from a journal.
+fn sent(journal: &UploadJournal) -> Result<Sent, Failure> {
+    journal.sent().map_err(|error| {
+        let what = format!("cannot read in the journal which peers may have the upload: {error}");
+        let next = "If its disk does not give it again, forget the upload with `parcelry clean --force`.";
+        Failure::new(Kind::Other, what).next(next)
+    })
+}
+
 fn journal_failure(error: &io::Error) -> Failure {
     Failure::new(Kind::Other, format!("cannot write the journal: {error}"))
 }
@@ -419,7 +426,7 @@ fn journal_folder(
         replicas: request.replicas,
         chunk_log2: request.chunk_size.map(ChunkSize::log2),
         name: request.name.as_deref(),
-        what: collected.paths.as_deref().map_or(UploadOf::Once(&once), UploadOf::Paths),
+        source: collected.paths.as_deref().map_or(UploadSource::Once(&once), UploadSource::Paths),
     };
     Ok(UploadJournal::folder(state, &key))
 }
@@ -468,6 +475,7 @@ mod tests {
     use crate::share::Source;
     use crate::share::changes::Fingerprint;
     use parcelry_core::holes::Holes;
+    use parcelry_core::id::TrackerId;
     use parcelry_core::name::SafePath;
 
     const CHUNK: usize = 1 << 16;
@@ -523,7 +531,9 @@ mod tests {
         fn begin(&self) -> Upload {
             let name = SafePath::parse("log").unwrap();
             let (seed, secret) = (random_secret().unwrap(), random_secret().unwrap());
-            let mut header = UploadHeader::new(seed, secret, random_bytes().unwrap(), 16, name.clone());
+            let through = Through { tracker: "https://t:1".into(), id: TrackerId::from_bytes([1; 32]) };
+            let salt = random_bytes().unwrap();
+            let mut header = UploadHeader::new(seed, secret, through, salt, 16, name.clone());
             let now = self.log().metadata().unwrap();
             let Fingerprint { size, modified_ns, inode } = Fingerprint::from(&now);
             let (origin, holes, mode) = (Origin::Disk(self.log()), self.holes(), 0o644);

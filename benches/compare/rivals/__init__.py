@@ -9,10 +9,10 @@ def all_rivals(tools: Tools) -> list[Rival]:
     from .croc import Croc
     from .libtorrent import Libtorrent
     from .nginx import Nginx, NginxTls
+    from .parcelry import Parcelry
     from .rqbit import Rqbit
     from .rsync import Rsync
     from .sendme import Sendme
-    from .parcelry import Parcelry
     from .tahoe import Tahoe
     from .transmission import Transmission
 
