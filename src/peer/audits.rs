@@ -208,8 +208,12 @@ impl Worker for Doubting {
     }
 
     async fn step(&mut self, id: ChunkId, notes: &Notes) {
-        let lost = self.0.on_disk(move |storage| storage.reverify_chunk(id)).await;
-        let lost = notes.note("cannot read a chunk again", lost.map_err(|error| format!("{id}: {error}")));
-        lost.into_iter().flatten().for_each(|lost| self.0.outbox.push(Report::Lost(lost)));
+        match self.0.on_disk(move |storage| storage.reverify_chunk(id)).await {
+            Ok(lost) => lost.into_iter().for_each(|lost| self.0.outbox.push(Report::Lost(lost))),
+            Err(error) => {
+                tracing::error!(%id, %error, "cannot read a chunk again");
+                notes.count_failure();
+            }
+        }
     }
 }

@@ -94,7 +94,7 @@ impl Worker for Beating {
             other => other,
         };
         self.reachable = result.is_ok();
-        notes.note_warning("the tracker does not answer; trying on", result);
+        notes.note_warning("the tracker does not answer", result);
     }
 
     async fn end(&mut self, _notes: &Notes) {

@@ -196,7 +196,7 @@ impl Partings {
             return Err(error);
         }
         let path = self.path(share, "json");
-        tracing::error!(path = %path.display(), %error, "cannot read what was let go of: it is put aside");
+        tracing::error!(path = %path.display(), %error, "cannot read what was let go of: it is taken out of use");
         for extension in ["json", "manifest"] {
             let damaged = self.path(share, &format!("{extension}.damaged"));
             match durable::move_and_date(&self.path(share, extension), &damaged) {
@@ -383,14 +383,20 @@ pub(super) async fn look_at_quarantine(peer: &Arc<Peer>, notes: &Notes) {
     let Some(now_ms) = peer.clock.now_ms() else { return };
     let listing = Arc::clone(peer);
     let listed = blocking(move || listing.partings.all()).await;
-    for parted in notes.note("cannot look at what lies aside", listed).unwrap_or_default() {
-        if parted.age_ms(now_ms) >= millis(QUARANTINE_KEPT) {
-            // One that cannot be looked after keeps the others from nothing.
-            let share = parted.share;
-            let proved = prove_again(peer, parted, now_ms).await;
-            let proved = proved.map_err(|error| format!("share {share}: {error}"));
-            notes.note("cannot look after what was let go of", proved);
+    let mut parted = notes.note("cannot tell what is in quarantine", listed).unwrap_or_default();
+    parted.retain(|parted| parted.age_ms(now_ms) >= millis(QUARANTINE_KEPT));
+    let mut pass: Option<io::Result<()>> = None;
+    for parted in parted {
+        let share = parted.share;
+        let proved = prove_again(peer, parted, now_ms).await;
+        // One that cannot be looked after keeps the others from nothing.
+        if let Err(error) = &proved {
+            tracing::error!(%share, %error, "cannot look after what was let go of");
         }
+        pass = Some(pass.unwrap_or(Ok(())).and(proved));
+    }
+    if let Some(result) = pass {
+        notes.note("cannot look after all that was let go of", result);
     }
 }
 

@@ -71,9 +71,15 @@ impl Worker for Dropping {
         if self.later.contains_key(&share) {
             return;
         }
-        let parted = part(&self.peer, task).await.map_err(|error| format!("share {share}: {error}"));
-        if notes.note("cannot let go of surplus", parted) == Some(false) {
-            self.later.insert(share, Instant::now() + PARTING_AGAIN);
+        match part(&self.peer, task).await {
+            Ok(true) => {}
+            Ok(false) => {
+                self.later.insert(share, Instant::now() + PARTING_AGAIN);
+            }
+            Err(error) => {
+                tracing::error!(%share, %error, "cannot let go of surplus");
+                notes.count_failure();
+            }
         }
     }
 }
