@@ -72,14 +72,29 @@ impl Parted {
 }
 
 /// Chunks that are being left; they are served and proved again once this is dropped, if they are still here.
-struct Leaving<'a> {
-    partings: &'a Partings,
+struct Leaving {
+    peer: Arc<Peer>,
     chunks: Vec<ChunkId>,
 }
 
-impl Drop for Leaving<'_> {
+impl Leaving {
+    /// Lets go of those of the chunks that others have proved, and ends the leaving: not before, whatever becomes meanwhile
+    /// of the caller.
+    fn let_go(
+        self,
+        manifest: &Manifest,
+        terms: &SignedTerms,
+        proved: &ChunkSet,
+        holders: &[PeerAddress],
+    ) -> io::Result<()> {
+        let Peer { partings, storage, .. } = &*self.peer;
+        let_go(partings, storage, manifest, terms, proved, holders)
+    }
+}
+
+impl Drop for Leaving {
     fn drop(&mut self) {
-        self.partings.stay(&self.chunks);
+        self.peer.partings.stay(&self.chunks);
     }
 }
 
@@ -269,22 +284,21 @@ pub(super) async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
     for batch in batches(&manifest, &here) {
         let left = peer.partings.leave(&ids(&batch), peer.clock.now_ms());
         // Until this is dropped, nobody can prove the chunks with what he fetches here.
-        let leaving = Leaving { partings: &peer.partings, chunks: left };
+        let leaving = Leaving { peer: Arc::clone(peer), chunks: left };
         let answers = ask(peer, &holders, &batch, true).await;
         let proved = proved_enough(held.terms.replicas, &leaving.chunks, &answers);
         let surplus = of_chunks(&manifest, &batch, &proved);
         if !proved.is_empty() {
-            let (parting, terms, by) = (Arc::clone(peer), held.terms.clone(), holders.clone());
-            let (manifest, chunks) = (Arc::clone(&manifest), surplus.clone());
-            let gone = move || let_go(&parting.partings, &parting.storage, &manifest, &terms, &chunks, &by);
-            blocking(gone).await?;
+            let (manifest, terms) = (Arc::clone(&manifest), held.terms.clone());
+            let (chunks, by) = (surplus.clone(), holders.clone());
+            // A stop drops this function, but not what blocks.
+            blocking(move || leaving.let_go(&manifest, &terms, &chunks, &by)).await?;
             peer.outbox.push(Report::Dropped(ShareChunks { share, chunks: surplus }));
         }
         if proved.len() < batch.len() {
             tracing::info!(%share, "others did not prove enough of what is surplus here: it stays");
             return Ok(false);
         }
-        drop(leaving);
     }
     Ok(true)
 }
