@@ -1,7 +1,7 @@
 //! Proves to whoever asks that chunks and manifests are here: each is read once for all its samples, and how much is
 //! read is bounded for one request, for one address, and in all.
 //!
-//! What turns out to be other bytes than its id says is answered as not held, and looked at again by [`Doubting`].
+//! What turns out to be other bytes than its id says is answered as not held, and looked at again by [`DoubtWorker`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -187,9 +187,9 @@ fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, O
 }
 
 /// Looks at chunks that an audit found to be wrong, and has the tracker know what was lost.
-pub(super) struct Doubting(pub(super) Arc<Peer>);
+pub(super) struct DoubtWorker(pub(super) Arc<Peer>);
 
-impl Worker for Doubting {
+impl Worker for DoubtWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ChunkId;
 

@@ -58,9 +58,9 @@ struct Attempt {
 }
 
 /// Copies what is asked for, one share after the other.
-pub(super) struct Copying(pub(super) Arc<Peer>);
+pub(super) struct CopyWorker(pub(super) Arc<Peer>);
 
-impl Worker for Copying {
+impl Worker for CopyWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = CopyTask;
 

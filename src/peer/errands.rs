@@ -93,14 +93,14 @@ impl Lane {
 }
 
 /// Runs the errands of one kind.
-pub(super) struct Running {
+pub(super) struct ErrandWorker {
     pub(super) peer: Arc<Peer>,
     /// What they are called.
     pub(super) kind: &'static str,
     pub(super) lane: fn(&Errands) -> &Lane,
 }
 
-impl Worker for Running {
+impl Worker for ErrandWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = Task;
 

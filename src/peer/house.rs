@@ -18,25 +18,25 @@ const OFTEN: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(3600);
 
 /// Tidies up now and then.
-pub(super) struct Tidying {
+pub(super) struct HousekeepingWorker {
     peer: Arc<Peer>,
     ticks: Interval,
 }
 
 /// Looks how the disk stands, and brings it back after it failed to write.
-pub(super) struct Looking(pub(super) Arc<Peer>);
+pub(super) struct DiskWorker(pub(super) Arc<Peer>);
 
 /// Drops what is over.
-pub(super) struct Expiring(pub(super) Arc<Peer>);
+pub(super) struct ExpiryWorker(pub(super) Arc<Peer>);
 
-impl Tidying {
+impl HousekeepingWorker {
     /// Begins at once.
     pub(super) fn new(peer: Arc<Peer>) -> Self {
         Self { peer, ticks: tokio::time::interval(SELDOM) }
     }
 }
 
-impl Worker for Tidying {
+impl Worker for HousekeepingWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ();
 
@@ -76,7 +76,7 @@ async fn tidy(peer: &Arc<Peer>, notes: &Notes) {
     }
 }
 
-impl Worker for Looking {
+impl Worker for DiskWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ();
 
@@ -107,7 +107,7 @@ async fn recover(peer: &Arc<Peer>) -> io::Result<()> {
     Ok(())
 }
 
-impl Worker for Expiring {
+impl Worker for ExpiryWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ();
 

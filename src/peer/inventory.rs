@@ -49,20 +49,20 @@ impl Asked {
 }
 
 /// Tells the tracker whenever it asks, until it has heard everything.
-pub(super) struct Telling {
+pub(super) struct InventoryWorker {
     peer: Arc<Peer>,
     /// Whether the tracker did not hear all of it yet.
     has_failed: bool,
 }
 
-impl Telling {
+impl InventoryWorker {
     /// Was not asked yet.
     pub(super) fn new(peer: Arc<Peer>) -> Self {
         Self { peer, has_failed: false }
     }
 }
 
-impl Worker for Telling {
+impl Worker for InventoryWorker {
     const STOPS: Stops = Stops::WithinSteps;
     /// How the tracker is reached.
     type Due = TrackerClient;

@@ -53,9 +53,9 @@ impl Mending {
 }
 
 /// Makes whole what can be, one share after the other.
-pub(super) struct Restoring(pub(super) Arc<Peer>);
+pub(super) struct MendWorker(pub(super) Arc<Peer>);
 
-impl Worker for Restoring {
+impl Worker for MendWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = RestoreTask;
 
