@@ -23,10 +23,10 @@ use crate::task::Tasks;
 /// say, by [`Worker::STOPS`]. A panic ends the worker.
 ///
 /// What fails is told in one of two ways:
-/// - What it does again and again is *noted* ([`Notes::note`]), once a step when all of it was tried: it is failing until it
-///   goes well.
-/// - Of what comes as orders, each about something else, those that fail are logged by the worker with what they are about,
-///   and *counted* ([`Notes::count_failure`]): whether the next one goes well says nothing about them.
+/// - What it does again and again is *noted* ([`Notes::note`]), once a step when all of it was tried: it is failing until
+///   it goes well.
+/// - Of what comes as orders, each about something else, those that fail are logged by the worker with what they are
+///   about, and *counted* ([`Notes::count_failure`]): whether the next one goes well says nothing about them.
 pub trait Worker: Send {
     /// Whether a stop may interrupt a step.
     const STOPS: Stops;

@@ -28,8 +28,8 @@ pub fn persist(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// Creates a file that only its owner can read, under a name that no other in the folder has. It is removed when the value
-/// is dropped.
+/// Creates a file that only its owner can read, under a name that no other in the folder has. It is removed when the
+/// value is dropped.
 ///
 /// An error is the system's own: that of `tempfile` has no error code, and a name in it that is another one each time.
 pub fn create_temporary(folder: &Path) -> io::Result<NamedTempFile> {
@@ -123,8 +123,8 @@ pub fn open_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)
 }
 
-/// Has what is read of a file from here on come from the disk, and not from what the system remembers of it: after a write
-/// that failed, or rot, the two differ. What was not written yet is read as it was written.
+/// Has what is read of a file from here on come from the disk, and not from what the system remembers of it: after a
+/// write that failed, or rot, the two differ. What was not written yet is read as it was written.
 pub fn drop_cached(file: &File) {
     // It is a hint: where it is not taken, the file is read all the same.
     #[cfg(target_os = "linux")]

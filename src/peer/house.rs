@@ -68,11 +68,11 @@ async fn tidy(peer: &Arc<Peer>, notes: &Notes) {
     notes.note("cannot forget promises that are over", ended);
     let emptying = Arc::clone(peer);
     let empty = move || emptying.storage.empty_quarantine(&emptying.partings.quarantined()?);
-    notes.note("cannot remove what was set aside", blocking(empty).await);
+    notes.note("cannot empty the quarantine", blocking(empty).await);
     let collected = peer.on_disk(Storage::collect_unfinished).await;
-    let chunks = notes.note("cannot set aside what unfinished uploads left behind", collected);
+    let chunks = notes.note("cannot quarantine what unfinished uploads left behind", collected);
     if let Some(chunks) = chunks.filter(|&chunks| chunks > 0) {
-        tracing::info!(chunks, "set aside what unfinished uploads left behind");
+        tracing::info!(chunks, "quarantined what unfinished uploads left behind");
     }
 }
 

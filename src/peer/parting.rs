@@ -6,8 +6,8 @@
 //!                   <share id>.json.damaged, <share id>.manifest.damaged
 //!                                        the same of a share of which one of them could not be read
 //! ```
-//! What was let go of stays in quarantine until the same holders prove it once more, a day later at least; if they do not, it is
-//! taken back.
+//! What was let go of stays in quarantine until the same holders prove it once more, a day later at least; if they do
+//! not, it is taken back.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -78,8 +78,8 @@ struct Leaving {
 }
 
 impl Leaving {
-    /// Lets go of those of the chunks that others have proved, and ends the leaving: not before, whatever becomes meanwhile
-    /// of the caller.
+    /// Lets go of those of the chunks that others have proved, and ends the leaving: not before, whatever becomes
+    /// meanwhile of the caller.
     fn let_go(
         self,
         manifest: &Manifest,
@@ -203,8 +203,8 @@ impl Partings {
         }
     }
 
-    /// Takes a record out of use that cannot be read, and keeps it for the operator: what is in quarantine by it goes with
-    /// all else that does. Another failure than that is passed on: it says nothing about the record.
+    /// Takes a record out of use that cannot be read, and keeps it for the operator: the chunks that it names leave the
+    /// quarantine with all others. Another failure than that is passed on: it says nothing about the record.
     fn rename_damaged(&self, share: ShareId, error: io::Error) -> io::Result<()> {
         let is_unreadable = |code| code == rustix::io::Errno::IO.raw_os_error();
         if error.kind() != io::ErrorKind::NotFound && !error.raw_os_error().is_none_or(is_unreadable) {

@@ -9,8 +9,8 @@ use parcelry_core::terms::SignedTerms;
 use super::outbox::{Outbox, Report};
 use super::storage::Storage;
 
-/// Does what is asked for, and notes what the tracker is to hear of it; copies and drops, which need other peers, are made
-/// elsewhere. It blocks on the disk, and logs what fails.
+/// Does what is asked for, and notes what the tracker is to hear of it; copies and drops, which need other peers, are
+/// made elsewhere. It blocks on the disk, and logs what fails.
 pub(super) fn carry_out(storage: &Storage, outbox: &Outbox, task: Task) -> io::Result<()> {
     match task {
         Task::Terms { share, terms } => take_over(storage, outbox, share, &terms),

@@ -1,5 +1,6 @@
-//! What a peer does with its disk: it keeps what it was sent (commit). What comes stands in `src/peer/storage/arrivals.rs`, how
-//! it lets go in `src/peer/storage/letting_go.rs`.
+//! What a peer does with its disk: it keeps what it was sent (commit). The other methods of [`Storage`] stand in
+//! `src/peer/storage/arrivals.rs`, `src/peer/storage/reservations.rs`, `src/peer/storage/reading.rs`,
+//! `src/peer/storage/letting_go.rs`, `src/peer/storage/mend.rs` and `src/peer/storage/withheld.rs`.
 //!
 //! Locks, always in this order:
 //! 1. the share's (`src/peer/storage/share_locks.rs`), held around everything that changes what is held of it;
@@ -7,8 +8,9 @@
 //! 3. a chunk's name (`src/peer/storage/chunk_store.rs`);
 //! 4. that of the marks, then that of the chunks of several shares, each while its file is written;
 //! 5. `wasteful`, then `uploads`;
-//! 6. the index of the chunks, then their syncs; the table of shares, then that of damaged ones; those of deleted shares
-//!    and of unfinished uploads.
+//! 6. the index of the chunks, then their syncs; the table of shares, then that of damaged ones; those of withheld and of
+//!    deleted shares, and of unfinished uploads; and the mutex of `src/peer/storage/share_locks.rs`, which is held while
+//!    it is noted who has a share.
 //!
 //! From the fifth on none is held across I/O.
 
@@ -71,7 +73,7 @@ pub(super) use arrivals::Under;
 pub(super) use chunk_file::read_piece;
 pub(super) use error::StorageError;
 pub(super) use mend::Sources;
-pub(super) use reading::Wanted;
+pub(super) use reading::Provable;
 #[cfg(test)]
 pub(super) use records::are_readable;
 pub(super) use share_store::Held;
