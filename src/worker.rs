@@ -21,6 +21,12 @@ use crate::task::Tasks;
 ///
 /// A stop is seen between two steps, and while the worker waits. What it may interrupt beside that is for each worker to
 /// say, by [`Worker::STOPS`]. A panic ends the worker.
+///
+/// What fails is told in one of two ways:
+/// - What it does again and again is *noted* ([`Notes::note`]), once a step when all of it was tried: it is failing until
+///   it goes well.
+/// - Of what comes as orders, each about something else, those that fail are logged by the worker with what they are
+///   about, and *counted* ([`Notes::count_failure`]): whether the next one goes well says nothing about them.
 pub trait Worker: Send {
     /// Whether a stop may interrupt a step.
     const STOPS: Stops;
@@ -127,7 +133,11 @@ impl Workers {
         }
         let mut registry = Registry::with_prefix("parcelry");
         registry.register("worker_failures", "Failures of what the server does by itself", failures);
-        registry.register("worker_failing", "Whether something of it failed when it was tried last", failing);
+        registry.register(
+            "worker_failing",
+            "Whether what it does again and again failed the last time",
+            failing,
+        );
         registry
     }
 
@@ -174,6 +184,11 @@ impl Notes {
         self.take(what, result, |error| tracing::warn!(worker, %error, "{what}"))
     }
 
+    /// Counts an order that failed. The worker has logged it.
+    pub fn count_failure(&self) {
+        self.workers.0.lock().entry(self.worker).or_default().failures += 1;
+    }
+
     fn take<T, E: Display>(
         &self,
         what: &'static str,
@@ -183,7 +198,7 @@ impl Notes {
         match result {
             Ok(value) => {
                 if let Some(failures) = self.workers.went_well(self.worker, what) {
-                    tracing::info!(worker = self.worker, failures, "works again: {what}");
+                    tracing::info!(worker = self.worker, failures, "over: {what}");
                 }
                 Some(value)
             }
@@ -302,6 +317,18 @@ mod tests {
         assert_eq!(seen(), both[..1]);
         notes.note("cannot scrub", Err::<(), _>("gone"));
         assert_eq!(seen()[1].2, 1, "a new row");
+    }
+
+    #[test]
+    fn an_order_that_failed_is_counted_and_makes_no_worker_failing() {
+        let workers = Workers::default();
+        let notes = notes("copies", &workers);
+        notes.count_failure();
+        notes.count_failure();
+        let text = workers.render(&Registry::default());
+        assert!(text.contains("parcelry_worker_failures_total{worker=\"copies\"} 2\n"), "{text}");
+        assert!(text.contains("parcelry_worker_failing{worker=\"copies\"} 0\n"), "{text}");
+        assert!(workers.failing().is_empty());
     }
 
     #[test]

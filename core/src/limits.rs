@@ -232,7 +232,7 @@ pub const CLOCK_JUMP: Duration = Duration::from_secs(3600);
 /// Bytes of the manifests that one answer to a heartbeat carries for peers whose own are damaged: those of most shares;
 /// a larger one is to be had at other holders, or asked for.
 pub const RESTORE_MANIFESTS_BYTES_MAX: u64 = 256 << 10;
-/// Time without another jump after which a clock that jumped is believed again.
+/// Time without another jump after which a clock that jumped is trusted again.
 pub const CLOCK_SETTLES: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of the answer to a heartbeat.
 pub const HEARTBEAT_ANSWER_BYTES_MAX: usize = 1 << 20;

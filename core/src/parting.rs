@@ -32,7 +32,7 @@ impl Parting {
     }
 
     /// Begins to leave those of the chunks that nobody was promised. Returns which these are. While the clock is not to
-    /// be believed, no promise ends.
+    /// be trusted, no promise ends.
     pub fn leave(&mut self, chunks: &[ChunkId], now_ms: Option<u64>) -> Vec<ChunkId> {
         let is_kept = |id: &ChunkId| {
             self.kept.get(id).is_some_and(|until_ms| now_ms.is_none_or(|now_ms| now_ms < *until_ms))
@@ -56,7 +56,7 @@ impl Parting {
 
     /// Promises to keep those of the chunks that are not being left, while no more than `most` promises stand. Which these
     /// are, and what is to be noted before anybody is told: until when the chunks are kept whose promise is new or
-    /// renewed. While the clock is not to be believed they have no end: it is set when it is ([`Parting::end_promises`]).
+    /// renewed. While the clock is not to be trusted they have no end: it is set when it is ([`Parting::end_promises`]).
     pub fn promise(
         &mut self,
         chunks: &[ChunkId],
@@ -81,7 +81,7 @@ impl Parting {
         (promised, new)
     }
 
-    /// Forgets promises that are over by a clock that is to be believed. None was given for longer than from now on: what
+    /// Forgets promises that are over by a clock that is to be trusted. None was given for longer than from now on: what
     /// says so was given by a clock that was wrong.
     pub fn end_promises(&mut self, now_ms: u64) {
         let longest_ms = now_ms.saturating_add(millis(PROMISE_RENEWED));
@@ -150,7 +150,7 @@ mod tests {
         let (_, noted) = before.promise(&[chunk(1)], Some(1000), 9);
         let mut parting = Parting::resume(noted.iter().copied().chain([(chunk(1), 7)]));
         assert_eq!(parting.leave(&[chunk(1)], Some(1000 + DAY_MS)), []);
-        assert_eq!(parting.leave(&[chunk(1)], None), [], "no promise ends while the clock is not believed");
+        assert_eq!(parting.leave(&[chunk(1)], None), [], "no promise ends while the clock is not trusted");
         parting.end_promises(1000 + DAY_MS);
         assert_eq!(parting.promise_count(), 1);
         parting.end_promises(1000 + 2 * DAY_MS);

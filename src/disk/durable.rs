@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{OFlags, Timestamps, UTIME_NOW};
 use rustix::time::Timespec;
+use tempfile::NamedTempFile;
 
 use super::file_system;
 use crate::failure::{Failure, Kind};
@@ -20,11 +21,21 @@ const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 /// Writes a file as a whole: after a crash there is the old one or the new one. Only its owner can read it.
 pub fn persist(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
-    temporary.write_all(bytes)?;
+    let mut temporary = create_temporary(folder)?;
+    temporary.as_file_mut().write_all(bytes)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
+}
+
+/// Creates a file that only its owner can read, under a name that no other in the folder has. It is removed when the
+/// value is dropped.
+///
+/// An error is the system's own: that of `tempfile` has no error code, and a name in it that is another one each time.
+pub fn create_temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let create =
+        |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+    tempfile::Builder::new().prefix(".tmp-").make_in(folder, create)
 }
 
 /// Moves a file into another folder of its file system under a name that replaces what has it there, and dates
@@ -112,8 +123,8 @@ pub fn open_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(path)
 }
 
-/// Has what is read of a file from here on come from the disk, and not from what the system remembers of it: after a write
-/// that failed, or rot, the two differ. What was not written yet is read as it was written.
+/// Has what is read of a file from here on come from the disk, and not from what the system remembers of it: after a
+/// write that failed, or rot, the two differ. What was not written yet is read as it was written.
 pub fn drop_cached(file: &File) {
     // It is a hint: where it is not taken, the file is read all the same.
     #[cfg(target_os = "linux")]
@@ -142,6 +153,14 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary is left");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_created_fails_with_the_systems_error_which_is_the_same_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let fail = || persist(&folder.path().join("gone/state"), b"one").unwrap_err();
+        assert_eq!(fail().raw_os_error(), Some(rustix::io::Errno::NOENT.raw_os_error()));
+        assert_eq!(fail().to_string(), fail().to_string());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Proves to whoever asks that chunks and manifests are here: each is read once for all its samples, and how much is
 //! read is bounded for one request, for one address, and in all.
 //!
-//! What turns out to be other bytes than its id says is answered as not held, and looked at again by [`Doubting`].
+//! What turns out to be other bytes than its id says is answered as not held, and looked at again by [`DoubtWorker`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::Peer;
 use super::outbox::Report;
-use super::storage::{Storage, StorageError, Wanted};
+use super::storage::{Provable, Storage, StorageError};
 use crate::clock;
 use crate::server::{self, Client, MemoryPermit, Refusal, denied};
 use crate::task::blocking;
@@ -26,7 +26,7 @@ use crate::worker::{Notes, Stops, Worker};
 #[derive(Debug)]
 pub(super) struct Audits {
     workload: Mutex<Workload>,
-    /// Leave to have a chunk in memory: one for the tracker's questions, one for everybody else's.
+    /// Permits to have a chunk in memory: one for the tracker's questions, one for everybody else's.
     tracker: Semaphore,
     others: Semaphore,
     doubts: Doubts,
@@ -95,11 +95,11 @@ pub(super) async fn answer(
         let what = "a chunk is being let go of at the moment";
         return Err(Refusal::later(ProblemKind::Unavailable, what, LEAVING_SECONDS));
     }
-    let mut wanted = BTreeMap::<Wanted, Samples>::new();
+    let mut wanted = BTreeMap::<Provable, Samples>::new();
     for (position, sample) in request.samples.iter().enumerate() {
         wanted.entry((sample.root, sample.share)).or_default().push((position, sample.offset));
     }
-    let measure = move |storage: &Storage| -> Vec<(Wanted, Samples, u64)> {
+    let measure = move |storage: &Storage| -> Vec<(Provable, Samples, u64)> {
         let measured = wanted.into_iter().filter_map(|(wanted, samples)| {
             let bytes = storage.bytes_of(wanted)?;
             Some((wanted, samples, bytes))
@@ -110,10 +110,10 @@ pub(super) async fn answer(
     admit(peer, &held, if is_tracker { Asker::Tracker } else { Asker::Address(client.ip) })?;
     let mut proofs = vec![Proof { slice: None }; request.samples.len()];
     for (wanted, samples, bytes) in held {
-        let places = if is_tracker { &peer.audits.tracker } else { &peer.audits.others };
+        let permits = if is_tracker { &peer.audits.tracker } else { &peer.audits.others };
         // The semaphore is never closed.
-        let _place = places.acquire().await.ok();
-        let _permit = MemoryPermit::wait(server::Asker::new(None, client.ip), bytes).await;
+        let _permit = permits.acquire().await.ok();
+        let _memory = MemoryPermit::wait(server::Asker::new(None, client.ip), bytes).await;
         let proving = Arc::clone(peer);
         for (position, slice) in blocking(move || prove(&proving, wanted, &samples)).await? {
             proofs[position] = Proof { slice };
@@ -127,8 +127,8 @@ pub(super) async fn answer(
     Ok(AuditResponse { proofs })
 }
 
-/// Of proofs for a drop, those of what this peer promises to keep: chunks of shares that it has for good, none of which it
-/// leaves itself.
+/// Of proofs for a drop, those of what this peer promises to keep: chunks of shares that it has for good, none of which
+/// it leaves itself.
 fn promised(peer: &Peer, samples: &[Sample], mut proofs: Vec<Proof>) -> Result<Vec<Proof>, Refusal> {
     let is_kept = |sample: &Sample| sample.share.is_some() || peer.storage.is_lasting(&sample.root);
     let proved =
@@ -145,7 +145,7 @@ fn promised(peer: &Peer, samples: &[Sample], mut proofs: Vec<Proof>) -> Result<V
 }
 
 /// Checks that so much may be read now.
-fn admit(peer: &Peer, held: &[(Wanted, Samples, u64)], asker: Asker) -> Result<(), Refusal> {
+fn admit(peer: &Peer, held: &[(Provable, Samples, u64)], asker: Asker) -> Result<(), Refusal> {
     if held.is_empty() {
         return Ok(());
     }
@@ -163,7 +163,7 @@ fn admit(peer: &Peer, held: &[(Wanted, Samples, u64)], asker: Asker) -> Result<(
 }
 
 /// The proofs of something that is here; none if it is not, or is other bytes than it should be.
-fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, Option<Blob>)>, Refusal> {
+fn prove(peer: &Peer, wanted: Provable, samples: &Samples) -> Result<Vec<(usize, Option<Blob>)>, Refusal> {
     let none = || Ok(Vec::new());
     let (root, share) = wanted;
     let read = peer.storage.read_whole(wanted).map_err(StorageError::from)?;
@@ -187,9 +187,9 @@ fn prove(peer: &Peer, wanted: Wanted, samples: &Samples) -> Result<Vec<(usize, O
 }
 
 /// Looks at chunks that an audit found to be wrong, and has the tracker know what was lost.
-pub(super) struct Doubting(pub(super) Arc<Peer>);
+pub(super) struct DoubtWorker(pub(super) Arc<Peer>);
 
-impl Worker for Doubting {
+impl Worker for DoubtWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ChunkId;
 
@@ -208,8 +208,12 @@ impl Worker for Doubting {
     }
 
     async fn step(&mut self, id: ChunkId, notes: &Notes) {
-        let lost = self.0.on_disk(move |storage| storage.reverify_chunk(id)).await;
-        let lost = notes.note("cannot read a chunk again", lost.map_err(|error| format!("{id}: {error}")));
-        lost.into_iter().flatten().for_each(|lost| self.0.outbox.push(Report::Lost(lost)));
+        match self.0.on_disk(move |storage| storage.reverify_chunk(id)).await {
+            Ok(lost) => lost.into_iter().for_each(|lost| self.0.outbox.push(Report::Lost(lost))),
+            Err(error) => {
+                tracing::error!(%id, %error, "cannot read a chunk again");
+                notes.count_failure();
+            }
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::crash::{self, Point};
 use crate::task::blocking;
 use crate::worker::{Notes, Stops, Worker};
 
-/// Why a copy was given up. It is only logged: the tracker asks somebody else.
+/// Why a copy was given up. It is logged and counted; the tracker hears that it failed, and may ask somebody else.
 #[derive(Debug, thiserror::Error)]
 enum CopyError {
     #[error("no source has a manifest of the share")]
@@ -58,9 +58,9 @@ struct Attempt {
 }
 
 /// Copies what is asked for, one share after the other.
-pub(super) struct Copying(pub(super) Arc<Peer>);
+pub(super) struct CopyWorker(pub(super) Arc<Peer>);
 
-impl Worker for Copying {
+impl Worker for CopyWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = CopyTask;
 
@@ -74,9 +74,11 @@ impl Worker for Copying {
 
     async fn step(&mut self, task: CopyTask, notes: &Notes) {
         let (peer, share) = (&self.0, task.share);
-        let result = copy(peer, task).await.map_err(|error| format!("share {share}: {error}"));
+        let result = copy(peer, task).await;
         peer.on_disk(move |storage| storage.end_copy(share)).await;
-        if notes.note_warning("cannot copy a share", result).is_none() {
+        if let Err(error) = result {
+            tracing::warn!(%share, %error, "cannot copy a share");
+            notes.count_failure();
             peer.outbox.push(Report::Failed(share));
         }
     }

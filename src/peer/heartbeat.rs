@@ -18,7 +18,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 const LEAVE: Duration = Duration::from_secs(2);
 
 /// Beats, and leaves in the end. It registers again whenever the tracker has forgotten the peer.
-pub(super) struct Beating {
+pub(super) struct HeartbeatWorker {
     peer: Arc<Peer>,
     every: Duration,
     tracker: TrackerClient,
@@ -51,7 +51,7 @@ pub(super) async fn register(
     Ok((Duration::from_millis(response.heartbeat_ms.max(10)), response.addresses))
 }
 
-impl Beating {
+impl HeartbeatWorker {
     /// Heartbeats of a peer that has just registered.
     pub(super) fn new(peer: Arc<Peer>, every: Duration) -> Self {
         let tracker = peer.tracker.afresh();
@@ -59,7 +59,7 @@ impl Beating {
     }
 }
 
-impl Worker for Beating {
+impl Worker for HeartbeatWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     /// Whether something was found out before it was time.
     type Due = bool;
@@ -94,7 +94,7 @@ impl Worker for Beating {
             other => other,
         };
         self.reachable = result.is_ok();
-        notes.note_warning("the tracker does not answer; trying on", result);
+        notes.note_warning("the tracker does not answer", result);
     }
 
     async fn end(&mut self, _notes: &Notes) {

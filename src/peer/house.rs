@@ -18,25 +18,25 @@ const OFTEN: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(3600);
 
 /// Tidies up now and then.
-pub(super) struct Tidying {
+pub(super) struct HousekeepingWorker {
     peer: Arc<Peer>,
     ticks: Interval,
 }
 
 /// Looks how the disk stands, and brings it back after it failed to write.
-pub(super) struct Looking(pub(super) Arc<Peer>);
+pub(super) struct DiskWorker(pub(super) Arc<Peer>);
 
 /// Drops what is over.
-pub(super) struct Expiring(pub(super) Arc<Peer>);
+pub(super) struct ExpiryWorker(pub(super) Arc<Peer>);
 
-impl Tidying {
+impl HousekeepingWorker {
     /// Begins at once.
     pub(super) fn new(peer: Arc<Peer>) -> Self {
         Self { peer, ticks: tokio::time::interval(SELDOM) }
     }
 }
 
-impl Worker for Tidying {
+impl Worker for HousekeepingWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ();
 
@@ -68,15 +68,15 @@ async fn tidy(peer: &Arc<Peer>, notes: &Notes) {
     notes.note("cannot forget promises that are over", ended);
     let emptying = Arc::clone(peer);
     let empty = move || emptying.storage.empty_quarantine(&emptying.partings.quarantined()?);
-    notes.note("cannot remove what was set aside", blocking(empty).await);
+    notes.note("cannot empty the quarantine", blocking(empty).await);
     let collected = peer.on_disk(Storage::collect_unfinished).await;
-    let chunks = notes.note("cannot set aside what unfinished uploads left behind", collected);
+    let chunks = notes.note("cannot quarantine what unfinished uploads left behind", collected);
     if let Some(chunks) = chunks.filter(|&chunks| chunks > 0) {
-        tracing::info!(chunks, "set aside what unfinished uploads left behind");
+        tracing::info!(chunks, "quarantined what unfinished uploads left behind");
     }
 }
 
-impl Worker for Looking {
+impl Worker for DiskWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ();
 
@@ -107,7 +107,7 @@ async fn recover(peer: &Arc<Peer>) -> io::Result<()> {
     Ok(())
 }
 
-impl Worker for Expiring {
+impl Worker for ExpiryWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ();
 

@@ -104,7 +104,7 @@ async fn put_chunk(
             return settled.map(|_| StatusCode::NO_CONTENT);
         }
     };
-    let _turn = peer.uploads.wait(Asker::new(grant.token(), client.ip), 1).await;
+    let _permit = peer.uploads.wait(Asker::new(grant.token(), client.ip), 1).await;
     if receive(&peer, grant.share(), id, bytes, body).await? {
         charge.keep();
         peer.metrics.chunks_stored.inc();
@@ -113,8 +113,8 @@ async fn put_chunk(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What the chunk costs, if it is to be taken; `None`: the share has sent it already. One that another share
-/// sent is taken again: a share counts on what it has shown the bytes of.
+/// What the chunk costs, if it is to be taken; `None`: the share has sent it already. One that another share sent is
+/// taken again: a share may count only on chunks whose bytes it has shown.
 fn admit(peer: &Peer, grant: &Arc<KnownGrant>, id: ChunkId, bytes: u64) -> Result<Option<Charge>, Refusal> {
     grant.check(grant.share(), Operation::Push, peer.id, None)?;
     if !peer.storage.admit(grant.share(), id, bytes)? {

@@ -49,20 +49,20 @@ impl Asked {
 }
 
 /// Tells the tracker whenever it asks, until it has heard everything.
-pub(super) struct Telling {
+pub(super) struct InventoryWorker {
     peer: Arc<Peer>,
     /// Whether the tracker did not hear all of it yet.
     has_failed: bool,
 }
 
-impl Telling {
+impl InventoryWorker {
     /// Was not asked yet.
     pub(super) fn new(peer: Arc<Peer>) -> Self {
         Self { peer, has_failed: false }
     }
 }
 
-impl Worker for Telling {
+impl Worker for InventoryWorker {
     const STOPS: Stops = Stops::WithinSteps;
     /// How the tracker is reached.
     type Due = TrackerClient;
@@ -82,18 +82,18 @@ impl Worker for Telling {
     }
 
     async fn step(&mut self, tracker: TrackerClient, notes: &Notes) {
-        let told = tell(&self.peer, &tracker).await;
+        let told = tell(&self.peer, &tracker, notes).await;
         self.has_failed = told.is_err();
         if !self.has_failed {
             self.peer.inventory.done();
         }
-        notes.note_warning("cannot tell the tracker what is held here; trying on", told);
+        notes.note_warning("cannot tell the tracker what is held here", told);
     }
 }
 
 /// Tells everything, the deleted shares first, so that none of them is asked for; and again if something has changed
 /// meanwhile: a tracker takes what is left out for lost.
-async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient) -> Result<(), ClientError> {
+async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient, notes: &Notes) -> Result<(), ClientError> {
     for gone in deletions(peer.storage.gone()) {
         let request = InventoryRequest { shares: Vec::new(), after: None, last: false, gone };
         tracker.inventory(peer.id, &request).await?;
@@ -111,8 +111,8 @@ async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient) -> Result<(), ClientErr
             let mut withheld = peer.storage.withheld();
             withheld.retain(|share| request.shares.iter().any(|held| held.share == *share));
             let answer = tracker.inventory(peer.id, &request).await?;
-            take_over_deletions(peer, answer.deleted).await;
-            take_over_withheld(peer, withheld, answer.withheld).await;
+            take_over_deletions(peer, answer.deleted, notes).await;
+            take_over_withheld(peer, withheld, answer.withheld, notes).await;
             for share in answer.unknown {
                 match announce(peer, tracker, share).await {
                     // What this tracker does not want is no reason to keep the rest from it.
@@ -128,12 +128,12 @@ async fn tell(peer: &Arc<Peer>, tracker: &TrackerClient) -> Result<(), ClientErr
 }
 
 /// Drops what the owners of shares deleted while this peer was away.
-async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
-    let peer = Arc::clone(peer);
+async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>, notes: &Notes) {
+    let (peer, notes) = (Arc::clone(peer), notes.clone());
     let take_over = move || {
         for SignedDeletion { share, terms } in deleted {
-            if let Err(error) = tasks::take_over(&peer.storage, &peer.outbox, share, &terms) {
-                tracing::error!("{error}");
+            if tasks::take_over(&peer.storage, &peer.outbox, share, &terms).is_err() {
+                notes.count_failure();
             }
         }
     };
@@ -141,9 +141,15 @@ async fn take_over_deletions(peer: &Arc<Peer>, deleted: Vec<SignedDeletion>) {
 }
 
 /// Serves what the operator took down no more, and what is not called so again.
-async fn take_over_withheld(peer: &Arc<Peer>, before: BTreeSet<ShareId>, withheld: Vec<ShareId>) {
+async fn take_over_withheld(
+    peer: &Arc<Peer>,
+    before: BTreeSet<ShareId>,
+    withheld: Vec<ShareId>,
+    notes: &Notes,
+) {
     if let Err(error) = peer.on_disk(move |storage| storage.withhold_only(&before, &withheld)).await {
         tracing::error!(%error, "cannot note which shares were taken down");
+        notes.count_failure();
     }
 }
 

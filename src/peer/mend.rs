@@ -53,9 +53,9 @@ impl Mending {
 }
 
 /// Makes whole what can be, one share after the other.
-pub(super) struct Restoring(pub(super) Arc<Peer>);
+pub(super) struct MendWorker(pub(super) Arc<Peer>);
 
-impl Worker for Restoring {
+impl Worker for MendWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = RestoreTask;
 
@@ -70,12 +70,17 @@ impl Worker for Restoring {
     async fn step(&mut self, task: RestoreTask, notes: &Notes) {
         let (peer, share) = (&self.0, task.share);
         let sources = ask(peer, task).await;
-        let mended = peer.on_disk(move |storage| storage.mend(share, sources)).await;
-        let mended = mended.map_err(|error| format!("share {share}: {error}"));
-        if notes.note("cannot make a share's records whole again", mended) == Some(true) {
-            tracing::info!(%share, "the share's records are whole again");
-            // What is held here is more than the tracker was told.
-            peer.inventory.ask(Some(0));
+        match peer.on_disk(move |storage| storage.mend(share, sources)).await {
+            Ok(true) => {
+                tracing::info!(%share, "the share's records are whole again");
+                // What is held here is more than the tracker was told.
+                peer.inventory.ask(Some(0));
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%share, %error, "cannot make a share's records whole again");
+                notes.count_failure();
+            }
         }
     }
 }

@@ -118,7 +118,7 @@ pub struct RunningPeer {
     tasks: Tasks,
 }
 
-/// What the handlers and the heartbeat share.
+/// What the handlers and the workers share.
 struct Peer {
     id: PeerId,
     run: RunId,
@@ -206,11 +206,12 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
         server::serve(listener, router, frontend, serving).await;
         drop(lock);
     });
-    peer.workers.start(&tasks, house::Looking(Arc::clone(&peer)));
+    peer.workers.start(&tasks, house::DiskWorker(Arc::clone(&peer)));
     match join(&peer).await {
         Ok((every, announced)) => {
             let (own, position) = (Arc::clone(&peer), store.join("scrub"));
-            peer.workers.start(&tasks, scrub::Scrubbing::new(own, config.maintenance.scrub_every, position));
+            let scrub = scrub::ScrubWorker::new(own, config.maintenance.scrub_every, position);
+            peer.workers.start(&tasks, scrub);
             workers::start(&peer, every, &tasks);
             let free_bytes = peer.storage.usage().free_bytes;
             let (id, name) = (peer.id, peer.name.clone());

@@ -1,4 +1,5 @@
-//! Reports that the tracker is to hear with the next heartbeats. Each is kept until a heartbeat that told it was answered.
+//! Reports that the tracker is to hear with the next heartbeats. Each is kept until a heartbeat that told it was
+//! answered.
 
 use std::collections::VecDeque;
 

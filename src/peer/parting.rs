@@ -6,8 +6,8 @@
 //!                   <share id>.json.damaged, <share id>.manifest.damaged
 //!                                        the same of a share of which one of them could not be read
 //! ```
-//! What was let go of stays in quarantine until the same holders prove it once more, a day later at least; if they do not, it is
-//! taken back.
+//! What was let go of stays in quarantine until the same holders prove it once more, a day later at least; if they do
+//! not, it is taken back.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,14 +72,29 @@ impl Parted {
 }
 
 /// Chunks that are being left; they are served and proved again once this is dropped, if they are still here.
-struct Leaving<'a> {
-    partings: &'a Partings,
+struct Leaving {
+    peer: Arc<Peer>,
     chunks: Vec<ChunkId>,
 }
 
-impl Drop for Leaving<'_> {
+impl Leaving {
+    /// Lets go of those of the chunks that others have proved, and ends the leaving: not before, whatever becomes
+    /// meanwhile of the caller.
+    fn let_go(
+        self,
+        manifest: &Manifest,
+        terms: &SignedTerms,
+        proved: &ChunkSet,
+        holders: &[PeerAddress],
+    ) -> io::Result<()> {
+        let Peer { partings, storage, .. } = &*self.peer;
+        let_go(partings, storage, manifest, terms, proved, holders)
+    }
+}
+
+impl Drop for Leaving {
     fn drop(&mut self) {
-        self.partings.stay(&self.chunks);
+        self.peer.partings.stay(&self.chunks);
     }
 }
 
@@ -188,15 +203,15 @@ impl Partings {
         }
     }
 
-    /// Takes a record out of use that cannot be read, and keeps it for the operator: what is in quarantine by it goes with
-    /// all else that does. Another failure than that is passed on: it says nothing about the record.
+    /// Takes a record out of use that cannot be read, and keeps it for the operator: the chunks that it names leave the
+    /// quarantine with all others. Another failure than that is passed on: it says nothing about the record.
     fn rename_damaged(&self, share: ShareId, error: io::Error) -> io::Result<()> {
         let is_unreadable = |code| code == rustix::io::Errno::IO.raw_os_error();
         if error.kind() != io::ErrorKind::NotFound && !error.raw_os_error().is_none_or(is_unreadable) {
             return Err(error);
         }
         let path = self.path(share, "json");
-        tracing::error!(path = %path.display(), %error, "cannot read what was let go of: it is put aside");
+        tracing::error!(path = %path.display(), %error, "cannot read what was let go of: it is taken out of use");
         for extension in ["json", "manifest"] {
             let damaged = self.path(share, &format!("{extension}.damaged"));
             match durable::move_and_date(&self.path(share, extension), &damaged) {
@@ -269,22 +284,21 @@ pub(super) async fn part(peer: &Arc<Peer>, task: DropTask) -> io::Result<bool> {
     for batch in batches(&manifest, &here) {
         let left = peer.partings.leave(&ids(&batch), peer.clock.now_ms());
         // Until this is dropped, nobody can prove the chunks with what he fetches here.
-        let leaving = Leaving { partings: &peer.partings, chunks: left };
+        let leaving = Leaving { peer: Arc::clone(peer), chunks: left };
         let answers = ask(peer, &holders, &batch, true).await;
         let proved = proved_enough(held.terms.replicas, &leaving.chunks, &answers);
         let surplus = of_chunks(&manifest, &batch, &proved);
         if !proved.is_empty() {
-            let (parting, terms, by) = (Arc::clone(peer), held.terms.clone(), holders.clone());
-            let (manifest, chunks) = (Arc::clone(&manifest), surplus.clone());
-            let gone = move || let_go(&parting.partings, &parting.storage, &manifest, &terms, &chunks, &by);
-            blocking(gone).await?;
+            let (manifest, terms) = (Arc::clone(&manifest), held.terms.clone());
+            let (chunks, by) = (surplus.clone(), holders.clone());
+            // A stop drops this function, but not what blocks.
+            blocking(move || leaving.let_go(&manifest, &terms, &chunks, &by)).await?;
             peer.outbox.push(Report::Dropped(ShareChunks { share, chunks: surplus }));
         }
         if proved.len() < batch.len() {
             tracing::info!(%share, "others did not prove enough of what is surplus here: it stays");
             return Ok(false);
         }
-        drop(leaving);
     }
     Ok(true)
 }
@@ -383,14 +397,20 @@ pub(super) async fn look_at_quarantine(peer: &Arc<Peer>, notes: &Notes) {
     let Some(now_ms) = peer.clock.now_ms() else { return };
     let listing = Arc::clone(peer);
     let listed = blocking(move || listing.partings.all()).await;
-    for parted in notes.note("cannot look at what lies aside", listed).unwrap_or_default() {
-        if parted.age_ms(now_ms) >= millis(QUARANTINE_KEPT) {
-            // One that cannot be looked after keeps the others from nothing.
-            let share = parted.share;
-            let proved = prove_again(peer, parted, now_ms).await;
-            let proved = proved.map_err(|error| format!("share {share}: {error}"));
-            notes.note("cannot look after what was let go of", proved);
+    let mut parted = notes.note("cannot tell what is in quarantine", listed).unwrap_or_default();
+    parted.retain(|parted| parted.age_ms(now_ms) >= millis(QUARANTINE_KEPT));
+    let mut pass: Option<io::Result<()>> = None;
+    for parted in parted {
+        let share = parted.share;
+        let proved = prove_again(peer, parted, now_ms).await;
+        // One that cannot be looked after keeps the others from nothing.
+        if let Err(error) = &proved {
+            tracing::error!(%share, %error, "cannot look after what was let go of");
         }
+        pass = Some(pass.unwrap_or(Ok(())).and(proved));
+    }
+    if let Some(result) = pass {
+        notes.note("cannot look after all that was let go of", result);
     }
 }
 

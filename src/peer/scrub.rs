@@ -36,7 +36,7 @@ pub struct Scrub {
 }
 
 /// Scrubs in passes.
-pub(super) struct Scrubbing {
+pub(super) struct ScrubWorker {
     peer: Arc<Peer>,
     /// How long a pass takes.
     every: Duration,
@@ -84,14 +84,14 @@ impl At {
     }
 }
 
-impl Scrubbing {
+impl ScrubWorker {
     /// Passes that take `every` and go on where the file says.
     pub(super) fn new(peer: Arc<Peer>, every: Duration, path: PathBuf) -> Self {
         Self { peer, every, path, is_behind: false }
     }
 }
 
-impl Worker for Scrubbing {
+impl Worker for ScrubWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = Position;
 

@@ -10,13 +10,13 @@ use parcelry_core::limits::PARTING_AGAIN;
 use tokio::time::{Instant, Interval};
 
 use super::Peer;
-use super::audits::Doubting;
-use super::copy::Copying;
-use super::errands::Running;
-use super::heartbeat::Beating;
-use super::house::{Expiring, Tidying};
-use super::inventory::Telling;
-use super::mend::Restoring;
+use super::audits::DoubtWorker;
+use super::copy::CopyWorker;
+use super::errands::ErrandWorker;
+use super::heartbeat::HeartbeatWorker;
+use super::house::{ExpiryWorker, HousekeepingWorker};
+use super::inventory::InventoryWorker;
+use super::mend::MendWorker;
 use super::parting::{look_at_quarantine, part};
 use crate::task::Tasks;
 use crate::worker::{Notes, Stops, Worker};
@@ -25,7 +25,7 @@ use crate::worker::{Notes, Stops, Worker};
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Lets go of what the tracker asks for as far as others prove it, and looks after what is in quarantine.
-struct Dropping {
+struct PartingWorker {
     peer: Arc<Peer>,
     looks: Interval,
     /// Shares of which others did not prove enough, and when to ask again.
@@ -35,20 +35,20 @@ struct Dropping {
 /// Starts what a peer that has joined does beside its scrub. It beats as often as the tracker has said.
 pub(super) fn start(peer: &Arc<Peer>, beat_every: Duration, tasks: &Tasks) {
     let (all, peer) = (&peer.workers, || Arc::clone(peer));
-    all.start(tasks, Tidying::new(peer()));
-    all.start(tasks, Expiring(peer()));
-    all.start(tasks, Restoring(peer()));
-    all.start(tasks, Running { peer: peer(), kind: "terms", lane: |errands| &errands.terms });
-    all.start(tasks, Running { peer: peer(), kind: "checks", lane: |errands| &errands.checks });
-    all.start(tasks, Telling::new(peer()));
-    all.start(tasks, Doubting(peer()));
+    all.start(tasks, HousekeepingWorker::new(peer()));
+    all.start(tasks, ExpiryWorker(peer()));
+    all.start(tasks, MendWorker(peer()));
+    all.start(tasks, ErrandWorker { peer: peer(), kind: "terms", lane: |errands| &errands.terms });
+    all.start(tasks, ErrandWorker { peer: peer(), kind: "checks", lane: |errands| &errands.checks });
+    all.start(tasks, InventoryWorker::new(peer()));
+    all.start(tasks, DoubtWorker(peer()));
     let looks = tokio::time::interval(LOOK_EVERY);
-    all.start(tasks, Dropping { peer: peer(), looks, later: BTreeMap::new() });
-    all.start(tasks, Copying(peer()));
-    all.start(tasks, Beating::new(peer(), beat_every));
+    all.start(tasks, PartingWorker { peer: peer(), looks, later: BTreeMap::new() });
+    all.start(tasks, CopyWorker(peer()));
+    all.start(tasks, HeartbeatWorker::new(peer(), beat_every));
 }
 
-impl Worker for Dropping {
+impl Worker for PartingWorker {
     const STOPS: Stops = Stops::WithinSteps;
     /// What to let go of; `None`: it is time to look at what is in quarantine.
     type Due = Option<DropTask>;
@@ -71,9 +71,15 @@ impl Worker for Dropping {
         if self.later.contains_key(&share) {
             return;
         }
-        let parted = part(&self.peer, task).await.map_err(|error| format!("share {share}: {error}"));
-        if notes.note("cannot let go of surplus", parted) == Some(false) {
-            self.later.insert(share, Instant::now() + PARTING_AGAIN);
+        match part(&self.peer, task).await {
+            Ok(true) => {}
+            Ok(false) => {
+                self.later.insert(share, Instant::now() + PARTING_AGAIN);
+            }
+            Err(error) => {
+                tracing::error!(%share, %error, "cannot let go of surplus");
+                notes.count_failure();
+            }
         }
     }
 }

@@ -31,8 +31,8 @@ impl Under {
     /// A grant of nobody, with no bound of its own.
     pub(in crate::peer) const NOBODY: Self = Self { token: None, budget_bytes: u64::MAX, quota_bytes: None };
 
-    /// Checks that so many bytes may come, beside those that came before under whatever grant and are not offered again: a
-    /// sender that has forgotten them all may begin once more.
+    /// Checks that so many bytes may come, beside those that came before under whatever grant and are not offered
+    /// again: a sender that has forgotten them all may begin once more.
     fn check_budget(&self, needed: u64, left_bytes: u64) -> Result<(), StorageError> {
         let once_more = self.budget_bytes.saturating_mul(QUOTA_AT_PEER);
         if needed > self.budget_bytes || needed.saturating_add(left_bytes) > once_more {

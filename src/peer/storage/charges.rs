@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use parcelry_core::api::{Blob, CommitRequest, KnownChunks, OfferRequest, ProblemKind, ShareSize};
-use parcelry_core::id::ChunkId;
+use parcelry_core::id::{ChunkId, ShareId};
 use parcelry_core::limits::{MANIFEST_RESERVE_BYTES, ORPHAN_AGE};
 use parcelry_core::token::TokenId;
 
@@ -140,6 +140,39 @@ fn s11_offers_at_once_reserve_no_more_than_one_after_the_other() {
             }
         });
         assert_eq!(reserved.into_inner(), 2);
+        storage.uploads.lock().clear();
+    }
+}
+
+/// What is counted while a chunk comes is charged to who sends it, or is not seen yet.
+#[test]
+fn s11_who_looks_while_a_chunk_comes_sees_whom_it_is_charged_to() {
+    let folder = folder();
+    let storage = open(folder.path());
+    let none = ShareId::from_bytes([0; 32]);
+    // Chunks that are not here: with them the mark takes a while to go through.
+    let others: Vec<ChunkId> = (0..300_u32).map(|number| ChunkId::of(&number.to_be_bytes())).collect();
+    // Many times: a race is seldom lost.
+    for number in 0..200_u64 {
+        let (shared, token) = (Shared::new(number, vec![1]), TokenId::from_bytes(number.to_be_bytes()));
+        let mut bytes = sealed(1);
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        let geometry = shared.manifest.geometry();
+        let size = ShareSize { total_bytes: geometry.total(), chunk_bytes: geometry.chunk_size().bytes() };
+        let request = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
+        let under = Under { token: Some(token), ..Under::NOBODY };
+        storage.offer_under(under, shared.id(), &request).unwrap();
+        storage.marks.add(shared.id(), &others).unwrap();
+        std::thread::scope(|scope| {
+            let putting =
+                scope.spawn(|| storage.put_whole(shared.id(), ChunkId::of(&bytes), &bytes).unwrap());
+            while !putting.is_finished() {
+                storage.count_unfinished_of(shared.id()).unwrap();
+                let unfinished = storage.unfinished.lock();
+                let charged: u64 = unfinished.of_token(token, none).map(|(_, bytes)| bytes).sum();
+                assert_eq!(charged, unfinished.bytes(shared.id()));
+            }
+        });
         storage.uploads.lock().clear();
     }
 }

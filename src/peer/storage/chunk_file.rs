@@ -32,7 +32,7 @@ pub(in crate::peer) enum PutError {
 impl PendingChunk {
     /// Makes room for a chunk in a folder of the file system where it is to stay.
     pub(super) fn create(folder: &Path) -> io::Result<Self> {
-        let file = tempfile::Builder::new().tempfile_in(folder)?;
+        let file = durable::create_temporary(folder)?;
         Ok(Self { file, hasher: Box::default(), bytes: 0 })
     }
 
@@ -40,7 +40,8 @@ impl PendingChunk {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes)
+        // The file's own: an error of `tempfile` has no error code.
+        self.file.as_file_mut().write_all(bytes)
     }
 
     /// The chunk with the next bytes added.

@@ -40,8 +40,8 @@ impl ChunkStore {
         self.index.lock().refs.release(share, id)
     }
 
-    /// Releases a share's reference and, if it was the last one, takes the chunk off the index in the same moment, so that no
-    /// commit counts on it in between. Returns what stood there.
+    /// Releases a share's reference and, if it was the last one, takes the chunk off the index in the same moment, so
+    /// that no commit counts on it in between. Returns what stood there.
     fn release_and_take(&self, share: ShareId, id: &ChunkId, is_wanted: bool) -> Option<Option<Entry>> {
         let mut index = self.index.lock();
         if index.refs.release(share, id) != Released::Last || is_wanted {
@@ -66,8 +66,8 @@ impl ChunkStore {
         }
     }
 
-    /// Notes that a share no longer holds a chunk, and quarantines it if no other share holds it and nobody else wants it:
-    /// enough other peers have it.
+    /// Notes that a share no longer holds a chunk, and quarantines it if no other share holds it and nobody else wants
+    /// it: enough other peers have it.
     pub(super) fn drop_surplus(
         &self,
         share: ShareId,

@@ -8,8 +8,8 @@
 //!                            chunks in quarantine; removed after a day
 //!            canary          written and synced to see whether the disk works again after it failed
 //! ```
-//! A chunk that arrives is not synced at once: [`ChunkStore::sync`] makes all chunks of a share
-//! survive a crash in one go, and re-reads those that a crash may have torn.
+//! A chunk that arrives is not synced at once: [`ChunkStore::sync`] makes all chunks of a share survive a crash in one
+//! go; [`ChunkStore::verify`] has re-read before what a crash may have torn.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
@@ -40,8 +40,8 @@ const NAME_LOCKS: usize = 256;
 /// The chunks of one peer.
 ///
 /// Two kinds of lock, always in this order: the lock of a chunk's *name*, under which its file is named, quarantined or
-/// removed, and its entry in the index with it; and the *index*, which is held for bookkeeping only. No file is
-/// hashed or synced under either, but for one that is about to be quarantined.
+/// removed, and its entry in the index with it; and the *index*, which is held for bookkeeping only. Under the name a
+/// file may be hashed, marked and moved; under the index nothing waits for the disk.
 #[derive(Debug)]
 pub(super) struct ChunkStore {
     pub(super) root: PathBuf,

@@ -1,5 +1,5 @@
-//! A test: many threads at one peer's store. They send, commit, copy, check, drop, expire and delete shares with chunks in
-//! common, in the order that a seed and the scheduler make of it; then records, references and files must agree.
+//! A test: many threads at one peer's store. They send, commit, copy, check, drop, expire and delete shares with chunks
+//! in common, in the order that a seed and the scheduler make of it; then records, references and files must agree.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;

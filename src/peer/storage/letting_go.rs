@@ -135,8 +135,8 @@ impl Storage {
     }
 
     /// Takes over newer terms. Those that delete the share are kept for as long as any terms of it can run; after
-    /// them no others are taken. Returns whether it knows them from now on: of deletions of what it never held it keeps only
-    /// so many.
+    /// them no others are taken. Returns whether it knows them from now on: of deletions of what it never held it keeps
+    /// only so many.
     pub(in crate::peer) fn put_terms(&self, terms: SignedTerms) -> io::Result<bool> {
         let share = terms.share;
         let _alone = self.locks.lock(share);
@@ -161,8 +161,8 @@ impl Storage {
         self.gone.all()
     }
 
-    /// Drops what is over: reservations that nobody took up and, if there is a time that is to be trusted, shares by their
-    /// terms.
+    /// Drops what is over: reservations that nobody took up and, if there is a time that is to be trusted, shares by
+    /// their terms.
     pub(in crate::peer) fn expire(&self, now_ms: Option<u64>) -> io::Result<()> {
         let idle =
             |upload: &Upload| Duration::from_millis(clock::monotonic_ms().saturating_sub(upload.touched_ms));

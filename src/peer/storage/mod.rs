@@ -10,8 +10,9 @@
 //! 3. a chunk's name (`src/peer/storage/chunk_store.rs`);
 //! 4. that of the marks, then that of the chunks of several shares, each while its file is written;
 //! 5. `wasteful`, then `uploads`;
-//! 6. the index of the chunks, then their syncs; the table of shares, then that of damaged ones; those of deleted shares
-//!    and of unfinished uploads.
+//! 6. the index of the chunks, then their syncs; the table of shares, then that of damaged ones; those of withheld and of
+//!    deleted shares, and of unfinished uploads; and the mutex of `src/peer/storage/share_locks.rs`, which is held while
+//!    it is noted who has a share.
 //!
 //! From the fifth on none is held across I/O.
 
@@ -74,7 +75,7 @@ pub(super) use arrivals::Under;
 pub(super) use chunk_file::read_piece;
 pub(super) use error::StorageError;
 pub(super) use mend::Sources;
-pub(super) use reading::Wanted;
+pub(super) use reading::Provable;
 #[cfg(test)]
 pub(super) use records::are_readable;
 pub(super) use share_store::Held;

@@ -13,7 +13,7 @@ use super::share_store::Held;
 use crate::disk::durable;
 
 /// Something that is to be proved: a chunk, or a share's manifest.
-pub(in crate::peer) type Wanted = (ChunkId, Option<ShareId>);
+pub(in crate::peer) type Provable = (ChunkId, Option<ShareId>);
 
 impl Storage {
     /// What is known of a share that is held here.
@@ -68,7 +68,7 @@ impl Storage {
     }
 
     /// Bytes of something, if it is here as far as is known without reading it.
-    pub(in crate::peer) fn bytes_of(&self, (root, share): Wanted) -> Option<u64> {
+    pub(in crate::peer) fn bytes_of(&self, (root, share): Provable) -> Option<u64> {
         match share {
             // One whose file is gone is found out when it is read.
             None => {
@@ -78,9 +78,9 @@ impl Storage {
         }
     }
 
-    /// All bytes of something as they are on the disk; `None` if it is not here. A chunk that the disk cannot read is as bad
-    /// as none.
-    pub(in crate::peer) fn read_whole(&self, (root, share): Wanted) -> io::Result<Option<Vec<u8>>> {
+    /// All bytes of something as they are on the disk; `None` if it is not here. A chunk that the disk cannot read is
+    /// as bad as none.
+    pub(in crate::peer) fn read_whole(&self, (root, share): Provable) -> io::Result<Option<Vec<u8>>> {
         let read = match share {
             None => self.chunks.read(&root).and_then(|(file, bytes)| {
                 durable::drop_cached(&file);

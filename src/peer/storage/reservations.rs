@@ -61,9 +61,9 @@ impl Storage {
         Ok(free)
     }
 
-    /// Checks that the token of a grant may have these chunks of a share here, beside so many bytes that came for it and are none
-    /// of them, and a manifest of so many bytes, beside all else that is charged to it. The tracker holds it to its quota by what is published; what was sent here and never was
-    /// published is known to its peers alone.
+    /// Checks that the token of a grant may have these chunks of a share here, beside so many bytes that came for it
+    /// and are none of them, and a manifest of so many bytes, beside all else that is charged to it. The tracker holds
+    /// it to its quota by what is published; what was sent here and never was published is known to its peers alone.
     pub(super) fn check_quota(
         &self,
         grant: Under,
@@ -123,8 +123,9 @@ impl Storage {
 
     /// Counts what the mark of one share names that is of no share.
     pub(super) fn count_unfinished_of(&self, share: ShareId) -> io::Result<()> {
-        let (token, bytes) =
-            (self.marks.charged(share), self.chunks.unreferenced_bytes(self.marks.of(share)?));
+        let bytes = self.chunks.unreferenced_bytes(self.marks.of(share)?);
+        // The token last: whoever sees the bytes sees whom they are charged to.
+        let token = self.marks.charged(share);
         self.unfinished.lock().set(share, token, bytes);
         Ok(())
     }
@@ -135,8 +136,8 @@ impl Storage {
         self.bounds.capacity_bytes.unwrap_or(usage.used_bytes.saturating_add(usage.free_bytes))
     }
 
-    /// Reserves space for a share of which these chunks have arrived, and these of them were here already; so many bytes are
-    /// free, but for what is reserved for others who make no use of it: if need be, those reservations end.
+    /// Reserves space for a share of which these chunks have arrived, and these of them were here already; so many
+    /// bytes are free, but for what is reserved for others who make no use of it: if need be, those reservations end.
     pub(super) fn insert_reservation(
         &self,
         token: Option<TokenId>,

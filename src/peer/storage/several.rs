@@ -4,9 +4,9 @@
 //! ```text
 //! DATA/store/several   the chunks' ids, 32 bytes each
 //! ```
-//! A chunk gets its name for one upload, whose mark names it (`src/peer/storage/marks.rs`). Any other share that commits it does
-//! so without having a mark of its own on it, and notes that here first. So a chunk that a mark or a share names, and this
-//! does not, is of nobody else.
+//! A chunk gets its name for one upload, whose mark names it (`src/peer/storage/marks.rs`). Any other share that
+//! commits it does so without having a mark of its own on it, and notes that here first. So a chunk that a mark or a
+//! share names, and this does not, is of nobody else.
 
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! DATA/store/shares/<share id>/   its records (`src/peer/storage/records.rs`)
-//!            leaving/<share id>/  the same of a share that is over, while its chunks are removed; `<share id>.1` and so on if
-//!                                 one of it is there already
+//!            leaving/<share id>/  the same of a share that is over, while its chunks are removed; `<share id>.1` and so
+//!                                 on if one of it is there already
 //! ```
 //! What changes a share is done under the share's lock, which the caller holds; no lock here is held across I/O.
 
@@ -192,7 +192,8 @@ impl ShareStore {
         own.map_or(all, |held| all.without(&held.charge()))
     }
 
-    /// The manifest of a share. One that turns out to be damaged is to be made again, as if it had been found so at the start.
+    /// The manifest of a share. One that turns out to be damaged is to be made again, as if it had been found so at the
+    /// start.
     pub(super) fn manifest(&self, share: ShareId) -> io::Result<Manifest> {
         let read = read_manifest(&self.folder(share), share);
         if let Err(error) = &read
