@@ -69,6 +69,15 @@ pub struct Notes {
     worker: &'static str,
 }
 
+/// Those of many subjects with which something failed when it was tried last: that it goes well with one says nothing of the
+/// others.
+#[derive(Debug)]
+pub struct Failed<S> {
+    errors: BTreeMap<S, String>,
+    /// Failures that are not noted yet.
+    new: u64,
+}
+
 #[derive(Debug, Default)]
 struct Record {
     /// How often something failed since the start.
@@ -81,6 +90,8 @@ struct Record {
 struct Failing {
     /// The last error.
     error: String,
+    /// With what it failed, if it is done with many.
+    subjects: String,
     /// When it failed first in this row, and when last.
     since_ms: u64,
     failed_ms: u64,
@@ -104,7 +115,7 @@ impl Workers {
             let row = |(&what, failing): (&&'static str, &Failing)| FailingWorker {
                 worker,
                 what,
-                error: failing.error.clone(),
+                error: failing.reason(),
                 since_ms: failing.since_ms,
                 failed_ms: failing.failed_ms,
                 failures: failing.failures,
@@ -141,14 +152,23 @@ impl Workers {
         registry
     }
 
-    /// Notes a failure. Returns whether it is news: the first in a row, or for another reason than before.
-    fn failed(&self, worker: &'static str, what: &'static str, error: &str) -> bool {
+    /// Notes so many failures with these subjects. Returns whether they are news: the first in a row, or for another reason
+    /// than before, whatever the subjects.
+    fn failed(
+        &self,
+        worker: &'static str,
+        what: &'static str,
+        error: &str,
+        subjects: &str,
+        failures: u64,
+    ) -> bool {
         let now_ms = clock::now_ms();
         let mut workers = self.0.lock();
         let record = workers.entry(worker).or_default();
-        record.failures += 1;
+        record.failures += failures;
         let failing = record.failing.entry(what).or_insert_with(|| Failing {
             error: String::new(),
+            subjects: String::new(),
             since_ms: now_ms,
             failed_ms: now_ms,
             failures: 0,
@@ -157,8 +177,13 @@ impl Workers {
         if is_news {
             failing.error = error.to_owned();
         }
-        failing.failed_ms = now_ms;
-        failing.failures += 1;
+        if failing.subjects != subjects {
+            failing.subjects = subjects.to_owned();
+        }
+        if failures > 0 {
+            failing.failed_ms = now_ms;
+        }
+        failing.failures += failures;
         is_news
     }
 
@@ -166,6 +191,51 @@ impl Workers {
     fn went_well(&self, worker: &'static str, what: &'static str) -> Option<u64> {
         let mut workers = self.0.lock();
         workers.get_mut(worker)?.failing.remove(what).map(|failing| failing.failures)
+    }
+}
+
+impl Failing {
+    fn reason(&self) -> String {
+        if self.subjects.is_empty() {
+            self.error.clone()
+        } else {
+            format!("{}: {}", self.subjects, self.error)
+        }
+    }
+}
+
+impl<S> Default for Failed<S> {
+    fn default() -> Self {
+        Self { errors: BTreeMap::new(), new: 0 }
+    }
+}
+
+impl<S: Ord + Display> Failed<S> {
+    /// Takes in what came of one.
+    pub fn take<T, E: Display>(&mut self, subject: S, result: Result<T, E>) {
+        match result {
+            Ok(_) => {
+                self.errors.remove(&subject);
+            }
+            Err(error) => {
+                self.errors.insert(subject, error.to_string());
+                self.new += 1;
+            }
+        }
+    }
+
+    /// Forgets those with which it is not tried any more.
+    pub fn retain(&mut self, is_tried: impl Fn(&S) -> bool) {
+        self.errors.retain(|subject, _| is_tried(subject));
+    }
+
+    /// The first one, and how many others there are; empty if there is none.
+    fn subjects(&self) -> String {
+        match (self.errors.first_key_value(), self.errors.len()) {
+            (None, _) => String::new(),
+            (Some((first, _)), 1) => first.to_string(),
+            (Some((first, _)), count) => format!("{first} and {} more", count - 1),
+        }
     }
 }
 
@@ -189,6 +259,19 @@ impl Notes {
         self.workers.0.lock().entry(self.worker).or_default().failures += 1;
     }
 
+    /// Notes what came of `what` with many subjects: it fails as long as it fails with one of them. The log names the first.
+    pub fn note_each<S: Ord + Display>(&self, what: &'static str, failed: &mut Failed<S>) {
+        let (worker, failures) = (self.worker, std::mem::take(&mut failed.new));
+        let Some(error) = failed.errors.values().next() else {
+            self.take(what, Ok::<(), String>(()), |_| {});
+            return;
+        };
+        let subjects = failed.subjects();
+        if self.workers.failed(worker, what, error, &subjects, failures) {
+            tracing::error!(worker, %subjects, %error, "{what}");
+        }
+    }
+
     fn take<T, E: Display>(
         &self,
         what: &'static str,
@@ -204,7 +287,7 @@ impl Notes {
             }
             Err(error) => {
                 let error = error.to_string();
-                if self.workers.failed(self.worker, what, &error) {
+                if self.workers.failed(self.worker, what, &error, "", 1) {
                     log(&error);
                 }
                 None
@@ -332,11 +415,43 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_well_with_one_says_nothing_of_the_others() {
+        let workers = Workers::default();
+        let notes = notes("audits", &workers);
+        let mut failed = Failed::default();
+        let mut seen = |outcomes: &[(u8, Result<(), &str>)]| -> Vec<(String, u64)> {
+            outcomes.iter().for_each(|(peer, outcome)| failed.take(*peer, *outcome));
+            notes.note_each("cannot audit a peer", &mut failed);
+            workers.failing().into_iter().map(|row| (row.error, row.failures)).collect()
+        };
+        let row = |error: &str, failures| vec![(error.to_owned(), failures)];
+        assert_eq!(seen(&[(7, Ok(()))]), []);
+        assert_eq!(seen(&[(7, Err("full"))]), row("7: full", 1));
+        assert_eq!(seen(&[(8, Ok(()))]), row("7: full", 1));
+        assert_eq!(seen(&[(9, Err("full")), (8, Err("full"))]), row("7 and 2 more: full", 3));
+        assert_eq!(seen(&[]), row("7 and 2 more: full", 3), "nothing was tried");
+        assert_eq!(seen(&[(7, Ok(()))]), row("8 and 1 more: full", 3));
+        assert_eq!(seen(&[(8, Ok(())), (9, Ok(()))]), []);
+        assert_eq!(seen(&[(9, Err("gone"))]), row("9: gone", 1), "a new row");
+        failed.retain(|peer| *peer != 9);
+        notes.note_each("cannot audit a peer", &mut failed);
+        assert_eq!(workers.failing(), [], "it is not tried with that one any more");
+    }
+
+    #[test]
+    fn a_failure_with_another_subject_is_no_news() {
+        let workers = Workers::default();
+        for (error, subjects, is_news) in [("full", "7", true), ("full", "8", false), ("gone", "8", true)] {
+            assert_eq!(workers.failed("audits", "cannot audit a peer", error, subjects, 1), is_news);
+        }
+    }
+
+    #[test]
     fn a_failure_is_news_at_first_and_when_its_reason_is_another() {
         let workers = Workers::default();
         let mut first_ms = 0;
         for (error, is_news) in [("full", true), ("full", false), ("gone", true), ("gone", false)] {
-            assert_eq!(workers.failed("scrub", "cannot scrub", error), is_news);
+            assert_eq!(workers.failed("scrub", "cannot scrub", error, "", 1), is_news);
             let row = workers.failing().remove(0);
             first_ms = if first_ms == 0 { row.since_ms } else { first_ms };
             assert_eq!(row.since_ms, first_ms, "since the first, whatever its reason");

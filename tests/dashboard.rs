@@ -12,6 +12,8 @@ use common::{tls, wait_for};
 use parcelry_core::api::ProblemKind;
 use parcelry_core::link::ShareLink;
 use serde_json::{Value, json};
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 const OWN: &str = "Sec-Fetch-Site: same-origin\r\n";
 
@@ -226,6 +228,41 @@ fn who_is_not_the_admin_any_more_hears_nothing_more() {
     assert_eq!(look(&swarm, "/v1/session", &second).status, 403);
     others.into_iter().for_each(to_the_end);
     assert_eq!(try_token(&swarm, &swarm.token("admin")).status, 403);
+}
+
+/// Changes a database of the tracker beside it.
+fn alter(swarm: &Swarm, database: &str, statement: &'static str) {
+    let options = SqliteConnectOptions::new().filename(swarm.folder.path().join("tracker").join(database));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
+#[test]
+fn who_listens_goes_on_seeing_what_fails_when_the_databases_do() {
+    let swarm = Swarm::start(0);
+    let tracker = swarm.tracker.address();
+    let session = sign_in(&swarm);
+    let fails =
+        |data: &Value| data["failing"].as_array().unwrap().iter().any(|row| row["worker"] == "sampler");
+    alter(&swarm, "tracker.db", "ALTER TABLE shares RENAME TO away");
+    let mut events = Events::open(&tracker, &session);
+    let (_, first) = events.next().unwrap();
+    assert_eq!(first["health"]["shares"], Value::Null, "nobody knows how many there are");
+    alter(&swarm, "tokens.db", "ALTER TABLE tokens RENAME TO away");
+    assert_eq!(look(&swarm, "/v1/session", &session).status, 500);
+    for headers in [&session, &swarm.bearer("admin")] {
+        assert_eq!(look(&swarm, "/v1/events", headers).status, 500, "nobody is let in");
+    }
+    let before = events.wait_for("swarm", fails)["now_ms"].clone();
+    events.wait_for("swarm", |data| fails(data) && data["now_ms"] != before);
+    alter(&swarm, "tracker.db", "ALTER TABLE away RENAME TO shares");
+    events.wait_for("swarm", |data| !fails(data) && data["health"]["shares"] == 0);
+    alter(&swarm, "tokens.db", "ALTER TABLE away RENAME TO tokens");
+    assert_eq!(sign_out(&swarm, &format!("{session}{OWN}")).status, 204);
+    while events.next().is_some() {}
 }
 
 #[test]

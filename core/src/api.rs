@@ -225,8 +225,8 @@ pub struct DrainRequest {
 /// The health of a swarm's shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct SwarmHealth {
-    /// Shares known.
-    pub shares: u64,
+    /// Shares known; none, in events only: the tracker could not tell yet.
+    pub shares: Option<u64>,
     /// Shares with as many replicas as were asked for, of which some are to be proven yet.
     pub unproven: u64,
     /// Shares with the right number of replicas in the wrong places: further apart than they are they could be.

@@ -160,7 +160,7 @@ pub struct FailingWorker {
     pub worker: &'static str,
     /// What it cannot do, as "cannot look after the shares".
     pub what: &'static str,
-    /// Why, at the last attempt.
+    /// Why, at the last attempt that failed; before it, if it is done with many, with which it fails.
     pub error: String,
     /// When it failed first since it last went well.
     pub since_ms: u64,

@@ -47,7 +47,7 @@ fn health_lines(health: &SwarmHealth) -> Vec<String> {
         (endangered, "endangered: one copy left of some chunk"),
         (weakened, "weakened: fewer copies than were asked for"),
     ];
-    let shares = human::count(shares, "share");
+    let shares = shares.map_or_else(|| "unknown shares".to_owned(), |count| human::count(count, "share"));
     let mut lines = match weakened + endangered + unavailable + lost {
         // That nothing is known to be short means something only when every share was looked at.
         0 if complete => vec![format!("  {shares}, all with as many copies as were asked for")],

@@ -17,7 +17,7 @@ use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{
     AUDIT_BYTES_MAX, AUDIT_SAMPLES_FIRST, AUDITS_AT_ONCE, PROOFS_SAVED_EVERY, PROOFS_SAVED_MAX, WEEK_WINDOWS,
 };
-use parcelry_core::registry::{Liveness, Registration, Registry, Rules};
+use parcelry_core::registry::{Registration, Registry, Rules};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ use super::Tracker;
 use super::peers::address;
 use super::store::{Replica, StoreError, StoredShare, unless_damaged};
 use crate::client::PeerClient;
-use crate::worker::{Notes, Stops, Worker};
+use crate::worker::{Failed, Notes, Stops, Worker};
 
 /// Looks at who is to be asked follow each other after this part of a heartbeat.
 const LOOKS_PER_HEARTBEAT: u32 = 10;
@@ -63,12 +63,16 @@ impl Auditor {
     }
 }
 
+/// A peer whose turn it was, and what came of it.
+type Answered = (PeerId, Result<(), StoreError>);
+
 /// Asks whom it is time to ask.
 pub(super) struct Auditing {
     tracker: Arc<Tracker>,
     /// Time between two heartbeats of a peer.
     every: Duration,
-    running: JoinSet<()>,
+    running: JoinSet<Answered>,
+    failed: Failed<PeerId>,
     has_begun: bool,
 }
 
@@ -100,33 +104,40 @@ impl Asking {
 impl Auditing {
     /// Has asked nobody yet.
     pub(super) fn new(tracker: Arc<Tracker>, every: Duration) -> Self {
-        Self { tracker, every, running: JoinSet::new(), has_begun: false }
+        Self { tracker, every, running: JoinSet::new(), failed: Failed::default(), has_begun: false }
     }
 }
 
 impl Worker for Auditing {
     const STOPS: Stops = Stops::WithinSteps;
-    type Due = ();
+    /// What came of a turn that is over; `None`: it is time to look who is to be asked.
+    type Due = Option<Answered>;
 
     fn name(&self) -> &'static str {
         "audits"
     }
 
-    async fn wait(&mut self) {
+    async fn wait(&mut self) -> Option<Answered> {
         if !std::mem::replace(&mut self.has_begun, true) {
-            return;
+            return None;
         }
         tokio::select! {
-            () = tokio::time::sleep(self.every / LOOKS_PER_HEARTBEAT) => {}
-            () = self.tracker.auditor.wake.notified() => {}
-            Some(_) = self.running.join_next() => {}
+            () = tokio::time::sleep(self.every / LOOKS_PER_HEARTBEAT) => None,
+            () = self.tracker.auditor.wake.notified() => None,
+            Some(answered) = self.running.join_next() => answered.ok(),
         }
     }
 
-    async fn step(&mut self, (): (), notes: &Notes) {
+    async fn step(&mut self, answered: Option<Answered>, notes: &Notes) {
+        if let Some((peer, result)) = answered {
+            self.failed.take(peer, result);
+        }
+        // Who is not there is not asked again: nothing else would end its failure.
+        self.failed.retain(|&peer| self.tracker.is_there(peer));
+        notes.note_each("cannot audit a peer", &mut self.failed);
         let free = AUDITS_AT_ONCE.saturating_sub(self.running.len());
         for turn in self.tracker.audit_turns(free) {
-            self.running.spawn(ask(Arc::clone(&self.tracker), turn, notes.clone()));
+            self.running.spawn(ask(Arc::clone(&self.tracker), turn));
         }
         save(&self.tracker, false, notes).await;
     }
@@ -144,7 +155,7 @@ async fn save(tracker: &Tracker, now: bool, notes: &Notes) {
     }
 }
 
-async fn ask(tracker: Arc<Tracker>, turn: Turn, notes: Notes) {
+async fn ask(tracker: Arc<Tracker>, turn: Turn) -> Answered {
     let peer = turn.peer;
     let asked = async {
         let Some(asking) = tracker.prepare(turn).await? else { return Ok(()) };
@@ -156,9 +167,11 @@ async fn ask(tracker: Arc<Tracker>, turn: Turn, notes: Notes) {
         }
         tracker.take_audit(asking, answer.ok()).await
     };
-    if notes.note("cannot audit a peer", asked.await).is_none() {
+    let result = asked.await;
+    if result.is_err() {
         tracker.auditor.audits.lock().absent(peer);
     }
+    (peer, result)
 }
 
 impl Tracker {
@@ -239,11 +252,8 @@ impl Tracker {
     pub(super) fn audit_turns(&self, limit: usize) -> Vec<Turn> {
         // One lock at a time: the registry may not be taken within the audits.
         let turns = self.auditor.audits.lock().take(limit, self.lived_ms());
-        let is_there = |turn: &Turn| {
-            let registry = self.registry.lock();
-            registry.get(turn.peer, self.now_ms()).is_some_and(|(_, liveness)| liveness != Liveness::Dead)
-        };
-        let (there, away): (Vec<Turn>, Vec<Turn>) = turns.into_iter().partition(is_there);
+        let (there, away): (Vec<Turn>, Vec<Turn>) =
+            turns.into_iter().partition(|turn| self.is_there(turn.peer));
         let mut audits = self.auditor.audits.lock();
         away.iter().for_each(|turn| audits.absent(turn.peer));
         there

@@ -14,6 +14,7 @@ use parcelry_core::token::{TokenId, TokenRecord, TokenRole};
 
 use super::Tracker;
 use super::sessions::{Session, SessionId, is_own};
+use super::store::StoreError;
 use crate::clock;
 use crate::server::{ChargedTo, Client, Credential, Id, OwnersWord, Refusal, denied};
 
@@ -92,7 +93,7 @@ impl Tracker {
     }
 
     /// Whether who was the admin still is: neither signed out, nor is the token revoked.
-    pub(super) async fn is_still(&self, admin: Admin) -> Result<bool, Refusal> {
+    pub(super) async fn is_still(&self, admin: Admin) -> Result<bool, StoreError> {
         if admin.session.is_some_and(|session| self.sessions.find(session).is_none()) {
             return Ok(false);
         }

@@ -44,7 +44,7 @@ struct Message {
     json: String,
 }
 
-/// Begins a stream. It ends when the tracker stops, and when its reader is not the admin any more.
+/// Begins a stream. It ends when the tracker stops, and when its reader is known not to be the admin any more.
 pub(super) fn stream(tracker: Arc<Tracker>, admin: Admin) -> Result<impl IntoResponse + use<>, Refusal> {
     let full = || Refusal::later(ProblemKind::TooManyRequests, "too many pages listen already", TRY_AGAIN);
     let listener = tracker.dashboard.listen().ok_or_else(full)?;
@@ -69,7 +69,8 @@ impl Stream {
                 () = dashboard.stop.cancelled() => return None,
                 changed = self.listener.news.changed() => changed.ok()?,
             }
-            if !self.tracker.is_still(self.admin).await.unwrap_or(false) {
+            // A database that fails says nothing of the admin, who is to see that it does. A session ends in time without it.
+            if matches!(self.tracker.is_still(self.admin).await, Ok(false)) {
                 return None;
             }
             let newest = self.listener.news.borrow_and_update().clone();
@@ -131,13 +132,22 @@ fn peers(before: Option<&Snapshot>, newest: &Snapshot) -> Vec<Message> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use parcelry_core::dashboard::{CopyNow, LogKind, SwarmNow, Work};
+    use parcelry_core::dashboard::{CopyNow, FailingWorker, LogKind, SwarmNow, Work};
     use parcelry_core::id::{PeerId, ShareId};
     use serde_json::Value;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::tracker::sampler::tests::rows_of;
+
+    const FAILING: FailingWorker = FailingWorker {
+        worker: "repair",
+        what: "cannot look after the shares",
+        error: String::new(),
+        since_ms: 5,
+        failed_ms: 6,
+        failures: 7,
+    };
 
     fn snapshot(peers: BTreeMap<PeerId, PeerRow>, work: Work) -> Arc<Snapshot> {
         let swarm = SwarmNow {
@@ -147,7 +157,7 @@ mod tests {
             capacity_bytes: 3,
             rates: Default::default(),
             gateway_bytes_per_s: 4,
-            failing: Vec::new(),
+            failing: vec![FAILING],
         };
         Arc::new(Snapshot { swarm, peers, work })
     }
@@ -211,6 +221,12 @@ mod tests {
             swarm.join(" "),
             "capacity_bytes failing gateway_bytes_per_s health now_ms received_bytes_per_s served_bytes_per_s used_bytes"
         );
+        let failing = serde_json::json!({
+            "worker": "repair", "what": "cannot look after the shares", "error": "",
+            "since_ms": 5, "failed_ms": 6, "failures": 7,
+        });
+        assert_eq!(data(&first[0])["failing"], serde_json::json!([failing]));
+        assert_eq!(data(&first[0])["health"]["shares"], Value::Null, "it is not known");
         let mut row: Vec<String> = keys(&data(&first[1])["peers"][0]).split(' ').map(str::to_owned).collect();
         row.sort();
         assert_eq!(

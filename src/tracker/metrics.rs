@@ -75,7 +75,7 @@ pub(super) async fn render(tracker: &Tracker) -> String {
     let count = tracker.store.share_count().await.unwrap_or(0);
     shares.set(i64::try_from(count).unwrap_or(i64::MAX));
     registry.register("shares", "Shares known", shares);
-    let health = tracker.repairer.health(count);
+    let health = tracker.repairer.health(Some(count));
     let conditions = Family::<[(&str, &str); 1], Gauge>::default();
     for (condition, count) in [
         ("unproven", health.unproven),

@@ -252,7 +252,7 @@ impl Tracker {
         Ok(PeerList {
             role,
             peers: registry.peers(now_ms).map(info).collect(),
-            health: self.repairer.health(shares),
+            health: self.repairer.health(Some(shares)),
         })
     }
 
@@ -260,6 +260,12 @@ impl Tracker {
     pub(super) fn name_of(&self, id: PeerId) -> Option<String> {
         let registry = self.registry.lock();
         registry.get(id, self.now_ms()).map(|(peer, _)| peer.registration.name.clone())
+    }
+
+    /// Whether the peer is registered, and not dead.
+    pub(super) fn is_there(&self, id: PeerId) -> bool {
+        let registry = self.registry.lock();
+        registry.get(id, self.now_ms()).is_some_and(|(_, liveness)| liveness != Liveness::Dead)
     }
 
     fn heartbeat_ms(&self, registry: &Registry) -> u64 {

@@ -22,7 +22,7 @@ use super::Tracker;
 use super::store::StoreError;
 use crate::client::{ClientError, PeerClient};
 use crate::server::Refusal;
-use crate::worker::{Notes, Stops, Worker};
+use crate::worker::{Failed, Notes, Stops, Worker};
 
 /// Peers that have come from addresses where they were not dialled back yet.
 #[derive(Debug, Default)]
@@ -38,6 +38,9 @@ impl Movers {
     }
 }
 
+/// A peer, and whether there was something new to be kept about where it is.
+type Found = (PeerId, Result<bool, StoreError>);
+
 /// Dials peers that have moved.
 pub(super) struct Following(pub(super) Arc<Tracker>);
 
@@ -46,7 +49,7 @@ impl Worker for Following {
     type Due = ();
 
     fn name(&self) -> &'static str {
-        "following"
+        "moved peers"
     }
 
     async fn wait(&mut self) {
@@ -55,10 +58,9 @@ impl Worker for Following {
 
     async fn step(&mut self, (): (), notes: &Notes) {
         let (tracker, waiting) = (&self.0, self.0.movers.take());
-        let follow = async |(peer, address)| {
-            notes.note("cannot keep where a peer is", tracker.dial_moved(peer, address).await);
-        };
-        stream::iter(waiting).map(follow).buffer_unordered(DIALS_MAX).for_each(async |()| ()).await;
+        let follow = async |(peer, address)| (peer, tracker.dial_moved(peer, address).await);
+        let found: Vec<Found> = stream::iter(waiting).map(follow).buffer_unordered(DIALS_MAX).collect().await;
+        note_found(notes, found);
     }
 }
 
@@ -67,7 +69,7 @@ pub(super) struct Questioning {
     tracker: Arc<Tracker>,
     rules: Rules,
     /// The questions that are under way. They go on while the worker waits.
-    asked: FuturesUnordered<BoxFuture<'static, Result<(), StoreError>>>,
+    asked: FuturesUnordered<BoxFuture<'static, Found>>,
 }
 
 impl Questioning {
@@ -80,38 +82,50 @@ impl Questioning {
 impl Worker for Questioning {
     const STOPS: Stops = Stops::BetweenSteps;
     /// What a question came to; `None`: it is time to ask.
-    type Due = Option<Result<(), StoreError>>;
+    type Due = Option<Found>;
 
     fn name(&self) -> &'static str {
-        "asking"
+        "reachability"
     }
 
-    async fn wait(&mut self) -> Option<Result<(), StoreError>> {
+    async fn wait(&mut self) -> Option<Found> {
         let pace = (self.rules.heartbeat / 4).clamp(ASKING_PACE_MIN, ASKING_PACE_MAX);
         let count = self.asked.len();
         tokio::select! {
-            Some(result) = self.asked.next(), if count > 0 => Some(result),
+            Some(found) = self.asked.next(), if count > 0 => Some(found),
             () = tokio::time::sleep(pace), if count < QUESTIONS_MAX => None,
         }
     }
 
-    async fn step(&mut self, answered: Option<Result<(), StoreError>>, notes: &Notes) {
-        let Some(result) = answered else {
+    async fn step(&mut self, found: Option<Found>, notes: &Notes) {
+        let Some(found) = found else {
             let most = QUESTIONS_MAX - self.asked.len();
             let questions = self.tracker.registry.lock().questions(self.tracker.now_ms(), most);
             for question in questions {
                 let (tracker, rules) = (Arc::clone(&self.tracker), self.rules);
-                self.asked.push(Box::pin(async move { tracker.ask(question, rules).await }));
+                self.asked.push(Box::pin(async move { (question.id, tracker.ask(question, rules).await) }));
             }
             return;
         };
-        notes.note("cannot keep where a peer that was asked is", result);
+        note_found(notes, [found]);
+    }
+}
+
+/// What was not to be kept says nothing about whether it could be.
+fn note_found(notes: &Notes, found: impl IntoIterator<Item = Found>) {
+    let (mut failed, mut is_tried) = (Failed::default(), false);
+    for (peer, kept) in found {
+        is_tried |= !matches!(kept, Ok(false));
+        failed.take(peer, kept);
+    }
+    if is_tried {
+        notes.note_each("cannot keep where a peer is", &mut failed);
     }
 }
 
 impl Tracker {
-    /// Asks a peer, and notes whether it was reached.
-    async fn ask(&self, asked: Registration, rules: Rules) -> Result<(), StoreError> {
+    /// Asks a peer, and notes whether it was reached. Returns whether something was to be kept.
+    async fn ask(&self, asked: Registration, rules: Rules) -> Result<bool, StoreError> {
         let (id, addresses) = (asked.id, asked.addresses.clone());
         let timeout = (rules.dead_after / 6).clamp(QUESTION_TIMEOUT_MIN, CONNECT_TIMEOUT);
         let results = join_all(addresses.iter().map(|&address| self.answers_at(id, address, timeout))).await;
@@ -126,13 +140,13 @@ impl Tracker {
         self.take_answer(&asked, answer, &gone).await
     }
 
-    /// Notes whether a peer was reached, and at which of its addresses it was not.
+    /// Notes whether a peer was reached, and at which of its addresses it was not. Returns whether something was to be kept.
     pub(super) async fn take_answer(
         &self,
         asked: &Registration,
         answer: Result<(), String>,
         gone: &[SocketAddr],
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let (id, is_there) = (asked.id, answer.is_ok());
         // Under one lock, so that only this answer lies between `before` and `after`.
         let (before, after, left) = {
@@ -156,8 +170,8 @@ impl Tracker {
             _ => {}
         }
         match left {
-            Some(registration) => self.store.put_peer(&registration).await,
-            None => Ok(()),
+            Some(registration) => self.store.put_peer(&registration).await.map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -191,21 +205,22 @@ impl Tracker {
     }
 
     /// Dials a peer that came from a new address, there and then where it was. Who does not answer there stays where it was.
-    async fn dial_moved(&self, id: PeerId, address: SocketAddr) -> Result<(), StoreError> {
+    /// Returns whether something was to be kept.
+    async fn dial_moved(&self, id: PeerId, address: SocketAddr) -> Result<bool, StoreError> {
         let known = self.registry.lock().get(id, self.now_ms()).map(|(peer, _)| peer.registration.clone());
-        let Some(before) = known else { return Ok(()) };
-        let Ok(new) = check_announced(vec![address], address.ip()) else { return Ok(()) };
+        let Some(before) = known else { return Ok(false) };
+        let Ok(new) = check_announced(vec![address], address.ip()) else { return Ok(false) };
         if let Err(refusal) = self.dial_back(id, new.clone()).await {
             let why = refusal.problem.detail;
             tracing::warn!(peer = %id, name = %before.name, %address, why, "a peer has moved, and does not answer there");
-            return Ok(());
+            return Ok(false);
         }
-        let Some(&address) = new.first() else { return Ok(()) };
+        let Some(&address) = new.first() else { return Ok(false) };
         if !self.found(&before, address).await? {
-            return Ok(());
+            return Ok(false);
         }
         let answering = self.dial_back(id, before.addresses.clone()).await.unwrap_or_default();
-        self.left(before, &answering).await
+        self.left(before, &answering).await.map(|()| true)
     }
 
     /// Notes at which new address a peer was found. Returns whether that is news.

@@ -149,8 +149,8 @@ impl Repairer {
         drops.into_iter().for_each(|share| state.repairs.dropped(peer, share));
     }
 
-    /// The health of all shares, of which there are so many.
-    pub(super) fn health(&self, shares: u64) -> SwarmHealth {
+    /// The health of all shares, of which there are so many, if that is known.
+    pub(super) fn health(&self, shares: Option<u64>) -> SwarmHealth {
         let state = self.state.lock();
         let count = |condition| {
             state.watched.values().filter(|watched| watched.health.condition() == condition).count() as u64

@@ -35,8 +35,8 @@ struct Sampler {
     /// The wall clock's moment at which the tracker's own clock began.
     began_ms: u64,
     gateway: Meter,
-    /// How many shares there were, when the store last could tell.
-    shares: u64,
+    /// How many shares there were, when the store last could tell; `None`: it could not yet.
+    shares: Option<u64>,
 }
 
 /// The peers that are not dead, all together.
@@ -104,10 +104,8 @@ impl Tracker {
         if self.dashboard.is_watched() {
             let began_ms = sampler.began(now_ms, wall_ms);
             let counted = self.store.share_count().await;
-            // Shown although the store fails: that it does is among what is shown.
-            if let Ok(shares) = &counted {
-                sampler.shares = *shares;
-            }
+            // Shown although the store fails: from the next look on, that it does is among what is shown.
+            sampler.shares = counted.as_ref().ok().copied().or(sampler.shares);
             let failing = self.workers.failing();
             // The registry is locked to the end of the statement below: also while the work is listed and shown.
             let still_needed = |peer| self.repairer.still_needed(peer);

@@ -4,16 +4,21 @@ import { test } from "node:test";
 import { arrange, held } from "../../../web/js/admin/rows.js";
 import { layOut, neighbour, roomFor } from "../../../web/js/admin/layout.js";
 import { area, line, peak, ticks } from "../../../web/js/admin/scale.js";
-import { initial } from "../../../web/js/admin/state.js";
+import { initial, reduce } from "../../../web/js/admin/state.js";
 import { texts } from "../../../web/js/admin/texts.js";
 import { verdict } from "../../../web/js/admin/verdict.js";
 import { sentence } from "../../../web/js/admin/work.js";
-import { failureText } from "../../../web/js/admin/failing.js";
+import { failingView } from "../../../web/js/admin/failing.js";
 
 const HEALTHY = { shares: 9, unproven: 0, misplaced: 0, weakened: 0, endangered: 0, unavailable: 0, lost: 0, copies: 0, paused: false, complete: true };
 
-function judged(health, changes = {}) {
-  const swarm = { health: { ...HEALTHY, ...health } };
+const FAILING = {
+  worker: "repair", what: "cannot look after the shares", error: "the tracker's database failed: disk I/O error", failures: 3,
+  since_ms: new Date(2026, 10, 24, 10).getTime(), failed_ms: new Date(2026, 10, 24, 11, 30).getTime(),
+};
+
+function judged(health, changes = {}, failing = []) {
+  const swarm = { health: { ...HEALTHY, ...health }, failing };
   return verdict({ ...initial, connection: "live", peers: new Map([["a", {}]]), swarm, ...changes });
 }
 
@@ -43,6 +48,15 @@ test("the verdict says when it is old, or when there is nothing to judge", () =>
   assert.equal(judged({}, { connection: "lost" }).headline, "Not connected to the tracker");
   assert.equal(judged({}, { swarm: null }).level, "wait");
   assert.equal(judged({}, { peers: new Map() }).headline, "No peers yet");
+});
+
+test("the verdict is not good while the tracker's own work fails, or the number of shares is not known", () => {
+  for (const health of [{}, { shares: 0 }, { shares: null }, { complete: false }]) {
+    const { level, headline } = judged(health, {}, [FAILING]);
+    assert.deepEqual([level, headline], ["warn", "The tracker cannot do all of its work"]);
+  }
+  assert.equal(judged({ lost: 1 }, {}, [FAILING]).level, "bad", "shares come first");
+  assert.equal(judged({ shares: null }).level, "wait");
 });
 
 const GB = 1e9;
@@ -190,8 +204,45 @@ test("the log tells an event's detail, as whose invite it was", () => {
   assert.equal(sentence({ at_ms: 1, kind: "invite-made", detail: "alice" }), "An invite was made (alice)");
 });
 
-test("what the tracker cannot do is told with its reason, and how often since when", () => {
-  const failing = { worker: "repair", what: "cannot look after the shares", error: "the tracker's database failed: disk I/O error", failures: 3 };
-  const said = failureText({ ...failing, since_ms: Date.UTC(2026, 10, 24, 10), failed_ms: Date.UTC(2026, 10, 24, 11) });
-  assert.match(said, /^repair: cannot look after the shares: the tracker's database failed: disk I\/O error \(3 failures since 24 Nov 2026/);
+/** An element of a page that is hardly one: it has children, and a text. */
+function node() {
+  const children = [];
+  return {
+    hidden: false, textContent: "", className: "", children,
+    get firstElementChild() { return children[0] ?? null; },
+    get nextElementSibling() { return this.parent.children[this.parent.children.indexOf(this) + 1] ?? null; },
+    insertBefore(child, next) {
+      child.parent?.children.splice(child.parent.children.indexOf(child), 1);
+      children.splice(next === null ? children.length : children.indexOf(next), 0, Object.assign(child, { parent: this }));
+    },
+    remove() { this.parent.children.splice(this.parent.children.indexOf(this), 1); },
+  };
+}
+
+test("what the tracker cannot do is shown with its reason for as long as it fails, and to nobody who signed out", (context) => {
+  const elements = { failing: node(), "failing-workers": node() };
+  globalThis.document = { getElementById: (id) => elements[id], createElement: node };
+  context.after(() => { delete globalThis.document; });
+  elements.failing.hidden = true;
+  const view = failingView();
+  let state = initial;
+  const tell = (event) => {
+    const before = state;
+    state = reduce(state, event);
+    view.update(state, before);
+    return [elements.failing.hidden, elements["failing-workers"].children.map((item) => item.textContent)];
+  };
+  const swarm = (...failing) => tell({ type: "swarm", received_ms: 1, data: { now_ms: 1, health: HEALTHY, failing } });
+  const said = "repair cannot look after the shares: the tracker's database failed: disk I/O error " +
+    "(3 failures since 24 Nov 2026, 10:00, the last at 24 Nov 2026, 11:30)";
+  const audits = { ...FAILING, worker: "audits", what: "cannot audit a peer", error: "full", failures: 1 };
+  assert.deepEqual(swarm(), [true, []]);
+  assert.deepEqual(swarm(FAILING), [false, [said]]);
+  const [isHidden, [first, second]] = swarm(audits, { ...FAILING, failures: 4 });
+  assert.equal(isHidden, false);
+  assert.match(first, /^audits cannot audit a peer: full \(1 failure since /);
+  assert.equal(second, said.replace("3 failures", "4 failures"));
+  assert.deepEqual(swarm(FAILING), [false, [said]]);
+  assert.deepEqual(tell({ type: "signed-out" }), [true, []]);
+  assert.deepEqual([swarm(FAILING), swarm()], [[false, [said]], [true, []]]);
 });

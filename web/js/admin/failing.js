@@ -25,9 +25,9 @@ export function failingView() {
 }
 
 /**
- * What fails, why, and since when.
+ * What fails, why, how often since when, and when last.
  * @param {FailingWorker} failing
  */
-export function failureText({ worker, what, error, since_ms, failures }) {
-  return texts.failing(worker, what, error, when(since_ms), failures);
+function failureText({ worker, what, error, since_ms, failed_ms, failures }) {
+  return texts.failing(worker, what, error, failures, when(since_ms), when(failed_ms));
 }

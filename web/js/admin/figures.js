@@ -32,7 +32,7 @@ export function figuresView() {
       }
       if (!swarm || swarm === before.swarm) return;
       const { health } = swarm;
-      figure("shares", String(health.shares), false);
+      figure("shares", health.shares === null ? texts.unknown : String(health.shares), false);
       for (const need of NEEDS) figure(need, String(health[need]), health[need] > 0);
       figure("space", texts.peers.space(bytes(swarm.used_bytes), bytes(swarm.capacity_bytes)), false);
       figure("received", rate(swarm.received_bytes_per_s), false);

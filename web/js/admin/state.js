@@ -7,7 +7,7 @@
  *   used_bytes: number, free_bytes: number, version: string, seen_ms: number, draining: number|null,
  *   received_bytes_per_s: number, served_bytes_per_s: number,
  *   scrub: { done_bytes: number, total_bytes: number }|null }} Peer
- * @typedef {{ shares: number, unproven: number, misplaced: number, weakened: number, endangered: number, unavailable: number, lost: number, copies: number,
+ * @typedef {{ shares: number|null, unproven: number, misplaced: number, weakened: number, endangered: number, unavailable: number, lost: number, copies: number,
  *   paused: boolean, complete: boolean }} Health
  * @typedef {{ now_ms: number, health: Health, used_bytes: number, capacity_bytes: number, received_bytes_per_s: number,
  *   served_bytes_per_s: number, gateway_bytes_per_s: number, failing: readonly FailingWorker[] }} Swarm

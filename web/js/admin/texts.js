@@ -26,6 +26,8 @@ export const texts = {
     noShares: "No shares yet",
     noPeers: "No peers yet",
     noPeersHelp: "Make an invite below and start a peer with it.",
+    failing: "The tracker cannot do all of its work",
+    failingBelow: "What fails, and why, is said below.",
     looking: "The tracker is still looking at its shares",
     paused: "Repair is paused: too many peers vanished at once",
     pausedUntil: "it goes on when they are back, or stay away for long",
@@ -35,8 +37,10 @@ export const texts = {
     lost: (/** @type {number} */ shares) => are(shares, "lost: a chunk is at no known peer"),
     unavailable: (/** @type {number} */ shares) => are(shares, "unavailable: a chunk is only at peers that are away"),
   },
-  failing: (/** @type {string} */ worker, /** @type {string} */ what, /** @type {string} */ error, /** @type {string} */ since, /** @type {number} */ failures) =>
-    `${worker}: ${what}: ${error} (${count(failures, "failure")} since ${since})`,
+  failing: (/** @type {string} */ worker, /** @type {string} */ what, /** @type {string} */ error, /** @type {number} */ failures, /** @type {string} */ since, /** @type {string} */ last) =>
+    `${worker} ${what}: ${error} (${count(failures, "failure")} since ${since}, the last at ${last})`,
+  /** A figure that the tracker does not know. */
+  unknown: "–",
   states: { alive: "alive", suspect: "suspect", unreachable: "unreachable", cloned: "cloned", dead: "dead", draining: "draining" },
   peers: {
     noZone: "No zone",

@@ -23,7 +23,8 @@ export function verdict({ connection, swarm, peers }) {
     const level = health.lost + health.unavailable > 0 ? "bad" : "warn";
     return { level, headline: sentence(needs), detail: copies || words.soon };
   }
-  if (!health.complete) return { level: "wait", headline: words.looking, detail: copies };
+  if (swarm.failing.length > 0) return { level: "warn", headline: words.failing, detail: words.failingBelow };
+  if (health.shares === null || !health.complete) return { level: "wait", headline: words.looking, detail: copies };
   if (peers.size === 0) return { level: "wait", headline: words.noPeers, detail: words.noPeersHelp };
   if (health.shares === 0) return { level: "good", headline: words.noShares, detail: "" };
   return { level: "good", headline: words.healthy, detail: copies };
