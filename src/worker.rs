@@ -20,7 +20,7 @@ use crate::task::Tasks;
 /// What a server does by itself, again and again.
 ///
 /// A stop is seen between two steps, and while the worker waits. What it may interrupt beside that is for each worker to
-/// say, by [`Worker::STOPS`]. A panic ends the worker.
+/// say, by [`Worker::STOPS`]. A panic ends the worker, which is failing from then on.
 ///
 /// What fails is told in one of two ways:
 /// - What it does again and again is *noted* ([`Notes::note`]), once a step when all of it was tried: it is failing until
@@ -103,7 +103,8 @@ impl Workers {
     /// Starts a worker. It is counted from now on, and stops with the group.
     pub fn start<W: Worker + 'static>(&self, tasks: &Tasks, worker: W) {
         let name = worker.name();
-        self.0.lock().entry(name).or_default();
+        let other = self.0.lock().insert(name, Record::default());
+        debug_assert!(other.is_none(), "two workers are called {name}");
         let notes = Notes { workers: self.clone(), worker: name };
         tasks.spawn(name, run(worker, notes, tasks.stop_token().clone()));
     }
@@ -297,6 +298,7 @@ impl Notes {
 }
 
 async fn run<W: Worker>(mut worker: W, notes: Notes, stop: CancellationToken) {
+    let _alive = Alive(&notes);
     while let Some(due) = stop.run_until_cancelled(worker.wait()).await {
         let step = worker.step(due, &notes);
         match W::STOPS {
@@ -309,6 +311,17 @@ async fn run<W: Worker>(mut worker: W, notes: Notes, stop: CancellationToken) {
         }
     }
     worker.end(&notes).await;
+}
+
+/// Notes it when its worker ends by a panic: nothing else would tell that it does not run any more.
+struct Alive<'a>(&'a Notes);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.workers.failed(self.0.worker, "does not run any more", "it panicked", "", 1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -400,6 +413,32 @@ mod tests {
         assert_eq!(seen(), both[..1]);
         notes.note("cannot scrub", Err::<(), _>("gone"));
         assert_eq!(seen()[1].2, 1, "a new row");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_panicked_is_failing() {
+        struct Panics;
+        impl Worker for Panics {
+            const STOPS: Stops = Stops::BetweenSteps;
+            type Due = ();
+
+            fn name(&self) -> &'static str {
+                "panics"
+            }
+
+            async fn wait(&mut self) {}
+
+            async fn step(&mut self, (): (), _notes: &Notes) {
+                panic!("it is meant to");
+            }
+        }
+        let (workers, tasks) = (Workers::default(), Tasks::default());
+        workers.start(&tasks, Panics);
+        while workers.failing().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let failing = workers.failing();
+        assert_eq!((failing[0].worker, failing[0].what), ("panics", "does not run any more"));
     }
 
     #[test]

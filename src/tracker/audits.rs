@@ -109,7 +109,7 @@ impl Auditing {
 }
 
 impl Worker for Auditing {
-    const STOPS: Stops = Stops::WithinSteps;
+    const STOPS: Stops = Stops::BetweenSteps; // proofs that are being saved are in no list any more
     /// What came of a turn that is over; `None`: it is time to look who is to be asked.
     type Due = Option<Answered>;
 
