@@ -497,7 +497,7 @@ mod tests {
         }
         assert_eq!(workers.went_well("scrub", "cannot scrub"), Some(4));
         assert_eq!(workers.went_well("scrub", "cannot scrub"), None);
-        assert!(workers.failed("scrub", "cannot scrub", "gone"));
+        assert!(workers.failed("scrub", "cannot scrub", "gone", "", 1));
     }
 
     #[tokio::test(start_paused = true)]

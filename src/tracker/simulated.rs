@@ -139,7 +139,7 @@ impl SimTracker {
         let wanted = Use { share, operation: Operation::Push, at: None, by: None, now_ms: clock::now_ms() };
         grant.check(&wanted).map_err(|_| ProblemKind::ClockSkew)?;
         self.check_owner(share, Act::Publish, shown)?;
-        let granted = Granted { share, grant, credential: shown.grant.to_owned() };
+        let granted = Granted { share, grant, credential: shown.grant.to_string() };
         self.0.publish(&granted, request).await.map_err(kind)
     }
 
