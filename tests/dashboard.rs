@@ -304,6 +304,7 @@ fn a_share_is_told_and_listed_with_how_it_stands() {
     let link = alice.share(&["file", "--chunk-size", "64KiB"]);
     let share = link.parse::<ShareLink>().unwrap().share.to_string();
     assert_eq!(events.wait_for_entry("share-published")["share"], share[..]);
+    swarm.wait_for_proofs();
     let listed = shares(&swarm);
     let info = &listed[0];
     assert_eq!((listed.len(), &info["share"]), (1, &json!(share)));

@@ -23,8 +23,8 @@ use crate::failure::{Failure, Kind};
 pub struct Begun {
     /// The folder of its journal.
     journal: PathBuf,
-    /// When something in its journal was last written, if anything was.
-    written: Option<SystemTime>,
+    /// What was last written in its journal, if anything was.
+    written: Option<Written>,
     /// When its journal was last written to, in milliseconds since the Unix epoch.
     pub touched_ms: u64,
     /// Bytes that it takes on this machine's disks.
@@ -33,6 +33,13 @@ pub struct Begun {
     pub is_in_use: bool,
     /// What its journal says.
     pub work: Work,
+}
+
+/// What tells whether a journal was written to. The time alone does not: clocks of file systems tick slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    at: SystemTime,
+    bytes: u64,
 }
 
 /// What was begun.
@@ -73,7 +80,8 @@ impl Begun {
         let folder = fs::symlink_metadata(&journal).ok().filter(fs::Metadata::is_dir)?;
         let is_in_use = lock::is_taken(&journal);
         let (work, written) = (work(&journal).unwrap_or(Work::Unreadable), written(&journal));
-        let touched = written.or_else(|| folder.modified().ok()).unwrap_or(UNIX_EPOCH);
+        let touched = written.map(|written| written.at).or_else(|| folder.modified().ok());
+        let touched = touched.unwrap_or(UNIX_EPOCH);
         let touched_ms = touched.duration_since(UNIX_EPOCH).map_or(0, millis);
         let mut begun = Self { journal, written, touched_ms, disk_bytes: 0, is_in_use, work };
         let temporary = begun.temporary().map_or(0, disk_bytes);
@@ -194,11 +202,16 @@ fn work(journal: &Path) -> io::Result<Work> {
     Ok(download.map_or(Work::Unreadable, Work::Download))
 }
 
-/// When anything in a journal was last written. Its lock says nothing: it may be made only to remove the journal.
-fn written(journal: &Path) -> Option<SystemTime> {
+/// When anything in a journal was last written, and how much there is. Its lock says nothing: it may be made only to remove
+/// the journal.
+fn written(journal: &Path) -> Option<Written> {
     let entries = fs::read_dir(journal).into_iter().flatten().flatten();
     let entries = entries.filter(|entry| entry.file_name() != "lock");
-    entries.filter_map(|entry| entry.metadata().and_then(|metadata| metadata.modified()).ok()).max()
+    let each = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        Some(Written { at: metadata.modified().ok()?, bytes: metadata.len() })
+    });
+    each.reduce(|a, b| Written { at: a.at.max(b.at), bytes: a.bytes + b.bytes })
 }
 
 /// Whether what stands under the temporary's name is what was left there.

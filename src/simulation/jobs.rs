@@ -111,8 +111,7 @@ impl World {
             Sending::Put(_, chunk) | Sending::Copy(_, chunk, _) => push::Event::Failed(id, chunk),
             _ => push::Event::Lost(id),
         };
-        // Drawn for every message, whatever comes of it: the same seed then tells the same story.
-        let (there, back) = (self.arrives(), self.arrives());
+        let (there, back) = (self.arrives(), self.arrives()); // drawn whatever comes of it: a seed tells one story
         if !there || !self.is_open(index) {
             return failed;
         }
