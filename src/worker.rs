@@ -174,6 +174,7 @@ impl Workers {
             failed_ms: now_ms,
             failures: 0,
         });
+        // The reason alone: with many subjects the first of them changes all the time.
         let is_news = failing.failures == 0 || failing.error != error;
         if is_news {
             failing.error = error.to_owned();

@@ -184,6 +184,7 @@ impl UploadHeader {
         chunk_log2: u8,
         name: SafePath,
     ) -> Self {
+        // Kept, so that the metadata that a resumed upload seals again is the same to the byte.
         let created_ms = crate::clock::now_ms();
         let (files, dirs, dir_modes, links) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self {

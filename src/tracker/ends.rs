@@ -96,7 +96,6 @@ impl Tracker {
         if sent_to.len() > PREFERRED_MAX {
             return Err(Refusal::new(ProblemKind::BadRequest, "too many peers"));
         }
-        // Held until all are taken over: two peers of one invite must not both use its last room.
         let _remembering = self.quotas.remembering.lock().await;
         let share = terms.share;
         let is_noted = is_known || self.store.gone(share).await?.is_some();
@@ -132,6 +131,7 @@ impl Tracker {
         if gone.is_empty() {
             return Ok(());
         }
+        // Held until all are taken over: two peers of one invite must not both use its last room.
         let _remembering = self.quotas.remembering.lock().await;
         let (token, mut room) = self.room_for_deletions(peer).await?;
         let mut refused = 0;
