@@ -25,7 +25,7 @@ use crate::task::Tasks;
 /// What fails is told in one of two ways:
 /// - What it does again and again is *noted* ([`Notes::note`]), once a step when all of it was tried: it is failing until
 ///   it goes well.
-/// - Of what comes as orders, each about something else, those that fail are logged by the worker with what they are
+/// - Of what is about something else each time, as orders and turns are, those that fail are logged by the worker with what they are
 ///   about, and *counted* ([`Notes::count_failure`]): whether the next one goes well says nothing about them.
 pub trait Worker: Send {
     /// Whether a stop may interrupt a step.
@@ -69,15 +69,6 @@ pub struct Notes {
     worker: &'static str,
 }
 
-/// Those of many subjects with which something failed when it was tried last: that it goes well with one says nothing of the
-/// others.
-#[derive(Debug)]
-pub struct Failed<S> {
-    errors: BTreeMap<S, String>,
-    /// Failures that are not noted yet.
-    new: u64,
-}
-
 #[derive(Debug, Default)]
 struct Record {
     /// How often something failed since the start.
@@ -90,8 +81,6 @@ struct Record {
 struct Failing {
     /// The last error.
     error: String,
-    /// With what it failed, if it is done with many.
-    subjects: String,
     /// When it failed first in this row, and when last.
     since_ms: u64,
     failed_ms: u64,
@@ -103,8 +92,10 @@ impl Workers {
     /// Starts a worker. It is counted from now on, and stops with the group.
     pub fn start<W: Worker + 'static>(&self, tasks: &Tasks, worker: W) {
         let name = worker.name();
-        let other = self.0.lock().insert(name, Record::default());
-        debug_assert!(other.is_none(), "two workers are called {name}");
+        let mut workers = self.0.lock();
+        debug_assert!(!workers.contains_key(name), "two workers are called {name}");
+        workers.entry(name).or_default();
+        drop(workers);
         let notes = Notes { workers: self.clone(), worker: name };
         tasks.spawn(name, run(worker, notes, tasks.stop_token().clone()));
     }
@@ -116,7 +107,7 @@ impl Workers {
             let row = |(&what, failing): (&&'static str, &Failing)| FailingWorker {
                 worker,
                 what,
-                error: failing.reason(),
+                error: failing.error.clone(),
                 since_ms: failing.since_ms,
                 failed_ms: failing.failed_ms,
                 failures: failing.failures,
@@ -153,39 +144,24 @@ impl Workers {
         registry
     }
 
-    /// Notes so many failures with these subjects. Returns whether they are news: the first in a row, or for another reason
-    /// than before, whatever the subjects.
-    fn failed(
-        &self,
-        worker: &'static str,
-        what: &'static str,
-        error: &str,
-        subjects: &str,
-        failures: u64,
-    ) -> bool {
+    /// Notes a failure. Returns whether it is news: the first in a row, or for another reason than before.
+    fn failed(&self, worker: &'static str, what: &'static str, error: &str) -> bool {
         let now_ms = clock::now_ms();
         let mut workers = self.0.lock();
         let record = workers.entry(worker).or_default();
-        record.failures += failures;
+        record.failures += 1;
         let failing = record.failing.entry(what).or_insert_with(|| Failing {
             error: String::new(),
-            subjects: String::new(),
             since_ms: now_ms,
             failed_ms: now_ms,
             failures: 0,
         });
-        // The reason alone: with many subjects the first of them changes all the time.
         let is_news = failing.failures == 0 || failing.error != error;
         if is_news {
             failing.error = error.to_owned();
         }
-        if failing.subjects != subjects {
-            failing.subjects = subjects.to_owned();
-        }
-        if failures > 0 {
-            failing.failed_ms = now_ms;
-        }
-        failing.failures += failures;
+        failing.failed_ms = now_ms;
+        failing.failures += 1;
         is_news
     }
 
@@ -193,51 +169,6 @@ impl Workers {
     fn went_well(&self, worker: &'static str, what: &'static str) -> Option<u64> {
         let mut workers = self.0.lock();
         workers.get_mut(worker)?.failing.remove(what).map(|failing| failing.failures)
-    }
-}
-
-impl Failing {
-    fn reason(&self) -> String {
-        if self.subjects.is_empty() {
-            self.error.clone()
-        } else {
-            format!("{}: {}", self.subjects, self.error)
-        }
-    }
-}
-
-impl<S> Default for Failed<S> {
-    fn default() -> Self {
-        Self { errors: BTreeMap::new(), new: 0 }
-    }
-}
-
-impl<S: Ord + Display> Failed<S> {
-    /// Takes in what came of one.
-    pub fn take<T, E: Display>(&mut self, subject: S, result: Result<T, E>) {
-        match result {
-            Ok(_) => {
-                self.errors.remove(&subject);
-            }
-            Err(error) => {
-                self.errors.insert(subject, error.to_string());
-                self.new += 1;
-            }
-        }
-    }
-
-    /// Forgets those with which it is not tried any more.
-    pub fn retain(&mut self, is_tried: impl Fn(&S) -> bool) {
-        self.errors.retain(|subject, _| is_tried(subject));
-    }
-
-    /// The first one, and how many others there are; empty if there is none.
-    fn subjects(&self) -> String {
-        match (self.errors.first_key_value(), self.errors.len()) {
-            (None, _) => String::new(),
-            (Some((first, _)), 1) => first.to_string(),
-            (Some((first, _)), count) => format!("{first} and {} more", count - 1),
-        }
     }
 }
 
@@ -261,19 +192,6 @@ impl Notes {
         self.workers.0.lock().entry(self.worker).or_default().failures += 1;
     }
 
-    /// Notes what came of `what` with many subjects: it fails as long as it fails with one of them. The log names the first.
-    pub fn note_each<S: Ord + Display>(&self, what: &'static str, failed: &mut Failed<S>) {
-        let (worker, failures) = (self.worker, std::mem::take(&mut failed.new));
-        let Some(error) = failed.errors.values().next() else {
-            self.take(what, Ok::<(), String>(()), |_| {});
-            return;
-        };
-        let subjects = failed.subjects();
-        if self.workers.failed(worker, what, error, &subjects, failures) {
-            tracing::error!(worker, %subjects, %error, "{what}");
-        }
-    }
-
     fn take<T, E: Display>(
         &self,
         what: &'static str,
@@ -289,7 +207,7 @@ impl Notes {
             }
             Err(error) => {
                 let error = error.to_string();
-                if self.workers.failed(self.worker, what, &error, "", 1) {
+                if self.workers.failed(self.worker, what, &error) {
                     log(&error);
                 }
                 None
@@ -320,7 +238,7 @@ struct Alive<'a>(&'a Notes);
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.workers.failed(self.0.worker, "does not run any more", "it panicked", "", 1);
+            self.0.workers.failed(self.0.worker, "does not run any more", "it panicked");
         }
     }
 }
@@ -435,7 +353,7 @@ mod tests {
         }
         let (workers, tasks) = (Workers::default(), Tasks::default());
         workers.start(&tasks, Panics);
-        while workers.failing().is_empty() {
+        for _ in 0..1000 {
             tokio::task::yield_now().await;
         }
         let failing = workers.failing();
@@ -455,50 +373,18 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_well_with_one_says_nothing_of_the_others() {
-        let workers = Workers::default();
-        let notes = notes("audits", &workers);
-        let mut failed = Failed::default();
-        let mut seen = |outcomes: &[(u8, Result<(), &str>)]| -> Vec<(String, u64)> {
-            outcomes.iter().for_each(|(peer, outcome)| failed.take(*peer, *outcome));
-            notes.note_each("cannot audit a peer", &mut failed);
-            workers.failing().into_iter().map(|row| (row.error, row.failures)).collect()
-        };
-        let row = |error: &str, failures| vec![(error.to_owned(), failures)];
-        assert_eq!(seen(&[(7, Ok(()))]), []);
-        assert_eq!(seen(&[(7, Err("full"))]), row("7: full", 1));
-        assert_eq!(seen(&[(8, Ok(()))]), row("7: full", 1));
-        assert_eq!(seen(&[(9, Err("full")), (8, Err("full"))]), row("7 and 2 more: full", 3));
-        assert_eq!(seen(&[]), row("7 and 2 more: full", 3), "nothing was tried");
-        assert_eq!(seen(&[(7, Ok(()))]), row("8 and 1 more: full", 3));
-        assert_eq!(seen(&[(8, Ok(())), (9, Ok(()))]), []);
-        assert_eq!(seen(&[(9, Err("gone"))]), row("9: gone", 1), "a new row");
-        failed.retain(|peer| *peer != 9);
-        notes.note_each("cannot audit a peer", &mut failed);
-        assert_eq!(workers.failing(), [], "it is not tried with that one any more");
-    }
-
-    #[test]
-    fn a_failure_with_another_subject_is_no_news() {
-        let workers = Workers::default();
-        for (error, subjects, is_news) in [("full", "7", true), ("full", "8", false), ("gone", "8", true)] {
-            assert_eq!(workers.failed("audits", "cannot audit a peer", error, subjects, 1), is_news);
-        }
-    }
-
-    #[test]
     fn a_failure_is_news_at_first_and_when_its_reason_is_another() {
         let workers = Workers::default();
         let mut first_ms = 0;
         for (error, is_news) in [("full", true), ("full", false), ("gone", true), ("gone", false)] {
-            assert_eq!(workers.failed("scrub", "cannot scrub", error, "", 1), is_news);
+            assert_eq!(workers.failed("scrub", "cannot scrub", error), is_news);
             let row = workers.failing().remove(0);
             first_ms = if first_ms == 0 { row.since_ms } else { first_ms };
             assert_eq!(row.since_ms, first_ms, "since the first, whatever its reason");
         }
         assert_eq!(workers.went_well("scrub", "cannot scrub"), Some(4));
         assert_eq!(workers.went_well("scrub", "cannot scrub"), None);
-        assert!(workers.failed("scrub", "cannot scrub", "gone", "", 1));
+        assert!(workers.failed("scrub", "cannot scrub", "gone"));
     }
 
     #[tokio::test(start_paused = true)]

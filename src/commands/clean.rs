@@ -12,7 +12,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
 use crate::human;
-use crate::journal::{Begun, Sent, Work};
+use crate::journal::{Begun, Sent, UploadHeader, Work};
 use crate::task::blocking;
 use crate::withdraw::withdraw;
 
@@ -93,11 +93,14 @@ fn chosen(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<V
 async fn end(context: &Context, begun: Begun, wish: &Wish) -> Result<bool, Failure> {
     let (begun, taken) = blocking(move || begun.take().map(|taken| (begun, taken))).await?;
     let Some(taken) = taken else { return Ok(false) };
-    match delete(context, &begun, wish.named.as_ref()).await {
-        Err(failure) if wish.even_untold => {
-            context.progress.warn(&failure.what);
+    if let Work::Upload(header) = &begun.work
+        && let Err(failure) = delete(context, header, &begun, wish.named.as_ref()).await
+    {
+        if !wish.even_untold {
+            let what = format!("the upload of {} stays: {}", header.name, failure.what);
+            return Err(Failure { what, ..failure });
         }
-        told => told?,
+        context.progress.warn(&failure.what);
     }
     blocking(move || begun.remove_taken(&taken).map(|()| true)).await
 }
@@ -105,16 +108,12 @@ async fn end(context: &Context, begun: Begun, wish: &Wish) -> Result<bool, Failu
 /// Deletes an upload at the peers that may have committed it.
 async fn delete(
     context: &Context,
+    header: &UploadHeader,
     begun: &Begun,
     named: Option<&Result<Invite, Failure>>,
 ) -> Result<(), Failure> {
-    let Work::Upload(header) = &begun.work else { return Ok(()) };
-    let stays = |failure: Failure| Failure {
-        what: format!("the upload of {} stays: {}", header.name, failure.what),
-        ..failure
-    };
-    let sent = begun.sent().map_err(stays)?;
-    withdraw(context, header, &sent, named).await.map_err(stays)
+    let sent = begun.sent()?;
+    withdraw(context, header, &sent, named).await
 }
 
 fn disk_bytes(begun: &[Begun]) -> u64 {

@@ -427,6 +427,11 @@ impl UploadJournal {
         durable::persist(&self.place.folder.join(PUBLISHED), b"")
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.place.folder
+    }
+
     /// How far it may have come what was sent.
     pub fn sent(&self) -> io::Result<Sent> {
         sent(&self.place.folder)

@@ -397,9 +397,9 @@ pub(super) async fn look_at_quarantine(peer: &Arc<Peer>, notes: &Notes) {
     let Some(now_ms) = peer.clock.now_ms() else { return };
     let listing = Arc::clone(peer);
     let listed = blocking(move || listing.partings.all()).await;
-    let mut parted = notes.note("cannot tell what is in quarantine", listed).unwrap_or_default();
+    let Some(mut parted) = notes.note("cannot tell what is in quarantine", listed) else { return };
     parted.retain(|parted| parted.age_ms(now_ms) >= millis(QUARANTINE_KEPT));
-    let mut pass: Option<io::Result<()>> = None;
+    let mut pass = Ok(());
     for parted in parted {
         let share = parted.share;
         let proved = prove_again(peer, parted, now_ms).await;
@@ -407,11 +407,9 @@ pub(super) async fn look_at_quarantine(peer: &Arc<Peer>, notes: &Notes) {
         if let Err(error) = &proved {
             tracing::error!(%share, %error, "cannot look after what was let go of");
         }
-        pass = Some(pass.unwrap_or(Ok(())).and(proved));
+        pass = pass.and(proved);
     }
-    if let Some(result) = pass {
-        notes.note("cannot look after all that was let go of", result);
-    }
+    notes.note("cannot look after all that was let go of", pass);
 }
 
 /// Lets what others prove go for good, and takes the rest back.

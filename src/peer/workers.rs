@@ -79,6 +79,7 @@ impl Worker for PartingWorker {
             Err(error) => {
                 tracing::error!(%share, %error, "cannot let go of surplus");
                 notes.count_failure();
+                self.later.insert(share, Instant::now() + PARTING_AGAIN);
             }
         }
     }

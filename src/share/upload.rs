@@ -405,7 +405,7 @@ fn length(files: &[SourceFile]) -> u64 {
 fn sent(journal: &UploadJournal) -> Result<Sent, Failure> {
     journal.sent().map_err(|error| {
         let what = format!("cannot read in the journal which peers may have the upload: {error}");
-        let next = "If its disk does not give it again, forget the upload with `parcelry clean --force`.";
+        let next = format!("If its disk does not give it again, remove {}.", journal.path().display());
         Failure::new(Kind::Other, what).next(next)
     })
 }

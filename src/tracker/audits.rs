@@ -26,7 +26,7 @@ use super::Tracker;
 use super::peers::address;
 use super::store::{Replica, StoreError, StoredShare, unless_damaged};
 use crate::client::PeerClient;
-use crate::worker::{Failed, Notes, Stops, Worker};
+use crate::worker::{Notes, Stops, Worker};
 
 /// Looks at who is to be asked follow each other after this part of a heartbeat.
 const LOOKS_PER_HEARTBEAT: u32 = 10;
@@ -72,7 +72,6 @@ pub(super) struct Auditing {
     /// Time between two heartbeats of a peer.
     every: Duration,
     running: JoinSet<Answered>,
-    failed: Failed<PeerId>,
     has_begun: bool,
 }
 
@@ -104,7 +103,7 @@ impl Asking {
 impl Auditing {
     /// Has asked nobody yet.
     pub(super) fn new(tracker: Arc<Tracker>, every: Duration) -> Self {
-        Self { tracker, every, running: JoinSet::new(), failed: Failed::default(), has_begun: false }
+        Self { tracker, every, running: JoinSet::new(), has_begun: false }
     }
 }
 
@@ -124,17 +123,19 @@ impl Worker for Auditing {
         tokio::select! {
             () = tokio::time::sleep(self.every / LOOKS_PER_HEARTBEAT) => None,
             () = self.tracker.auditor.wake.notified() => None,
-            Some(answered) = self.running.join_next() => answered.ok(),
+            Some(answered) = self.running.join_next() => match answered {
+                Ok(answered) => Some(answered),
+                // None of them is ever aborted.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
         }
     }
 
     async fn step(&mut self, answered: Option<Answered>, notes: &Notes) {
-        if let Some((peer, result)) = answered {
-            self.failed.take(peer, result);
+        if let Some((peer, Err(error))) = answered {
+            tracing::error!(%peer, %error, "cannot audit a peer");
+            notes.count_failure();
         }
-        // Who is not there is not asked again: nothing else would end its failure.
-        self.failed.retain(|&peer| self.tracker.is_there(peer));
-        notes.note_each("cannot audit a peer", &mut self.failed);
         let free = AUDITS_AT_ONCE.saturating_sub(self.running.len());
         for turn in self.tracker.audit_turns(free) {
             self.running.spawn(ask(Arc::clone(&self.tracker), turn));

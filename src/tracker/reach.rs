@@ -22,7 +22,7 @@ use super::Tracker;
 use super::store::StoreError;
 use crate::client::{ClientError, PeerClient};
 use crate::server::Refusal;
-use crate::worker::{Failed, Notes, Stops, Worker};
+use crate::worker::{Notes, Stops, Worker};
 
 /// Peers that have come from addresses where they were not dialled back yet.
 #[derive(Debug, Default)]
@@ -38,8 +38,8 @@ impl Movers {
     }
 }
 
-/// A peer, and whether there was something new to be kept about where it is.
-type Found = (PeerId, Result<bool, StoreError>);
+/// A peer, and whether where it is could be kept, if that was news.
+type Found = (PeerId, Result<(), StoreError>);
 
 /// Dials peers that have moved.
 pub(super) struct Following(pub(super) Arc<Tracker>);
@@ -60,7 +60,7 @@ impl Worker for Following {
         let (tracker, waiting) = (&self.0, self.0.movers.take());
         let follow = async |(peer, address)| (peer, tracker.dial_moved(peer, address).await);
         let found: Vec<Found> = stream::iter(waiting).map(follow).buffer_unordered(DIALS_MAX).collect().await;
-        note_found(notes, found);
+        count_failed(notes, found);
     }
 }
 
@@ -107,25 +107,22 @@ impl Worker for Questioning {
             }
             return;
         };
-        note_found(notes, [found]);
+        count_failed(notes, [found]);
     }
 }
 
-/// What was not to be kept says nothing about whether it could be.
-fn note_found(notes: &Notes, found: impl IntoIterator<Item = Found>) {
-    let (mut failed, mut is_tried) = (Failed::default(), false);
+fn count_failed(notes: &Notes, found: impl IntoIterator<Item = Found>) {
     for (peer, kept) in found {
-        is_tried |= !matches!(kept, Ok(false));
-        failed.take(peer, kept);
-    }
-    if is_tried {
-        notes.note_each("cannot keep where a peer is", &mut failed);
+        if let Err(error) = kept {
+            tracing::error!(%peer, %error, "cannot keep where a peer is");
+            notes.count_failure();
+        }
     }
 }
 
 impl Tracker {
-    /// Asks a peer, and notes whether it was reached. Returns whether something was to be kept.
-    async fn ask(&self, asked: Registration, rules: Rules) -> Result<bool, StoreError> {
+    /// Asks a peer, and notes whether it was reached.
+    async fn ask(&self, asked: Registration, rules: Rules) -> Result<(), StoreError> {
         let (id, addresses) = (asked.id, asked.addresses.clone());
         let timeout = (rules.dead_after / 6).clamp(QUESTION_TIMEOUT_MIN, CONNECT_TIMEOUT);
         let results = join_all(addresses.iter().map(|&address| self.answers_at(id, address, timeout))).await;
@@ -140,13 +137,13 @@ impl Tracker {
         self.take_answer(&asked, answer, &gone).await
     }
 
-    /// Notes whether a peer was reached, and at which of its addresses it was not. Returns whether something was to be kept.
+    /// Notes whether a peer was reached, and at which of its addresses it was not.
     pub(super) async fn take_answer(
         &self,
         asked: &Registration,
         answer: Result<(), String>,
         gone: &[SocketAddr],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let (id, is_there) = (asked.id, answer.is_ok());
         // Under one lock, so that only this answer lies between `before` and `after`.
         let (before, after, left) = {
@@ -170,8 +167,8 @@ impl Tracker {
             _ => {}
         }
         match left {
-            Some(registration) => self.store.put_peer(&registration).await.map(|()| true),
-            None => Ok(false),
+            Some(registration) => self.store.put_peer(&registration).await,
+            None => Ok(()),
         }
     }
 
@@ -205,22 +202,21 @@ impl Tracker {
     }
 
     /// Dials a peer that came from a new address, there and then where it was. Who does not answer there stays where it was.
-    /// Returns whether something was to be kept.
-    async fn dial_moved(&self, id: PeerId, address: SocketAddr) -> Result<bool, StoreError> {
+    async fn dial_moved(&self, id: PeerId, address: SocketAddr) -> Result<(), StoreError> {
         let known = self.registry.lock().get(id, self.now_ms()).map(|(peer, _)| peer.registration.clone());
-        let Some(before) = known else { return Ok(false) };
-        let Ok(new) = check_announced(vec![address], address.ip()) else { return Ok(false) };
+        let Some(before) = known else { return Ok(()) };
+        let Ok(new) = check_announced(vec![address], address.ip()) else { return Ok(()) };
         if let Err(refusal) = self.dial_back(id, new.clone()).await {
             let why = refusal.problem.detail;
             tracing::warn!(peer = %id, name = %before.name, %address, why, "a peer has moved, and does not answer there");
-            return Ok(false);
+            return Ok(());
         }
-        let Some(&address) = new.first() else { return Ok(false) };
+        let Some(&address) = new.first() else { return Ok(()) };
         if !self.found(&before, address).await? {
-            return Ok(false);
+            return Ok(());
         }
         let answering = self.dial_back(id, before.addresses.clone()).await.unwrap_or_default();
-        self.left(before, &answering).await.map(|()| true)
+        self.left(before, &answering).await
     }
 
     /// Notes at which new address a peer was found. Returns whether that is news.

@@ -123,9 +123,10 @@ impl Storage {
 
     /// Counts what the mark of one share names that is of no share.
     pub(super) fn count_unfinished_of(&self, share: ShareId) -> io::Result<()> {
+        let before = self.marks.charged(share);
         let bytes = self.chunks.unreferenced_bytes(self.marks.of(share)?);
-        // The token last: whoever sees the bytes sees whom they are charged to.
-        let token = self.marks.charged(share);
+        // Whoever sees the bytes sees whom they are charged to; mostly that was known, and the disk is not read again.
+        let token = before.or_else(|| self.marks.charged(share));
         self.unfinished.lock().set(share, token, bytes);
         Ok(())
     }

@@ -88,8 +88,7 @@ impl Tracker {
         mut call: Call,
     ) -> Result<Response, Refusal> {
         let stored = self.accessible(share, access).await?;
-        let cached = self.opened(share, stored.manifest_bytes, call.asker()).await;
-        let cached = cached?;
+        let cached = self.opened(share, stored.manifest_bytes, call.asker()).await?;
         let none = || Refusal::new(ProblemKind::ChunkNotFound, "the share has no chunk of this number");
         let index = cached.manifest.geometry().index(index).ok_or_else(none)?;
         call.wait_for_permits(cached.manifest.geometry().chunk_size()).await;

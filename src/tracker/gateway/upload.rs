@@ -434,7 +434,10 @@ impl BrowserUpload {
         id: ChunkId,
     ) -> Result<(), ClientError> {
         let holders = self.state.lock().sets.sources(index, peer);
-        let holders = holders.iter().map(|holder| &self.peers[holder]).collect();
+        let holders: Vec<_> = holders.iter().map(|holder| &self.peers[holder]).collect();
+        if holders.is_empty() {
+            return Ok(());
+        }
         let sealed_len = self.geometry.sealed_len(index);
         tracker.gateway.admit(sealed_len).await;
         tracker.metrics.gateway_bytes.inc_by(sealed_len as u64);
