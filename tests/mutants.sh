@@ -49,6 +49,11 @@ break_skip_the_hash_check() { swap src/peer/storage/chunk_store.rs 'if hash != i
 break_take_bytes_that_were_not_hashed() {
     swap src/client/verified.rs '(ChunkId::of(&self.bytes) == self.id)' '(true || ChunkId::of(&self.bytes) == self.id)'
 }
+break_hide_a_worker_that_panicked() { swap src/worker.rs 'if std::thread::panicking() {' 'if false {'; }
+break_keep_shares_waiting_for_ever() { swap src/tracker/rotation.rs 'self.last = Some(next);' ''; }
+break_show_no_failing_database() {
+    swap src/tracker/events.rs 'if matches!(self.tracker.is_still(self.admin).await, Ok(false)) {' 'if !matches!(self.tracker.is_still(self.admin).await, Ok(true)) {'
+}
 break_acknowledge_at_one_replica() {
     swap core/src/replica_sets.rs 'set.peers.iter().all(' 'set.peers.iter().any('
 }
@@ -201,6 +206,9 @@ echo "|---|---|"
 mutant acknowledge_before_sync --lib simulation
 mutant skip_the_hash_check --lib peer::
 mutant take_bytes_that_were_not_hashed --lib client::verified
+mutant hide_a_worker_that_panicked --lib worker::
+mutant keep_shares_waiting_for_ever --lib tracker::rotation
+mutant show_no_failing_database --test dashboard who_listens
 mutant acknowledge_at_one_replica -p parcelry-core
 mutant rename_without_no_replace --lib --test resume --test local_user --test share_get --no-fail-fast
 mutant no_last_chunk_flag -p parcelry-core
