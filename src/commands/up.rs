@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, data: &Path, tasks: &Tasks, args: UpA
     let peers = human::count(u64::from(args.peers), "peer");
     let mut head = vec![
         format!("A tracker on {} and {peers} are up.", swarm.tracker.address),
-        "Share a file from here:       parcelry share FILE".to_owned(),
+        "Share a file from here: parcelry share FILE".to_owned(),
     ];
     if let Some(other) = swarms.list().into_iter().find(|known| !known.is_in_use) {
         head.push(format!(
