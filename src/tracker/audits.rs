@@ -125,8 +125,7 @@ impl Worker for Auditing {
             () = self.tracker.auditor.wake.notified() => None,
             Some(answered) = self.running.join_next() => match answered {
                 Ok(answered) => Some(answered),
-                // None of them is ever aborted.
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => std::panic::resume_unwind(error.into_panic()), // none is ever aborted
             },
         }
     }
