@@ -164,7 +164,7 @@ break_forget_promises_at_a_restart() {
 }
 break_drop_on_the_trackers_word() { swap core/src/parting.rs 'by(id) >= usize::from(wanted)' 'by(id) > 0 || wanted > 0'; }
 break_remove_at_once_what_was_let_go_of() {
-    swap src/peer/storage/chunk_removal.rs 'Some(entry) => self.quarantine(id, entry, Quarantined::Surplus),' 'Some(_) => self.unlink(id),'
+    swap src/peer/storage/chunk_removal.rs '|entry| self.quarantine(id, entry, Quarantined::Surplus)' '|_| self.unlink(id)'
 }
 break_remove_what_others_have_not_proved_again() {
     swap src/peer/storage/chunk_removal.rs 'id.is_some_and(|id| kept.contains(&id))' 'id.is_some_and(|id| kept.contains(&id) && false)'

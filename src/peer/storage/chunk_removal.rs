@@ -52,6 +52,22 @@ impl ChunkStore {
         Some(entry)
     }
 
+    /// Notes that a share no longer holds a chunk, and does away with it if no other share holds it and nobody else wants
+    /// it.
+    fn release_and(
+        &self,
+        share: ShareId,
+        id: &ChunkId,
+        is_wanted: impl FnOnce(&ChunkId) -> bool,
+        do_away: impl FnOnce(Option<Entry>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let _name = self.name(id).lock();
+        match self.release_and_take(share, id, is_wanted(id)) {
+            Some(entry) => do_away(entry),
+            None => Ok(()),
+        }
+    }
+
     /// Notes that a share no longer holds a chunk, and removes it if no other share holds it and nobody else wants it.
     pub(super) fn let_go(
         &self,
@@ -59,11 +75,7 @@ impl ChunkStore {
         id: &ChunkId,
         is_wanted: impl FnOnce(&ChunkId) -> bool,
     ) -> io::Result<()> {
-        let _name = self.name(id).lock();
-        match self.release_and_take(share, id, is_wanted(id)) {
-            Some(_) => self.unlink(id),
-            None => Ok(()),
-        }
+        self.release_and(share, id, is_wanted, |_| self.unlink(id))
     }
 
     /// Notes that a share no longer holds a chunk, and quarantines it if no other share holds it and nobody else wants
@@ -74,11 +86,7 @@ impl ChunkStore {
         id: &ChunkId,
         is_wanted: impl FnOnce(&ChunkId) -> bool,
     ) -> io::Result<()> {
-        let _name = self.name(id).lock();
-        match self.release_and_take(share, id, is_wanted(id)) {
-            Some(entry) => self.quarantine(id, entry, Quarantined::Surplus),
-            None => Ok(()),
-        }
+        self.release_and(share, id, is_wanted, |entry| self.quarantine(id, entry, Quarantined::Surplus))
     }
 
     /// Takes a chunk back into use that was dropped as surplus and is still here; `mark` notes for whom.
