@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
 use common::events::Events;
 use common::http::{Answer, json, send, sign_in};
 use common::swarm::Swarm;
@@ -420,8 +418,7 @@ fn sixteen_pages_listen_at_once_and_none_of_them_delays_the_trackers_end() {
     drop(streams.pop());
     wait_for("a place", || Events::open(&tracker, &admin).answer.status == 200);
     streams[0].wait_for("swarm", |_| true);
-    let begun = Instant::now();
     assert_eq!(swarm.tracker.stop(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(!swarm.tracker.log().contains("did not finish in time"), "the streams ended by themselves");
     while streams[0].next().is_some() {}
 }

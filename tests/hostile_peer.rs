@@ -5,7 +5,9 @@ mod common;
 
 use std::collections::HashMap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use common::fake::{Fake, FakePeer, Out, Proves, answer, answer_json};
 use common::person::Ran;
@@ -293,32 +295,36 @@ fn r2_a_head_that_drips_is_given_up_by_get() {
     let alice = swarm.person();
     alice.write("file.bin", &samples::bytes("drips", 40 * 65_536));
     let link = alice.share(&["file.bin", "--chunk-size", "64KiB", "--replicas", "1"]);
-    let began = Instant::now();
     let bob = swarm.person();
     let mut get = bob.command(&["get", &link]);
+    // Whoever waits for such a head to end waits for ever.
     let ran = Ran::of(get.env(WINDOW_VARIABLE, "1000").output().unwrap());
     assert_eq!(ran.code, 5, "{}", ran.stderr);
     assert!(ran.stderr.contains("peer fake does not answer"), "{}", ran.stderr);
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
 #[test]
 fn r2_a_head_that_drips_is_not_waited_for_again_with_every_chunk_that_a_browser_gets() {
     const CHUNKS: usize = 40;
     let swarm = Swarm::start(1);
-    let _fake = FakePeer::join(&swarm, 63, |_, _, out| drip_a_head(out));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let _fake = FakePeer::join(&swarm, 63, move |_, _, out| {
+        count.fetch_add(1, Ordering::Relaxed);
+        drip_a_head(out)
+    });
     let alice = swarm.person();
     alice.write("file.bin", &samples::bytes("drips", CHUNKS * 65_536));
     let link: ShareLink = alice.share(&["file.bin", "--chunk-size", "64KiB"]).parse().unwrap();
-    let began = Instant::now();
     for index in 0..CHUNKS {
         let path = format!("/v1/shares/{}/chunks/{index}", link.share);
         let headers = http::bearer(&access_token(&link.secret).expose_text());
         let answer = http::send(&swarm.tracker.address(), "GET", &path, &headers, b"");
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
-    // Each second chunk begins with the one that drips, which is given up after ten seconds.
-    assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
+    // Each second chunk would begin with the one that drips, were it not asked last once it was given up.
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked < CHUNKS / 4, "it was asked {asked} times");
 }
 
 #[test]

@@ -86,7 +86,8 @@ fn whatever_a_seed_brings_no_acknowledged_share_is_lost() {
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        // Each seed waits for the threads of its database for some of the time.
+        for _ in 0..2 * std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(work);
         }
     });

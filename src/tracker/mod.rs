@@ -156,6 +156,8 @@ struct Tracker {
     started_ms: u64,
     /// When, after its start, it takes its database for what is so.
     settled_after: Duration,
+    /// How long a new share waits for peers that are expected back.
+    expects_for: Duration,
     /// Shares that were published before that.
     published: Mutex<BTreeSet<ShareId>>,
     metrics: metrics::Metrics,
@@ -214,6 +216,7 @@ pub async fn start(config: TrackerConfig, tasks: &Tasks) -> Result<RunningTracke
         started_ms: clock::monotonic_ms(),
         // At the very first start there was nothing before.
         settled_after: if first.is_some() { Duration::ZERO } else { config.rules.heartbeat * SETTLING_BEATS },
+        expects_for: placing::patience(config.rules.heartbeat),
         published: Mutex::default(),
         metrics: metrics::Metrics::default(),
         workers: Workers::default(),

@@ -17,11 +17,15 @@ const SLACK: Duration = Duration::from_secs(2);
 /// Pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long a sender waits for peers that are expected back, within what his request may take.
+pub(super) fn patience(heartbeat: Duration) -> Duration {
+    (heartbeat + SLACK).min(REQUEST_TIMEOUT / 2)
+}
+
 impl Tracker {
     /// The peers that are to hold a share.
     pub(super) async fn place(&self, request: &PlacementRequest) -> Result<Placement, Refusal> {
-        let heartbeat = self.registry.lock().rules().heartbeat;
-        let deadline = Instant::now() + (heartbeat + SLACK).min(REQUEST_TIMEOUT / 2);
+        let deadline = Instant::now() + self.expects_for;
         while Instant::now() < deadline && self.are_enough_expected(request.replicas) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }

@@ -263,7 +263,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_thousand_peers_are_looked_at_in_no_time() {
+    fn a_thousand_peers_are_looked_at() {
         let mut registry = registry(1000);
         let beat = Traffic { received_bytes: 50_000, served_bytes: 20_000 };
         for number in 0..1000 {
@@ -271,11 +271,9 @@ pub(super) mod tests {
             registry.note_work(id(number), beat, None, 10_000);
         }
         let mut sampler = Sampler::default();
-        let begun = std::time::Instant::now();
         assert_eq!(sampler.changes(&registry, 10_000), []);
         let totals = totals(&registry, 10_000);
         let rows = rows(&registry, 10_000, 1_000_000, |_| 0);
-        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
         assert_eq!((totals.used_bytes, totals.capacity_bytes), (499_500, 1_000_000));
         assert_eq!(
             (totals.rates.received_bytes_per_s, totals.rates.served_bytes_per_s),

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use parcelry_core::api::{
     AnnounceRequest, AuditRequest, AuditResponse, HeartbeatRequest, HeartbeatResponse, InventoryRequest,
@@ -90,6 +91,8 @@ impl SimTracker {
             movers: Movers::default(),
             started_ms: clock::monotonic_ms(),
             settled_after: rules.heartbeat * SETTLING_BEATS,
+            // A wait would take real time, in which nothing can happen.
+            expects_for: Duration::ZERO,
             published: parking_lot::Mutex::default(),
             metrics: metrics::Metrics::default(),
             workers: Workers::default(),
