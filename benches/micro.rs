@@ -106,18 +106,18 @@ fn placement(criterion: &mut Criterion) {
 
 fn look_ups(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let tasks = Tasks::default();
     let context = Context {
         http: Http::new(None).unwrap(),
         progress: Progress::new(Style::Json),
-        state: folder.path().join("state"),
+        state: directory.path().join("state"),
     };
-    let file = folder.path().join("file");
+    let file = directory.path().join("file");
     std::fs::write(&file, [7; 100]).unwrap();
     let (swarm, link) = runtime.block_on(async {
         let config = LocalConfig {
-            data: &folder.path().join("swarm"),
+            data: &directory.path().join("swarm"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             public_url: None,
             peers: &["a", "b"],

@@ -1,7 +1,7 @@
 //! Where things are, and what the configuration file says. A flag comes before an environment
 //! variable, and that before the file.
 //!
-//! The file is `config.toml` in the configuration folder. It has one table for each command, with the
+//! The file is `config.toml` in the configuration directory. It has one table for each command, with the
 //! flags' names as keys: `[share]` with `replicas = 3`, say. Unknown keys are refused.
 
 use std::fs;
@@ -14,19 +14,19 @@ use toml::{Table, Value};
 
 use crate::failure::{Failure, Kind};
 
-/// The folders of this user (XDG base directories).
+/// The directories of this user (XDG base directories).
 #[derive(Debug, Clone, Default)]
-pub struct Folders {
+pub struct UserDirs {
     /// For `config.toml`.
     pub config: PathBuf,
     /// For journals and the keys of shares.
     pub state: PathBuf,
-    /// For trackers and peers, unless they are given a folder.
+    /// For trackers and peers, unless they are given a directory.
     pub data: PathBuf,
 }
 
-impl Folders {
-    /// Finds the folders.
+impl UserDirs {
+    /// Finds the directories.
     pub fn find() -> Result<Self, Failure> {
         let dirs = ProjectDirs::from("", "", "parcelry").ok_or_else(|| {
             Failure::new(Kind::Other, "no home folder was found").next("Set the environment variable HOME.")
@@ -36,9 +36,9 @@ impl Folders {
     }
 }
 
-/// Takes what the file in `folder` says as the defaults of the command line.
-pub fn with_file(command: Command, folder: &Path) -> Result<Command, Failure> {
-    let path = folder.join("config.toml");
+/// Takes what the file in `directory` says as the defaults of the command line.
+pub fn with_file(command: Command, directory: &Path) -> Result<Command, Failure> {
+    let path = directory.join("config.toml");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(command),

@@ -1,4 +1,4 @@
-//! What every command works with: the network, the user, and the folder for its state.
+//! What every command works with: the network, the user, and the directory for its state.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,6 @@ pub struct Context {
     pub http: Http,
     /// Where it reports.
     pub progress: Progress,
-    /// The folder for journals and the keys of shares; private to its owner.
+    /// The directory for journals and the keys of shares; private to its owner.
     pub state: PathBuf,
 }

@@ -56,7 +56,7 @@ pub enum Point {
     AllWritten,
     /// A receiver has given the temporary the mode of the result, and not yet its name.
     ModesGiven,
-    /// A receiver has moved one entry into a folder that is there, and not yet the next.
+    /// A receiver has moved one entry into a directory that is there, and not yet the next.
     EntryMoved,
     /// A receiver has given the result its name, and not yet forgotten the journal.
     ResultNamed,

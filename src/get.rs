@@ -48,9 +48,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Where to save a share.
 #[derive(Debug, Clone)]
 pub enum Destination {
-    /// In the current folder, under the original name.
+    /// In the current directory, under the original name.
     Here,
-    /// At this path; inside it, under the original name, if it is a folder.
+    /// At this path; inside it, under the original name, if it is a directory.
     Path(PathBuf),
     /// To standard output.
     Stdout,
@@ -59,7 +59,7 @@ pub enum Destination {
 /// What may become of what is there.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manner {
-    /// Whether a file may replace a file, and a folder's files may go into a folder.
+    /// Whether a file may replace a file, and a directory's files may go into a directory.
     pub force: bool,
     /// Whether what an earlier attempt fetched is forgotten, although its disk may come back.
     pub anew: bool,
@@ -179,7 +179,7 @@ fn place(
     if !wish.manner.anew {
         before.check_in_reach(state)?;
     }
-    make_named_folder(destination)?;
+    make_named_directory(destination)?;
     let place = wish.at(target).map_err(|failure| leftovers::mention(state, share, failure))?;
     if wish.manner.anew {
         before.forget(state)?;
@@ -349,7 +349,7 @@ fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<
         Destination::Stdout => Ok(None),
         Destination::Here => Ok(Some((PathBuf::from(name), false))),
         Destination::Path(path) if path.is_dir() => Ok(Some((path.join(name), false))),
-        Destination::Path(path) if is_folder_to_be(path) => Ok(Some((path.join(name), false))),
+        Destination::Path(path) if is_directory_to_be(path) => Ok(Some((path.join(name), false))),
         Destination::Path(path) if path.file_name().is_none() => {
             Err(Failure::new(Kind::Usage, format!("{} names no file", path.display())))
         }
@@ -357,17 +357,17 @@ fn target_path(destination: &Destination, metadata: &Metadata) -> Result<Option<
     }
 }
 
-/// Makes the folder that the user wants the result to be in, as in `new/`.
-fn make_named_folder(destination: &Destination) -> Result<(), Failure> {
+/// Makes the directory that the user wants the result to be in, as in `new/`.
+fn make_named_directory(destination: &Destination) -> Result<(), Failure> {
     match destination {
-        Destination::Path(path) if is_folder_to_be(path) && !path.is_dir() => {
+        Destination::Path(path) if is_directory_to_be(path) && !path.is_dir() => {
             fs::create_dir(path).map_err(|error| Failure::io("make the folder", path, &error))
         }
         _ => Ok(()),
     }
 }
 
-fn is_folder_to_be(path: &Path) -> bool {
+fn is_directory_to_be(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/")
 }
 

@@ -15,7 +15,7 @@ pub fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// A number of entries of a folder.
+/// A number of entries of a directory.
 pub fn entries(number: u64) -> String {
     if number == 1 { "1 entry".into() } else { format!("{number} entries") }
 }

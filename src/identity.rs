@@ -1,4 +1,4 @@
-//! The long-lived key of a tracker or peer, made at its first start, and the lock on its data folder.
+//! The long-lived key of a tracker or peer, made at its first start, and the lock on its data directory.
 
 use std::fs::{self, File};
 use std::io;
@@ -27,15 +27,15 @@ pub struct Identity {
     public_key: [u8; 32],
 }
 
-/// Keeps a second process out of a data folder for as long as it lives.
+/// Keeps a second process out of a data directory for as long as it lives.
 #[derive(Debug)]
-pub struct FolderLock {
+pub struct DirLock {
     _file: File,
 }
 
-/// Takes a data folder into use: locks it, and creates it and its key at the first start.
-pub fn take(data: &Path) -> Result<(Identity, FolderLock), Failure> {
-    durable::own_folder(data)?;
+/// Takes a data directory into use: locks it, and creates it and its key at the first start.
+pub fn take(data: &Path) -> Result<(Identity, DirLock), Failure> {
+    durable::own_directory(data)?;
     let lock = lock(data)?;
     if let Some(identity) = Identity::read(data)? {
         return Ok((identity, lock));
@@ -47,10 +47,10 @@ pub fn take(data: &Path) -> Result<(Identity, FolderLock), Failure> {
     Ok((identity, lock))
 }
 
-/// Whether a folder looks like the data folder of a tracker or peer, also of one whose key is damaged.
-pub fn lives_in(folder: &Path) -> bool {
+/// Whether a directory looks like the data directory of a tracker or peer, also of one whose key is damaged.
+pub fn lives_in(directory: &Path) -> bool {
     let is_key = |file: fs::Metadata| file.is_file() && file.len() == KEY_FILE_BYTES;
-    fs::symlink_metadata(folder.join(KEY_FILE)).is_ok_and(is_key) && folder.join(LOCK_FILE).is_file()
+    fs::symlink_metadata(directory.join(KEY_FILE)).is_ok_and(is_key) && directory.join(LOCK_FILE).is_file()
 }
 
 impl Identity {
@@ -61,7 +61,7 @@ impl Identity {
         Self { seed, public_key }
     }
 
-    /// The identity that lives in a data folder, if one does.
+    /// The identity that lives in a data directory, if one does.
     pub fn read(data: &Path) -> Result<Option<Self>, Failure> {
         let path = data.join(KEY_FILE);
         match fs::read(&path) {
@@ -136,11 +136,11 @@ pub fn random_run() -> Result<RunId, Failure> {
     Ok(RunId::from_bytes(*bytes.first_chunk().expect("32 bytes begin with 16")))
 }
 
-fn lock(data: &Path) -> Result<FolderLock, Failure> {
+fn lock(data: &Path) -> Result<DirLock, Failure> {
     let path = data.join(LOCK_FILE);
     let file = durable::open_private(&path).map_err(|error| Failure::io("create", &path, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(FolderLock { _file: file }),
+        Ok(()) => Ok(DirLock { _file: file }),
         Err(fs::TryLockError::WouldBlock) => {
             Err(Failure::new(Kind::Other, format!("{} is in use by another parcelry", data.display()))
                 .next("Stop that one first, or give another folder with --data."))

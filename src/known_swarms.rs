@@ -69,7 +69,7 @@ struct Note {
 }
 
 impl KnownSwarms {
-    /// Those noted below the state folder.
+    /// Those noted below the state directory.
     pub fn new(state: &Path) -> Self {
         Self { state: state.to_owned() }
     }
@@ -126,11 +126,11 @@ impl KnownSwarms {
             let next = "Give another name with --name, or `parcelry swarms forget` the other one first.";
             return Err(Failure::new(Kind::Exists, what).next(next));
         }
-        self.write(&self.folder().join(&name), invite)?;
+        self.write(&self.directory().join(&name), invite)?;
         self.write(&self.chosen_file(), invite)?;
         // Last, so that a crash leaves the swarm with two names, and never with none.
         for (former, _) in joined.iter().filter(|(known, other)| *known != name && is_same(other, invite)) {
-            remove(&self.folder().join(former))?;
+            remove(&self.directory().join(former))?;
         }
         Ok(name)
     }
@@ -178,22 +178,22 @@ impl KnownSwarms {
         if read(&self.chosen_file()).is_some_and(|note| is_same(&note.invite, &known.invite)) {
             remove(&self.chosen_file())?;
         }
-        remove(&self.folder().join(&known.name))?;
+        remove(&self.directory().join(&known.name))?;
         Ok(known)
     }
 
     /// Notes that a swarm runs here, until the note is dropped or its process has ended in any way.
     pub fn note_up(&self, invite: &Invite) -> Result<UpNote, Failure> {
-        let folder = self.state.join("ups");
-        let failed = |error: io::Error| Failure::io("write in", &folder, &error);
+        let directory = self.state.join("ups");
+        let failed = |error: io::Error| Failure::io("write in", &directory, &error);
         let note = || {
-            durable::create_private_folder(&folder)?;
-            let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&folder)?;
+            durable::create_private_directory(&directory)?;
+            let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&directory)?;
             // It has its name when it is locked: what is not locked is left over.
             file.as_file().lock()?;
             writeln!(file, "{}", invite.expose_text())?;
             let unfinished = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let path = folder.join(unfinished.replacen(UNFINISHED, "up-", 1));
+            let path = directory.join(unfinished.replacen(UNFINISHED, "up-", 1));
             let lock = file.persist_noclobber(&path).map_err(|error| error.error)?;
             Ok(UpNote { path, _lock: lock })
         };
@@ -205,7 +205,7 @@ impl KnownSwarms {
     fn in_use(&self) -> Option<Note> {
         let chosen = self.ups().into_iter().chain(read(&self.chosen_file())).max_by_key(|note| note.chosen);
         chosen.or_else(|| {
-            let mut joined = notes(&self.folder());
+            let mut joined = notes(&self.directory());
             if joined.len() == 1 { joined.pop() } else { None }
         })
     }
@@ -219,7 +219,7 @@ impl KnownSwarms {
     /// Those that were joined, with their names.
     fn joined(&self) -> Vec<(String, Invite)> {
         let name = |note: Note| Some((note.path.file_name()?.to_str()?.to_owned(), note.invite));
-        notes(&self.folder()).into_iter().filter_map(name).collect()
+        notes(&self.directory()).into_iter().filter_map(name).collect()
     }
 
     /// Those that run here. What one left behind that was killed goes.
@@ -237,7 +237,7 @@ impl KnownSwarms {
         ups
     }
 
-    fn folder(&self) -> PathBuf {
+    fn directory(&self) -> PathBuf {
         self.state.join("swarms")
     }
 
@@ -246,7 +246,7 @@ impl KnownSwarms {
     }
 
     fn write(&self, path: &Path, invite: &Invite) -> Result<(), Failure> {
-        durable::create_private_folder(&self.folder())
+        durable::create_private_directory(&self.directory())
             .and_then(|()| durable::persist(path, format!("{}\n", invite.expose_text()).as_bytes()))
             .map_err(|error| Failure::io("write", path, &error))
     }
@@ -302,12 +302,12 @@ fn remove(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         removed => removed,
     };
-    let folder = path.parent().unwrap_or(path);
-    removed.and_then(|()| durable::sync_folder(folder)).map_err(|error| Failure::io("remove", path, &error))
+    let directory = path.parent().unwrap_or(path);
+    removed.and_then(|()| durable::sync_directory(directory)).map_err(|error| Failure::io("remove", path, &error))
 }
 
-fn notes(folder: &Path) -> Vec<Note> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+fn notes(directory: &Path) -> Vec<Note> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.flatten().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
     paths.filter_map(|entry| read(&entry.path())).collect()
 }
@@ -337,8 +337,8 @@ mod tests {
 
     /// Dates what was noted so far into the past: two moments of a test may be one to a file system.
     fn a_moment_later(state: &tempfile::TempDir) {
-        for folder in [state.path().to_owned(), state.path().join("ups")] {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        for directory in [state.path().to_owned(), state.path().join("ups")] {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let Ok(file) = File::options().append(true).open(entry.path()) else { continue };
                 let before = file.metadata().unwrap().modified().unwrap();
                 file.set_modified(before - std::time::Duration::from_secs(10)).unwrap();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use parcelry::cli::{self, Cli, Command, LogFormat, OutputArgs};
-use parcelry::config::{self, Folders};
+use parcelry::config::{self, UserDirs};
 use parcelry::failure::{Failure, Kind};
 use parcelry::log;
 use parcelry::progress::{Progress, Style};
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(failure) => return failed(&failure, wants_json(&env::args_os().collect::<Vec<_>>())),
     };
     secrecy::forbid_core_dumps();
-    let (cli, folders) = match parse(&arguments) {
+    let (cli, directories) = match parse(&arguments) {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(parcelry::commands::run(cli.command, progress.clone(), &folders));
+    let result = runtime.block_on(parcelry::commands::run(cli.command, progress.clone(), &directories));
     // Disk work that nobody waits for any more must not hold up the exit: journals allow for it.
     runtime.shutdown_background();
     match result.and_then(|()| progress.check_written()) {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 /// Reads the command line; what is wrong with it was reported when this ends with an exit code.
-fn parse(arguments: &[OsString]) -> Result<(Cli, Folders), ExitCode> {
+fn parse(arguments: &[OsString]) -> Result<(Cli, UserDirs), ExitCode> {
     let refused = |error: clap::Error| refused(&error, wants_json(arguments));
     // Help is to be had whatever the environment and the configuration say.
     let asked = cli::without_environment().try_get_matches_from(arguments);
@@ -52,7 +52,7 @@ fn parse(arguments: &[OsString]) -> Result<(Cli, Folders), ExitCode> {
     if let Ok(matches) = &asked
         && is_manual(matches)
     {
-        return Ok((Cli::from_arg_matches(matches).map_err(refused)?, Folders::default()));
+        return Ok((Cli::from_arg_matches(matches).map_err(refused)?, UserDirs::default()));
     }
     let is_help = |error: &clap::Error| !error.use_stderr();
     let help = asked.err().filter(is_help);
@@ -67,11 +67,11 @@ fn parse(arguments: &[OsString]) -> Result<(Cli, Folders), ExitCode> {
 }
 
 /// The command line by what the environment and the configuration file say, too.
-fn configured(arguments: &[OsString]) -> Result<Result<(Cli, Folders), clap::Error>, Failure> {
-    let folders = Folders::find()?;
-    let command = config::with_file(Cli::command(), &folders.config)?;
+fn configured(arguments: &[OsString]) -> Result<Result<(Cli, UserDirs), clap::Error>, Failure> {
+    let directories = UserDirs::find()?;
+    let command = config::with_file(Cli::command(), &directories.config)?;
     let matches = command.try_get_matches_from(arguments);
-    Ok(matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, folders))))
+    Ok(matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, directories))))
 }
 
 /// Whether JSON is asked for by a command line that may not be one.

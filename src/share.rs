@@ -38,7 +38,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// What to share.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// Files and folders.
+    /// Files and directories.
     Paths(Vec<PathBuf>),
     /// Standard input, to its end.
     Stdin,
@@ -59,7 +59,7 @@ pub struct ShareRequest {
     pub chunk_size: Option<ChunkSize>,
     /// How long to wait for enough peers.
     pub wait: Duration,
-    /// Whether nothing is shared if something in a folder cannot be.
+    /// Whether nothing is shared if something in a directory cannot be.
     pub strict: bool,
 }
 
@@ -80,7 +80,7 @@ pub struct Shared {
     pub took: Duration,
     /// Whether a browser warns before it opens the link.
     pub browsers_warn: bool,
-    /// How many entries of folders are not in it; each was named.
+    /// How many entries of directories are not in it; each was named.
     pub left_out: u64,
 }
 

@@ -151,7 +151,7 @@ fn what_is_read_for_audits_is_bounded_per_request_and_per_address_and_the_tracke
         "nothing is read for it"
     );
 
-    let tracker = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap();
+    let tracker = Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap();
     let ask_as = |identity: &Identity| {
         let (body, headers) =
             (json!({ "samples": [of_chunk(small, 99)] }), "Content-Type: application/json\r\n");

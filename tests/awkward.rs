@@ -1,4 +1,4 @@
-//! Folders with entries that cannot be shared, or not be saved everywhere: the others go through, and each of these is named.
+//! Directories with entries that cannot be shared, or not be saved everywhere: the others go through, and each of these is named.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -23,7 +23,7 @@ const AWKWARD: [(&str, &str); 6] = [
     ("socket", "special file"),
 ];
 
-fn make_awkward_folder(person: &Person) {
+fn make_awkward_directory(person: &Person) {
     for name in [
         "Notes.",
         "aux.c",
@@ -52,7 +52,7 @@ fn make_awkward_folder(person: &Person) {
 fn f06_a_folder_with_awkward_entries_is_shared_without_them_and_each_is_named() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
-    make_awkward_folder(&alice);
+    make_awkward_directory(&alice);
 
     let strict = unprivileged::run(&alice, &["share", "proj", "--strict"]);
     assert_eq!((strict.code, strict.stdout.as_str()), (2, ""), "{}", strict.stderr);
@@ -93,7 +93,7 @@ fn f06_a_folder_with_awkward_entries_is_shared_without_them_and_each_is_named() 
 fn f06_what_was_named_and_cannot_be_shared_is_an_error() {
     let swarm = Swarm::start(2);
     let alice = swarm.person();
-    make_awkward_folder(&alice);
+    make_awkward_directory(&alice);
     for (named, code, why) in [
         ("proj/secret", 10, "Permission denied"),
         ("proj/locked", 10, "Permission denied"),

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use common::person::{Person, Ran};
 use common::proxy::{Proxy, Weather};
 use common::swarm::Swarm;
-use common::{copy_folder, flip_a_bit, samples};
+use common::{copy_directory, flip_a_bit, samples};
 use parcelry_core::id::ChunkId;
 
 const PEERS: usize = 6;
@@ -275,19 +275,19 @@ impl Chaos {
         self.counters.databases_lost.fetch_add(1, Relaxed);
     }
 
-    /// The tracker's folder becomes what it was when it was copied last.
+    /// The tracker's directory becomes what it was when it was copied last.
     fn restore_tracker(&self, swarm: &mut Swarm) {
         let copy = copy_of_tracker(swarm);
         swarm.restart_tracker_after(|data| {
             fs::remove_dir_all(data).unwrap();
-            copy_folder(&copy, data);
+            copy_directory(&copy, data);
         });
         self.counters.trackers_restored.fetch_add(1, Relaxed);
     }
 
     /// A bit flips in a record of a share that another peer holds, too, and the peer starts again.
     fn damage_a_record(&self, swarm: &mut Swarm, trouble: &mut Trouble, number: usize, dice: &mut Dice) {
-        let shares = share_folders(swarm, number);
+        let shares = share_directories(swarm, number);
         if shares.is_empty() {
             return;
         }
@@ -329,22 +329,22 @@ impl Chaos {
             others().any(|&other| has_same_records(share, &there(other)))
         };
         others().next().is_some()
-            && share_folders(swarm, number).iter().all(is_elsewhere)
+            && share_directories(swarm, number).iter().all(is_elsewhere)
             && swarm.chunk_files(number).iter().all(|file| good_copies(swarm, file) > 1)
     }
 }
 
 fn copy_of_tracker(swarm: &Swarm) -> PathBuf {
-    swarm.folder.path().join("copy")
+    swarm.directory.path().join("copy")
 }
 
 fn copy_tracker(swarm: &mut Swarm) {
     let copy = copy_of_tracker(swarm);
     let _ = fs::remove_dir_all(&copy);
-    swarm.restart_tracker_after(|data| copy_folder(data, &copy));
+    swarm.restart_tracker_after(|data| copy_directory(data, &copy));
 }
 
-fn share_folders(swarm: &Swarm, number: usize) -> Vec<PathBuf> {
+fn share_directories(swarm: &Swarm, number: usize) -> Vec<PathBuf> {
     let shares = fs::read_dir(swarm.peer_data(number).join("store/shares")).unwrap();
     let mut shares: Vec<PathBuf> = shares.map(|entry| entry.unwrap().path()).collect();
     shares.retain(|share| RECORDS.iter().all(|name| share.join(name).exists()));

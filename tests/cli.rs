@@ -71,9 +71,9 @@ fn usage_errors_exit_with_2_and_say_what_to_do() {
 #[test]
 fn a_configuration_file_with_an_unknown_key_is_refused() {
     let person = nobody();
-    let folder = person.home.path().join(".config/parcelry");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("config.toml"), "[share]\nreplica = 3\n").unwrap();
+    let directory = person.home.path().join(".config/parcelry");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("config.toml"), "[share]\nreplica = 3\n").unwrap();
     let ran = person.run(&["ls"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("no flag `--replica`"), "{}", ran.stderr);
@@ -264,13 +264,13 @@ fn completions_and_the_manual_page_are_printed() {
 fn two_servers_do_not_share_a_folder_or_a_port() {
     let swarm = Swarm::start(1);
     let ran = |args: &[&str], data: std::path::PathBuf| {
-        let mut command = bare_command(swarm.folder.path());
+        let mut command = bare_command(swarm.directory.path());
         Ran::of(command.args(args).arg("--data").arg(data).output().unwrap())
     };
     let second = ran(&["peer", "--invite", &swarm.peer_invite()], swarm.peer_data(0));
     assert_eq!(second.code, 1, "{}", second.stderr);
     assert!(second.stderr.contains("in use by another parcelry"), "{}", second.stderr);
-    let other = swarm.folder.path().join("other");
+    let other = swarm.directory.path().join("other");
     let second = ran(&["tracker", "--listen", &swarm.tracker.address()], other);
     assert_eq!(second.code, 1, "{}", second.stderr);
     assert!(second.stderr.contains("--listen"), "{}", second.stderr);
@@ -279,7 +279,7 @@ fn two_servers_do_not_share_a_folder_or_a_port() {
 #[test]
 fn a_peer_nobody_can_reach_is_told_so() {
     let swarm = Swarm::start(0);
-    let mut command = bare_command(swarm.folder.path());
+    let mut command = bare_command(swarm.directory.path());
     command.args([
         "peer",
         "--listen",

@@ -65,7 +65,7 @@ fn f24_a_receiver_whose_clock_is_ahead_is_told_so() {
 #[test]
 fn f24_peers_whose_clocks_are_wrong_are_named_with_by_how_much() {
     let mut swarm = Swarm::start(0);
-    let offset = swarm.folder.path().join("offset");
+    let offset = swarm.directory.path().join("offset");
     fs::write(&offset, (9 * DAY_MS).to_string()).unwrap();
     (0..2).for_each(|number| swarm.add_peer_with(number, OFFSET_VARIABLE, offset.to_str().unwrap()));
     let alice = swarm.person();

@@ -46,7 +46,7 @@ fn replicas(swarm: &Swarm, link: &str) -> u64 {
 
 /// No process has left anything that a later one stumbles over.
 fn assert_clean(swarm: &Swarm, peer: usize) {
-    let names = |folder: PathBuf| common::person::names_in(&folder);
+    let names = |directory: PathBuf| common::person::names_in(&directory);
     assert_eq!(names(swarm.peer_data(peer).join("store/tmp")), Vec::<String>::new());
 }
 

@@ -230,7 +230,7 @@ fn who_is_not_the_admin_any_more_hears_nothing_more() {
 
 /// Changes a database of the tracker beside it.
 fn alter(swarm: &Swarm, database: &str, statement: &'static str) {
-    let options = SqliteConnectOptions::new().filename(swarm.folder.path().join("tracker").join(database));
+    let options = SqliteConnectOptions::new().filename(swarm.directory.path().join("tracker").join(database));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
         sqlx::query(statement).execute(&mut connection).await.unwrap();

@@ -252,7 +252,7 @@ fn b5_a_store_that_goes_away_silences_its_peer_and_loses_nothing() {
 
     swarm.peers[0].stop();
     fs::rename(&store, &elsewhere).unwrap();
-    let mut command = bare_command(swarm.folder.path());
+    let mut command = bare_command(swarm.directory.path());
     command.args(["peer", "--listen", "127.0.0.1:0", "--invite", &swarm.peer_invite()]);
     let ran = Ran::of(command.arg("--data").arg(swarm.peer_data(0)).output().unwrap());
     assert_eq!(ran.code, 1, "{}", ran.stderr);

@@ -25,9 +25,9 @@ fn variables() -> BTreeSet<String> {
 }
 
 fn configure(person: &Person, file: &str) {
-    let folder = person.home.path().join(".config/parcelry");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("config.toml"), file).unwrap();
+    let directory = person.home.path().join(".config/parcelry");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("config.toml"), file).unwrap();
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn usage_errors_are_json_where_json_is_asked_for() {
 }
 
 /// A tracker that logs to the file: it warns of a name that cannot be looked up.
-fn tracker(folder: &Person, log: &File, flags: &[&str], journal: Option<String>) -> Child {
-    let mut command = bare_command(folder.home.path());
+fn tracker(directory: &Person, log: &File, flags: &[&str], journal: Option<String>) -> Child {
+    let mut command = bare_command(directory.home.path());
     command
         .args(["tracker", "--listen", "127.0.0.1:0", "--behind-proxy", "no.such.host.invalid"])
         .args(flags)

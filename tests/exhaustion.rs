@@ -113,7 +113,7 @@ fn e1_one_address_cannot_hold_all_connections_and_newcomers_do_not_wait() {
 
 /// A server that may have few descriptors, for its files and its connections together.
 fn start_with_few_descriptors(swarm: &Swarm, args: &[&str]) -> Server {
-    let bare = bare_command(swarm.folder.path());
+    let bare = bare_command(swarm.directory.path());
     let mut command = Command::new("sh");
     command.env_clear().envs(bare.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.args(["-c", "ulimit -n 200 && exec \"$0\" \"$@\""]).arg(bare.get_program()).args(args);
@@ -124,7 +124,7 @@ fn start_with_few_descriptors(swarm: &Swarm, args: &[&str]) -> Server {
 fn e2_a_server_out_of_descriptors_goes_on_and_recovers() {
     raise_own_limit();
     let mut swarm = Swarm::start(1);
-    let data = swarm.folder.path().join("few");
+    let data = swarm.directory.path().join("few");
     let invite = swarm.peer_invite();
     let args = ["peer", "--json", "--listen", "127.0.0.1:0", "--keep-free", "0B", "--name", "few"];
     let args = [&args[..], &["--invite", &invite, "--data", data.to_str().unwrap()]].concat();

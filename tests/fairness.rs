@@ -69,7 +69,7 @@ fn s11_look_ups_that_are_hardly_read_do_not_stop_those_of_others() {
 fn offered(swarm: &Swarm, number: u8, token: TokenId) -> String {
     let key = http::share_key(number);
     let size = 64_u64 << 24;
-    let tracker = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
+    let tracker = Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap().tracker_key();
     let grant = Grant { token: Some(token), budget_bytes: 2 * size, ..swarm.sound_grant(key.share_id()) };
     let grant = http::bearer(&tracker.sign(&grant));
     let body = json!({ "size": { "total_bytes": size, "chunk_bytes": 16 << 20 },

@@ -16,20 +16,20 @@ use serde_json::Value;
 fn f01_folders_whose_names_are_not_unicode_are_worked_in() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
-    let folder = OsStr::from_bytes(b"alt\xfc");
+    let directory = OsStr::from_bytes(b"alt\xfc");
     for person in [&alice, &bob] {
-        fs::create_dir(person.work().join(folder)).unwrap();
+        fs::create_dir(person.work().join(directory)).unwrap();
     }
     let bytes = samples::bytes("latin", 200_000);
-    fs::write(alice.work().join(folder).join("note.txt"), &bytes).unwrap();
+    fs::write(alice.work().join(directory).join("note.txt"), &bytes).unwrap();
     let run = |person: &common::person::Person, args: &[&str]| {
-        Ran::of(person.command(args).current_dir(person.work().join(folder)).output().unwrap())
+        Ran::of(person.command(args).current_dir(person.work().join(directory)).output().unwrap())
     };
     let shared = run(&alice, &["share", "note.txt", "--chunk-size", "64KiB"]);
     assert_eq!(shared.code, 0, "{}", shared.stderr);
     let got = run(&bob, &["get", &shared.link()]);
     assert_eq!(got.code, 0, "{}", got.stderr);
-    assert!(fs::read(bob.work().join(folder).join("note.txt")).unwrap() == bytes);
+    assert!(fs::read(bob.work().join(directory).join("note.txt")).unwrap() == bytes);
 }
 
 #[test]
@@ -227,8 +227,8 @@ fn f46_a_drain_that_cannot_end_says_why_and_ends_when_another_peer_comes() {
     let alice = swarm.person();
     alice.write("file", b"x");
     alice.share(&["file"]);
-    let mut command = common::person::bare_command(swarm.folder.path());
-    command.args(["drain", "p0", "--data"]).arg(swarm.folder.path().join("tracker"));
+    let mut command = common::person::bare_command(swarm.directory.path());
+    command.args(["drain", "p0", "--data"]).arg(swarm.directory.path().join("tracker"));
     let mut drain = Server::spawn(command);
     wait_for("the reason", || {
         drain.log().contains("2 copies of a share are wanted elsewhere, and 1 other peer can take any")
@@ -257,8 +257,8 @@ fn f37_a_shared_home_goes_without_this_programs_own_secrets() {
     }
     let shared = alice.run(&["share", home.to_str().unwrap(), "--name", "home"]);
     assert_eq!(shared.code, 3, "{}", shared.stderr);
-    for folder in [".local/state/parcelry", ".config/parcelry", "disk/peer"] {
-        assert!(shared.stderr.contains(&format!("{folder}: parcelry's own")), "{folder} {}", shared.stderr);
+    for directory in [".local/state/parcelry", ".config/parcelry", "disk/peer"] {
+        assert!(shared.stderr.contains(&format!("{directory}: parcelry's own")), "{directory} {}", shared.stderr);
     }
     let strict = alice.run(&["share", home.to_str().unwrap(), "--name", "home", "--strict"]);
     assert!(strict.code == 2 && strict.stderr.contains("3 entries cannot be shared"), "{}", strict.stderr);

@@ -47,7 +47,7 @@ fn s1_s4_a_foreign_sender_takes_nothing_of_a_share_away_and_moves_nothing() {
     let chunks_of = || (0..3).map(|peer| swarm.chunk_files(peer)).collect::<Vec<_>>();
     let (before, files) = (look_up(&swarm, &link), chunks_of());
 
-    let tracker_key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
+    let tracker_key = Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap().tracker_key();
     let peers: Vec<PeerId> = (0..3).map(|number| PeerId::from_bytes(swarm.peer_pin(number))).collect();
     let mallory = share_key(66);
     let grant = |share| Grant { peers: peers.clone(), budget_bytes: 1 << 30, ..swarm.sound_grant(share) };

@@ -13,15 +13,15 @@ use common::{samples, wait_for};
 use parcelry::crash::{self, Point};
 use parcelry::disk::file_system;
 
-/// A swarm, and the links of a file `file` and a folder `folder` with `a` and `sub/b`.
+/// A swarm, and the links of a file `file` and a directory `directory` with `a` and `sub/b`.
 fn shares() -> (Swarm, String, String) {
     let swarm = Swarm::start(2);
     let alice = swarm.person();
     for (name, bytes) in [("file", "new"), ("folder/a", "new a"), ("folder/sub/b", "new b")] {
         alice.write(name, bytes.as_bytes());
     }
-    let (file, folder) = (alice.share(&["file"]), alice.share(&["folder"]));
-    (swarm, file, folder)
+    let (file, directory) = (alice.share(&["file"]), alice.share(&["folder"]));
+    (swarm, file, directory)
 }
 
 fn run_lacking(bob: &Person, lacks: &str, args: &[&str]) -> Ran {
@@ -45,10 +45,10 @@ fn die_at(bob: &Person, point: Point, args: &[&str]) {
     assert_eq!(ran.code, -1, "{point:?} is never reached: {}", ran.stderr);
 }
 
-/// The name of what was fetched so far, in this folder of the person.
+/// The name of what was fetched so far, in this directory of the person.
 #[track_caller]
-fn part_in(folder: &Path) -> String {
-    names_in(folder).into_iter().find(|name| name.ends_with(".part")).unwrap()
+fn part_in(directory: &Path) -> String {
+    names_in(directory).into_iter().find(|name| name.ends_with(".part")).unwrap()
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn f39_what_was_moved_and_is_made_again_is_not_taken_for_what_was_fetched() {
 
 #[test]
 fn f18_what_has_its_last_mode_already_is_gone_on_with() {
-    let (swarm, file, folder) = shares();
-    for link in [&file, &folder] {
+    let (swarm, file, directory) = shares();
+    for link in [&file, &directory] {
         let bob = swarm.person();
         die_at(&bob, Point::ModesGiven, &["get", link]);
         let ran = bob.run(&["get", link]);
@@ -87,14 +87,14 @@ fn f18_what_has_its_last_mode_already_is_gone_on_with() {
 }
 
 /// A get during which something appears where it saves.
-fn disturbed(bob: &Person, args: &[&str], folder: &Path, disturb: impl FnOnce()) -> Ran {
+fn disturbed(bob: &Person, args: &[&str], directory: &Path, disturb: impl FnOnce()) -> Ran {
     let get = bob.start(args);
-    wait_for("the temporary", || names_in(folder).iter().any(|name| name.ends_with(".part")));
+    wait_for("the temporary", || names_in(directory).iter().any(|name| name.ends_with(".part")));
     disturb();
     Ran::of(get.wait_with_output().unwrap())
 }
 
-/// The links of a file `file` and of a folder `folder`, which take a while.
+/// The links of a file `file` and of a directory `directory`, which take a while.
 fn large_shares(swarm: &Swarm) -> (String, String) {
     let alice = swarm.person();
     for name in ["file", "folder/a", "folder/sub/b"] {
@@ -103,15 +103,15 @@ fn large_shares(swarm: &Swarm) -> (String, String) {
     for name in ["c", "d", "e"] {
         alice.write(&format!("folder/{name}"), name.as_bytes());
     }
-    let [file, folder] = ["file", "folder"].map(|name| alice.share(&[name, "--chunk-size", "64KiB"]));
-    (file, folder)
+    let [file, directory] = ["file", "folder"].map(|name| alice.share(&[name, "--chunk-size", "64KiB"]));
+    (file, directory)
 }
 
 #[test]
 fn f18_what_is_kept_as_the_target_was_taken_is_gone_on_with() {
     let swarm = Swarm::start(2);
-    let (file, folder) = large_shares(&swarm);
-    for (link, saved) in [(&file, "file"), (&folder, "folder")] {
+    let (file, directory) = large_shares(&swarm);
+    for (link, saved) in [(&file, "file"), (&directory, "folder")] {
         let bob = swarm.person();
         let ran = disturbed(&bob, &["get", link], &bob.work(), || fs::create_dir(bob.path(saved)).unwrap());
         assert_eq!(ran.code, 9, "{}", ran.stderr);
@@ -185,19 +185,19 @@ fn f39_what_appears_in_the_folder_meanwhile_is_refused_before_anything_is_moved(
     let (_, link) = large_shares(&swarm);
     let bob = swarm.person();
     bob.write("folder/a", b"old");
-    let folder = bob.path("folder");
-    let ran = disturbed(&bob, &["get", &link, "--force"], &folder, || {
+    let directory = bob.path("folder");
+    let ran = disturbed(&bob, &["get", &link, "--force"], &directory, || {
         bob.write("folder/sub", b"in the way");
     });
     assert_eq!(ran.code, 9, "{}", ran.stderr);
     assert!(ran.stderr.contains("folder/sub is a file, and the share has a folder there"), "{}", ran.stderr);
     assert_eq!((bob.read("folder/a"), bob.read("folder/sub")), (b"old".to_vec(), b"in the way".to_vec()));
-    assert_eq!(names_in(&folder).len(), 3, "nothing was moved");
+    assert_eq!(names_in(&directory).len(), 3, "nothing was moved");
     fs::remove_file(bob.path("folder/sub")).unwrap();
     let ran = bob.run(&["get", &link, "--force"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("Resuming"), "{}", ran.stderr);
-    assert_eq!(names_in(&folder), ["a", "c", "d", "e", "sub"]);
+    assert_eq!(names_in(&directory), ["a", "c", "d", "e", "sub"]);
 }
 
 #[test]

@@ -103,8 +103,8 @@ fn f29_an_image_of_a_disk_is_sent_without_its_holes_and_arrives_with_them() {
     assert!(taken(&bob.path("disk.img")) < 2 * MIB);
 }
 
-/// A folder with a hole wherever one can be.
-fn make_folder(alice: &Person) {
+/// A directory with a hole wherever one can be.
+fn make_directory(alice: &Person) {
     sparse(&alice.path("vm/at the start"), 5 * MIB, &[(4 * MIB, MIB)]);
     sparse(&alice.path("vm/sub/at the end"), 5 * MIB + 5, &[(0, MIB)]);
     sparse(&alice.path("vm/nothing but one"), 64 * MIB + 7, &[]);
@@ -119,7 +119,7 @@ const NAMES: [&str; 8] =
     ["at the start", "empty", "nothing but one", "plain", "several", "sub/at the end", "z", "zeros"];
 
 #[track_caller]
-fn assert_folder_arrived(alice: &Person, bob: &Person) {
+fn assert_directory_arrived(alice: &Person, bob: &Person) {
     for name in NAMES {
         let [from, to] = [alice, bob].map(|person| person.path("vm").join(name));
         assert_same(&from, &to);
@@ -132,13 +132,13 @@ fn assert_folder_arrived(alice: &Person, bob: &Person) {
 fn f29_holes_in_a_folders_files_are_kept_wherever_they_are() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
-    make_folder(&alice);
+    make_directory(&alice);
     let link = alice.share(&[&["vm"][..], &CHUNK].concat());
     assert!(stored(&swarm, 0) < 4 * MIB, "{}", stored(&swarm, 0));
     bob.get(&link);
-    assert_folder_arrived(&alice, &bob);
+    assert_directory_arrived(&alice, &bob);
     assert_eq!(bob.run(&["verify", &link]).code, 0);
-    // Into a folder that is there, by a process that dies when some are in their places: these are made again.
+    // Into a directory that is there, by a process that dies when some are in their places: these are made again.
     fs::remove_dir_all(bob.path("vm/sub")).unwrap();
     NAMES
         .iter()
@@ -153,7 +153,7 @@ fn f29_holes_in_a_folders_files_are_kept_wherever_they_are() {
     die_at(&bob, Point::PlainWritten, &["get", &link, "--force"]);
     let ran = bob.run(&["get", &link, "--force"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert_folder_arrived(&alice, &bob);
+    assert_directory_arrived(&alice, &bob);
     assert_eq!(fs::read_dir(bob.path("vm")).unwrap().count(), 8, "nothing is left behind");
 }
 

@@ -1,4 +1,4 @@
-//! Shares that a malicious sender made by hand: nothing leaves the target folder, nothing is saved.
+//! Shares that a malicious sender made by hand: nothing leaves the target directory, nothing is saved.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

@@ -147,7 +147,7 @@ fn m3_a_grant_of_another_tracker_or_beyond_the_peers_own_bounds_fills_nothing() 
         http::json(&swarm.peers[0].address(), "POST", &format!("/v1/shares/{share}/offer"), &headers, &body)
     };
     assert_eq!(offer(&common::tls::identity(70).tracker_key()).status, 403);
-    let own = parcelry::identity::Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap();
+    let own = parcelry::identity::Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap();
     assert_eq!(offer(&own.tracker_key()).status, 507);
 }
 
@@ -182,12 +182,12 @@ fn m4_no_disk_log_or_memory_of_tracker_and_peers_holds_a_secret_a_name_or_plaint
     };
     let share_id = link.share.as_bytes().to_vec();
     let mut share_id_seen = 0;
-    let mut folders = vec![swarm.folder.path().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
+    let mut directories = vec![swarm.directory.path().to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else {
                 let bytes = fs::read(&path).unwrap();
                 share_id_seen += usize::from(bytes.windows(32).any(|window| window == share_id));

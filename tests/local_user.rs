@@ -146,8 +146,8 @@ fn l2_no_secret_is_logged_or_reported_however_much_is() {
     }
 }
 
-fn walk(folder: &Path) -> Vec<PathBuf> {
-    let mut found = vec![folder.to_owned()];
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
     let mut at = 0;
     while at < found.len() {
         if found[at].is_dir() {
@@ -166,22 +166,22 @@ fn without_umask(command: &Command) -> Command {
         .args(["-c", "umask 000 && exec \"$0\" \"$@\""])
         .arg(command.get_program())
         .args(command.get_args());
-    if let Some(folder) = command.get_current_dir() {
-        wrapped.current_dir(folder);
+    if let Some(directory) = command.get_current_dir() {
+        wrapped.current_dir(directory);
     }
     wrapped
 }
 
 #[test]
 fn f2_keys_databases_journals_chunks_and_temporaries_are_their_owners_alone_whatever_the_umask() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let mut tracker = bare_command(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let mut tracker = bare_command(directory.path());
     tracker.args(["tracker", "--json", "--listen", "127.0.0.1:0", "--data", &path("tracker")]);
     let tracker = Server::start(without_umask(&tracker));
     let invite = |name: &str| tracker.ready[name].as_str().unwrap().to_owned();
     let peers = ["a", "b"].map(|name| {
-        let mut peer = bare_command(folder.path());
+        let mut peer = bare_command(directory.path());
         peer.args(["peer", "--json", "--listen", "127.0.0.1:0", "--keep-free", "0B", "--data", &path(name)]);
         peer.args(["--invite", &invite("peer_invite")]);
         Server::start(without_umask(&peer))
@@ -201,8 +201,8 @@ fn f2_keys_databases_journals_chunks_and_temporaries_are_their_owners_alone_what
         person.names().into_iter().filter(|name| name.ends_with(".part")).map(|name| person.path(&name));
     let mut private: Vec<PathBuf> = parts.collect();
     assert_eq!(private.len(), 1);
-    for folder in [state, path("tracker").into(), path("a").into(), path("b").into()] {
-        private.extend(walk(&folder));
+    for directory in [state, path("tracker").into(), path("a").into(), path("b").into()] {
+        private.extend(walk(&directory));
     }
     assert!(private.len() > 20);
     for path in private {
@@ -218,11 +218,11 @@ fn f2_keys_databases_journals_chunks_and_temporaries_are_their_owners_alone_what
 
 #[test]
 fn f2_a_data_folder_that_others_can_write_to_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
-    let mut command = bare_command(folder.path());
+    let mut command = bare_command(directory.path());
     command.args(["tracker", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
     let ran = Ran::of(command.stdin(Stdio::null()).output().unwrap());
     assert_eq!(ran.code, 10, "{}", ran.stderr);
@@ -259,7 +259,7 @@ fn s4_what_stands_at_the_target_is_neither_overwritten_nor_followed_nor_opened()
     assert_eq!(fs::read(&outside).unwrap(), b"theirs");
 }
 
-/// While a folder arrives, its parent is moved away and a symlink to a victim's folder put in its place.
+/// While a directory arrives, its parent is moved away and a symlink to a victim's directory put in its place.
 #[test]
 fn f1_a_parent_folder_that_is_swapped_for_a_symlink_leads_nowhere() {
     let (ask, asked) = mpsc::channel();

@@ -140,7 +140,7 @@ fn a_damaged_key_stops_the_peer_with_advice() {
     let mut swarm = Swarm::start(1);
     swarm.peers[0].stop();
     flip_a_bit(&swarm.peer_data(0).join("identity.key"));
-    let mut command = bare_command(swarm.folder.path());
+    let mut command = bare_command(swarm.directory.path());
     command.args(["peer", "--invite", &swarm.peer_invite(), "--data"]).arg(swarm.peer_data(0));
     let ran = Ran::of(command.output().unwrap());
     assert_ne!(ran.code, 0);

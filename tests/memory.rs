@@ -30,9 +30,9 @@ fn a_folder_of_as_many_files_as_a_share_may_have() {
     let swarm = Swarm::start_with(2, &[]);
     let (alice, bob) = (swarm.person(), swarm.person());
     for number in 0..FILES {
-        let folder = alice.path(&format!("folder/{:02}/{:02}", number % 50, number / 50 % 40));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("file-{number:06}.txt")), format!("{number}\n")).unwrap();
+        let directory = alice.path(&format!("folder/{:02}/{:02}", number % 50, number / 50 % 40));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(format!("file-{number:06}.txt")), format!("{number}\n")).unwrap();
     }
     let link = alice.path("link");
     let mut command = alice.command(&["share", "-q", "folder"]);
@@ -115,26 +115,26 @@ fn metadata_that_would_take_all_memory() {
     let many =
         (0..100_001).map(|number| entry(&format!("s/{number}"), 65_536, 0)).collect::<Vec<_>>().join(",");
     let one = entry("s/f", 0, 65_536);
-    let folders = |dirs: &str| metadata(65_536, 1, &one, dirs);
+    let directories = |dirs: &str| metadata(65_536, 1, &one, dirs);
     let long = |part: &str, before: &str, after: &str| {
         let long = format!("{before}{}{after}", "x".repeat(31 << 20));
-        folders("").replacen(part, &long, 1)
+        directories("").replacen(part, &long, 1)
     };
     let slashes = format!(",\"links\":[{{\"path\":\"s/l\",\"target\":\"x{}\"}}]}}", "/x".repeat(15 << 20));
     let bombs = [
-        ("50 paths of 2,000 components", folders(&deep(2_000, 50))),
-        ("8,000 paths of 2,000 components", folders(&deep(2_000, 8_000))),
-        ("100,000 folders of 120 components", folders(&deep(120, 100_000))),
-        ("10,000 paths of 128 components, none shared", folders(&deep(125, 10_000))),
-        ("100,001 folders", folders(&listed(&|number| format!("s/{number}"), 100_001))),
+        ("50 paths of 2,000 components", directories(&deep(2_000, 50))),
+        ("8,000 paths of 2,000 components", directories(&deep(2_000, 8_000))),
+        ("100,000 folders of 120 components", directories(&deep(120, 100_000))),
+        ("10,000 paths of 128 components, none shared", directories(&deep(125, 10_000))),
+        ("100,001 folders", directories(&listed(&|number| format!("s/{number}"), 100_001))),
         ("100,001 files", metadata(65_536, 1, &format!("{one},{many}"), "")),
-        ("lists in lists, a million deep", folders(&"[".repeat(1_000_000))),
-        ("lists in lists, to the last byte", folders(&"[".repeat((32 << 20) - 300))),
+        ("lists in lists, a million deep", directories(&"[".repeat(1_000_000))),
+        ("lists in lists, to the last byte", directories(&"[".repeat((32 << 20) - 300))),
         ("a path of 31 MiB", long("\"dirs\":[", "\"dirs\":[\"s/", "\"")),
         ("an extension of 31 MiB", long("\"\"", "\".", "\"")),
         ("a text of 31 MiB in the place of a table", long("[]", "\"", "\"")),
         ("a field whose name has 31 MiB", long("{", "{\"", "\":1,")),
-        ("a symlink of 15 Mi components", format!("{}{slashes}", folders("").strip_suffix('}').unwrap())),
+        ("a symlink of 15 Mi components", format!("{}{slashes}", directories("").strip_suffix('}').unwrap())),
     ];
     for (what, bomb) in bombs {
         let bytes = bomb.len();

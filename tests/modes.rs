@@ -12,7 +12,7 @@ use common::swarm::Swarm;
 use common::unprivileged;
 use parcelry::crash::{self, Point};
 
-/// What is shared: paths with their modes, folders first.
+/// What is shared: paths with their modes, directories first.
 const MODES: [(&str, u32); 13] = [
     ("s/private", 0o700),
     ("s/read only", 0o555),
@@ -29,10 +29,10 @@ const MODES: [(&str, u32); 13] = [
     ("s/none", 0o400),
 ];
 
-fn make_folder(alice: &Person) {
-    let folders = ["s/private", "s/read only", "s/open", "s/usual", "s/empty"];
-    folders.iter().for_each(|folder| fs::create_dir_all(alice.path(folder)).unwrap());
-    for (path, _) in MODES.iter().filter(|(path, _)| !folders.contains(path)) {
+fn make_directory(alice: &Person) {
+    let directories = ["s/private", "s/read only", "s/open", "s/usual", "s/empty"];
+    directories.iter().for_each(|directory| fs::create_dir_all(alice.path(directory)).unwrap());
+    for (path, _) in MODES.iter().filter(|(path, _)| !directories.contains(path)) {
         alice.write(path, path.as_bytes());
     }
     // A change of owner takes setuid away.
@@ -65,7 +65,7 @@ fn assert_modes(person: &Person, umask: u32) {
 fn f09_modes_are_the_senders_less_the_receivers_mask_and_never_setuid_or_setgid() {
     let swarm = Swarm::start(2);
     let alice = swarm.person();
-    make_folder(&alice);
+    make_directory(&alice);
     let shared = unprivileged::run(&alice, &["share", "s"]);
     assert_eq!(shared.code, 0, "{}", shared.stderr);
     for umask in ["000", "022", "077"] {
@@ -87,7 +87,7 @@ fn f09_modes_are_the_senders_less_the_receivers_mask_and_never_setuid_or_setgid(
 fn f09_what_its_owner_may_not_write_is_finished_after_a_crash() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
-    make_folder(&alice);
+    make_directory(&alice);
     let shared = unprivileged::run(&alice, &["share", "s"]);
     let get = ["get", &shared.link()];
     let mut dying = unprivileged::command(&bob, &get);
@@ -100,7 +100,7 @@ fn f09_what_its_owner_may_not_write_is_finished_after_a_crash() {
     assert_eq!(bob.names(), ["s"], "and nothing is left");
 }
 
-/// The members of a group share a folder: what is saved in it stays the group's.
+/// The members of a group share a directory: what is saved in it stays the group's.
 #[test]
 fn f39_what_is_saved_in_a_setgid_folder_inherits_its_group() {
     let swarm = Swarm::start(2);
@@ -117,8 +117,8 @@ fn f39_what_is_saved_in_a_setgid_folder_inherits_its_group() {
     let ran = bob.run(&["get", &link]);
     assert!(ran.code == 0 && ran.stderr.contains("Resuming"), "{}", ran.stderr);
     let group = fs::metadata(bob.work()).unwrap().gid();
-    for (folder, given) in [("s", 0o2755), ("s/d", 0o2750)] {
-        assert_eq!((mode(&bob.path(folder)), fs::metadata(bob.path(folder)).unwrap().gid()), (given, group));
+    for (directory, given) in [("s", 0o2755), ("s/d", 0o2750)] {
+        assert_eq!((mode(&bob.path(directory)), fs::metadata(bob.path(directory)).unwrap().gid()), (given, group));
     }
 }
 
@@ -126,7 +126,7 @@ fn f39_what_is_saved_in_a_setgid_folder_inherits_its_group() {
 fn f39_a_folder_that_its_owner_may_not_write_to_goes_into_one_that_is_there() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
-    make_folder(&alice);
+    make_directory(&alice);
     set_mode(&alice.path("s"), 0o555);
     let shared = unprivileged::run(&alice, &["share", "s"]);
     assert_eq!(shared.code, 0, "{}", shared.stderr);

@@ -52,10 +52,10 @@ fn f30_f40_what_was_given_up_is_listed_and_cleaned_on_both_sides() {
     let photos = fs::canonicalize(alice.path("photos")).unwrap();
     assert_eq!(begun(&alice), [("upload".into(), photos.to_str().unwrap().to_owned())]);
 
-    let folder = alice.share(&["photos", "--replicas", "1"]);
+    let directory = alice.share(&["photos", "--replicas", "1"]);
     alice.write("file", &samples::bytes("file", 200_000));
     let file = alice.share(&["file"]);
-    killed(&bob, &["get", &folder], Point::AllWritten);
+    killed(&bob, &["get", &directory], Point::AllWritten);
     killed(&bob, &["get", &file, "-o", "elsewhere"], Point::AllWritten);
     let work = fs::canonicalize(bob.work()).unwrap();
     let at = |name: &str| ("download".to_owned(), work.join(name).to_str().unwrap().to_owned());
@@ -83,7 +83,7 @@ fn f30_f40_what_was_given_up_is_listed_and_cleaned_on_both_sides() {
     assert_eq!(summary["removed"].as_array().unwrap().len(), 1);
     assert!(summary["freed_bytes"].as_u64().unwrap() >= 300_000, "{summary}");
     assert_eq!((begun(&bob).len(), bob.names().len()), (0, 0));
-    bob.get(&folder);
+    bob.get(&directory);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn f30_to_clean_what_was_left_of_a_share_that_was_published_deletes_nothing() {
     assert_eq!(bob.read("file"), b"shared");
 }
 
-/// The folder of the only upload that was begun.
+/// The directory of the only upload that was begun.
 fn upload_of(person: &Person) -> PathBuf {
     let uploads = person.home.path().join(".local/state/parcelry/uploads");
     fs::read_dir(uploads).unwrap().next().unwrap().unwrap().path()

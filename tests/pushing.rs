@@ -29,7 +29,7 @@ struct Pushing {
 impl Pushing {
     fn new() -> Self {
         let swarm = Swarm::start(1);
-        let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
+        let key = Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap().tracker_key();
         let chunk = samples::bytes("p1", 1016);
         let path = format!("/v1/chunks/{}", ChunkId::of(&chunk));
         let good = Grant { budget_bytes: 1016, ..swarm.sound_grant(share_key(1).share_id()) };
@@ -132,7 +132,7 @@ fn p6_a_share_cannot_claim_chunks_that_another_one_sent_and_its_end_takes_nothin
     for (number, peer) in swarm.peers.iter().enumerate() {
         let path = format!("/v1/shares/{}/offer", own.share_id());
         let grant = {
-            let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
+            let key = Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap().tracker_key();
             let peers = vec![PeerId::from_bytes(swarm.peer_pin(0)), PeerId::from_bytes(swarm.peer_pin(1))];
             bearer(&key.sign(&Grant { peers, ..swarm.sound_grant(own.share_id()) }))
         };

@@ -1,4 +1,4 @@
-//! Peers that move, are cloned, or are told to a tracker that was restored from an old copy of its folder.
+//! Peers that move, are cloned, or are told to a tracker that was restored from an old copy of its directory.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::fake::{Fake, Out, Request, answer_json, register_request};
 use common::swarm::Swarm;
-use common::{copy_folder, http, samples, tls, wait_for};
+use common::{copy_directory, http, samples, tls, wait_for};
 use parcelry_core::id::PeerId;
 use parcelry_core::link::ShareLink;
 use parcelry_core::seal::access_token;
@@ -41,8 +41,8 @@ fn f50_a_tracker_restored_from_an_old_copy_learns_what_came_later_and_no_peer_re
     let owner = swarm.person();
     owner.write("doomed.bin", &samples::bytes("doomed", 100_000));
     let doomed = owner.share(&["doomed.bin", "--chunk-size", "64KiB"]);
-    let copy = swarm.folder.path().join("copy");
-    swarm.restart_tracker_after(|data| copy_folder(data, &copy));
+    let copy = swarm.directory.path().join("copy");
+    swarm.restart_tracker_after(|data| copy_directory(data, &copy));
     swarm.wait_for_peers(2, "alive");
     let (bytes, link) = share(&swarm, "new");
     let before = swarm.chunk_files(0).len();
@@ -50,7 +50,7 @@ fn f50_a_tracker_restored_from_an_old_copy_learns_what_came_later_and_no_peer_re
     wait_for("the deletion at the peers", || swarm.chunk_files(0).len() == before - 2);
     swarm.restart_tracker_after(|data| {
         fs::remove_dir_all(data).unwrap();
-        copy_folder(&copy, data);
+        copy_directory(&copy, data);
     });
     wait_for("the new share", || swarm.person().fewest_replicas(&link) == 2);
     assert!(get(&swarm, &link) == bytes);
@@ -94,9 +94,9 @@ fn f50_a_tracker_that_has_just_started_shows_no_share_of_which_it_has_not_heard_
 fn f35_two_machines_with_one_key_are_named_and_the_one_that_is_left_counts_for_what_it_holds() {
     let mut swarm = Swarm::start(2);
     let (before, old) = share(&swarm, "before");
-    let data = swarm.folder.path().join("p2");
+    let data = swarm.directory.path().join("p2");
     fs::create_dir_all(&data).unwrap();
-    copy_folder(&swarm.peer_data(0).join("store"), &data.join("store"));
+    copy_directory(&swarm.peer_data(0).join("store"), &data.join("store"));
     fs::copy(swarm.peer_data(0).join("identity.key"), data.join("identity.key")).unwrap();
     swarm.add_peer(2, &[]);
     wait_for("both to be named", || states(&swarm).contains(&"cloned".to_owned()));

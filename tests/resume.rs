@@ -91,11 +91,11 @@ fn after_a_crash_of_the_system_a_resumed_get_checks_what_is_there() {
     spoil_temporary(&bob, &bytes);
     // Another boot id is all that a crash leaves in the journal.
     let downloads = bob.home.path().join(".local/state/parcelry/downloads");
-    let folder = fs::read_dir(&downloads).unwrap().next().unwrap().unwrap().path();
-    let header = fs::read_to_string(folder.join("download.json")).unwrap();
+    let directory = fs::read_dir(&downloads).unwrap().next().unwrap().unwrap().path();
+    let header = fs::read_to_string(directory.join("download.json")).unwrap();
     let mut header: serde_json::Value = serde_json::from_str(&header).unwrap();
     header["boot_id"] = "another boot".into();
-    fs::write(folder.join("download.json"), header.to_string()).unwrap();
+    fs::write(directory.join("download.json"), header.to_string()).unwrap();
     bob.get(&link);
     assert!(bob.read("file.bin") == bytes);
 }

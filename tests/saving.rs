@@ -14,7 +14,7 @@ use parcelry::crash::{self, Point};
 use parcelry::disk::file_system;
 use parcelry::human;
 
-/// What FAT, exFAT and NTFS lack behind FUSE, folders on other machines, and old kernels.
+/// What FAT, exFAT and NTFS lack behind FUSE, directories on other machines, and old kernels.
 const LACKS: [&str; 5] =
     ["NoReplace", "NoReplace Links", "Inodes", "NoReplace Links Modes Inodes", "OneStep"];
 
@@ -26,7 +26,7 @@ fn fifo(at: &Path) {
     rustix::fs::mkfifoat(rustix::fs::CWD, at, rustix::fs::Mode::RWXU).unwrap();
 }
 
-/// A swarm, and the links of a file `file` and a folder `folder` with `a`, `sub/b` and an empty folder.
+/// A swarm, and the links of a file `file` and a directory `directory` with `a`, `sub/b` and an empty directory.
 fn shares() -> (Swarm, String, String) {
     let swarm = Swarm::start(2);
     let alice = swarm.person();
@@ -34,8 +34,8 @@ fn shares() -> (Swarm, String, String) {
     alice.write("folder/a", b"new a");
     alice.write("folder/sub/b", b"new b");
     fs::create_dir(alice.path("folder/empty")).unwrap();
-    let (file, folder) = (alice.share(&["file"]), alice.share(&["folder"]));
-    (swarm, file, folder)
+    let (file, directory) = (alice.share(&["file"]), alice.share(&["folder"]));
+    (swarm, file, directory)
 }
 
 fn refused(bob: &Person, args: &[&str], words: &str) {
@@ -114,8 +114,8 @@ fn f39_a_folder_in_which_something_else_stands_is_left_as_it_is() {
         fs::remove_dir_all(bob.path("folder")).unwrap();
     };
     let file = |at: &Path| fs::write(at, b"x").unwrap();
-    let folder = |at: &Path| fs::create_dir(at).unwrap();
-    place("a folder for a file", &folder, "folder/a", "folder/a is a folder, and the share has a file there");
+    let directory = |at: &Path| fs::create_dir(at).unwrap();
+    place("a folder for a file", &directory, "folder/a", "folder/a is a folder, and the share has a file there");
     place(
         "a file for a folder",
         &file,
@@ -125,7 +125,7 @@ fn f39_a_folder_in_which_something_else_stands_is_left_as_it_is() {
     place("a file for an empty folder", &file, "folder/empty", "folder/empty is a file");
     place("a symlink to a folder", &|at| symlink("/", at), "folder/sub", "folder/sub is a symlink");
     place("a symlink to a file", &|at| symlink("mine", at), "folder/a", "folder/a is a symlink");
-    // The folder itself.
+    // The directory itself.
     bob.write("other/mine", b"kept");
     symlink("other", &bob.path("folder"));
     refused(&bob, &["get", &link, "--force"], "folder is a symlink");
@@ -163,11 +163,11 @@ fn f39_new_folders_in_a_folder_of_a_group_are_the_groups() {
     fs::set_permissions(bob.work(), fs::Permissions::from_mode(0o2775)).unwrap();
     bob.get(&link);
     bob.get(&file);
-    for folder in ["folder", "folder/sub", "folder/empty"] {
-        assert_eq!(mode(folder), 0o2755, "{folder}");
+    for directory in ["folder", "folder/sub", "folder/empty"] {
+        assert_eq!(mode(directory), 0o2755, "{directory}");
     }
     assert_eq!(mode("file"), 0o644, "a file is never more than readable");
-    // Into a folder of a group below one that is of none.
+    // Into a directory of a group below one that is of none.
     fs::remove_dir_all(bob.path("folder")).unwrap();
     fs::set_permissions(bob.work(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(bob.path("folder")).unwrap();
@@ -201,15 +201,15 @@ fn f04_devices_and_fifos_that_are_named_are_written_into() {
 
     let ran = bob.run(&["get", &link, "-o", "/dev/full"]);
     assert_eq!(ran.code, 8, "{}", ran.stderr);
-    let folder = alice.share(&["folder"]);
-    refused(&bob, &["get", &folder, "-o", "/dev/null"], "/dev/null is a device, and the share is a folder");
+    let directory = alice.share(&["folder"]);
+    refused(&bob, &["get", &directory, "-o", "/dev/null"], "/dev/null is a device, and the share is a folder");
 }
 
 #[test]
 fn f34_a_path_that_ends_with_a_slash_makes_a_folder_and_one_below_a_file_is_refused() {
-    let (swarm, file, folder) = shares();
+    let (swarm, file, directory) = shares();
     let bob = swarm.person();
-    for (link, saved) in [(&file, "new/file"), (&folder, "new/folder/sub/b")] {
+    for (link, saved) in [(&file, "new/file"), (&directory, "new/folder/sub/b")] {
         assert_eq!(bob.run(&["get", link, "-o", "new/"]).code, 0);
         assert!(bob.path(saved).is_file(), "{saved}");
     }
@@ -227,10 +227,10 @@ fn run_lacking(bob: &Person, lacks: &str, args: &[&str]) -> Ran {
 
 #[test]
 fn f05_what_a_file_system_lacks_keeps_nobody_from_saving_and_replacing() {
-    let (swarm, file, folder) = shares();
+    let (swarm, file, directory) = shares();
     for lacks in LACKS {
         let bob = swarm.person();
-        for (link, saved) in [(&file, "file"), (&folder, "folder/sub/b")] {
+        for (link, saved) in [(&file, "file"), (&directory, "folder/sub/b")] {
             let get = |args: &[&str]| run_lacking(&bob, lacks, &[&["get", link], args].concat());
             let ran = get(&[]);
             assert_eq!(ran.code, 0, "{lacks}: {}", ran.stderr);
@@ -328,8 +328,8 @@ fn half_a_get(swarm: &Swarm, lacks: &str, link: &str) -> Person {
 /// Bytes of the chunks of 64 KiB that the journal says are there, of a share of so many bytes.
 fn noted_bytes(bob: &Person, total: u64) -> u64 {
     let downloads = bob.home.path().join(".local/state/parcelry/downloads");
-    let folder = fs::read_dir(downloads).unwrap().next().unwrap().unwrap().path();
-    let records = fs::read(folder.join("chunks")).unwrap();
+    let directory = fs::read_dir(downloads).unwrap().next().unwrap().unwrap().path();
+    let records = fs::read(directory.join("chunks")).unwrap();
     let (records, _) = records[5..].as_chunks::<4>();
     let starts = records.iter().map(|record| u64::from(u32::from_be_bytes(*record)) * 65_536);
     starts.map(|start| (total - start).min(65_536)).sum()

@@ -118,7 +118,7 @@ impl Matrix {
         alice.write("file", b"x");
         let link: ShareLink = alice.share(&["file", "--replicas", "1"]).parse().unwrap();
         let own = Identity::read(&swarm.peer_data(0)).unwrap().unwrap();
-        let key = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap().tracker_key();
+        let key = Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap().tracker_key();
         let other_key = tls::identity(99).tracker_key();
         let grant = swarm.sound_grant(link.share);
         let other_share = Grant { share: ShareId::from_bytes([1; 32]), ..grant.clone() };
@@ -455,12 +455,12 @@ fn owner_operations_played_again_change_nothing() {
     assert_eq!(swarm.person().run(&["get", &link]).code, 4);
 }
 
-/// A copy of a tracker's folder knows nothing of what was revoked after it was made.
+/// A copy of a tracker's directory knows nothing of what was revoked after it was made.
 #[test]
 fn a_tracker_that_was_restored_says_that_revoked_invites_are_good_again_and_one_command_ends_them() {
     let mut swarm = Swarm::start(0);
-    let (folder, kept) = (swarm.folder.path().join("tracker"), swarm.folder.path().join("kept"));
-    swarm.restart_tracker_after(|data| copy_folder(data, &kept));
+    let (directory, kept) = (swarm.directory.path().join("tracker"), swarm.directory.path().join("kept"));
+    swarm.restart_tracker_after(|data| copy_directory(data, &kept));
     let lets_in = |swarm: &Swarm, role| {
         common::http::send(&swarm.tracker.address(), "GET", "/v1/peers", &swarm.bearer(role), b"").status
     };
@@ -478,7 +478,7 @@ fn a_tracker_that_was_restored_says_that_revoked_invites_are_good_again_and_one_
 
     swarm.restart_tracker_after(|data| {
         fs::remove_dir_all(data).unwrap();
-        copy_folder(&kept, &folder);
+        copy_directory(&kept, &directory);
     });
     assert!(swarm.tracker.log().contains("is a copy") && swarm.tracker.log().contains("tokens revoke"));
     assert_eq!((lets_in(&swarm, "sender"), lets_in(&swarm, "peer")), (200, 200), "as it says");
@@ -489,7 +489,7 @@ fn a_tracker_that_was_restored_says_that_revoked_invites_are_good_again_and_one_
     assert!(!swarm.tracker.log().contains("is a copy"), "it is said once");
 }
 
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
         fs::copy(file.path(), to.join(file.file_name())).unwrap();

@@ -200,7 +200,7 @@ fn every_chunk_lies_on_as_many_peers_as_were_asked_for_and_no_plaintext_on_any()
     let counts: Vec<usize> = (0..4).map(|number| swarm.chunk_files(number).len()).collect();
     assert_eq!(counts.iter().filter(|&&n| n == 4).count(), 3, "{counts:?}");
     assert_eq!(counts.iter().filter(|&&n| n == 0).count(), 1, "{counts:?}");
-    for_each_file(swarm.folder.path(), &mut |path| {
+    for_each_file(swarm.directory.path(), &mut |path| {
         let bytes = fs::read(path).unwrap();
         for secret in [&b"quick brown fox"[..], b"diary of alice"] {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{}", path.display());
@@ -208,8 +208,8 @@ fn every_chunk_lies_on_as_many_peers_as_were_asked_for_and_no_plaintext_on_any()
     });
 }
 
-fn for_each_file(folder: &std::path::Path, act: &mut dyn FnMut(&std::path::Path)) {
-    for entry in fs::read_dir(folder).unwrap() {
+fn for_each_file(directory: &std::path::Path, act: &mut dyn FnMut(&std::path::Path)) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() { for_each_file(&path, act) } else { act(&path) }
     }

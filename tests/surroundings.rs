@@ -44,7 +44,7 @@ struct Clocks {
 impl Clocks {
     fn start(peers: usize) -> Self {
         let mut swarm = Swarm::start(1);
-        let offset = |swarm: &Swarm, name: &str| swarm.folder.path().join(format!("{name}.offset"));
+        let offset = |swarm: &Swarm, name: &str| swarm.directory.path().join(format!("{name}.offset"));
         let of_tracker = offset(&swarm, "tracker");
         swarm.restart_tracker_with(OFFSET_VARIABLE, of_tracker.to_str().unwrap());
         swarm.peers[0].kill();
@@ -58,7 +58,7 @@ impl Clocks {
 
     /// Sets the clock of `tracker`, `p0`, … wrong.
     fn set(&self, name: &str, offset_ms: i64) {
-        let path = self.swarm.folder.path().join(format!("{name}.offset"));
+        let path = self.swarm.directory.path().join(format!("{name}.offset"));
         fs::write(path, offset_ms.to_string()).unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! Symlinks in folders: those that lead to an entry of their share go with it, all others are named.
+//! Symlinks in directories: those that lead to an entry of their share go with it, all others are named.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -21,7 +21,7 @@ const INSIDE: [(&str, &str); 6] = [
     ("chain", "all/current"),
 ];
 
-fn make_folder(alice: &Person) {
+fn make_directory(alice: &Person) {
     alice.write("s/disks/v2.iso", b"image");
     alice.write("s/disks/deep/file", b"deep");
     fs::create_dir(alice.path("s/only links")).unwrap();
@@ -45,7 +45,7 @@ fn assert_arrived(bob: &Person) {
 fn f07_symlinks_that_lead_to_entries_of_their_share_go_with_it() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
-    make_folder(&alice);
+    make_directory(&alice);
     let link = alice.share(&["s"]);
     bob.get(&link);
     assert_arrived(&bob);
@@ -55,7 +55,7 @@ fn f07_symlinks_that_lead_to_entries_of_their_share_go_with_it() {
 fn f07_symlinks_that_lead_elsewhere_are_left_out_and_named() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
-    make_folder(&alice);
+    make_directory(&alice);
     fs::write(alice.path("secret"), b"outside").unwrap();
     let inside = fs::canonicalize(alice.path("s/disks")).unwrap();
     let elsewhere = [
@@ -86,7 +86,7 @@ fn f07_symlinks_that_lead_elsewhere_are_left_out_and_named() {
 fn f07_symlinks_that_were_made_before_a_crash_are_no_obstacle() {
     let swarm = Swarm::start(2);
     let (alice, bob) = (swarm.person(), swarm.person());
-    make_folder(&alice);
+    make_directory(&alice);
     let get = ["get", &alice.share(&["s"])];
     let mut dying = bob.command(&get);
     let died = Ran::of(dying.env(crash::VARIABLE, format!("{:?}", Point::ModesGiven)).output().unwrap());

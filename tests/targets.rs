@@ -32,8 +32,8 @@ fn downloads(bob: &Person) -> PathBuf {
     bob.home.path().join(".local/state/parcelry/downloads")
 }
 
-fn part_in(folder: &Path) -> Option<PathBuf> {
-    names_in(folder).into_iter().find(|name| name.ends_with(".part")).map(|name| folder.join(name))
+fn part_in(directory: &Path) -> Option<PathBuf> {
+    names_in(directory).into_iter().find(|name| name.ends_with(".part")).map(|name| directory.join(name))
 }
 
 fn served(swarm: &Swarm) -> u64 {
@@ -105,7 +105,7 @@ fn f30_a_get_whose_disk_is_away_says_so_and_goes_on_when_it_is_back() {
                 assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
             }
         };
-        // Its mount point is gone, as where a desktop mounts it; or it is an empty folder on another disk.
+        // Its mount point is gone, as where a desktop mounts it; or it is an empty directory on another disk.
         refused();
         assert_eq!(bob.names(), ["unmounted"]);
         fs::create_dir(bob.path("disk")).unwrap();
@@ -148,8 +148,8 @@ fn f30_a_get_begins_anew_where_a_disk_was_if_it_is_told_to() {
     assert_eq!(names_in(&downloads(&bob)), Vec::<String>::new());
 }
 
-/// The links of a file and of a folder, and where the bytes of each are in what was fetched.
-fn file_and_folder(swarm: &Swarm) -> [(String, &'static str); 2] {
+/// The links of a file and of a directory, and where the bytes of each are in what was fetched.
+fn file_and_directory(swarm: &Swarm) -> [(String, &'static str); 2] {
     let alice = swarm.person();
     for name in ["file", "folder/a"] {
         alice.write(name, &samples::bytes("orphan", SIZE));
@@ -162,7 +162,7 @@ fn file_and_folder(swarm: &Swarm) -> [(String, &'static str); 2] {
 #[test]
 fn f30_what_was_fetched_and_whose_journal_is_gone_is_checked_and_gone_on_with() {
     let swarm = Swarm::start(2);
-    for (link, inside) in file_and_folder(&swarm) {
+    for (link, inside) in file_and_directory(&swarm) {
         let bob = swarm.person();
         all_but_the_name(&bob, &["get", &link]);
         fs::remove_dir_all(downloads(&bob)).unwrap();
@@ -189,7 +189,7 @@ fn f30_what_was_fetched_and_whose_journal_is_gone_is_checked_and_gone_on_with() 
 #[test]
 fn f30_what_is_none_of_the_shares_or_may_be_somebody_elses_is_not_gone_on_with() {
     let swarm = Swarm::start(2);
-    let [(link, _), (folder, _)] = file_and_folder(&swarm);
+    let [(link, _), (directory, _)] = file_and_directory(&swarm);
     let spoil: [(&str, Spoil<'_>); 4] = [
         ("other bytes", &|part| fs::write(part, vec![7; SIZE]).unwrap()),
         ("open to others", &|part| fs::set_permissions(part, Permissions::from_mode(0o644)).unwrap()),
@@ -220,7 +220,7 @@ fn f30_what_is_none_of_the_shares_or_may_be_somebody_elses_is_not_gone_on_with()
     }
     // What is another user's is neither written to nor removed.
     if rustix::process::geteuid().is_root() {
-        for link in [&link, &folder] {
+        for link in [&link, &directory] {
             let bob = swarm.person();
             all_but_the_name(&bob, &["get", link]);
             fs::remove_dir_all(downloads(&bob)).unwrap();
@@ -236,7 +236,7 @@ fn f30_what_is_none_of_the_shares_or_may_be_somebody_elses_is_not_gone_on_with()
     }
 }
 
-/// Runs a command with another state folder, as in another container that shares the disk.
+/// Runs a command with another state directory, as in another container that shares the disk.
 fn elsewhere(bob: &Person, args: &[&str], dies_at: Option<Point>) -> Ran {
     let mut command = bob.command(args);
     command.env("XDG_STATE_HOME", bob.home.path().join("elsewhere"));
@@ -249,7 +249,7 @@ fn elsewhere(bob: &Person, args: &[&str], dies_at: Option<Point>) -> Ran {
 #[test]
 fn f30_what_another_get_is_at_work_on_is_left_alone() {
     let swarm = Swarm::start(2);
-    for (link, inside) in file_and_folder(&swarm) {
+    for (link, inside) in file_and_directory(&swarm) {
         let bob = swarm.person();
         all_but_the_name(&bob, &["get", &link]);
         let part = part_in(&bob.work()).unwrap();
@@ -273,7 +273,7 @@ fn f30_what_another_get_is_at_work_on_is_left_alone() {
 #[test]
 fn f30_what_another_get_has_gone_on_with_is_not_believed_to_be_as_it_was_left() {
     let swarm = Swarm::start(2);
-    for (link, inside) in file_and_folder(&swarm) {
+    for (link, inside) in file_and_directory(&swarm) {
         let bob = swarm.person();
         all_but_the_name(&bob, &["get", &link]);
         let ran = elsewhere(&bob, &["get", &link], Some(Point::AllWritten));
@@ -293,7 +293,7 @@ fn f30_what_another_get_has_gone_on_with_is_not_believed_to_be_as_it_was_left() 
 #[test]
 fn f30_a_folder_that_was_removed_with_what_was_fetched_into_it_keeps_no_get_from_beginning_anew() {
     let swarm = Swarm::start(2);
-    let [_, (link, _)] = file_and_folder(&swarm);
+    let [_, (link, _)] = file_and_directory(&swarm);
     let bob = swarm.person();
     fs::create_dir(bob.path("folder")).unwrap();
     let get = ["get", &link, "--force"];
@@ -308,7 +308,7 @@ fn f30_a_folder_that_was_removed_with_what_was_fetched_into_it_keeps_no_get_from
 #[test]
 fn f30_what_is_begun_anew_leaves_alone_what_is_on_its_way_to_another_place() {
     let swarm = Swarm::start(2);
-    let [_, (link, _)] = file_and_folder(&swarm);
+    let [_, (link, _)] = file_and_directory(&swarm);
     let bob = swarm.person();
     fs::create_dir(bob.path("folder")).unwrap();
     all_but_the_name(&bob, &["get", &link, "-o", "folder/"]);

@@ -31,7 +31,7 @@ impl Route {
         };
         let peers: Vec<Between> = (0..swarm.peers.len()).map(peer).collect();
         let addresses = swarm.peers.iter().zip(&peers).map(|(real, fake)| (real.address(), fake.address()));
-        let identity = Identity::read(&swarm.folder.path().join("tracker")).unwrap().unwrap();
+        let identity = Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap();
         let tracker = Between::start("tracker", identity, swarm.tracker.address(), addresses.collect());
         let url: parcelry_core::link::TrackerUrl = format!("https://{}", tracker.address()).parse().unwrap();
         let invite = Invite { tracker: url.clone(), ..swarm.invite().parse().unwrap() }.expose_text();

@@ -75,7 +75,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const MAY_SERVE: &[&str] = &["drain", "invite", "local", "peer", "serving", "tokens", "tracker"];
 const SERVERS: &[&str] = &["peer", "server", "tracker"];
 
-/// Each folder of `web/js`, and those that it may import. Whatever a folder imports stands above it: no circles.
+/// Each directory of `web/js`, and those that it may import. Whatever a directory imports stands above it: no circles.
 const WEB_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("format", &[]),
     ("transfer", &["format"]),
@@ -143,9 +143,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Rust files below these folders.
-fn sources(folders: &[&str]) -> Vec<Source> {
-    files(folders, &["rs"]).into_iter().map(read).collect()
+/// The Rust files below these directories.
+fn sources(directories: &[&str]) -> Vec<Source> {
+    files(directories, &["rs"]).into_iter().map(read).collect()
 }
 
 /// The modules of the web page.
@@ -159,12 +159,12 @@ fn read(path: PathBuf) -> Source {
     Source { path: path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), code }
 }
 
-/// The files below these folders whose names end so.
-fn files(folders: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
+/// The files below these directories whose names end so.
+fn files(directories: &[&str], extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut left: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
-    while let Some(folder) = left.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
+    let mut left: Vec<PathBuf> = directories.iter().map(|directory| root().join(directory)).collect();
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 left.push(path);
@@ -262,15 +262,15 @@ fn imports(code: &str) -> Vec<&str> {
 fn the_web_page_imports_only_what_lies_below_it() {
     let mut problems = Vec::new();
     let mut unused: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for (at, (folder, allowed)) in WEB_MAY_IMPORT.iter().enumerate() {
-        unused.extend(allowed.iter().map(|imported| (*folder, *imported)));
+    for (at, (directory, allowed)) in WEB_MAY_IMPORT.iter().enumerate() {
+        unused.extend(allowed.iter().map(|imported| (*directory, *imported)));
         let below: Vec<&str> = WEB_MAY_IMPORT[..at].iter().map(|(below, _)| *below).collect();
         let circles = allowed.iter().filter(|imported| !below.contains(*imported));
-        problems.extend(circles.map(|imported| format!("{imported} must stand above {folder} in the table")));
+        problems.extend(circles.map(|imported| format!("{imported} must stand above {directory} in the table")));
     }
     for Source { path, code } in web_modules() {
         let place: Vec<&str> = path.split('/').collect();
-        let Some((folder, allowed)) =
+        let Some((directory, allowed)) =
             WEB_MAY_IMPORT.iter().find(|(name, _)| place.len() == 4 && *name == place[2])
         else {
             problems.push(format!("{path}: lies in none of the folders in WEB_MAY_IMPORT in tests/tidy.rs"));
@@ -280,15 +280,15 @@ fn the_web_page_imports_only_what_lies_below_it() {
         for start in ["\"../", "\"/web/js/"] {
             for (at, _) in code.match_indices(start) {
                 let imported = code[at + start.len()..].split('/').next().unwrap();
-                unused.retain(|arrow| *arrow != (*folder, imported));
-                if imported != *folder && !allowed.contains(&imported) {
+                unused.retain(|arrow| *arrow != (*directory, imported));
+                if imported != *directory && !allowed.contains(&imported) {
                     problems.push(format!("{path}: must not import {imported}"));
                 }
             }
         }
     }
     problems.extend(
-        unused.iter().map(|(folder, imported)| format!("{folder} does not import {imported} any more")),
+        unused.iter().map(|(directory, imported)| format!("{directory} does not import {imported} any more")),
     );
     report(&problems);
 }
@@ -459,10 +459,10 @@ fn documents_link_to_files_that_exist() {
     ];
     for document in documents {
         let text = fs::read_to_string(root().join(document)).unwrap();
-        let folder = root().join(document).parent().unwrap().to_owned();
+        let directory = root().join(document).parent().unwrap().to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = target.split('#').next().unwrap();
-            if !file.is_empty() && !file.contains("://") && !folder.join(file).exists() {
+            if !file.is_empty() && !file.contains("://") && !directory.join(file).exists() {
                 problems.push(format!("{document} links to {file}, which is not there"));
             }
         }

@@ -220,9 +220,9 @@ fn whoever_does_not_speak_tls_from_afar_is_told_so() {
     let Some(outward) = outward_address() else {
         return println!("skipped: this machine has no other address");
     };
-    let mut command = common::person::bare_command(swarm.folder.path());
+    let mut command = common::person::bare_command(swarm.directory.path());
     command.args(["tracker", "--json", "--listen", &format!("{outward}:0"), "--data"]);
-    command.arg(swarm.folder.path().join("second"));
+    command.arg(swarm.directory.path().join("second"));
     command.args(["--public-url", "https://drop.example:9090/"]);
     let tracker = common::swarm::Server::start(command);
     let asked = b"GET /s/abc?x=1 HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
@@ -354,8 +354,8 @@ fn outward_address() -> Option<std::net::IpAddr> {
 
 #[test]
 fn a_tracker_with_an_authoritys_certificate_shows_it_to_those_who_do_not_pin() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

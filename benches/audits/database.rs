@@ -44,8 +44,8 @@ struct Made {
 pub(crate) type Manifests = HashMap<ChunkId, Box<[u8]>>;
 
 /// Fills the database of a tracker that does not run.
-pub(crate) async fn fill(folder: &Path, peers: &[PeerId], pairs: u32, blobs: &[ChunkId]) -> Manifests {
-    let path = folder.join("tracker/tracker.db");
+pub(crate) async fn fill(directory: &Path, peers: &[PeerId], pairs: u32, blobs: &[ChunkId]) -> Manifests {
+    let path = directory.join("tracker/tracker.db");
     let options = SqliteConnectOptions::from_str(path.to_str().unwrap()).unwrap();
     let options = options.synchronous(SqliteSynchronous::Off).foreign_keys(false);
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();

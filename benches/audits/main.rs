@@ -24,32 +24,32 @@ const QUIET: Duration = Duration::from_secs(60);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
-    let [peers, pairs, folder] = &arguments[..] else {
+    let [peers, pairs, directory] = &arguments[..] else {
         println!("see benches/audits.sh");
         return;
     };
     let (peers, pairs) = (peers.parse().unwrap(), pairs.parse().unwrap());
     plan::report(peers, pairs);
-    let folder =
-        tempfile::Builder::new().prefix("parcelry-bench.").tempdir_in(PathBuf::from(folder)).unwrap();
+    let directory =
+        tempfile::Builder::new().prefix("parcelry-bench.").tempdir_in(PathBuf::from(directory)).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let tasks = Tasks::default();
-        measure(folder.path(), peers, pairs, &tasks).await;
+        measure(directory.path(), peers, pairs, &tasks).await;
         tasks.stop(Duration::from_secs(5)).await;
     });
 }
 
-async fn measure(folder: &std::path::Path, peers: u32, pairs: u32, tasks: &Tasks) {
-    let tracker = TrackerProcess::start(folder).await;
+async fn measure(directory: &std::path::Path, peers: u32, pairs: u32, tasks: &Tasks) {
+    let tracker = TrackerProcess::start(directory).await;
     let blobs = peers::Blobs::new();
     let swarm = peers::Swarm::register(peers, &tracker, blobs, tasks).await;
     tracker.stop();
     let begun = Instant::now();
-    swarm.serve_manifests(database::fill(folder, &swarm.ids(), pairs, swarm.blobs()).await);
+    swarm.serve_manifests(database::fill(directory, &swarm.ids(), pairs, swarm.blobs()).await);
     println!("database: {pairs} pairs made in {:.0?}", begun.elapsed());
 
     let begun = Instant::now();
-    let tracker = TrackerProcess::start(folder).await;
+    let tracker = TrackerProcess::start(directory).await;
     println!("tracker: listens after {:.1?}", begun.elapsed());
     swarm.beat(&tracker, tasks);
     let (mut loaded, mut before) = (None, tracker.usage());

@@ -38,8 +38,8 @@ pub(crate) struct TrackerProcess {
 
 impl TrackerProcess {
     /// Starts it at the defaults, on the same port as before.
-    pub(crate) async fn start(folder: &Path) -> Self {
-        let (data, port_file) = (folder.join("tracker"), folder.join("port"));
+    pub(crate) async fn start(directory: &Path) -> Self {
+        let (data, port_file) = (directory.join("tracker"), directory.join("port"));
         let port = fs::read_to_string(&port_file).unwrap_or_else(|_| "0".into());
         let mut child = Command::new(program())
             .args(["tracker", "--json", "--listen", &format!("127.0.0.1:{port}"), "--data"])

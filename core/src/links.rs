@@ -54,12 +54,12 @@ pub fn broken_rules<'a>(
         tree.put(path.as_str(), Kind::File);
     }
     for path in dirs {
-        tree.put(path.as_str(), Kind::Folder);
+        tree.put(path.as_str(), Kind::Directory);
     }
     // All directories come first, so that no link takes the name of a directory in which another one stands.
     for link in links {
         let above = link.path.as_str().rsplit_once('/').map_or("", |(above, _)| above);
-        tree.put(above, Kind::Folder);
+        tree.put(above, Kind::Directory);
     }
     let places: Vec<bool> = links
         .iter()
@@ -95,7 +95,7 @@ type Place = [u64; 2];
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     File,
-    Folder,
+    Directory,
     Link(usize),
 }
 
@@ -121,7 +121,7 @@ impl<'a> Tree<'a> {
             let mut place = Place::default();
             for component in above.split('/') {
                 place = self.below(place, component);
-                self.kinds.entry(place).or_insert(Kind::Folder);
+                self.kinds.entry(place).or_insert(Kind::Directory);
             }
             self.above = (above, place);
         }
@@ -143,12 +143,12 @@ impl<'a> Tree<'a> {
         }
         places.pop();
         let mut left: Vec<&str> = link.target.split('/').rev().collect();
-        let (mut hops, mut kind) = (0, Kind::Folder);
+        let (mut hops, mut kind) = (0, Kind::Directory);
         while let Some(component) = left.pop() {
             let Some(fewer) = steps.checked_sub(1) else { return false };
             *steps = fewer;
             match component {
-                _ if kind != Kind::Folder => return false,
+                _ if kind != Kind::Directory => return false,
                 "." => continue,
                 ".." => {
                     places.pop();

@@ -15,7 +15,7 @@ use crate::limits::{
     DIRS_MAX, FILES_MAX, HOLES_MAX, LENGTH_BYTES_MAX, METADATA_BYTES_MAX, METADATA_TEXT_BYTES_MAX,
 };
 use crate::links::{self, Link, LinkRule};
-use crate::modes::{self, FolderMode};
+use crate::modes::{self, DirMode};
 use crate::name::{NameError, SafePath};
 use crate::path_table::{PathTable, PathTableError};
 
@@ -40,7 +40,7 @@ pub struct Metadata {
     pub dirs: Vec<SafePath>,
     /// The directories whose permissions are not the usual ones; each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dir_modes: Vec<FolderMode>,
+    pub dir_modes: Vec<DirMode>,
     /// The symlinks, each of which leads to an entry of the share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
@@ -171,8 +171,8 @@ impl Metadata {
             Some(mode) => mode <= modes::PERMISSIONS && modes::is_executable(mode) == file.executable,
             None => true,
         };
-        let folders_fit = self.dir_modes.iter().all(|folder| folder.mode <= modes::PERMISSIONS);
-        if !folders_fit || !self.files.iter().all(fits) {
+        let directories_fit = self.dir_modes.iter().all(|directory| directory.mode <= modes::PERMISSIONS);
+        if !directories_fit || !self.files.iter().all(fits) {
             return Err(MetadataError::Contradiction("a mode is not one of permissions, or of another kind"));
         }
         if self.dir_modes.is_empty() {
@@ -181,12 +181,12 @@ impl Metadata {
         if self.dir_modes.len() > DIRS_MAX {
             return Err(MetadataError::TooMany("folders"));
         }
-        let mut unseen: HashSet<&str> = self.dir_modes.iter().map(|folder| folder.path.as_str()).collect();
+        let mut unseen: HashSet<&str> = self.dir_modes.iter().map(|directory| directory.path.as_str()).collect();
         if unseen.len() < self.dir_modes.len() {
             return Err(MetadataError::Contradiction("a folder has two modes"));
         }
         // Directories need not be listed: those on the way to a file may have a mode, too.
-        for path in self.folders() {
+        for path in self.directories() {
             unseen.remove(path);
         }
         if unseen.is_empty() {
@@ -196,7 +196,7 @@ impl Metadata {
     }
 
     /// The directories, named and on the way to what is named; some of them several times.
-    fn folders(&self) -> impl Iterator<Item = &str> {
+    fn directories(&self) -> impl Iterator<Item = &str> {
         let above = |path: &'_ SafePath| path.as_str().rfind('/').unwrap_or(0);
         let links = self.links.iter().map(|link| &link.path);
         let files = self.files.iter().map(|file| &file.path).chain(links);
@@ -300,7 +300,7 @@ struct Outline {
     #[serde(rename = "dirs")]
     _dirs: Passed<SafePath>,
     #[serde(default, rename = "dir_modes")]
-    _dir_modes: Option<Passed<FolderMode>>,
+    _dir_modes: Option<Passed<DirMode>>,
     #[serde(default, rename = "links")]
     _links: Option<Passed<PathOf>>,
 }
@@ -340,14 +340,14 @@ impl Entry for PathOf {
 impl Entry for SafePath {
     const MAX: usize = DIRS_MAX;
     fn take(&self, table: &mut PathTable) -> Result<(), PathTableError> {
-        table.take_folder(self)
+        table.take_directory(self)
     }
 }
 
-impl Entry for FolderMode {
+impl Entry for DirMode {
     const MAX: usize = DIRS_MAX;
     fn take(&self, table: &mut PathTable) -> Result<(), PathTableError> {
-        table.take_folder(&self.path)
+        table.take_directory(&self.path)
     }
 }
 
@@ -425,7 +425,7 @@ mod tests {
         }
     }
 
-    fn folder(files: Vec<FileEntry>, dirs: &[&str]) -> Metadata {
+    fn directory(files: Vec<FileEntry>, dirs: &[&str]) -> Metadata {
         Metadata {
             original_filename: SafePath::parse("s").unwrap(),
             extension: String::new(),
@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn a_sound_folder_round_trips() {
-        let metadata = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
+        let metadata = directory(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
         assert_eq!(Metadata::decode(&metadata.encode().unwrap(), &geometry(7)).unwrap(), metadata);
     }
 
@@ -460,28 +460,28 @@ mod tests {
             (vec![file("s/a", 0, 3), file("s/a", 3, 4)], &[], "twice"),
             (vec![file("s/a", 0, 3), file("s/a/b", 3, 4)], &[], "both a file and a folder"),
         ] {
-            let refused = refusal(&folder(files, dirs));
+            let refused = refusal(&directory(files, dirs));
             assert!(refused.contains(why), "{refused}");
         }
-        let mut wrong = folder(vec![file("s/a", 0, 7)], &[]);
+        let mut wrong = directory(vec![file("s/a", 0, 7)], &[]);
         wrong.size = 8;
         assert!(refusal(&wrong).contains("not the manifest's"));
-        let mut wrong = folder(vec![file("s/a", 0, 7)], &[]);
+        let mut wrong = directory(vec![file("s/a", 0, 7)], &[]);
         wrong.extension = ".exe".into();
         assert!(refusal(&wrong).contains("extension"));
     }
 
     #[test]
     fn f09_modes_are_permissions_of_what_is_there_and_absent_where_they_are_the_usual_ones() {
-        let plain = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
+        let plain = directory(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
         let json = String::from_utf8(plain.encode().unwrap()).unwrap();
         assert!(!json.contains("mode"), "{json}");
-        let with = |mode: Option<u32>, executable, folders: &[(&str, u32)]| {
+        let with = |mode: Option<u32>, executable, directories: &[(&str, u32)]| {
             let mut metadata = plain.clone();
             (metadata.files[1].mode, metadata.files[1].executable) = (mode, executable);
-            let folders = folders.iter();
-            metadata.dir_modes = folders
-                .map(|&(path, mode)| FolderMode { path: SafePath::parse(path).unwrap(), mode })
+            let directories = directories.iter();
+            metadata.dir_modes = directories
+                .map(|&(path, mode)| DirMode { path: SafePath::parse(path).unwrap(), mode })
                 .collect();
             let read = Metadata::decode(&metadata.encode().unwrap(), &geometry(7));
             read.map(|read| assert_eq!(read, metadata)).map_err(|error| error.to_string())
@@ -495,14 +495,14 @@ mod tests {
         {
             assert!(with(Some(mode), executable, &[]).unwrap_err().contains("mode"));
         }
-        for (folders, why) in [
+        for (directories, why) in [
             (&[("s/b", 0o2755)][..], "mode"),
             (&[("s/a", 0o700)], "not in it"),
             (&[("s/e", 0o700)], "not in it"),
             (&[("t", 0o700)], "not in it"),
             (&[("s/b", 0o700), ("s/b", 0o700)], "twice"),
         ] {
-            let refused = with(None, false, folders).unwrap_err();
+            let refused = with(None, false, directories).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
         // A number that the type cannot hold.
@@ -524,7 +524,7 @@ mod tests {
     fn f07_links_stand_beside_the_others_and_are_checked_with_them() {
         let link =
             |path: &str, target: &str| Link { path: SafePath::parse(path).unwrap(), target: target.into() };
-        let plain = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
+        let plain = directory(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
         let with = |links: Vec<Link>| {
             let metadata = Metadata { links, ..plain.clone() };
             let read = Metadata::decode(&metadata.encode().unwrap(), &geometry(7));
@@ -547,7 +547,7 @@ mod tests {
         // A single file has no directory of its own in which a link could stand.
         let one = Metadata {
             original_filename: SafePath::parse("a").unwrap(),
-            ..folder(vec![file("a", 0, 7)], &[])
+            ..directory(vec![file("a", 0, 7)], &[])
         };
         assert!(one.check(&geometry(7)).is_ok());
         let beside = Metadata { links: vec![link("b", "a")], ..one };
@@ -592,7 +592,7 @@ mod tests {
 
     #[test]
     fn f29_a_share_has_a_bounded_number_of_holes_and_says_nothing_where_it_has_none() {
-        let none = folder(vec![file("s/a", 0, 7)], &[]);
+        let none = directory(vec![file("s/a", 0, 7)], &[]);
         assert!(!String::from_utf8(none.encode().unwrap()).unwrap().contains("holes"));
         let with = |count: u64| {
             let holes = Holes::new((0..count).map(|hole| (2 * hole, 1))).unwrap();
@@ -603,7 +603,7 @@ mod tests {
             let (first, second) = (with(half), with(half + more));
             let second = FileEntry { path: SafePath::parse("s/b").unwrap(), offset: half, ..second };
             let total = 2 * half + more;
-            let metadata = Metadata { chunk_count: 2, ..folder(vec![first, second], &[]) };
+            let metadata = Metadata { chunk_count: 2, ..directory(vec![first, second], &[]) };
             let read = Metadata::decode(&metadata.encode().unwrap(), &geometry(total));
             assert_eq!(read.is_ok(), is_sound, "{more}: {:?}", read.err());
             assert_eq!(metadata.check(&geometry(total)).is_ok(), is_sound);
@@ -612,7 +612,7 @@ mod tests {
 
     #[test]
     fn unknown_fields_and_hostile_names_are_refused() {
-        let json = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
+        let json = String::from_utf8(directory(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
         let decode =
             |json: &str| Metadata::decode(json.as_bytes(), &geometry(7)).map(|_| ()).unwrap_err().to_string();
         assert!(decode(&json.replacen("\"size\"", "\"setuid\":true,\"size\"", 1)).contains("unknown field"));
@@ -629,7 +629,7 @@ mod tests {
 
     #[test]
     fn s2_numbers_and_tables_beyond_all_bounds_are_refused() {
-        let sound = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
+        let sound = String::from_utf8(directory(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
         let decode = |json: &str| Metadata::decode(json.as_bytes(), &geometry(7)).is_err();
         assert!(!decode(&sound), "the sound one is taken");
         for (field, value) in [
@@ -645,16 +645,16 @@ mod tests {
             assert!(sound.contains(field), "{field}");
             assert!(decode(&sound.replace(field, value)), "{value}");
         }
-        let mut sizes = folder(vec![file("s/a", 0, 3), file("s/b", 3, 4)], &[]);
+        let mut sizes = directory(vec![file("s/a", 0, 3), file("s/b", 3, 4)], &[]);
         (sizes.files[0].size, sizes.files[1].offset, sizes.files[1].size) = (u64::MAX, u64::MAX, 8);
         assert!(sizes.check(&geometry(7)).is_err(), "sizes whose sum wraps around to the right one");
         let many = |n: usize| (0..n).map(|n| file(&format!("s/{n}"), 0, 0)).collect::<Vec<_>>();
-        assert!(folder(many(FILES_MAX + 1), &[]).check(&geometry(0)).is_err());
+        assert!(directory(many(FILES_MAX + 1), &[]).check(&geometry(0)).is_err());
         let wide = |n: usize| file(&format!("s/{n}{}", "x".repeat(249)), 0, 0);
-        let wide = Metadata { chunk_count: 0, ..folder((0..FILES_MAX).map(wide).collect(), &[]) };
+        let wide = Metadata { chunk_count: 0, ..directory((0..FILES_MAX).map(wide).collect(), &[]) };
         assert!(wide.check(&geometry(0)).is_ok() && wide.encode().is_err(), "nobody could read it");
         let deep = |n: usize| file(&format!("s/{n}/{}f", "d/".repeat(100)), 0, 0);
-        let deep = Metadata { chunk_count: 0, ..folder((0..2000).map(deep).collect(), &[]) };
+        let deep = Metadata { chunk_count: 0, ..directory((0..2000).map(deep).collect(), &[]) };
         let refused = Metadata::decode(&deep.encode().unwrap(), &geometry(0)).unwrap_err().to_string();
         assert!(refused.contains("more folders than the limit"), "{refused}");
         assert!(decode(&"[".repeat(METADATA_BYTES_MAX)), "depth");
@@ -663,7 +663,7 @@ mod tests {
 
     #[test]
     fn s2_a_text_longer_than_any_that_is_taken_is_refused_before_it_is_held() {
-        let sound = String::from_utf8(folder(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
+        let sound = String::from_utf8(directory(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
         // An escaped quote does not end a text.
         let longest = "\\\"".repeat(METADATA_TEXT_BYTES_MAX / 2);
         for (part, by) in [("7", "\"%\""), ("\"\"", "\"%\""), ("{", "{\"%\":1,")] {
@@ -684,7 +684,7 @@ mod tests {
 
         #[test]
         fn any_change_of_sound_metadata_is_read_or_refused(position in 0usize..400, byte in any::<u8>()) {
-            let mut json = folder(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]).encode().unwrap();
+            let mut json = directory(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]).encode().unwrap();
             let position = position % json.len();
             json[position] = byte;
             if let Ok(read) = Metadata::decode(&json, &geometry(7)) {

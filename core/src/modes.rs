@@ -8,12 +8,12 @@ use crate::name::SafePath;
 /// The bits that a share may carry.
 pub const PERMISSIONS: u32 = 0o777;
 /// The permissions of a directory of which nothing is said.
-pub const FOLDER: u32 = 0o755;
+pub const DIRECTORY: u32 = 0o755;
 
 /// A directory of a share with other permissions than most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FolderMode {
+pub struct DirMode {
     /// The directory, which the share names or which is on the way to what it names.
     pub path: SafePath,
     /// Its permissions.

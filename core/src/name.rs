@@ -40,7 +40,7 @@ pub enum NameRule {
     Control,
     Bidi,
     Hidden,
-    FileAndFolder,
+    FileAndDirectory,
     Twice,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for NameRule {
             Self::Control => "has a control character",
             Self::Bidi => "has a character that reverses the direction of text",
             Self::Hidden => "is hidden where it would be saved (starts with a dot)",
-            Self::FileAndFolder => "is both a file and a folder",
+            Self::FileAndDirectory => "is both a file and a folder",
             Self::Twice => "stands there twice",
         })
     }
@@ -72,7 +72,7 @@ impl SafePath {
         }
     }
 
-    /// Takes a name of one component that may stand in a receiver's folder: not hidden there.
+    /// Takes a name of one component that may stand in a receiver's directory: not hidden there.
     pub fn parse_top(name: &str) -> Result<Self, NameError> {
         let refuse = |rule| NameError { name: name.to_owned(), rule };
         if name.contains('/') {

@@ -13,7 +13,7 @@ use crate::name::{NameError, NameRule, SafePath};
 pub struct PathTable {
     seen: HashMap<Place, PathKind>,
     /// Directories that were named or stand on the way to a path.
-    folders: usize,
+    directories: usize,
     /// Components of all paths.
     components: usize,
     /// The directory of the last path, and what it hashes to: most paths stand in the same directory as the one before.
@@ -40,8 +40,8 @@ type Place = [u64; 2];
 enum PathKind {
     File,
     /// On the way to another path.
-    Folder,
-    EmptyFolder,
+    Directory,
+    EmptyDirectory,
 }
 
 impl PathTable {
@@ -49,14 +49,14 @@ impl PathTable {
     /// too many directories, named or on the way.
     pub fn check<'a>(
         files: impl Iterator<Item = &'a SafePath>,
-        folders: impl Iterator<Item = &'a SafePath>,
+        directories: impl Iterator<Item = &'a SafePath>,
     ) -> Result<(), PathTableError> {
         let mut table = Self::default();
         for path in files {
             table.take_file(path)?;
         }
-        for path in folders {
-            table.take_folder(path)?;
+        for path in directories {
+            table.take_directory(path)?;
         }
         Ok(())
     }
@@ -67,26 +67,26 @@ impl PathTable {
     }
 
     /// Takes a directory that holds nothing.
-    pub fn take_folder(&mut self, path: &SafePath) -> Result<(), PathTableError> {
-        self.take(path.as_str(), PathKind::EmptyFolder)
+    pub fn take_directory(&mut self, path: &SafePath) -> Result<(), PathTableError> {
+        self.take(path.as_str(), PathKind::EmptyDirectory)
     }
 
     fn take(&mut self, path: &str, kind: PathKind) -> Result<(), PathTableError> {
         let start = path.rfind('/').map_or(0, |slash| slash + 1);
-        let folder = &path[..start];
-        let known = self.above.1.filter(|_| self.above.0 == folder);
-        let place = known.map_or_else(|| self.walk(folder), Ok)?;
+        let directory = &path[..start];
+        let known = self.above.1.filter(|_| self.above.0 == directory);
+        let place = known.map_or_else(|| self.walk(directory), Ok)?;
         if known.is_none() {
-            self.above = (folder.to_owned(), Some(place));
+            self.above = (directory.to_owned(), Some(place));
         }
         self.put(place, path, start, kind).map(drop)
     }
 
     /// Takes the directories on the way; the last of them ends in a slash.
-    fn walk(&mut self, folder: &str) -> Result<Place, PathTableError> {
+    fn walk(&mut self, directory: &str) -> Result<Place, PathTableError> {
         let (mut place, mut start) = (Place::default(), 0);
-        for (slash, _) in folder.match_indices('/') {
-            place = self.put(place, &folder[..slash], start, PathKind::Folder)?;
+        for (slash, _) in directory.match_indices('/') {
+            place = self.put(place, &directory[..slash], start, PathKind::Directory)?;
             start = slash + 1;
         }
         Ok(place)
@@ -110,18 +110,18 @@ impl PathTable {
         match self.seen.entry(place) {
             Entry::Vacant(vacant) => {
                 vacant.insert(kind);
-                self.folders += usize::from(kind != PathKind::File);
-                if self.folders > DIRS_MAX {
+                self.directories += usize::from(kind != PathKind::File);
+                if self.directories > DIRS_MAX {
                     return Err(PathTableError::TooMany("folders"));
                 }
             }
             Entry::Occupied(mut other) => match *other.get() {
-                known if known == kind && kind != PathKind::Folder => return refuse(NameRule::Twice),
+                known if known == kind && kind != PathKind::Directory => return refuse(NameRule::Twice),
                 known if (known == PathKind::File) != (kind == PathKind::File) => {
-                    return refuse(NameRule::FileAndFolder);
+                    return refuse(NameRule::FileAndDirectory);
                 }
                 // A directory that was named may stand on the way to others, but is named once.
-                _ if kind == PathKind::EmptyFolder => drop(other.insert(kind)),
+                _ if kind == PathKind::EmptyDirectory => drop(other.insert(kind)),
                 _ => {}
             },
         }
@@ -143,12 +143,12 @@ mod tests {
     fn clashes_are_found() {
         let cases: Cases = serde_json::from_str(include_str!("../../tests/formats/names.json")).unwrap();
         let parse = |names: &[String]| names.iter().map(|n| SafePath::parse(n).unwrap()).collect::<Vec<_>>();
-        for (files, folders, expected) in cases.together {
-            let broken = match PathTable::check(parse(&files).iter(), parse(&folders).iter()) {
+        for (files, directories, expected) in cases.together {
+            let broken = match PathTable::check(parse(&files).iter(), parse(&directories).iter()) {
                 Err(PathTableError::Name(error)) => Some(error.rule),
                 other => other.map(|()| None).unwrap(),
             };
-            assert_eq!(broken, expected, "{files:?} {folders:?}");
+            assert_eq!(broken, expected, "{files:?} {directories:?}");
         }
     }
 
@@ -159,11 +159,11 @@ mod tests {
         let refused = PathTable::check(paths.iter(), [].iter());
         assert_eq!(refused, Err(PathTableError::TooMany("folders")));
         let again: Vec<&SafePath> = [&paths[0], &paths[1]].into_iter().cycle().take(50_000).collect();
-        let folders = again.iter().enumerate().map(|(n, path)| {
+        let directories = again.iter().enumerate().map(|(n, path)| {
             SafePath::parse(&format!("{}{n}", path.as_str().strip_suffix('f').unwrap())).unwrap()
         });
-        let folders: Vec<SafePath> = folders.collect();
-        let refused = PathTable::check(folders.iter(), [].iter());
+        let directories: Vec<SafePath> = directories.collect();
+        let refused = PathTable::check(directories.iter(), [].iter());
         assert_eq!(refused, Err(PathTableError::TooMany("components of paths")));
     }
 }

@@ -1,4 +1,4 @@
-//! Any bytes are refused, or are metadata that reads the same once more and leads below its own folder.
+//! Any bytes are refused, or are metadata that reads the same once more and leads below its own directory.
 #![no_main]
 
 use std::path::{Component, Path};

@@ -28,32 +28,32 @@ const SAMPLE_BYTES: u64 = 64 << 20;
 
 /// Runs the demonstration on what was named, or on a sample that it generates.
 pub(super) async fn run(args: DemoArgs, progress: &Progress, tasks: &Tasks) -> Result<(), Failure> {
-    let folder = tempfile::Builder::new().prefix("parcelry-demo-").tempdir();
-    let folder = folder.map_err(|error| Failure::io("create", &std::env::temp_dir(), &error))?;
-    let result = tell(args.path, folder.path(), progress, tasks).await;
-    folder.close().map_err(|error| Failure::io("clear away", &std::env::temp_dir(), &error))?;
+    let directory = tempfile::Builder::new().prefix("parcelry-demo-").tempdir();
+    let directory = directory.map_err(|error| Failure::io("create", &std::env::temp_dir(), &error))?;
+    let result = tell(args.path, directory.path(), progress, tasks).await;
+    directory.close().map_err(|error| Failure::io("clear away", &std::env::temp_dir(), &error))?;
     result
 }
 
 async fn tell(
     path: Option<PathBuf>,
-    folder: &Path,
+    directory: &Path,
     progress: &Progress,
     tasks: &Tasks,
 ) -> Result<(), Failure> {
     progress.say("1. A tracker and three peers start on this machine.");
-    let mut swarm = start_swarm(folder, tasks).await?;
+    let mut swarm = start_swarm(directory, tasks).await?;
     let listing = swarm.peers.iter().map(|peer| format!("{} on {}", peer.name, peer.address));
     let listing: Vec<String> = listing.collect();
     progress.say(&format!("   Tracker on {}; peers: {}.", swarm.tracker.address, listing.join(", ")));
 
     let path = match path {
         Some(path) => path,
-        None => sample(folder).await?,
+        None => sample(directory).await?,
     };
     progress.explain("");
     progress.say(&format!("2. Alice shares {}. Every chunk goes to two peers, encrypted.", path.display()));
-    let shared = alice(&path, &folder.join("alice"), &swarm, progress).await?;
+    let shared = alice(&path, &directory.join("alice"), &swarm, progress).await?;
     progress.say("   Alice switches her machine off.");
 
     // One that holds a copy: to lose another would show nothing.
@@ -65,13 +65,13 @@ async fn tell(
 
     progress.explain("");
     progress.say("4. Bob has the link, and gets the file from the peers that are left.");
-    let saved = bob(&shared.link, &folder.join("bob"), progress).await?;
+    let saved = bob(&shared.link, &directory.join("bob"), progress).await?;
 
     progress.explain("");
     progress.say("5. Are the two the same?");
     let (original, copy) = (path.clone(), saved.clone());
     let compared = blocking(move || compare(&original, &copy)).await;
-    // Before the result is looked at: either way the folder is removed next.
+    // Before the result is looked at: either way the directory is removed next.
     swarm.stop().await;
     match compared {
         Ok(bytes) => {
@@ -83,9 +83,9 @@ async fn tell(
     }
 }
 
-async fn start_swarm(folder: &Path, tasks: &Tasks) -> Result<LocalSwarm, Failure> {
+async fn start_swarm(directory: &Path, tasks: &Tasks) -> Result<LocalSwarm, Failure> {
     let config = LocalConfig {
-        data: folder,
+        data: directory,
         listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
         public_url: None,
         peers: &PEERS,
@@ -126,8 +126,8 @@ async fn bob(link: &ShareLink, home: &Path, progress: &Progress) -> Result<PathB
 }
 
 /// A file that looks like nothing: incompressible, and the same at each run.
-async fn sample(folder: &Path) -> Result<PathBuf, Failure> {
-    let path = folder.join(SAMPLE_NAME);
+async fn sample(directory: &Path) -> Result<PathBuf, Failure> {
+    let path = directory.join(SAMPLE_NAME);
     let owned = path.clone();
     let written = blocking(move || {
         let mut bytes = blake3::Hasher::new().update(b"sample").finalize_xof().take(SAMPLE_BYTES);
@@ -139,7 +139,7 @@ async fn sample(folder: &Path) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// Compares files, or folders with all that is in them. Returns how many bytes were compared.
+/// Compares files, or directories with all that is in them. Returns how many bytes were compared.
 fn compare(a: &Path, b: &Path) -> Result<u64, String> {
     let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
     if fs::symlink_metadata(a).map_err(|error| failed(a, error))?.is_dir() {
@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn differences_are_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let directory = tempfile::tempdir().unwrap();
+        let (a, b) = (directory.path().join("a"), directory.path().join("b"));
         fs::create_dir_all(a.join("x")).unwrap();
         fs::create_dir_all(b.join("x")).unwrap();
         fs::write(a.join("x/f"), b"same").unwrap();

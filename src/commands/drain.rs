@@ -25,7 +25,7 @@ const PAGES_MAX: usize = 100;
 /// Has a peer emptied and waits until it may leave, or lets it fill again. One that is dead is taken off the list.
 pub(super) async fn run(context: &Context, data: &Path, args: DrainArgs) -> Result<(), Failure> {
     let (peer, undo) = (args.peer.as_str(), args.undo);
-    let admin = Admission::open_existing(&tracker::folder_here(data, args.data)).await?.admin()?;
+    let admin = Admission::open_existing(&tracker::directory_here(data, args.data)).await?.admin()?;
     let tracker = TrackerClient::of_invite(context.http.clone(), &admin);
     let list = tracker.peers().await.map_err(|error| tracker_failure(&error))?;
     let is_meant = |known: &&PeerInfo| known.name == peer || known.id.to_string() == peer;

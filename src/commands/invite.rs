@@ -27,9 +27,9 @@ pub(super) async fn run(context: &Context, data: &Path, args: InviteArgs) -> Res
         peers_max: args.count,
         zone: args.zone,
     };
-    let (name, data) = (args.name.as_str(), tracker::folder_here(data, args.data));
+    let (name, data) = (args.name.as_str(), tracker::directory_here(data, args.data));
     check_allowance(role, &allowance).map_err(|what| Failure::new(Kind::Usage, what))?;
-    // Never a new folder: an invite of a tracker that does not run there would admit nobody.
+    // Never a new directory: an invite of a tracker that does not run there would admit nobody.
     let invite = Admission::open_existing(&data)
         .await?
         .invite(role, name, args.expires, allowance)

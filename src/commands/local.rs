@@ -17,7 +17,7 @@ use crate::tracker::{self, RunningTracker, TrackerConfig};
 /// How to run a swarm in one process.
 #[derive(Debug, Clone)]
 pub struct LocalConfig<'a> {
-    /// The folder that holds the data of all.
+    /// The directory that holds the data of all.
     pub data: &'a Path,
     /// Where the tracker listens; the peers listen on free ports of the same address.
     pub listen: SocketAddr,

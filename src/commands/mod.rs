@@ -32,7 +32,7 @@ use std::path::Path;
 
 use crate::cli::Command;
 use crate::client::Http;
-use crate::config::Folders;
+use crate::config::UserDirs;
 use crate::context::Context;
 use crate::disk::durable;
 use crate::failure::Failure;
@@ -40,22 +40,22 @@ use crate::progress::Progress;
 use crate::task::{EndRequests, Tasks};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
-pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Result<(), Failure> {
-    let context = Context { http: Http::new(None)?, progress, state: folders.state.clone() };
-    // These keep nothing. For all others the folder with the keys is refused if somebody else can write to it.
+pub async fn run(command: Command, progress: Progress, directories: &UserDirs) -> Result<(), Failure> {
+    let context = Context { http: Http::new(None)?, progress, state: directories.state.clone() };
+    // These keep nothing. For all others the directory with the keys is refused if somebody else can write to it.
     let remembers = !matches!(command, Command::Demo(_) | Command::Completions { .. } | Command::Man);
-    if remembers && folders.state.exists() {
-        durable::own_folder(&folders.state)?;
+    if remembers && directories.state.exists() {
+        durable::own_directory(&directories.state)?;
     }
     if matches!(command, Command::Up(_) | Command::Tracker(_) | Command::Peer(_)) {
         // It waits for signals itself, and finishes what is in flight.
-        return dispatch(command, &context, &folders.data).await;
+        return dispatch(command, &context, &directories.data).await;
     }
     let resumable = matches!(command, Command::Share(_) | Command::Get(_));
     let mut ends = EndRequests::listen()?;
     // Other commands are dropped where they are: what they need to go on is on the disk already.
     tokio::select! {
-        result = dispatch(command, &context, &folders.data) => result,
+        result = dispatch(command, &context, &directories.data) => result,
         signal = ends.next() => {
             let failure = Failure::new(signal, "interrupted");
             Err(if resumable {
@@ -67,7 +67,7 @@ pub async fn run(command: Command, progress: Progress, folders: &Folders) -> Res
     }
 }
 
-/// Does what a command says; `data` is the folder for trackers and peers that are given none.
+/// Does what a command says; `data` is the directory for trackers and peers that are given none.
 async fn dispatch(command: Command, context: &Context, data: &Path) -> Result<(), Failure> {
     let tasks = Tasks::default();
     match command {

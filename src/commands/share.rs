@@ -1,4 +1,4 @@
-//! `parcelry share`: shares files, folders or standard input.
+//! `parcelry share`: shares files, directories or standard input.
 
 use std::path::Path;
 

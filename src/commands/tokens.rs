@@ -21,10 +21,10 @@ use crate::tracker::Admission;
 pub(super) async fn run(context: &Context, data: &Path, args: TokensArgs) -> Result<(), Failure> {
     match args.action {
         TokensAction::Ls { revoked, data: named } => {
-            list(context, &tracker::folder_here(data, named), revoked).await
+            list(context, &tracker::directory_here(data, named), revoked).await
         }
         TokensAction::Revoke { ids, data: named } => {
-            revoke(context, &tracker::folder_here(data, named), &ids).await
+            revoke(context, &tracker::directory_here(data, named), &ids).await
         }
     }
 }

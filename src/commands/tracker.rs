@@ -40,9 +40,9 @@ pub(super) async fn run(
     serving::stop_with(tracker.stop(), &mut ends).await.and(told)
 }
 
-/// The folder of the tracker that runs here: the one that was named, else that of `parcelry tracker`, else
+/// The directory of the tracker that runs here: the one that was named, else that of `parcelry tracker`, else
 /// that of `parcelry up`.
-pub(super) fn folder_here(data: &Path, named: Option<PathBuf>) -> PathBuf {
+pub(super) fn directory_here(data: &Path, named: Option<PathBuf>) -> PathBuf {
     let usual = data.join("tracker");
     let up = data.join("up").join("tracker");
     named.unwrap_or_else(|| if !usual.exists() && up.exists() { up } else { usual })

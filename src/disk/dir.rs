@@ -84,11 +84,11 @@ impl Dir {
         while let Some(part) = left.next() {
             // What leads up or to the root leads out of the directory.
             let Component::Normal(name) = part else { return Err(Errno::XDEV.into()) };
-            let folder = above.as_ref().unwrap_or(&self.0);
+            let directory = above.as_ref().unwrap_or(&self.0);
             let is_last = left.peek().is_none();
             let step = if is_last { flags } else { LOOK | OFlags::DIRECTORY };
-            let opened = openat(folder, name, step | NO_FOLLOW, mode);
-            if !is_last && matches!(opened, Err(Errno::NOTDIR)) && is_symlink(folder, Path::new(name)) {
+            let opened = openat(directory, name, step | NO_FOLLOW, mode);
+            if !is_last && matches!(opened, Err(Errno::NOTDIR)) && is_symlink(directory, Path::new(name)) {
                 return Err(Errno::LOOP.into());
             }
             let opened = File::from(opened?);
@@ -256,10 +256,10 @@ impl Dir {
     /// inode number. Returns whether they could.
     pub fn take_back(&self, name: &Path, inode: u64, mode: u32) -> io::Result<bool> {
         let Some(stat) = self.look_at(name)? else { return Ok(false) };
-        let is_folder = FileType::from_raw_mode(stat.st_mode).is_dir();
+        let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
         let is_it = number(stat.st_ino) == inode
             && stat.st_uid == rustix::process::geteuid().as_raw()
-            && (is_folder || stat.st_nlink <= 1);
+            && (is_directory || stat.st_nlink <= 1);
         if !is_it || stat.st_mode & 0o777 == mode {
             return Ok(false);
         }
@@ -322,7 +322,7 @@ impl Dir {
 
     /// Makes what was renamed or created in the directory survive a crash, where the file system has a way.
     pub fn sync(&self) -> io::Result<()> {
-        durable::sync_open_folder(&self.0)
+        durable::sync_open_directory(&self.0)
     }
 
     /// Makes everything on the directory's file system survive a crash.
@@ -389,8 +389,8 @@ impl Dir {
     }
 }
 
-fn is_symlink(folder: &File, name: &Path) -> bool {
-    let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+fn is_symlink(directory: &File, name: &Path) -> bool {
+    let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
     stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_symlink())
 }
 
@@ -419,9 +419,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn here() -> (tempfile::TempDir, Dir) {
-        let folder = tempfile::tempdir().unwrap();
-        let open = Dir::open(folder.path()).unwrap();
-        (folder, open)
+        let directory = tempfile::tempdir().unwrap();
+        let open = Dir::open(directory.path()).unwrap();
+        (directory, open)
     }
 
     fn name(name: &str) -> &Path {
@@ -430,8 +430,8 @@ mod tests {
 
     #[test]
     fn s4_a_rename_replaces_nothing() {
-        let (folder, here) = here();
-        let path = |name: &str| folder.path().join(name);
+        let (directory, here) = here();
+        let path = |name: &str| directory.path().join(name);
         for renaming in [Dir::rename_new, Dir::rename_new_by_link, Dir::rename_new_by_look] {
             fs::write(path("from"), b"new").unwrap();
             fs::write(path("to"), b"old").unwrap();
@@ -448,8 +448,8 @@ mod tests {
     /// Somebody creates and removes the target all the while: it is never replaced by accident.
     #[test]
     fn s4_a_target_that_appears_between_check_and_rename_is_not_replaced() {
-        let (folder, here) = here();
-        let target = folder.path().join("to");
+        let (directory, here) = here();
+        let target = directory.path().join("to");
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -463,7 +463,7 @@ mod tests {
                 }
             });
             for _ in 0..10_000 {
-                fs::write(folder.path().join("from"), b"ours").unwrap();
+                fs::write(directory.path().join("from"), b"ours").unwrap();
                 if here.rename_new(name("from"), &here, name("to")).is_ok() {
                     fs::remove_file(&target).unwrap();
                 }
@@ -474,36 +474,36 @@ mod tests {
 
     #[test]
     fn s4_a_symlink_counts_as_existing_and_is_not_followed() {
-        let (folder, here) = here();
-        fs::write(folder.path().join("from"), b"new").unwrap();
-        std::os::unix::fs::symlink("nowhere", folder.path().join("to")).unwrap();
+        let (directory, here) = here();
+        fs::write(directory.path().join("from"), b"new").unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.path().join("to")).unwrap();
         assert!(here.rename_new(name("from"), &here, name("to")).is_err());
         assert!(here.create_file(name("to")).is_err());
         assert!(here.open_file(name("to")).is_err());
         assert!(here.open_dir(name("to")).is_err());
-        assert!(!folder.path().join("nowhere").exists());
+        assert!(!directory.path().join("nowhere").exists());
     }
 
     #[test]
     fn f06_an_entry_is_created_where_nothing_is() {
-        let (folder, here) = here();
-        fs::write(folder.path().join("file"), b"mine").unwrap();
-        fs::create_dir(folder.path().join("folder")).unwrap();
+        let (directory, here) = here();
+        fs::write(directory.path().join("file"), b"mine").unwrap();
+        fs::create_dir(directory.path().join("folder")).unwrap();
         for there in ["file", "folder"] {
             let errors = [here.create_file(name(there)).err(), here.create_dir(name(there)).err()];
             let kinds = errors.map(|error| error.map(|error| error.kind()));
             assert_eq!(kinds, [Some(io::ErrorKind::AlreadyExists); 2], "{there}");
         }
-        assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"mine");
+        assert_eq!(fs::read(directory.path().join("file")).unwrap(), b"mine");
     }
 
     #[test]
     fn f07_a_symlink_is_made_where_nothing_is_and_may_be_there_from_before() {
-        let (folder, here) = here();
+        let (directory, here) = here();
         here.create_link(name("link"), "target").unwrap();
         here.create_link(name("link"), "target").unwrap();
-        assert_eq!(fs::read_link(folder.path().join("link")).unwrap(), name("target"));
-        fs::write(folder.path().join("file"), b"x").unwrap();
+        assert_eq!(fs::read_link(directory.path().join("link")).unwrap(), name("target"));
+        fs::write(directory.path().join("file"), b"x").unwrap();
         for there in ["link", "file"] {
             let error = here.create_link(name(there), "another").unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
@@ -512,17 +512,17 @@ mod tests {
 
     #[test]
     fn f39_a_folder_that_hands_its_group_on_still_does_after_its_mode_was_set() {
-        let (folder, here) = here();
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o2700)).unwrap();
+        let (directory, here) = here();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o2700)).unwrap();
         let made = here.create_dir(name("new")).unwrap();
         made.set_mode(0o755).unwrap();
-        assert_eq!(folder.path().join("new").metadata().unwrap().mode() & 0o7777, 0o2755);
+        assert_eq!(directory.path().join("new").metadata().unwrap().mode() & 0o7777, 0o2755);
     }
 
     #[test]
     fn f30_what_its_owner_may_not_write_to_is_removed() {
-        let (folder, here) = here();
-        let path = |name: &str| folder.path().join(name);
+        let (directory, here) = here();
+        let path = |name: &str| directory.path().join(name);
         let set = |name: &str, mode| fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
         let mode = |name: &str| path(name).metadata().unwrap().mode() & 0o777;
         fs::create_dir_all(path("tree/below/deep")).unwrap();
@@ -543,27 +543,27 @@ mod tests {
 
     #[test]
     fn f39_what_is_unlocked_hands_its_group_on_as_before() {
-        let (folder, here) = here();
-        fs::create_dir(folder.path().join("locked")).unwrap();
-        fs::set_permissions(folder.path().join("locked"), Permissions::from_mode(0o2050)).unwrap();
+        let (directory, here) = here();
+        fs::create_dir(directory.path().join("locked")).unwrap();
+        fs::set_permissions(directory.path().join("locked"), Permissions::from_mode(0o2050)).unwrap();
         here.unlock(name("locked"), 0o700).unwrap();
-        assert_eq!(folder.path().join("locked").metadata().unwrap().mode() & 0o7777, 0o2700);
+        assert_eq!(directory.path().join("locked").metadata().unwrap().mode() & 0o7777, 0o2700);
     }
 
     #[test]
     fn f1_what_is_taken_back_is_the_users_own_and_the_one_that_was_left() {
-        let (folder, here) = here();
-        let file = folder.path().join("file");
+        let (directory, here) = here();
+        let file = directory.path().join("file");
         let mode = || file.metadata().unwrap().mode() & 0o777;
         fs::write(&file, b"x").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let inode = here.inode_of(name("file")).unwrap();
         assert!(!here.take_back(name("none"), inode, 0o600).unwrap());
         assert!(!here.take_back(name("file"), inode + 1, 0o600).unwrap());
-        fs::hard_link(&file, folder.path().join("own")).unwrap();
+        fs::hard_link(&file, directory.path().join("own")).unwrap();
         assert!(!here.take_back(name("file"), inode, 0o600).unwrap());
         assert_eq!(mode(), 0o644, "what is or may be another is left as it is");
-        fs::remove_file(folder.path().join("own")).unwrap();
+        fs::remove_file(directory.path().join("own")).unwrap();
         assert!(here.take_back(name("file"), inode, 0o600).unwrap());
         assert_eq!(mode(), 0o600);
         assert!(!here.take_back(name("file"), inode, 0o600).unwrap(), "nobody else could open it");
@@ -571,12 +571,12 @@ mod tests {
 
     #[test]
     fn f1_a_symlink_on_the_way_is_not_followed() {
-        let (folder, here) = here();
+        let (directory, here) = here();
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("file"), b"mine").unwrap();
         fs::create_dir(outside.path().join("sub")).unwrap();
         fs::set_permissions(outside.path().join("sub"), Permissions::from_mode(0o750)).unwrap();
-        std::os::unix::fs::symlink(outside.path(), folder.path().join("d")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), directory.path().join("d")).unwrap();
         assert!(here.open_file(name("d/file")).is_err());
         assert!(here.create_file(name("d/new")).is_err());
         assert!(here.create_dir(name("d/new")).is_err());
@@ -592,12 +592,12 @@ mod tests {
 
     #[test]
     fn f1_step_by_step_a_path_leads_where_it_leads_in_one_step_and_through_no_symlink() {
-        let (folder, here) = here();
+        let (directory, here) = here();
         let outside = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("a/b/c")).unwrap();
+        fs::create_dir_all(directory.path().join("a/b/c")).unwrap();
         fs::create_dir(outside.path().join("sub")).unwrap();
         for path in
-            [folder.path().join("a/b/file"), outside.path().join("file"), outside.path().join("sub/file")]
+            [directory.path().join("a/b/file"), outside.path().join("file"), outside.path().join("sub/file")]
         {
             fs::write(path, b"x").unwrap();
         }
@@ -607,7 +607,7 @@ mod tests {
             ("in", name("a")),
             ("a/b/link", name("file")),
         ] {
-            std::os::unix::fs::symlink(to, folder.path().join(link)).unwrap();
+            std::os::unix::fs::symlink(to, directory.path().join(link)).unwrap();
         }
         let new = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
         let kinds = [
@@ -656,11 +656,11 @@ mod tests {
                 let in_one = here.open_in_one_step(path, flags, mode).map(outcome);
                 assert_eq!(in_one.is_some(), has_one_step, "{kind} {path:?}");
                 if in_one.as_ref().is_some_and(Result::is_ok) && flags == new {
-                    fs::remove_file(folder.path().join(path)).unwrap();
+                    fs::remove_file(directory.path().join(path)).unwrap();
                 }
                 let in_steps = outcome(here.open_step_by_step(path, flags, mode));
                 if in_steps.is_ok() && flags == new {
-                    fs::remove_file(folder.path().join(path)).unwrap();
+                    fs::remove_file(directory.path().join(path)).unwrap();
                 } else {
                     let is_same = in_one.is_none() || in_one.as_ref() == Some(&in_steps);
                     assert!(is_same, "{kind} {path:?}: {in_one:?} {in_steps:?}");
@@ -680,21 +680,21 @@ mod tests {
     fn f39_what_is_mounted_is_told_from_what_stands_in_its_folder() {
         let root = Dir::open(name("/")).unwrap();
         assert!(root.is_mounted(name("proc")).unwrap());
-        let (folder, here) = here();
-        fs::create_dir(folder.path().join("own")).unwrap();
-        fs::write(folder.path().join("own/file"), b"x").unwrap();
+        let (directory, here) = here();
+        fs::create_dir(directory.path().join("own")).unwrap();
+        fs::write(directory.path().join("own/file"), b"x").unwrap();
         assert!(!here.is_mounted(name("own")).unwrap() && !here.is_mounted(name("own/file")).unwrap());
         assert!(here.is_mounted(name("none")).is_err());
     }
 
     #[test]
     fn f1_a_folder_that_is_moved_and_replaced_by_a_symlink_is_still_the_one_that_was_opened() {
-        let (folder, _) = here();
-        let path = |name: &str| folder.path().join(name);
+        let (directory, _) = here();
+        let path = |name: &str| directory.path().join(name);
         fs::create_dir(path("mine")).unwrap();
         fs::create_dir(path("victim")).unwrap();
         let mine = Dir::open(&path("mine")).unwrap();
-        let here = Dir::open(folder.path()).unwrap();
+        let here = Dir::open(directory.path()).unwrap();
         here.rename_new(name("mine"), &here, name("moved")).unwrap();
         std::os::unix::fs::symlink("victim", path("mine")).unwrap();
         mine.create_file(name("file")).unwrap();
@@ -706,10 +706,10 @@ mod tests {
 
     #[test]
     fn what_others_can_open_is_not_private() {
-        let (folder, here) = here();
+        let (directory, here) = here();
         let file = here.create_file(name("file")).unwrap();
         assert_eq!(private_inode(&file).unwrap(), Some(here.inode_of(name("file")).unwrap()));
-        fs::set_permissions(folder.path().join("file"), Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(directory.path().join("file"), Permissions::from_mode(0o640)).unwrap();
         assert_eq!(private_inode(&file).unwrap(), None);
     }
 }

@@ -20,32 +20,32 @@ const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Writes a file as a whole: after a crash there is the old one or the new one. Only its owner can read it.
 pub fn persist(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut temporary = create_temporary(folder)?;
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut temporary = create_temporary(directory)?;
     temporary.as_file_mut().write_all(bytes)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+    sync_directory(directory)
 }
 
-/// Creates a file that only its owner can read, under a name that no other in the folder has. It is removed when the
+/// Creates a file that only its owner can read, under a name that no other in the directory has. It is removed when the
 /// value is dropped.
 ///
 /// An error is the system's own: that of `tempfile` has no error code, and a name in it that is another one each time.
-pub fn create_temporary(folder: &Path) -> io::Result<NamedTempFile> {
+pub fn create_temporary(directory: &Path) -> io::Result<NamedTempFile> {
     let create =
         |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-    tempfile::Builder::new().prefix(".tmp-").make_in(folder, create)
+    tempfile::Builder::new().prefix(".tmp-").make_in(directory, create)
 }
 
-/// Moves a file into another folder of its file system under a name that replaces what has it there, and dates
+/// Moves a file into another directory of its file system under a name that replaces what has it there, and dates
 /// it now, so that it can be told how long it has been there.
 #[expect(clippy::disallowed_methods, reason = "it is synced below, and what it replaces has the same name")]
 pub fn move_and_date(path: &Path, to: &Path) -> io::Result<()> {
     fs::rename(path, to)?;
     date_now(to)?;
-    for folder in [path, to].map(Path::parent) {
-        sync_folder(folder.ok_or(io::ErrorKind::InvalidInput)?)?;
+    for directory in [path, to].map(Path::parent) {
+        sync_directory(directory.ok_or(io::ErrorKind::InvalidInput)?)?;
     }
     Ok(())
 }
@@ -55,36 +55,36 @@ pub fn date_now(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &NOW, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Makes what was renamed or created in the folder survive a crash, where the file system has a way.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    sync_open_folder(&File::open(folder)?)
+/// Makes what was renamed or created in the directory survive a crash, where the file system has a way.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    sync_open_directory(&File::open(directory)?)
 }
 
-/// Makes what was renamed or created in an open folder survive a crash, where the file system has a way.
-pub fn sync_open_folder(folder: &File) -> io::Result<()> {
-    match folder.sync_all() {
-        // Some file systems, on other machines above all, sync no folders (fsync(2)).
+/// Makes what was renamed or created in an open directory survive a crash, where the file system has a way.
+pub fn sync_open_directory(directory: &File) -> io::Result<()> {
+    match directory.sync_all() {
+        // Some file systems, on other machines above all, sync no directories (fsync(2)).
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,
     }
 }
 
-/// Makes everything that was written to the folder's file system survive a crash: one call for any
+/// Makes everything that was written to the directory's file system survive a crash: one call for any
 /// number of files where the system has one (Linux), nothing elsewhere, where files are synced one by one.
 #[cfg(target_os = "linux")]
-pub fn sync_file_system(folder: &File) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(folder)?)
+pub fn sync_file_system(directory: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(directory)?)
 }
 
-/// Creates a folder, with those above it, that only its owner can enter.
-pub fn create_private_folder(path: &Path) -> io::Result<()> {
+/// Creates a directory, with those above it, that only its owner can enter.
+pub fn create_private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Creates a folder like [`create_private_folder`], or takes one that is there if nobody else can have
+/// Creates a directory like [`create_private_directory`], or takes one that is there if nobody else can have
 /// put anything into it: it must belong to this user, and others must not be able to write to it.
-pub fn own_folder(path: &Path) -> Result<(), Failure> {
-    create_private_folder(path).map_err(|error| Failure::io("create", path, &error))?;
+pub fn own_directory(path: &Path) -> Result<(), Failure> {
+    create_private_directory(path).map_err(|error| Failure::io("create", path, &error))?;
     let metadata = fs::metadata(path).map_err(|error| Failure::io("look at", path, &error))?;
     let refuse = |what: &str, next: &str| {
         Err(Failure::new(Kind::Denied, format!("{} {what}", path.display())).next(next))
@@ -146,37 +146,37 @@ mod tests {
 
     #[test]
     fn persisted_files_are_whole_and_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
         persist(&path, b"one").unwrap();
         persist(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary is left");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary is left");
     }
 
     #[test]
     fn a_file_that_cannot_be_created_fails_with_the_systems_error_which_is_the_same_each_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let fail = || persist(&folder.path().join("gone/state"), b"one").unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        let fail = || persist(&directory.path().join("gone/state"), b"one").unwrap_err();
         assert_eq!(fail().raw_os_error(), Some(rustix::io::Errno::NOENT.raw_os_error()));
         assert_eq!(fail().to_string(), fail().to_string());
     }
 
     #[test]
     fn f2_a_folder_that_others_can_write_to_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("data");
-        own_folder(&path).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        own_directory(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
         for mode in [0o720, 0o702, 0o777] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let failure = own_folder(&path).unwrap_err();
+            let failure = own_directory(&path).unwrap_err();
             assert_eq!(failure.kind, Kind::Denied);
             assert!(failure.what.ends_with("can be written to by other users"), "{}", failure.what);
             assert!(failure.next.unwrap().contains("chmod go-w"));
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        own_folder(&path).unwrap();
+        own_directory(&path).unwrap();
     }
 }

@@ -1,5 +1,5 @@
 //! What file systems can do less than those of this system's own disks: FAT, exFAT and NTFS, what is mounted by FUSE,
-//! folders on other machines.
+//! directories on other machines.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -50,9 +50,9 @@ pub fn refuse_name(path: &Path) -> rustix::io::Result<()> {
     if is_said_to_lack(Lack::Colons) && has_colon() { Err(Errno::INVAL) } else { Ok(()) }
 }
 
-/// Whether a file in the folder can be this user's alone; a file is made there to find out.
-pub fn keeps_modes(folder: &Path) -> io::Result<bool> {
-    let file = tempfile::tempfile_in(folder)?;
+/// Whether a file in the directory can be this user's alone; a file is made there to find out.
+pub fn keeps_modes(directory: &Path) -> io::Result<bool> {
+    let file = tempfile::tempfile_in(directory)?;
     // It is made with the mode that the process's mask leaves.
     set_mode(&file, 0o600)?;
     Ok(private_inode(&file)?.is_some())
@@ -76,14 +76,14 @@ pub fn has_loose_inodes(_: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The inode number of a file or folder, if it belongs to this user and nobody else can open it.
+/// The inode number of a file or directory, if it belongs to this user and nobody else can open it.
 pub fn private_inode(file: &File) -> io::Result<Option<u64>> {
     let metadata = file.metadata()?;
     let is_ours = metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0;
     Ok((is_ours && !is_said_to_lack(Lack::Modes)).then(|| number(metadata.ino())))
 }
 
-/// Holds a file or folder as long as it is open; false if somebody else does. Where the file system has no locks, nobody
+/// Holds a file or directory as long as it is open; false if somebody else does. Where the file system has no locks, nobody
 /// knows.
 pub fn hold(file: &File) -> bool {
     !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
@@ -94,7 +94,7 @@ pub fn inode(file: &File) -> io::Result<u64> {
     Ok(number(file.metadata()?.ino()))
 }
 
-/// Sets the mode of a file or folder, where its file system lets its user choose one.
+/// Sets the mode of a file or directory, where its file system lets its user choose one.
 pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     if is_said_to_lack(Lack::Modes) {
         return Ok(());

@@ -169,12 +169,12 @@ fn for_each_piece_with_data(
     Ok(())
 }
 
-/// Whether files in the folder can have holes; one is made there to find out.
-pub fn can_be_in(folder: &Path) -> io::Result<bool> {
+/// Whether files in the directory can have holes; one is made there to find out.
+pub fn can_be_in(directory: &Path) -> io::Result<bool> {
     if is_said_to_lack(Lack::Holes) {
         return Ok(false);
     }
-    let file = tempfile::tempfile_in(folder)?;
+    let file = tempfile::tempfile_in(directory)?;
     match file.write_all_at(&[1], PROBE_BYTES - 1) {
         Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             return Ok(false);

@@ -14,11 +14,11 @@ use rustix::io::Errno;
 use crate::disk::dir::Dir;
 use crate::journal::LeftOut;
 
-/// Where entries are created: a folder, or one that tells names apart in another way.
+/// Where entries are created: a directory, or one that tells names apart in another way.
 pub(super) trait Place {
-    /// Creates a folder with those above it, unless they are there.
+    /// Creates a directory with those above it, unless they are there.
     fn create_dirs(&self, path: &Path) -> io::Result<()>;
-    /// Creates a folder that must not exist yet.
+    /// Creates a directory that must not exist yet.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Creates a file that must not exist yet, with this mode.
     fn create_file(&self, path: &Path, mode: u32) -> io::Result<()>;
@@ -42,18 +42,18 @@ impl Place for Dir {
     }
 }
 
-/// Creates all folders and files, empty; returns what was left out. Symlinks come last: see `links`.
+/// Creates all directories and files, empty; returns what was left out. Symlinks come last: see `links`.
 pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<Vec<LeftOut>> {
     let top = &metadata.original_filename;
     let mut entries = Entries { place, made: HashSet::new(), left_out: Vec::new() };
     let links = metadata.links.iter().map(|link| &link.path);
     for path in metadata.files.iter().map(|file| &file.path).chain(links) {
         if let Some((above, _)) = path.below(top).and_then(|path| path.rsplit_once('/')) {
-            entries.folders(above)?;
+            entries.directories(above)?;
         }
     }
     for dir in &metadata.dirs {
-        entries.empty_folder(dir, dir.below(top).unwrap_or_default())?;
+        entries.empty_directory(dir, dir.below(top).unwrap_or_default())?;
     }
     for file in &metadata.files {
         let below = file.path.below(top).unwrap_or_default();
@@ -67,7 +67,7 @@ pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<
 /// Creates again what an earlier attempt has moved to its place already, but for what was left out; the numbers of the
 /// files among it, of which nothing is there. Nothing may be behind a file's end, whoever wrote it: many are in no chunk.
 pub(super) fn create_missing(
-    folder: &Dir,
+    directory: &Dir,
     metadata: &Metadata,
     left_out: &HashSet<&SafePath>,
 ) -> io::Result<HashSet<usize>> {
@@ -75,26 +75,26 @@ pub(super) fn create_missing(
     let top = &metadata.original_filename;
     let below = |path: &SafePath| path.below(top).unwrap_or_default().to_owned();
     for dir in metadata.dirs.iter().filter(|dir| !left_out.contains(dir)) {
-        folder.create_dirs(Path::new(&below(dir)))?;
+        directory.create_dirs(Path::new(&below(dir)))?;
     }
     let files = metadata.files.iter().enumerate();
     for (number, file) in files.filter(|(_, file)| !left_out.contains(&file.path)) {
         let path = below(&file.path);
         let path = Path::new(&path);
         // What is beyond the end is somebody else's, and no chunk would overwrite it.
-        if folder.len_of(path)?.is_some_and(|len| len > file.size) {
-            folder.open_file(path)?.set_len(file.size)?;
-        } else if folder.kind_of(path)?.is_none() {
-            folder.create_dirs(path.parent().unwrap_or(path))?;
-            folder.create_file_with(path, file.permissions() | 0o600)?;
+        if directory.len_of(path)?.is_some_and(|len| len > file.size) {
+            directory.open_file(path)?.set_len(file.size)?;
+        } else if directory.kind_of(path)?.is_none() {
+            directory.create_dirs(path.parent().unwrap_or(path))?;
+            directory.create_file_with(path, file.permissions() | 0o600)?;
             made.insert(number);
         }
     }
     Ok(made)
 }
 
-/// Whether all folders and files stand in the folder under exactly their names, and no file under two.
-pub(super) fn stand_apart(folder: &Dir, metadata: &Metadata) -> io::Result<bool> {
+/// Whether all directories and files stand in the directory under exactly their names, and no file under two.
+pub(super) fn stand_apart(directory: &Dir, metadata: &Metadata) -> io::Result<bool> {
     let below = |path: &'_ SafePath| path.below(&metadata.original_filename).unwrap_or_default().to_owned();
     let files: Vec<String> = metadata.files.iter().map(|file| below(&file.path)).collect();
     let dirs: Vec<String> = metadata.dirs.iter().map(below).collect();
@@ -102,22 +102,22 @@ pub(super) fn stand_apart(folder: &Dir, metadata: &Metadata) -> io::Result<bool>
     for path in files.iter().chain(&dirs) {
         for path in Path::new(path).ancestors() {
             let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { break };
-            // The folders above it were gone through with an earlier path.
+            // The directories above it were gone through with an earlier path.
             if !expected.entry(above).or_default().insert(name) {
                 break;
             }
         }
     }
     for (above, names) in expected {
-        let opened = if above.as_os_str().is_empty() { None } else { Some(folder.open_dir(above)?) };
-        let there = opened.as_ref().unwrap_or(folder).entries()?;
+        let opened = if above.as_os_str().is_empty() { None } else { Some(directory.open_dir(above)?) };
+        let there = opened.as_ref().unwrap_or(directory).entries()?;
         let there: HashSet<&OsStr> = there.iter().map(|(name, _)| name.as_os_str()).collect();
         if !names.is_subset(&there) {
             return Ok(false);
         }
     }
     for path in &files {
-        if folder.has_other_names(Path::new(path))? {
+        if directory.has_other_names(Path::new(path))? {
             return Ok(false);
         }
     }
@@ -126,21 +126,21 @@ pub(super) fn stand_apart(folder: &Dir, metadata: &Metadata) -> io::Result<bool>
 
 struct Entries<'a, P> {
     place: &'a P,
-    /// The folders that are there under exactly these names.
+    /// The directories that are there under exactly these names.
     made: HashSet<&'a str>,
     left_out: Vec<LeftOut>,
 }
 
 impl<'a, P: Place> Entries<'a, P> {
-    /// Folders on the way to entries. Where a folder has the name of another, what is in both goes there; where there
+    /// Directories on the way to entries. Where a directory has the name of another, what is in both goes there; where there
     /// can be none, that shows at what is to be in it.
-    fn folders(&mut self, path: &'a str) -> io::Result<()> {
+    fn directories(&mut self, path: &'a str) -> io::Result<()> {
         let mut left = Some(path).filter(|path| !self.made.contains(path));
         if left.is_none() || !self.takes(path) {
             return Ok(());
         }
-        while let Some(folder) = left.filter(|folder| self.made.insert(folder)) {
-            left = folder.rsplit_once('/').map(|(above, _)| above);
+        while let Some(directory) = left.filter(|directory| self.made.insert(directory)) {
+            left = directory.rsplit_once('/').map(|(above, _)| above);
         }
         match self.place.create_dirs(Path::new(path)) {
             Err(error) if !is_about_the_name(&error) => Err(error),
@@ -148,9 +148,9 @@ impl<'a, P: Place> Entries<'a, P> {
         }
     }
 
-    fn empty_folder(&mut self, path: &SafePath, below: &'a str) -> io::Result<()> {
+    fn empty_directory(&mut self, path: &SafePath, below: &'a str) -> io::Result<()> {
         if let Some((above, _)) = below.rsplit_once('/') {
-            self.folders(above)?;
+            self.directories(above)?;
         }
         if below.is_empty() || self.made.contains(below) {
             return Ok(());
@@ -219,10 +219,10 @@ mod tests {
     }
 
     impl Folding {
-        fn add(&self, path: &Path, is_folder: bool) -> io::Result<()> {
+        fn add(&self, path: &Path, is_directory: bool) -> io::Result<()> {
             let path = path.to_str().unwrap().to_lowercase();
             let mut there = self.there.lock();
-            let kind = |path: &str| there.iter().find(|(known, _)| known == path).map(|(_, folder)| *folder);
+            let kind = |path: &str| there.iter().find(|(known, _)| known == path).map(|(_, directory)| *directory);
             match path.rsplit_once('/').map(|(above, _)| kind(above)) {
                 Some(None) => return Err(Errno::NOENT.into()),
                 Some(Some(false)) => return Err(Errno::NOTDIR.into()),
@@ -230,7 +230,7 @@ mod tests {
                 _ if path.contains(':') => return Err(Errno::INVAL.into()),
                 _ => {}
             }
-            there.push((path, is_folder));
+            there.push((path, is_directory));
             Ok(())
         }
     }

@@ -14,7 +14,7 @@ use crate::journal::Begun;
 /// What earlier attempts at the same share and place left.
 pub(super) struct Before {
     share: ShareId,
-    /// The target, and what it was if the folder that was named, and is not there, is one on a disk that is away.
+    /// The target, and what it was if the directory that was named, and is not there, is one on a disk that is away.
     places: [PathBuf; 2],
     geometry: Geometry,
 }

@@ -10,14 +10,14 @@ use super::entries::is_about_the_name;
 use crate::disk::dir::Dir;
 use crate::journal::LeftOut;
 
-/// Makes the symlinks below the share's folder; returns their folders, and what was left out.
+/// Makes the symlinks below the share's directory; returns their directories, and what was left out.
 pub(super) fn make_all<'a>(root: &Dir, metadata: &'a Metadata) -> io::Result<(Vec<&'a Path>, Vec<LeftOut>)> {
-    let (mut folders, mut left_out) = (Vec::new(), Vec::new());
+    let (mut directories, mut left_out) = (Vec::new(), Vec::new());
     for link in &metadata.links {
         let path = Path::new(link.path.below(&metadata.original_filename).unwrap_or_default());
         let why = match root.create_link(path, &link.target) {
             Ok(()) => {
-                folders.extend(path.parent());
+                directories.extend(path.parent());
                 continue;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -30,7 +30,7 @@ pub(super) fn make_all<'a>(root: &Dir, metadata: &'a Metadata) -> io::Result<(Ve
         };
         left_out.push(LeftOut { path: link.path.clone(), why });
     }
-    Ok((folders, left_out))
+    Ok((directories, left_out))
 }
 
 /// Whether a file system says by this that it knows no symlinks.

@@ -1,4 +1,4 @@
-//! Puts the files of a share into a folder that is there, each by one rename; nothing else in it is touched.
+//! Puts the files of a share into a directory that is there, each by one rename; nothing else in it is touched.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,21 +13,21 @@ use crate::disk::dir::Dir;
 use crate::failure::Failure;
 
 const NEXT: &str = "Nothing was overwritten. Move it away, or give another place with -o.";
-/// Who may do what in a folder as long as entries are moved out of it or into it.
+/// Who may do what in a directory as long as entries are moved out of it or into it.
 const WHILE_MOVING: u32 = 0o700;
 
-/// Refuses a folder in which something else stands where the share has a file or a folder.
+/// Refuses a directory in which something else stands where the share has a file or a directory.
 pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("look at", target, &error);
-    let mut look = Look { target, folder: Dir::open(target).map_err(failed)?, folders: HashMap::new() };
+    let mut look = Look { target, directory: Dir::open(target).map_err(failed)?, directories: HashMap::new() };
     let below = |path| Path::new(path);
     let top = &metadata.original_filename;
     for dir in metadata.dirs.iter().filter_map(|dir| dir.below(top)) {
-        look.has_folder(below(dir))?;
+        look.has_directory(below(dir))?;
     }
     for file in metadata.files.iter().filter_map(|file| file.path.below(top)) {
         let path = below(file);
-        if look.has_folder(path.parent().unwrap_or(Path::new("")))?
+        if look.has_directory(path.parent().unwrap_or(Path::new("")))?
             && look.expect(path, FileType::RegularFile)?
         {
             look.expect_not_mounted(path)?;
@@ -35,7 +35,7 @@ pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
     }
     for link in &metadata.links {
         let path = below(link.path.below(top).unwrap_or_default());
-        if look.has_folder(path.parent().unwrap_or(Path::new("")))? {
+        if look.has_directory(path.parent().unwrap_or(Path::new("")))? {
             look.expect_link(path, &link.target)?;
         }
     }
@@ -44,29 +44,29 @@ pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
 
 struct Look<'a> {
     target: &'a Path,
-    folder: Dir,
-    /// The folders that were looked at, and whether each is there.
-    folders: HashMap<PathBuf, bool>,
+    directory: Dir,
+    /// The directories that were looked at, and whether each is there.
+    directories: HashMap<PathBuf, bool>,
 }
 
 impl Look<'_> {
-    fn has_folder(&mut self, path: &Path) -> Result<bool, Failure> {
+    fn has_directory(&mut self, path: &Path) -> Result<bool, Failure> {
         let Some(above) = path.parent() else { return Ok(true) };
-        if let Some(is_there) = self.folders.get(path) {
+        if let Some(is_there) = self.directories.get(path) {
             return Ok(*is_there);
         }
-        let is_there = self.has_folder(above)? && self.expect(path, FileType::Directory)?;
+        let is_there = self.has_directory(above)? && self.expect(path, FileType::Directory)?;
         if is_there {
             self.expect_same_disk(path)?;
         }
-        self.folders.insert(path.to_owned(), is_there);
+        self.directories.insert(path.to_owned(), is_there);
         Ok(is_there)
     }
 
     /// Whether something is there; what is no such thing is refused.
     fn expect(&self, path: &Path, kind: FileType) -> Result<bool, Failure> {
         let shown = self.target.join(path);
-        match self.folder.kind_of(path).map_err(|error| Failure::io("look at", &shown, &error))? {
+        match self.directory.kind_of(path).map_err(|error| Failure::io("look at", &shown, &error))? {
             Some(there) if there != kind => Err(clash(&shown, there, kind)),
             there => Ok(there.is_some()),
         }
@@ -76,8 +76,8 @@ impl Look<'_> {
     fn expect_same_disk(&self, path: &Path) -> Result<(), Failure> {
         let shown = self.target.join(path);
         let failed = |error: io::Error| Failure::io("look at", &shown, &error);
-        let there = self.folder.device_of(path).map_err(failed)?;
-        if there == self.folder.device_of(Path::new(".")).map_err(failed)? {
+        let there = self.directory.device_of(path).map_err(failed)?;
+        if there == self.directory.device_of(Path::new(".")).map_err(failed)? {
             return self.expect_not_mounted(path);
         }
         let next = "Nothing was overwritten. Save to another place with -o, and copy it there.";
@@ -87,7 +87,7 @@ impl Look<'_> {
     /// Nor does it lead to what is mounted by itself, be it of the same file system or a single file.
     fn expect_not_mounted(&self, path: &Path) -> Result<(), Failure> {
         let shown = self.target.join(path);
-        match self.folder.is_mounted(path).map_err(|error| Failure::io("look at", &shown, &error))? {
+        match self.directory.is_mounted(path).map_err(|error| Failure::io("look at", &shown, &error))? {
             true => Err(mounted(&shown)),
             false => Ok(()),
         }
@@ -96,14 +96,14 @@ impl Look<'_> {
     /// Nothing may be there but a symlink to the same: one is never replaced.
     fn expect_link(&self, path: &Path, target: &str) -> Result<(), Failure> {
         let is_there = self.expect(path, FileType::Symlink)?;
-        if is_there && self.folder.target_of(path).ok().as_deref() != Some(Path::new(target)) {
+        if is_there && self.directory.target_of(path).ok().as_deref() != Some(Path::new(target)) {
             return Err(clash(&self.target.join(path), FileType::Symlink, FileType::Symlink));
         }
         Ok(())
     }
 }
 
-/// Moves all files and symlinks below `from` to the same place below `to`. Both are on one file system. Folders that are
+/// Moves all files and symlinks below `from` to the same place below `to`. Both are on one file system. Directories that are
 /// new there get the permissions of those that they come from.
 pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("save in", shown, &error);
@@ -115,7 +115,7 @@ pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
             return Err(clash(&shown, there, kind));
         }
         match kind {
-            FileType::Directory => merge_folder(from, to, name, there.is_none(), &shown)?,
+            FileType::Directory => merge_directory(from, to, name, there.is_none(), &shown)?,
             // A link is never written over. The same one may be there, as after a merge that was killed.
             FileType::Symlink if there.is_some() => {
                 if from.target_of(name).map_err(failed)? != to.target_of(name).map_err(failed)? {
@@ -133,14 +133,14 @@ pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
     to.sync().map_err(failed)
 }
 
-fn merge_folder(from: &Dir, to: &Dir, name: &Path, is_new: bool, shown: &Path) -> Result<(), Failure> {
+fn merge_directory(from: &Dir, to: &Dir, name: &Path, is_new: bool, shown: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("save in", shown, &error);
     let mode = from.mode_of(name).map_err(failed)?;
     from.unlock(name, mode | WHILE_MOVING).map_err(failed)?;
     let source = from.open_dir(name).map_err(failed)?;
     if is_new {
         if source.hands_on_like(to).map_err(failed)? {
-            return move_folder(from, to, (name, &source, mode)).map_err(failed);
+            return move_directory(from, to, (name, &source, mode)).map_err(failed);
         }
         to.make_dir(name, WHILE_MOVING).map_err(failed)?;
     }
@@ -156,10 +156,10 @@ fn merge_folder(from: &Dir, to: &Dir, name: &Path, is_new: bool, shown: &Path) -
     from.remove_dir(name).map_err(failed)
 }
 
-/// Moves a folder with all that is in it in one step, so that none is there that is not as it shall be.
-fn move_folder(from: &Dir, to: &Dir, (name, source, mode): (&Path, &Dir, u32)) -> io::Result<()> {
+/// Moves a directory with all that is in it in one step, so that none is there that is not as it shall be.
+fn move_directory(from: &Dir, to: &Dir, (name, source, mode): (&Path, &Dir, u32)) -> io::Result<()> {
     from.rename_new(name, to, name)?;
-    // A folder that its owner may not write to cannot be moved (rename(2)).
+    // A directory that its owner may not write to cannot be moved (rename(2)).
     if mode & WHILE_MOVING != WHILE_MOVING {
         source.set_mode(mode)?;
         source.sync()?;

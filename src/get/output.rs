@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::Geometry;
 use parcelry_core::metadata::{FileEntry, Metadata};
-use parcelry_core::modes::{self, FolderMode};
+use parcelry_core::modes::{self, DirMode};
 use parcelry_core::name::SafePath;
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -31,16 +31,16 @@ use crate::disk::file_system::{
 use crate::failure::Failure;
 use crate::journal::LeftOut;
 
-/// The permissions of the temporary until it has its name, if it is a file, and if it is a folder.
+/// The permissions of the temporary until it has its name, if it is a file, and if it is a directory.
 const PRIVATE_FILE: u32 = 0o600;
-const PRIVATE_FOLDER: u32 = 0o700;
+const PRIVATE_DIRECTORY: u32 = 0o700;
 /// The temporary of a download.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// The folder in which the temporary stands.
+    /// The directory in which the temporary stands.
     beside: Dir,
     temporary: PathBuf,
-    /// The folder in which the target stands.
+    /// The directory in which the target stands.
     parent: Dir,
     target: PathBuf,
     metadata: Metadata,
@@ -61,11 +61,11 @@ pub(super) struct Reopened {
 enum Content {
     /// The one file of the share.
     Single(File),
-    /// A folder; its files are opened as they are written.
+    /// A directory; its files are opened as they are written.
     Tree(Tree),
 }
 
-/// The folder of a share of several files.
+/// The directory of a share of several files.
 #[derive(Debug)]
 struct Tree {
     root: Dir,
@@ -81,7 +81,7 @@ struct Tree {
 
 impl Output {
     /// Creates the temporary, and holds it as long as it is open: a file that has its full length from the start, so that a full disk shows before
-    /// anything is fetched, or the folders with their files, which are empty at first unless they have holes.
+    /// anything is fetched, or the directories with their files, which are empty at first unless they have holes.
     pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
         let beside = Dir::open(parent(temporary)).map_err(failed)?;
@@ -118,7 +118,7 @@ impl Output {
         let beside = Dir::open(parent(temporary))?;
         let parent = Dir::open(parent(target))?;
         let name = file_name(temporary);
-        let private = if metadata.is_single_file() { PRIVATE_FILE } else { PRIVATE_FOLDER };
+        let private = if metadata.is_single_file() { PRIVATE_FILE } else { PRIVATE_DIRECTORY };
         let was_open = before.is_some_and(|inode| beside.take_back(name, inode, private).unwrap_or(false));
         let content = if metadata.is_single_file() {
             Content::Single(beside.open_file(name)?)
@@ -153,12 +153,12 @@ impl Output {
             Content::Tree(tree) => tree,
         };
         let top = &self.metadata.original_filename;
-        let mut folders: Vec<&FolderMode> = self.metadata.dir_modes.iter().collect();
-        folders.sort_by_key(|folder| &folder.path);
-        for folder in folders {
-            let path = folder.path.below(top).unwrap_or_default();
+        let mut directories: Vec<&DirMode> = self.metadata.dir_modes.iter().collect();
+        directories.sort_by_key(|directory| &directory.path);
+        for directory in directories {
+            let path = directory.path.below(top).unwrap_or_default();
             if !path.is_empty() {
-                unless_left_out(tree.root.unlock(Path::new(path), PRIVATE_FOLDER))?;
+                unless_left_out(tree.root.unlock(Path::new(path), PRIVATE_DIRECTORY))?;
             }
         }
         for entry in self.metadata.files.iter().filter(|entry| !is_open_to_owner(entry)) {
@@ -253,7 +253,7 @@ impl Output {
     }
 
     /// Gives what is in the temporary its modes and times, and the temporary its name, or its files their names in the
-    /// folder that is there. Everything is on stable storage before a name changes.
+    /// directory that is there. Everything is on stable storage before a name changes.
     pub(super) fn finish(&self, wish: Wish) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);
         let umask = umask();
@@ -270,7 +270,7 @@ impl Output {
             (Place::File, Content::Single(_)) => {
                 self.open_up(umask).and_then(|()| self.beside.rename(temporary, &self.parent, target))
             }
-            (Place::Folder, Content::Tree(tree)) => {
+            (Place::Directory, Content::Tree(tree)) => {
                 let into = self.parent.open_dir(target).map_err(failed)?;
                 merge::check(&self.target, &self.metadata).map_err(|failure| self.kept(failure))?;
                 merge::merge(&tree.root, &into, &self.target).map_err(|failure| self.kept(failure))?;
@@ -298,8 +298,8 @@ impl Output {
             }
             Content::Tree(tree) => {
                 let top = &self.metadata.original_filename;
-                let given = self.metadata.dir_modes.iter().find(|folder| folder.path.below(top) == Some(""));
-                let mode = given.map_or(modes::FOLDER, |folder| folder.mode) & modes::PERMISSIONS & !umask;
+                let given = self.metadata.dir_modes.iter().find(|directory| directory.path.below(top) == Some(""));
+                let mode = given.map_or(modes::DIRECTORY, |directory| directory.mode) & modes::PERMISSIONS & !umask;
                 tree.root.set_mode(mode).and_then(|()| tree.root.sync())
             }
         }?;
@@ -311,7 +311,7 @@ impl Output {
     fn close_again(&self) {
         let closed = match &self.content {
             Content::Single(file) => set_mode(file, PRIVATE_FILE),
-            Content::Tree(tree) => tree.root.set_mode(PRIVATE_FOLDER),
+            Content::Tree(tree) => tree.root.set_mode(PRIVATE_DIRECTORY),
         };
         if let Err(error) = closed {
             tracing::warn!(%error, "cannot take back what was fetched");
@@ -333,7 +333,7 @@ impl Output {
     /// Modes and times of all that is in the temporary, into which nobody else can look yet.
     fn finish_tree(&self, tree: &Tree, umask: u32) -> io::Result<()> {
         let root = &tree.root;
-        let mut folders: BTreeSet<&Path> = BTreeSet::new();
+        let mut directories: BTreeSet<&Path> = BTreeSet::new();
         let mut last = Path::new("");
         let top = &self.metadata.original_filename;
         let files = self.metadata.files.iter().zip(&tree.finished).enumerate();
@@ -354,30 +354,30 @@ impl Output {
                     file.sync_all()?;
                 }
             }
-            let folder = path.parent().unwrap_or(path);
-            if folder != last {
-                folders.extend(folder.ancestors());
-                last = folder;
+            let directory = path.parent().unwrap_or(path);
+            if directory != last {
+                directories.extend(directory.ancestors());
+                last = directory;
             }
         }
         let (of_links, links_left_out) = links::make_all(root, &self.metadata)?;
-        folders.extend(of_links.into_iter().flat_map(Path::ancestors));
+        directories.extend(of_links.into_iter().flat_map(Path::ancestors));
         tree.left_out.lock().extend(links_left_out);
         let left_out = tree.left_out.lock();
         let left_out: HashSet<&SafePath> = left_out.iter().map(|entry| &entry.path).collect();
         let dirs = self.metadata.dirs.iter().filter(|dir| !left_out.contains(dir));
         let dirs = dirs.map(|dir| Path::new(dir.below(top).unwrap_or_default()));
-        folders.extend(dirs.flat_map(Path::ancestors));
-        let folder_modes = self.metadata.dir_modes.iter();
+        directories.extend(dirs.flat_map(Path::ancestors));
+        let directory_modes = self.metadata.dir_modes.iter();
         let given: HashMap<&str, u32> =
-            folder_modes.map(|folder| (folder.path.below(top).unwrap_or_default(), folder.mode)).collect();
+            directory_modes.map(|directory| (directory.path.below(top).unwrap_or_default(), directory.mode)).collect();
         let mode = |path: &Path| {
             let mode = path.to_str().and_then(|path| given.get(path));
-            mode.unwrap_or(&modes::FOLDER) & modes::PERMISSIONS & !umask
+            mode.unwrap_or(&modes::DIRECTORY) & modes::PERMISSIONS & !umask
         };
-        // The deepest first: a folder without the right to enter hides those below it.
-        for folder in folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
-            root.set_dir_mode(folder, mode(folder))?;
+        // The deepest first: a directory without the right to enter hides those below it.
+        for directory in directories.into_iter().rev().filter(|directory| !directory.as_os_str().is_empty()) {
+            root.set_dir_mode(directory, mode(directory))?;
         }
         #[cfg(target_os = "linux")]
         root.sync_file_system()?;
@@ -409,7 +409,7 @@ impl Output {
         Ok(())
     }
 
-    /// Where a file stands in the folder of the share.
+    /// Where a file stands in the directory of the share.
     fn path<'a>(&'a self, file: &'a FileEntry) -> &'a Path {
         Path::new(file.path.below(&self.metadata.original_filename).unwrap_or_default())
     }
@@ -437,7 +437,7 @@ impl Content {
         }
     }
 
-    /// Whether it is a folder, or a file that has no other name: that would be somebody's file, and not the temporary.
+    /// Whether it is a directory, or a file that has no other name: that would be somebody's file, and not the temporary.
     fn has_one_name(&self) -> io::Result<bool> {
         let Self::Single(file) = self else { return Ok(true) };
         let metadata = file.metadata()?;
@@ -456,7 +456,7 @@ impl Tree {
     }
 }
 
-/// The folder that something stands in.
+/// The directory that something stands in.
 pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -492,24 +492,24 @@ mod tests {
     /// What the file system does not take has no mode either.
     #[test]
     fn f06_a_folder_that_could_not_be_made_keeps_nothing_from_being_gone_on_with() {
-        let folder = tempfile::tempdir().unwrap();
-        let part = folder.path().join("part");
+        let directory = tempfile::tempdir().unwrap();
+        let part = directory.path().join("part");
         let metadata: Metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s",
             "extension": "", "size": 0, "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "dirs": [],
             "files": [{ "path": "s/a/d/f", "offset": 0, "size": 0, "executable": false,
                 "modified": "2026-01-01T00:00:00Z" }],
             "dir_modes": [{ "path": "s/a/d", "mode": 0o500 }] }))
         .unwrap();
-        let beside = Dir::open(folder.path()).unwrap();
+        let beside = Dir::open(directory.path()).unwrap();
         let root = beside.create_dir(Path::new("part")).unwrap();
         root.create_file(Path::new("a")).unwrap();
         let left_out = vec![LeftOut { path: metadata.files[0].path.clone(), why: "no such name".to_owned() }];
         let inode = root.private_inode().unwrap();
-        let reopened = Output::reopen(&part, &folder.path().join("s"), metadata, inode, left_out).unwrap();
+        let reopened = Output::reopen(&part, &directory.path().join("s"), metadata, inode, left_out).unwrap();
         assert!(reopened.is_some_and(|reopened| reopened.is_trusted));
     }
 
-    fn folder_of(files: &serde_json::Value) -> Metadata {
+    fn directory_of(files: &serde_json::Value) -> Metadata {
         let files = files.as_array().unwrap().iter().map(|file| {
             let mut file = file.clone();
             let more =
@@ -525,9 +525,9 @@ mod tests {
 
     #[test]
     fn f30_files_in_no_chunk_get_their_lengths_whatever_was_in_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
-        let metadata = folder_of(&serde_json::json!([{ "path": "s/empty", "size": 0 },
+        let directory = tempfile::tempdir().unwrap();
+        let (part, target) = (directory.path().join("part"), directory.path().join("s"));
+        let metadata = directory_of(&serde_json::json!([{ "path": "s/empty", "size": 0 },
             { "path": "s/hole", "size": 200_000, "holes": [[0, 200_000]] },
             { "path": "s/longer", "size": 200_000, "holes": [[0, 200_000]] }]));
         drop(Output::create(&part, &target, metadata.clone()).unwrap());
@@ -544,12 +544,12 @@ mod tests {
 
     #[test]
     fn f30_a_temporary_is_held_by_one_get_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
+        let directory = tempfile::tempdir().unwrap();
+        let (part, target) = (directory.path().join("part"), directory.path().join("s"));
         let single = serde_json::json!({ "original_filename": "s", "extension": "", "size": 5, "chunk_count": 1,
             "created": "2026-01-01T00:00:00Z", "dirs": [], "files": [{ "path": "s", "offset": 0, "size": 5,
                 "executable": false, "modified": "2026-01-01T00:00:00Z" }] });
-        let tree = folder_of(&serde_json::json!([{ "path": "s/a", "size": 0 }]));
+        let tree = directory_of(&serde_json::json!([{ "path": "s/a", "size": 0 }]));
         for metadata in [serde_json::from_value(single).unwrap(), tree] {
             let reopen = || Output::reopen(&part, &target, metadata.clone(), None, Vec::new()).unwrap();
             let output = Output::create(&part, &target, metadata.clone()).unwrap();
@@ -565,13 +565,13 @@ mod tests {
     /// As where the file system takes both for one: what looks for the second finds the first.
     #[test]
     fn f06_entries_that_are_one_on_the_disk_do_not_stand_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        let (part, target) = (folder.path().join("part"), folder.path().join("s"));
+        let directory = tempfile::tempdir().unwrap();
+        let (part, target) = (directory.path().join("part"), directory.path().join("s"));
         let [one, both] = [
             serde_json::json!([{ "path": "s/d/Name", "size": 0 }]),
             serde_json::json!([{ "path": "s/d/Name", "size": 0 }, { "path": "s/d/name", "size": 0 }]),
         ]
-        .map(|files| folder_of(&files));
+        .map(|files| directory_of(&files));
         let output = Output::create(&part, &target, one).unwrap();
         assert!(output.stands_apart().unwrap());
         let Content::Tree(tree) = &output.content else { panic!("it is a folder") };

@@ -20,8 +20,8 @@ pub(super) enum Place {
     Free,
     /// It replaces the file there.
     File,
-    /// Its files go into the folder there.
-    Folder,
+    /// Its files go into the directory there.
+    Directory,
     /// It is written into the device or fifo there.
     Stream,
 }
@@ -29,9 +29,9 @@ pub(super) enum Place {
 /// What is to be saved, and what the user allows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wish {
-    /// Whether the share is one file, and no folder.
+    /// Whether the share is one file, and no directory.
     pub(super) is_file: bool,
-    /// Whether the user named the target itself, not only the folder that it is in.
+    /// Whether the user named the target itself, not only the directory that it is in.
     pub(super) is_named: bool,
     /// What may become of what is there.
     pub(super) manner: Manner,
@@ -40,36 +40,36 @@ pub(super) struct Wish {
 impl Wish {
     /// What the share does at this target, or why it does nothing there.
     pub(super) fn at(self, target: &Path) -> Result<Place, Failure> {
-        let folder = parent(target);
-        let opened = Dir::open(folder).map_err(|error| match error.kind() {
-            io::ErrorKind::NotADirectory => refuse(folder, "is no folder", "Choose another place with -o."),
+        let directory = parent(target);
+        let opened = Dir::open(directory).map_err(|error| match error.kind() {
+            io::ErrorKind::NotADirectory => refuse(directory, "is no folder", "Choose another place with -o."),
             io::ErrorKind::NotFound => {
-                Failure::new(Kind::Other, format!("there is no folder {}", folder.display()))
+                Failure::new(Kind::Other, format!("there is no folder {}", directory.display()))
                     .next("Make it first, or choose another place with -o.")
             }
-            _ => Failure::io("save in", folder, &error),
+            _ => Failure::io("save in", directory, &error),
         })?;
         self.inside(&opened, target)
     }
 
-    /// What the share does at this target, whose folder is open, or why it does nothing there.
-    pub(super) fn inside(self, folder: &Dir, target: &Path) -> Result<Place, Failure> {
+    /// What the share does at this target, whose directory is open, or why it does nothing there.
+    pub(super) fn inside(self, directory: &Dir, target: &Path) -> Result<Place, Failure> {
         let failed = |error: io::Error| match is_about_the_name(&error) {
             true => no_such_name(target, &error),
             false => Failure::io("look at", target, &error),
         };
-        match folder.kind_of(file_name(target)).map_err(failed)? {
+        match directory.kind_of(file_name(target)).map_err(failed)? {
             None => Ok(Place::Free),
             Some(FileType::RegularFile) if self.is_file && self.manner.force => {
                 // A rename over a mount point fails at the end, when everything is fetched.
-                let is_mounted = folder.is_mounted(file_name(target));
+                let is_mounted = directory.is_mounted(file_name(target));
                 if is_mounted.map_err(|error| Failure::io("look at", target, &error))? {
                     Err(mounted(target))
                 } else {
                     Ok(Place::File)
                 }
             }
-            Some(FileType::Directory) if !self.is_file && self.manner.force => Ok(Place::Folder),
+            Some(FileType::Directory) if !self.is_file && self.manner.force => Ok(Place::Directory),
             Some(FileType::RegularFile) if self.is_file => Err(exists(target, "replace it with --force")),
             Some(FileType::Directory) if !self.is_file => Err(exists(
                 target,
@@ -94,7 +94,7 @@ impl Wish {
     }
 }
 
-/// Refuses a target whose name the file system does not take, before anything is fetched: tries it in a folder that is made
+/// Refuses a target whose name the file system does not take, before anything is fetched: tries it in a directory that is made
 /// for that under the temporary's name, for nothing may have the target's own name before it is whole.
 pub(super) fn check_name(temporary: &Path, target: &Path, is_file: bool) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("prepare", target, &error);
@@ -112,12 +112,12 @@ pub(super) fn check_name(temporary: &Path, target: &Path, is_file: bool) -> Resu
 }
 
 fn no_such_name(target: &Path, error: &io::Error) -> Failure {
-    let (name, folder) = (file_name(target).display(), parent(target));
+    let (name, directory) = (file_name(target).display(), parent(target));
     let what = format!(
         "nothing in {} can be called {name}: the file system does not take it ({error})",
-        folder.display()
+        directory.display()
     );
-    let other = if folder == Path::new(".") { "NAME".into() } else { folder.join("NAME") };
+    let other = if directory == Path::new(".") { "NAME".into() } else { directory.join("NAME") };
     Failure::new(Kind::Other, what)
         .next(format!("Nothing was fetched. Give it another name: -o {}", other.display()))
 }

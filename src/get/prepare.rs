@@ -69,10 +69,10 @@ impl Start<'_> {
         journal: &mut DownloadJournal,
         before: Option<Resumed>,
     ) -> Result<(Output, ChunkSet), Failure> {
-        // What goes into a folder that is there arrives in it: another disk may be mounted there.
-        let folder = if self.place == Place::Folder { self.target } else { parent(self.target) };
-        if self.place == Place::Folder {
-            merge::check(folder, &self.found.metadata)?;
+        // What goes into a directory that is there arrives in it: another disk may be mounted there.
+        let directory = if self.place == Place::Directory { self.target } else { parent(self.target) };
+        if self.place == Place::Directory {
+            merge::check(directory, &self.found.metadata)?;
         }
         if let Some(before) = &before
             && let Some((output, done)) = self.reopen(before)?
@@ -84,7 +84,7 @@ impl Start<'_> {
             self.tell_if_lost(before, &done);
             return Ok((output, done));
         }
-        if let Some((output, done)) = self.adopt_any(folder, journal.key())? {
+        if let Some((output, done)) = self.adopt_any(directory, journal.key())? {
             self.note(journal, &output)?;
             journal.keep(&done).map_err(|error| self.failed(&error))?;
             return Ok((output, done));
@@ -92,14 +92,14 @@ impl Start<'_> {
         if let Some(before) = before {
             self.tell_if_lost(&before, &ChunkSet::empty(0));
         }
-        self.create(journal, folder)
+        self.create(journal, directory)
     }
 
     /// A new temporary, in which nothing is.
-    fn create(&self, journal: &mut DownloadJournal, folder: &Path) -> Result<(Output, ChunkSet), Failure> {
+    fn create(&self, journal: &mut DownloadJournal, directory: &Path) -> Result<(Output, ChunkSet), Failure> {
         let (metadata, geometry) = (&self.found.metadata, self.found.manifest.geometry());
-        let temporary = &self.new_name(folder, journal.key())?;
-        check_space(folder, metadata, geometry)?;
+        let temporary = &self.new_name(directory, journal.key())?;
+        check_space(directory, metadata, geometry)?;
         if self.place == Place::Free {
             check_name(temporary, self.target, metadata.is_single_file())?;
         }
@@ -141,12 +141,12 @@ impl Start<'_> {
     /// What was fetched to a temporary of which no journal of this user's says anything that can be believed. All that
     /// stand there are removed if nothing can become of them; what is another user's, where files have owners, and what
     /// another get is at work on, stays.
-    fn adopt_any(&self, folder: &Path, key: &str) -> Result<Option<(Output, ChunkSet)>, Failure> {
-        let left = temporary::left_in(folder, key).map_err(|error| self.failed(&error))?;
+    fn adopt_any(&self, directory: &Path, key: &str) -> Result<Option<(Output, ChunkSet)>, Failure> {
+        let left = temporary::left_in(directory, key).map_err(|error| self.failed(&error))?;
         if left.is_empty() {
             return Ok(None);
         }
-        let has_owners = keeps_modes(folder).map_err(|error| self.failed(&error))?;
+        let has_owners = keeps_modes(directory).map_err(|error| self.failed(&error))?;
         for left in left.iter().filter(|left| !has_owners || temporary::is_ours(left, 0)) {
             if let Some(adopted) = self.adopt(left, key, has_owners)? {
                 return Ok(Some(adopted));
@@ -225,8 +225,8 @@ impl Start<'_> {
         }
     }
 
-    fn new_name(&self, folder: &Path, key: &str) -> Result<PathBuf, Failure> {
-        temporary::new_name(folder, key).map_err(|error| self.failed(&error))
+    fn new_name(&self, directory: &Path, key: &str) -> Result<PathBuf, Failure> {
+        temporary::new_name(directory, key).map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &io::Error) -> Failure {
@@ -235,14 +235,14 @@ impl Start<'_> {
 }
 
 /// Checks that there is room for all that is to be written.
-fn check_space(folder: &Path, metadata: &Metadata, geometry: &Geometry) -> Result<(), Failure> {
-    let failed = |error| Failure::io("save in", folder, &error);
-    let free = durable::free_bytes(folder).map_err(failed)?;
+fn check_space(directory: &Path, metadata: &Metadata, geometry: &Geometry) -> Result<(), Failure> {
+    let failed = |error| Failure::io("save in", directory, &error);
+    let free = durable::free_bytes(directory).map_err(failed)?;
     let needs =
-        needs(free, (geometry.total(), metadata.size), || holes::can_be_in(folder)).map_err(failed)?;
+        needs(free, (geometry.total(), metadata.size), || holes::can_be_in(directory)).map_err(failed)?;
     let Some((needed, why)) = needs else { return Ok(()) };
     let (needed, free) = (human::bytes(needed), human::bytes(free));
-    let what = format!("{needed} are needed in {}{why}, {free} are free", folder.display());
+    let what = format!("{needed} are needed in {}{why}, {free} are free", directory.display());
     Err(Failure::new(Kind::NoSpace, what).next("Make room, or choose another place with -o."))
 }
 

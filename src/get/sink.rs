@@ -1,4 +1,4 @@
-//! What takes the opened chunks: the temporary file or folder in any order, or a stream, in theirs.
+//! What takes the opened chunks: the temporary file or directory in any order, or a stream, in theirs.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! Temporaries in a folder: what they are called, and which of them are left.
+//! Temporaries in a directory: what they are called, and which of them are left.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -14,29 +14,29 @@ use crate::disk::file_system::hold;
 const END: &str = ".part";
 
 /// How the names of all temporaries of a download begin. The name depends on the target, too:
-/// two gets of one share into one folder must not use one temporary.
+/// two gets of one share into one directory must not use one temporary.
 fn start(key: &str) -> String {
     format!(".parcelry-{key:.16}")
 }
 
 /// A name that no temporary had before: what a journal says of one is true of no other.
-pub(super) fn new_name(folder: &Path, key: &str) -> io::Result<PathBuf> {
+pub(super) fn new_name(directory: &Path, key: &str) -> io::Result<PathBuf> {
     let random = getrandom::u64().map_err(io::Error::other)?;
-    Ok(folder.join(format!("{}-{random:016x}{END}", start(key))))
+    Ok(directory.join(format!("{}-{random:016x}{END}", start(key))))
 }
 
-/// The temporaries of a download that stand in the folder.
-pub(super) fn left_in(folder: &Path, key: &str) -> io::Result<Vec<PathBuf>> {
+/// The temporaries of a download that stand in the directory.
+pub(super) fn left_in(directory: &Path, key: &str) -> io::Result<Vec<PathBuf>> {
     let start = start(key);
     let is_one = |name: &OsStr| {
         let name = name.as_encoded_bytes();
         name.starts_with(start.as_bytes()) && name.ends_with(END.as_bytes())
     };
     let mut left = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
         if is_one(&name) {
-            left.push(folder.join(name));
+            left.push(directory.join(name));
         }
     }
     Ok(left)

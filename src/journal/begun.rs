@@ -21,7 +21,7 @@ use crate::failure::{Failure, Kind};
 /// A share that was being sent or fetched when its command ended, or is now.
 #[derive(Debug)]
 pub struct Begun {
-    /// The folder of its journal.
+    /// The directory of its journal.
     journal: PathBuf,
     /// What was last written in its journal, if anything was.
     written: Option<Written>,
@@ -71,16 +71,16 @@ impl Begun {
         Self::below(&state.join("downloads"))
     }
 
-    fn below(folder: &Path) -> Vec<Self> {
-        let journals = fs::read_dir(folder).into_iter().flatten().flatten();
+    fn below(directory: &Path) -> Vec<Self> {
+        let journals = fs::read_dir(directory).into_iter().flatten().flatten();
         journals.filter_map(|entry| Self::read(entry.path())).collect()
     }
 
     fn read(journal: PathBuf) -> Option<Self> {
-        let folder = fs::symlink_metadata(&journal).ok().filter(fs::Metadata::is_dir)?;
+        let directory = fs::symlink_metadata(&journal).ok().filter(fs::Metadata::is_dir)?;
         let is_in_use = lock::is_taken(&journal);
         let (work, written) = (work(&journal).unwrap_or(Work::Unreadable), written(&journal));
-        let touched = written.map(|written| written.at).or_else(|| folder.modified().ok());
+        let touched = written.map(|written| written.at).or_else(|| directory.modified().ok());
         let touched = touched.unwrap_or(UNIX_EPOCH);
         let touched_ms = touched.duration_since(UNIX_EPOCH).map_or(0, millis);
         let mut begun = Self { journal, written, touched_ms, disk_bytes: 0, is_in_use, work };
@@ -177,8 +177,8 @@ impl Begun {
             remove_any(temporary).map_err(|error| Failure::io("remove", temporary, &error))?;
         }
         remove_journal(&self.journal).map_err(|error| self.failed(&error))?;
-        let folder = self.journal.parent().unwrap_or(&self.journal);
-        durable::sync_folder(folder).map_err(|error| self.failed(&error))
+        let directory = self.journal.parent().unwrap_or(&self.journal);
+        durable::sync_directory(directory).map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &io::Error) -> Failure {
@@ -186,7 +186,7 @@ impl Begun {
     }
 }
 
-/// What the journal in the folder says. An error tells nothing of it: it may be read the next time.
+/// What the journal in the directory says. An error tells nothing of it: it may be read the next time.
 fn work(journal: &Path) -> io::Result<Work> {
     fn header<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
         match fs::read(path) {
@@ -229,25 +229,25 @@ fn has_loose(temporary: &Path) -> io::Result<bool> {
     Dir::open(temporary.parent().unwrap_or(temporary))?.has_loose_inodes()
 }
 
-/// Whether the disk on which the temporary stood is away: its folder is not the one that it was, or is not there, and
-/// was on another disk than the one above it that is still there. Whoever removed a folder himself has removed what was
+/// Whether the disk on which the temporary stood is away: its directory is not the one that it was, or is not there, and
+/// was on another disk than the one above it that is still there. Whoever removed a directory himself has removed what was
 /// in it.
 fn is_away(header: &DownloadHeader) -> bool {
     if fs::symlink_metadata(&header.temporary).is_ok() {
         return false;
     }
-    let Some(own) = header.folders.first() else {
+    let Some(own) = header.directories.first() else {
         return header.temporary.parent().and_then(DirInode::of).is_none();
     };
     let above = header.temporary.ancestors().skip(1);
-    let nearest = above.zip(&header.folders).find_map(|(path, then)| Some((DirInode::of(path)?, then)));
+    let nearest = above.zip(&header.directories).find_map(|(path, then)| Some((DirInode::of(path)?, then)));
     nearest.is_none_or(|(now, then)| {
         let is_another = now.device != then.device && now.inode != then.inode;
         is_another || then.device != own.device
     })
 }
 
-/// Bytes that a file, or all in a folder, take on the disk.
+/// Bytes that a file, or all in a directory, take on the disk.
 fn disk_bytes(path: &Path) -> u64 {
     const BLOCK_BYTES: u64 = 512;
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
@@ -333,39 +333,39 @@ mod tests {
         all.remove(0)
     }
 
-    fn set(folder: &mut DirInode, device: u64, inode: u64) {
-        (folder.device, folder.inode) = (folder.device + device, folder.inode + inode);
+    fn set(directory: &mut DirInode, device: u64, inode: u64) {
+        (directory.device, directory.inode) = (directory.device + device, directory.inode + inode);
     }
 
     #[test]
     fn f30_of_a_disk_that_is_not_mounted_nothing_is_forgotten() {
-        // Another folder is in the place of its own, or its own was on another disk than the one above it.
-        let (state, temporary) = one_download(|header| set(&mut header.folders[0], 1, 1));
+        // Another directory is in the place of its own, or its own was on another disk than the one above it.
+        let (state, temporary) = one_download(|header| set(&mut header.directories[0], 1, 1));
         fs::remove_file(&temporary).unwrap();
         let failure = only(&state).remove().unwrap_err();
         assert!(failure.next.unwrap().contains("not mounted"));
         assert_eq!(only(&state).temporary(), None);
-        let (state, _) = one_download(|header| header.folders[0].device += 1);
+        let (state, _) = one_download(|header| header.directories[0].device += 1);
         let begun = only(&state);
         let Work::Download(mut header) = begun.work else { panic!("it is a download") };
         header.temporary = state.path().join("disk/.parcelry-0123.part");
-        header.folders.insert(0, header.folders[0]);
-        set(&mut header.folders[0], 1, 1);
+        header.directories.insert(0, header.directories[0]);
+        set(&mut header.directories[0], 1, 1);
         assert!(is_away(&header));
         // A disk may have another number when it is back.
-        let (state, temporary) = one_download(|header| set(&mut header.folders[0], 1, 1));
+        let (state, temporary) = one_download(|header| set(&mut header.directories[0], 1, 1));
         assert!(only(&state).remove().unwrap());
         assert!(!temporary.exists());
     }
 
     #[test]
     fn f30_on_a_disk_that_is_there_what_is_gone_is_gone() {
-        // Some file systems have another number after each start, and others give folders other ones at each mount.
+        // Some file systems have another number after each start, and others give directories other ones at each mount.
         let changes: [fn(&mut DownloadHeader); 4] = [
             |_| {},
-            |header| header.folders.clear(),
-            |header| header.folders.iter_mut().for_each(|folder| folder.device += 1),
-            |header| header.folders.iter_mut().for_each(|folder| folder.inode += 1),
+            |header| header.directories.clear(),
+            |header| header.directories.iter_mut().for_each(|directory| directory.device += 1),
+            |header| header.directories.iter_mut().for_each(|directory| directory.inode += 1),
         ];
         for change in changes {
             let (state, temporary) = one_download(change);
@@ -373,20 +373,20 @@ mod tests {
             assert_eq!(only(&state).out_of_reach(), None);
             assert!(only(&state).remove().unwrap());
         }
-        // Its user removed the folder with what was in it.
+        // Its user removed the directory with what was in it.
         let state = tempfile::tempdir().unwrap();
-        let folder = state.path().join("photos/new");
-        fs::create_dir_all(&folder).unwrap();
+        let directory = state.path().join("photos/new");
+        fs::create_dir_all(&directory).unwrap();
         let share = ShareId::from_bytes([1; 32]);
-        let mut header = DownloadHeader::new(share, folder.clone(), folder.join(".parcelry-0.part"), 1);
+        let mut header = DownloadHeader::new(share, directory.clone(), directory.join(".parcelry-0.part"), 1);
         fs::remove_dir_all(state.path().join("photos")).unwrap();
         assert!(!is_away(&header));
-        header.folders.iter_mut().for_each(|folder| folder.device += 1);
+        header.directories.iter_mut().for_each(|directory| directory.device += 1);
         assert!(!is_away(&header), "the disk has another number");
         // What was copied to another disk stands there.
         let (state, temporary) = one_download(|header| {
             header.inode += 1;
-            set(&mut header.folders[0], 1, 1);
+            set(&mut header.directories[0], 1, 1);
         });
         assert_eq!((only(&state).temporary(), only(&state).out_of_reach()), (None, None));
         assert!(temporary.exists());

@@ -37,15 +37,15 @@ pub struct DownloadHeader {
     pub temporary: PathBuf,
     /// The inode number of the temporary, to notice another one in its place; 0 if it could not be this user's alone.
     pub inode: u64,
-    /// The folder that it is in and those above it, up to the root, to notice that their disk is away; none if that is
+    /// The directory that it is in and those above it, up to the root, to notice that their disk is away; none if that is
     /// not known.
-    pub folders: Vec<DirInode>,
+    pub directories: Vec<DirInode>,
     /// What is not in the temporary, as the file system does not take its name.
     pub left_out: Vec<LeftOut>,
     boot_id: Option<String>,
 }
 
-/// A folder as the system knows it.
+/// A directory as the system knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirInode {
     /// The number of its disk, which some file systems choose anew at each start.
@@ -55,7 +55,7 @@ pub struct DirInode {
 }
 
 impl DirInode {
-    /// The folder at a path; `None` if there is none.
+    /// The directory at a path; `None` if there is none.
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_dir)?;
         Some(Self { device: metadata.dev(), inode: metadata.ino() })
@@ -74,9 +74,9 @@ pub struct LeftOut {
 impl DownloadHeader {
     /// The header of a download that begins now.
     pub fn new(share: ShareId, target: PathBuf, temporary: PathBuf, inode: u64) -> Self {
-        let folders = temporary.ancestors().skip(1).map_while(DirInode::of).collect();
+        let directories = temporary.ancestors().skip(1).map_while(DirInode::of).collect();
         let (left_out, boot_id) = (Vec::new(), boot_id());
-        Self { version: VERSION, share, target, temporary, inode, folders, left_out, boot_id }
+        Self { version: VERSION, share, target, temporary, inode, directories, left_out, boot_id }
     }
 }
 
@@ -84,7 +84,7 @@ impl DownloadHeader {
 #[derive(Debug)]
 pub struct DownloadJournal {
     key: String,
-    folder: PathBuf,
+    directory: PathBuf,
     records: Records<4>,
     _lock: File,
 }
@@ -110,27 +110,27 @@ impl DownloadJournal {
     ) -> Result<(Self, Option<Resumed>), Failure> {
         let target_bytes = target.as_os_str().as_encoded_bytes();
         let key = key(&[share.as_bytes(), target_bytes]);
-        let folder = state.join("downloads").join(&key);
-        let failed = |error| Failure::io("open the journal in", &folder, &error);
-        let lock = lock::take(&folder).map_err(failed)?.ok_or_else(|| {
+        let directory = state.join("downloads").join(&key);
+        let failed = |error| Failure::io("open the journal in", &directory, &error);
+        let lock = lock::take(&directory).map_err(failed)?.ok_or_else(|| {
             Failure::new(Kind::Other, "another parcelry is fetching the same share to the same place")
                 .next("Wait for it to finish, or choose another place with -o.")
         })?;
-        let header = fs::read(folder.join("download.json")).ok();
+        let header = fs::read(directory.join("download.json")).ok();
         let header = header.and_then(|bytes| serde_json::from_slice::<DownloadHeader>(&bytes).ok());
         let header = header.filter(|header| header.version == VERSION && header.share == share);
         if header.is_none() {
             // A list of chunks without a header is of another temporary: it would call holes good.
-            let _ = fs::remove_file(folder.join("chunks"));
+            let _ = fs::remove_file(directory.join("chunks"));
         }
-        let (records, stored) = Records::open(&folder.join("chunks"), MAGIC).map_err(failed)?;
+        let (records, stored) = Records::open(&directory.join("chunks"), MAGIC).map_err(failed)?;
         let done = chunks(&stored, geometry);
         let resumed = header.map(|header| {
             // Chunks are noted before they are synced: after a crash of the system the notes may say too much.
             let trusted = header.boot_id.is_some() && header.boot_id == boot_id();
             Resumed { header, done, trusted }
         });
-        Ok((Self { key, folder, records, _lock: lock }, resumed))
+        Ok((Self { key, directory, records, _lock: lock }, resumed))
     }
 
     /// Tells this share's download to this target apart from all others of this user.
@@ -141,14 +141,14 @@ impl DownloadJournal {
     /// Begins anew with this temporary: what was recorded before is forgotten.
     pub fn begin(&mut self, header: &DownloadHeader) -> io::Result<()> {
         let json = serde_json::to_vec(header).expect("a header has string keys");
-        let _ = fs::remove_file(self.folder.join("chunks"));
-        self.records = Records::open(&self.folder.join("chunks"), MAGIC)?.0;
-        durable::persist(&self.folder.join("download.json"), &json)
+        let _ = fs::remove_file(self.directory.join("chunks"));
+        self.records = Records::open(&self.directory.join("chunks"), MAGIC)?.0;
+        durable::persist(&self.directory.join("download.json"), &json)
     }
 
     /// Forgets all chunks but these: what is not believed now must not be believed by a later attempt either.
     pub fn keep(&mut self, done: &ChunkSet) -> io::Result<()> {
-        let path = self.folder.join("chunks");
+        let path = self.directory.join("chunks");
         let records = done.iter().flat_map(|index| index.get().to_be_bytes());
         let bytes: Vec<u8> = MAGIC.iter().copied().chain(records).collect();
         durable::persist(&path, &bytes)?;
@@ -163,13 +163,13 @@ impl DownloadJournal {
 
     /// Forgets the download: it is complete.
     pub fn forget(&self) -> io::Result<()> {
-        fs::remove_dir_all(&self.folder)
+        fs::remove_dir_all(&self.directory)
     }
 }
 
-/// The chunks that the journal in the folder says are in the temporary, for who only looks.
-pub(super) fn noted(folder: &Path, geometry: &Geometry) -> ChunkSet {
-    let bytes = fs::read(folder.join("chunks")).unwrap_or_default();
+/// The chunks that the journal in the directory says are in the temporary, for who only looks.
+pub(super) fn noted(directory: &Path, geometry: &Geometry) -> ChunkSet {
+    let bytes = fs::read(directory.join("chunks")).unwrap_or_default();
     chunks(bytes.strip_prefix(MAGIC).unwrap_or_default().as_chunks().0, geometry)
 }
 

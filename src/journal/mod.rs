@@ -6,7 +6,7 @@
 //!       downloads/<key>/  a share that is being fetched  (download.rs)
 //!       shares/<id>.json  a share that was published     (owned.rs)
 //! ```
-//! The folders are private to their owner: they hold the shares' secrets.
+//! The directories are private to their owner: they hold the shares' secrets.
 
 mod begun;
 mod download;
@@ -25,7 +25,7 @@ pub use upload::{
 use parcelry_core::id::Secret;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// The name of a journal's folder: a hash of what identifies the work.
+/// The name of a journal's directory: a hash of what identifies the work.
 fn key(parts: &[&[u8]]) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {

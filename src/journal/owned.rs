@@ -76,20 +76,20 @@ impl OwnedShare {
 /// All shares that were made from here.
 #[derive(Debug)]
 pub struct OwnedShares {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl OwnedShares {
-    /// Those below the state folder.
+    /// Those below the state directory.
     pub fn new(state: &Path) -> Self {
-        Self { folder: state.join("shares") }
+        Self { directory: state.join("shares") }
     }
 
     /// Keeps a share.
     pub fn put(&self, share: &OwnedShare) -> Result<(), Failure> {
         let path = self.path(share.key().share_id());
         let json = serde_json::to_vec_pretty(share).expect("a share has string keys");
-        durable::create_private_folder(&self.folder)
+        durable::create_private_directory(&self.directory)
             .and_then(|()| durable::persist(&path, &json))
             .map_err(|error| Failure::io("write", &path, &error))
     }
@@ -106,7 +106,7 @@ impl OwnedShares {
 
     /// All shares that were not deleted, the newest first. Of those that were, what is over is forgotten.
     pub fn list(&self) -> Vec<OwnedShare> {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
         let mut shares: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path()).ok()).collect();
         shares.retain(|share: &OwnedShare| {
             let Some(terms) = share.terms().filter(|terms| terms.deleted) else {
@@ -129,7 +129,7 @@ impl OwnedShares {
     }
 
     fn path(&self, share: ShareId) -> PathBuf {
-        self.folder.join(format!("{share}.json"))
+        self.directory.join(format!("{share}.json"))
     }
 }
 

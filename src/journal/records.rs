@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn records_come_back_and_a_torn_one_is_dropped() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("records");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
         let (records, before) = Records::<4>::open(&path, MAGIC).unwrap();
         assert_eq!(before, [[0_u8; 4]; 0]);
         records.append(b"aaaa").unwrap();
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn another_version_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("records");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("records");
         std::fs::write(&path, b"TEST\x02xxxx").unwrap();
         assert!(Records::<4>::open(&path, MAGIC).is_err());
     }
@@ -102,8 +102,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_file_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..40), magic: bool) {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("records");
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("records");
             let bytes = if magic { [MAGIC, &bytes].concat() } else { bytes };
             std::fs::write(&path, &bytes).unwrap();
             let _ = Records::<4>::open(&path, MAGIC);

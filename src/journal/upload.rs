@@ -15,7 +15,7 @@ use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::holes::Holes;
 use parcelry_core::id::{ChunkId, PeerId, Secret, TrackerId};
 use parcelry_core::links::Link;
-use parcelry_core::modes::FolderMode;
+use parcelry_core::modes::DirMode;
 use parcelry_core::name::SafePath;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -60,10 +60,10 @@ pub struct UploadHeader {
     pub created_ms: u64,
     /// The files as they were then.
     pub files: Vec<SourceFile>,
-    /// The folders that held nothing then.
+    /// The directories that held nothing then.
     pub dirs: Vec<SafePath>,
-    /// The folders whose permissions were not the usual ones.
-    pub dir_modes: Vec<FolderMode>,
+    /// The directories whose permissions were not the usual ones.
+    pub dir_modes: Vec<DirMode>,
     /// The symlinks as they were then.
     pub links: Vec<Link>,
 }
@@ -213,35 +213,35 @@ pub struct UploadJournal {
     ids: Mutex<BTreeMap<u32, ChunkId>>,
 }
 
-/// The folder of a journal, locked. Nothing in it is looked at before: keys that are read while another process forgets
+/// The directory of a journal, locked. Nothing in it is looked at before: keys that are read while another process forgets
 /// which chunks left under them would seal other bytes under the same nonces.
 #[derive(Debug)]
 pub struct UploadPlace {
-    folder: PathBuf,
+    directory: PathBuf,
     _lock: File,
 }
 
 impl UploadPlace {
-    /// Locks the folder, which is made if need be.
-    pub fn lock(folder: &Path) -> Result<Self, Failure> {
-        let failed = |error| Failure::io("open the journal in", folder, &error);
-        let lock = lock::take(folder).map_err(failed)?.ok_or_else(|| {
+    /// Locks the directory, which is made if need be.
+    pub fn lock(directory: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::io("open the journal in", directory, &error);
+        let lock = lock::take(directory).map_err(failed)?.ok_or_else(|| {
             Failure::new(Kind::Other, "another parcelry is sharing the same files right now")
                 .next("Wait for it to finish.")
         })?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
 
     /// Opens the journal, if there is one that can be read and of which all is there; else gives the place back.
     pub fn resume(self) -> Result<Result<UploadJournal, Self>, Failure> {
-        let header = match fs::read(self.folder.join(HEADER)) {
+        let header = match fs::read(self.directory.join(HEADER)) {
             Ok(bytes) => serde_json::from_slice::<UploadHeader>(&bytes).ok(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Failure::io("read", &self.folder, &error)),
+            Err(error) => return Err(Failure::io("read", &self.directory, &error)),
         };
         let Some(header) = header.filter(|header| header.version == VERSION) else { return Ok(Err(self)) };
         // Without what has left, nothing may leave under these keys.
-        if !self.folder.join("chunks").exists() {
+        if !self.directory.join("chunks").exists() {
             return Ok(Err(self));
         }
         UploadJournal::open(self, header).map(Ok)
@@ -249,10 +249,10 @@ impl UploadPlace {
 
     /// Begins a new upload; an old one there is forgotten.
     pub fn begin(self, header: UploadHeader) -> Result<UploadJournal, Failure> {
-        let failed = |error| Failure::io("write the journal in", &self.folder, &error);
-        remove_contents(&self.folder).map_err(failed)?;
+        let failed = |error| Failure::io("write the journal in", &self.directory, &error);
+        remove_contents(&self.directory).map_err(failed)?;
         let json = serde_json::to_vec(&header).expect("a header has string keys");
-        durable::persist(&self.folder.join(HEADER), &json).map_err(failed)?;
+        durable::persist(&self.directory.join(HEADER), &json).map_err(failed)?;
         UploadJournal::open(self, header)
     }
 }
@@ -268,36 +268,36 @@ pub enum Sent {
     Published,
 }
 
-/// How far it may have come what the journal in the folder sent. An error tells nothing of it: nobody was told yet.
-pub(super) fn sent(folder: &Path) -> io::Result<Sent> {
-    if folder.join(PUBLISHED).try_exists()? {
+/// How far it may have come what the journal in the directory sent. An error tells nothing of it: nobody was told yet.
+pub(super) fn sent(directory: &Path) -> io::Result<Sent> {
+    if directory.join(PUBLISHED).try_exists()? {
         return Ok(Sent::Published);
     }
-    let asked = peers_in(folder, COMMITTED)?;
+    let asked = peers_in(directory, COMMITTED)?;
     Ok(if asked.is_empty() { Sent::Nowhere } else { Sent::To(asked) })
 }
 
 /// The peers that a file of a journal lists; none if it is not there. A list that makes no sense is an error, too: with
 /// none, nobody would be told.
-fn peers_in(folder: &Path, name: &str) -> io::Result<Vec<PeerId>> {
-    match fs::read(folder.join(name)) {
+fn peers_in(directory: &Path, name: &str) -> io::Result<Vec<PeerId>> {
+    match fs::read(directory.join(name)) {
         Ok(json) => Ok(serde_json::from_slice(&json)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
 
-/// Removes everything in a journal's folder but its lock, an upload's keys first: whatever interrupts it, no keys are
+/// Removes everything in a journal's directory but its lock, an upload's keys first: whatever interrupts it, no keys are
 /// left without the ids of what left under them.
-fn remove_contents(folder: &Path) -> io::Result<()> {
-    match fs::remove_file(folder.join(HEADER)) {
+fn remove_contents(directory: &Path) -> io::Result<()> {
+    match fs::remove_file(directory.join(HEADER)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => {
             result?;
-            durable::sync_folder(folder)?;
+            durable::sync_directory(directory)?;
         }
     }
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.file_name() != Some("lock".as_ref()) {
             fs::remove_file(path)?;
@@ -306,11 +306,11 @@ fn remove_contents(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a journal's folder, which is locked: an upload's keys first, the lock last.
-pub(super) fn remove_journal(folder: &Path) -> io::Result<()> {
-    remove_contents(folder)?;
-    fs::remove_file(folder.join("lock"))?;
-    match fs::remove_dir(folder) {
+/// Removes a journal's directory, which is locked: an upload's keys first, the lock last.
+pub(super) fn remove_journal(directory: &Path) -> io::Result<()> {
+    remove_contents(directory)?;
+    fs::remove_file(directory.join("lock"))?;
+    match fs::remove_dir(directory) {
         // Somebody begins another one there.
         Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
             Ok(())
@@ -320,8 +320,8 @@ pub(super) fn remove_journal(folder: &Path) -> io::Result<()> {
 }
 
 impl UploadJournal {
-    /// The folder of an upload's journal.
-    pub fn folder(state: &Path, upload: &UploadKey<'_>) -> PathBuf {
+    /// The directory of an upload's journal.
+    pub fn directory(state: &Path, upload: &UploadKey<'_>) -> PathBuf {
         // Each part goes in with its length, so what is not said is told from what is empty.
         let replicas = std::slice::from_ref(&upload.replicas);
         let mut parts: Vec<&[u8]> = vec![upload.tracker.as_bytes(), replicas, upload.chunk_log2.as_slice()];
@@ -340,8 +340,8 @@ impl UploadJournal {
     }
 
     fn open(place: UploadPlace, header: UploadHeader) -> Result<Self, Failure> {
-        let failed = |error| Failure::io("open the journal in", &place.folder, &error);
-        let (records, stored) = Records::open(&place.folder.join("chunks"), MAGIC).map_err(failed)?;
+        let failed = |error| Failure::io("open the journal in", &place.directory, &error);
+        let (records, stored) = Records::open(&place.directory.join("chunks"), MAGIC).map_err(failed)?;
         let parse = |record: &[u8; 36]| {
             let (index, id) = record.split_at(4);
             let index = u32::from_be_bytes(index.try_into().unwrap_or_default());
@@ -389,28 +389,28 @@ impl UploadJournal {
 
     /// Puts the manifest on stable storage: its metadata is sealed once and sent as it is ever after.
     pub fn put_manifest(&self, encoded: &[u8]) -> io::Result<()> {
-        durable::persist(&self.place.folder.join(MANIFEST), encoded)
+        durable::persist(&self.place.directory.join(MANIFEST), encoded)
     }
 
     /// The manifest, if it was made already.
     pub fn manifest(&self) -> Option<Vec<u8>> {
-        fs::read(self.place.folder.join(MANIFEST)).ok()
+        fs::read(self.place.directory.join(MANIFEST)).ok()
     }
 
     /// Notes the peers that the share goes to, so that a resumed share goes to the same.
     pub fn put_peers(&self, peers: &[PeerId]) -> io::Result<()> {
         let json = serde_json::to_vec(peers).expect("ids are strings");
-        durable::persist(&self.place.folder.join(PEERS), &json)
+        durable::persist(&self.place.directory.join(PEERS), &json)
     }
 
     /// The peers that the share went to before, as far as that is known: others will do.
     pub fn peers(&self) -> Vec<PeerId> {
-        peers_in(&self.place.folder, PEERS).unwrap_or_default()
+        peers_in(&self.place.directory, PEERS).unwrap_or_default()
     }
 
     /// Puts on stable storage that these peers are asked to commit, before they are.
     pub fn note_committing(&self, peers: &[PeerId]) -> io::Result<()> {
-        let mut all = peers_in(&self.place.folder, COMMITTED)?;
+        let mut all = peers_in(&self.place.directory, COMMITTED)?;
         let known = all.len();
         all.extend(peers);
         let mut seen = BTreeSet::new();
@@ -419,27 +419,27 @@ impl UploadJournal {
             return Ok(());
         }
         let json = serde_json::to_vec(&all).expect("ids are strings");
-        durable::persist(&self.place.folder.join(COMMITTED), &json)
+        durable::persist(&self.place.directory.join(COMMITTED), &json)
     }
 
     /// Puts on stable storage that the share is published, before its link is out.
     pub fn note_published(&self) -> io::Result<()> {
-        durable::persist(&self.place.folder.join(PUBLISHED), b"")
+        durable::persist(&self.place.directory.join(PUBLISHED), b"")
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.place.folder
+        &self.place.directory
     }
 
     /// How far it may have come what was sent.
     pub fn sent(&self) -> io::Result<Sent> {
-        sent(&self.place.folder)
+        sent(&self.place.directory)
     }
 
     /// Forgets the upload: it is published, or its files changed.
     pub fn forget(&self) -> io::Result<()> {
-        remove_journal(&self.place.folder)
+        remove_journal(&self.place.directory)
     }
 }
 
@@ -458,39 +458,39 @@ mod tests {
         Geometry::new(1 << 30, ChunkSize::from_log2(20).unwrap()).unwrap().index(index).unwrap()
     }
 
-    fn begun(folder: &Path) -> UploadJournal {
-        UploadPlace::lock(folder).unwrap().begin(header()).unwrap()
+    fn begun(directory: &Path) -> UploadJournal {
+        UploadPlace::lock(directory).unwrap().begin(header()).unwrap()
     }
 
-    fn resumed(folder: &Path) -> Option<UploadJournal> {
-        UploadPlace::lock(folder).unwrap().resume().unwrap().ok()
+    fn resumed(directory: &Path) -> Option<UploadJournal> {
+        UploadPlace::lock(directory).unwrap().resume().unwrap().ok()
     }
 
     #[test]
     fn f22_keys_are_never_there_without_what_left_under_them() {
         let state = tempfile::tempdir().unwrap();
-        let folder = state.path().join("upload");
-        let journal = begun(&folder);
+        let directory = state.path().join("upload");
+        let journal = begun(&directory);
         journal.record(index(0), ChunkId::of(b"left")).unwrap();
         // The journal is locked from before its keys were read.
-        assert!(UploadPlace::lock(&folder).is_err());
+        assert!(UploadPlace::lock(&directory).is_err());
         drop(journal);
         // Killed, or out of space, at any step of forgetting it.
         for left in [&["upload.json"][..], &["upload.json", "manifest"]] {
             let copy = state.path().join("copy");
             fs::create_dir(&copy).unwrap();
-            left.iter().for_each(|name| drop(fs::copy(folder.join(name), copy.join(name))));
+            left.iter().for_each(|name| drop(fs::copy(directory.join(name), copy.join(name))));
             assert!(resumed(&copy).is_none(), "{left:?}");
             fs::remove_dir_all(copy).unwrap();
         }
         // Whoever waited for the lock finds no keys of what was forgotten.
-        let journal = resumed(&folder).unwrap();
-        let waiting = durable::open_private(&folder.join("lock")).unwrap();
+        let journal = resumed(&directory).unwrap();
+        let waiting = durable::open_private(&directory.join("lock")).unwrap();
         journal.forget().unwrap();
         drop(journal);
-        assert!(waiting.try_lock().is_ok() && resumed(&folder).is_none());
-        fs::write(folder.join("upload.json"), serde_json::to_vec(&header()).unwrap()).unwrap();
-        let place = UploadPlace::lock(&folder).unwrap();
+        assert!(waiting.try_lock().is_ok() && resumed(&directory).is_none());
+        fs::write(directory.join("upload.json"), serde_json::to_vec(&header()).unwrap()).unwrap();
+        let place = UploadPlace::lock(&directory).unwrap();
         let failed = place.begin(header()).unwrap();
         assert_eq!(failed.id(index(0)), None);
     }
@@ -498,19 +498,19 @@ mod tests {
     #[test]
     fn an_upload_is_found_again_with_its_keys_and_ids() {
         let state = tempfile::tempdir().unwrap();
-        let folder = folder_in(state.path(), |_| {});
-        assert!(resumed(&folder).is_none());
-        let journal = begun(&folder);
+        let directory = directory_in(state.path(), |_| {});
+        assert!(resumed(&directory).is_none());
+        let journal = begun(&directory);
         journal.record(index(7), ChunkId::of(b"seven")).unwrap();
         journal.put_manifest(b"manifest").unwrap();
         drop(journal);
-        let journal = resumed(&folder).unwrap();
+        let journal = resumed(&directory).unwrap();
         assert_eq!(journal.header().secret, header().secret);
         assert_eq!((journal.id(index(7)), journal.id(index(8))), (Some(ChunkId::of(b"seven")), None));
         assert_eq!(journal.manifest().as_deref(), Some(&b"manifest"[..]));
         journal.forget().unwrap();
         drop(journal);
-        assert!(resumed(&folder).is_none());
+        assert!(resumed(&directory).is_none());
     }
 
     #[test]
@@ -556,8 +556,8 @@ mod tests {
         assert!(UploadPlace::lock(state.path()).unwrap_err().what.contains("another parcelry"));
     }
 
-    /// The folder of an upload of two paths, but for what is changed.
-    fn folder_in(state: &Path, change: impl FnOnce(&mut UploadKey<'_>)) -> PathBuf {
+    /// The directory of an upload of two paths, but for what is changed.
+    fn directory_in(state: &Path, change: impl FnOnce(&mut UploadKey<'_>)) -> PathBuf {
         let paths: [PathBuf; 2] = ["/a/b".into(), "/c".into()];
         let mut key = UploadKey {
             tracker: "https://t:1",
@@ -567,25 +567,25 @@ mod tests {
             source: UploadSource::Paths(&paths),
         };
         change(&mut key);
-        UploadJournal::folder(state, &key)
+        UploadJournal::directory(state, &key)
     }
 
     #[test]
     fn uploads_of_other_paths_trackers_or_options_have_journals_of_their_own() {
-        let folder = |change: fn(&mut UploadKey<'_>)| folder_in(Path::new("/s"), change);
-        assert_eq!(folder(|_| {}), folder(|_| {}));
+        let directory = |change: fn(&mut UploadKey<'_>)| directory_in(Path::new("/s"), change);
+        assert_eq!(directory(|_| {}), directory(|_| {}));
         let all = [
-            folder(|_| {}),
-            folder(|key| key.tracker = "https://t:2"),
-            folder(|key| key.replicas = 3),
-            folder(|key| key.chunk_log2 = Some(21)),
-            folder(|key| key.chunk_log2 = None),
-            folder(|key| key.name = Some("m")),
-            folder(|key| key.name = Some("")),
-            folder(|key| key.name = None),
-            folder(|key| key.source = UploadSource::Paths(&[])),
-            folder(|key| key.source = UploadSource::Once(&[7; 32])),
-            folder(|key| key.source = UploadSource::Once(&[8; 32])),
+            directory(|_| {}),
+            directory(|key| key.tracker = "https://t:2"),
+            directory(|key| key.replicas = 3),
+            directory(|key| key.chunk_log2 = Some(21)),
+            directory(|key| key.chunk_log2 = None),
+            directory(|key| key.name = Some("m")),
+            directory(|key| key.name = Some("")),
+            directory(|key| key.name = None),
+            directory(|key| key.source = UploadSource::Paths(&[])),
+            directory(|key| key.source = UploadSource::Once(&[7; 32])),
+            directory(|key| key.source = UploadSource::Once(&[8; 32])),
         ];
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
@@ -594,12 +594,12 @@ mod tests {
     /// With other names, nobody's half-done uploads would be found again.
     #[test]
     fn the_folder_of_an_upload_keeps_its_name() {
-        let folder = folder_in(Path::new("/s"), |_| {});
-        assert_eq!(folder, Path::new("/s/uploads/8ba0ed9f02d26dc8f3c42807b342daba"));
+        let directory = directory_in(Path::new("/s"), |_| {});
+        assert_eq!(directory, Path::new("/s/uploads/8ba0ed9f02d26dc8f3c42807b342daba"));
         let paths: [PathBuf; 1] = ["/a/b".into()];
         let source = UploadSource::Paths(&paths);
         let key = UploadKey { tracker: "https://t:1", replicas: 2, chunk_log2: None, name: None, source };
-        let folder = UploadJournal::folder(Path::new("/s"), &key);
-        assert_eq!(folder, Path::new("/s/uploads/026cd5f35b9702f28c50605893da9c6a"));
+        let directory = UploadJournal::directory(Path::new("/s"), &key);
+        assert_eq!(directory, Path::new("/s/uploads/026cd5f35b9702f28c50605893da9c6a"));
     }
 }

@@ -65,7 +65,7 @@ pub struct PeerConfig {
     pub invite: Invite,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The folder that holds its key and chunks.
+    /// The directory that holds its key and chunks.
     pub data: PathBuf,
     /// What its operator calls it.
     pub name: String,
@@ -158,7 +158,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     let store = config.data.join("store");
     if Identity::read(&config.data)?.is_none() {
         // Before the key is made: a key without a store means that a disk is missing.
-        durable::own_folder(&config.data)?;
+        durable::own_directory(&config.data)?;
         Storage::create(&store)?;
     }
     let (identity, lock) = identity::take(&config.data)?;

@@ -99,10 +99,10 @@ impl Drop for Leaving {
 }
 
 impl Partings {
-    /// Opens what is noted below the store's folder.
+    /// Opens what is noted below the store's directory.
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the promises in", root, &error);
-        durable::create_private_folder(&root.join("parted")).map_err(failed)?;
+        durable::create_private_directory(&root.join("parted")).map_err(failed)?;
         let state = Parting::resume(PromiseFile::read(root).map_err(failed)?);
         // Written anew without what a crash has torn. Whether the clock may end any is not known yet.
         let promises = Mutex::new(PromiseFile::written(root, state.promises()));
@@ -491,7 +491,7 @@ mod tests {
 
     /// A peer's disk that holds the share of [`share`].
     struct Holder {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
         storage: Storage,
         partings: Partings,
     }
@@ -513,10 +513,10 @@ mod tests {
 
     impl Holder {
         fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            Storage::create(folder.path()).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            Storage::create(directory.path()).unwrap();
             let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
-            let storage = Storage::open(folder.path(), bounds).unwrap();
+            let storage = Storage::open(directory.path(), bounds).unwrap();
             let (manifest, terms) = share();
             let all = ChunkSet::full(2);
             assert_eq!(storage.begin_copy(&manifest, &all).unwrap(), all);
@@ -526,8 +526,8 @@ mod tests {
             }
             assert!(storage.keep_copied(&manifest, terms, &all).unwrap().is_empty());
             storage.end_copy(manifest.share());
-            let partings = Partings::open(folder.path()).unwrap();
-            Self { folder, storage, partings }
+            let partings = Partings::open(directory.path()).unwrap();
+            Self { directory, storage, partings }
         }
 
         /// What it proves to one that wants to let go of the chunks, as `audits.rs` does.
@@ -580,7 +580,7 @@ mod tests {
         a.end(&left, proved);
         assert_eq!((a.holds(), b.holds()), (0, 2), "one of two may go");
         assert_eq!(b.partings.leave(&all(), Some(clock::now_ms())), []);
-        b.partings = Partings::open(b.folder.path()).unwrap();
+        b.partings = Partings::open(b.directory.path()).unwrap();
         assert_eq!(b.partings.leave(&all(), Some(clock::now_ms())), []);
         assert_eq!(a.prove_for_drop(&all()), BTreeSet::new(), "what was let go of is proved to nobody");
     }
@@ -595,12 +595,12 @@ mod tests {
         assert_eq!(quarantined.len(), 2);
         let old =
             SystemTime::from(clock::moment(clock::now_ms())) - QUARANTINE_KEPT - Duration::from_secs(60);
-        for file in fs::read_dir(holder.folder.path().join("aside")).unwrap() {
+        for file in fs::read_dir(holder.directory.path().join("aside")).unwrap() {
             let file = fs::File::options().write(true).open(file.unwrap().path()).unwrap();
             file.set_modified(old).unwrap();
         }
         holder.storage.empty_quarantine(&quarantined).unwrap();
-        let again = Partings::open(holder.folder.path()).unwrap();
+        let again = Partings::open(holder.directory.path()).unwrap();
         let parted = again.all().unwrap();
         assert_eq!(parted.len(), 1, "it outlives a restart");
         let (manifest, terms) = (again.manifest(&parted[0]).unwrap(), share().1);
@@ -615,7 +615,7 @@ mod tests {
         let holder = Holder::new();
         let left = holder.partings.leave(&all(), Some(clock::now_ms()));
         holder.end(&left, left.iter().copied().collect());
-        let parted = holder.folder.path().join("parted");
+        let parted = holder.directory.path().join("parted");
         let (bad, good) = (ShareId::from_bytes([9; 32]), share().0.share());
         fs::write(parted.join(format!("{bad}.json")), b"rot").unwrap();
         assert_eq!(holder.partings.quarantined().unwrap().len(), 2, "the other one is looked after");
@@ -630,16 +630,16 @@ mod tests {
 
     #[test]
     fn promises_are_ended_while_the_peer_runs_and_only_by_a_clock_that_is_believed() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let id = ChunkId::of(b"a");
         let now_ms = clock::now_ms();
         // Of a day long ago, as this machine's clock says, which is perhaps wrong.
-        drop(PromiseFile::write(folder.path(), [(id, 1)].into_iter()).unwrap());
-        fs::create_dir(folder.path().join("parted")).unwrap();
-        let partings = Partings::open(folder.path()).unwrap();
+        drop(PromiseFile::write(directory.path(), [(id, 1)].into_iter()).unwrap());
+        fs::create_dir(directory.path().join("parted")).unwrap();
+        let partings = Partings::open(directory.path()).unwrap();
         assert_eq!(partings.leave(&[id], None), [], "a start ends none");
         partings.end_promises(now_ms).unwrap();
-        assert_eq!(PromiseFile::read(folder.path()).unwrap(), []);
+        assert_eq!(PromiseFile::read(directory.path()).unwrap(), []);
         assert_eq!(partings.leave(&[id], None), [id]);
         partings.stay(&[id]);
     }

@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn a_pass_goes_on_after_a_restart_and_never_waits_long() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, every) = (folder.path().join("scrub"), Duration::from_secs(256 * 60));
+        let directory = tempfile::tempdir().unwrap();
+        let (path, every) = (directory.path().join("scrub"), Duration::from_secs(256 * 60));
         let first = Position::read(&path);
         assert_eq!(
             (first.step, first.wait(every)),

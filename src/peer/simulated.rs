@@ -39,11 +39,11 @@ struct Leaving {
 
 /// Whether the records of a share below the root of a store can all be read.
 pub(crate) fn has_records(root: &Path, share: ShareId) -> bool {
-    are_readable(&records_folder(root, share), share)
+    are_readable(&records_directory(root, share), share)
 }
 
 /// Where the records of a share are.
-pub(crate) fn records_folder(root: &Path, share: ShareId) -> PathBuf {
+pub(crate) fn records_directory(root: &Path, share: ShareId) -> PathBuf {
     root.join("shares").join(share.to_string())
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct SimPeer {
 }
 
 impl SimPeer {
-    /// Starts a peer on what is in the folder.
+    /// Starts a peer on what is in the directory.
     pub(crate) fn start(
         root: &Path,
         seed: &Secret,

@@ -1,4 +1,4 @@
-//! Entries of a folder that cannot be shared: the others are, and each of these is named once.
+//! Entries of a directory that cannot be shared: the others are, and each of these is named once.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub(super) struct LeftOut {
 /// Why something is not shared.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// For what it is itself; what was named on the command line is refused for it, an entry of a folder is left out.
+    /// For what it is itself; what was named on the command line is refused for it, an entry of a directory is left out.
     Entry {
         /// What kind of failure it is for somebody who named it.
         kind: Kind,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use parcelry_core::holes::Holes;
 use parcelry_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
 use parcelry_core::links::{self, Link};
-use parcelry_core::modes::{self, FolderMode};
+use parcelry_core::modes::{self, DirMode};
 use parcelry_core::name::{SafePath, normalise};
 use rustix::fs::Access;
 
@@ -22,7 +22,7 @@ use crate::failure::{Failure, Kind};
 use crate::journal::{Origin, SourceFile};
 use crate::progress::Progress;
 
-/// Files and empty folders, in the order of the stream.
+/// Files and empty directories, in the order of the stream.
 #[derive(Debug)]
 pub(super) struct Collected {
     /// The paths that were named, made absolute; none if it is standard input.
@@ -31,20 +31,20 @@ pub(super) struct Collected {
     pub(super) name: SafePath,
     /// The files.
     pub(super) files: Vec<SourceFile>,
-    /// The folders that hold nothing.
+    /// The directories that hold nothing.
     pub(super) dirs: Vec<SafePath>,
-    /// The folders whose permissions are not the usual ones.
-    pub(super) dir_modes: Vec<FolderMode>,
+    /// The directories whose permissions are not the usual ones.
+    pub(super) dir_modes: Vec<DirMode>,
     /// The symlinks that lead to an entry of the share.
     pub(super) links: Vec<Link>,
     /// What was read already: standard input, and files that do not tell their length.
     pub(super) spool: Option<File>,
-    /// What is not in the share, although it is in a folder that is.
+    /// What is not in the share, although it is in a directory that is.
     pub(super) left_out: Vec<LeftOut>,
 }
 
 /// Walks the paths. What was named must be there and sound; a symlink that was named is followed. What is awkward in a
-/// folder is left out.
+/// directory is left out.
 pub(super) fn collect(
     state: &Path,
     paths: &[PathBuf],
@@ -111,7 +111,7 @@ impl<'a> Spool<'a> {
     /// failed has left is written over.
     fn take(&mut self, input: &mut impl Read, limit: u64) -> io::Result<(u64, u64)> {
         if self.file.is_none() {
-            crate::disk::durable::create_private_folder(self.state)?;
+            crate::disk::durable::create_private_directory(self.state)?;
             self.file = Some(tempfile::tempfile_in(self.state)?);
         }
         let (start, Some(file)) = (self.end, &mut self.file) else { unreachable!("it was just made") };
@@ -134,7 +134,7 @@ struct Walk<'a> {
     files: Vec<SourceFile>,
     holes: Largest,
     dirs: Vec<SafePath>,
-    dir_modes: Vec<FolderMode>,
+    dir_modes: Vec<DirMode>,
     /// The symlinks, and where they are on this machine.
     links: Vec<(Link, PathBuf)>,
     spool: Spool<'a>,
@@ -240,14 +240,14 @@ impl<'a> Walk<'a> {
         let metadata = fs::symlink_metadata(disk).map_err(|error| Refusal::unreadable(&error))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
-            // At every folder on the way: somebody may share a home.
+            // At every directory on the way: somebody may share a home.
             if self.own.has(disk, &metadata) {
                 return Err(own());
             }
-            self.visit_folder(disk, path)?;
+            self.visit_directory(disk, path)?;
             let mode = metadata.mode() & modes::PERMISSIONS;
-            if mode != modes::FOLDER {
-                self.dir_modes.push(FolderMode { path: path.clone(), mode });
+            if mode != modes::DIRECTORY {
+                self.dir_modes.push(DirMode { path: path.clone(), mode });
             }
             return Ok(());
         }
@@ -309,7 +309,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn visit_folder(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
+    fn visit_directory(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
         let failed = |error: io::Error| Refusal::unreadable(&error);
         let mut names = Vec::new();
         for entry in fs::read_dir(disk).map_err(failed)? {
@@ -352,7 +352,7 @@ fn special() -> Refusal {
     Refusal::odd("it is a pipe or another special file", next)
 }
 
-/// The names of a folder, each with the one that it has in the share: in normal form, unless another has that already.
+/// The names of a directory, each with the one that it has in the share: in normal form, unless another has that already.
 /// `None`: it has none.
 fn shared_names(names: Vec<OsString>) -> Vec<(OsString, Option<String>)> {
     let texts = names.iter().filter_map(|name| name.to_str());
@@ -391,10 +391,10 @@ fn not_unicode(path: &Path) -> Failure {
 mod tests {
     use super::*;
 
-    fn collect_in(folder: &Path, names: &[&str]) -> Result<(Collected, u64), Failure> {
+    fn collect_in(directory: &Path, names: &[&str]) -> Result<(Collected, u64), Failure> {
         let progress = Progress::silent();
-        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-        collect(&folder.join("state"), &paths, None, &progress)
+        let paths: Vec<PathBuf> = names.iter().map(|name| directory.join(name)).collect();
+        collect(&directory.join("state"), &paths, None, &progress)
             .map(|collected| (collected, progress.warnings()))
     }
 
@@ -404,15 +404,15 @@ mod tests {
 
     #[test]
     fn a_folder_is_walked_in_order_without_special_files_and_symlinks_to_elsewhere() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("s/b/empty")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("s/b/empty")).unwrap();
         for name in ["s/z", "s/a", "s/b/c"] {
-            fs::write(folder.path().join(name), name).unwrap();
+            fs::write(directory.path().join(name), name).unwrap();
         }
-        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("s/link")).unwrap();
-        std::os::unix::fs::symlink(".", folder.path().join("s/loop")).unwrap();
-        std::os::unix::net::UnixListener::bind(folder.path().join("s/socket")).unwrap();
-        let (collected, warnings) = collect_in(folder.path(), &["s"]).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", directory.path().join("s/link")).unwrap();
+        std::os::unix::fs::symlink(".", directory.path().join("s/loop")).unwrap();
+        std::os::unix::net::UnixListener::bind(directory.path().join("s/socket")).unwrap();
+        let (collected, warnings) = collect_in(directory.path(), &["s"]).unwrap();
         assert_eq!(paths(&collected), ["s/a", "s/b/c", "s/z"]);
         assert_eq!(collected.dirs.iter().map(SafePath::as_str).collect::<Vec<_>>(), ["s/b/empty"]);
         assert_eq!(warnings, 0, "they are named later");
@@ -424,32 +424,32 @@ mod tests {
 
     #[test]
     fn several_paths_make_one_folder() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for name in ["a.txt", "b.txt"] {
-            fs::write(folder.path().join(name), name).unwrap();
+            fs::write(directory.path().join(name), name).unwrap();
         }
-        let (collected, _) = collect_in(folder.path(), &["a.txt", "b.txt"]).unwrap();
+        let (collected, _) = collect_in(directory.path(), &["a.txt", "b.txt"]).unwrap();
         assert_eq!(collected.name.as_str(), "a.txt and 1 more");
         assert_eq!(paths(&collected), ["a.txt and 1 more/a.txt", "a.txt and 1 more/b.txt"]);
     }
 
     #[test]
     fn a_hidden_name_is_shown() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(".bashrc"), "x").unwrap();
-        assert_eq!(collect_in(folder.path(), &[".bashrc"]).unwrap().0.name.as_str(), "bashrc");
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(".bashrc"), "x").unwrap();
+        assert_eq!(collect_in(directory.path(), &[".bashrc"]).unwrap().0.name.as_str(), "bashrc");
     }
 
     #[test]
     fn what_cannot_be_shared_is_refused_before_anything_is_sent() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a\nb"), "x").unwrap();
-        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
-        std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a\nb"), "x").unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.path().join("link")).unwrap();
+        std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
         for (name, why) in
             [("a\nb", "control"), ("link", "No such"), ("none", "No such"), ("socket", "special file")]
         {
-            let failure = collect_in(folder.path(), &[name]).unwrap_err();
+            let failure = collect_in(directory.path(), &[name]).unwrap_err();
             assert!(failure.what.contains(why), "{failure}");
             assert!(!failure.what.contains('\n'));
         }
@@ -458,8 +458,8 @@ mod tests {
     #[test]
     fn f06_what_is_awkward_in_a_folder_is_left_out_and_its_reason_kept() {
         use std::os::unix::ffi::OsStrExt;
-        let folder = tempfile::tempdir().unwrap();
-        let inside = folder.path().join("s");
+        let directory = tempfile::tempdir().unwrap();
+        let inside = directory.path().join("s");
         fs::create_dir_all(inside.join("Icon\r").join("below")).unwrap();
         fs::create_dir(inside.join("only odd")).unwrap();
         let latin = std::ffi::OsStr::from_bytes(b"M\xfcller");
@@ -469,7 +469,7 @@ mod tests {
             fs::write(inside.join(name), name).unwrap();
         }
         fs::write(inside.join(latin), "x").unwrap();
-        let (collected, _) = collect_in(folder.path(), &["s"]).unwrap();
+        let (collected, _) = collect_in(directory.path(), &["s"]).unwrap();
         let shared = ["s/A", "s/Notes.", "s/a", "s/aux.c", "s/e\u{301}", "s/\u{f6}", "s/\u{e9}"];
         assert_eq!(paths(&collected), shared, "two names that differ in form only are two");
         assert_eq!(collected.dirs.iter().map(SafePath::as_str).collect::<Vec<_>>(), ["s/only odd"]);
@@ -481,13 +481,13 @@ mod tests {
     #[test]
     fn f09_permissions_are_shared_and_no_other_bits() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("s")).unwrap();
-        fs::write(folder.path().join("s/tool"), "x").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("s")).unwrap();
+        fs::write(directory.path().join("s/tool"), "x").unwrap();
         for (name, mode) in [("s/tool", 0o6750), ("s", 0o3770)] {
-            fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+            fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
-        let (collected, _) = collect_in(folder.path(), &["s"]).unwrap();
+        let (collected, _) = collect_in(directory.path(), &["s"]).unwrap();
         assert_eq!((collected.files[0].mode, collected.dir_modes[0].mode), (0o750, 0o770));
     }
 
@@ -504,29 +504,29 @@ mod tests {
 
     #[test]
     fn f37_this_programs_own_folders_are_left_out_by_name_and_refused_where_they_are_named() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for data in ["s/peer", "s/other"] {
-            fs::create_dir_all(folder.path().join(data)).unwrap();
+            fs::create_dir_all(directory.path().join(data)).unwrap();
             for name in ["identity.key", "lock"] {
-                fs::write(folder.path().join(data).join(name), "of another program").unwrap();
+                fs::write(directory.path().join(data).join(name), "of another program").unwrap();
             }
         }
-        // `other` only has files of these names; `peer` becomes a data folder of this program.
-        fs::remove_file(folder.path().join("s/peer/identity.key")).unwrap();
-        drop(crate::identity::take(&folder.path().join("s/peer")).unwrap());
-        let state = folder.path().join("state");
-        let collect = |name: &str| collect(&state, &[folder.path().join(name)], None, &Progress::silent());
+        // `other` only has files of these names; `peer` becomes a data directory of this program.
+        fs::remove_file(directory.path().join("s/peer/identity.key")).unwrap();
+        drop(crate::identity::take(&directory.path().join("s/peer")).unwrap());
+        let state = directory.path().join("state");
+        let collect = |name: &str| collect(&state, &[directory.path().join(name)], None, &Progress::silent());
         let collected = collect("s").unwrap();
         assert_eq!(paths(&collected), ["s/other/identity.key", "s/other/lock"]);
         let left_out: Vec<_> = collected.left_out.iter().map(|entry| entry.disk.as_path()).collect();
-        assert_eq!(left_out, [folder.path().join("s/peer")]);
-        fs::create_dir_all(folder.path().join("s/peer/store/chunks")).unwrap();
+        assert_eq!(left_out, [directory.path().join("s/peer")]);
+        fs::create_dir_all(directory.path().join("s/peer/store/chunks")).unwrap();
         fs::create_dir_all(state.join("downloads/0123")).unwrap();
         for name in ["s/peer/store/chunks/aa", "state/swarm"] {
-            fs::write(folder.path().join(name), "x").unwrap();
+            fs::write(directory.path().join(name), "x").unwrap();
         }
         for (link, to) in [("peers", "s/peer/store"), ("invite", "state/swarm")] {
-            std::os::unix::fs::symlink(folder.path().join(to), folder.path().join(link)).unwrap();
+            std::os::unix::fs::symlink(directory.path().join(to), directory.path().join(link)).unwrap();
         }
         for named in [
             "s/peer",
@@ -547,13 +547,13 @@ mod tests {
 
     #[test]
     fn f07_a_symlink_that_was_named_is_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("d")).unwrap();
-        fs::write(folder.path().join("d/file"), "x").unwrap();
-        std::os::unix::fs::symlink("d/file", folder.path().join("latest.iso")).unwrap();
-        std::os::unix::fs::symlink("d", folder.path().join("current")).unwrap();
-        assert_eq!(paths(&collect_in(folder.path(), &["latest.iso"]).unwrap().0), ["latest.iso"]);
-        let (both, _) = collect_in(folder.path(), &["current", "latest.iso"]).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("d")).unwrap();
+        fs::write(directory.path().join("d/file"), "x").unwrap();
+        std::os::unix::fs::symlink("d/file", directory.path().join("latest.iso")).unwrap();
+        std::os::unix::fs::symlink("d", directory.path().join("current")).unwrap();
+        assert_eq!(paths(&collect_in(directory.path(), &["latest.iso"]).unwrap().0), ["latest.iso"]);
+        let (both, _) = collect_in(directory.path(), &["current", "latest.iso"]).unwrap();
         assert_eq!(paths(&both), ["current and 1 more/current/file", "current and 1 more/latest.iso"]);
     }
 }

@@ -1,4 +1,4 @@
-//! This program's own folders, which hold keys and invites: nothing of them is in any share, also where somebody shares a
+//! This program's own directories, which hold keys and invites: nothing of them is in any share, also where somebody shares a
 //! home, or names something in them.
 
 use std::collections::HashSet;
@@ -7,31 +7,31 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::config::Folders;
+use crate::config::UserDirs;
 use crate::identity;
 
-/// The folders of this user's settings, state and data.
+/// The directories of this user's settings, state and data.
 #[derive(Debug)]
 pub(super) struct Own {
-    folders: HashSet<(u64, u64)>,
+    directories: HashSet<(u64, u64)>,
 }
 
 impl Own {
-    /// Those of this user, and the state folder that is used.
+    /// Those of this user, and the state directory that is used.
     pub(super) fn of(state: &Path) -> Self {
-        let usual = Folders::find().map(|Folders { config, state, data }| [config, state, data]);
+        let usual = UserDirs::find().map(|UserDirs { config, state, data }| [config, state, data]);
         let all = usual.into_iter().flatten().chain([state.to_owned()]);
         Self {
-            folders: all
+            directories: all
                 .filter_map(|path| fs::metadata(path).ok())
                 .map(|metadata| place(&metadata))
                 .collect(),
         }
     }
 
-    /// Whether a folder is one of them, or the data folder of any tracker or peer.
-    pub(super) fn has(&self, folder: &Path, metadata: &Metadata) -> bool {
-        self.folders.contains(&place(metadata)) || identity::lives_in(folder)
+    /// Whether a directory is one of them, or the data directory of any tracker or peer.
+    pub(super) fn has(&self, directory: &Path, metadata: &Metadata) -> bool {
+        self.directories.contains(&place(metadata)) || identity::lives_in(directory)
     }
 
     /// Whether something is one of them, or in one of them, by whatever symlinks its path leads there.
@@ -42,7 +42,7 @@ impl Own {
     }
 }
 
-/// What tells a folder from all others, however it is called.
+/// What tells a directory from all others, however it is called.
 fn place(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }

@@ -67,9 +67,9 @@ impl Upload {
         }
         let size = ChunkSize::fitting(total(&collected.files), request.chunk_size);
         let size = size.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
-        let folder = journal_folder(state, swarm, request, &collected)?;
+        let directory = journal_directory(state, swarm, request, &collected)?;
         let mut replaced = None;
-        let place = match UploadPlace::lock(&folder)?.resume()? {
+        let place = match UploadPlace::lock(&directory)?.resume()? {
             Err(place) => place,
             Ok(journal)
                 if collected.spool.is_some() || !may_be_continued(journal.header(), &collected, request) =>
@@ -265,7 +265,7 @@ impl Upload {
         SignedTerms::sign(&self.key, terms)
     }
 
-    /// Forgets the journal; a failure to do so only leaves a folder behind.
+    /// Forgets the journal; a failure to do so only leaves a directory behind.
     pub(super) fn forget(&self) {
         if let Err(error) = self.journal.forget() {
             tracing::warn!(%error, "cannot remove the journal");
@@ -414,7 +414,7 @@ fn journal_failure(error: &io::Error) -> Failure {
     Failure::new(Kind::Other, format!("cannot write the journal: {error}"))
 }
 
-fn journal_folder(
+fn journal_directory(
     state: &Path,
     swarm: &Invite,
     request: &ShareRequest,
@@ -428,7 +428,7 @@ fn journal_folder(
         name: request.name.as_deref(),
         source: collected.paths.as_deref().map_or(UploadSource::Once(&once), UploadSource::Paths),
     };
-    Ok(UploadJournal::folder(state, &key))
+    Ok(UploadJournal::directory(state, &key))
 }
 
 fn metadata(header: &UploadHeader, offsets: &[u64], geometry: &Geometry) -> Metadata {
@@ -483,7 +483,7 @@ mod tests {
 
     /// An upload of one file, and all that ever left, by the share's salt.
     struct Field {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
         buffers: std::sync::Arc<Buffers>,
         left: BTreeMap<([u8; 32], u32), ChunkId>,
     }
@@ -515,16 +515,16 @@ mod tests {
         }
 
         fn empty() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            Self { folder, buffers: Buffers::new(4, CHUNK + 16), left: BTreeMap::new() }
+            let directory = tempfile::tempdir().unwrap();
+            Self { directory, buffers: Buffers::new(4, CHUNK + 16), left: BTreeMap::new() }
         }
 
         fn log(&self) -> PathBuf {
-            self.folder.path().join("log")
+            self.directory.path().join("log")
         }
 
         fn journal(&self) -> PathBuf {
-            self.folder.path().join("journal")
+            self.directory.path().join("journal")
         }
 
         /// What a new command begins with.
@@ -657,7 +657,7 @@ mod tests {
             wait: std::time::Duration::ZERO,
             strict: false,
         };
-        let state = field.folder.path().join("state");
+        let state = field.directory.path().join("state");
         let progress = Progress::silent();
         let collected = super::super::collect::collect(&state, &[field.log()], None, &progress).unwrap();
         Upload::prepare(&state, &swarm, &request, collected, &progress).unwrap()

@@ -8,7 +8,7 @@ use parcelry_core::terms::{SignedTerms, Terms};
 
 use super::people::Shared;
 use super::world::{Event, HOUR, MINUTE, Node, SECOND, WALL, World};
-use crate::peer::simulated::{has_records, records_folder};
+use crate::peer::simulated::{has_records, records_directory};
 
 impl World {
     pub(super) fn fault(&mut self) {
@@ -53,7 +53,7 @@ impl World {
             11 if self.dice.one_in(3) => {
                 self.tracker = None;
                 for name in ["tracker.db", "tracker.db-wal", "tracker.db-shm"] {
-                    let _ = std::fs::remove_file(self.folder.path().join(name));
+                    let _ = std::fs::remove_file(self.directory.path().join(name));
                 }
                 self.tally.databases_lost += 1;
                 self.forget_deletions();
@@ -103,7 +103,7 @@ impl World {
         if node.running.is_none() || self.peers.iter().any(|other| other.is_clone && !other.disk_lost) {
             return;
         }
-        copy_folder(&node.root, &self.folder.path().join(format!("p{number}")));
+        copy_directory(&node.root, &self.directory.path().join(format!("p{number}")));
         let number = self.add_node(node.seed.clone());
         self.peers[number].is_clone = true;
         self.start_beating(number);
@@ -122,7 +122,7 @@ impl World {
 
     /// The tracker starts again on a copy of its database that was made before, if there is one.
     fn restore_tracker(&mut self) {
-        if !self.folder.path().join("copy.db").exists() {
+        if !self.directory.path().join("copy.db").exists() {
             return;
         }
         self.tracker = None;
@@ -135,7 +135,7 @@ impl World {
     /// Nothing is being written meanwhile: what is in the three files belongs together.
     fn copy_database(&self, from: &str, to: &str) {
         for end in ["", "-wal", "-shm"] {
-            let [from, to] = [from, to].map(|name| self.folder.path().join(format!("{name}{end}")));
+            let [from, to] = [from, to].map(|name| self.directory.path().join(format!("{name}{end}")));
             let _ = std::fs::remove_file(&to);
             let _ = std::fs::copy(from, to);
         }
@@ -190,7 +190,7 @@ impl World {
             return;
         }
         let record = ["manifest", "terms", "chunks"][self.dice.index(3)];
-        self.flip_a_bit(&records_folder(&self.peers[index].root, id).join(record));
+        self.flip_a_bit(&records_directory(&self.peers[index].root, id).join(record));
         self.tally.records_damaged += 1;
         if self.dice.one_in(2) {
             self.crash_peer(index);
@@ -298,13 +298,13 @@ impl World {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+fn copy_directory(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let to = to.join(path.file_name().unwrap());
         if path.is_dir() {
-            copy_folder(&path, &to);
+            copy_directory(&path, &to);
         } else {
             std::fs::copy(&path, &to).unwrap();
         }
@@ -322,5 +322,5 @@ fn has_good_copy(node: &Node, id: &ChunkId) -> bool {
 
 /// Whether a machine has records of a share, readable or not.
 fn has_manifest(node: &Node, shared: &Shared) -> bool {
-    records_folder(&node.root, shared.id()).join("manifest").exists()
+    records_directory(&node.root, shared.id()).join("manifest").exists()
 }

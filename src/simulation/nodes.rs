@@ -20,7 +20,7 @@ const PORT: u16 = 7000;
 impl World {
     pub(super) fn start_tracker(&mut self) {
         self.tell_clock(self.tracker_skew_ms);
-        self.tracker = Some(self.runtime.block_on(SimTracker::start(self.folder.path(), TRACKER, RULES)));
+        self.tracker = Some(self.runtime.block_on(SimTracker::start(self.directory.path(), TRACKER, RULES)));
     }
 
     pub(super) fn add_peer(&mut self) {
@@ -43,7 +43,7 @@ impl World {
             id,
             seed,
             name: format!("p{number}"),
-            root: self.folder.path().join(format!("p{number}")),
+            root: self.directory.path().join(format!("p{number}")),
             running: None,
             registered: false,
             inventory_ms: None,

@@ -148,7 +148,7 @@ pub(super) struct Node {
 pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) runtime: tokio::runtime::Runtime,
-    pub(super) folder: TempDir,
+    pub(super) directory: TempDir,
     pub(super) now_ms: u64,
     pub(super) tracker: Option<SimTracker>,
     pub(super) tracker_skew_ms: i64,
@@ -182,12 +182,12 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // Peers sync all the time, which costs nothing in memory.
         let memory = PathBuf::from("/dev/shm");
-        let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
+        let directory = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
         let count = dice.between(4, 6);
         let mut world = Self {
             dice,
             runtime,
-            folder,
+            directory,
             now_ms: HOUR,
             tracker: None,
             tracker_skew_ms: 0,

@@ -55,7 +55,7 @@ impl WebCertificate {
     }
 }
 
-/// The server's own certificate for these names and addresses: the one in its folder, or a new one.
+/// The server's own certificate for these names and addresses: the one in its directory, or a new one.
 pub fn own(data: &Path, names: &[String]) -> Result<CertifiedKey, Failure> {
     let path = data.join(FILE);
     let now = OffsetDateTime::from_unix_timestamp(i64::try_from(clock::now_ms() / 1000).unwrap_or(0))
@@ -115,9 +115,9 @@ mod tests {
 
     #[test]
     fn it_is_kept_until_its_names_change_its_time_is_over_or_it_is_damaged() {
-        let folder = tempfile::tempdir().unwrap();
-        let (home, path) = (names(&["localhost", "127.0.0.1", "::1"]), folder.path().join(FILE));
-        let shown = |names: &[String]| own(folder.path(), names).unwrap().cert[0].clone();
+        let directory = tempfile::tempdir().unwrap();
+        let (home, path) = (names(&["localhost", "127.0.0.1", "::1"]), directory.path().join(FILE));
+        let shown = |names: &[String]| own(directory.path(), names).unwrap().cert[0].clone();
         let first = shown(&home);
         assert_eq!(shown(&home), first);
         let second = shown(&names(&["drop.example"]));

@@ -74,7 +74,7 @@ use tokio::sync::Semaphore;
 use crate::client::Http;
 use crate::clock::{self, ClockMonitor};
 use crate::failure::{Failure, Kind};
-use crate::identity::{self, FolderLock};
+use crate::identity::{self, DirLock};
 use crate::server::{self, Frontend, Proxies};
 use crate::task::Tasks;
 use crate::tls::server::ServerTls;
@@ -289,7 +289,7 @@ async fn run(
     tracker: Arc<Tracker>,
     listener: TcpListener,
     frontend: Frontend,
-    lock: FolderLock,
+    lock: DirLock,
     tasks: Tasks,
 ) {
     let router = http::router(tracker);

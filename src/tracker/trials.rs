@@ -78,14 +78,14 @@ async fn publish(store: &SqliteStore, number: u8, replicas: u8, placement: &[(u8
     store.publish(&manifest(number), &terms, &placement).await.unwrap();
 }
 
-async fn store(folder: &Path) -> SqliteStore {
+async fn store(directory: &Path) -> SqliteStore {
     at(0);
-    SqliteStore::open(&folder.join("tracker.db")).await.unwrap()
+    SqliteStore::open(&directory.join("tracker.db")).await.unwrap()
 }
 
 /// A tracker on the database in a directory, with these peers.
-async fn start(folder: &Path, peers: &[u8]) -> SimTracker {
-    let tracker = SimTracker::start(folder, TrackerId::from_bytes([9; 32]), RULES).await;
+async fn start(directory: &Path, peers: &[u8]) -> SimTracker {
+    let tracker = SimTracker::start(directory, TrackerId::from_bytes([9; 32]), RULES).await;
     for &number in peers {
         tracker.register(registration(number), USAGE).await.unwrap();
     }
@@ -121,8 +121,8 @@ async fn audit(tracker: &SimTracker, honest: &[u8]) -> Vec<PeerId> {
     asked
 }
 
-async fn damage(folder: &Path, change: &'static str, id: &[u8; 32]) {
-    let options = SqliteConnectOptions::new().filename(folder.join("tracker.db"));
+async fn damage(directory: &Path, change: &'static str, id: &[u8; 32]) {
+    let options = SqliteConnectOptions::new().filename(directory.join("tracker.db"));
     let pool = SqlitePool::connect_with(options).await.unwrap();
     let change = sqlx::query(change).bind(id.to_vec()).execute(&pool).await.unwrap();
     assert_eq!(change.rows_affected(), 1);
@@ -131,8 +131,8 @@ async fn damage(folder: &Path, change: &'static str, id: &[u8; 32]) {
 
 #[tokio::test]
 async fn a_damaged_row_costs_its_share_and_no_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
     for number in 1..=3 {
         store.put_peer(&registration(number)).await.unwrap();
     }
@@ -148,11 +148,11 @@ async fn a_damaged_row_costs_its_share_and_no_other() {
         (5, "UPDATE replicas SET chunks = '?' WHERE share = $1"),
         (7, "UPDATE replicas SET chunks = x'ff' WHERE share = $1 AND peer < x'02'"),
     ] {
-        damage(folder.path(), change, share(number).as_bytes()).await;
+        damage(directory.path(), change, share(number).as_bytes()).await;
     }
-    damage(folder.path(), "UPDATE peers SET registration = '{' WHERE id = $1", peer(3).as_bytes()).await;
+    damage(directory.path(), "UPDATE peers SET registration = '{' WHERE id = $1", peer(3).as_bytes()).await;
 
-    let tracker = start(folder.path(), &[1, 2]).await;
+    let tracker = start(directory.path(), &[1, 2]).await;
     tracker.round().await;
     // What it says about a share that cannot be read is passed over, and not held against it.
     let copied = ShareChunks { share: share(3), chunks: full };
@@ -171,9 +171,9 @@ async fn a_damaged_row_costs_its_share_and_no_other() {
 
 #[tokio::test]
 async fn who_answers_an_audit_is_not_asked_as_well_whether_it_can_be_reached() {
-    let folder = tempfile::tempdir().unwrap();
-    publish(&store(folder.path()).await, 1, 2, &[(1, ChunkSet::full(2)), (3, ChunkSet::full(2))]).await;
-    let tracker = start(folder.path(), &[1, 2, 3]).await;
+    let directory = tempfile::tempdir().unwrap();
+    publish(&store(directory.path()).await, 1, 2, &[(1, ChunkSet::full(2)), (3, ChunkSet::full(2))]).await;
+    let tracker = start(directory.path(), &[1, 2, 3]).await;
     tracker.round().await;
     let asked = audit(&tracker, &[1]).await;
     assert_eq!(asked, [peer(1), peer(3)]);
@@ -187,11 +187,11 @@ async fn who_answers_an_audit_is_not_asked_as_well_whether_it_can_be_reached() {
 
 #[tokio::test]
 async fn s3_what_nobody_ordered_is_no_replica_until_it_is_proven() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let [first, second] = [ChunkSet::range(2, 0..1), ChunkSet::range(2, 1..2)];
     let placement = [(1, first.clone()), (2, second.clone())];
-    publish(&store(folder.path()).await, 1, 1, &placement).await;
-    let tracker = start(folder.path(), &[1, 2]).await;
+    publish(&store(directory.path()).await, 1, 1, &placement).await;
+    let tracker = start(directory.path(), &[1, 2]).await;
     tracker.round().await;
     audit(&tracker, &[1, 2]).await;
     let told = || vec![ShareChunks { share: share(1), chunks: second.clone() }];
@@ -210,14 +210,14 @@ async fn s3_what_nobody_ordered_is_no_replica_until_it_is_proven() {
 
 #[tokio::test]
 async fn s13_who_has_proven_nothing_puts_no_network_under_suspicion() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
     let full = || ChunkSet::full(2);
     for number in 1..=5 {
         publish(&store, number, 2, &[(3, full()), (4, full())]).await;
     }
     publish(&store, 6, 2, &[(1, full()), (2, full())]).await;
-    let tracker = start(folder.path(), &[1, 2, 3, 4]).await;
+    let tracker = start(directory.path(), &[1, 2, 3, 4]).await;
     let paused = async |beating: &[u8]| {
         for &number in beating {
             beat(&tracker, number, Vec::new()).await;
@@ -236,12 +236,12 @@ async fn s13_who_has_proven_nothing_puts_no_network_under_suspicion() {
 
 #[tokio::test]
 async fn peers_that_a_grant_names_hear_of_the_end_of_its_share_whatever_they_are_known_to_hold() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
     for number in [1, 2] {
         publish(&store, number, 1, &[(1, ChunkSet::full(2))]).await;
     }
-    let tracker = start(folder.path(), &[1, 2, 3]).await;
+    let tracker = start(directory.path(), &[1, 2, 3]).await;
     let size = ShareSize { total_bytes: 2 << 16, chunk_bytes: 1 << 16 };
     for number in [1, 2] {
         let open = OpenRequest { share: share(number), size, replicas: 1, preferred: vec![peer(1)] };
@@ -298,13 +298,13 @@ fn deletion(number: u8, issued_ms: u64) -> TermsToken {
 
 #[tokio::test]
 async fn peers_are_told_of_an_end_until_they_confirm_the_word_that_was_kept_of_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path()).await;
     let full = ChunkSet::full(2);
     for number in [1, 2] {
         publish(&store, number, 1, &[(2, full.clone())]).await;
     }
-    let tracker = start(folder.path(), &[1, 2]).await;
+    let tracker = start(directory.path(), &[1, 2]).await;
     let hears = async |withheld: &[ShareId], applied: &[AppliedTerms]| {
         let (withheld, applied) = (withheld.to_vec(), applied.to_vec());
         let request =
@@ -339,9 +339,9 @@ async fn peers_are_told_of_an_end_until_they_confirm_the_word_that_was_kept_of_i
 
 #[tokio::test]
 async fn a_sender_deletes_only_so_many_shares_that_nobody_knows() {
-    let folder = tempfile::tempdir().unwrap();
-    let tracker = start(folder.path(), &[1]).await;
-    let options = SqliteConnectOptions::new().filename(folder.path().join("tracker.db"));
+    let directory = tempfile::tempdir().unwrap();
+    let tracker = start(directory.path(), &[1]).await;
+    let options = SqliteConnectOptions::new().filename(directory.path().join("tracker.db"));
     let pool = SqlitePool::connect_with(options).await.unwrap();
     tracker.withdraw(share(1), &deletion(1, BEGAN_MS), Vec::new()).await.unwrap();
     let fill = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)

@@ -26,14 +26,14 @@ pub fn flip_a_bit(file: &Path) {
     std::fs::write(file, bytes).unwrap();
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a directory with all that is in it.
 #[allow(clippy::disallowed_methods, reason = "a test may copy a folder")]
-pub fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_directory(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
+            copy_directory(&entry.path(), &target);
         } else {
             std::fs::copy(entry.path(), target).unwrap();
         }

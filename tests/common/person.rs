@@ -1,4 +1,4 @@
-//! Somebody who uses the command: with a home, a working folder, and nothing of this machine's own settings.
+//! Somebody who uses the command: with a home, a working directory, and nothing of this machine's own settings.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,8 @@ impl Person {
         Self { home, invite: invite.to_owned() }
     }
 
-    /// Has the journal of the one get that was begun say that its folder was on another disk than the one that is there
-    /// now, and than the folder above it.
+    /// Has the journal of the one get that was begun say that its directory was on another disk than the one that is there
+    /// now, and than the directory above it.
     pub fn note_another_disk(&self) {
         let downloads = self.home.path().join(".local/state/parcelry/downloads");
         let journal = std::fs::read_dir(downloads).unwrap().next().unwrap().unwrap().path();
@@ -38,7 +38,7 @@ impl Person {
         let mut json: Value = serde_json::from_slice(&std::fs::read(&header).unwrap()).unwrap();
         for number in ["device", "inode"] {
             let number = &mut json["folders"][0][number];
-            // Far from any number that a folder here has or gets.
+            // Far from any number that a directory here has or gets.
             *number = (number.as_u64().unwrap() + (1 << 40)).into();
         }
         std::fs::write(&header, serde_json::to_vec(&json).unwrap()).unwrap();
@@ -50,12 +50,12 @@ impl Person {
         OwnedShares::new(&state).get(share).unwrap().unwrap().key()
     }
 
-    /// The folder in which the commands run.
+    /// The directory in which the commands run.
     pub fn work(&self) -> PathBuf {
         self.home.path().join("work")
     }
 
-    /// A file in the working folder.
+    /// A file in the working directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.work().join(name)
     }
@@ -71,7 +71,7 @@ impl Person {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    /// The names in the working folder, hidden ones too.
+    /// The names in the working directory, hidden ones too.
     pub fn names(&self) -> Vec<String> {
         names_in(&self.work())
     }
@@ -181,8 +181,8 @@ pub fn bare_command(home: &Path) -> Command {
     command
 }
 
-pub fn names_in(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
+pub fn names_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
     let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names

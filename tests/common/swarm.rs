@@ -99,7 +99,7 @@ impl Drop for Server {
 }
 
 pub struct Swarm {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
     pub tracker: Server,
     pub peers: Vec<Server>,
     peer_invite: String,
@@ -117,12 +117,12 @@ impl Swarm {
     /// A swarm like [`Swarm::start`], with these flags of the tracker.
     #[track_caller]
     pub fn start_with(peers: usize, flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let tracker = start_tracker(folder.path(), "127.0.0.1:0", &flags);
+        let tracker = start_tracker(directory.path(), "127.0.0.1:0", &flags);
         let invite = |name: &str| tracker.ready[name].as_str().unwrap().to_owned();
         let (peer_invite, sender_invite) = (invite("peer_invite"), invite("sender_invite"));
-        let mut swarm = Self { folder, tracker, peers: Vec::new(), peer_invite, sender_invite, flags };
+        let mut swarm = Self { directory, tracker, peers: Vec::new(), peer_invite, sender_invite, flags };
         for number in 0..peers {
             swarm.add_peer(number, &[]);
         }
@@ -180,7 +180,7 @@ impl Swarm {
         let token = match role {
             "sender" => invite(&self.sender_invite),
             "peer" => invite(&self.peer_invite),
-            "admin" => fs::read_to_string(self.folder.path().join("tracker/admin.token")).unwrap(),
+            "admin" => fs::read_to_string(self.directory.path().join("tracker/admin.token")).unwrap(),
             other => panic!("no role {other}"),
         };
         token.trim().to_owned()
@@ -188,8 +188,8 @@ impl Swarm {
 
     /// Runs a command of the operator beside the tracker.
     pub fn operator(&self, args: &[&str]) -> Ran {
-        let mut command = bare_command(self.folder.path());
-        command.args(args).arg("--data").arg(self.folder.path().join("tracker"));
+        let mut command = bare_command(self.directory.path());
+        command.args(args).arg("--data").arg(self.directory.path().join("tracker"));
         Ran::of(command.output().unwrap())
     }
 
@@ -280,7 +280,7 @@ impl Swarm {
     }
 
     fn peer_command(&self, number: usize, flags: &[&str]) -> Command {
-        let mut command = bare_command(self.folder.path());
+        let mut command = bare_command(self.directory.path());
         command.args(["peer", "--json", "--keep-free", "0B", "--name", &format!("p{number}")]);
         if !flags.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
@@ -311,7 +311,7 @@ impl Swarm {
     pub fn restart_tracker_with(&mut self, variable: &str, value: &str) {
         let address = self.tracker.address();
         self.tracker.kill();
-        let mut command = tracker_command(self.folder.path(), &address, &self.flags);
+        let mut command = tracker_command(self.directory.path(), &address, &self.flags);
         command.env(variable, value);
         self.tracker = Server::start(command);
     }
@@ -322,24 +322,24 @@ impl Swarm {
         self.restart_tracker_after(|_| {});
     }
 
-    /// Kills the tracker and starts it again at the same address, with something done to its data folder in between.
+    /// Kills the tracker and starts it again at the same address, with something done to its data directory in between.
     #[track_caller]
     pub fn restart_tracker_after(&mut self, act: impl FnOnce(&Path)) {
         let address = self.tracker.address();
         self.tracker.kill();
-        act(&self.folder.path().join("tracker"));
-        self.tracker = start_tracker(self.folder.path(), &address, &self.flags);
+        act(&self.directory.path().join("tracker"));
+        self.tracker = start_tracker(self.directory.path(), &address, &self.flags);
     }
 
     pub fn peer_data(&self, number: usize) -> PathBuf {
-        self.folder.path().join(format!("p{number}"))
+        self.directory.path().join(format!("p{number}"))
     }
 
     /// The chunk files of a peer.
     pub fn chunk_files(&self, number: usize) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        for folder in fs::read_dir(self.peer_data(number).join("store/chunks")).unwrap() {
-            files.extend(fs::read_dir(folder.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
+        for directory in fs::read_dir(self.peer_data(number).join("store/chunks")).unwrap() {
+            files.extend(fs::read_dir(directory.unwrap().path()).unwrap().map(|file| file.unwrap().path()));
         }
         files.sort();
         files
@@ -373,13 +373,13 @@ impl Swarm {
 }
 
 #[track_caller]
-fn start_tracker(folder: &Path, listen: &str, flags: &[String]) -> Server {
-    Server::start(tracker_command(folder, listen, flags))
+fn start_tracker(directory: &Path, listen: &str, flags: &[String]) -> Server {
+    Server::start(tracker_command(directory, listen, flags))
 }
 
-fn tracker_command(folder: &Path, listen: &str, flags: &[String]) -> Command {
-    let mut command = bare_command(folder);
+fn tracker_command(directory: &Path, listen: &str, flags: &[String]) -> Command {
+    let mut command = bare_command(directory);
     command.args(["tracker", "--json", "--listen", listen]).args(flags);
-    command.arg("--data").arg(folder.join("tracker"));
+    command.arg("--data").arg(directory.join("tracker"));
     command
 }

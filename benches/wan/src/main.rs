@@ -111,11 +111,11 @@ impl Host {
 
 /// A thread changes into the namespace, opens the device there and ends: the others stay where they are.
 fn open_device(namespace: &str, mtu: usize) -> Result<SyncDevice, Anything> {
-    let folder =
+    let directory =
         File::open(format!("/run/netns/{namespace}")).map_err(|error| format!("{namespace}: {error}"))?;
     let mtu = u16::try_from(mtu)?;
     let opening = thread::spawn(move || {
-        move_into_link_name_space(folder.as_fd(), Some(LinkNameSpaceType::Network))?;
+        move_into_link_name_space(directory.as_fd(), Some(LinkNameSpaceType::Network))?;
         let device = DeviceBuilder::new().name("wan0").mtu(mtu).enable(false);
         device.offload(true).tx_queue_len(DEVICE_QUEUE).build_sync()
     });

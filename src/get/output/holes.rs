@@ -10,7 +10,7 @@ use crate::disk::file_system::allocate;
 use crate::disk::holes::fill_with_zeros;
 
 impl Output {
-    /// Gives the one file of a share its length and room for its data, and the files of a folder that have holes: a file
+    /// Gives the one file of a share its length and room for its data, and the files of a directory that have holes: a file
     /// system may have none that are so long.
     pub(super) fn allocate_at_once(&self) -> io::Result<()> {
         let tree = match &self.content {

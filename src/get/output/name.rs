@@ -24,7 +24,7 @@ impl Output {
         &self.temporary
     }
 
-    /// Gives the temporary another name in the same folder.
+    /// Gives the temporary another name in the same directory.
     pub(in super::super) fn rename(&mut self, temporary: &Path) -> Result<(), Failure> {
         let (before, now) = (file_name(&self.temporary), file_name(temporary));
         let renamed = self.beside.rename_new(before, &self.beside, now).and_then(|()| self.beside.sync());
@@ -39,7 +39,7 @@ impl Output {
         remove_any(&self.temporary).map_err(|error| Failure::io("remove", &self.temporary, &error))
     }
 
-    /// What gets the final name must be what was written: in a folder that others can write to, somebody
+    /// What gets the final name must be what was written: in a directory that others can write to, somebody
     /// may have put something else there.
     pub(super) fn check_in_place(&self, temporary: &Path) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::io("save", &self.target, &error);

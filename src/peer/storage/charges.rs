@@ -12,12 +12,12 @@ use parcelry_core::token::TokenId;
 
 use super::Storage;
 use super::arrivals::Under;
-use super::contention::{Shared, folder, open, sealed};
+use super::contention::{Shared, directory, open, sealed};
 use crate::clock;
 
 #[test]
 fn s11_what_a_token_has_at_a_peer_is_bounded_published_or_not_also_after_a_restart() {
-    let folder = folder();
+    let directory = directory();
     let shares = [1, 2, 3].map(|number| Shared::new(u64::from(number), vec![number]));
     // Twice the quota are two chunks, and what is reserved beside them for their manifests.
     let quota_bytes = Some(sealed(1).len() as u64 + 2 * MANIFEST_RESERVE_BYTES);
@@ -38,7 +38,7 @@ fn s11_what_a_token_has_at_a_peer_is_bounded_published_or_not_also_after_a_resta
         let request = OfferRequest { size, chunks: shared.full(), known: Vec::new() };
         storage.offer_under(under(token), shared.id(), &request).map(drop).map_err(|error| error.kind())
     };
-    let storage = open(folder.path());
+    let storage = open(directory.path());
     assert_eq!(offer(&storage, &shares[0], 1), Ok(()));
     assert_eq!(offer(&storage, &shares[1], 1), Ok(()));
     assert_eq!(offer(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded), "room is reserved for two");
@@ -46,13 +46,13 @@ fn s11_what_a_token_has_at_a_peer_is_bounded_published_or_not_also_after_a_resta
         assert!(commit(&storage, shared, 1).unwrap().is_empty());
         assert!(commit(&storage, shared, 1).unwrap().is_empty(), "again, it is the same");
     }
-    for storage in [storage, open(folder.path())] {
+    for storage in [storage, open(directory.path())] {
         assert_eq!(offer(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded));
         assert_eq!(commit(&storage, &shares[2], 1), Err(ProblemKind::QuotaExceeded));
         assert_eq!(offer(&storage, &shares[2], 2), Ok(()), "another invite has its own");
         storage.end_copy(shares[2].id());
     }
-    let storage = open(folder.path());
+    let storage = open(directory.path());
     storage.put_terms(shares[0].terms(2, 0, true)).unwrap();
     assert!(commit(&storage, &shares[2], 1).unwrap().is_empty());
 }
@@ -60,7 +60,7 @@ fn s11_what_a_token_has_at_a_peer_is_bounded_published_or_not_also_after_a_resta
 /// Who sends and never commits fills no more of a peer than who commits, however often he begins anew.
 #[test]
 fn s11_what_was_sent_and_never_committed_is_charged_until_it_is_collected() {
-    let folder = folder();
+    let directory = directory();
     let shares = [1, 2, 3].map(|number| Shared::new(u64::from(number), vec![number]));
     let token = TokenId::from_bytes([1; 8]);
     let chunk_bytes = sealed(1).len() as u64;
@@ -78,7 +78,7 @@ fn s11_what_was_sent_and_never_committed_is_charged_until_it_is_collected() {
         let is_asked_for = storage.admit(shared.id(), ChunkId::of(&bytes), bytes.len() as u64);
         is_asked_for.is_ok() && storage.put_whole(shared.id(), ChunkId::of(&bytes), &bytes).is_ok()
     };
-    let storage = open(folder.path());
+    let storage = open(directory.path());
     for (shared, number) in [(&shares[0], 1), (&shares[1], 2)] {
         assert_eq!(offer(&storage, shared, Vec::new()), Ok(()));
         assert!(send(&storage, shared, number));
@@ -86,7 +86,7 @@ fn s11_what_was_sent_and_never_committed_is_charged_until_it_is_collected() {
     assert_eq!(offer(&storage, &shares[2], Vec::new()), Err(ProblemKind::QuotaExceeded));
     // Nobody goes on with them.
     storage.uploads.lock().clear();
-    for storage in [storage, open(folder.path())] {
+    for storage in [storage, open(directory.path())] {
         assert_eq!(offer(&storage, &shares[2], Vec::new()), Err(ProblemKind::QuotaExceeded));
         assert!(!send(&storage, &shares[0], 4), "without an offer nothing comes");
         // What is here already is no second time.
@@ -97,14 +97,14 @@ fn s11_what_was_sent_and_never_committed_is_charged_until_it_is_collected() {
         assert_eq!(offer(&storage, &shares[0], Vec::new()), Err(ProblemKind::QuotaExceeded));
         storage.uploads.lock().clear();
     }
-    let marks = folder.path().join("uploads");
+    let marks = directory.path().join("uploads");
     for file in fs::read_dir(&marks).unwrap() {
         let long_ago =
             UNIX_EPOCH + Duration::from_millis(clock::now_ms()) - ORPHAN_AGE - Duration::from_secs(60);
         let file = fs::File::options().write(true).open(file.unwrap().path()).unwrap();
         file.set_modified(long_ago).unwrap();
     }
-    let storage = open(folder.path());
+    let storage = open(directory.path());
     assert_eq!(storage.collect_unfinished().unwrap(), 2);
     assert_eq!(fs::read_dir(&marks).unwrap().count(), 0);
     assert_eq!(offer(&storage, &shares[2], Vec::new()), Ok(()));
@@ -114,8 +114,8 @@ fn s11_what_was_sent_and_never_committed_is_charged_until_it_is_collected() {
 /// Offers that come at once are weighed one after the other.
 #[test]
 fn s11_offers_at_once_reserve_no_more_than_one_after_the_other() {
-    let folder = folder();
-    let storage = open(folder.path());
+    let directory = directory();
+    let storage = open(directory.path());
     // Room for two of the eight offers.
     let quota_bytes = Some(sealed(1).len() as u64 + 2 * MANIFEST_RESERVE_BYTES);
     let under = Under { token: Some(TokenId::from_bytes([1; 8])), quota_bytes, ..Under::NOBODY };
@@ -147,8 +147,8 @@ fn s11_offers_at_once_reserve_no_more_than_one_after_the_other() {
 /// What is counted while a chunk comes is charged to who sends it, or is not seen yet.
 #[test]
 fn s11_who_looks_while_a_chunk_comes_sees_whom_it_is_charged_to() {
-    let folder = folder();
-    let storage = open(folder.path());
+    let directory = directory();
+    let storage = open(directory.path());
     let none = ShareId::from_bytes([0; 32]);
     // Chunks that are not here: with them the mark takes a while to go through.
     let others: Vec<ChunkId> = (0..300_u32).map(|number| ChunkId::of(&number.to_be_bytes())).collect();
@@ -180,8 +180,8 @@ fn s11_who_looks_while_a_chunk_comes_sees_whom_it_is_charged_to() {
 /// Who names what he sent again and again, or what came for another share, may not send so much more.
 #[test]
 fn s11_what_is_named_twice_makes_no_room() {
-    let folder = folder();
-    let storage = open(folder.path());
+    let directory = directory();
+    let storage = open(directory.path());
     let (mine, other) = (Shared::new(1, vec![1, 2]), Shared::new(2, vec![100]));
     let chunk_bytes = sealed(1).len() as u64;
     let under = Under { budget_bytes: chunk_bytes, ..Under::NOBODY };

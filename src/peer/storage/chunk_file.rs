@@ -30,9 +30,9 @@ pub(in crate::peer) enum PutError {
 }
 
 impl PendingChunk {
-    /// Makes room for a chunk in a folder of the file system where it is to stay.
-    pub(super) fn create(folder: &Path) -> io::Result<Self> {
-        let file = durable::create_temporary(folder)?;
+    /// Makes room for a chunk in a directory of the file system where it is to stay.
+    pub(super) fn create(directory: &Path) -> io::Result<Self> {
+        let file = durable::create_temporary(directory)?;
         Ok(Self { file, hasher: Box::default(), bytes: 0 })
     }
 
@@ -97,26 +97,26 @@ mod tests {
 
     /// A file system in a file, as long as it lives.
     struct Image {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
     }
 
     impl Image {
         /// None: this machine lets nobody mount one.
         fn mount() -> Option<Self> {
-            let folder = tempfile::tempdir().unwrap();
-            let (image, disk) = (folder.path().join("image"), folder.path().join("disk"));
+            let directory = tempfile::tempdir().unwrap();
+            let (image, disk) = (directory.path().join("image"), directory.path().join("disk"));
             fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
             fs::create_dir(&disk).unwrap();
             let works = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
             let is_mounted = works(Command::new("mkfs.ext4").arg("-q").arg(&image))
                 && works(Command::new("mount").args(["-o", "loop"]).args([&image, &disk]));
-            is_mounted.then_some(Self { folder })
+            is_mounted.then_some(Self { directory })
         }
     }
 
     impl Drop for Image {
         fn drop(&mut self) {
-            let _ = Command::new("umount").arg(self.folder.path().join("disk")).status();
+            let _ = Command::new("umount").arg(self.directory.path().join("disk")).status();
         }
     }
 
@@ -124,7 +124,7 @@ mod tests {
     fn s8_a_chunk_that_is_read_again_is_read_from_the_disk() {
         // Where nobody may mount one, nothing is to be seen.
         let Some(image) = Image::mount() else { return };
-        let (chunk, disk) = (image.folder.path().join("disk/chunk"), image.folder.path().join("image"));
+        let (chunk, disk) = (image.directory.path().join("disk/chunk"), image.directory.path().join("image"));
         let bytes = b"the bytes of a chunk ".repeat(1000);
         fs::write(&chunk, &bytes).unwrap();
         fs::File::open(&chunk).unwrap().sync_all().unwrap();

@@ -1,7 +1,7 @@
 //! Chunks on disk: one file each, named by its id, in place only when its bytes hash to that id.
 //!
 //! ```text
-//! DATA/store/STORE           marks the folder as a store
+//! DATA/store/STORE           marks the directory as a store
 //!            chunks/ab/<id>  the sealed bytes; `ab` are the first two digits of the id
 //!            tmp/            chunks that are arriving; emptied at start
 //!            aside/<id>.damaged, aside/<id>.surplus, aside/<id>.unfinished
@@ -31,7 +31,7 @@ use crate::disk::durable;
 use crate::failure::{Failure, Kind};
 
 const MARKER: &str = "STORE";
-/// The folder of the quarantine.
+/// The directory of the quarantine.
 pub(super) const QUARANTINE: &str = "aside";
 const MARKER_TEXT: &[u8] = b"parcelry chunk store, version 1\n";
 /// Locks for the names of chunks: two chunks seldom have the same one.
@@ -45,7 +45,7 @@ const NAME_LOCKS: usize = 256;
 #[derive(Debug)]
 pub(super) struct ChunkStore {
     pub(super) root: PathBuf,
-    folder: File,
+    directory: File,
     pub(super) index: Mutex<Index>,
     names: Box<[Mutex<()>]>,
     pub(super) syncs: Syncs,
@@ -100,7 +100,7 @@ impl ChunkStore {
         if marker.exists() || root.join("chunks").exists() {
             return Ok(());
         }
-        durable::create_private_folder(root).map_err(failed)?;
+        durable::create_private_directory(root).map_err(failed)?;
         durable::persist(&marker, MARKER_TEXT).map_err(failed)
     }
 
@@ -122,21 +122,21 @@ impl ChunkStore {
         }
         // Nothing in it was acknowledged to anybody.
         let _ = fs::remove_dir_all(root.join("tmp"));
-        for folder in ["chunks", "tmp", QUARANTINE] {
-            durable::create_private_folder(&root.join(folder)).map_err(failed)?;
+        for directory in ["chunks", "tmp", QUARANTINE] {
+            durable::create_private_directory(&root.join(directory)).map_err(failed)?;
         }
         for first in 0..=255_u8 {
-            durable::create_private_folder(&root.join(format!("chunks/{first:02x}"))).map_err(failed)?;
+            durable::create_private_directory(&root.join(format!("chunks/{first:02x}"))).map_err(failed)?;
         }
         let mut index = read_index(&root.join("chunks")).map_err(failed)?;
         for file in fs::read_dir(root.join(QUARANTINE)).map_err(failed)? {
             let file = file.map_err(failed)?;
             index.quarantine_bytes += file.metadata().map_err(failed)?.len();
         }
-        let folder = File::open(root).map_err(failed)?;
+        let directory = File::open(root).map_err(failed)?;
         Ok(Self {
             root: root.to_owned(),
-            folder,
+            directory,
             index: Mutex::new(index),
             names: (0..NAME_LOCKS).map(|_| Mutex::default()).collect(),
             syncs: Syncs::default(),
@@ -147,7 +147,7 @@ impl ChunkStore {
         })
     }
 
-    /// Fails if the store's folder is gone, as when its disk was unmounted. What is not found then is not lost.
+    /// Fails if the store's directory is gone, as when its disk was unmounted. What is not found then is not lost.
     pub(super) fn check_there(&self) -> io::Result<()> {
         let gone = |_| io::Error::other(format!("{} is gone: is its disk mounted?", self.root.display()));
         fs::symlink_metadata(self.root.join(MARKER)).map(drop).map_err(gone)
@@ -385,17 +385,17 @@ impl ChunkStore {
         }
         #[cfg(target_os = "linux")]
         {
-            durable::sync_file_system(&self.folder)
+            durable::sync_file_system(&self.directory)
         }
         #[cfg(not(target_os = "linux"))]
         {
-            // Here a sync covers one file only, and the file's name lasts when its folder is synced, too.
+            // Here a sync covers one file only, and the file's name lasts when its directory is synced, too.
             for id in chunks {
                 File::open(self.path(id))?.sync_all()?;
             }
             chunks
                 .iter()
-                .try_for_each(|id| durable::sync_folder(self.path(id).parent().unwrap_or(&self.root)))
+                .try_for_each(|id| durable::sync_directory(self.path(id).parent().unwrap_or(&self.root)))
         }
     }
 
@@ -432,12 +432,12 @@ impl ChunkStore {
 /// Files with other names than chunk ids are left alone and never served.
 fn read_index(chunks: &Path) -> io::Result<Index> {
     let mut index = Index::default();
-    for folder in fs::read_dir(chunks)? {
-        let folder = folder?;
-        if !folder.file_type()?.is_dir() {
+    for directory in fs::read_dir(chunks)? {
+        let directory = directory?;
+        if !directory.file_type()?.is_dir() {
             continue;
         }
-        for file in fs::read_dir(folder.path())? {
+        for file in fs::read_dir(directory.path())? {
             let file = file?;
             let id = file.file_name().to_str().and_then(|name| name.parse::<ChunkId>().ok());
             let Some(id) = id.filter(|_| file.file_type().is_ok_and(|kind| kind.is_file())) else { continue };
@@ -457,10 +457,10 @@ mod tests {
     use super::*;
 
     fn store() -> (tempfile::TempDir, ChunkStore) {
-        let folder = tempfile::tempdir().unwrap();
-        ChunkStore::create(&folder.path().join("store")).unwrap();
-        let store = reopen(&folder);
-        (folder, store)
+        let directory = tempfile::tempdir().unwrap();
+        ChunkStore::create(&directory.path().join("store")).unwrap();
+        let store = reopen(&directory);
+        (directory, store)
     }
 
     fn put(store: &ChunkStore, id: ChunkId, bytes: &[u8]) -> Result<(), PutError> {
@@ -469,13 +469,13 @@ mod tests {
         store.complete(id, pending, || Ok(()))
     }
 
-    fn reopen(folder: &tempfile::TempDir) -> ChunkStore {
-        ChunkStore::open(&folder.path().join("store")).unwrap()
+    fn reopen(directory: &tempfile::TempDir) -> ChunkStore {
+        ChunkStore::open(&directory.path().join("store")).unwrap()
     }
 
     #[test]
     fn a_chunk_is_kept_under_its_own_hash_only() {
-        let (_folder, store) = store();
+        let (_directory, store) = store();
         let id = ChunkId::of(b"bytes");
         assert!(matches!(put(&store, id, b"other"), Err(PutError::HashMismatch(_))));
         assert!(!store.contains(&id));
@@ -491,13 +491,13 @@ mod tests {
 
     #[test]
     fn chunks_survive_a_restart_and_half_arrived_ones_do_not() {
-        let (folder, store) = store();
+        let (directory, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
         let pending = store.create_chunk().unwrap();
         std::mem::forget(pending);
         drop(store);
-        let store = reopen(&folder);
+        let store = reopen(&directory);
         assert!(store.contains(&id));
         assert_eq!(store.used_bytes(), 5);
         assert_eq!(fs::read_dir(store.root.join("tmp")).unwrap().count(), 0);
@@ -505,14 +505,14 @@ mod tests {
 
     #[test]
     fn after_a_restart_a_torn_chunk_is_noticed_and_removed() {
-        let (folder, store) = store();
+        let (directory, store) = store();
         let (good, torn, short) = (ChunkId::of(b"good"), ChunkId::of(b"torn"), ChunkId::of(b"short"));
         for (id, bytes) in [(good, &b"good"[..]), (torn, b"torn"), (short, b"short")] {
             put(&store, id, bytes).unwrap();
         }
         fs::write(store.path(&torn), b"tor\0").unwrap();
         fs::write(store.path(&short), b"sho").unwrap();
-        let store = reopen(&folder);
+        let store = reopen(&directory);
         assert!(store.verify(&good, 4).unwrap());
         assert!(!store.verify(&torn, 4).unwrap());
         assert!(!store.verify(&short, 5).unwrap());
@@ -521,7 +521,7 @@ mod tests {
 
     #[test]
     fn a_chunk_of_two_shares_stays_until_both_let_go() {
-        let (_folder, store) = store();
+        let (_directory, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
         let [one, two] = [1, 2].map(|number| ShareId::from_bytes([number; 32]));
@@ -537,7 +537,7 @@ mod tests {
 
     #[test]
     fn b3_a_chunk_that_rotted_after_it_was_verified_is_found_by_checking_again() {
-        let (_folder, store) = store();
+        let (_directory, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
         assert!(store.reverify(&id, 5).unwrap());
@@ -549,29 +549,29 @@ mod tests {
 
     #[test]
     fn stray_files_are_left_alone() {
-        let (folder, store) = store();
+        let (directory, store) = store();
         fs::write(store.root.join("chunks/ab/stray"), b"x").unwrap();
         fs::write(store.root.join("chunks/stray"), b"x").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", store.path(&ChunkId::of(b"link"))).unwrap();
-        let store = reopen(&folder);
+        let store = reopen(&directory);
         assert_eq!(store.used_bytes(), 0);
         assert!(store.read(&ChunkId::of(b"link")).is_err());
     }
 
     #[test]
     fn b5_a_store_without_its_marker_is_not_taken_for_an_empty_one() {
-        let (folder, store) = store();
+        let (directory, store) = store();
         fs::remove_file(store.root.join(MARKER)).unwrap();
         assert!(store.check_there().is_err());
         ChunkStore::create(&store.root).unwrap();
-        let error = ChunkStore::open(&folder.path().join("store")).unwrap_err();
+        let error = ChunkStore::open(&directory.path().join("store")).unwrap_err();
         assert!(error.to_string().contains("mounted"), "{error}");
     }
 
     #[test]
     fn s16_a_verified_chunk_is_not_replaced_by_a_new_arrival_of_itself() {
         use std::os::unix::fs::MetadataExt;
-        let (_folder, store) = store();
+        let (_directory, store) = store();
         let id = ChunkId::of(b"bytes");
         put(&store, id, b"bytes").unwrap();
         let inode = || fs::metadata(store.path(&id)).unwrap().ino();
@@ -586,7 +586,7 @@ mod tests {
 
     #[test]
     fn what_was_dropped_as_surplus_can_be_taken_back_for_a_while() {
-        let (folder, store) = store();
+        let (directory, store) = store();
         let id = ChunkId::of(b"bytes");
         let share = ShareId::from_bytes([1; 32]);
         let drop_surplus = |store: &ChunkStore| {
@@ -597,7 +597,7 @@ mod tests {
         drop_surplus(&store);
         assert!(!store.contains(&id) && store.read(&id).is_err());
         assert_eq!((store.used_bytes(), store.quarantine_bytes()), (0, 5));
-        assert_eq!(reopen(&folder).quarantine_bytes(), 5);
+        assert_eq!(reopen(&directory).quarantine_bytes(), 5);
         // Nothing is as old as that.
         store.empty_quarantine(SystemTime::UNIX_EPOCH, &BTreeSet::new()).unwrap();
         store.restore(&id, || Ok(())).unwrap();
@@ -616,7 +616,7 @@ mod tests {
 
     #[test]
     fn b3_a_damaged_chunk_of_a_share_is_set_aside_and_a_good_one_takes_its_place() {
-        let (_folder, store) = store();
+        let (_directory, store) = store();
         let id = ChunkId::of(b"bytes");
         let share = ShareId::from_bytes([1; 32]);
         put(&store, id, b"bytes").unwrap();

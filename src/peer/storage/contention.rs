@@ -45,7 +45,7 @@ const CHUNKS: u8 = 12;
 const CHUNKS_EACH: u8 = 6;
 
 /// A store in memory, where the system has such a place: what is tried here is order, not disks.
-pub(super) fn folder() -> tempfile::TempDir {
+pub(super) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
@@ -129,8 +129,8 @@ impl Shared {
 }
 
 fn files(root: &Path) -> BTreeMap<ChunkId, PathBuf> {
-    let folders = fs::read_dir(root.join("chunks")).unwrap().map(|folder| folder.unwrap().path());
-    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap()).map(|file| file.unwrap().path());
+    let directories = fs::read_dir(root.join("chunks")).unwrap().map(|directory| directory.unwrap().path());
+    let files = directories.flat_map(|directory| fs::read_dir(directory).unwrap()).map(|file| file.unwrap().path());
     files.map(|path| (path.file_name().unwrap().to_str().unwrap().parse().unwrap(), path)).collect()
 }
 
@@ -157,22 +157,22 @@ fn assert_agreement(storage: &Storage, root: &Path, shares: &[&Shared]) {
 
 #[test]
 fn s1_a_commit_of_no_chunks_takes_nothing_away() {
-    let folder = folder();
-    let storage = open(folder.path());
+    let directory = directory();
+    let storage = open(directory.path());
     let shared = Shared::new(1, vec![1, 2, 3]);
     let terms = shared.terms(1, 3_600_000, false);
     shared.keep(&storage, &terms);
     assert!(shared.commit(&storage, &terms, ChunkSet::empty(3)).unwrap().is_empty());
     assert_eq!(storage.shares.get(shared.id()).unwrap().chunks, shared.full());
-    assert_agreement(&storage, folder.path(), &[&shared]);
+    assert_agreement(&storage, directory.path(), &[&shared]);
     drop(storage);
-    assert_eq!(open(folder.path()).shares.get(shared.id()).unwrap().chunks, shared.full());
+    assert_eq!(open(directory.path()).shares.get(shared.id()).unwrap().chunks, shared.full());
 }
 
 #[test]
 fn s2_commits_and_drops_at_once_let_go_of_a_chunk_once() {
-    let folder = folder();
-    let storage = open(folder.path());
+    let directory = directory();
+    let storage = open(directory.path());
     let (alices, mallorys) = (Shared::new(1, vec![1, 2, 3]), Shared::new(2, vec![1, 2, 3]));
     let terms = [&alices, &mallorys].map(|shared| shared.terms(1, 3_600_000, false));
     alices.keep(&storage, &terms[0]);
@@ -184,15 +184,15 @@ fn s2_commits_and_drops_at_once_let_go_of_a_chunk_once() {
                 threads.spawn(|| storage.drop_surplus(mallorys.id(), &mallorys.full()).unwrap());
             }
         });
-        assert_agreement(&storage, folder.path(), &[&alices, &mallorys]);
+        assert_agreement(&storage, directory.path(), &[&alices, &mallorys]);
         assert_eq!(storage.shares.get(alices.id()).unwrap().chunks, alices.full());
     }
 }
 
 #[test]
 fn p6_a_share_that_is_held_claims_nothing_that_it_did_not_send() {
-    let folder = folder();
-    let storage = open(folder.path());
+    let directory = directory();
+    let storage = open(directory.path());
     let (alices, mallorys) = (Shared::new(1, vec![1, 2, 3]), Shared::new(2, vec![1, 2, 3]));
     alices.keep(&storage, &alices.terms(1, 3_600_000, false));
     let terms = mallorys.terms(1, 3_600_000, false);
@@ -202,8 +202,8 @@ fn p6_a_share_that_is_held_claims_nothing_that_it_did_not_send() {
 
 #[test]
 fn a_deleted_share_stays_deleted_at_the_peer() {
-    let folder = folder();
-    let storage = open(folder.path());
+    let directory = directory();
+    let storage = open(directory.path());
     let (held, never_held) = (Shared::new(1, vec![1, 2]), Shared::new(2, vec![1, 3]));
     held.keep(&storage, &held.terms(1, 3_600_000, false));
     held.offer(&storage);
@@ -229,42 +229,42 @@ fn a_deleted_share_stays_deleted_at_the_peer() {
             assert!(storage.shares.get(id).is_none());
         }
         assert_eq!(storage.gone().len(), 2);
-        assert!(files(folder.path()).is_empty());
+        assert!(files(directory.path()).is_empty());
     };
     refuses(&storage);
     drop(storage);
-    refuses(&open(folder.path()));
+    refuses(&open(directory.path()));
 }
 
 #[test]
 fn a_deletion_that_a_crash_interrupted_is_finished_at_the_next_start() {
-    let folder = folder();
+    let directory = directory();
     let (deleted, other) = (Shared::new(1, vec![1, 2]), Shared::new(2, vec![2, 3]));
-    let storage = open(folder.path());
+    let storage = open(directory.path());
     for shared in [&deleted, &other] {
         shared.keep(&storage, &shared.terms(1, 3_600_000, false));
     }
     // It is known to be deleted, and nothing else has happened yet.
     storage.gone.put(&deleted.terms(2, 0, true), true, clock::now_ms()).unwrap();
     drop(storage);
-    let storage = open(folder.path());
-    assert_eq!(files(folder.path()).len(), 2);
-    assert_agreement(&storage, folder.path(), &[&deleted, &other]);
+    let storage = open(directory.path());
+    assert_eq!(files(directory.path()).len(), 2);
+    assert_agreement(&storage, directory.path(), &[&deleted, &other]);
     // The share is out of use, and its chunks are still there.
     storage.gone.put(&other.terms(2, 0, true), true, clock::now_ms()).unwrap();
     storage.shares.retire(other.id()).unwrap();
     drop(storage);
-    let storage = open(folder.path());
-    assert!(files(folder.path()).is_empty() && storage.shares.retired().unwrap().is_empty());
+    let storage = open(directory.path());
+    assert!(files(directory.path()).is_empty() && storage.shares.retired().unwrap().is_empty());
 }
 
 #[test]
 fn s5_while_a_record_cannot_be_read_what_is_of_others_goes_and_what_may_be_its_own_stays() {
-    let folder = folder();
+    let directory = directory();
     // Chunk 2 was sent by the one and then by the other; 5 came for the upload first.
     let (lost, other, upload) =
         (Shared::new(1, vec![1, 2, 5]), Shared::new(2, vec![2, 3]), Shared::new(3, vec![4, 5]));
-    let storage = open(folder.path());
+    let storage = open(directory.path());
     upload.offer(&storage);
     upload.send(&storage, &upload.full());
     for shared in [&lost, &other] {
@@ -272,12 +272,12 @@ fn s5_while_a_record_cannot_be_read_what_is_of_others_goes_and_what_may_be_its_o
     }
     drop(storage);
     let mark =
-        fs::File::options().write(true).open(folder.path().join("uploads").join(upload.id().to_string()));
+        fs::File::options().write(true).open(directory.path().join("uploads").join(upload.id().to_string()));
     mark.unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    let record = folder.path().join("shares").join(lost.id().to_string()).join("manifest");
+    let record = directory.path().join("shares").join(lost.id().to_string()).join("manifest");
     fs::write(record, b"rot").unwrap();
 
-    let storage = open(folder.path());
+    let storage = open(directory.path());
     assert!(!storage.shares.is_whole());
     storage.put_terms(other.terms(2, 0, true)).unwrap();
     assert_eq!(storage.collect_unfinished().unwrap(), 1);
@@ -287,22 +287,22 @@ fn s5_while_a_record_cannot_be_read_what_is_of_others_goes_and_what_may_be_its_o
     assert_eq!(here(&storage), [true, true, false, false, true]);
     assert!(storage.marks.has(upload.id()), "what it names is not settled");
     drop(storage);
-    let storage = open(folder.path());
+    let storage = open(directory.path());
     assert_eq!(here(&storage), [true, true, false, false, true]);
     assert_eq!(storage.shares.retired().unwrap().len(), 1);
 
     let found = Sources { manifest: Some(lost.manifest.clone()), terms: Vec::new() };
     assert!(storage.mend(lost.id(), found).unwrap());
     assert_eq!(storage.shares.retired().unwrap().len(), 0, "now it is known what is whose");
-    assert_agreement(&storage, folder.path(), &[&lost]);
+    assert_agreement(&storage, directory.path(), &[&lost]);
     storage.put_terms(lost.terms(2, 0, true)).unwrap();
     assert_eq!(here(&storage), [false; 5]);
 }
 
 #[test]
 fn s8_a_failed_sync_takes_back_what_came_since_the_last_good_one_and_nothing_else() {
-    let folder = folder();
-    let storage = open(folder.path());
+    let directory = directory();
+    let storage = open(directory.path());
     let (before, after) = (Shared::new(1, vec![1, 2]), Shared::new(2, vec![2, 3, 4]));
     before.keep(&storage, &before.terms(1, 3_600_000, false));
     after.offer(&storage);
@@ -315,10 +315,10 @@ fn s8_a_failed_sync_takes_back_what_came_since_the_last_good_one_and_nothing_els
     assert_eq!(storage.usage().free_bytes, 0, "nothing is taken");
     let (lost, result) = storage.recover();
     assert!(lost.is_empty() && result.is_ok());
-    assert_agreement(&storage, folder.path(), &[&before, &after]);
-    assert_eq!(files(folder.path()).len(), 2, "what was committed before is there, and nothing else");
+    assert_agreement(&storage, directory.path(), &[&before, &after]);
+    assert_eq!(files(directory.path()).len(), 2, "what was committed before is there, and nothing else");
     after.keep(&storage, &terms);
-    assert_agreement(&storage, folder.path(), &[&before, &after]);
+    assert_agreement(&storage, directory.path(), &[&before, &after]);
 }
 
 /// The shares that the threads are at: a deleted one is followed by another of the same chunks.
@@ -404,11 +404,11 @@ fn act(storage: &Storage, root: &Path, table: &Table, dice: &mut Dice, step: u64
 #[test]
 fn s2_whatever_many_threads_do_no_chunk_of_a_held_share_is_missing_and_none_leaks() {
     for seed in 0..4 {
-        let folder = folder();
-        let (storage, table) = (open(folder.path()), Table::new());
+        let directory = directory();
+        let (storage, table) = (open(directory.path()), Table::new());
         std::thread::scope(|threads| {
             for thread in 0..6 {
-                let (storage, table, root) = (&storage, &table, folder.path());
+                let (storage, table, root) = (&storage, &table, directory.path());
                 threads.spawn(move || {
                     let mut dice = Dice(seed * 100 + thread);
                     (1..120).for_each(|step| act(storage, root, table, &mut dice, step));
@@ -419,13 +419,13 @@ fn s2_whatever_many_threads_do_no_chunk_of_a_held_share_is_missing_and_none_leak
         for shared in table.all() {
             storage.reverify(shared.id(), &shared.full()).unwrap();
         }
-        assert_agreement(&storage, folder.path(), &table.all());
+        assert_agreement(&storage, directory.path(), &table.all());
         for (share, _) in storage.gone() {
             assert!(storage.shares.get(share).is_none(), "a deleted share came back");
         }
         let before: Vec<_> = table.all().iter().map(|shared| storage.shares.get(shared.id())).collect();
         drop(storage);
-        let storage = open(folder.path());
+        let storage = open(directory.path());
         let after: Vec<_> = table.all().iter().map(|shared| storage.shares.get(shared.id())).collect();
         let chunks = |held: Vec<Option<super::share_store::Held>>| -> Vec<Option<ChunkSet>> {
             held.into_iter().map(|held| held.map(|held| held.chunks)).collect()
@@ -436,6 +436,6 @@ fn s2_whatever_many_threads_do_no_chunk_of_a_held_share_is_missing_and_none_leak
             storage.put_terms(shared.terms(1000, 0, true)).unwrap();
         }
         let unfinished = |id: &ChunkId| storage.chunks.holders(id).is_empty();
-        assert!(files(folder.path()).keys().all(unfinished), "only what was never committed is left");
+        assert!(files(directory.path()).keys().all(unfinished), "only what was never committed is left");
     }
 }

@@ -38,7 +38,7 @@ impl GoneShares {
     pub(super) fn open(store: &Path) -> Result<Self, Failure> {
         let root = store.join("gone");
         let failed = |error| Failure::io("open the deleted shares in", &root, &error);
-        durable::create_private_folder(&root).map_err(failed)?;
+        durable::create_private_directory(&root).map_err(failed)?;
         let mut shares = BTreeMap::new();
         for entry in fs::read_dir(&root).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_deletion_is_remembered_over_restarts_until_no_terms_can_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = || GoneShares::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let open = || GoneShares::open(directory.path()).unwrap();
         let (held, named) = (deletion(1), deletion(2));
         open().put(&held, true, 1000).unwrap();
         open().put(&named, false, 1000).unwrap();
@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_remembered_of_shares_that_were_never_here_is_bounded() {
-        let folder = tempfile::tempdir().unwrap();
-        let gone = GoneShares::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let gone = GoneShares::open(directory.path()).unwrap();
         let full = (0..GONE_NOT_HELD_MAX as u64).map(|number| {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&number.to_be_bytes());

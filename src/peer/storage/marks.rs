@@ -35,7 +35,7 @@ impl Marks {
     /// Opens those below a store.
     pub(super) fn open(store: &Path) -> io::Result<Self> {
         let root = store.join("uploads");
-        durable::create_private_folder(&root)?;
+        durable::create_private_directory(&root)?;
         Ok(Self { root, writing: Mutex::default() })
     }
 
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn a_mark_names_what_came_until_all_of_it_is_settled() {
-        let folder = tempfile::tempdir().unwrap();
-        let marks = Marks::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let marks = Marks::open(directory.path()).unwrap();
         let share = ShareId::from_bytes([1; 32]);
         let [one, two, three] = [b"1", b"2", b"3"].map(|bytes| ChunkId::of(bytes));
         assert!(!marks.has(share));

@@ -330,7 +330,7 @@ impl Storage {
             }
         } else {
             self.check_room(share, manifest.encoded().len() as u64)?;
-            // A folder with a mark and without a manifest is an upload that was never confirmed.
+            // A directory with a mark and without a manifest is an upload that was never confirmed.
             self.marks.add(share, &[])?;
         }
         let held = held.unwrap_or_else(|| ChunkSet::empty(arrived.chunk_count()));
@@ -497,10 +497,10 @@ mod tests {
     /// A chunk that is quarantined as damaged, by a scrub or a check, is off the share only a moment later.
     #[test]
     fn a_copy_is_kept_although_another_chunk_of_the_share_has_just_been_found_damaged() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
-        ChunkStore::create(folder.path()).unwrap();
-        let storage = Storage::open(folder.path(), bounds).unwrap();
+        ChunkStore::create(directory.path()).unwrap();
+        let storage = Storage::open(directory.path(), bounds).unwrap();
         let sealed = [1, 2, 3].map(|byte| vec![byte; (1 << 16) + 16]);
         let ids = [&sealed[0], &sealed[1], &sealed[2]].map(|bytes| ChunkId::of(bytes));
         let share = share_of(&ids, 3 << 16);
@@ -511,7 +511,7 @@ mod tests {
         commit(&storage, &share, set(&[0, 1]));
 
         let name = ids[1].to_string();
-        std::fs::write(folder.path().join("chunks").join(&name[..2]).join(&name), b"rot").unwrap();
+        std::fs::write(directory.path().join("chunks").join(&name[..2]).join(&name), b"rot").unwrap();
         assert!(!storage.chunks.reverify(&ids[1], (1 << 16) + 16).unwrap());
         put(&storage, &sealed[2]);
         assert!(storage.keep_copied(&share.0, share.1.clone(), &set(&[2])).unwrap().is_empty());
@@ -523,10 +523,10 @@ mod tests {
 
     #[test]
     fn s8_what_no_good_sync_covers_or_a_commit_may_give_up_is_promised_to_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        ChunkStore::create(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        ChunkStore::create(directory.path()).unwrap();
         let storage =
-            Storage::open(folder.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
+            Storage::open(directory.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
         let id = put(&storage, &[1; 18]);
         let both = share_of(&[id], 2);
         {
@@ -554,19 +554,19 @@ mod tests {
 
     #[test]
     fn a_share_is_let_go_of_although_a_former_record_of_it_is_still_leaving() {
-        let folder = tempfile::tempdir().unwrap();
-        ChunkStore::create(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        ChunkStore::create(directory.path()).unwrap();
         let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
-        let storage = Storage::open(folder.path(), bounds).unwrap();
+        let storage = Storage::open(directory.path(), bounds).unwrap();
         let id = put(&storage, &[1; 18]);
         let both = share_of(&[id], 2);
         commit(&storage, &both, ChunkSet::full(1));
         let share = both.0.share();
-        let leaving = folder.path().join("leaving");
+        let leaving = directory.path().join("leaving");
         let former = leaving.join(share.to_string());
         std::fs::create_dir(&former).unwrap();
         for name in ["manifest", "chunks"] {
-            let record = folder.path().join("shares").join(share.to_string()).join(name);
+            let record = directory.path().join("shares").join(share.to_string()).join(name);
             std::fs::copy(record, former.join(name)).unwrap();
         }
         let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
@@ -579,15 +579,15 @@ mod tests {
 
     #[test]
     fn s5_a_manifest_that_rots_while_the_peer_runs_is_noticed_by_whoever_reads_it_and_made_again() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
-        ChunkStore::create(folder.path()).unwrap();
-        let storage = Storage::open(folder.path(), bounds).unwrap();
+        ChunkStore::create(directory.path()).unwrap();
+        let storage = Storage::open(directory.path(), bounds).unwrap();
         let (manifest, terms) = share_of(&[put(&storage, b"a chunk of a share")], 2);
         let share = manifest.share();
         commit(&storage, &(manifest.clone(), terms.clone()), ChunkSet::full(1));
         let wanted = (manifest.digest(), Some(share));
-        let path = folder.path().join(format!("shares/{share}/manifest"));
+        let path = directory.path().join(format!("shares/{share}/manifest"));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[40] ^= 1;
         std::fs::write(path, bytes).unwrap();
@@ -604,7 +604,7 @@ mod tests {
         assert!(storage.shares.is_whole() && storage.shares.unsettled().is_empty());
         assert_eq!(storage.shares.get(share).unwrap().chunks, ChunkSet::full(1));
         // What is deleted while it is damaged is gone for good.
-        std::fs::write(folder.path().join(format!("shares/{share}/manifest")), b"rot").unwrap();
+        std::fs::write(directory.path().join(format!("shares/{share}/manifest")), b"rot").unwrap();
         assert!(storage.shares.manifest(share).is_err());
         let deleted = Terms { deleted: true, issued_ms: 2, ..*terms };
         let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
@@ -615,10 +615,10 @@ mod tests {
 
     #[test]
     fn of_all_terms_that_come_in_any_order_the_latest_count() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
-        ChunkStore::create(folder.path()).unwrap();
-        let storage = Storage::open(folder.path(), bounds).unwrap();
+        ChunkStore::create(directory.path()).unwrap();
+        let storage = Storage::open(directory.path(), bounds).unwrap();
         let (manifest, first) = share_of(&[put(&storage, b"a chunk of a share")], 2);
         let issued = |issued_ms| {
             let key = ShareKey::from_seed(&Secret::from_bytes([1; 32]));
@@ -634,15 +634,15 @@ mod tests {
         commit(&storage, &(manifest.clone(), issued(6)), ChunkSet::full(1));
         assert_eq!(held(&storage), 7, "a commit brings none back");
         drop(storage);
-        assert_eq!(held(&Storage::open(folder.path(), bounds).unwrap()), 7, "nor does a restart");
+        assert_eq!(held(&Storage::open(directory.path(), bounds).unwrap()), 7, "nor does a restart");
     }
 
     #[test]
     fn an_offer_that_is_made_again_keeps_what_arrives_meanwhile() {
-        let folder = tempfile::tempdir().unwrap();
-        ChunkStore::create(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        ChunkStore::create(directory.path()).unwrap();
         let storage =
-            Storage::open(folder.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
+            Storage::open(directory.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
         let (share, ids) = (ShareId::from_bytes([9; 32]), [b"one", b"two"].map(|bytes| ChunkId::of(bytes)));
         let geometry = Geometry::new(2 << 16, ChunkSize::from_log2(16).unwrap()).unwrap();
         let full = ChunkSet::full(2);
@@ -662,10 +662,10 @@ mod tests {
 
     #[test]
     fn s11_space_that_was_reserved_in_vain_is_there_for_others() {
-        let folder = tempfile::tempdir().unwrap();
-        ChunkStore::create(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        ChunkStore::create(directory.path()).unwrap();
         let bounds = Bounds { capacity_bytes: Some(1_000_000), keep_free_bytes: 0 };
-        let storage = Storage::open(folder.path(), bounds).unwrap();
+        let storage = Storage::open(directory.path(), bounds).unwrap();
         let size = |bytes| Geometry::new(bytes, ChunkSize::from_log2(16).unwrap()).unwrap();
         let (all, some) = (size(900_000), size(100_000));
         let offer = |token, share, geometry: &Geometry| {
@@ -707,10 +707,10 @@ mod tests {
 
     #[test]
     fn s11_one_token_has_a_bounded_number_of_uploads_under_way() {
-        let folder = tempfile::tempdir().unwrap();
-        ChunkStore::create(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        ChunkStore::create(directory.path()).unwrap();
         let storage =
-            Storage::open(folder.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
+            Storage::open(directory.path(), Bounds { capacity_bytes: None, keep_free_bytes: 0 }).unwrap();
         let geometry = Geometry::new(1, ChunkSize::from_log2(16).unwrap()).unwrap();
         let offer = |token: u8, number: u64| {
             let token = Some(TokenId::from_bytes([token; 8]));
@@ -737,10 +737,10 @@ mod tests {
 
     #[test]
     fn s5_only_what_a_mark_names_is_collected_and_it_is_set_aside_first() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let bounds = Bounds { capacity_bytes: None, keep_free_bytes: 0 };
-        ChunkStore::create(folder.path()).unwrap();
-        let storage = Storage::open(folder.path(), bounds).unwrap();
+        ChunkStore::create(directory.path()).unwrap();
+        let storage = Storage::open(directory.path(), bounds).unwrap();
         let [held, sent, left, unmarked, young] =
             [&b"a chunk of a share"[..], b"coming", b"left behind", b"of nobody", b"just came"]
                 .map(|b| put(&storage, b));
@@ -757,12 +757,12 @@ mod tests {
         storage.uploads.lock().insert(going, upload);
         let age = ORPHAN_AGE + std::time::Duration::from_secs(60);
         let old = SystemTime::from(clock::moment(clock::now_ms())) - age;
-        for mark in std::fs::read_dir(folder.path().join("uploads")).unwrap() {
+        for mark in std::fs::read_dir(directory.path().join("uploads")).unwrap() {
             let file = std::fs::File::options().write(true).open(mark.unwrap().path()).unwrap();
             file.set_modified(old).unwrap();
         }
         storage.marks.add(new, &[young]).unwrap();
-        let manifest = folder.path().join(format!("shares/{}/manifest", share.0.share()));
+        let manifest = directory.path().join(format!("shares/{}/manifest", share.0.share()));
         // While the share's record cannot be read, what the marks name may be its own.
         std::fs::write(&manifest, b"rot").unwrap();
         assert!(storage.shares.manifest(share.0.share()).is_err());
@@ -772,7 +772,7 @@ mod tests {
         assert_eq!(storage.collect_unfinished().unwrap(), 0);
         let is_here = |id: ChunkId| storage.chunks.contains(&id);
         assert_eq!([held, sent, left, unmarked, young].map(is_here), [true, true, false, true, true]);
-        let aside = folder.path().join("aside").join(format!("{left}.unfinished"));
+        let aside = directory.path().join("aside").join(format!("{left}.unfinished"));
         assert_eq!(std::fs::read(aside).unwrap(), b"left behind");
         assert!(storage.marks.has(going) && storage.marks.has(new) && !storage.marks.has(gone));
         assert_eq!(storage.strays().unwrap(), 1, "what nobody knows is counted, and kept");

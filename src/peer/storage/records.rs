@@ -75,9 +75,9 @@ impl<T> Record<T> {
 }
 
 impl Records {
-    /// Reads what is in a share's folder.
-    pub(super) fn read(folder: &Path, share: ShareId) -> Self {
-        let read = |name| fs::read(folder.join(name));
+    /// Reads what is in a share's directory.
+    pub(super) fn read(directory: &Path, share: ShareId) -> Self {
+        let read = |name| fs::read(directory.join(name));
         let text = |bytes| String::from_utf8(bytes).ok();
         let manifest: Record<Manifest> =
             Record::of(read(MANIFEST), |bytes| Manifest::decode(bytes, share).ok());
@@ -108,10 +108,10 @@ impl Records {
     }
 }
 
-/// Whether the records of a share in this folder can all be read.
+/// Whether the records of a share in this directory can all be read.
 #[cfg(test)]
-pub(in crate::peer) fn are_readable(folder: &Path, share: ShareId) -> bool {
-    let Records { manifest, terms, chunks, .. } = Records::read(folder, share);
+pub(in crate::peer) fn are_readable(directory: &Path, share: ShareId) -> bool {
+    let Records { manifest, terms, chunks, .. } = Records::read(directory, share);
     manifest.good().is_some() && terms.good().is_some() && chunks.good().is_some()
 }
 
@@ -128,48 +128,48 @@ fn checksum_of(line: &str) -> String {
 }
 
 /// Writes which chunks of a share are held, and who is charged with them.
-pub(super) fn write_chunks(folder: &Path, chunks: &ChunkSet, token: Option<TokenId>) -> io::Result<()> {
+pub(super) fn write_chunks(directory: &Path, chunks: &ChunkSet, token: Option<TokenId>) -> io::Result<()> {
     let line = token.map_or_else(|| chunks.to_string(), |token| format!("{chunks} {token}"));
-    durable::persist(&folder.join(CHUNKS), format!("{line}\n{}\n", checksum_of(&line)).as_bytes())
+    durable::persist(&directory.join(CHUNKS), format!("{line}\n{}\n", checksum_of(&line)).as_bytes())
 }
 
 /// Writes the terms of a share.
-pub(super) fn write_terms(folder: &Path, terms: &SignedTerms) -> io::Result<()> {
-    durable::persist(&folder.join(TERMS), terms.token.as_bytes())
+pub(super) fn write_terms(directory: &Path, terms: &SignedTerms) -> io::Result<()> {
+    durable::persist(&directory.join(TERMS), terms.token.as_bytes())
 }
 
 /// Writes the manifest of a share.
-pub(super) fn write_manifest(folder: &Path, manifest: &Manifest) -> io::Result<()> {
-    durable::persist(&folder.join(MANIFEST), manifest.encoded())
+pub(super) fn write_manifest(directory: &Path, manifest: &Manifest) -> io::Result<()> {
+    durable::persist(&directory.join(MANIFEST), manifest.encoded())
 }
 
 /// Reads the manifest of a share; [`io::ErrorKind::InvalidData`]: it is damaged.
-pub(super) fn read_manifest(folder: &Path, share: ShareId) -> io::Result<Manifest> {
+pub(super) fn read_manifest(directory: &Path, share: ShareId) -> io::Result<Manifest> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    Manifest::decode(fs::read(folder.join(MANIFEST))?, share).map_err(invalid)
+    Manifest::decode(fs::read(directory.join(MANIFEST))?, share).map_err(invalid)
 }
 
 /// Notes until when nothing of a share expires; none: its terms are settled.
-pub(super) fn write_unsettled(folder: &Path, until_ms: Option<u64>) -> io::Result<()> {
+pub(super) fn write_unsettled(directory: &Path, until_ms: Option<u64>) -> io::Result<()> {
     match until_ms {
-        Some(until_ms) => durable::persist(&folder.join(UNSETTLED), format!("{until_ms}\n").as_bytes()),
-        None => remove(folder, UNSETTLED),
+        Some(until_ms) => durable::persist(&directory.join(UNSETTLED), format!("{until_ms}\n").as_bytes()),
+        None => remove(directory, UNSETTLED),
     }
 }
 
 /// Whether a share is not to be served.
-pub(super) fn is_withheld(folder: &Path) -> bool {
-    fs::symlink_metadata(folder.join(WITHHELD)).is_ok()
+pub(super) fn is_withheld(directory: &Path) -> bool {
+    fs::symlink_metadata(directory.join(WITHHELD)).is_ok()
 }
 
 /// Notes whether a share is not to be served.
-pub(super) fn write_withheld(folder: &Path, is_withheld: bool) -> io::Result<()> {
-    if is_withheld { durable::persist(&folder.join(WITHHELD), b"") } else { remove(folder, WITHHELD) }
+pub(super) fn write_withheld(directory: &Path, is_withheld: bool) -> io::Result<()> {
+    if is_withheld { durable::persist(&directory.join(WITHHELD), b"") } else { remove(directory, WITHHELD) }
 }
 
-fn remove(folder: &Path, name: &str) -> io::Result<()> {
-    match fs::remove_file(folder.join(name)) {
-        Ok(()) => durable::sync_folder(folder),
+fn remove(directory: &Path, name: &str) -> io::Result<()> {
+    match fs::remove_file(directory.join(name)) {
+        Ok(()) => durable::sync_directory(directory),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
@@ -181,19 +181,19 @@ mod tests {
 
     #[test]
     fn s5_every_flipped_bit_of_the_list_of_chunks_is_seen() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let set = ChunkSet::range(77, 3..60);
         let token = TokenId::from_bytes([7; 8]);
-        write_chunks(folder.path(), &set, Some(token)).unwrap();
-        let path = folder.path().join(CHUNKS);
+        write_chunks(directory.path(), &set, Some(token)).unwrap();
+        let path = directory.path().join(CHUNKS);
         let good = fs::read(&path).unwrap();
         assert_eq!(parse_chunks(std::str::from_utf8(&good).unwrap()), Some(set));
-        assert_eq!(Records::read(folder.path(), ShareId::from_bytes([1; 32])).token, Some(token));
+        assert_eq!(Records::read(directory.path(), ShareId::from_bytes([1; 32])).token, Some(token));
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, bad).unwrap();
-            let records = Records::read(folder.path(), ShareId::from_bytes([1; 32]));
+            let records = Records::read(directory.path(), ShareId::from_bytes([1; 32]));
             assert!(matches!(records.chunks, Record::Damaged), "bit {bit}");
             assert!(records.manifest.is_absent() && records.terms.is_absent());
         }

@@ -85,11 +85,11 @@ impl ShareStore {
     ) -> Result<Self, Failure> {
         let (root, leaving) = (store.join("shares"), store.join("leaving"));
         let failed = |error| Failure::io("open the shares in", &root, &error);
-        for folder in [&root, &leaving] {
-            durable::create_private_folder(folder).map_err(failed)?;
+        for directory in [&root, &leaving] {
+            durable::create_private_directory(directory).map_err(failed)?;
         }
         let (mut shares, mut damaged, mut withheld) = (Table::default(), BTreeSet::new(), BTreeSet::new());
-        for (share, path) in folders(&root).map_err(failed)? {
+        for (share, path) in directories(&root).map_err(failed)? {
             let Records { manifest, terms, chunks, token, unsettled_until_ms } = Records::read(&path, share);
             // The manifest is written last: without it nothing was confirmed, unless it was lost beside good records.
             let is_empty = terms.is_absent() && chunks.is_absent();
@@ -157,7 +157,7 @@ impl ShareStore {
 
     /// Notes whether a share that is held is not to be served, so that it survives a crash.
     pub(super) fn put_withheld(&self, share: ShareId, is_withheld: bool) -> io::Result<()> {
-        write_withheld(&self.folder(share), is_withheld)?;
+        write_withheld(&self.directory(share), is_withheld)?;
         let mut withheld = self.withheld.lock();
         if is_withheld {
             withheld.insert(share)
@@ -195,7 +195,7 @@ impl ShareStore {
     /// The manifest of a share. One that turns out to be damaged is to be made again, as if it had been found so at the
     /// start.
     pub(super) fn manifest(&self, share: ShareId) -> io::Result<Manifest> {
-        let read = read_manifest(&self.folder(share), share);
+        let read = read_manifest(&self.directory(share), share);
         if let Err(error) = &read
             && is_damage(error)
             && self.mark_damaged(share)
@@ -214,7 +214,7 @@ impl ShareStore {
 
     /// What can be read of a share's records.
     pub(super) fn records(&self, share: ShareId) -> Records {
-        Records::read(&self.folder(share), share)
+        Records::read(&self.directory(share), share)
     }
 
     /// Keeps a share so that it survives a crash. Newer terms that are known already stay, and so does who is charged.
@@ -242,7 +242,7 @@ impl ShareStore {
         unsettled_until_ms: Option<u64>,
         token: Option<TokenId>,
     ) -> io::Result<()> {
-        write_unsettled(&self.folder(manifest.share()), unsettled_until_ms)?;
+        write_unsettled(&self.directory(manifest.share()), unsettled_until_ms)?;
         self.keep(manifest, Held::new(manifest, terms, chunks, unsettled_until_ms, token))?;
         self.damaged.lock().remove(&manifest.share());
         Ok(())
@@ -250,15 +250,15 @@ impl ShareStore {
 
     fn keep(&self, manifest: &Manifest, held: Held) -> io::Result<()> {
         let share = manifest.share();
-        let folder = self.folder(share);
-        durable::create_private_folder(&folder)?;
-        write_chunks(&folder, &held.chunks, held.token)?;
+        let directory = self.directory(share);
+        durable::create_private_directory(&directory)?;
+        write_chunks(&directory, &held.chunks, held.token)?;
         crash::at(Point::ChunksNoted);
-        write_terms(&folder, &held.terms)?;
+        write_terms(&directory, &held.terms)?;
         crash::at(Point::TermsNoted);
-        // The manifest comes last: a folder without it is an upload that was never confirmed.
-        write_manifest(&folder, manifest)?;
-        durable::sync_folder(&self.root)?;
+        // The manifest comes last: a directory without it is an upload that was never confirmed.
+        write_manifest(&directory, manifest)?;
+        durable::sync_directory(&self.root)?;
         self.shares.lock().put(share, held);
         Ok(())
     }
@@ -266,7 +266,7 @@ impl ShareStore {
     /// Notes that other chunks of a share are held than before.
     pub(super) fn put_chunks(&self, share: ShareId, chunks: ChunkSet) -> io::Result<()> {
         let token = self.get(share).and_then(|held| held.token);
-        write_chunks(&self.folder(share), &chunks, token)?;
+        write_chunks(&self.directory(share), &chunks, token)?;
         self.shares.lock().change(share, |held| held.chunks = chunks);
         Ok(())
     }
@@ -278,14 +278,14 @@ impl ShareStore {
         if known.is_none_or(|issued_ms| issued_ms >= terms.issued_ms) {
             return Ok(false);
         }
-        write_terms(&self.folder(share), &terms)?;
+        write_terms(&self.directory(share), &terms)?;
         self.shares.lock().change(share, |held| held.terms = terms);
         Ok(true)
     }
 
     /// Notes that two sources agree on the terms of a share.
     pub(super) fn settle(&self, share: ShareId) -> io::Result<()> {
-        write_unsettled(&self.folder(share), None)?;
+        write_unsettled(&self.directory(share), None)?;
         self.shares.lock().change(share, |held| held.unsettled_until_ms = None);
         Ok(())
     }
@@ -299,7 +299,7 @@ impl ShareStore {
             }
             path.set_file_name(format!("{share}.{number}"));
         }
-        durable::move_and_date(&self.folder(share), &path)?;
+        durable::move_and_date(&self.directory(share), &path)?;
         crash::at(Point::ShareForgotten);
         self.shares.lock().take(share);
         self.damaged.lock().remove(&share);
@@ -336,7 +336,7 @@ impl ShareStore {
         }
     }
 
-    fn folder(&self, share: ShareId) -> PathBuf {
+    fn directory(&self, share: ShareId) -> PathBuf {
         self.root.join(share.to_string())
     }
 }
@@ -406,8 +406,8 @@ fn is_damage(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
-/// The folders that have a share's name.
-fn folders(root: &Path) -> io::Result<Vec<(ShareId, PathBuf)>> {
+/// The directories that have a share's name.
+fn directories(root: &Path) -> io::Result<Vec<(ShareId, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root)? {
         let path = entry?.path();

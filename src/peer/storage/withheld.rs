@@ -133,13 +133,13 @@ mod tests {
 
     #[test]
     fn what_was_taken_down_is_kept_and_not_served_also_after_a_restart_until_a_tracker_does_not_say_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = open(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let storage = open(directory.path());
         let (down, other) = (commit(&storage, 1, &[1, 2]), commit(&storage, 2, &[2, 3]));
         storage.withhold(ShareId::from_bytes([9; 32])).unwrap();
         storage.withhold(down).unwrap();
         // As it runs, and after a restart.
-        for storage in [storage, open(folder.path())] {
+        for storage in [storage, open(directory.path())] {
             assert_eq!(storage.shares.withheld(), BTreeSet::from([down]), "and none that is not held");
             assert!(storage.check_served(other).is_ok());
             assert_eq!(storage.check_served(down).unwrap_err().kind(), ProblemKind::ShareGone);
@@ -148,7 +148,7 @@ mod tests {
             let request = share_of(1, &[1, 2]).1;
             assert_eq!(storage.commit(down, request).unwrap_err().kind(), ProblemKind::ShareGone);
         }
-        let storage = open(folder.path());
+        let storage = open(directory.path());
         let before = storage.shares.withheld();
         storage.withhold(other).unwrap();
         storage.withhold_only(&before, &[down]).unwrap();
@@ -157,19 +157,19 @@ mod tests {
             "what came after the question is no answer"
         );
         storage.withhold_only(&storage.shares.withheld(), &[other]).unwrap();
-        assert_eq!(open(folder.path()).shares.withheld(), BTreeSet::from([other]));
+        assert_eq!(open(directory.path()).shares.withheld(), BTreeSet::from([other]));
         storage.withhold_only(&BTreeSet::from([other]), &[]).unwrap();
-        assert!(open(folder.path()).shares.withheld().is_empty());
+        assert!(open(directory.path()).shares.withheld().is_empty());
     }
 
     #[test]
     fn what_was_taken_down_is_not_served_while_its_record_is_damaged() {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = open(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let storage = open(directory.path());
         let (down, _) = (commit(&storage, 1, &[1]), commit(&storage, 2, &[2]));
         storage.withhold(down).unwrap();
-        std::fs::write(folder.path().join("shares").join(down.to_string()).join("manifest"), b"rot").unwrap();
-        let storage = open(folder.path());
+        std::fs::write(directory.path().join("shares").join(down.to_string()).join("manifest"), b"rot").unwrap();
+        let storage = open(directory.path());
         assert!(storage.shares.is_damaged(down) && !is_served(&storage, 1) && is_served(&storage, 2));
     }
 }

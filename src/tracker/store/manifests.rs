@@ -112,8 +112,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_an_older_version_kept_is_read_part_by_part() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tracker.db");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tracker.db");
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
         let pool = SqlitePool::connect_with(options).await.unwrap();
         // As it was when a manifest was one value.

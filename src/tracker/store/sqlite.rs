@@ -377,15 +377,15 @@ mod tests {
 
     #[tokio::test]
     async fn sqlite_conforms() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tracker.db");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tracker.db");
         conformance::run(&SqliteStore::open(&path).await.unwrap()).await;
     }
 
     #[tokio::test]
     async fn what_was_stored_survives_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tracker.db");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tracker.db");
         let registration = conformance::registration(1);
         SqliteStore::open(&path).await.unwrap().put_peer(&registration).await.unwrap();
         let peers = SqliteStore::open(&path).await.unwrap().peers().await.unwrap();
@@ -394,8 +394,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_heartbeat_costs_no_look_at_all_that_its_peer_holds() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("tracker.db")).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("tracker.db")).await.unwrap();
         let plan = format!("EXPLAIN QUERY PLAN {UNCONFIRMED}");
         let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(plan)).fetch_all(&store.pool).await.unwrap();
         let steps: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
@@ -405,8 +405,8 @@ mod tests {
 
     #[tokio::test]
     async fn b1_a_connection_whose_transaction_did_not_end_is_not_used_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("tracker.db")).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("tracker.db")).await.unwrap();
         for _ in 0..2 * CONNECTIONS {
             let mut connection = store.pool.acquire().await.unwrap();
             std::mem::forget(connection.begin_with("BEGIN IMMEDIATE").await.unwrap());
@@ -417,8 +417,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_is_no_database_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tracker.db");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tracker.db");
         std::fs::write(&path, [7; 4096]).unwrap();
         assert!(SqliteStore::open(&path).await.is_err());
     }
