@@ -198,7 +198,7 @@ break_carry_out_half_an_order() {
     swap core/src/heartbeat.rs 'tag = "kind", rename_all = "lowercase", deny_unknown_fields' 'tag = "kind", rename_all = "lowercase"'
 }
 break_delete_what_is_published() {
-    swap src/journal/upload.rs 'if folder.join(PUBLISHED).try_exists()? {' 'if false && folder.join(PUBLISHED).try_exists()? {'
+    swap src/journal/upload.rs 'if directory.join(PUBLISHED).try_exists()? {' 'if false && directory.join(PUBLISHED).try_exists()? {'
 }
 
 echo "| mutant | noticed by |"
