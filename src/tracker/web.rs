@@ -19,7 +19,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self';
 
 /// The files below `web/`.
 #[derive(RustEmbed)]
-#[directory = "web/"]
+#[folder = "web/"]
 struct Files;
 
 /// The routes of the pages and of what they load.
