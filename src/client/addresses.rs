@@ -7,7 +7,8 @@ use std::time::Duration;
 use parcelry_core::api::PeerAddress;
 
 use super::connector::{SecureStream, Server};
-use super::http::{ClientError, Http};
+use super::error::ClientError;
+use super::http::Http;
 use crate::tls::Trust;
 
 /// Where one peer may be reached, and what it is called.

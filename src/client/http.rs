@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use parcelry_core::api::{Problem, ProblemKind};
+use parcelry_core::api::Problem;
 use parcelry_core::enclosed::{ENCLOSED, Encloses, disclose};
 use parcelry_core::grant::GrantToken;
 use parcelry_core::id::Secret;
@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connector::{ConnectError, Connector, SecureStream, Server};
+use super::error::ClientError;
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::pace::Pace;
@@ -37,69 +38,6 @@ const POOL_IDLE: Duration = Duration::from_secs(8);
 
 /// A body goes out in pieces of this size.
 const SEND_BYTES: usize = 128 << 10;
-
-/// Why a call did not do what it should; each variant is something else to do about it.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ClientError {
-    /// Nobody answers there, or not in time: another address, peer or moment may.
-    #[error("{server} cannot be reached: {why}")]
-    Unreachable {
-        /// The address that was tried.
-        server: String,
-        /// What the system said.
-        why: String,
-    },
-    /// Somebody else answers there: nothing was sent, and trying again will not help.
-    #[error("{server} is not who it should be: {why}")]
-    WrongKey {
-        /// The address that was tried.
-        server: String,
-        /// What does not fit.
-        why: String,
-    },
-    /// The server refused, and says why.
-    #[error("{server} refused: {} ({})", .problem.title, .problem.detail)]
-    Refused {
-        /// Who refused.
-        server: String,
-        /// Why.
-        problem: Problem,
-    },
-    /// The peer confirmed something and cannot prove it.
-    #[error("{server} does not have what it confirmed ({what})")]
-    Refuted {
-        /// Which peer.
-        server: String,
-        /// What it does not have.
-        what: String,
-    },
-    /// The server refused because of the time, and its clock shows another one.
-    #[error("{server} has another time: its clock is {off}")]
-    OtherTime {
-        /// Who refused.
-        server: String,
-        /// By how much it is off, and against whose.
-        off: String,
-    },
-    /// The answer is none that the protocol has.
-    #[error("{server} answered with something else than parcelry does: {what}")]
-    Protocol {
-        /// Who answered.
-        server: String,
-        /// What was wrong with it.
-        what: String,
-    },
-}
-
-impl ClientError {
-    /// The kind of problem, if the server named one.
-    pub fn problem(&self) -> Option<ProblemKind> {
-        match self {
-            Self::Refused { problem, .. } => Some(problem.kind),
-            _ => None,
-        }
-    }
-}
 
 /// The shared pool of connections. Cloning it is cheap.
 #[derive(Clone)]

@@ -19,7 +19,8 @@ use serde::de::DeserializeOwned;
 
 use super::addresses::Addresses;
 use super::connector::Server;
-use super::http::{Authority, Call, ClientError, Http};
+use super::error::ClientError;
+use super::http::{Authority, Call, Http};
 use super::pipelined::ChunkAnswer;
 use super::pool::ConnectionPool;
 use super::retry::with_retries;

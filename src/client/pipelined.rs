@@ -21,7 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, OnceCell, watch};
 
 use super::connector::SecureStream;
-use super::http::{ClientError, refused};
+use super::error::ClientError;
+use super::http::refused;
 use crate::pace::{self, Pace};
 
 /// The turn of a connection that can be used no more.

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::addresses::Addresses;
-use super::http::ClientError;
+use super::error::ClientError;
 use super::pipelined::{ChunkAnswer, PipelinedConnection, RequestError, Wanted};
 use crate::buffers::{Buffer, Buffers};
 
