@@ -213,7 +213,7 @@ impl PeerClient {
             return Ok(answer);
         }
         let what = format!("{} proofs for {} samples", answer.proofs.len(), request.samples.len());
-        Err(ClientError::Protocol { server: self.name().to_owned(), what })
+        Err(ClientError::protocol(self.name(), what))
     }
 
     /// Hands over manifest and terms; the peer answers when its chunks are on stable storage.
