@@ -42,9 +42,9 @@ impl Movers {
 type Found = (PeerId, Result<(), StoreError>);
 
 /// Dials peers that have moved.
-pub(super) struct Following(pub(super) Arc<Tracker>);
+pub(super) struct FollowWorker(pub(super) Arc<Tracker>);
 
-impl Worker for Following {
+impl Worker for FollowWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = ();
 
@@ -65,21 +65,21 @@ impl Worker for Following {
 }
 
 /// Asks peers whether they can be reached where others are sent to them.
-pub(super) struct Questioning {
+pub(super) struct QuestionWorker {
     tracker: Arc<Tracker>,
     rules: Rules,
     /// The questions that are under way. They go on while the worker waits.
     asked: FuturesUnordered<BoxFuture<'static, Found>>,
 }
 
-impl Questioning {
+impl QuestionWorker {
     /// Has asked nobody yet.
     pub(super) fn new(tracker: Arc<Tracker>, rules: Rules) -> Self {
         Self { tracker, rules, asked: FuturesUnordered::new() }
     }
 }
 
-impl Worker for Questioning {
+impl Worker for QuestionWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     /// What a question came to; `None`: it is time to ask.
     type Due = Option<Found>;
