@@ -14,7 +14,7 @@ use parcelry::commands::local::{LocalConfig, LocalSwarm};
 use parcelry::context::Context;
 use parcelry::get::look_up;
 use parcelry::progress::{Progress, Style};
-use parcelry::share::{ShareRequest, Source, share};
+use parcelry::share::{ShareRequest, share};
 use parcelry::task::Tasks;
 use parcelry_core::geometry::{ChunkSize, Geometry};
 use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
@@ -125,15 +125,7 @@ fn look_ups(criterion: &mut Criterion) {
             rules: Rules { heartbeat: Duration::from_secs(1), dead_after: Duration::from_secs(60) },
         };
         let swarm = LocalSwarm::start(config, &tasks).await.unwrap();
-        let request = ShareRequest {
-            source: Source::Paths(vec![file]),
-            name: None,
-            replicas: 2,
-            expires: Duration::from_secs(3600),
-            chunk_size: None,
-            wait: Duration::from_secs(10),
-            strict: false,
-        };
+        let request = ShareRequest::for_an_hour(file);
         let shared = share(&context, &swarm.invite, request).await.unwrap();
         (swarm, shared.link)
     });

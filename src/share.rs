@@ -63,6 +63,21 @@ pub struct ShareRequest {
     pub strict: bool,
 }
 
+impl ShareRequest {
+    /// A file or directory as it is, on two peers for an hour.
+    pub fn for_an_hour(path: PathBuf) -> Self {
+        Self {
+            source: Source::Paths(vec![path]),
+            name: None,
+            replicas: 2,
+            expires: Duration::from_secs(3600),
+            chunk_size: None,
+            wait: Duration::from_secs(10),
+            strict: false,
+        }
+    }
+}
+
 /// A share that is safe on its peers.
 #[derive(Debug, Clone)]
 pub struct Shared {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use parcelry_core::api::PeerAddress;
 
 use super::connector::{SecureStream, Server};
-use super::http::{ClientError, Http};
+use super::error::ClientError;
+use super::http::Http;
 use crate::tls::Trust;
 
 /// Where one peer may be reached, and what it is called.
@@ -56,8 +57,7 @@ impl Addresses {
     where
         F: Future<Output = Result<T, ClientError>> + Send,
     {
-        let why = "the tracker gave no address for it".to_owned();
-        let mut failure = ClientError::Unreachable { server: self.name.clone(), why };
+        let mut failure = ClientError::unreachable(&self.name, "the tracker gave no address for it");
         let first = self.last.load(Ordering::Relaxed);
         for number in (first..self.servers.len()).chain(0..first.min(self.servers.len())) {
             match attempt(&self.servers[number]).await {

@@ -24,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::Service;
 
+use super::error::{BoxError, ClientError, Reworded};
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::tls::{self, Trust};
@@ -40,23 +41,12 @@ pub(super) struct Server {
     pub(super) trust: Trust,
 }
 
-/// Why no connection came about.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
-    /// Nobody answers, or not in time.
-    #[error("{0}")]
-    Unreachable(String),
-    /// Somebody answers, but has not the key or certificate that was expected.
-    #[error("{0}")]
-    WrongKey(String),
-}
-
 /// Makes connections. Cloning it is cheap.
 #[derive(Clone)]
 pub(super) struct Connector {
     pinning: TlsConnector,
     /// Made when it is first needed: reading the system's authorities takes a while.
-    web: Arc<OnceLock<Result<TlsConnector, String>>>,
+    web: Arc<OnceLock<Result<TlsConnector, Arc<Failure>>>>,
     /// The shortest time that a connection to each address took to make.
     round_trips: Arc<Mutex<HashMap<String, Duration>>>,
 }
@@ -77,18 +67,18 @@ impl Connector {
     }
 
     /// Connects to the server, or finds that somebody else answers there.
-    pub(super) async fn connect(&self, server: &Server) -> Result<SecureStream, ConnectError> {
-        let (host, _) = server.address.rsplit_once(':').ok_or_else(|| unreachable(&"no port"))?;
+    pub(super) async fn connect(&self, server: &Server) -> Result<SecureStream, ClientError> {
+        let (host, _) = server.address.rsplit_once(':').ok_or_else(|| server.unreachable("no port"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let (connector, name) = match server.trust {
             Trust::Key(fingerprint) => (self.pinning.clone(), tls::pinned_name(&fingerprint)),
             Trust::Authorities => {
-                let web = self.web.get_or_init(|| match tls::web_client_config() {
-                    Ok(config) => Ok(TlsConnector::from(Arc::new(config))),
-                    Err(failure) => Err(failure.to_string()),
+                let web = self.web.get_or_init(|| {
+                    let config = tls::web_client_config().map_err(Arc::new)?;
+                    Ok(TlsConnector::from(Arc::new(config)))
                 });
-                let web = web.clone().map_err(ConnectError::WrongKey)?;
-                (web, ServerName::try_from(host.to_owned()).map_err(|error| unreachable(&error))?)
+                let web = web.clone().map_err(|failure| ClientError::wrong_key(&server.address, failure))?;
+                (web, ServerName::try_from(host.to_owned()).map_err(|error| server.unreachable(error))?)
             }
         };
         let connecting = async {
@@ -105,8 +95,8 @@ impl Connector {
         };
         // One time-out for TCP and TLS: who accepts and says nothing is as good as not there.
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Err(_) => Err(unreachable(&"no answer in time")),
-            Ok(Err(error)) => Err(because(&error)),
+            Err(_) => Err(server.unreachable("no answer in time")),
+            Ok(Err(error)) => Err(because(server, error)),
             Ok(Ok(stream)) => Ok(stream),
         }
     }
@@ -148,39 +138,45 @@ impl Server {
         };
         Some(Self { address: address.to_owned(), trust })
     }
-}
 
-fn unreachable(why: &dyn std::fmt::Display) -> ConnectError {
-    ConnectError::Unreachable(why.to_string())
+    /// It cannot be reached, and why.
+    pub(super) fn unreachable(&self, why: impl Into<BoxError>) -> ClientError {
+        ClientError::unreachable(&self.address, why)
+    }
 }
 
 /// What a failed connection means: a wrong key is no reason to try again.
-fn because(error: &io::Error) -> ConnectError {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
-        Some(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {
-            ConnectError::WrongKey("it has another key than the one expected there".into())
+fn because(server: &Server, error: io::Error) -> ClientError {
+    match error.downcast::<TlsError>() {
+        Ok(TlsError::InvalidCertificate(why)) => {
+            let words = match &why {
+                CertificateError::ApplicationVerificationFailure => {
+                    "it has another key than the one expected there".to_owned()
+                }
+                why => format!("its certificate: {why:?}"),
+            };
+            let why = TlsError::InvalidCertificate(why);
+            ClientError::wrong_key(&server.address, Reworded::new(words, why))
         }
-        Some(TlsError::InvalidCertificate(why)) => {
-            ConnectError::WrongKey(format!("its certificate: {why:?}"))
-        }
-        Some(error) => unreachable(error),
-        None => unreachable(error),
+        Ok(error) => server.unreachable(error),
+        Err(error) => server.unreachable(error),
     }
 }
 
 impl Service<Uri> for Connector {
     type Response = TlsConnection;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<TlsConnection, ConnectError>> + Send>>;
+    type Error = ClientError;
+    type Future = Pin<Box<dyn Future<Output = Result<TlsConnection, ClientError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move {
-            let server = Server::of_uri(&uri).ok_or_else(|| unreachable(&"no usable address"))?;
+            let unusable = || ClientError::unreachable(uri.to_string(), "no usable address");
+            let server = Server::of_uri(&uri).ok_or_else(unusable)?;
             Ok(TlsConnection(TokioIo::new(connector.connect(&server).await?)))
         })
     }
@@ -233,6 +229,8 @@ impl Write for TlsConnection {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
 
     #[test]
@@ -244,6 +242,37 @@ mod tests {
                 assert_eq!(Server::of_uri(&uri), Some(server));
                 assert_eq!(uri.path(), "/healthz");
             }
+        }
+    }
+
+    #[test]
+    fn a_connection_that_fails_tells_what_it_means_and_keeps_the_error() {
+        let server = Server { address: "peer.example:9091".into(), trust: Trust::Key([7; 32]) };
+        let told = |error: io::Error, text: &str| {
+            let error = because(&server, error);
+            assert_eq!(error.to_string(), format!("peer.example:9091 {text}"));
+            error
+        };
+        let error = told(io::ErrorKind::ConnectionRefused.into(), "cannot be reached: connection refused");
+        assert!(error.source().is_some_and(|source| source.is::<io::Error>()));
+        // As the TLS library's errors come.
+        let wrapped = |error: TlsError| io::Error::new(io::ErrorKind::InvalidData, error);
+        let text = "cannot be reached: cannot decrypt peer's message";
+        let error = told(wrapped(TlsError::DecryptError), text);
+        let source = error.source().and_then(|source| source.downcast_ref::<TlsError>());
+        assert_eq!(source, Some(&TlsError::DecryptError));
+        for (why, text) in [
+            (
+                CertificateError::ApplicationVerificationFailure,
+                "is not who it should be: it has another key than the one expected there",
+            ),
+            (CertificateError::Expired, "is not who it should be: its certificate: Expired"),
+        ] {
+            let why = TlsError::InvalidCertificate(why);
+            let error = told(wrapped(why.clone()), text);
+            assert!(matches!(error, ClientError::WrongKey { .. }));
+            let source = error.source().and_then(|words| words.source());
+            assert_eq!(source.and_then(|source| source.downcast_ref::<TlsError>()), Some(&why));
         }
     }
 }

@@ -9,6 +9,7 @@ use parcelry_core::manifest::Manifest;
 use parcelry_core::receipt::{Receipt, ReceiptError};
 use tokio::time::Instant;
 
+use super::error::{BoxError, Reworded};
 use super::{ClientError, PeerClient, with_retries};
 
 /// What a commit came to.
@@ -28,7 +29,7 @@ impl PeerClient {
         manifest: &Manifest,
         chunks: &ChunkSet,
     ) -> Result<Kept, ClientError> {
-        let protocol = |what: String| ClientError::Protocol { server: self.name().to_owned(), what };
+        let protocol = |what: BoxError| ClientError::protocol(self.name(), what);
         if answer.missing.chunk_count() != chunks.chunk_count() {
             return Err(protocol("a set of another number of chunks".into()));
         }
@@ -41,7 +42,10 @@ impl PeerClient {
             let is_right = receipt.peer() == self.id() && confirmed.contains_all(chunks);
             if is_right { Ok(()) } else { Err(ReceiptError::Other) }
         });
-        confirmed.map_err(|error| protocol(format!("a receipt that does not count: {error}")))?;
+        confirmed.map_err(|error| {
+            let words = format!("a receipt that does not count: {error}");
+            protocol(Reworded::new(words, error).into())
+        })?;
         Ok(Kept::All(token))
     }
 

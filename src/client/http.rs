@@ -14,9 +14,9 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use parcelry_core::api::{Problem, ProblemKind};
+use parcelry_core::api::Problem;
 use parcelry_core::enclosed::{ENCLOSED, Encloses, disclose};
 use parcelry_core::grant::GrantToken;
 use parcelry_core::id::Secret;
@@ -27,79 +27,17 @@ use parcelry_core::owner::OWNER_TOKEN_FIELD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::connector::{ConnectError, Connector, SecureStream, Server};
+use super::connector::{Connector, SecureStream, Server};
+use super::error::{BoxError, ClientError, Reworded};
 use crate::failure::Failure;
 use crate::identity::Identity;
-use crate::pace::Pace;
+use crate::pace::{Pace, TooSlow};
 
 /// Idle connections are dropped before the server drops them, so that a request rarely meets a closed one.
 const POOL_IDLE: Duration = Duration::from_secs(8);
 
 /// A body goes out in pieces of this size.
 const SEND_BYTES: usize = 128 << 10;
-
-/// Why a call did not do what it should; each variant is something else to do about it.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ClientError {
-    /// Nobody answers there, or not in time: another address, peer or moment may.
-    #[error("{server} cannot be reached: {why}")]
-    Unreachable {
-        /// The address that was tried.
-        server: String,
-        /// What the system said.
-        why: String,
-    },
-    /// Somebody else answers there: nothing was sent, and trying again will not help.
-    #[error("{server} is not who it should be: {why}")]
-    WrongKey {
-        /// The address that was tried.
-        server: String,
-        /// What does not fit.
-        why: String,
-    },
-    /// The server refused, and says why.
-    #[error("{server} refused: {} ({})", .problem.title, .problem.detail)]
-    Refused {
-        /// Who refused.
-        server: String,
-        /// Why.
-        problem: Problem,
-    },
-    /// The peer confirmed something and cannot prove it.
-    #[error("{server} does not have what it confirmed ({what})")]
-    Refuted {
-        /// Which peer.
-        server: String,
-        /// What it does not have.
-        what: String,
-    },
-    /// The server refused because of the time, and its clock shows another one.
-    #[error("{server} has another time: its clock is {off}")]
-    OtherTime {
-        /// Who refused.
-        server: String,
-        /// By how much it is off, and against whose.
-        off: String,
-    },
-    /// The answer is none that the protocol has.
-    #[error("{server} answered with something else than parcelry does: {what}")]
-    Protocol {
-        /// Who answered.
-        server: String,
-        /// What was wrong with it.
-        what: String,
-    },
-}
-
-impl ClientError {
-    /// The kind of problem, if the server named one.
-    pub fn problem(&self) -> Option<ProblemKind> {
-        match self {
-            Self::Refused { problem, .. } => Some(problem.kind),
-            _ => None,
-        }
-    }
-}
 
 /// The shared pool of connections. Cloning it is cheap.
 #[derive(Clone)]
@@ -145,8 +83,7 @@ impl Http {
 
     /// A connection that is nobody else's.
     pub(super) async fn connect(&self, server: &Server) -> Result<SecureStream, ClientError> {
-        let connected = self.connector.connect(server).await;
-        connected.map_err(|error| failed(&server.address, &error))
+        self.connector.connect(server).await
     }
 
     /// The shortest time that a connection to the server took to make: one round trip.
@@ -223,13 +160,13 @@ impl<'a> Call<'a> {
 impl Http {
     /// Sends a request and waits for the head of a successful response.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Response<Incoming>, ClientError> {
-        let unreachable = |why: String| ClientError::Unreachable { server: call.server.address.clone(), why };
+        let server = call.server;
         let mut request = Request::builder()
             .method(call.method)
-            .uri(call.server.uri(&call.path))
+            .uri(server.uri(&call.path))
             .header(CONTENT_TYPE, "application/json");
         if let Some(bearer) = call.bearer {
-            let mut bearer = HeaderValue::try_from(bearer).map_err(|error| unreachable(error.to_string()))?;
+            let mut bearer = HeaderValue::try_from(bearer).map_err(|error| server.unreachable(error))?;
             bearer.set_sensitive(true);
             request = request.header(AUTHORIZATION, bearer);
         }
@@ -241,22 +178,22 @@ impl Http {
         }
         let left_bytes = Arc::new(AtomicUsize::new(call.body.len()));
         let body = Sending { left: call.body, left_bytes: Arc::clone(&left_bytes) };
-        let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
+        let request = request.body(body).map_err(|error| server.unreachable(error))?;
         let mut answer = pin!(self.client.request(request));
         let response = loop {
             let before = left_bytes.load(Ordering::Relaxed);
             match tokio::time::timeout(call.timeout, &mut answer).await {
                 Ok(Ok(response)) => break response,
-                Ok(Err(error)) => return Err(failed(&call.server.address, &error)),
+                Ok(Err(error)) => return Err(failed(server, error)),
                 // However slow the line is: as long as the body goes out, the answer may still come.
                 Err(_) if left_bytes.load(Ordering::Relaxed) < before => {}
-                Err(_) => return Err(unreachable("no answer in time".into())),
+                Err(_) => return Err(server.unreachable("no answer in time")),
             }
         };
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(refusal(&call.server.address, response).await)
+        Err(refusal(&server.address, response).await)
     }
 
     /// Sends a request whose response is JSON of at most `max` bytes.
@@ -265,44 +202,40 @@ impl Http {
         call: Call<'_>,
         max: usize,
     ) -> Result<T, ClientError> {
-        let server = call.server.address.clone();
+        let server = call.server;
         let (_, bytes) = self.read(call, max).await?;
-        let protocol = |error: serde_json::Error| ClientError::Protocol { server, what: error.to_string() };
-        serde_json::from_slice(&bytes).map_err(protocol)
+        serde_json::from_slice(&bytes).map_err(|error| ClientError::protocol(&server.address, error))
     }
 
     /// Sends a request whose response has a manifest.
     pub(super) async fn enclosed<T: Encloses>(&self, mut call: Call<'_>) -> Result<T, ClientError> {
         call.accept = Some(ENCLOSED);
-        let server = call.server.address.clone();
+        let server = call.server;
         let (is_enclosed, bytes) = self.read(call, MANIFEST_BODY_BYTES_MAX).await?;
-        let protocol = |what: String| ClientError::Protocol { server, what };
+        let protocol = |what: BoxError| ClientError::protocol(&server.address, what);
         if is_enclosed {
             return disclose(bytes).ok_or_else(|| protocol("the answer has no manifest in it".into()));
         }
-        serde_json::from_slice(&bytes).map_err(|error| protocol(error.to_string()))
+        serde_json::from_slice(&bytes).map_err(|error| protocol(error.into()))
     }
 
     /// Sends a request and reads its response, of at most `max` bytes. Returns also whether a manifest follows JSON in it.
     async fn read(&self, call: Call<'_>, max: usize) -> Result<(bool, Vec<u8>), ClientError> {
-        let server = call.server.address.clone();
-        let timeout = call.timeout;
+        let (server, timeout) = (call.server, call.timeout);
         let response = self.send(call).await?;
         let is_enclosed =
             response.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == ENCLOSED);
-        let protocol = |what: String| ClientError::Protocol { server: server.clone(), what };
-        let stalled =
-            || ClientError::Unreachable { server: server.clone(), why: "the answer stalled".into() };
+        let stalled = |slow: BoxError| server.unreachable(Reworded::new("the answer stalled", slow));
         let body = Limited::new(response.into_body(), max);
         // However slow the line is: a large answer has the time that it needs, as long as it moves.
         let bytes = if max > JSON_BODY_BYTES_MAX {
             collect(body).await
         } else {
-            tokio::time::timeout(timeout, collect(body)).await.map_err(|_| stalled())?
+            tokio::time::timeout(timeout, collect(body)).await.map_err(|late| stalled(late.into()))?
         };
         let bytes = bytes.map_err(|broken| match broken {
-            Broken::Slow => stalled(),
-            Broken::Other(what) => protocol(what),
+            Broken::Slow(slow) => stalled(slow.into()),
+            Broken::Other(what) => ClientError::protocol(&server.address, what),
         })?;
         Ok((is_enclosed, bytes))
     }
@@ -311,9 +244,9 @@ impl Http {
 /// Why a body was not read to its end.
 enum Broken {
     /// It came too slowly.
-    Slow,
+    Slow(TooSlow),
     /// It broke off, or was too long.
-    Other(String),
+    Other(BoxError),
 }
 
 /// Reads a body at the pace that it must keep.
@@ -325,8 +258,8 @@ async fn collect(mut body: Limited<Incoming>) -> Result<Vec<u8>, Broken> {
         Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
         _ => 0,
     };
-    while let Some(frame) = pace.keep(body.frame(), count).await.map_err(|_| Broken::Slow)? {
-        let frame = frame.map_err(|error: Box<dyn Error + Send + Sync>| Broken::Other(error.to_string()))?;
+    while let Some(frame) = pace.keep(body.frame(), count).await.map_err(Broken::Slow)? {
+        let frame = frame.map_err(Broken::Other)?;
         bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
     }
     Ok(bytes)
@@ -361,16 +294,18 @@ impl Body for Sending {
     }
 }
 
-fn failed(server: &str, error: &(dyn std::error::Error + 'static)) -> ClientError {
-    let server = server.to_owned();
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(ConnectError::WrongKey(why)) = error.downcast_ref() {
-            return ClientError::WrongKey { server, why: why.clone() };
+/// What a failed request means. Why no connection came about, the connector has said.
+fn failed(server: &Server, error: legacy::Error) -> ClientError {
+    let mut cause: &(dyn Error + 'static) = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+        if let Some(not_connected) = cause.downcast_ref::<ClientError>() {
+            return not_connected.clone();
         }
-        cause = error.source();
     }
-    ClientError::Unreachable { server, why: innermost(error) }
+    // The cause at the bottom says most: "connection reset" rather than "client error".
+    let words = cause.to_string();
+    server.unreachable(Reworded::new(words, error))
 }
 
 async fn refusal(server: &str, response: Response<Incoming>) -> ClientError {
@@ -385,11 +320,11 @@ async fn refusal(server: &str, response: Response<Incoming>) -> ClientError {
 
 /// What the body of a refusal says.
 pub(super) fn refused(server: &str, status: StatusCode, body: &[u8]) -> ClientError {
-    let server = server.to_owned();
     match serde_json::from_slice(body).map(shortened) {
-        Ok(problem) => ClientError::Refused { server, problem },
-        Err(_) => {
-            ClientError::Protocol { server, what: format!("status {status} without a problem document") }
+        Ok(problem) => ClientError::Refused { server: server.to_owned(), problem },
+        Err(error) => {
+            let words = format!("status {status} without a problem document");
+            ClientError::protocol(server, Reworded::new(words, error))
         }
     }
 }
@@ -400,11 +335,37 @@ fn shortened(problem: Problem) -> Problem {
     Problem { title: short(&problem.title), detail: short(&problem.detail), ..problem }
 }
 
-/// The cause at the bottom says most: "connection refused" rather than "client error".
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::tls::Trust;
+
+    #[tokio::test]
+    async fn who_is_not_there_is_told_as_the_system_tells_it_and_its_error_is_kept() {
+        // No port that a system gives out, so that nobody comes to listen there meanwhile.
+        let nobody = "127.0.0.1:1";
+        let server = Server { address: nobody.into(), trust: Trust::Key([7; 32]) };
+        let http = Http::new(None).unwrap();
+        for error in [
+            http.connect(&server).await.map(drop).unwrap_err(),
+            http.send(Call::new(Method::GET, &server, "/healthz")).await.map(drop).unwrap_err(),
+        ] {
+            let source = error.source().and_then(|source| source.downcast_ref::<io::Error>()).unwrap();
+            assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
+            assert_eq!(error.to_string(), format!("{nobody} cannot be reached: {source}"));
+            assert!(matches!(error, ClientError::Unreachable { .. }));
+        }
     }
-    cause.to_string()
+
+    #[test]
+    fn an_answer_without_a_problem_document_is_told_by_its_status() {
+        let error = refused("server", StatusCode::BAD_GATEWAY, b"<html>");
+        let text = "server answered with something else than parcelry does: status 502 Bad Gateway without a \
+                    problem document";
+        assert_eq!(error.to_string(), text);
+        let source = error.source().and_then(|words| words.source());
+        assert!(source.is_some_and(|source| source.is::<serde_json::Error>()));
+    }
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod connector;
+mod error;
 mod evidence;
 mod failure;
 mod http;
@@ -13,9 +14,10 @@ mod sources;
 mod tracker;
 mod verified;
 
+pub use error::ClientError;
 pub use evidence::Kept;
 pub use failure::{tracker_failure, tracker_skew};
-pub use http::{Authority, ClientError, Http};
+pub use http::{Authority, Http};
 pub use peer::PeerClient;
 pub use pipelined::ChunkAnswer;
 pub use retry::with_retries;

@@ -19,7 +19,8 @@ use serde::de::DeserializeOwned;
 
 use super::addresses::Addresses;
 use super::connector::Server;
-use super::http::{Authority, Call, ClientError, Http};
+use super::error::ClientError;
+use super::http::{Authority, Call, Http};
 use super::pipelined::ChunkAnswer;
 use super::pool::ConnectionPool;
 use super::retry::with_retries;
@@ -212,7 +213,7 @@ impl PeerClient {
             return Ok(answer);
         }
         let what = format!("{} proofs for {} samples", answer.proofs.len(), request.samples.len());
-        Err(ClientError::Protocol { server: self.name().to_owned(), what })
+        Err(ClientError::protocol(self.name(), what))
     }
 
     /// Hands over manifest and terms; the peer answers when its chunks are on stable storage.

@@ -21,7 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, OnceCell, watch};
 
 use super::connector::SecureStream;
-use super::http::{ClientError, refused};
+use super::error::{BoxError, ClientError};
+use super::http::refused;
 use crate::pace::{self, Pace};
 
 /// The turn of a connection that can be used no more.
@@ -214,8 +215,8 @@ impl Established {
         self.opened.elapsed() > HEADER_TIMEOUT / 2
     }
 
-    fn unreachable(&self, why: impl Into<String>) -> ClientError {
-        ClientError::Unreachable { server: self.server.clone(), why: why.into() }
+    fn unreachable(&self, why: impl Into<BoxError>) -> ClientError {
+        ClientError::unreachable(&self.server, why)
     }
 
     /// Sends a request. Returns its number.
@@ -239,7 +240,7 @@ impl Established {
             {
                 Err(RequestError::NotBegun)
             }
-            Err(error) => Err(self.unreachable(error.to_string()).into()),
+            Err(error) => Err(self.unreachable(error).into()),
         }
     }
 
@@ -252,7 +253,7 @@ impl Established {
         // Nobody else waits for it: it is this request's turn.
         let mut reader = self.reader.lock().await;
         let head = reader.head(&self.server).await?;
-        let broke_off = |error: io::Error| self.unreachable(error.to_string());
+        let broke_off = |error: io::Error| self.unreachable(error);
         let status = if wanted.range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
         if head.status == status && head.length == Some(buffer.as_mut().len()) {
             reader.body(buffer.as_mut()).await.map_err(broke_off)?;
@@ -290,10 +291,10 @@ struct Head {
 
 impl Reader {
     async fn head(&mut self, server: &str) -> Result<Head, RequestError> {
-        let protocol = |what: String| ClientError::Protocol { server: server.to_owned(), what };
+        let protocol = |what: BoxError| ClientError::protocol(server, what);
         let mut begun = None;
         loop {
-            if let Some(head) = parse_head(&self.ahead).map_err(|error| protocol(error.to_string()))? {
+            if let Some(head) = parse_head(&self.ahead).map_err(|error| protocol(error.into()))? {
                 self.ahead.drain(..head.bytes);
                 return Ok(head);
             }
@@ -314,10 +315,7 @@ impl Reader {
                 }
                 Ok(0) => return Err(protocol("half a head".into()).into()),
                 Ok(_) => {}
-                Err(error) => {
-                    let why = error.to_string();
-                    return Err(ClientError::Unreachable { server: server.to_owned(), why }.into());
-                }
+                Err(error) => return Err(ClientError::unreachable(server, error).into()),
             }
         }
     }
@@ -398,9 +396,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_could_not_be_reached_is_tried_again_on_another_connection() {
         let connection = PipelinedConnection::default();
-        let server = "peer.example:9091".to_owned();
-        let why = "connection refused".to_owned();
-        let refused = async || Err(ClientError::Unreachable { server: server.clone(), why: why.clone() });
+        let refused = async || Err(ClientError::unreachable("peer.example:9091", "connection refused"));
         assert!(connection.connect(refused()).await.is_err());
         assert!(connection.is_broken());
     }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::addresses::Addresses;
-use super::http::ClientError;
+use super::error::ClientError;
 use super::pipelined::{ChunkAnswer, PipelinedConnection, RequestError, Wanted};
 use crate::buffers::{Buffer, Buffers};
 
@@ -186,8 +186,7 @@ impl ConnectionPool {
             }
             RequestError::NotConnected(error) => return Err(error),
             RequestError::NotBegun => {
-                let why = "it keeps closing connections".to_owned();
-                ClientError::Unreachable { server: self.shared.addresses.name().to_owned(), why }
+                ClientError::unreachable(self.shared.addresses.name(), "it keeps closing connections")
             }
         };
         // Connections that end because others got wrong answers do so at once; those of a peer that hangs take their time.

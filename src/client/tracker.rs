@@ -16,7 +16,8 @@ use parcelry_core::terms::TermsToken;
 use serde::de::DeserializeOwned;
 
 use super::connector::Server;
-use super::http::{Authority, Call, ClientError, Http};
+use super::error::ClientError;
+use super::http::{Authority, Call, Http};
 use crate::tls::Trust;
 
 /// One tracker.

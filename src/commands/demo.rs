@@ -19,7 +19,7 @@ use crate::failure::{Failure, Kind};
 use crate::get::{self, Destination, Manner};
 use crate::human;
 use crate::progress::Progress;
-use crate::share::{ShareRequest, Shared, Source, share};
+use crate::share::{ShareRequest, Shared, share};
 use crate::task::{Tasks, blocking};
 
 const PEERS: [&str; 3] = ["nas", "attic", "laptop"];
@@ -102,15 +102,7 @@ async fn alice(
     progress: &Progress,
 ) -> Result<Shared, Failure> {
     let context = Context { http: Http::new(None)?, progress: progress.clone(), state: state.to_owned() };
-    let request = ShareRequest {
-        source: Source::Paths(vec![path.to_owned()]),
-        name: None,
-        replicas: 2,
-        expires: Duration::from_secs(3600),
-        chunk_size: None,
-        wait: Duration::from_secs(10),
-        strict: false,
-    };
+    let request = ShareRequest::for_an_hour(path.to_owned());
     let shared = share(&context, &swarm.invite, request).await?;
     progress.say(&format!("   {}", shared.sentence()));
     Ok(shared)

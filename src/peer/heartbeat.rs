@@ -43,9 +43,8 @@ pub(super) async fn register(
         version: env!("CARGO_PKG_VERSION").into(),
     };
     let response = tracker.register(&request).await?;
-    let what =
-        || ClientError::Protocol { server: "the tracker".into(), what: "another tracker's grant key".into() };
-    peer.grants.set_key(GrantKey::parse(&response.grant_key, peer.tracker_id).ok_or_else(what)?);
+    let foreign = || ClientError::protocol("the tracker", "another tracker's grant key");
+    peer.grants.set_key(GrantKey::parse(&response.grant_key, peer.tracker_id).ok_or_else(foreign)?);
     peer.inventory.ask(response.inventory_after_ms);
     // Whatever a tracker says, there is a pause between two heartbeats.
     Ok((Duration::from_millis(response.heartbeat_ms.max(10)), response.addresses))

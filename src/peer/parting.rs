@@ -373,9 +373,8 @@ async fn ask(
     let one = async |holder: &PeerAddress| {
         let client = PeerClient::new(peer.http.clone(), holder.clone());
         let answer = tokio::time::timeout(PARTING_PATIENCE, client.audit(&request)).await;
-        let why =
-            || ClientError::Unreachable { server: client.name().to_owned(), why: "no answer in time".into() };
-        match answer.unwrap_or_else(|_| Err(why())) {
+        let late = || ClientError::unreachable(client.name(), "no answer in time");
+        match answer.unwrap_or_else(|_| Err(late())) {
             Ok(answer) => {
                 let judged = batch.iter().zip(&answer.proofs);
                 let proved = judged

@@ -314,11 +314,8 @@ impl Pusher<'_> {
                 self.stage.retreat(self.bytes(&missing));
                 self.machine.handle(Event::Incomplete(peer, missing));
                 if !self.machine.is_member(peer) {
-                    let what = "it takes chunks and does not have them".to_owned();
-                    self.lose(
-                        peer,
-                        &ClientError::Protocol { server: self.peers[&peer].name().to_owned(), what },
-                    );
+                    let what = "it takes chunks and does not have them";
+                    self.lose(peer, &ClientError::protocol(self.peers[&peer].name(), what));
                 }
             }
             Outcome::Audited(peer, Ok(())) => self.machine.handle(Event::Proven(peer)),
@@ -427,8 +424,7 @@ fn checked_chunk_count(
     if answered.chunk_count() == asked.chunk_count() {
         return Ok(answered);
     }
-    let what = "a set of another number of chunks".to_owned();
-    Err(ClientError::Protocol { server: peer.name().to_owned(), what })
+    Err(ClientError::protocol(peer.name(), "a set of another number of chunks"))
 }
 
 /// What a peer answered; if it refused because of the time, with how far its clock is off, or the tracker's.
@@ -447,8 +443,8 @@ async fn with_time<T>(
     // Its grant is the tracker's, and its terms are this machine's.
     let by_tracker = clock.against(tracker).map(|off| format!("{off} the tracker's"));
     let here = clock.against(Skew::default()).map(|off| format!("{off} this machine's"));
-    let off = by_tracker.or(here);
-    Err(off.map_or(error, |off| ClientError::OtherTime { server: peer.name().to_owned(), off }))
+    let Some(off) = by_tracker.or(here) else { return Err(error) };
+    Err(ClientError::other_time(peer.name(), off, error))
 }
 
 /// Whether another attempt at the same peer is pointless.

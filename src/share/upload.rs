@@ -472,7 +472,6 @@ mod tests {
     use super::*;
     use crate::buffers::Buffers;
     use crate::disk::holes::Largest;
-    use crate::share::Source;
     use crate::share::changes::Fingerprint;
     use parcelry_core::holes::Holes;
     use parcelry_core::id::TrackerId;
@@ -648,15 +647,8 @@ mod tests {
     fn prepare(field: &Field) -> Upload {
         let text = |byte: char| byte.to_string().repeat(43);
         let swarm = format!("https://127.0.0.1:1/join#1.{}.{}", text('A'), text('A')).parse().unwrap();
-        let request = ShareRequest {
-            source: Source::Paths(vec![field.log()]),
-            name: None,
-            replicas: 2,
-            expires: std::time::Duration::from_secs(60),
-            chunk_size: Some(ChunkSize::from_log2(16).unwrap()),
-            wait: std::time::Duration::ZERO,
-            strict: false,
-        };
+        let chunk_size = Some(ChunkSize::from_log2(16).unwrap());
+        let request = ShareRequest { chunk_size, ..ShareRequest::for_an_hour(field.log()) };
         let state = field.directory.path().join("state");
         let progress = Progress::silent();
         let collected = super::super::collect::collect(&state, &[field.log()], None, &progress).unwrap();

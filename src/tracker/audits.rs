@@ -67,7 +67,7 @@ impl Auditor {
 type Answered = (PeerId, Result<(), StoreError>);
 
 /// Asks whom it is time to ask.
-pub(super) struct Auditing {
+pub(super) struct AuditWorker {
     tracker: Arc<Tracker>,
     /// Time between two heartbeats of a peer.
     every: Duration,
@@ -100,14 +100,14 @@ impl Asking {
     }
 }
 
-impl Auditing {
+impl AuditWorker {
     /// Has asked nobody yet.
     pub(super) fn new(tracker: Arc<Tracker>, every: Duration) -> Self {
         Self { tracker, every, running: JoinSet::new(), has_begun: false }
     }
 }
 
-impl Worker for Auditing {
+impl Worker for AuditWorker {
     const STOPS: Stops = Stops::BetweenSteps; // proofs that are being saved are in no list any more
     /// What came of a turn that is over; `None`: it is time to look who is to be asked.
     type Due = Option<Answered>;

@@ -42,9 +42,9 @@ impl Movers {
 type Found = (PeerId, Result<(), StoreError>);
 
 /// Dials peers that have moved.
-pub(super) struct Following(pub(super) Arc<Tracker>);
+pub(super) struct FollowWorker(pub(super) Arc<Tracker>);
 
-impl Worker for Following {
+impl Worker for FollowWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = ();
 
@@ -65,21 +65,21 @@ impl Worker for Following {
 }
 
 /// Asks peers whether they can be reached where others are sent to them.
-pub(super) struct Questioning {
+pub(super) struct QuestionWorker {
     tracker: Arc<Tracker>,
     rules: Rules,
     /// The questions that are under way. They go on while the worker waits.
     asked: FuturesUnordered<BoxFuture<'static, Found>>,
 }
 
-impl Questioning {
+impl QuestionWorker {
     /// Has asked nobody yet.
     pub(super) fn new(tracker: Arc<Tracker>, rules: Rules) -> Self {
         Self { tracker, rules, asked: FuturesUnordered::new() }
     }
 }
 
-impl Worker for Questioning {
+impl Worker for QuestionWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     /// What a question came to; `None`: it is time to ask.
     type Due = Option<Found>;
@@ -180,14 +180,12 @@ impl Tracker {
         timeout: Duration,
     ) -> Result<(), ClientError> {
         let peer = PeerAddress { id, name: address.to_string(), addresses: vec![address] };
-        let unreachable =
-            |why: &str| ClientError::Unreachable { server: address.to_string(), why: why.to_owned() };
         let asking = PeerClient::new(self.dialer.clone(), peer);
         match tokio::time::timeout(timeout, asking.health()).await {
             // Who refuses has shown the key, and is there.
             Ok(Ok(_) | Err(ClientError::Refused { .. })) => Ok(()),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(unreachable("no answer in time")),
+            Err(_) => Err(ClientError::unreachable(address.to_string(), "no answer in time")),
         }
     }
 
@@ -253,11 +251,10 @@ impl Tracker {
             let health = PeerClient::new(self.dialer.clone(), peer).health().await?;
             // The key proves the id; the role tells a peer from a tracker that was given the same key.
             let is_peer = health.role == Role::Peer && health.id == id.to_string();
-            let what = || "no peer answers there".to_owned();
             if is_peer {
                 Ok(())
             } else {
-                Err(ClientError::Protocol { server: address.to_string(), what: what() })
+                Err(ClientError::protocol(address.to_string(), "no peer answers there"))
             }
         };
         let _permit = self.dials.acquire().await.map_err(|error| Refusal::internal(&error))?;

@@ -21,7 +21,7 @@ use crate::worker::{Notes, Stops, Worker};
 const CLOCK_WAS_SET_MS: u64 = 1000;
 
 /// Looks at the swarm.
-pub(super) struct Sampling {
+pub(super) struct SampleWorker {
     tracker: Arc<Tracker>,
     sampler: Sampler,
     ticks: Interval,
@@ -47,7 +47,7 @@ struct Totals {
     rates: Rates,
 }
 
-impl Sampling {
+impl SampleWorker {
     /// Has not looked yet.
     pub(super) fn new(tracker: Arc<Tracker>) -> Self {
         let mut ticks = tokio::time::interval(SAMPLE_EVERY);
@@ -56,7 +56,7 @@ impl Sampling {
     }
 }
 
-impl Worker for Sampling {
+impl Worker for SampleWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     /// Whether a sample is due; else somebody has begun to listen.
     type Due = bool;

@@ -7,9 +7,9 @@ use parcelry_core::registry::Rules;
 use tokio::time::Interval;
 
 use super::Tracker;
-use super::audits::Auditing;
-use super::reach::{Following, Questioning};
-use super::sampler::Sampling;
+use super::audits::AuditWorker;
+use super::reach::{FollowWorker, QuestionWorker};
+use super::sampler::SampleWorker;
 use crate::clock;
 use crate::task::Tasks;
 use crate::worker::{Notes, Stops, Worker};
@@ -20,7 +20,7 @@ const ROUNDS_PER_HEARTBEAT: u32 = 10;
 const HOUSE_EVERY: Duration = Duration::from_secs(60);
 
 /// Repairs in rounds, one with every heartbeat and sooner when something has changed.
-struct Repairing {
+struct RepairWorker {
     tracker: Arc<Tracker>,
     /// Time between two heartbeats of a peer.
     every: Duration,
@@ -28,7 +28,7 @@ struct Repairing {
 }
 
 /// Forgets what is over.
-struct Housekeeping {
+struct HousekeepingWorker {
     tracker: Arc<Tracker>,
     ticks: Interval,
     /// Up to when it was told which shares expired.
@@ -38,16 +38,16 @@ struct Housekeeping {
 /// Starts all of them.
 pub(super) fn start(tracker: &Arc<Tracker>, rules: Rules, tasks: &Tasks) {
     let (all, every) = (&tracker.workers, rules.heartbeat);
-    all.start(tasks, Repairing { tracker: Arc::clone(tracker), every, has_begun: false });
-    all.start(tasks, Following(Arc::clone(tracker)));
-    all.start(tasks, Questioning::new(Arc::clone(tracker), rules));
-    all.start(tasks, Auditing::new(Arc::clone(tracker), every));
-    all.start(tasks, Sampling::new(Arc::clone(tracker)));
+    all.start(tasks, RepairWorker { tracker: Arc::clone(tracker), every, has_begun: false });
+    all.start(tasks, FollowWorker(Arc::clone(tracker)));
+    all.start(tasks, QuestionWorker::new(Arc::clone(tracker), rules));
+    all.start(tasks, AuditWorker::new(Arc::clone(tracker), every));
+    all.start(tasks, SampleWorker::new(Arc::clone(tracker)));
     let ticks = tokio::time::interval(HOUSE_EVERY);
-    all.start(tasks, Housekeeping { tracker: Arc::clone(tracker), ticks, looked_ms: clock::now_ms() });
+    all.start(tasks, HousekeepingWorker { tracker: Arc::clone(tracker), ticks, looked_ms: clock::now_ms() });
 }
 
-impl Worker for Repairing {
+impl Worker for RepairWorker {
     const STOPS: Stops = Stops::WithinSteps;
     type Due = ();
 
@@ -69,7 +69,7 @@ impl Worker for Repairing {
     }
 }
 
-impl Worker for Housekeeping {
+impl Worker for HousekeepingWorker {
     const STOPS: Stops = Stops::BetweenSteps;
     type Due = ();
 

@@ -417,8 +417,8 @@ impl BrowserUpload {
             }
             Kept::Missing(missing) => {
                 if self.state.lock().sets.lacks(peer, &missing) {
-                    let what = "it takes chunks and does not have them".to_owned();
-                    return Err(ClientError::Protocol { server: client.name().to_owned(), what });
+                    let what = "it takes chunks and does not have them";
+                    return Err(ClientError::protocol(client.name(), what));
                 }
                 Ok(None)
             }
