@@ -1,5 +1,5 @@
-# What the benchmarks share: a tracker and peers as separate processes, below a folder that goes with them.
-# Sourced, with `base` set to where the folder is to be.
+# What the benchmarks share: a tracker and peers as separate processes, below a directory that goes with them.
+# Sourced, with `base` set to where the directory is to be.
 
 cargo build --release --locked --quiet
 bin=${CARGO_TARGET_DIR:-$PWD/target}/release/parcelry

@@ -14,7 +14,7 @@ found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT
 for target in "${targets[@]}"; do
     mkdir -p "$found/$target"
-    # What is found goes to a folder of its own: the committed corpus stays small. Sanitizers need more than the
+    # What is found goes to a directory of its own: the committed corpus stays small. Sanitizers need more than the
     # stable compiler; the coverage that guides the fuzzer does not.
     log=$found/$target.log
     cargo fuzz run --sanitizer none "$target" "$found/$target" "fuzz/corpus/$target" -- \

@@ -332,7 +332,7 @@ fn parse_expiry(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What a file or folder can be called; the rest of the rules is checked where all names are.
+/// What a file or directory can be called; the rest of the rules is checked where all names are.
 fn parse_share_name(text: &str) -> Result<String, String> {
     if text.contains('/') {
         return Err("a name has no / in it: the receiver chooses the folder".into());

@@ -16,7 +16,7 @@ use crate::failure::{Failure, Kind};
 
 /// The directories of this user (XDG base directories).
 #[derive(Debug, Clone, Default)]
-pub struct UserDirs {
+pub struct OwnDirs {
     /// For `config.toml`.
     pub config: PathBuf,
     /// For journals and the keys of shares.
@@ -25,7 +25,7 @@ pub struct UserDirs {
     pub data: PathBuf,
 }
 
-impl UserDirs {
+impl OwnDirs {
     /// Finds the directories.
     pub fn find() -> Result<Self, Failure> {
         let dirs = ProjectDirs::from("", "", "parcelry").ok_or_else(|| {

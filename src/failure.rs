@@ -55,7 +55,7 @@ impl Kind {
 }
 
 /// A command that did not do what was asked of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// Which kind it is.
     pub kind: Kind,

@@ -303,7 +303,9 @@ fn remove(path: &Path) -> Result<(), Failure> {
         removed => removed,
     };
     let directory = path.parent().unwrap_or(path);
-    removed.and_then(|()| durable::sync_directory(directory)).map_err(|error| Failure::io("remove", path, &error))
+    removed
+        .and_then(|()| durable::sync_directory(directory))
+        .map_err(|error| Failure::io("remove", path, &error))
 }
 
 fn notes(directory: &Path) -> Vec<Note> {

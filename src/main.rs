@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use parcelry::cli::{self, Cli, Command, LogFormat, OutputArgs};
-use parcelry::config::{self, UserDirs};
+use parcelry::config::{self, OwnDirs};
 use parcelry::failure::{Failure, Kind};
 use parcelry::log;
 use parcelry::progress::{Progress, Style};
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 /// Reads the command line; what is wrong with it was reported when this ends with an exit code.
-fn parse(arguments: &[OsString]) -> Result<(Cli, UserDirs), ExitCode> {
+fn parse(arguments: &[OsString]) -> Result<(Cli, OwnDirs), ExitCode> {
     let refused = |error: clap::Error| refused(&error, wants_json(arguments));
     // Help is to be had whatever the environment and the configuration say.
     let asked = cli::without_environment().try_get_matches_from(arguments);
@@ -52,7 +52,7 @@ fn parse(arguments: &[OsString]) -> Result<(Cli, UserDirs), ExitCode> {
     if let Ok(matches) = &asked
         && is_manual(matches)
     {
-        return Ok((Cli::from_arg_matches(matches).map_err(refused)?, UserDirs::default()));
+        return Ok((Cli::from_arg_matches(matches).map_err(refused)?, OwnDirs::default()));
     }
     let is_help = |error: &clap::Error| !error.use_stderr();
     let help = asked.err().filter(is_help);
@@ -67,8 +67,8 @@ fn parse(arguments: &[OsString]) -> Result<(Cli, UserDirs), ExitCode> {
 }
 
 /// The command line by what the environment and the configuration file say, too.
-fn configured(arguments: &[OsString]) -> Result<Result<(Cli, UserDirs), clap::Error>, Failure> {
-    let directories = UserDirs::find()?;
+fn configured(arguments: &[OsString]) -> Result<Result<(Cli, OwnDirs), clap::Error>, Failure> {
+    let directories = OwnDirs::find()?;
     let command = config::with_file(Cli::command(), &directories.config)?;
     let matches = command.try_get_matches_from(arguments);
     Ok(matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, directories))))

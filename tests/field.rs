@@ -258,7 +258,11 @@ fn f37_a_shared_home_goes_without_this_programs_own_secrets() {
     let shared = alice.run(&["share", home.to_str().unwrap(), "--name", "home"]);
     assert_eq!(shared.code, 3, "{}", shared.stderr);
     for directory in [".local/state/parcelry", ".config/parcelry", "disk/peer"] {
-        assert!(shared.stderr.contains(&format!("{directory}: parcelry's own")), "{directory} {}", shared.stderr);
+        assert!(
+            shared.stderr.contains(&format!("{directory}: parcelry's own")),
+            "{directory} {}",
+            shared.stderr
+        );
     }
     let strict = alice.run(&["share", home.to_str().unwrap(), "--name", "home", "--strict"]);
     assert!(strict.code == 2 && strict.stderr.contains("3 entries cannot be shared"), "{}", strict.stderr);

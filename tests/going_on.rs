@@ -13,7 +13,7 @@ use common::{samples, wait_for};
 use parcelry::crash::{self, Point};
 use parcelry::disk::file_system;
 
-/// A swarm, and the links of a file `file` and a directory `directory` with `a` and `sub/b`.
+/// A swarm, and the links of a file `file` and a directory `folder` with `a` and `sub/b`.
 fn shares() -> (Swarm, String, String) {
     let swarm = Swarm::start(2);
     let alice = swarm.person();
@@ -94,7 +94,7 @@ fn disturbed(bob: &Person, args: &[&str], directory: &Path, disturb: impl FnOnce
     Ran::of(get.wait_with_output().unwrap())
 }
 
-/// The links of a file `file` and of a directory `directory`, which take a while.
+/// The links of a file `file` and of a directory `folder`, which take a while.
 fn large_shares(swarm: &Swarm) -> (String, String) {
     let alice = swarm.person();
     for name in ["file", "folder/a", "folder/sub/b"] {

@@ -118,7 +118,10 @@ fn f39_what_is_saved_in_a_setgid_folder_inherits_its_group() {
     assert!(ran.code == 0 && ran.stderr.contains("Resuming"), "{}", ran.stderr);
     let group = fs::metadata(bob.work()).unwrap().gid();
     for (directory, given) in [("s", 0o2755), ("s/d", 0o2750)] {
-        assert_eq!((mode(&bob.path(directory)), fs::metadata(bob.path(directory)).unwrap().gid()), (given, group));
+        assert_eq!(
+            (mode(&bob.path(directory)), fs::metadata(bob.path(directory)).unwrap().gid()),
+            (given, group)
+        );
     }
 }
 

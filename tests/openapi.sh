@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A running tracker and a running peer against their own descriptions (/openapi.json): schemathesis makes requests from
-# them, right ones and wrong ones, and compares the answers. Installs schemathesis in a folder of its own below target/.
+# them, right ones and wrong ones, and compares the answers. Installs schemathesis in a directory of its own below target/.
 #   tests/openapi.sh [SECONDS]     default: 45 for each of both
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -26,7 +26,7 @@ fn fifo(at: &Path) {
     rustix::fs::mkfifoat(rustix::fs::CWD, at, rustix::fs::Mode::RWXU).unwrap();
 }
 
-/// A swarm, and the links of a file `file` and a directory `directory` with `a`, `sub/b` and an empty directory.
+/// A swarm, and the links of a file `file` and a directory `folder` with `a`, `sub/b` and an empty directory.
 fn shares() -> (Swarm, String, String) {
     let swarm = Swarm::start(2);
     let alice = swarm.person();
@@ -115,7 +115,12 @@ fn f39_a_folder_in_which_something_else_stands_is_left_as_it_is() {
     };
     let file = |at: &Path| fs::write(at, b"x").unwrap();
     let directory = |at: &Path| fs::create_dir(at).unwrap();
-    place("a folder for a file", &directory, "folder/a", "folder/a is a folder, and the share has a file there");
+    place(
+        "a folder for a file",
+        &directory,
+        "folder/a",
+        "folder/a is a folder, and the share has a file there",
+    );
     place(
         "a file for a folder",
         &file,
@@ -202,7 +207,11 @@ fn f04_devices_and_fifos_that_are_named_are_written_into() {
     let ran = bob.run(&["get", &link, "-o", "/dev/full"]);
     assert_eq!(ran.code, 8, "{}", ran.stderr);
     let directory = alice.share(&["folder"]);
-    refused(&bob, &["get", &directory, "-o", "/dev/null"], "/dev/null is a device, and the share is a folder");
+    refused(
+        &bob,
+        &["get", &directory, "-o", "/dev/null"],
+        "/dev/null is a device, and the share is a folder",
+    );
 }
 
 #[test]

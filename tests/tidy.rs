@@ -266,7 +266,8 @@ fn the_web_page_imports_only_what_lies_below_it() {
         unused.extend(allowed.iter().map(|imported| (*directory, *imported)));
         let below: Vec<&str> = WEB_MAY_IMPORT[..at].iter().map(|(below, _)| *below).collect();
         let circles = allowed.iter().filter(|imported| !below.contains(*imported));
-        problems.extend(circles.map(|imported| format!("{imported} must stand above {directory} in the table")));
+        problems
+            .extend(circles.map(|imported| format!("{imported} must stand above {directory} in the table")));
     }
     for Source { path, code } in web_modules() {
         let place: Vec<&str> = path.split('/').collect();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A folder of the shape of a Linux kernel's source tree goes and comes back: 70,000 small files, names that differ only in
+# A directory of the shape of a Linux kernel's source tree goes and comes back: 70,000 small files, names that differ only in
 # case, executable scripts, symlinks within it; rsync finds no difference but the symlinks that lead out of it, which are
 # named. Needs rsync, which it installs on Debian.
 #   tests/tree.sh [FILES]     default: 70000
@@ -60,7 +60,7 @@ code=0; "$bin" share -q "$work/linux" >"$work/link" 2>"$work/share.err" || code=
 for name in leads-out leads-nowhere; do grep -q "$name" "$work/share.err" || { echo "$name is not named"; exit 1; }; done
 (cd "$work/got" && "$bin" get -q "$(cat "$work/link")" 2>"$work/get.err")
 rsync -ani --delete "$work/linux/" "$work/got/linux/" >"$work/differences" 2>&1
-# Modification times of folders and symlinks are their own.
+# Modification times of directories and symlinks are their own.
 grep -v '^\.[dL]\.\.t\.\.\.\.\.\. ' "$work/differences" | sort >"$work/left" || true
 printf '%s\n' 'cL+++++++++ leads-nowhere -> gone' 'cL+++++++++ leads-out -> /etc/hostname' >"$work/expected"
 diff "$work/expected" "$work/left"

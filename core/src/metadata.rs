@@ -181,7 +181,8 @@ impl Metadata {
         if self.dir_modes.len() > DIRS_MAX {
             return Err(MetadataError::TooMany("folders"));
         }
-        let mut unseen: HashSet<&str> = self.dir_modes.iter().map(|directory| directory.path.as_str()).collect();
+        let mut unseen: HashSet<&str> =
+            self.dir_modes.iter().map(|directory| directory.path.as_str()).collect();
         if unseen.len() < self.dir_modes.len() {
             return Err(MetadataError::Contradiction("a folder has two modes"));
         }

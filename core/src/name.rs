@@ -40,6 +40,7 @@ pub enum NameRule {
     Control,
     Bidi,
     Hidden,
+    #[cfg_attr(test, serde(rename = "file-and-folder"))]
     FileAndDirectory,
     Twice,
 }

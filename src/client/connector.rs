@@ -46,7 +46,7 @@ pub(super) struct Server {
 pub(super) struct Connector {
     pinning: TlsConnector,
     /// Made when it is first needed: reading the system's authorities takes a while.
-    web: Arc<OnceLock<Result<TlsConnector, Arc<Failure>>>>,
+    web: Arc<OnceLock<Result<TlsConnector, Failure>>>,
     /// The shortest time that a connection to each address took to make.
     round_trips: Arc<Mutex<HashMap<String, Duration>>>,
 }
@@ -73,10 +73,8 @@ impl Connector {
         let (connector, name) = match server.trust {
             Trust::Key(fingerprint) => (self.pinning.clone(), tls::pinned_name(&fingerprint)),
             Trust::Authorities => {
-                let web = self.web.get_or_init(|| {
-                    let config = tls::web_client_config().map_err(Arc::new)?;
-                    Ok(TlsConnector::from(Arc::new(config)))
-                });
+                let connector = || Ok(TlsConnector::from(Arc::new(tls::web_client_config()?)));
+                let web = self.web.get_or_init(connector);
                 let web = web.clone().map_err(|failure| ClientError::wrong_key(&server.address, failure))?;
                 (web, ServerName::try_from(host.to_owned()).map_err(|error| server.unreachable(error))?)
             }
@@ -175,7 +173,9 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move {
-            let unusable = || ClientError::unreachable(uri.to_string(), "no usable address");
+            let address =
+                || uri.authority().map_or("", |whole| whole.as_str().rsplit('@').next().unwrap_or(""));
+            let unusable = || ClientError::unreachable(address(), "no usable address");
             let server = Server::of_uri(&uri).ok_or_else(unusable)?;
             Ok(TlsConnection(TokioIo::new(connector.connect(&server).await?)))
         })

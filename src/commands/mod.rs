@@ -32,7 +32,7 @@ use std::path::Path;
 
 use crate::cli::Command;
 use crate::client::Http;
-use crate::config::UserDirs;
+use crate::config::OwnDirs;
 use crate::context::Context;
 use crate::disk::durable;
 use crate::failure::Failure;
@@ -40,7 +40,7 @@ use crate::progress::Progress;
 use crate::task::{EndRequests, Tasks};
 
 /// Carries out a command. An interrupt ends it with a failure that says how to go on.
-pub async fn run(command: Command, progress: Progress, directories: &UserDirs) -> Result<(), Failure> {
+pub async fn run(command: Command, progress: Progress, directories: &OwnDirs) -> Result<(), Failure> {
     let context = Context { http: Http::new(None)?, progress, state: directories.state.clone() };
     // These keep nothing. For all others the directory with the keys is refused if somebody else can write to it.
     let remembers = !matches!(command, Command::Demo(_) | Command::Completions { .. } | Command::Man);

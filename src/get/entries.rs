@@ -222,7 +222,8 @@ mod tests {
         fn add(&self, path: &Path, is_directory: bool) -> io::Result<()> {
             let path = path.to_str().unwrap().to_lowercase();
             let mut there = self.there.lock();
-            let kind = |path: &str| there.iter().find(|(known, _)| known == path).map(|(_, directory)| *directory);
+            let kind =
+                |path: &str| there.iter().find(|(known, _)| known == path).map(|(_, directory)| *directory);
             match path.rsplit_once('/').map(|(above, _)| kind(above)) {
                 Some(None) => return Err(Errno::NOENT.into()),
                 Some(Some(false)) => return Err(Errno::NOTDIR.into()),

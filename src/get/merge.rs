@@ -19,7 +19,8 @@ const WHILE_MOVING: u32 = 0o700;
 /// Refuses a directory in which something else stands where the share has a file or a directory.
 pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("look at", target, &error);
-    let mut look = Look { target, directory: Dir::open(target).map_err(failed)?, directories: HashMap::new() };
+    let mut look =
+        Look { target, directory: Dir::open(target).map_err(failed)?, directories: HashMap::new() };
     let below = |path| Path::new(path);
     let top = &metadata.original_filename;
     for dir in metadata.dirs.iter().filter_map(|dir| dir.below(top)) {

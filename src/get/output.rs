@@ -298,8 +298,10 @@ impl Output {
             }
             Content::Tree(tree) => {
                 let top = &self.metadata.original_filename;
-                let given = self.metadata.dir_modes.iter().find(|directory| directory.path.below(top) == Some(""));
-                let mode = given.map_or(modes::DIRECTORY, |directory| directory.mode) & modes::PERMISSIONS & !umask;
+                let given =
+                    self.metadata.dir_modes.iter().find(|directory| directory.path.below(top) == Some(""));
+                let mode =
+                    given.map_or(modes::DIRECTORY, |directory| directory.mode) & modes::PERMISSIONS & !umask;
                 tree.root.set_mode(mode).and_then(|()| tree.root.sync())
             }
         }?;
@@ -369,8 +371,9 @@ impl Output {
         let dirs = dirs.map(|dir| Path::new(dir.below(top).unwrap_or_default()));
         directories.extend(dirs.flat_map(Path::ancestors));
         let directory_modes = self.metadata.dir_modes.iter();
-        let given: HashMap<&str, u32> =
-            directory_modes.map(|directory| (directory.path.below(top).unwrap_or_default(), directory.mode)).collect();
+        let given: HashMap<&str, u32> = directory_modes
+            .map(|directory| (directory.path.below(top).unwrap_or_default(), directory.mode))
+            .collect();
         let mode = |path: &Path| {
             let mode = path.to_str().and_then(|path| given.get(path));
             mode.unwrap_or(&modes::DIRECTORY) & modes::PERMISSIONS & !umask

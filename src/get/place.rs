@@ -42,7 +42,9 @@ impl Wish {
     pub(super) fn at(self, target: &Path) -> Result<Place, Failure> {
         let directory = parent(target);
         let opened = Dir::open(directory).map_err(|error| match error.kind() {
-            io::ErrorKind::NotADirectory => refuse(directory, "is no folder", "Choose another place with -o."),
+            io::ErrorKind::NotADirectory => {
+                refuse(directory, "is no folder", "Choose another place with -o.")
+            }
             io::ErrorKind::NotFound => {
                 Failure::new(Kind::Other, format!("there is no folder {}", directory.display()))
                     .next("Make it first, or choose another place with -o.")

@@ -39,6 +39,7 @@ pub struct DownloadHeader {
     pub inode: u64,
     /// The directory that it is in and those above it, up to the root, to notice that their disk is away; none if that is
     /// not known.
+    #[serde(rename = "folders")]
     pub directories: Vec<DirInode>,
     /// What is not in the temporary, as the file system does not take its name.
     pub left_out: Vec<LeftOut>,

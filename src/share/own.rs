@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::config::UserDirs;
+use crate::config::OwnDirs;
 use crate::identity;
 
 /// The directories of this user's settings, state and data.
@@ -19,7 +19,7 @@ pub(super) struct Own {
 impl Own {
     /// Those of this user, and the state directory that is used.
     pub(super) fn of(state: &Path) -> Self {
-        let usual = UserDirs::find().map(|UserDirs { config, state, data }| [config, state, data]);
+        let usual = OwnDirs::find().map(|OwnDirs { config, state, data }| [config, state, data]);
         let all = usual.into_iter().flatten().chain([state.to_owned()]);
         Self {
             directories: all

@@ -285,13 +285,7 @@ impl Tracker {
 }
 
 /// Holds the lock on the data directory for as long as it serves.
-async fn run(
-    tracker: Arc<Tracker>,
-    listener: TcpListener,
-    frontend: Frontend,
-    lock: DirLock,
-    tasks: Tasks,
-) {
+async fn run(tracker: Arc<Tracker>, listener: TcpListener, frontend: Frontend, lock: DirLock, tasks: Tasks) {
     let router = http::router(tracker);
     server::serve(listener, router, frontend, tasks).await;
     drop(lock);

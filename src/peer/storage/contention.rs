@@ -130,7 +130,8 @@ impl Shared {
 
 fn files(root: &Path) -> BTreeMap<ChunkId, PathBuf> {
     let directories = fs::read_dir(root.join("chunks")).unwrap().map(|directory| directory.unwrap().path());
-    let files = directories.flat_map(|directory| fs::read_dir(directory).unwrap()).map(|file| file.unwrap().path());
+    let files =
+        directories.flat_map(|directory| fs::read_dir(directory).unwrap()).map(|file| file.unwrap().path());
     files.map(|path| (path.file_name().unwrap().to_str().unwrap().parse().unwrap(), path)).collect()
 }
 

@@ -168,7 +168,8 @@ mod tests {
         let storage = open(directory.path());
         let (down, _) = (commit(&storage, 1, &[1]), commit(&storage, 2, &[2]));
         storage.withhold(down).unwrap();
-        std::fs::write(directory.path().join("shares").join(down.to_string()).join("manifest"), b"rot").unwrap();
+        std::fs::write(directory.path().join("shares").join(down.to_string()).join("manifest"), b"rot")
+            .unwrap();
         let storage = open(directory.path());
         assert!(storage.shares.is_damaged(down) && !is_served(&storage, 1) && is_served(&storage, 2));
     }
