@@ -69,6 +69,14 @@ fn a_chunk_that_is_too_short_for_some_pieces_is_noticed() {
 }
 
 #[test]
+fn a_chunk_that_is_too_long_is_noticed_though_all_its_pieces_are_right() {
+    spoiled_chunks_are_noticed(true, |file, _| {
+        let len = file.metadata().unwrap().len();
+        fs::File::options().write(true).open(file).unwrap().set_len(len + 1).unwrap();
+    });
+}
+
+#[test]
 fn another_chunk_under_the_name_is_noticed() {
     spoiled_chunks_are_noticed(true, |file, other| fs::copy(other, file).map(drop).unwrap());
 }

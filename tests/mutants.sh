@@ -49,6 +49,7 @@ break_skip_the_hash_check() { swap src/peer/storage/chunk_store.rs 'if hash != i
 break_take_bytes_that_were_not_hashed() {
     swap src/client/verified.rs '(ChunkId::of(&self.bytes) == self.id)' '(true || ChunkId::of(&self.bytes) == self.id)'
 }
+break_take_a_chunk_that_is_too_long() { swap src/client/pipelined.rs '.is_none_or(|whole| whole == wanted.sealed_len)' '.is_none_or(|_| true)'; }
 break_hide_a_worker_that_panicked() { swap src/worker.rs 'if std::thread::panicking() {' 'if false {'; }
 break_keep_shares_waiting_for_ever() { swap src/tracker/rotation.rs 'self.last = Some(next);' ''; }
 break_show_no_failing_database() {
@@ -206,6 +207,7 @@ echo "|---|---|"
 mutant acknowledge_before_sync --lib simulation
 mutant skip_the_hash_check --lib peer::
 mutant take_bytes_that_were_not_hashed --lib client::verified
+mutant take_a_chunk_that_is_too_long --test distance too_long
 mutant hide_a_worker_that_panicked --lib worker::
 mutant keep_shares_waiting_for_ever --lib tracker::rotation
 mutant show_no_failing_database --test dashboard who_listens

@@ -203,7 +203,8 @@ fn large_chunks_over_a_narrow_line(len: usize, bytes_per_second: usize, window: 
 
 #[test]
 fn s7_a_line_on_which_a_chunk_takes_many_windows_is_only_slow() {
-    large_chunks_over_a_narrow_line(33_000_000, 4_000_000, Duration::from_secs(1));
+    // Long windows: on a busy machine the line itself, a thread of this test, is not on time.
+    large_chunks_over_a_narrow_line(33_000_000, 1_000_000, Duration::from_secs(4));
 }
 
 #[test]

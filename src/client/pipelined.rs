@@ -87,6 +87,8 @@ struct Reader {
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) id: ChunkId,
+    /// How long the chunk is.
+    pub(super) sealed_len: usize,
     /// The bytes of the chunk that are wanted; `None`: all.
     pub(super) range: Option<Range<usize>>,
 }
@@ -221,7 +223,7 @@ impl Established {
 
     /// Sends a request. Returns its number.
     async fn send(&self, wanted: &Wanted) -> Result<u64, RequestError> {
-        let Wanted { id, range } = wanted;
+        let Wanted { id, range, .. } = wanted;
         let range = range.as_ref().map(|range| format!("range: bytes={}-{}\r\n", range.start, range.end - 1));
         let range = range.unwrap_or_default();
         let request = format!("GET /v1/chunks/{id} HTTP/1.1\r\nhost: {}\r\n{range}\r\n", self.server);
@@ -255,7 +257,9 @@ impl Established {
         let head = reader.head(&self.server).await?;
         let broke_off = |error: io::Error| self.unreachable(error);
         let status = if wanted.range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-        if head.status == status && head.length == Some(buffer.as_mut().len()) {
+        // A piece of a chunk that is too long could be right: that the chunk is not would stay unknown.
+        let is_sound = head.whole.is_none_or(|whole| whole == wanted.sealed_len);
+        if head.status == status && head.length == Some(buffer.as_mut().len()) && is_sound {
             reader.body(buffer.as_mut()).await.map_err(broke_off)?;
             return Ok((Ok(ChunkAnswer::Found(buffer)), head.keeps));
         }
@@ -285,6 +289,8 @@ struct Head {
     status: StatusCode,
     /// Bytes of the body, if the answer says so.
     length: Option<usize>,
+    /// Bytes of the whole of which this is a range, if the answer says so.
+    whole: Option<usize>,
     /// Whether another answer may follow on the connection.
     keeps: bool,
 }
@@ -345,19 +351,20 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, httparse::Error> {
     let httparse::Status::Complete(bytes) = response.parse(bytes)? else { return Ok(None) };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| !status.is_informational()).ok_or(httparse::Error::Status)?;
-    let (mut lengths, mut keeps) = (Vec::new(), response.version == Some(1));
+    let (mut lengths, mut whole, mut keeps) = (Vec::new(), None, response.version == Some(1));
     for field in response.headers.iter() {
         let value = str::from_utf8(field.value).unwrap_or_default().trim();
         match field.name.to_ascii_lowercase().as_str() {
             "content-length" => lengths.push(value.parse().ok()),
             "transfer-encoding" => lengths.push(None),
+            "content-range" => whole = value.rsplit_once('/').and_then(|(_, whole)| whole.parse().ok()),
             "connection" if value.eq_ignore_ascii_case("close") => keeps = false,
             _ => {}
         }
     }
     // Two lengths are none: where one answer ends and the next begins must be beyond doubt.
     let length = if let [length] = lengths[..] { length } else { None };
-    Ok(Some(Head { bytes, status, length, keeps: keeps && length.is_some() }))
+    Ok(Some(Head { bytes, status, length, whole, keeps: keeps && length.is_some() }))
 }
 
 async fn in_time<T>(limit: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {

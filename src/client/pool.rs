@@ -118,7 +118,7 @@ impl ConnectionPool {
         sealed_len: usize,
         buffers: &Arc<Buffers>,
     ) -> Result<ChunkAnswer<Buffer>, ClientError> {
-        let (wanted, begun) = (Wanted { id, range: None }, Instant::now());
+        let (wanted, begun) = (Wanted { id, sealed_len, range: None }, Instant::now());
         loop {
             let buffer = buffers.take_of(sealed_len);
             let connect = self.shared.addresses.connect();
@@ -141,7 +141,7 @@ impl ConnectionPool {
         let piece_len = connection_plan::piece_len(self.connections(), sealed_len);
         let starts = (0..sealed_len).step_by(piece_len);
         let pieces = starts.zip(buffer.chunks_mut(piece_len));
-        let gets = pieces.map(|(start, piece)| self.get_piece(id, start, piece));
+        let gets = pieces.map(|(start, piece)| self.get_piece(id, sealed_len, start, piece));
         // One that fails ends the others, with their connections: it is the peer that does not answer.
         for answer in try_join_all(gets).await? {
             match answer {
@@ -157,10 +157,12 @@ impl ConnectionPool {
     async fn get_piece(
         &self,
         id: ChunkId,
+        sealed_len: usize,
         start: usize,
         piece: &mut [u8],
     ) -> Result<ChunkAnswer<()>, ClientError> {
-        let (wanted, begun) = (Wanted { id, range: Some(start..start + piece.len()) }, Instant::now());
+        let range = Some(start..start + piece.len());
+        let (wanted, begun) = (Wanted { id, sealed_len, range }, Instant::now());
         loop {
             let into = ready(&mut *piece);
             let connect = self.shared.addresses.connect();
