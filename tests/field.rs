@@ -109,6 +109,7 @@ fn f11_links_are_read_out_of_mails_and_what_is_none_is_named() {
     };
     refused(&["get"], "there is no link");
     refused(&["get", "lnik.txt"], "lnik.txt is neither a link nor a file that holds one");
+    refused(&["join", "invtie.txt"], "invtie.txt is neither an invite nor a file that holds one");
     refused(&["get", &swarm.invite()], "this is an invite");
     refused(&["get", &link[..link.find('#').unwrap()]], "the part after # is missing");
     refused(&["join", &link], "this is a link to a share");

@@ -72,7 +72,8 @@ fn may_be_pasted(text: &str) -> bool {
 fn in_file(path: &Path, what: &str) -> Result<String, Failure> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
-            let text = format!("{} is neither a {what} nor a file that holds one", path.display());
+            let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+            let text = format!("{} is neither {article} {what} nor a file that holds one", path.display());
             Failure::new(Kind::Usage, text).next("Copy all of it, from https:// to the end.")
         }
         _ => Failure::io("read", path, &error),
