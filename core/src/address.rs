@@ -14,14 +14,16 @@ enum Reach {
     Global,
 }
 
-/// Whether a peer whose request came from `remote` may announce `address`: a unicast address on the
-/// same kind of network or a wider one, at a port where no system service listens.
+/// Whether a peer whose request came from `remote` may announce `address`: that of the request itself, or a unicast
+/// address on the same kind of network or a wider one; at a port where no system service listens.
 pub fn may_announce(address: SocketAddr, remote: IpAddr) -> bool {
     let (announced, remote) = (canonical(address.ip()), canonical(remote));
     let port_is_ours = address.port() >= 1024 || address.port() == 443;
     let near_enough = match (reach(announced), reach(remote)) {
         (Some(announced), Some(remote)) => announced >= remote,
-        _ => false,
+        // Whoever comes from there is there, whatever the address is said to be for: two machines on one cable may have
+        // none but link-local ones.
+        _ => announced == remote,
     };
     port_is_ours && near_enough
 }
@@ -98,6 +100,8 @@ mod tests {
             ("[fd00::1]:5000", "10.0.0.3"),
             ("[2a00::1]:5000", "2a01::1"),
             ("[::ffff:8.8.8.8]:5000", "9.9.9.9"),
+            ("169.254.7.7:5000", "169.254.7.7"),
+            ("192.0.2.2:5000", "::ffff:192.0.2.2"),
         ] {
             assert!(may(address, remote), "{address} from {remote}");
         }
@@ -121,6 +125,7 @@ mod tests {
         ] {
             assert!(!may(address, "8.8.8.8"), "{address}");
         }
+        assert!(!may("169.254.7.8:5000", "169.254.7.7") && !may("192.0.2.2:22", "192.0.2.2"));
         // Refused to everybody, even to this machine.
         for address in [
             "169.254.169.254:5000",

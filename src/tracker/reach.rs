@@ -277,8 +277,8 @@ pub(super) fn check_announced(
         None => Ok(addresses),
         Some(refused) => {
             let detail = format!(
-                "{refused} may not be announced from {remote}: give a unicast address of the same kind of network or \
-                 the internet, and a port from 1024 on or 443"
+                "{refused} may not be announced from {remote}: give that address, or a unicast one of the same kind of \
+                 network or the internet, and a port from 1024 on or 443"
             );
             Err(Refusal::new(ProblemKind::BadRequest, detail))
         }
