@@ -39,6 +39,7 @@ impl PeerClient {
         let token = answer.receipt.ok_or_else(|| protocol("no receipt".into()))?;
         let confirmed = Receipt::verify(&token).and_then(|receipt| {
             let confirmed = receipt.confirms(manifest.share(), manifest.digest(), chunks.chunk_count())?;
+            // Another peer's receipt may be good, but whoever passes it on has shown nothing of its own.
             let is_right = receipt.peer() == self.id() && confirmed.contains_all(chunks);
             if is_right { Ok(()) } else { Err(ReceiptError::Other) }
         });

@@ -28,6 +28,7 @@ pub(super) fn check(target: &Path, metadata: &Metadata) -> Result<(), Failure> {
     }
     for file in metadata.files.iter().filter_map(|file| file.path.below(top)) {
         let path = below(file);
+        // What is mounted on a file cannot be replaced by a rename.
         if look.has_directory(path.parent().unwrap_or(Path::new("")))?
             && look.expect(path, FileType::RegularFile)?
         {
