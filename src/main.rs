@@ -11,6 +11,7 @@ use parcelry::failure::{Failure, Kind};
 use parcelry::log;
 use parcelry::progress::{Progress, Style};
 use parcelry::secrecy;
+use parcelry::task::Tasks;
 
 fn main() -> ExitCode {
     let arguments = match secrecy::arguments() {
@@ -31,9 +32,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(parcelry::commands::run(cli.command, progress.clone(), &directories));
+    let (command, reporting) = (cli.command, progress.clone());
+    let running = async move { parcelry::commands::run(command, reporting, &directories).await };
+    // As a task: on this thread, all that the command waits for would have to wake one thread more.
+    let ended = runtime.block_on(async { Tasks::default().spawn("command", running).await });
     // Disk work that nobody waits for any more must not hold up the exit: journals allow for it.
     runtime.shutdown_background();
+    let result = ended.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()));
     match result.and_then(|()| progress.check_written()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -37,7 +37,8 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send,
     {
-        self.tracker.spawn(future.instrument(tracing::debug_span!("task", name)))
+        // Without a parent: every task would stand below that of the command.
+        self.tracker.spawn(future.instrument(tracing::debug_span!(parent: None, "task", name)))
     }
 
     /// Tells the tasks to stop and waits until all have ended, at most `timeout` long.
