@@ -21,7 +21,7 @@ use parcelry_core::enclosed::{ENCLOSED, Encloses, disclose};
 use parcelry_core::grant::GrantToken;
 use parcelry_core::id::Secret;
 use parcelry_core::limits::{
-    JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT,
+    JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT, TAG_BYTES,
 };
 use parcelry_core::owner::OWNER_TOKEN_FIELD;
 use serde::Serialize;
@@ -279,7 +279,9 @@ impl Body for Sending {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let bytes = self.left.len().min(SEND_BYTES);
+        // The tag at a chunk's end goes out with what is before it, not in a write of its own.
+        let is_last = self.left.len() <= SEND_BYTES + TAG_BYTES;
+        let bytes = if is_last { self.left.len() } else { SEND_BYTES };
         let piece = self.left.split_to(bytes);
         self.left_bytes.store(self.left.len(), Ordering::Relaxed);
         Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
