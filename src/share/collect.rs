@@ -162,6 +162,10 @@ impl<'a> Walk<'a> {
 
     /// The symlinks that may be in the share; the others are left out.
     fn settle_links(&mut self) -> Vec<Link> {
+        // Only links need the table of all paths.
+        if self.links.is_empty() {
+            return Vec::new();
+        }
         let (mut links, mut disks): (Vec<Link>, Vec<PathBuf>) =
             std::mem::take(&mut self.links).into_iter().unzip();
         loop {
