@@ -334,9 +334,10 @@ pub const GRANTS_REMEMBERED_MAX: usize = 1024;
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Uploads of one peer that are being written at once; further ones wait.
 pub const UPLOADS_MAX: u64 = 64;
-/// Bytes of a chunk that a peer holds in memory at once while it serves it: a quarter of an ordinary sealed chunk.
+/// Bytes of a chunk that a peer holds in memory at once while it serves it: a quarter of an ordinary sealed chunk. Of one
+/// that it receives it holds two: one is written while the next one arrives.
 pub const PIECE_BYTES: usize = (256 << 10) + TAG_BYTES;
-/// Pieces that a peer keeps in memory for the next answers.
+/// Pieces that a peer keeps in memory for the next answers and uploads.
 pub const PIECES_KEPT: usize = 16;
 /// Space that a peer leaves free on its disk, at least.
 pub const DISK_RESERVE_BYTES: u64 = 1 << 30;

@@ -31,6 +31,7 @@ use utoipa_axum::routes;
 use super::grants::{Charge, Committing, KnownGrant, Offering};
 use super::storage::{Held, StorageError, read_piece};
 use super::{Peer, audits, metrics};
+use crate::buffers::Buffer;
 use crate::clock;
 use crate::server::{
     Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Layout, MemoryPermit, Refusal,
@@ -123,8 +124,8 @@ fn admit(peer: &Peer, grant: &Arc<KnownGrant>, id: ChunkId, bytes: u64) -> Resul
     grant.charge(bytes).map(Some)
 }
 
-/// Writes the body piece by piece: the memory that an upload takes does not depend on its chunk's size. Whether
-/// the chunk is new to the share.
+/// Writes the body piece by piece, each while the next one arrives: the memory that an upload takes does not depend on
+/// its chunk's size. Returns whether the chunk is new to the share.
 async fn receive(
     peer: &Arc<Peer>,
     share: ShareId,
@@ -132,22 +133,17 @@ async fn receive(
     bytes: u64,
     body: Body,
 ) -> Result<bool, Refusal> {
+    let (mut frames, mut rest) = (Frames::of(body), Bytes::new());
     let mut pending = None;
-    let mut piece = peer.pieces.take_now();
-    piece.clear();
-    let mut frames = Frames::of(body);
-    while let Some(mut frame) = frames.next().await? {
-        while piece.len() + frame.len() >= PIECE_BYTES {
-            let part = frame.split_to(PIECE_BYTES - piece.len());
-            piece.extend_from_slice(&part);
-            let written = peer.on_disk(move |storage| -> Result<_, StorageError> {
-                let begun = storage.append(pending, &piece)?;
-                piece.clear();
-                Ok((Some(begun), piece))
-            });
-            (pending, piece) = written.await?;
-        }
-        piece.extend_from_slice(&frame);
+    let mut piece = next_piece(&mut frames, &mut rest, peer.pieces.take_now()).await?;
+    while piece.len() == PIECE_BYTES {
+        let written = peer.on_disk(move |storage| storage.append(pending, &piece));
+        let written = async { written.await.map_err(|error| Refusal::from(StorageError::from(error))) };
+        // A body that breaks off waits for the write: only then is its place given up. A write that fails does not wait.
+        let next = next_piece(&mut frames, &mut rest, peer.pieces.take_now());
+        let arriving = async { Ok(next.await) };
+        let (begun, next) = tokio::try_join!(biased; written, arriving)?;
+        (pending, piece) = (Some(begun), next?);
     }
     // The last piece is written and the chunk named in one call: a small chunk takes one blocking task.
     let is_new = peer.on_disk(move |storage| {
@@ -155,6 +151,22 @@ async fn receive(
         storage.put(share, id, bytes, arrived)
     });
     Ok(is_new.await?)
+}
+
+/// Fills a piece with what comes; one that is not full is the last. `rest` is what came and had no room.
+async fn next_piece(frames: &mut Frames, rest: &mut Bytes, mut piece: Buffer) -> Result<Buffer, Refusal> {
+    piece.clear();
+    loop {
+        let part = rest.split_to(rest.len().min(PIECE_BYTES - piece.len()));
+        piece.extend_from_slice(&part);
+        if piece.len() == PIECE_BYTES {
+            return Ok(piece);
+        }
+        match frames.next().await? {
+            Some(frame) => *rest = frame,
+            None => return Ok(piece),
+        }
+    }
 }
 
 /// Serve a chunk, or a range of it. `HEAD` tells its length.
