@@ -13,6 +13,7 @@ use parcelry::identity::Identity;
 use parcelry_core::api::ProblemKind;
 use parcelry_core::grant::{Grant, Operation, TrackerKey};
 use parcelry_core::id::{ChunkId, PeerId, ShareId};
+use parcelry_core::limits::{PIECE_BYTES, TAG_BYTES};
 use parcelry_core::link::ShareLink;
 use parcelry_core::owner::Act;
 use serde_json::json;
@@ -28,12 +29,18 @@ struct Pushing {
 
 impl Pushing {
     fn new() -> Self {
+        Self::of(1000, 65_536)
+    }
+
+    /// The only chunk of a share of so many bytes.
+    fn of(total_bytes: usize, chunk_bytes: usize) -> Self {
         let swarm = Swarm::start(1);
         let key = Identity::read(&swarm.directory.path().join("tracker")).unwrap().unwrap().tracker_key();
-        let chunk = samples::bytes("p1", 1016);
+        let chunk = samples::bytes("p1", total_bytes + TAG_BYTES);
         let path = format!("/v1/chunks/{}", ChunkId::of(&chunk));
-        let good = Grant { budget_bytes: 1016, ..swarm.sound_grant(share_key(1).share_id()) };
-        let size = json!({ "total_bytes": 1000, "chunk_bytes": 65536 });
+        let budget_bytes = chunk.len() as u64;
+        let good = Grant { budget_bytes, ..swarm.sound_grant(share_key(1).share_id()) };
+        let size = json!({ "total_bytes": total_bytes, "chunk_bytes": chunk_bytes });
         let body = json!({ "size": size, "chunks": "1.gA", "known": [] });
         let (peer, offer) = (swarm.peers[0].address(), format!("/v1/shares/{}/offer", good.share));
         let headers = owned(&share_key(1), Act::Offer, swarm.peer_pin(0), &bearer(&key.sign(&good)));
@@ -115,6 +122,21 @@ fn p1_other_bytes_lying_lengths_and_uploads_that_break_off_leave_nothing_and_cos
         assert_eq!(pushing.put(&token, chunk).status, 204, "playing it again changes nothing");
     }
     assert_eq!(swarm.chunk_files(0).len(), 1);
+}
+
+#[test]
+fn p1_an_upload_that_breaks_off_between_pieces_leaves_nothing_and_costs_nothing() {
+    let pushing = Pushing::of(1_000_000, 1 << 20);
+    let Pushing { swarm, key, good, chunk, .. } = &pushing;
+    for end in [PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 3 * PIECE_BYTES + 7] {
+        let answer = pushing.break_off(chunk.len(), &chunk[..end]);
+        assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+    }
+    assert!(swarm.chunk_files(0).is_empty());
+    wait_for("no temporary", || common::person::names_in(&swarm.peer_data(0).join("store/tmp")).is_empty());
+    let token = key.sign(good);
+    wait_for("the budget to be whole again", || pushing.put(&token, chunk).status == 204);
+    assert!(std::fs::read(&swarm.chunk_files(0)[0]).unwrap() == *chunk);
 }
 
 #[test]

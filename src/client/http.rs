@@ -361,6 +361,21 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_tag_of_a_chunk_goes_with_what_is_before_it() {
+        let whole = SEND_BYTES + TAG_BYTES;
+        for (bytes, expected) in
+            [(0, vec![]), (1, vec![1]), (whole, vec![whole]), (whole + 1, vec![SEND_BYTES, TAG_BYTES + 1])]
+        {
+            let mut sending = Sending { left: vec![7; bytes].into(), left_bytes: Arc::default() };
+            let mut sizes = Vec::new();
+            while let Some(frame) = sending.frame().await {
+                sizes.push(frame.unwrap().into_data().unwrap().len());
+            }
+            assert_eq!(sizes, expected);
+        }
+    }
+
     #[test]
     fn an_answer_without_a_problem_document_is_told_by_its_status() {
         let error = refused("server", StatusCode::BAD_GATEWAY, b"<html>");
