@@ -153,6 +153,11 @@ struct Peer {
     workers: Workers,
 }
 
+/// Opens what the peer stores. It reads every record: servers that run already in this process go on meanwhile.
+async fn open_storage(store: PathBuf, bounds: Bounds) -> Result<Arc<Storage>, Failure> {
+    blocking(move || Storage::open(&store, bounds)).await.map(Arc::new)
+}
+
 /// Starts a peer: serves, and registers with the tracker.
 pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Failure> {
     let store = config.data.join("store");
@@ -163,7 +168,7 @@ pub async fn start(config: PeerConfig, tasks: &Tasks) -> Result<RunningPeer, Fai
     }
     let (identity, lock) = identity::take(&config.data)?;
     let bounds = Bounds { capacity_bytes: config.capacity_bytes, keep_free_bytes: config.keep_free_bytes };
-    let storage = Arc::new(Storage::open(&store, bounds)?);
+    let storage = open_storage(store.clone(), bounds).await?;
     let http = Http::new(Some(&identity))?;
     let tls = ServerTls::new(&identity, None)?;
     let frontend =
