@@ -126,15 +126,15 @@ impl Server {
         }
     }
 
-    fn of_uri(uri: &Uri) -> Option<Self> {
-        let authority = uri.authority()?.as_str();
+    fn of_uri(uri: &Uri) -> Result<Self, ClientError> {
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let key = |pin: &str| Some(Trust::Key(BASE64URL_NOPAD.decode(pin.as_bytes()).ok()?.try_into().ok()?));
         let (trust, address) = match authority.split_once('@') {
-            None => (Trust::Authorities, authority),
-            Some((pin, address)) => {
-                (Trust::Key(BASE64URL_NOPAD.decode(pin.as_bytes()).ok()?.try_into().ok()?), address)
-            }
+            None => ((!authority.is_empty()).then_some(Trust::Authorities), authority),
+            Some((pin, address)) => (key(pin), address),
         };
-        Some(Self { address: address.to_owned(), trust })
+        let trust = trust.ok_or_else(|| ClientError::unreachable(address, "no usable address"))?;
+        Ok(Self { address: address.to_owned(), trust })
     }
 
     /// It cannot be reached, and why.
@@ -173,10 +173,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move {
-            let address =
-                || uri.authority().map_or("", |whole| whole.as_str().rsplit('@').next().unwrap_or(""));
-            let unusable = || ClientError::unreachable(address(), "no usable address");
-            let server = Server::of_uri(&uri).ok_or_else(unusable)?;
+            let server = Server::of_uri(&uri)?;
             Ok(TlsConnection(TokioIo::new(connector.connect(&server).await?)))
         })
     }
@@ -239,7 +236,7 @@ mod tests {
             for trust in [Trust::Key([7; 32]), Trust::Authorities] {
                 let server = Server { address: address.into(), trust };
                 let uri: Uri = server.uri("/healthz").parse().unwrap();
-                assert_eq!(Server::of_uri(&uri), Some(server));
+                assert_eq!(Server::of_uri(&uri).unwrap(), server);
                 assert_eq!(uri.path(), "/healthz");
             }
         }
