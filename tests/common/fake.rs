@@ -201,9 +201,10 @@ impl FakePeer {
                     let Some(range) = asked_range(&request.head) else {
                         return serve(&chunks[&chunk], &chunks, out);
                     };
-                    let mut whole = Caught::default();
-                    let served = serve(&chunks[&chunk], &chunks, &mut whole);
-                    whole.part(range, chunks[&chunk].len(), out)?;
+                    let mut caught =
+                        Caught { bytes: Vec::new(), len: chunks[&chunk].len(), passes: false, out };
+                    let served = serve(&chunks[&chunk], &chunks, &mut caught);
+                    caught.part(range)?;
                     served
                 }
                 (_, path, _) if path.ends_with("/offer") => {
@@ -240,33 +241,49 @@ fn asked_range(head: &str) -> Option<std::ops::RangeInclusive<usize>> {
     Some(first.parse().ok()?..=last.parse().ok()?)
 }
 
-/// An answer that is caught on its way, as much of it as fits.
-#[derive(Default)]
-struct Caught(Vec<u8>);
+/// An answer that is caught on its way, as long as it can be a whole chunk: what is longer goes on as it comes.
+struct Caught<'a> {
+    bytes: Vec<u8>,
+    /// Bytes of the chunk.
+    len: usize,
+    passes: bool,
+    out: Out<'a>,
+}
 
-impl Caught {
+impl Caught<'_> {
+    /// More than any head in these tests.
+    const HEAD_BYTES: usize = 1024;
+
     /// Passes a part of the answer on if it is a whole chunk, and otherwise the answer as it is.
-    fn part(self, range: std::ops::RangeInclusive<usize>, len: usize, out: Out<'_>) -> io::Result<()> {
-        let end = self.0.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |end| end + 4);
-        let (head, body) = self.0.split_at(end);
-        if head.starts_with(b"HTTP/1.1 200 X") && body.len() == len {
-            return answer(out, &format!("206 X\r\nContent-Range: bytes */{len}"), &body[range]);
+    fn part(self, range: std::ops::RangeInclusive<usize>) -> io::Result<()> {
+        if self.passes {
+            return Ok(());
         }
-        out.write_all(&self.0)
+        let end = self.bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |end| end + 4);
+        let (head, body) = self.bytes.split_at(end);
+        if head.starts_with(b"HTTP/1.1 200 X") && body.len() == self.len {
+            let head = format!("206 X\r\nContent-Range: bytes */{}", self.len);
+            return answer(self.out, &head, &body[range]);
+        }
+        self.out.write_all(&self.bytes)
     }
 }
 
-impl Write for Caught {
+impl Write for Caught<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() > 64 << 20 {
-            return Err(io::ErrorKind::BrokenPipe.into());
+        if self.passes {
+            return self.out.write(bytes);
         }
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() > self.len + Self::HEAD_BYTES {
+            self.passes = true;
+            self.out.write_all(&self.bytes)?;
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.out.flush()
     }
 }
 
