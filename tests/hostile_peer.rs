@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -48,9 +48,15 @@ fn wrong_bytes_are_noticed(
 ) {
     let (swarm, fake, bytes, link) = share_with(serve);
     let bob = swarm.person();
-    let said = bob.get(&link);
+    let mut get = bob.start(&["get", &link]);
+    let mut says = BufReader::new(get.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // A liar that is late is not listened to: until it was found out, the honest peer gives no answer.
+    let is_found = swarm.peers[0]
+        .freeze_while(|| says.by_ref().any(|line| line.contains("peer fake served wrong bytes")));
+    assert!(is_found, "the get ended and named nobody");
+    let rest: Vec<_> = says.collect();
+    assert!(get.wait().unwrap().success(), "{rest:?}");
     assert!(bob.read("file.bin") == bytes);
-    assert!(said.contains("peer fake served wrong bytes"), "{said}");
     wait_for("the tracker to have the peer look", || {
         fake.tasks
             .lock()

@@ -71,10 +71,16 @@ impl Server {
 
     /// Stops it for so long, as a machine that hangs.
     pub fn freeze(&self, time: std::time::Duration) {
+        self.freeze_while(|| std::thread::sleep(time));
+    }
+
+    /// Stops it while something is done.
+    pub fn freeze_while<T>(&self, act: impl FnOnce() -> T) -> T {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-        std::thread::sleep(time);
+        let done = act();
         rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+        done
     }
 
     /// SIGTERM, as an operator stops it; its exit code.
