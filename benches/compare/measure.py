@@ -24,6 +24,7 @@ class Measurement:
     seconds: float
     cp_seconds: float
     cpu_seconds: float
+    idle: float | None
     peaks_mib: dict[str, float]
 
     def as_json(self) -> dict:
@@ -40,7 +41,9 @@ def measure(stage: Stage, tool: str, case: str, action: str, source: Path, work:
 
 
 def measurement(tool: str, case: str, action: str, size: int, cp_seconds: float, phase: Phase) -> Measurement:
-    return Measurement(tool, case, action, size, phase.seconds, cp_seconds, phase.cpu_seconds, phase.peaks_mib)
+    return Measurement(
+        tool, case, action, size, phase.seconds, cp_seconds, phase.cpu_seconds, phase.idle, phase.peaks_mib
+    )
 
 
 def time_cp(source: Path, folder: Path) -> float:

@@ -37,6 +37,8 @@ class Phase:
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    # How much of all cores did nothing, of 1; unknown where it was too short for the kernel's ticks.
+    idle: float | None = None
     peaks_mib: dict[str, float] = field(default_factory=dict)
 
     def saw(self, name: str, kib: int) -> None:
@@ -183,9 +185,10 @@ class Stage:
         self.phase_now = Phase()
         self.deadline = time.monotonic() + self.limit_s
         self._reset_peaks()
-        cpu_before, started = self._cpu_seconds(), time.perf_counter()
+        cpu_before, ticks_before, started = self._cpu_seconds(), core_ticks(), time.perf_counter()
         yield self.phase_now
         self.phase_now.seconds = time.perf_counter() - started
+        self.phase_now.idle = idle_share(ticks_before, core_ticks())
         self.phase_now.cpu_seconds = self._cpu_seconds() - cpu_before
         for daemon, pid in self._daemon_processes():
             self.phase_now.saw(daemon.name, peak_kib(pid))
@@ -232,6 +235,18 @@ def session_of(pid: int) -> int:
 def cpu_seconds(pid: int) -> float:
     """User and system time, with that of its ended children."""
     return sum(map(int, stat_fields(pid)[11:15])) / TICKS_PER_SECOND
+
+
+def core_ticks() -> tuple[int, int]:
+    """What all cores together have spent since the machine started: idle, and in all."""
+    # user, nice, system, idle, iowait, irq, softirq, steal; what follows is part of user and nice.
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def idle_share(before: tuple[int, int], after: tuple[int, int]) -> float | None:
+    idle, ticks = (late - early for early, late in zip(before, after, strict=True))
+    return idle / ticks if ticks > 0 else None
 
 
 def peak_kib(pid: int) -> int:

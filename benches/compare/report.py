@@ -66,6 +66,9 @@ class View:
     def cpu_per_gib(self, tool: str, case: str, action: str) -> float | None:
         return median(one["cpu_seconds"] * GIB / one["bytes"] for one in self.of(tool, case, action))
 
+    def idle(self, tool: str, case: str, action: str) -> float | None:
+        return median(one["idle"] for one in self.of(tool, case, action) if one["idle"] is not None)
+
     def peak_mib(self, tool: str, action: str, kind: str) -> float | None:
         """The most memory of one process: a client's, or that of whatever stays."""
         peaks = [
@@ -177,6 +180,7 @@ def costs(view: View) -> str:
         "at rest",
         "CPU per GiB: get",
         "share",
+        "cores idle: get / share",
         "peak memory, get: receiver / server",
         "share: sharer / server",
         "remarks",
@@ -190,6 +194,7 @@ def costs(view: View) -> str:
             about["at_rest"],
             cpu(view, tool, "get"),
             cpu(view, tool, "share"),
+            idle(view, tool),
             peaks(view, tool, "get"),
             peaks(view, tool, "share"),
             about["remark"],
@@ -198,13 +203,21 @@ def costs(view: View) -> str:
     ]
     return (
         table(titles, rows)
-        + "\n\nCPU is user and system time of all processes together; memory is that of the largest process of its kind."
+        + "\n\nCPU is user and system time of all processes together; idle is how much of all cores did nothing meanwhile; "
+        "memory is that of the largest process of its kind."
     )
 
 
 def cpu(view: View, tool: str, action: str) -> str:
     seconds = view.cpu_per_gib(tool, "big", action)
     return MISSING if seconds is None else f"{seconds:.1f} s"
+
+
+def idle(view: View, tool: str) -> str:
+    found = [view.idle(tool, "big", action) for action in ("get", "share")]
+    if not any(share is not None for share in found):
+        return MISSING
+    return " / ".join(MISSING if share is None else f"{share * 100:.0f} %" for share in found)
 
 
 def peaks(view: View, tool: str, action: str) -> str:
