@@ -4,21 +4,19 @@ import argparse
 import datetime
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 from . import report
 from .install import Tools, Unavailable
 from .isolate import LOOPBACK_NETWORK, isolate
-from .measure import WRONG_BYTES, Measurement
-from .process import Failed, Stage
+from .measure import WRONG_BYTES
 from .rivals import Rival, all_rivals
-from .work import CASE_LIMIT_S, CASES, Plan, Worker
+from .turns import compare, say
+from .work import CASES
 
 RESULTS = Path("target/compare/results.json")
 PLOT = Path("docs/compare.svg")
@@ -42,8 +40,7 @@ def main() -> int:
     results["network"] = isolate() or LOOPBACK_NETWORK
     results["measurements"] = []
     with tempfile.TemporaryDirectory(prefix="compare.", dir=options.folder) as folder:
-        for rival in chosen:
-            compare(rival, results, options, Path(folder))
+        compare(chosen, results, options, Path(folder))
     finish(results, tools, options.docs)
     return 1 if is_alarming(results["tools"]) else 0
 
@@ -111,50 +108,6 @@ def prepare(rival: Rival) -> dict:
         return about | {"unavailable": str(reason)}
 
 
-def compare(rival: Rival, results: dict, options: argparse.Namespace, folder: Path) -> None:
-    """Works through all cases with one tool. Whatever goes wrong with it is noted, and does not stop the others."""
-    about = results["tools"][rival.name]
-    if "unavailable" in about:
-        return
-
-    def record(measurement: Measurement) -> None:
-        results["measurements"].append(measurement.as_json())
-        if measurement.case == "tiny":
-            return  # too many to tell
-        say(
-            f"{rival.name}: {measurement.case} {measurement.action} {measurement.seconds:.3f} s, "
-            f"cp {measurement.cp_seconds:.3f} s, CPU {measurement.cpu_seconds:.2f} s"
-        )
-
-    sources = folder / "sources"
-    sources.mkdir(exist_ok=True)
-    about |= {"commands": [], "failed": {}}
-    for cases in case_groups(options.cases):
-        # Each begins with fresh nodes, so that one that fails leaves the others their chance.
-        limit_s = min(options.limit, CASE_LIMIT_S.get(cases[0], options.limit))
-        stage = Stage(folder / rival.name, limit_s, results["network"])
-        try:
-            rival.start(stage)
-            Worker(rival, stage, Plan(cases, options.rounds, options.mib, sources, record)).work()
-        except Exception as error:  # Whatever it is: it is told, and the others go on.
-            reason = str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"
-            about["failed"] |= {case: reason for case in cases}
-            say(f"{rival.name}: FAILED: {reason}")
-            if not isinstance(error, Failed):
-                traceback.print_exc()
-        finally:
-            stage.close()
-            if "get" in cases or "share" in cases or "folder" in cases:
-                about["commands"] += stage.commands
-            shutil.rmtree(stage.folder)
-
-
-def case_groups(cases: list[str]) -> list[list[str]]:
-    """`share` and `get` of the big file happen in the same rounds."""
-    big = [case for case in cases if case in ("share", "get")]
-    return ([big] if big else []) + [[case] for case in cases if case not in big]
-
-
 def finish(results: dict, tools: Tools, docs: bool) -> None:
     results["ended"] = datetime.date.today().isoformat()
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
@@ -171,10 +124,6 @@ def draw(tools: Tools) -> None:
     """By a process of its own, for matplotlib is in the venv only."""
     environment = os.environ | {"PYTHONPATH": "benches"}
     subprocess.run([tools.python, "-B", "-m", "compare.plot", str(RESULTS), str(PLOT)], env=environment, check=False)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

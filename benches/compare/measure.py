@@ -26,6 +26,8 @@ class Measurement:
     cpu_seconds: float
     idle: float | None
     peaks_mib: dict[str, float]
+    # Rounds of the same number were done one after the other, whatever the tool.
+    turn: int = 0
 
     def as_json(self) -> dict:
         return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()}

@@ -68,7 +68,7 @@ class Stage:
         self.folder, self.limit_s, self.network = folder, limit_s, network
         self.commands: list[str] = []
         self.phase_now = Phase()
-        self.deadline = time.monotonic() + limit_s
+        self.renew()
         self._daemons: list[Daemon] = []
         self._started = 0
         (folder / "log").mkdir(parents=True)
@@ -142,6 +142,10 @@ class Stage:
 
     # --- Waiting
 
+    def renew(self) -> None:
+        """From now on the limit counts anew."""
+        self.deadline = time.monotonic() + self.limit_s
+
     def until(self, true: Callable[[], object], what: str) -> None:
         """Waits for a condition, but not beyond the phase's deadline or the end of a daemon."""
         while not true():
@@ -183,7 +187,7 @@ class Stage:
     def phase(self) -> Iterator[Phase]:
         """Measures what happens inside. Daemons that are started inside must outlive it."""
         self.phase_now = Phase()
-        self.deadline = time.monotonic() + self.limit_s
+        self.renew()
         self._reset_peaks()
         cpu_before, ticks_before, started = self._cpu_seconds(), core_ticks(), time.perf_counter()
         yield self.phase_now
@@ -192,7 +196,7 @@ class Stage:
         self.phase_now.cpu_seconds = self._cpu_seconds() - cpu_before
         for daemon, pid in self._daemon_processes():
             self.phase_now.saw(daemon.name, peak_kib(pid))
-        self.deadline = time.monotonic() + self.limit_s
+        self.renew()
 
     def _cpu_seconds(self) -> float:
         """CPU time so far of everything that has ended (as rusage tells) and of every daemon with its children."""

@@ -18,7 +18,7 @@ CROWD_MIB, CROWD_RECEIVERS = 256, 8
 TINY_REPEATS = 15
 
 # Slow tools repeat less: no further round begins after so many measured seconds in one case.
-PATIENCE_S = {"big": 60, "crowd": 30}
+PATIENCE_S = {"big": 60, "crowd": 45}
 PATIENCE_OTHER_S = 12
 # What is small must be done sooner than the big file.
 CASE_LIMIT_S = {"tiny": 120, "small": 120, "folder": 60}
@@ -67,45 +67,51 @@ class Worker:
     def __init__(self, rival: Rival, stage: Stage, plan: Plan):
         self.rival, self.stage, self.plan = rival, stage, plan
         self.spent_s = 0.0
+        self.turn = 0
 
-    def work(self) -> None:
+    def work(self) -> Iterator[None]:
+        """Round by round: after each, others have their turn."""
         plan = self.plan
         big = [case for case in ("share", "get") if case in plan.cases]
         if big:
             size = plan.mib * MIB // self.rival.part
-            self.rounds("big", plan.file(f"big{self.rival.part}", size), plan.rounds, big)
+            yield from self.rounds("big", plan.file(f"big{self.rival.part}", size), plan.rounds, big)
         if "tiny" in plan.cases:
-            self.rounds("tiny", plan.file("tiny", TINY_BYTES), max(TINY_REPEATS, plan.rounds))
+            yield from self.rounds("tiny", plan.file("tiny", TINY_BYTES), max(TINY_REPEATS, plan.rounds))
             self.refer()
         if "small" in plan.cases:
-            self.rounds("small", plan.file("small", SMALL_BYTES), plan.rounds)
+            yield from self.rounds("small", plan.file("small", SMALL_BYTES), plan.rounds)
         if "folder" in plan.cases:
-            self.rounds("folder", plan.folder(), plan.rounds)
-            self.rounds("piece", plan.file("piece", FOLDER_FILES * FOLDER_FILE_BYTES), plan.rounds)
+            yield from self.rounds("folder", plan.folder(), plan.rounds)
+            yield from self.rounds("piece", plan.file("piece", FOLDER_FILES * FOLDER_FILE_BYTES), plan.rounds)
         if "crowd" in plan.cases:
-            self.crowd(plan.file("crowd", min(CROWD_MIB, plan.mib) * MIB))
+            yield from self.crowd(plan.file("crowd", min(CROWD_MIB, plan.mib) * MIB))
 
-    def rounds(self, case: str, source: Path, count: int, actions: list[str] | None = None) -> None:
+    def rounds(self, case: str, source: Path, count: int, actions: list[str] | None = None) -> Iterator[None]:
         for _ in self.repeat(case, count):
             handle = self.share(case, source, not actions or "share" in actions)
             if not actions or "get" in actions:
                 self.rival.offer(handle)
                 self.get(case, source, handle, receivers=1)
             self.rival.drop(handle)
+            yield
 
     def repeat(self, case: str, count: int) -> Iterator[int]:
         self.spent_s = 0.0
         for number in range(count):
             if self.spent_s > PATIENCE_S.get(case, PATIENCE_OTHER_S):
                 return
+            self.stage.renew()
+            self.turn = number
             yield number
 
-    def crowd(self, source: Path) -> None:
-        handle = self.share("crowd", source, record=False)
-        self.rival.offer(handle)
+    def crowd(self, source: Path) -> Iterator[None]:
         for _ in self.repeat("crowd", self.plan.rounds):
+            handle = self.share("crowd", source, record=False)
+            self.rival.offer(handle)
             self.get("crowd", source, handle, CROWD_RECEIVERS)
-        self.rival.drop(handle)
+            self.rival.drop(handle)
+            yield
 
     def share(self, case: str, source: Path, record: bool) -> str:
         handles = []
@@ -135,5 +141,6 @@ class Worker:
 
     def measure(self, case: str, action: str, source: Path, work: Callable[[], object]) -> Measurement:
         result = measure(self.stage, self.rival.name, case, action, source, work)
+        result.turn = self.turn
         self.spent_s += result.seconds
         return result

@@ -12,7 +12,8 @@ from . import torrent
 from .base import NODES, SHARER, Rival, accepts, first_line, free_port, post_json, remove
 from .nginx import shell
 
-PORT = 6881
+# Not the port of libtorrent: nodes of both stay up at the same addresses.
+PORT = 51413
 SETTINGS = {
     "utp-enabled": False,
     "dht-enabled": False,
