@@ -48,7 +48,7 @@ def main() -> int:
 def is_alarming(tools: dict) -> bool:
     """Other tools may be too slow; but parcelry may not fail, and nobody may hand over wrong bytes."""
     reasons = [reason for tool in tools.values() for reason in tool.get("failed", {}).values()]
-    ours = tools.get("parcelry", {})
+    ours = tools.get(report.OURS, {})
     return bool(
         ours.get("failed") or ours.get("unavailable") or any(reason.startswith(WRONG_BYTES) for reason in reasons)
     )

@@ -14,10 +14,10 @@ matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "compare", "font
 
 import matplotlib.pyplot as plt  # noqa: E402  (the settings come first)
 
-from .report import View  # noqa: E402
+from .report import OURS, View  # noqa: E402
 
 # Middle tones: they can be read on white and on black.
-OURS, OTHERS, INK = "#d9730d", "#7d8fa3", "#808080"
+OUR_COLOUR, COLOUR, INK = "#d9730d", "#7d8fa3", "#808080"
 PANELS = {"get": "get: from nodes that hold it", "share": "share: until two nodes hold it"}
 LOG_FROM = 12
 
@@ -37,7 +37,7 @@ def main() -> None:
 def draw(panel, view: View, action: str, title: str) -> None:
     names = [name for name in view.tools]
     ratios = [view.ratio(name, "big", action) or 0 for name in names]
-    colours = [OURS if name == "parcelry" else OTHERS for name in names]
+    colours = [OUR_COLOUR if name == OURS else COLOUR for name in names]
     bars = panel.barh([view.tools[name]["title"] for name in names], ratios, color=colours)
     panel.bar_label(bars, [f"{ratio:.1f} ×" if ratio else "no result" for ratio in ratios], padding=3, color=INK)
     panel.set_title(title, color=INK, fontsize=11)

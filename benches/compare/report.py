@@ -9,6 +9,7 @@ from pathlib import Path
 BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
 GIB = 1 << 30
 MISSING = "–"
+OURS = "parcelry"
 # Links, tickets, fingerprints: long words without a meaning to readers.
 KEY = re.compile(r"\b[a-z2-7]{32}\b|[\w.%+:-]{40,}")
 
@@ -45,7 +46,8 @@ def cpu_field(name: str) -> str:
 
 def markdown(results: dict) -> str:
     view = View(results)
-    parts = [introduction(results), times(view), costs(view), absent(results["tools"]), commands(results["tools"])]
+    tools = results["tools"]
+    parts = [introduction(results), times(view), ratios(view), costs(view), absent(tools), commands(tools)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -60,7 +62,7 @@ def write_into(page: Path, text: str) -> None:
 
 
 class View:
-    """The measurements as the tables need them: medians, and ratios to the `cp` beside each."""
+    """The measurements as the tables need them: medians, and ratios to the `cp` beside each and to ours."""
 
     def __init__(self, results: dict):
         self.results = results
@@ -75,6 +77,12 @@ class View:
 
     def ratio(self, tool: str, case: str, action: str) -> float | None:
         return median(one["seconds"] / one["cp_seconds"] for one in self.of(tool, case, action))
+
+    def ours_to(self, tool: str, case: str, action: str) -> list[float]:
+        """How many times as long as the tool we took, for as many bytes, in each round that both did."""
+        ours = {one["turn"]: one["seconds"] / one["bytes"] for one in self.of(OURS, case, action)}
+        theirs = {one["turn"]: one["seconds"] / one["bytes"] for one in self.of(tool, case, action)}
+        return [ours[turn] / seconds for turn, seconds in theirs.items() if turn in ours]
 
     def cpu_per_gib(self, tool: str, case: str, action: str) -> float | None:
         return median(one["cpu_seconds"] * GIB / one["bytes"] for one in self.of(tool, case, action))
@@ -118,12 +126,11 @@ def introduction(results: dict) -> str:
 
 
 def times(view: View) -> str:
-    receivers = "8 receivers at once"
     titles = [
         "",
         "get",
         "share to two nodes",
-        receivers,
+        "8 receivers at once",
         "5.6 MB: share / get",
         "277 bytes: share / get",
         "10,000 files: share / get",
@@ -142,7 +149,7 @@ def times(view: View) -> str:
             ]
         )
     notes = ["10,000 files: in brackets, how many times as long as one file of as many bytes takes with the same tool."]
-    if (reference := view.seconds("parcelry", "tiny", "healthz")) is not None:
+    if (reference := view.seconds(OURS, "tiny", "healthz")) is not None:
         notes.append(
             f"For reference: one `curl` to the health check of parcelry's tracker takes {milliseconds(reference)}."
         )
@@ -178,6 +185,25 @@ def folder(view: View, tool: str) -> str:
             return failure(view, tool, "folder")
         cells.append(f"{whole:.2f} s" + (f" ({whole / piece:.1f})" if piece else ""))
     return " / ".join(cells) + view.few(tool, "folder", "get")
+
+
+def ratios(view: View) -> str:
+    """Our time to everybody else's. Where there is nobody else, nothing."""
+    works = [("big", "get"), ("big", "share"), ("crowd", "get")]
+    others = [tool for tool in view.tools if tool != OURS]
+    if not any(view.ours_to(tool, *work) for tool in others for work in works):
+        return ""
+    titles = ["parcelry's time to that of", "get", "share to two nodes", "8 receivers at once"]
+    rows = [[view.tools[tool]["title"], *(ratio(view.ours_to(tool, *work)) for work in works)] for tool in others]
+    return (
+        table(titles, rows)
+        + "\n\nBelow 1, parcelry is the quicker one. Medians of the ratios of rounds that were done one after the other, "
+        "so that what slows the machine for a while is in both."
+    )
+
+
+def ratio(found: list[float]) -> str:
+    return f"{statistics.median(found):.2f}" if found else MISSING
 
 
 def failure(view: View, tool: str, case: str) -> str:
