@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import report
+from . import report, runs
 from .install import Tools, Unavailable
 from .isolate import LOOPBACK_NETWORK, isolate
 from .measure import WRONG_BYTES
@@ -21,6 +21,13 @@ from .work import CASES
 RESULTS = Path("target/compare/results.json")
 PLOT = Path("docs/compare.svg")
 PAGE = Path("docs/performance.md")
+# Of what is quick, slow and slowest; parcelry is in each, or nothing could be held against it.
+IN_PARTS = [
+    "All tools take an hour. In parts of less than 20 minutes each, once all is installed:",
+    "  benches/compare.sh --only parcelry,nginx,nginx-tls,aria2-http,rsync,libtorrent",
+    "  benches/compare.sh --add --only parcelry,aria2,rqbit,transmission --rounds-of transmission=1",
+    "  benches/compare.sh --add --only parcelry,sendme,tahoe,croc --rounds-of sendme=2,tahoe=2",
+]
 
 
 def main() -> int:
@@ -31,6 +38,8 @@ def main() -> int:
         "machine": report.machine(),
         "options": {"rounds": options.rounds, "mib": options.mib, "cases": options.cases},
     }
+    earlier = runs.earlier_results(RESULTS, results) if options.add else None
+    results["run"] = runs.next_number(earlier)
     results["tools"] = {rival.name: prepare(rival) for rival in chosen}
     try:
         tools.pip("matplotlib")
@@ -41,7 +50,8 @@ def main() -> int:
     results["measurements"] = []
     with tempfile.TemporaryDirectory(prefix="compare.", dir=options.folder) as folder:
         compare(chosen, results, options, Path(folder))
-    finish(results, tools, options.docs)
+    joined = runs.join(earlier, results, [rival.name for rival in all_rivals(tools)]) if earlier else results
+    finish(joined, tools, options.docs)
     return 1 if is_alarming(results["tools"]) else 0
 
 
@@ -62,7 +72,7 @@ def parse_options() -> argparse.Namespace:
         description="Does the same work with parcelry and with other tools on this machine, and compares.",
         epilog="\n".join(
             ["tools: " + ", ".join(names), "cases:", *(f"  {case:8}{text}" for case, text in CASES.items())]
-            + ["PARCELRY_BIN names the binary to measure; without it, one is built."]
+            + ["PARCELRY_BIN names the binary to measure; without it, one is built.", "", *IN_PARTS]
         ),
     )
     parser.add_argument("--only", type=words(names), metavar="TOOL,…", help="only these tools")
@@ -70,6 +80,12 @@ def parse_options() -> argparse.Namespace:
         "--cases", type=words(list(CASES)), default=list(CASES), metavar="CASE,…", help="only these cases"
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often each is done (default: 5)")
+    parser.add_argument(
+        "--rounds-of", type=counts(names), default={}, metavar="TOOL=N,…", help="another number for slow tools"
+    )
+    parser.add_argument(
+        "--add", action="store_true", help=f"put the result beside what {RESULTS} has of other tools, from earlier runs"
+    )
     parser.add_argument("--mib", type=int, default=1024, metavar="N", help="size of the big file (default: 1024)")
     parser.add_argument(
         "--folder",
@@ -92,6 +108,20 @@ def words(known: list[str]):
         chosen = text.split(",")
         if unknown := [word for word in chosen if word not in known]:
             raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+        return chosen
+
+    return parse
+
+
+def counts(known: list[str]):
+    def parse(text: str) -> dict[str, int]:
+        chosen = {}
+        for word in text.split(","):
+            name, _, number = word.partition("=")
+            words(known)(name)  # refuses a tool that is not there
+            if not number.isdecimal() or int(number) < 1:
+                raise argparse.ArgumentTypeError(f"not TOOL=N: {word}")
+            chosen[name] = int(number)
         return chosen
 
     return parse

@@ -80,8 +80,10 @@ class View:
 
     def ours_to(self, tool: str, case: str, action: str) -> list[float]:
         """How many times as long as the tool we took, for as many bytes, in each round that both did."""
-        ours = {one["turn"]: one["seconds"] / one["bytes"] for one in self.of(OURS, case, action)}
-        theirs = {one["turn"]: one["seconds"] / one["bytes"] for one in self.of(tool, case, action)}
+        ours, theirs = (
+            {(one["run"], one["turn"]): one["seconds"] / one["bytes"] for one in self.of(name, case, action)}
+            for name in (OURS, tool)
+        )
         return [ours[turn] / seconds for turn, seconds in theirs.items() if turn in ours]
 
     def cpu_per_gib(self, tool: str, case: str, action: str) -> float | None:
@@ -117,9 +119,11 @@ def median(values) -> float | None:
 def introduction(results: dict) -> str:
     about, options = results["machine"], results["options"]
     plural = "" if options["rounds"] == 1 else "s"
+    runs = len({one["run"] for one in results["measurements"]})
+    in_runs = f", in {runs} runs" if runs > 1 else ""
     return (
         f"Measured {results['ended']} on {about['cores']} cores of {about['cpu']}, {about['memory_gib']} GiB of memory, "
-        f"Linux {about['kernel']}, on a RAM disk over loopback: medians of {options['rounds']} round{plural}, "
+        f"Linux {about['kernel']}, on a RAM disk over loopback{in_runs}: medians of {options['rounds']} round{plural}, "
         f"each beside a `cp` of the same bytes (× is the median of the ratios to it). "
         f"The big file has {options['mib']} MiB. `benches/compare.sh` repeats it."
     )

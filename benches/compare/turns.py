@@ -23,7 +23,7 @@ def compare(rivals: list[Rival], results: dict, options: argparse.Namespace, fol
         results["tools"][rival.name] |= {"commands": [], "failed": {}}
 
     def record(measurement: Measurement) -> None:
-        results["measurements"].append(measurement.as_json())
+        results["measurements"].append(measurement.as_json() | {"run": results["run"]})
         if measurement.case == "tiny":
             return  # too many to tell
         say(
@@ -37,7 +37,8 @@ def compare(rivals: list[Rival], results: dict, options: argparse.Namespace, fol
         entrants = []
         for rival in present:
             stage = Stage(folder / rival.name, limit_s, results["network"])
-            plan = Plan(cases, options.rounds, options.mib, sources, record)
+            rounds = options.rounds_of.get(rival.name, options.rounds)
+            plan = Plan(cases, rounds, options.mib, sources, record)
             entrants.append(Entrant(rival, stage, plan, results["tools"][rival.name]))
         take_turns(entrants)
 
