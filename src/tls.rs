@@ -10,6 +10,7 @@ pub mod web_certificate;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use parcelry_core::gcm::Library;
 use parcelry_core::id::sha256;
 use parcelry_core::limits::SESSIONS_MAX;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
@@ -21,7 +22,10 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedCipherSuite,
+};
 
 use crate::failure::{Failure, Kind};
 use crate::identity::Identity;
@@ -87,15 +91,23 @@ pub fn web_client_config() -> Result<ClientConfig, Failure> {
     Ok(config)
 }
 
-/// The library's algorithms. AES-128 comes first: what travels is sealed with AES-256 already, and the
-/// shorter key saves a quarter of the transport's share of the work.
+/// The algorithms of aws-lc, but for the cipher suites with AES-GCM, which are of the faster library.
 fn provider() -> CryptoProvider {
-    let cipher_suites = vec![
-        cipher_suite::TLS13_AES_128_GCM_SHA256,
-        cipher_suite::TLS13_AES_256_GCM_SHA384,
-        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    ];
-    CryptoProvider { cipher_suites, ..default_provider() }
+    CryptoProvider { cipher_suites: cipher_suites(Library::fastest()), ..default_provider() }
+}
+
+/// AES-128 comes first: what travels is sealed with AES-256 already, and the shorter key saves a quarter of the
+/// transport's share of the work.
+fn cipher_suites(aes_gcm: Library) -> Vec<SupportedCipherSuite> {
+    let [aes_128, aes_256] = match aes_gcm {
+        Library::AwsLc => [cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_AES_256_GCM_SHA384],
+        #[cfg(target_arch = "x86_64")]
+        Library::Ring => {
+            use rustls::crypto::ring::cipher_suite;
+            [cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_AES_256_GCM_SHA384]
+        }
+    };
+    vec![aes_128, aes_256, cipher_suite::TLS13_CHACHA20_POLY1305_SHA256]
 }
 
 /// The name under which a pinning client connects to the server whose key has this fingerprint.
@@ -193,8 +205,12 @@ fn verify_signature(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read, Write};
+
     use parcelry_core::id::Secret;
+    use rustls::{CipherSuite, ClientConnection, NamedGroup, ServerConfig, ServerConnection};
+
+    use super::*;
 
     fn identity(number: u8) -> Identity {
         Identity::from_seed(Secret::from_bytes([number; 32]))
@@ -232,5 +248,60 @@ mod tests {
         old.not_after = rcgen::date_time_ymd(2001, 1, 1);
         let old = old.self_signed(&KeyPair::try_from(&pkcs8).unwrap()).unwrap();
         assert!(verify(old.der()));
+    }
+
+    fn by(library: Library) -> CryptoProvider {
+        CryptoProvider { cipher_suites: cipher_suites(library), ..provider() }
+    }
+
+    /// What a server reads of a client, and how the two have agreed on a key.
+    fn heard_from(client: CryptoProvider, server: CryptoProvider) -> (Vec<u8>, NamedGroup) {
+        let own = own_certificate(&identity(1)).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(server));
+        let config = config.with_protocol_versions(&[&TLS13]).unwrap().with_no_client_auth();
+        let config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+        let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(client));
+        let config = config.with_protocol_versions(&[&TLS13]).unwrap().dangerous();
+        let config = config.with_custom_certificate_verifier(Arc::new(PinnedKey)).with_no_client_auth();
+        let name = pinned_name(identity(1).peer_id().as_bytes());
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        client.writer().write_all(b"a chunk").unwrap();
+        while client.wants_write() || server.wants_write() {
+            let (mut sent, mut answered) = (Vec::new(), Vec::new());
+            client.write_tls(&mut sent).unwrap();
+            server.read_tls(&mut sent.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            server.write_tls(&mut answered).unwrap();
+            client.read_tls(&mut answered.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        let suite = client.negotiated_cipher_suite().map(|suite| suite.suite());
+        assert_eq!(suite, Some(CipherSuite::TLS13_AES_128_GCM_SHA256));
+        let mut heard = vec![0; 7];
+        server.reader().read_exact(&mut heard).unwrap();
+        (heard, client.negotiated_key_exchange_group().unwrap().name())
+    }
+
+    #[test]
+    fn who_goes_by_one_library_understands_who_goes_by_the_other() {
+        let libraries = [
+            Library::AwsLc,
+            #[cfg(target_arch = "x86_64")]
+            Library::Ring,
+        ];
+        for client in libraries {
+            for server in libraries {
+                let expected = (b"a chunk".to_vec(), NamedGroup::X25519);
+                assert_eq!(heard_from(by(client), by(server)), expected, "{client:?} to {server:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_wants_ml_kem_as_browsers_do_gets_it() {
+        let mut browser = provider();
+        browser.kx_groups.sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
+        assert_eq!(heard_from(browser, provider()).1, NamedGroup::X25519MLKEM768);
     }
 }

@@ -106,6 +106,8 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("fs::rename", &["src/disk/durable.rs"], "a rename must be synced and must not replace by accident"),
     ("renameat", &["src/disk/dir.rs"], "a rename must be synced and must not replace by accident"),
     ("SystemTime::now", &["src/clock.rs"], "one place knows the wall clock"),
+    ("use ring::", &["core/src/gcm.rs"], "aws-lc does all but AES-GCM on some processors"),
+    ("crypto::ring", &["src/tls.rs"], "aws-lc does all but AES-GCM on some processors"),
     ("process::exit", &[], "main returns the exit code"),
     ("todo!", &[], "finish it or say in the docs that it is not there"),
     ("unimplemented!", &[], "finish it or say in the docs that it is not there"),

@@ -303,7 +303,10 @@ fn as_a_client(
 ) -> Option<(CertificateDer<'static>, bool, String)> {
     let verifier = Arc::new(TakesAny { schemes: schemes.to_vec(), ..TakesAny::default() });
     let asked = Arc::new(WasAsked::default());
-    let mut config = rustls::ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
         .with_client_cert_resolver(Arc::clone(&asked) as _);

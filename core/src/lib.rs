@@ -27,7 +27,7 @@
 //! # Reading order
 //! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], [`name`],
 //!    [`path_table`], [`portability`].
-//! 2. The share's format: [`seal`], [`modes`], [`links`], [`holes`], [`metadata`], [`manifest`], [`proof`].
+//! 2. The share's format: [`gcm`], [`seal`], [`modes`], [`links`], [`holes`], [`metadata`], [`manifest`], [`proof`].
 //! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
 //!    [`token`], [`link`], [`pasted`].
 //! 4. A share and a get: [`placement`], [`replica_sets`], [`push`], [`reservation`], [`fetch`],
@@ -46,6 +46,7 @@ pub mod apart;
 pub mod audit;
 pub mod chunk_set;
 mod claim;
+pub mod gcm;
 pub mod geometry;
 pub mod id;
 

@@ -5,16 +5,17 @@
 //! whether it is the last, so chunks cannot be moved, dropped or cut off unnoticed. All of it is
 //! library cryptography.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 
+use crate::gcm::{Aes256Gcm, Library};
 use crate::geometry::{ChunkIndex, ChunkSize, ChunkSizeError, Geometry};
 use crate::id::{Secret, sha256};
-use crate::limits::TAG_BYTES;
 
 const VERSION: u8 = 1;
 const SUITE: u8 = 1;
 const FLAGS: u8 = 0;
+/// A constant nonce is sound: each run has a fresh key, which seals one metadata only.
+const METADATA_NONCE: [u8; 12] = [0; 12];
 
 /// The four bytes that open a manifest and enter every key: format version, cipher suite, chunk size, flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +63,10 @@ impl Header {
 #[error("the sealed bytes do not open under the share's key")]
 pub struct OpenError;
 
-/// The keys of one encryption run of a share. They are wiped by the cryptographic library when dropped.
+/// The keys of one encryption run of a share.
 pub struct ShareKeys {
-    chunk: LessSafeKey,
-    metadata: LessSafeKey,
+    chunk: Aes256Gcm,
+    metadata: Aes256Gcm,
     commitment: [u8; 32],
 }
 
@@ -89,10 +90,7 @@ impl ShareKeys {
     ///
     /// One index must only ever be sealed with one content: the nonce depends on nothing else.
     pub fn seal_chunk(&self, geometry: &Geometry, index: ChunkIndex, plain: &mut Vec<u8>) {
-        plain.reserve_exact(TAG_BYTES);
-        self.chunk
-            .seal_in_place_append_tag(chunk_nonce(geometry, index), Aad::empty(), plain)
-            .expect("a chunk is far below the length limit of GCM");
+        self.chunk.seal(chunk_nonce(geometry, index), &[], plain);
     }
 
     /// Opens a chunk in place. On an error the buffer is emptied.
@@ -102,18 +100,16 @@ impl ShareKeys {
         index: ChunkIndex,
         sealed: &mut Vec<u8>,
     ) -> Result<(), OpenError> {
-        let opened = self.chunk.open_in_place(chunk_nonce(geometry, index), Aad::empty(), sealed);
+        let opened = self.chunk.open(chunk_nonce(geometry, index), &[], sealed);
         let plain_len = opened.map(|plain| plain.len());
-        sealed.truncate(*plain_len.as_ref().unwrap_or(&0));
-        plain_len.map(|_| ()).map_err(|_| OpenError)
+        sealed.truncate(plain_len.unwrap_or(0));
+        plain_len.map(drop).ok_or(OpenError)
     }
 
     /// Seals the metadata, bound to the manifest's bytes before it.
     pub fn seal_metadata(&self, manifest_prefix: &[u8], metadata: &[u8]) -> Vec<u8> {
         let mut sealed = metadata.to_vec();
-        self.metadata
-            .seal_in_place_append_tag(metadata_nonce(), Aad::from(manifest_prefix), &mut sealed)
-            .expect("metadata is far below the length limit of GCM");
+        self.metadata.seal(METADATA_NONCE, manifest_prefix, &mut sealed);
         sealed
     }
 
@@ -123,8 +119,7 @@ impl ShareKeys {
         manifest_prefix: &[u8],
         sealed: &'a mut [u8],
     ) -> Result<&'a [u8], OpenError> {
-        let opened = self.metadata.open_in_place(metadata_nonce(), Aad::from(manifest_prefix), sealed);
-        opened.map(|plain| &*plain).map_err(|_| OpenError)
+        self.metadata.open(METADATA_NONCE, manifest_prefix, sealed).map(|plain| &*plain).ok_or(OpenError)
     }
 }
 
@@ -161,20 +156,15 @@ fn hkdf(secret: &Secret, salt: &[u8], info: &[&[u8]]) -> Secret {
     Secret::from_bytes(key)
 }
 
-fn gcm_key(key: &Secret) -> LessSafeKey {
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).expect("the key has 32 bytes"))
+fn gcm_key(key: &Secret) -> Aes256Gcm {
+    Aes256Gcm::new(key.expose(), Library::fastest())
 }
 
-fn chunk_nonce(geometry: &Geometry, index: ChunkIndex) -> Nonce {
+fn chunk_nonce(geometry: &Geometry, index: ChunkIndex) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[7..11].copy_from_slice(&index.get().to_be_bytes());
     nonce[11] = u8::from(geometry.is_last(index));
-    Nonce::assume_unique_for_key(nonce)
-}
-
-/// A constant nonce is sound: each run has a fresh key, which seals one metadata only.
-fn metadata_nonce() -> Nonce {
-    Nonce::assume_unique_for_key([0; 12])
+    nonce
 }
 
 #[cfg(test)]
