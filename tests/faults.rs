@@ -136,6 +136,20 @@ fn a_chunk_that_one_peer_lost_comes_from_the_other() {
 }
 
 #[test]
+fn a_chunk_that_one_peer_cannot_read_comes_from_the_other() {
+    let swarm = Swarm::start_seldom_audited(2);
+    let (bytes, link) = share_ten_chunks(&swarm);
+    swarm.wait_for_proofs();
+    let chunk = &swarm.chunk_files(0)[3];
+    fs::remove_file(chunk).unwrap();
+    // It opens and has a length, and no byte of it can be read.
+    fs::create_dir_all(chunk.join("within")).unwrap();
+    let bob = swarm.person();
+    bob.get(&link);
+    assert!(bob.read("file.bin") == bytes);
+}
+
+#[test]
 fn with_every_holder_gone_the_get_says_so_and_goes_on_when_one_returns() {
     let mut swarm = Swarm::start(2);
     let (bytes, link) = share_ten_chunks(&swarm);

@@ -1,5 +1,6 @@
 //! The peer's routes, and the handlers that turn requests into calls.
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use bytes::Bytes;
@@ -29,9 +30,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::grants::{Charge, Committing, KnownGrant, Offering};
-use super::storage::{Held, StorageError, read_piece};
+use super::storage::{Held, Storage, StorageError, read_piece};
 use super::{Peer, audits, metrics};
-use crate::buffers::Buffer;
+use crate::buffers::{Buffer, Buffers};
 use crate::clock;
 use crate::server::{
     Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Layout, MemoryPermit, Refusal,
@@ -177,31 +178,30 @@ async fn next_piece(frames: &mut Frames, rest: &mut Bytes, mut piece: Buffer) ->
 async fn get_chunk(
     State(peer): State<Arc<Peer>>,
     Id(id): Id<ChunkId>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let not_held = || Refusal::new(ProblemKind::ChunkNotFound, "the chunk is not held here");
     // While others prove that they have the chunk, nobody may fetch the proof from here.
     if peer.partings.is_leaving(&id) {
         return Err(not_held());
     }
     peer.storage.check_chunk_served(&id)?;
-    let (file, bytes) = match peer.on_disk(move |storage| storage.open_chunk(&id)).await {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(not_held());
-        }
-        Err(error) => return Err(StorageError::from(error).into()),
-    };
-    let range = requested_range(&headers, bytes)?;
+    let pieces = (method != Method::HEAD).then(|| Arc::clone(&peer.pieces));
+    let opened = peer.on_disk(move |storage| open_to_serve(storage, &id, &headers, pieces.as_ref())).await;
+    let Opened { file, bytes, range, first } = opened?;
     let wanted = range.clone().unwrap_or(0..bytes);
     let length = wanted.end - wanted.start;
     peer.metrics.chunks_served.inc();
     peer.metrics.bytes_served.inc_by(length);
     let file = Arc::new(file);
+    let left = wanted.start + first.as_ref().map_or(0, |piece| piece.len() as u64)..wanted.end;
     // One piece in memory at a time, however slowly it is taken and however large the chunk is.
-    let pieces = stream::try_unfold(wanted, move |left| {
+    let pieces = stream::try_unfold((first, left), move |(first, left)| {
         let (file, pieces) = (Arc::clone(&file), Arc::clone(&peer.pieces));
         async move {
+            if let Some(piece) = first {
+                return Ok(Some((Bytes::from_owner(piece), (None, left))));
+            }
             if left.is_empty() {
                 return Ok::<_, io::Error>(None);
             }
@@ -212,7 +212,7 @@ async fn get_chunk(
                 Ok::<_, io::Error>((piece, rest))
             })
             .await?;
-            Ok(Some((Bytes::from_owner(piece), left)))
+            Ok(Some((Bytes::from_owner(piece), (None, left))))
         }
     });
     let mut response = Body::from_stream(pieces).into_response();
@@ -226,6 +226,45 @@ async fn get_chunk(
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(response)
+}
+
+/// A chunk that is to be served.
+struct Opened {
+    file: File,
+    /// Bytes of the whole chunk.
+    bytes: u64,
+    /// What is asked for, if that is a part.
+    range: Option<Range<u64>>,
+    /// The first piece of what is asked for.
+    first: Option<Buffer>,
+}
+
+/// Opens a chunk and reads the first piece of what is asked for into one of `pieces`, if there are any. In one call, so
+/// that an answer takes one blocking task less; and what cannot be read is refused before the answer begins.
+fn open_to_serve(
+    storage: &Storage,
+    id: &ChunkId,
+    headers: &HeaderMap,
+    pieces: Option<&Arc<Buffers>>,
+) -> Result<Opened, Refusal> {
+    let (file, bytes) = storage.open_chunk(id).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => not_held(),
+        _ => StorageError::from(error).into(),
+    })?;
+    let range = requested_range(headers, bytes)?;
+    let wanted = range.clone().unwrap_or(0..bytes);
+    let mut first = None;
+    if let Some(pieces) = pieces.filter(|_| !wanted.is_empty()) {
+        let mut piece = pieces.take_now();
+        let read = read_piece(&file, wanted.start, wanted.end - wanted.start, &mut piece);
+        read.map_err(StorageError::from)?;
+        first = Some(piece);
+    }
+    Ok(Opened { file, bytes, range, first })
+}
+
+fn not_held() -> Refusal {
+    Refusal::new(ProblemKind::ChunkNotFound, "the chunk is not held here")
 }
 
 /// One range of the form `bytes=A-B`, `bytes=A-` or `bytes=-N` (RFC 9110 §14); anything else is
