@@ -43,10 +43,16 @@ pub fn requests(connections: usize, chunk_size: ChunkSize) -> usize {
     connections * usize::try_from(waiting).unwrap_or(usize::MAX).clamp(2, 16)
 }
 
+/// Chunks that may be on their way at once to a server that is worth `connections` connections, each over one of its own.
+/// Close by one more: while one is confirmed and the next begins, its connection carries nothing.
+pub const fn sends(connections: usize) -> usize {
+    if is_near(connections) { connections + 1 } else { connections }
+}
+
 /// Chunks that a sender holds in memory for peers with `connections` connections each: those on their way, and as many to
 /// come. No more, as what waits long for its turn has left the processor's cache when it comes.
 pub fn window(connections: usize, chunk_size: ChunkSize) -> usize {
-    (2 * connections + 2).min(chunk_size.window())
+    (2 * sends(connections) + 2).min(chunk_size.window())
 }
 
 #[cfg(test)]
@@ -62,6 +68,15 @@ mod tests {
         );
         let requests_of = |log2| requests(2, ChunkSize::from_log2(log2).unwrap());
         assert_eq!([requests_of(16), requests_of(20), requests_of(24)], [32, 4, 4]);
+    }
+
+    #[test]
+    fn close_by_one_more_chunk_is_sent_than_there_are_connections() {
+        assert_eq!([sends(2), sends(4), sends(12)], [3, 4, 12]);
+        let window_of = |connections, log2| window(connections, ChunkSize::from_log2(log2).unwrap());
+        assert_eq!([window_of(2, 20), window_of(4, 20)], [8, 10]);
+        // As many as fit in memory.
+        assert_eq!([window_of(12, 20), window_of(2, 22), window_of(2, 24)], [24, 6, 1]);
     }
 
     #[test]

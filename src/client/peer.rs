@@ -101,7 +101,7 @@ impl PeerClient {
         self.addresses.first_reachable(|server| self.http.send(call(server))).await.map(drop)
     }
 
-    /// Puts a chunk like [`PeerClient::put_chunk`], while no more of them are on their way than there are connections. A
+    /// Puts a chunk like [`PeerClient::put_chunk`], with no more of them on their way than the distance makes sensible. A
     /// peer that has restarted has forgotten the share: it is offered again, once for all chunks that are on their way.
     pub async fn put_offered(
         &self,

@@ -40,7 +40,7 @@ struct Shared {
     connections: Mutex<Vec<Arc<PipelinedConnection>>>,
     /// How many came about, where further ones did not.
     connections_max: AtomicUsize,
-    /// Permits to send a chunk, as many as there are connections; `permits` tells how many there are by now.
+    /// Permits to send a chunk; `permits` tells how many there are by now.
     sending: Semaphore,
     permits: AtomicUsize,
 }
@@ -84,12 +84,12 @@ impl ConnectionPool {
         }
     }
 
-    /// Waits until less than [`ConnectionPool::connections`] chunks are on their way to the peer.
+    /// Waits until less than [`connection_plan::sends`] chunks are on their way to the peer.
     pub(super) async fn send_permit(&self) -> SemaphorePermit<'_> {
-        let connections = self.connections();
+        let sends = connection_plan::sends(self.connections());
         // Of several callers at once only one is told of the old number, and adds what is missing.
-        let before = self.shared.permits.fetch_max(connections, Ordering::Relaxed);
-        self.shared.sending.add_permits(connections.saturating_sub(before));
+        let before = self.shared.permits.fetch_max(sends, Ordering::Relaxed);
+        self.shared.sending.add_permits(sends.saturating_sub(before));
         self.shared.sending.acquire().await.expect("the semaphore is never closed")
     }
 
