@@ -133,7 +133,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Lines of the pure crate that may name the above, for they touch bytes in memory only.
-const IN_MEMORY: &[(&str, &str)] = &[("core/src/proof.rs", "use std::io::{Cursor, Read as _};")];
+const IN_MEMORY: &[(&str, &str)] = &[("core/src/proof.rs", "use std::io::Read as _;")];
 
 struct Source {
     path: String,

@@ -94,7 +94,7 @@ pub const RECEIPTS_MAX: usize = 2 * PREFERRED_MAX + SPARES_MAX;
 pub const AUDIT_SAMPLES_MAX: usize = 64;
 /// Bytes that a peer reads for one audit, a second's work of a slow disk; a single larger blob has room.
 pub const AUDIT_BYTES_MAX: u64 = 64 << 20;
-/// Bytes that a peer reads in a second to answer audits: half of what a scrub may take, four hundredths of a core.
+/// Bytes that a peer reads in a second to answer audits: half of what a scrub may take.
 pub const AUDIT_BYTES_PER_SECOND: u64 = 32 << 20;
 /// Chunks of which a peer is asked for proof before a share is called safe: one that has nothing is found out, and
 /// one that has half with fifteen of sixteen.
