@@ -187,8 +187,9 @@ impl Pusher<'_> {
         self.work.spawn(async move {
             let buffer = buffers.take().await;
             // The semaphore is never closed.
-            let _permit = cpu_permits.acquire().await.ok();
-            Outcome::Sealed(index, to, blocking(move || upload.seal(index, buffer)).await)
+            let permit = cpu_permits.acquire_owned().await.ok();
+            let seal = move || upload.seal(index, buffer, || drop(permit));
+            Outcome::Sealed(index, to, blocking(seal).await)
         });
     }
 

@@ -223,11 +223,18 @@ impl Upload {
         KnownChunks::runs(self.geometry.indices().filter_map(|index| Some((index, self.journal.id(index)?))))
     }
 
-    /// Reads and seals a chunk, and puts its id on stable storage before it may leave. Blocks.
-    pub(super) fn seal(&self, index: ChunkIndex, mut bytes: Buffer) -> Result<(ChunkId, Bytes), Halt> {
+    /// Reads and seals a chunk, and puts its id on stable storage before it may leave. Tells `computed` when only the disk
+    /// is left to wait for. Blocks.
+    pub(super) fn seal(
+        &self,
+        index: ChunkIndex,
+        mut bytes: Buffer,
+        computed: impl FnOnce(),
+    ) -> Result<(ChunkId, Bytes), Halt> {
         self.read(index, &mut bytes)?;
         self.keys.seal_chunk(&self.geometry, index, &mut bytes);
         let id = ChunkId::of(&bytes);
+        computed();
         let noted = self.journal.record(index, id).map_err(|error| journal_failure(&error))?;
         crash::at(Point::ChunkNoted);
         // Others may be sealing the same chunk: what was noted first leaves, and nothing else.
@@ -560,7 +567,7 @@ mod tests {
         /// Whether the chunk left; it must be what left before under this key and index.
         fn send(&mut self, upload: &Upload, index: u32) -> bool {
             let Some(index) = upload.geometry.index(index) else { return true };
-            let Ok((id, _)) = upload.seal(index, self.buffers.take_now()) else { return false };
+            let Ok((id, _)) = upload.seal(index, self.buffers.take_now(), || {}) else { return false };
             let before = self.left.insert((upload.header().salt, index.get()), id);
             assert!(before.is_none_or(|before| before == id), "two contents under one key and index");
             true
@@ -693,12 +700,24 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_a_chunk_to_be_noted_takes_no_processor_from_others() {
+        let field = Field::new();
+        let upload = field.begin();
+        let index = upload.geometry.index(1).unwrap();
+        let mut noted = None;
+        let sealed = upload.seal(index, field.buffers.take_now(), || noted = Some(upload.journal.id(index)));
+        assert_eq!(noted, Some(None), "the processor is free before the chunk is noted");
+        let (id, _) = sealed.ok().unwrap();
+        assert_eq!(upload.journal.id(index), Some(id));
+    }
+
+    #[test]
     fn f22_who_seals_a_chunk_twice_at_once_while_it_changes_sends_one_of_the_two() {
         let field = Field::new();
         let upload = field.begin();
         let index = upload.geometry.index(1).unwrap();
         let ids = std::thread::scope(|scope| {
-            let seal = || upload.seal(index, field.buffers.take_now()).ok().map(|(id, _)| id);
+            let seal = || upload.seal(index, field.buffers.take_now(), || {}).ok().map(|(id, _)| id);
             let sealers: Vec<_> = (0..8)
                 .map(|byte| {
                     field.overwrite(CHUNK as u64 + 5, byte);
