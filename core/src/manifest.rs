@@ -7,8 +7,10 @@
 //! The bytes are stored verbatim by peers and tracker; a value of type [`Manifest`] has a valid signature.
 
 use std::fmt;
+use std::sync::OnceLock;
 
-use ed25519_dalek::{Signature, SignatureError, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::ed25519::signature::MultipartSigner;
+use ed25519_dalek::{Signature, SignatureError, SigningKey, VerifyingKey};
 
 use crate::geometry::{ChunkIndex, Geometry};
 use crate::id::{ChunkId, Secret, ShareId};
@@ -54,11 +56,13 @@ impl fmt::Debug for ShareKey {
 }
 
 /// A manifest whose bytes are well-formed and carry the share's signature.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Manifest {
     encoded: Vec<u8>,
     header: Header,
     geometry: Geometry,
+    /// The hash of the bytes, once somebody has asked for it.
+    digest: OnceLock<ChunkId>,
 }
 
 /// A manifest without its sealed part: what is kept of it once that is opened.
@@ -149,10 +153,11 @@ impl Draft {
         let mut encoded = self.prefix;
         encoded.extend_from_slice(&sealed_len.to_be_bytes());
         encoded.extend_from_slice(&sealed);
-        let signature = key.0.sign(&[SIGNATURE_CONTEXT, &encoded].concat());
+        // One after the other, without a copy of both.
+        let signature: Signature = key.0.multipart_sign(&[SIGNATURE_CONTEXT, &encoded]);
         encoded.extend_from_slice(&signature.to_bytes());
         let header = Header { chunk_size: self.geometry.chunk_size() };
-        Manifest { encoded, header, geometry: self.geometry }
+        Manifest { encoded, header, geometry: self.geometry, digest: OnceLock::new() }
     }
 }
 
@@ -166,7 +171,7 @@ impl Manifest {
         let (signed, signature) = encoded.split_at(encoded.len() - SIGNATURE_BYTES);
         let signature = Signature::from_slice(signature).map_err(|_| ManifestError::Signature)?;
         verify_strictly(&share, signed, &signature).map_err(|_| ManifestError::Signature)?;
-        Ok(Self { encoded, header, geometry })
+        Ok(Self { encoded, header, geometry, digest: OnceLock::new() })
     }
 
     /// The geometry that a manifest tells in its first [`MANIFEST_HEAD_BYTES`], which is all that is looked at.
@@ -180,9 +185,15 @@ impl Manifest {
         &self.encoded
     }
 
-    /// The BLAKE3 hash of the bytes, by which receipts and audits name the manifest.
+    /// The bytes, for whoever needs nothing else of it.
+    pub fn into_encoded(self) -> Vec<u8> {
+        self.encoded
+    }
+
+    /// The BLAKE3 hash of the bytes, by which receipts and audits name the manifest. It is made once: every peer of a share
+    /// is asked about it.
     pub fn digest(&self) -> ChunkId {
-        ChunkId::of(&self.encoded)
+        *self.digest.get_or_init(|| ChunkId::of(&self.encoded))
     }
 
     /// The share that the manifest belongs to.
@@ -255,6 +266,15 @@ impl ChunkList {
         chunk_in(&self.prefix, index)
     }
 }
+
+/// By their bytes, of which all else follows.
+impl PartialEq for Manifest {
+    fn eq(&self, other: &Self) -> bool {
+        self.encoded == other.encoded
+    }
+}
+
+impl Eq for Manifest {}
 
 impl fmt::Debug for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -346,6 +366,16 @@ mod tests {
         assert_eq!(metadata.original_filename.as_str(), "a.txt");
         assert_eq!((list.share(), list.digest()), (manifest.share(), manifest.digest()));
         assert_eq!((list.geometry(), list.chunk(second)), (manifest.geometry(), ChunkId::of(b"two")));
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_bytes_and_whether_it_is_known_already_makes_no_difference() {
+        let manifest = manifest();
+        let unasked = manifest.clone();
+        let digest = ChunkId::of(manifest.encoded());
+        assert_eq!([manifest.digest(), manifest.digest(), manifest.clone().digest()], [digest; 3]);
+        assert_eq!(manifest, unasked);
+        assert_eq!(manifest.into_encoded(), unasked.encoded());
     }
 
     #[test]
