@@ -323,7 +323,7 @@ async fn manifest(
     layout: Layout,
 ) -> Result<Response, Refusal> {
     let (held, manifest, permit) = read_share(&peer, share, &credential, client, asker).await?;
-    let manifest = Blob(manifest.encoded().to_vec());
+    let manifest = Blob(manifest.into_encoded());
     Ok(LargeJson(ManifestResponse { manifest, terms: held.terms.token }, permit).in_layout(layout))
 }
 

@@ -181,7 +181,7 @@ impl SimPeer {
 
     pub(crate) fn manifest(&self, share: ShareId) -> Option<ManifestResponse> {
         let held = self.storage.held(share)?;
-        let manifest = Blob(self.storage.manifest(share).ok()?.encoded().to_vec());
+        let manifest = Blob(self.storage.manifest(share).ok()?.into_encoded());
         Some(ManifestResponse { manifest, terms: held.terms.token })
     }
 

@@ -87,7 +87,7 @@ impl Storage {
                 let mut whole = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
                 file.take(bytes).read_to_end(&mut whole).map(|_| whole)
             }),
-            Some(share) => self.shares.manifest(share).map(|manifest| manifest.encoded().to_vec()),
+            Some(share) => self.shares.manifest(share).map(Manifest::into_encoded),
         };
         match read {
             Ok(bytes) => Ok(Some(bytes)),
