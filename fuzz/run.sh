@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}; shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(link invite manifest metadata terms grant bodies proof receipt)
+[ ${#targets[@]} -gt 0 ] || targets=(link invite manifest metadata terms grant bodies enclosed proof receipt)
 # The fuzzer's runtime is C++.
 command -v c++ >/dev/null || { apt-get update -qq && apt-get install -qq -y g++; }
 cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --version 0.13.2 --locked

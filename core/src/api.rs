@@ -176,7 +176,8 @@ pub struct InventoryResponse {
 pub struct AnnounceRequest {
     /// The share.
     pub share: ShareId,
-    /// Its manifest.
+    /// Its manifest; not in JSON that it follows.
+    #[serde(default, skip_serializing_if = "Blob::is_empty")]
     pub manifest: Blob,
     /// Its signed terms, as new as the peer has them.
     pub terms: TermsToken,
@@ -337,7 +338,8 @@ pub struct PeerSet {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublishRequest {
-    /// The manifest.
+    /// The manifest; not in JSON that it follows.
+    #[serde(default, skip_serializing_if = "Blob::is_empty")]
     pub manifest: Blob,
     /// The signed terms.
     pub terms: TermsToken,
@@ -455,7 +457,8 @@ pub struct OfferResponse {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommitRequest {
-    /// The manifest.
+    /// The manifest; not in JSON that it follows.
+    #[serde(default, skip_serializing_if = "Blob::is_empty")]
     pub manifest: Blob,
     /// The signed terms.
     pub terms: TermsToken,

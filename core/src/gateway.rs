@@ -45,7 +45,8 @@ pub struct StoredChunk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FinishRequest {
-    /// The manifest.
+    /// The manifest; not in JSON that it follows.
+    #[serde(default, skip_serializing_if = "Blob::is_empty")]
     pub manifest: Blob,
     /// The signed terms.
     pub terms: TermsToken,

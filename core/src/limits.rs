@@ -167,6 +167,10 @@ pub const PREFERRED_MAX: usize = 64;
 pub const JSON_BODY_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a JSON body that carries a manifest in base64, with room for a placement.
 pub const MANIFEST_BODY_BYTES_MAX: usize = MANIFEST_BYTES_MAX / 3 * 4 + (8 << 20);
+/// Bytes of the JSON before a manifest in a request: as many receipts as a publication may have take half of it.
+pub const ENCLOSED_JSON_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a request whose manifest follows its JSON.
+pub const ENCLOSED_BODY_BYTES_MAX: usize = 4 + ENCLOSED_JSON_BYTES_MAX + MANIFEST_BYTES_MAX;
 /// Bytes of an offer's body: the ids of all the chunks that an interrupted share had sent.
 pub const OFFER_BODY_BYTES_MAX: usize = 32 * CHUNKS_MAX as usize / 3 * 4 + (64 << 10);
 /// Addresses that one peer may announce.
@@ -446,5 +450,12 @@ const _: () =
 const _: () =
     assert!(INVENTORY_BYTES_MAX + INVENTORY_SHARES_MAX * 100 < JSON_BODY_BYTES_MAX, "a page must fit");
 const _: () = assert!(MANIFEST_BODY_BYTES_MAX > MANIFEST_BYTES_MAX, "base64 grows a manifest by a third");
+const _: () = assert!(
+    ENCLOSED_JSON_BYTES_MAX
+        > RECEIPTS_MAX * (RECEIPT_BYTES_MAX + 3) + INVENTORY_BYTES_MAX + 2 * TERMS_BYTES_MAX,
+    "all that a request may say of a manifest must fit"
+);
+const _: () =
+    assert!(ENCLOSED_BODY_BYTES_MAX < MANIFEST_BODY_BYTES_MAX, "room for the one is room for the other");
 const _: () =
     assert!(WINDOW_BYTES >= 1 << CHUNK_LOG2_MAX, "the window must hold at least one of the largest chunks");

@@ -214,7 +214,7 @@ impl Http {
         let (is_enclosed, bytes) = self.read(call, MANIFEST_BODY_BYTES_MAX).await?;
         let protocol = |what: BoxError| ClientError::protocol(&server.address, what);
         if is_enclosed {
-            return disclose(bytes).ok_or_else(|| protocol("the answer has no manifest in it".into()));
+            return disclose(bytes, MANIFEST_BODY_BYTES_MAX).map_err(|error| protocol(error.into()));
         }
         serde_json::from_slice(&bytes).map_err(|error| protocol(error.into()))
     }
