@@ -20,8 +20,7 @@ use parcelry_core::api::{
 use parcelry_core::grant::Operation;
 use parcelry_core::id::{ChunkId, PeerId, ShareId};
 use parcelry_core::limits::{
-    CHUNK_LOG2_MAX, JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, PIECE_BYTES,
-    TAG_BYTES,
+    CHUNK_LOG2_MAX, JSON_BODY_BYTES_MAX, OFFER_BODY_BYTES_MAX, PIECE_BYTES, TAG_BYTES,
 };
 use parcelry_core::manifest::Manifest;
 use parcelry_core::seal::access_matches;
@@ -35,8 +34,8 @@ use super::{Peer, audits, metrics};
 use crate::buffers::{Buffer, Buffers};
 use crate::clock;
 use crate::server::{
-    Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Layout, MemoryPermit, Refusal,
-    denied, with_openapi_json,
+    Asker, Client, Credential, Frames, Id, JsonBody, LargeJson, LargeJsonBody, Layout, ManifestBody,
+    MemoryPermit, Refusal, denied, with_openapi_json,
 };
 use crate::task::blocking;
 
@@ -290,11 +289,11 @@ fn requested_range(headers: &HeaderMap, bytes: u64) -> Result<Option<Range<u64>>
 /// Keep a share: answers with nothing missing, and with a receipt, only when its chunks are verified and on stable
 /// storage. Needs the grant, and the owner's token for the commit.
 #[utoipa::path(put, path = "/v1/shares/{id}/manifest", params(("id" = ShareId, Path, description = "share id")),
-    request_body = CommitRequest, responses((status = 200, body = CommitResponse), (status = "default", body = Problem)), security(("grant" = [], "owner" = [])))]
+    request_body(content((CommitRequest = "application/json"), (Vec<u8> = "application/vnd.parcelry.manifest"))), responses((status = 200, body = CommitResponse), (status = "default", body = Problem)), security(("grant" = [], "owner" = [])))]
 async fn commit(
     State(peer): State<Arc<Peer>>,
     Committing(share, grant): Committing,
-    LargeJsonBody(request, _permit): LargeJsonBody<CommitRequest, MANIFEST_BODY_BYTES_MAX>,
+    ManifestBody(request, _permit): ManifestBody<CommitRequest>,
 ) -> Result<Json<CommitResponse>, Refusal> {
     let answer = blocking(move || peer.storage.commit_for_receipt(&peer.key, grant, share, request)).await?;
     Ok(Json(answer))

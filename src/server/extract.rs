@@ -1,4 +1,4 @@
-//! What handlers take from a request, parsed at the edge: ids, access tokens, bounded JSON bodies.
+//! What handlers take from a request, parsed at the edge: ids, access tokens, bounded bodies of JSON and of manifests.
 
 use std::str::FromStr;
 
@@ -6,10 +6,13 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use parcelry_core::api::ProblemKind;
+use parcelry_core::enclosed::{ENCLOSED, EnclosedError, Encloses, disclose};
 use parcelry_core::id::{Secret, ServerId, ShareId, TrackerId};
+use parcelry_core::limits::{ENCLOSED_BODY_BYTES_MAX, ENCLOSED_JSON_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
 use parcelry_core::owner::{Act, Asked, OWNER_TOKEN_FIELD};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -18,6 +21,8 @@ use super::fair::Asker;
 use super::memory::{MemoryPermit, body_timeout};
 use super::{Client, Refusal};
 use crate::pace::Pace;
+
+const JSON: &str = "application/json";
 
 /// The `{id}` of the path.
 #[derive(Debug)]
@@ -188,58 +193,104 @@ where
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let (mut parts, body) = request.into_parts();
-        let asker = match Asker::from_request_parts(&mut parts, state).await {
-            Ok(asker) => asker,
-            Err(never) => match never {},
-        };
-        let bytes = body.size_hint().upper().unwrap_or(MAX as u64).min(MAX as u64);
-        let mut permit = MemoryPermit::to_read(asker, bytes).await;
-        let reading = read_text(Request::from_parts(parts, body), MAX);
-        let text = tokio::time::timeout(body_timeout(bytes), reading).await;
-        let slow = |_| Refusal::later(ProblemKind::Unavailable, "the body came too slowly", 1);
-        let text = text.map_err(slow)??;
-        permit.make_value().await;
+        check_type(request.headers(), &[JSON])?;
+        let (text, permit) = read_large(request, state, MAX).await?;
         Ok(Self(parse(&text)?, permit))
     }
 }
 
+/// A body with a manifest, behind the JSON or, from older clients and from pages, within it. The value keeps its permit.
+///
+/// Behind the JSON the manifest is in memory once: the bytes that were read become it. Within it, it is there as text,
+/// which is a third longer, and for a moment as bytes, too.
+#[derive(Debug)]
+pub struct ManifestBody<T>(pub T, pub MemoryPermit);
+
+impl<T, S> FromRequest<S> for ManifestBody<T>
+where
+    T: Encloses,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let is_enclosed = check_type(request.headers(), &[ENCLOSED, JSON])? == ENCLOSED;
+        let max = if is_enclosed { ENCLOSED_BODY_BYTES_MAX } else { MANIFEST_BODY_BYTES_MAX };
+        let (bytes, permit) = read_large(request, state, max).await?;
+        let bad = |error: EnclosedError| Refusal::new(ProblemKind::BadRequest, error.to_string());
+        if is_enclosed {
+            return Ok(Self(disclose(bytes, ENCLOSED_JSON_BYTES_MAX).map_err(bad)?, permit));
+        }
+        let mut value: T = parse(&bytes)?;
+        if value.manifest().is_empty() {
+            return Err(bad(EnclosedError::Missing));
+        }
+        Ok(Self(value, permit))
+    }
+}
+
 async fn read_json<T: DeserializeOwned>(request: Request, max: usize) -> Result<T, Refusal> {
-    parse(&read_text(request, max).await?)
+    check_type(request.headers(), &[JSON])?;
+    parse(&collect(request.into_body(), max).await?)
+}
+
+/// Reads a large body of at most `max` bytes, once there is room for it; from then on there is also room for what is made
+/// of it.
+async fn read_large<S: Send + Sync>(
+    request: Request,
+    state: &S,
+    max: usize,
+) -> Result<(Vec<u8>, MemoryPermit), Refusal> {
+    let (mut parts, body) = request.into_parts();
+    check_length(&body, max)?;
+    let asker = match Asker::from_request_parts(&mut parts, state).await {
+        Ok(asker) => asker,
+        Err(never) => match never {},
+    };
+    let bytes = body.size_hint().upper().unwrap_or(max as u64).min(max as u64);
+    let mut permit = MemoryPermit::to_read(asker, bytes).await;
+    let read = tokio::time::timeout(body_timeout(bytes), collect(body, max)).await;
+    let slow = |_| Refusal::later(ProblemKind::Unavailable, "the body came too slowly", 1);
+    let read = read.map_err(slow)??;
+    permit.make_value().await;
+    Ok((read, permit))
 }
 
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(text).map_err(|error| Refusal::new(ProblemKind::BadRequest, error.to_string()))
 }
 
-async fn read_text(request: Request, max: usize) -> Result<Vec<u8>, Refusal> {
-    let headers = request.headers();
-    let says = |name| headers.get(name).map(|value| value.as_bytes());
-    let is_json = |value: &[u8]| {
-        let kind = value.split(|&byte| byte == b';').next().unwrap_or(value);
-        kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
-    };
-    // A browser asks before it sends JSON to another site, so a page cannot slip a request in. What is
-    // compressed is never unpacked: a small body cannot become a large one.
-    if !says(CONTENT_TYPE).is_some_and(is_json) || says(CONTENT_ENCODING).is_some() {
-        return Err(Refusal::new(ProblemKind::UnsupportedMediaType, "send application/json, uncompressed"));
-    }
-    collect(request.into_body(), max).await
+/// Which of these media types the body has. A browser asks before it sends one of them to another site, so a page cannot
+/// slip a request in. What is compressed is never unpacked: a small body cannot become a large one.
+fn check_type(headers: &HeaderMap, taken: &[&'static str]) -> Result<&'static str, Refusal> {
+    let said = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let said = said.split(|&byte| byte == b';').next().unwrap_or(said).trim_ascii();
+    let known = taken.iter().find(|known| said.eq_ignore_ascii_case(known.as_bytes()));
+    let known = known.filter(|_| !headers.contains_key(CONTENT_ENCODING)).copied();
+    known.ok_or_else(|| {
+        let detail = format!("send {}, uncompressed", taken.join(" or "));
+        Refusal::new(ProblemKind::UnsupportedMediaType, detail)
+    })
 }
 
-/// Reads a body of at most `max` bytes; a length over it is refused before anything is read, and memory
-/// is taken as the bytes come.
-async fn collect(body: Body, max: usize) -> Result<Vec<u8>, Refusal> {
-    let too_large = || Refusal::new(ProblemKind::TooLarge, format!("at most {max} bytes are taken"));
+/// A length over what is taken is refused before anything is read, and before anybody waits for it.
+fn check_length(body: &Body, max: usize) -> Result<(), Refusal> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > max {
-        return Err(too_large());
-    }
+    if announced > max { Err(too_large(max)) } else { Ok(()) }
+}
+
+fn too_large(max: usize) -> Refusal {
+    Refusal::new(ProblemKind::TooLarge, format!("at most {max} bytes are taken"))
+}
+
+/// Reads a body of at most `max` bytes. Memory is taken as the bytes come.
+async fn collect(body: Body, max: usize) -> Result<Vec<u8>, Refusal> {
+    check_length(&body, max)?;
     let mut bytes = Vec::new();
     let mut frames = Frames::of(body);
     while let Some(frame) = frames.next().await? {
         if bytes.len() + frame.len() > max {
-            return Err(too_large());
+            return Err(too_large(max));
         }
         bytes.extend_from_slice(&frame);
     }
@@ -279,5 +330,159 @@ impl Frames {
                 return Ok(Some(data));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use hyper::body::SizeHint;
+    use parcelry_core::api::{Blob, CommitRequest};
+    use parcelry_core::chunk_set::ChunkSet;
+    use parcelry_core::enclosed::enclose;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const SLOW: &str = "the body came too slowly";
+
+    fn commit() -> CommitRequest {
+        let manifest = Blob(b"PRCL, and what follows".to_vec());
+        CommitRequest { manifest, terms: "t".into(), chunks: ChunkSet::full(3) }
+    }
+
+    fn enclosed() -> Vec<u8> {
+        let (head, manifest) = enclose(commit());
+        [head, manifest].concat()
+    }
+
+    /// A body that announces so many bytes. Below 256 KiB it needs no leave of the budgets, which are the process's.
+    struct Announced {
+        bytes: u64,
+        inner: Body,
+    }
+
+    impl HttpBody for Announced {
+        type Data = Bytes;
+        type Error = axum::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+            Pin::new(&mut self.inner).poll_frame(cx)
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.bytes)
+        }
+    }
+
+    fn announced(bytes: u64, inner: Body) -> Body {
+        Body::new(Announced { bytes, inner })
+    }
+
+    /// What comes of a body of this type; why it is refused.
+    async fn taken(
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Result<CommitRequest, (ProblemKind, String)> {
+        let body: Body = body.into();
+        let mut request = Request::new(body);
+        for (name, value) in headers {
+            let name = axum::http::HeaderName::try_from(*name).unwrap();
+            request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        let taken = ManifestBody::<CommitRequest>::from_request(request, &()).await;
+        let refused = |Refusal { problem, .. }| (problem.kind, problem.detail);
+        taken.map(|ManifestBody(request, _)| request).map_err(refused)
+    }
+
+    async fn refused(media_type: &str, body: impl Into<Body>) -> (ProblemKind, String) {
+        taken(&[("content-type", media_type)], body).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_manifest_is_taken_behind_the_json_and_within_it_as_the_type_says() {
+        let json = serde_json::to_vec(&commit()).unwrap();
+        for media_type in [ENCLOSED, "Application/VND.parcelry.Manifest ; v=1"] {
+            assert_eq!(taken(&[("content-type", media_type)], enclosed()).await, Ok(commit()));
+        }
+        let plain = [("content-type", "application/json; charset=utf-8")];
+        assert_eq!(taken(&plain, json.clone()).await, Ok(commit()));
+        assert_eq!(refused(ENCLOSED, json.clone()).await.0, ProblemKind::BadRequest);
+        assert_eq!(refused(JSON, enclosed()).await.0, ProblemKind::BadRequest);
+        for (media_type, coding) in [
+            ("text/plain", "identity"),
+            ("application/octet-stream", ""),
+            (ENCLOSED, "gzip"),
+            (ENCLOSED, "identity"),
+            (JSON, "gzip"),
+        ] {
+            let mut headers = vec![("content-type", media_type)];
+            headers.extend((!coding.is_empty()).then_some(("content-encoding", coding)));
+            let (kind, detail) = taken(&headers, enclosed()).await.unwrap_err();
+            assert_eq!(kind, ProblemKind::UnsupportedMediaType, "{media_type} {coding}");
+            assert!(detail.contains(ENCLOSED) && detail.contains(JSON), "{detail}");
+        }
+        assert_eq!(taken(&[], enclosed()).await.unwrap_err().0, ProblemKind::UnsupportedMediaType);
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_manifest_or_with_two_is_refused() {
+        let (head, _) = enclose(commit());
+        assert_eq!(refused(ENCLOSED, head.clone()).await.1, "there is no manifest");
+        assert_eq!(refused(JSON, head[4..].to_vec()).await.1, "there is no manifest");
+        let empty = r#"{"manifest":"","terms":"t","chunks":"3.4A"}"#;
+        assert_eq!(refused(JSON, empty).await.1, "there is no manifest");
+        let json = serde_json::to_vec(&commit()).unwrap();
+        let both = [&u32::try_from(json.len()).unwrap().to_be_bytes()[..], &json, b"PRCL"].concat();
+        let (kind, detail) = refused(ENCLOSED, both).await;
+        assert!(kind == ProblemKind::BadRequest && detail.contains("another one behind it"), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_is_refused_before_it_is_waited_for_or_read() {
+        let never = || Body::from_stream(stream::pending::<io::Result<Bytes>>());
+        let more = |max: usize| announced(max as u64 + 1, never());
+        assert_eq!(refused(ENCLOSED, more(ENCLOSED_BODY_BYTES_MAX)).await.0, ProblemKind::TooLarge);
+        assert_eq!(refused(JSON, more(MANIFEST_BODY_BYTES_MAX)).await.0, ProblemKind::TooLarge);
+        // The JSON before a manifest has a bound of its own, however long the body may be.
+        let mut long = enclosed();
+        long[..4].copy_from_slice(&u32::try_from(ENCLOSED_JSON_BYTES_MAX + 1).unwrap().to_be_bytes());
+        assert_eq!(refused(ENCLOSED, long).await.0, ProblemKind::BadRequest);
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_short_is_refused() {
+        let whole = enclosed();
+        for end in [0, 3, 4, 20, whole.len() - 1] {
+            let pieces = [Ok(whole[..end].to_vec()), Err(io::Error::from(io::ErrorKind::ConnectionReset))];
+            let body = announced(whole.len() as u64, Body::from_stream(stream::iter(pieces)));
+            let (kind, detail) = refused(ENCLOSED, body).await;
+            assert!(kind == ProblemKind::BadRequest && detail.starts_with("the body broke off"), "{detail}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_drips_or_stands_still_is_given_up() {
+        let begun = Instant::now();
+        // Faster than the pace that every body must keep, and too slow for so many.
+        let drip = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, io::Error>(vec![0_u8; 2048]), ()))
+        });
+        let body = announced(250_000, Body::from_stream(drip));
+        assert_eq!(refused(ENCLOSED, body).await, (ProblemKind::Unavailable, SLOW.to_owned()));
+        assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+        let pieces = stream::iter([Ok(enclosed()[..9].to_vec())]);
+        let still = futures_util::StreamExt::chain(pieces, stream::pending::<io::Result<Vec<u8>>>());
+        let body = announced(1000, Body::from_stream(still));
+        assert_eq!(refused(ENCLOSED, body).await, (ProblemKind::Unavailable, SLOW.to_owned()));
     }
 }

@@ -46,7 +46,7 @@ use connections::{Busy, Connections, Slot};
 
 pub use description::with_openapi_json;
 pub use extract::{
-    Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, OfShare, OwnersWord, denied,
+    Access, Credential, Frames, Id, Index, JsonBody, LargeJsonBody, ManifestBody, OfShare, OwnersWord, denied,
 };
 pub use fair::{Asker, ChargedTo, FairSemaphore, Held};
 pub use memory::{LargeJson, Layout, MemoryPermit};

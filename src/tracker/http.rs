@@ -16,7 +16,7 @@ use parcelry_core::gateway::{
     DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
 };
 use parcelry_core::id::{PeerId, ShareId};
-use parcelry_core::limits::{JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX};
+use parcelry_core::limits::JSON_BODY_BYTES_MAX;
 use parcelry_core::owner::Act;
 use parcelry_core::token::TokenId;
 use utoipa::OpenApi;
@@ -31,7 +31,7 @@ use super::store::StoreError;
 use super::{Tracker, admin, metrics, web};
 use crate::clock;
 use crate::server::{
-    Access, Asker, Client, Id, Index, JsonBody, LargeJsonBody, Layout, OfShare, OwnersWord, Refusal,
+    Access, Asker, Client, Id, Index, JsonBody, Layout, ManifestBody, OfShare, OwnersWord, Refusal,
     with_openapi_json,
 };
 
@@ -120,11 +120,11 @@ async fn inventory(
 
 /// A peer tells about a share that the tracker does not know. Needs its certificate.
 #[utoipa::path(post, path = "/v1/peers/{id}/shares", params(("id" = PeerId, Path, description = "peer id")),
-    request_body = AnnounceRequest, responses((status = 204), (status = "default", body = Problem)), security(("certificate" = [])))]
+    request_body(content((AnnounceRequest = "application/json"), (Vec<u8> = "application/vnd.parcelry.manifest"))), responses((status = 204), (status = "default", body = Problem)), security(("certificate" = [])))]
 async fn announce(
     State(tracker): State<Arc<Tracker>>,
     Member(id): Member,
-    LargeJsonBody(request, _permit): LargeJsonBody<AnnounceRequest, MANIFEST_BODY_BYTES_MAX>,
+    ManifestBody(request, _permit): ManifestBody<AnnounceRequest>,
 ) -> Result<StatusCode, Refusal> {
     tracker.announce(id, request).await.map(|()| StatusCode::NO_CONTENT)
 }
@@ -183,11 +183,11 @@ async fn open_share(
 /// Publish a share that is on its peers' disks. The first manifest of a share is final. Needs the grant,
 /// and the owner's token to publish.
 #[utoipa::path(put, path = "/v1/shares/{id}", params(("id" = ShareId, Path, description = "share id")),
-    request_body = PublishRequest, responses((status = 204), (status = "default", body = Problem)), security(("grant" = [], "owner" = [])))]
+    request_body(content((PublishRequest = "application/json"), (Vec<u8> = "application/vnd.parcelry.manifest"))), responses((status = 204), (status = "default", body = Problem)), security(("grant" = [], "owner" = [])))]
 async fn publish(
     State(tracker): State<Arc<Tracker>>,
     Publisher(granted): Publisher,
-    LargeJsonBody(request, _permit): LargeJsonBody<PublishRequest, MANIFEST_BODY_BYTES_MAX>,
+    ManifestBody(request, _permit): ManifestBody<PublishRequest>,
 ) -> Result<StatusCode, Refusal> {
     tracker.publish(&granted, request).await.map(|()| StatusCode::NO_CONTENT)
 }
@@ -306,11 +306,11 @@ async fn take_chunk(
 
 /// Finish an upload: answers when the share is on stable storage at its peers, and published. Needs the grant.
 #[utoipa::path(put, path = "/v1/shares/{id}/upload", params(("id" = ShareId, Path, description = "share id")),
-    request_body = FinishRequest, responses((status = 200, body = FinishResponse), (status = "default", body = Problem)), security(("grant" = [])))]
+    request_body(content((FinishRequest = "application/json"), (Vec<u8> = "application/vnd.parcelry.manifest"))), responses((status = 200, body = FinishResponse), (status = "default", body = Problem)), security(("grant" = [])))]
 async fn finish_upload(
     State(tracker): State<Arc<Tracker>>,
     granted: Granted,
-    LargeJsonBody(request, _permit): LargeJsonBody<FinishRequest, MANIFEST_BODY_BYTES_MAX>,
+    ManifestBody(request, _permit): ManifestBody<FinishRequest>,
 ) -> Result<Json<FinishResponse>, Refusal> {
     tracker.finish_upload(&granted, request).await.map(Json)
 }
