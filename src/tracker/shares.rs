@@ -22,7 +22,7 @@ use parcelry_core::placement::{Placement, PlacementRequest};
 use parcelry_core::receipt;
 use parcelry_core::registry::Registry;
 use parcelry_core::seal::access_matches;
-use parcelry_core::terms::SignedTerms;
+use parcelry_core::terms::{SignedTerms, TermsToken};
 use parcelry_core::token::TokenRecord;
 
 use super::Tracker;
@@ -103,20 +103,30 @@ impl Tracker {
 
     /// Keeps a share that is on the disks of peers that the grant names, by their receipts.
     pub(super) async fn publish(&self, granted: &Granted, request: PublishRequest) -> Result<(), Refusal> {
+        let manifest = Manifest::decode(request.manifest.0, granted.share);
+        let manifest = manifest.map_err(|error| invalid(&error))?;
+        self.publish_decoded(granted, &manifest, &request.terms, &request.receipts).await
+    }
+
+    /// Keeps such a share, whose manifest was decoded before: a large one is neither checked nor held twice.
+    pub(super) async fn publish_decoded(
+        &self,
+        granted: &Granted,
+        manifest: &Manifest,
+        terms: &TermsToken,
+        receipts: &[String],
+    ) -> Result<(), Refusal> {
         let share = granted.share;
-        let invalid =
-            |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
-        let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
-        let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
+        let terms = SignedTerms::verify(terms, share).map_err(|error| invalid(&error))?;
         check_expiry(&terms)?;
         check_not_deleted(&terms)?;
         let chunk_count = manifest.geometry().chunk_count();
         let may_hold = |peer| granted.grant.peers.contains(&peer);
-        let placement = receipt::holders(&request.receipts, &manifest, terms.replicas, may_hold);
+        let placement = receipt::holders(receipts, manifest, terms.replicas, may_hold);
         let placement = placement.map_err(|error| invalid(&error))?;
         // Held from the check to the charge.
         let _charging = self.quotas.charging.lock().await;
-        self.check_publishing(&granted.grant, &manifest, &terms).await?;
+        self.check_publishing(&granted.grant, manifest, &terms).await?;
         // Before the store lists them: an unclaimed holder is taken for one that told it itself, and counts longer.
         for (peer, _) in &placement {
             self.claim(*peer, share, Claim::Expected);
@@ -185,8 +195,6 @@ impl Tracker {
     /// Takes in a share that a peer holds: so a tracker that lost its database is what it was before. The
     /// owner's signature on manifest and terms is all that it rests on.
     pub(super) async fn announce(&self, peer: PeerId, request: AnnounceRequest) -> Result<(), Refusal> {
-        let invalid =
-            |error: &dyn std::fmt::Display| Refusal::new(ProblemKind::InvalidShare, error.to_string());
         let share = request.share;
         let manifest = Manifest::decode(request.manifest.0, share).map_err(|error| invalid(&error))?;
         let terms = SignedTerms::verify(&request.terms, share).map_err(|error| invalid(&error))?;
@@ -350,6 +358,10 @@ impl Tracker {
         let known = peers.iter().filter_map(|&id| registry.get(id, now_ms));
         known.map(|(peer, _)| address(&peer.registration)).collect()
     }
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(ProblemKind::InvalidShare, error.to_string())
 }
 
 fn check_not_deleted(terms: &SignedTerms) -> Result<(), Refusal> {

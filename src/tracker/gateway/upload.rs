@@ -11,8 +11,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{TryStreamExt, stream};
 use parcelry_core::api::{
-    Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, OpenResponse, ProblemKind, PublishRequest,
-    ShareSize,
+    Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, OpenResponse, ProblemKind, ShareSize,
 };
 use parcelry_core::gateway::{
     DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
@@ -146,13 +145,12 @@ impl Tracker {
         let upload = self.gateway.upload(granted.share)?;
         upload.check_delegated()?;
         let invalid = |what: String| Refusal::new(ProblemKind::InvalidShare, what);
-        let (encoded, share) = (request.manifest.0, granted.share);
+        let (share, FinishRequest { manifest: Blob(encoded), terms }) = (granted.share, request);
         let decoded = blocking(move || Manifest::decode(encoded, share)).await;
         let manifest = decoded.map_err(|error| invalid(error.to_string()))?;
         upload.check(&manifest).map_err(invalid)?;
-        let receipts = upload.commit(self, &manifest, &request.terms).await?;
-        let encoded = Blob(manifest.encoded().to_vec());
-        self.publish(granted, PublishRequest { manifest: encoded, terms: request.terms, receipts }).await?;
+        let receipts = upload.commit(self, &manifest, &terms).await?;
+        self.publish_decoded(granted, &manifest, &terms, &receipts).await?;
         self.gateway.abandon(share);
         Ok(FinishResponse { peers: upload.names() })
     }
