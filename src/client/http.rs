@@ -1,19 +1,16 @@
 //! Requests and responses under the typed clients: one pool of connections, no redirects, no proxies,
 //! no decompression; every wait has an end.
 
-use std::convert::Infallible;
 use std::error::Error;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, Incoming};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parcelry_core::api::Problem;
@@ -21,13 +18,14 @@ use parcelry_core::enclosed::{ENCLOSED, Encloses, disclose};
 use parcelry_core::grant::GrantToken;
 use parcelry_core::id::Secret;
 use parcelry_core::limits::{
-    JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT, TAG_BYTES,
+    JSON_BODY_BYTES_MAX, MANIFEST_BODY_BYTES_MAX, PROBLEM_CHARS_MAX, REQUEST_TIMEOUT,
 };
 use parcelry_core::owner::OWNER_TOKEN_FIELD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connector::{Connector, SecureStream, Server};
+use super::content::{Content, SEND_BYTES, Sending};
 use super::error::{BoxError, ClientError, Reworded};
 use crate::failure::Failure;
 use crate::identity::Identity;
@@ -35,9 +33,6 @@ use crate::pace::{Pace, TooSlow};
 
 /// Idle connections are dropped before the server drops them, so that a request rarely meets a closed one.
 const POOL_IDLE: Duration = Duration::from_secs(8);
-
-/// A body goes out in pieces of this size.
-const SEND_BYTES: usize = 128 << 10;
 
 /// The shared pool of connections. Cloning it is cheap.
 #[derive(Clone)]
@@ -110,7 +105,7 @@ pub(super) struct Call<'a> {
     pub(super) owner: Option<String>,
     /// The media type of the answer, if it is not JSON.
     pub(super) accept: Option<&'static str>,
-    pub(super) body: Bytes,
+    pub(super) body: Content,
     pub(super) timeout: Duration,
 }
 
@@ -124,13 +119,13 @@ impl<'a> Call<'a> {
             bearer: None,
             owner: None,
             accept: None,
-            body: Bytes::new(),
+            body: Content::default(),
             timeout,
         }
     }
 
     pub(super) fn json(mut self, body: &impl Serialize) -> Self {
-        self.body = Bytes::from(serde_json::to_vec(body).expect("requests have string keys"));
+        self.body = Content::json(body);
         self
     }
 
@@ -164,7 +159,7 @@ impl Http {
         let mut request = Request::builder()
             .method(call.method)
             .uri(server.uri(&call.path))
-            .header(CONTENT_TYPE, "application/json");
+            .header(CONTENT_TYPE, call.body.media_type());
         if let Some(bearer) = call.bearer {
             let mut bearer = HeaderValue::try_from(bearer).map_err(|error| server.unreachable(error))?;
             bearer.set_sensitive(true);
@@ -176,8 +171,7 @@ impl Http {
         if let Some(accept) = call.accept {
             request = request.header(ACCEPT, accept);
         }
-        let left_bytes = Arc::new(AtomicUsize::new(call.body.len()));
-        let body = Sending { left: call.body, left_bytes: Arc::clone(&left_bytes) };
+        let (body, left_bytes) = call.body.into_body();
         let request = request.body(body).map_err(|error| server.unreachable(error))?;
         let mut answer = pin!(self.client.request(request));
         let response = loop {
@@ -265,37 +259,6 @@ async fn collect(mut body: Limited<Incoming>) -> Result<Vec<u8>, Broken> {
     Ok(bytes)
 }
 
-/// The body of a request, handed over piece by piece, so that it shows whether it moves.
-struct Sending {
-    left: Bytes,
-    left_bytes: Arc<AtomicUsize>,
-}
-
-impl Body for Sending {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        // The tag at a chunk's end goes out with what is before it, not in a write of its own.
-        let is_last = self.left.len() <= SEND_BYTES + TAG_BYTES;
-        let bytes = if is_last { self.left.len() } else { SEND_BYTES };
-        let piece = self.left.split_to(bytes);
-        self.left_bytes.store(self.left.len(), Ordering::Relaxed);
-        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.len() as u64)
-    }
-}
-
 /// What a failed request means. Why no connection came about, the connector has said.
 fn failed(server: &Server, error: legacy::Error) -> ClientError {
     let mut cause: &(dyn Error + 'static) = &error;
@@ -358,21 +321,6 @@ mod tests {
             assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
             assert_eq!(error.to_string(), format!("{nobody} cannot be reached: {source}"));
             assert!(matches!(error, ClientError::Unreachable { .. }));
-        }
-    }
-
-    #[tokio::test]
-    async fn the_tag_of_a_chunk_goes_with_what_is_before_it() {
-        let whole = SEND_BYTES + TAG_BYTES;
-        for (bytes, expected) in
-            [(0, vec![]), (1, vec![1]), (whole, vec![whole]), (whole + 1, vec![SEND_BYTES, TAG_BYTES + 1])]
-        {
-            let mut sending = Sending { left: vec![7; bytes].into(), left_bytes: Arc::default() };
-            let mut sizes = Vec::new();
-            while let Some(frame) = sending.frame().await {
-                sizes.push(frame.unwrap().into_data().unwrap().len());
-            }
-            assert_eq!(sizes, expected);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod connector;
+mod content;
 mod error;
 mod evidence;
 mod failure;

@@ -7,18 +7,22 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::Method;
 use parcelry_core::api::{
-    AuditRequest, AuditResponse, CommitRequest, CommitResponse, Health, HoldingResponse, ManifestResponse,
-    OfferRequest, OfferResponse, PeerAddress, ProblemKind,
+    AuditRequest, AuditResponse, Blob, CommitRequest, CommitResponse, Health, HoldingResponse,
+    ManifestResponse, OfferRequest, OfferResponse, PeerAddress, ProblemKind,
 };
+use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::ChunkSize;
 use parcelry_core::grant::GrantToken;
 use parcelry_core::id::{ChunkId, PeerId, Secret, ShareId};
 use parcelry_core::limits::{ASKED_LAST, COMMIT_TIMEOUT, JSON_BODY_BYTES_MAX, PUT_TIMEOUT};
+use parcelry_core::manifest::Manifest;
+use parcelry_core::terms::TermsToken;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::addresses::Addresses;
 use super::connector::Server;
+use super::content::{Content, WithManifest};
 use super::error::ClientError;
 use super::http::{Authority, Call, Http};
 use super::pipelined::ChunkAnswer;
@@ -83,7 +87,7 @@ impl PeerClient {
         request: &OfferRequest,
     ) -> Result<OfferResponse, ClientError> {
         let path = format!("/v1/shares/{share}/offer");
-        let body = Bytes::from(serde_json::to_vec(request).expect("requests have string keys"));
+        let body = Content::json(request);
         let call = |server| {
             let call = Call::new(Method::POST, server, path.clone()).authority(&authority);
             Call { body: body.clone(), ..call }
@@ -96,7 +100,7 @@ impl PeerClient {
         let path = format!("/v1/chunks/{id}");
         let call = |server| {
             let call = Call::new(Method::PUT, server, path.clone()).bearer(grant);
-            Call { body: sealed.clone(), timeout: PUT_TIMEOUT, ..call }
+            Call { body: sealed.clone().into(), timeout: PUT_TIMEOUT, ..call }
         };
         self.addresses.first_reachable(|server| self.http.send(call(server))).await.map(drop)
     }
@@ -206,7 +210,7 @@ impl PeerClient {
 
     /// Has the peer prove what it holds; one answer for each sample.
     pub async fn audit(&self, request: &AuditRequest) -> Result<AuditResponse, ClientError> {
-        let body = Bytes::from(serde_json::to_vec(request).expect("requests have string keys"));
+        let body = Content::json(request);
         let call = |server| Call { body: body.clone(), ..Call::new(Method::POST, server, "/v1/audits") };
         let answer: AuditResponse = self.json(call).await?;
         if answer.proofs.len() == request.samples.len() {
@@ -219,18 +223,22 @@ impl PeerClient {
     /// Hands over manifest and terms; the peer answers when its chunks are on stable storage.
     pub async fn commit(
         &self,
-        share: ShareId,
         authority: Authority<'_>,
-        request: &CommitRequest,
+        manifest: &Arc<Manifest>,
+        terms: &TermsToken,
+        chunks: &ChunkSet,
     ) -> Result<CommitResponse, ClientError> {
-        let path = format!("/v1/shares/{share}/manifest");
-        let body = Bytes::from(serde_json::to_vec(request).expect("requests have string keys"));
-        let call = |server| Call {
-            body: body.clone(),
-            timeout: COMMIT_TIMEOUT,
-            ..Call::new(Method::PUT, server, path.clone()).authority(&authority)
+        let path = format!("/v1/shares/{}/manifest", manifest.share());
+        let (terms, chunks) = (terms.clone(), chunks.clone());
+        let request = WithManifest::new(CommitRequest { manifest: Blob::default(), terms, chunks }, manifest);
+        let (path, request, authority) = (&path, &request, &authority);
+        let attempt = |server| {
+            request.send(move |body| {
+                let call = Call::new(Method::PUT, server, path).authority(authority);
+                self.http.json(Call { body, timeout: COMMIT_TIMEOUT, ..call }, JSON_BODY_BYTES_MAX)
+            })
         };
-        self.json(call).await
+        self.addresses.first_reachable(attempt).await
     }
 
     async fn json<'a, T: DeserializeOwned>(

@@ -1,21 +1,25 @@
 //! The tracker's API as typed calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use parcelry_core::api::{
-    AnnounceRequest, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
+    AnnounceRequest, Blob, ComplaintRequest, DrainRequest, Health, HeartbeatRequest, HeartbeatResponse,
     InventoryRequest, InventoryResponse, LookUpResponse, ManifestResponse, OpenRequest, OpenResponse,
     PeerList, PublishRequest, RegisterRequest, RegisterResponse, TermsRequest,
 };
+use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::dashboard::{InviteList, ShareList};
 use parcelry_core::id::{PeerId, Secret, ShareId, TrackerId};
 use parcelry_core::limits::{HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
 use parcelry_core::link::{Invite, ShareLink, TrackerUrl};
+use parcelry_core::manifest::Manifest;
 use parcelry_core::terms::TermsToken;
 use serde::de::DeserializeOwned;
 
 use super::connector::Server;
+use super::content::WithManifest;
 use super::error::ClientError;
 use super::http::{Authority, Call, Http};
 use crate::tls::Trust;
@@ -80,9 +84,18 @@ impl TrackerClient {
     }
 
     /// Tells about a share that the tracker does not know.
-    pub async fn announce(&self, peer: PeerId, request: &AnnounceRequest) -> Result<(), ClientError> {
+    pub async fn announce(
+        &self,
+        peer: PeerId,
+        manifest: &Arc<Manifest>,
+        terms: TermsToken,
+        chunks: ChunkSet,
+    ) -> Result<(), ClientError> {
         let path = format!("/v1/peers/{peer}/shares");
-        self.http.send(self.request(Method::POST, path).json(request)).await.map(drop)
+        let request = AnnounceRequest { share: manifest.share(), manifest: Blob::default(), terms, chunks };
+        let request = WithManifest::new(request, manifest);
+        let call = |body| Call { body, ..self.request(Method::POST, &path) };
+        request.send(|body| self.http.send(call(body))).await.map(drop)
     }
 
     /// Manifest and terms of a share of which a peer cannot read its own.
@@ -132,13 +145,16 @@ impl TrackerClient {
     /// Publishes a share.
     pub async fn publish(
         &self,
-        share: ShareId,
         authority: Authority<'_>,
-        request: &PublishRequest,
+        manifest: &Arc<Manifest>,
+        terms: TermsToken,
+        receipts: Vec<String>,
     ) -> Result<(), ClientError> {
-        let call = self.request(Method::PUT, format!("/v1/shares/{share}")).authority(&authority);
-        let call = call.json(request);
-        self.http.send(call).await.map(drop)
+        let path = format!("/v1/shares/{}", manifest.share());
+        let request = PublishRequest { manifest: Blob::default(), terms, receipts };
+        let request = WithManifest::new(request, manifest);
+        let call = |body| Call { body, ..self.request(Method::PUT, &path).authority(&authority) };
+        request.send(|body| self.http.send(call(body))).await.map(drop)
     }
 
     /// Looks a share up.

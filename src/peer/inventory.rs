@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parcelry_core::api::{AnnounceRequest, Blob, InventoryRequest, ShareChunks, SignedDeletion};
+use parcelry_core::api::{InventoryRequest, ShareChunks, SignedDeletion};
 use parcelry_core::id::ShareId;
 use parcelry_core::limits::{
     INVENTORY_BYTES_MAX, INVENTORY_GONE_MAX, INVENTORY_SHARES_MAX, INVENTORY_SPREAD,
@@ -157,9 +157,7 @@ async fn announce(peer: &Arc<Peer>, tracker: &TrackerClient, share: ShareId) -> 
     let manifest = peer.on_disk(move |storage| storage.manifest(share)).await;
     // It may have been dropped meanwhile.
     let (Some(held), Ok(manifest)) = (peer.storage.held(share), manifest) else { return Ok(()) };
-    let manifest = Blob(manifest.encoded().to_vec());
-    let request = AnnounceRequest { share, manifest, terms: held.terms.token, chunks: held.chunks };
-    tracker.announce(peer.id, &request).await
+    tracker.announce(peer.id, &Arc::new(manifest), held.terms.token, held.chunks).await
 }
 
 /// Cuts the deleted shares into pages that a tracker takes.

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parcelry_core::api::{
-    Blob, CommitRequest, OfferRequest, OpenResponse, PeerAddress, ProblemKind, PublishRequest, ShareSize,
-};
+use parcelry_core::api::{OfferRequest, OpenResponse, PeerAddress, ProblemKind, ShareSize};
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::connection_plan;
 use parcelry_core::geometry::ChunkIndex;
@@ -231,16 +229,14 @@ impl Pusher<'_> {
         self.upload.note_committing(&holders.chain([peer]).collect::<Vec<_>>())?;
         self.stage.note("making it safe on the peers' disks".into());
         let client = self.peers[&peer].clone();
-        let share = self.upload.share();
         let terms = self.terms.get_or_insert_with(|| self.upload.terms(self.request)).token.clone();
         let skew = self.to.skew;
         let grant = Arc::clone(&self.grant);
         let owner = self.upload.owner_token(Act::Commit, peer, &grant);
         self.work.spawn(async move {
             let authority = Authority { grant: &grant, owner: &owner };
-            let request = CommitRequest { manifest: Blob(manifest.encoded().to_vec()), terms, chunks };
-            let answer = with_retries(|| client.commit(share, authority, &request)).await;
-            let kept = answer.and_then(|answer| client.kept(answer, &manifest, &request.chunks));
+            let answer = with_retries(|| client.commit(authority, &manifest, &terms, &chunks)).await;
+            let kept = answer.and_then(|answer| client.kept(answer, &manifest, &chunks));
             Outcome::Committed(peer, with_time(&client, skew, kept).await)
         });
         Ok(())
@@ -256,17 +252,13 @@ impl Pusher<'_> {
     /// The commit point: from here on the link works.
     fn publish(&mut self) {
         let (Some(manifest), Some(terms)) = (&self.manifest, &self.terms) else { return };
-        let request = PublishRequest {
-            manifest: Blob(manifest.encoded().to_vec()),
-            terms: terms.token.clone(),
-            receipts: self.receipts(),
-        };
-        let (tracker, share, grant) = (self.tracker.clone(), self.upload.share(), Arc::clone(&self.grant));
+        let (manifest, terms, receipts) = (Arc::clone(manifest), terms.token.clone(), self.receipts());
+        let (tracker, grant) = (self.tracker.clone(), Arc::clone(&self.grant));
         let owner = self.upload.owner_token(Act::Publish, self.to.swarm.tracker_id, &grant);
         crash::at(Point::ShareConfirmed);
         self.work.spawn(async move {
             let authority = Authority { grant: &grant, owner: &owner };
-            Outcome::Published(tracker.publish(share, authority, &request).await)
+            Outcome::Published(tracker.publish(authority, &manifest, terms, receipts).await)
         });
     }
 

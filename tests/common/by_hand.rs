@@ -1,9 +1,9 @@
 //! Shares that are published by hand, whatever their metadata says.
 
+use std::sync::Arc;
+
 use parcelry::client::{Authority, Http, PeerClient, TrackerClient};
-use parcelry_core::api::{
-    Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, PublishRequest, ShareSize,
-};
+use parcelry_core::api::{KnownChunks, OfferRequest, OpenRequest, ShareSize};
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::Geometry;
 use parcelry_core::id::{ChunkId, Secret};
@@ -70,8 +70,7 @@ fn publish_from(
         let request = OpenRequest { share, size, replicas: 1, preferred: Vec::new() };
         let open = tracker.open(&request, &word).await.unwrap();
         let grant = &open.grant;
-        let manifest = Blob(manifest.encoded().to_vec());
-        let commit = CommitRequest { manifest: manifest.clone(), terms: terms.clone(), chunks: all.clone() };
+        let manifest = Arc::new(manifest);
         let mut receipts = Vec::new();
         let spares = open.spares.iter().filter(|_| also_at_spares);
         for peer in open.sets[0].peers.iter().take(1).chain(spares) {
@@ -86,13 +85,14 @@ fn publish_from(
                 peer.offer(share, shown, &OfferRequest { size, chunks: all.clone(), known }).await.unwrap();
             }
             let word = owner::sign(&key, Act::Commit, peer.id(), grant);
-            let committed = peer.commit(share, Authority { grant, owner: &word }, &commit).await.unwrap();
+            let shown = Authority { grant, owner: &word };
+            let committed = peer.commit(shown, &manifest, &terms, &all).await.unwrap();
             receipts.push(committed.receipt.unwrap());
         }
         receipts.truncate(1);
-        let publish = PublishRequest { manifest, terms, receipts };
         let word = owner::sign(&key, Act::Publish, invite.tracker_id, grant);
-        tracker.publish(share, Authority { grant, owner: &word }, &publish).await.unwrap();
+        let shown = Authority { grant, owner: &word };
+        tracker.publish(shown, &manifest, terms, receipts).await.unwrap();
     });
     ShareLink { tracker: invite.tracker, share, secret, tracker_id: Some(invite.tracker_id) }.expose_text()
 }

@@ -13,7 +13,8 @@ use parcelry::client::{Http, TrackerClient};
 use parcelry::identity::Identity;
 use parcelry::tls;
 use parcelry_core::api::{
-    AuditRequest, Blob, CommitRequest, HeartbeatRequest, Proof, RegisterRequest, Sample, Task,
+    AuditRequest, Blob, CommitRequest, HeartbeatRequest, Problem, ProblemKind, Proof, RegisterRequest,
+    Sample, Task,
 };
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::id::{ChunkId, RunId};
@@ -32,6 +33,13 @@ pub struct Request {
     pub path: String,
     pub head: String,
     pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Whether its body is said to be JSON.
+    pub fn is_json(&self) -> bool {
+        self.head.to_lowercase().contains("content-type: application/json")
+    }
 }
 
 /// Where a script writes its answer.
@@ -210,6 +218,11 @@ impl FakePeer {
                 (_, path, _) if path.ends_with("/offer") => {
                     let asked: Value = serde_json::from_slice(&request.body).unwrap();
                     answer_json(out, 200, &json!({ "held": empty(&asked["chunks"]) }))
+                }
+                // One of an older version, which takes manifests within JSON only.
+                (_, path, _) if path.ends_with("/manifest") && !request.is_json() => {
+                    let problem = Problem::new(ProblemKind::UnsupportedMediaType, "send application/json");
+                    answer_json(out, problem.status, &serde_json::to_value(&problem).unwrap())
                 }
                 (_, path, _) if path.ends_with("/manifest") => {
                     let asked: CommitRequest = serde_json::from_slice(&request.body).unwrap();

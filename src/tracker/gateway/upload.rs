@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{TryStreamExt, stream};
 use parcelry_core::api::{
-    Blob, CommitRequest, KnownChunks, OfferRequest, OpenRequest, OpenResponse, ProblemKind, ShareSize,
+    Blob, KnownChunks, OfferRequest, OpenRequest, OpenResponse, ProblemKind, ShareSize,
 };
 use parcelry_core::gateway::{
     DelegationResponse, FinishRequest, FinishResponse, StoredChunk, UploadRequest, UploadResponse,
@@ -147,7 +147,7 @@ impl Tracker {
         let invalid = |what: String| Refusal::new(ProblemKind::InvalidShare, what);
         let (share, FinishRequest { manifest: Blob(encoded), terms }) = (granted.share, request);
         let decoded = blocking(move || Manifest::decode(encoded, share)).await;
-        let manifest = decoded.map_err(|error| invalid(error.to_string()))?;
+        let manifest = Arc::new(decoded.map_err(|error| invalid(error.to_string()))?);
         upload.check(&manifest).map_err(invalid)?;
         let receipts = upload.commit(self, &manifest, &terms).await?;
         self.publish_decoded(granted, &manifest, &terms, &receipts).await?;
@@ -336,7 +336,7 @@ impl BrowserUpload {
     async fn commit(
         &self,
         tracker: &Tracker,
-        manifest: &Manifest,
+        manifest: &Arc<Manifest>,
         terms: &TermsToken,
     ) -> Result<Vec<String>, Refusal> {
         // For this manifest: the browser may have asked before, with another one.
@@ -347,7 +347,7 @@ impl BrowserUpload {
                 return Err(Refusal::new(ProblemKind::UploadNotFound, what));
             }
             let due = self.due(&receipts);
-            // Each holds a copy of the manifest, which may be large.
+            // Each has chunks copied to it first, if it lacks any.
             let permits = Semaphore::new(COMMITS_AT_ONCE);
             let commit = async |peer: &PeerId| {
                 let _permit = permits.acquire().await.ok();
@@ -383,7 +383,7 @@ impl BrowserUpload {
         &self,
         tracker: &Tracker,
         peer: PeerId,
-        manifest: &Manifest,
+        manifest: &Arc<Manifest>,
         terms: &TermsToken,
     ) -> Result<Option<String>, ClientError> {
         let member_state = self.state.lock().sets.state_of(peer);
@@ -399,13 +399,8 @@ impl BrowserUpload {
         let copies =
             missing.iter().map(|index| Ok(self.copy_to(tracker, peer, index, manifest.chunk(index))));
         stream::iter(copies).try_buffer_unordered(COPY_CHUNKS_MAX).try_for_each(async |()| Ok(())).await?;
-        let request = CommitRequest {
-            manifest: Blob(manifest.encoded().to_vec()),
-            terms: terms.clone(),
-            chunks: chunks.clone(),
-        };
         let client = &self.peers[&peer];
-        let answer = with_retries(|| client.commit(self.share, self.authority(), &request)).await?;
+        let answer = with_retries(|| client.commit(self.authority(), manifest, terms, &chunks)).await?;
         match client.kept(answer, manifest, &chunks)? {
             Kept::All(receipt) => {
                 self.state.lock().sets.kept(peer);
