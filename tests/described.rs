@@ -165,6 +165,49 @@ fn media_type(answer: &Answer) -> String {
     line.split(';').next().unwrap().to_owned()
 }
 
+/// The requests that carry a manifest are described in both layouts, and may leave it out of the JSON.
+#[test]
+fn a4_requests_with_a_manifest_are_as_described() {
+    let swarm = Swarm::start(1);
+    let mut enclosing = Vec::new();
+    for address in [swarm.tracker.address(), swarm.peers[0].address()] {
+        let description = Description::of(&address);
+        for (path, item) in description.0["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let Some(content) = operation["requestBody"]["content"].as_object() else { continue };
+                if !content.contains_key(ENCLOSED) {
+                    continue;
+                }
+                let schema = content["application/json"]["schema"]["$ref"].as_str().unwrap();
+                let schema = schema.rsplit('/').next().unwrap();
+                let mut request = json!({ "terms": "v4.public.terms" });
+                match schema {
+                    "AnnounceRequest" => {
+                        request["share"] = json!(SHARE);
+                        request["chunks"] = json!("3.4A");
+                    }
+                    "CommitRequest" => request["chunks"] = json!("3.4A"),
+                    "PublishRequest" => request["receipts"] = json!(["v4.public.receipt"]),
+                    _ => assert_eq!(schema, "FinishRequest"),
+                }
+                for _ in 0..2 {
+                    assert_eq!(description.fault(schema, &request), None, "{request}");
+                    request["manifest"] = json!("UFJDTA");
+                }
+                enclosing.push(format!("{method} {path}"));
+            }
+        }
+    }
+    enclosing.sort();
+    let routes = [
+        "post /v1/peers/{id}/shares",
+        "put /v1/shares/{id}",
+        "put /v1/shares/{id}/manifest",
+        "put /v1/shares/{id}/upload",
+    ];
+    assert_eq!(enclosing, routes);
+}
+
 /// Every route that needs a credential names it, and every credential that is named is described.
 #[test]
 fn a4_credentials_are_described() {

@@ -202,7 +202,8 @@ where
 /// A body with a manifest, behind the JSON or, from older clients and from pages, within it. The value keeps its permit.
 ///
 /// Behind the JSON the manifest is in memory once: the bytes that were read become it. Within it, it is there as text,
-/// which is a third longer, and for a moment as bytes, too.
+/// which is a third longer, and for a moment as bytes, too. The permit allows for either, and for the one on a peer's disk
+/// with which one that comes again is compared.
 #[derive(Debug)]
 pub struct ManifestBody<T>(pub T, pub MemoryPermit);
 
