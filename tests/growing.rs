@@ -5,12 +5,15 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::person::{Person, Ran};
+use common::proxy::{Proxy, Weather};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
 
@@ -158,4 +161,31 @@ fn f22_what_changed_in_its_shared_part_or_is_another_file_is_named_with_what_hel
             assert!(ran.stderr.contains("cat FILE | parcelry share - --name FILE"), "{what}: {}", ran.stderr);
         }
     }
+}
+
+#[test]
+fn f22_a_file_is_watched_until_all_of_it_was_read_and_no_longer() {
+    let mut swarm = Swarm::start(0);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let line = Proxy::start(Arc::new(Mutex::new(port.clone())));
+    swarm.add_peer(0, &["--listen", &port, "--public-addr", &line.address]);
+    // What is read at once takes seconds until it is stored.
+    line.set(Weather::Narrow { bytes_per_second: 40_000 });
+    let alice = swarm.person();
+    let bytes = samples::bytes("read", 3 << 16);
+    let log = alice.write("app.log", &bytes);
+    let share = alice.start(&[&SHARE[..], &["--replicas", "1"]].concat());
+    let uploads = alice.home.path().join(".local/state/parcelry/uploads");
+    wait_for("the manifest", || {
+        let journals = fs::read_dir(&uploads).into_iter().flatten().flatten();
+        journals.map(|journal| journal.path().join("manifest")).any(|manifest| manifest.exists())
+    });
+    assert!(swarm.chunk_files(0).len() < 3, "it is made beside the last puts");
+    fs::remove_file(log).unwrap();
+    line.set(Weather::Fair);
+    let ran = Ran::of(share.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let bob = swarm.person();
+    bob.get(&ran.link());
+    assert!(bob.read("app.log") == bytes);
 }

@@ -211,6 +211,9 @@ pub struct UploadJournal {
     header: UploadHeader,
     records: Records<36>,
     ids: Mutex<BTreeMap<u32, ChunkId>>,
+    /// Whether it was forgotten. Held while the manifest is written, for whoever forgets the upload does not wait until that
+    /// is made.
+    forgotten: Mutex<bool>,
 }
 
 /// The directory of a journal, locked. Nothing in it is looked at before: keys that are read while another process forgets
@@ -348,7 +351,7 @@ impl UploadJournal {
             (index, ChunkId::from_bytes(id.try_into().unwrap_or_default()))
         };
         let ids = Mutex::new(stored.iter().map(parse).collect());
-        Ok(Self { place, header, records, ids })
+        Ok(Self { place, header, records, ids, forgotten: Mutex::new(false) })
     }
 
     /// Gives the journal up, for another in its place. It stays locked: whoever waits for it has not read its keys.
@@ -364,6 +367,13 @@ impl UploadJournal {
     /// The id under which the chunk left before, if it did.
     pub fn id(&self, index: ChunkIndex) -> Option<ChunkId> {
         self.ids.lock().get(&index.get()).copied()
+    }
+
+    /// Whether each of so many chunks has its id; the last ones may not be on stable storage yet.
+    pub fn has_all(&self, chunk_count: u32) -> bool {
+        let (ids, all) = (self.ids.lock(), chunk_count as usize);
+        // A damaged record may be of a chunk that is none.
+        ids.len() >= all && ids.range(..chunk_count).count() == all
     }
 
     /// Puts the chunk's id on stable storage. It must happen before the chunk leaves, which it may under the id that is
@@ -387,8 +397,15 @@ impl UploadJournal {
         Ok(noted)
     }
 
-    /// Puts the manifest on stable storage: its metadata is sealed once and sent as it is ever after.
+    /// Puts the manifest on stable storage: its metadata is sealed once and sent as it is ever after. Of an upload that was
+    /// forgotten nothing is put there.
     pub fn put_manifest(&self, encoded: &[u8]) -> io::Result<()> {
+        let forgotten = self.forgotten.lock();
+        if *forgotten {
+            return Ok(());
+        }
+        // The ids that it lists go first: a chunk without one is sealed anew, and compared with nothing.
+        self.records.sync()?;
         durable::persist(&self.place.directory.join(MANIFEST), encoded)
     }
 
@@ -439,6 +456,7 @@ impl UploadJournal {
 
     /// Forgets the upload: it is published, or its files changed.
     pub fn forget(&self) -> io::Result<()> {
+        *self.forgotten.lock() = true;
         remove_journal(&self.place.directory)
     }
 }
@@ -511,6 +529,30 @@ mod tests {
         journal.forget().unwrap();
         drop(journal);
         assert!(resumed(&directory).is_none());
+    }
+
+    #[test]
+    fn all_ids_are_there_once_each_chunk_has_its_own() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = begun(state.path());
+        assert!(journal.has_all(0) && !journal.has_all(2));
+        // Of two chunks, none has the number 2.
+        for (number, has_all) in [(0, false), (2, false), (1, true)] {
+            journal.record(index(number), ChunkId::of(b"chunk")).unwrap();
+            assert_eq!(journal.has_all(2), has_all, "{number}");
+        }
+    }
+
+    #[test]
+    fn of_an_upload_that_was_forgotten_no_manifest_is_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let directory = state.path().join("upload");
+        let journal = begun(&directory);
+        journal.forget().unwrap();
+        // Somebody begins another one there.
+        fs::create_dir(&directory).unwrap();
+        journal.put_manifest(b"manifest").unwrap();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
     }
 
     #[test]

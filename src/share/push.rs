@@ -53,6 +53,8 @@ pub(super) struct To<'a> {
 enum Outcome {
     Offered(PeerId, Result<ChunkSet, ClientError>),
     Sealed(ChunkIndex, Vec<PeerId>, Result<(ChunkId, Bytes), Halt>),
+    /// The manifest, and the paths of the files that have grown.
+    Made(Result<(Arc<Manifest>, Vec<String>), Halt>),
     Put(PeerId, ChunkIndex, u64, Result<(), ClientError>),
     Committed(PeerId, Result<Kept, ClientError>),
     Audited(PeerId, Result<(), ClientError>),
@@ -71,6 +73,8 @@ struct Pusher<'a> {
     /// The peers in use, with the chunks that each is to hold.
     chunks_of: HashMap<PeerId, ChunkSet>,
     manifest: Option<Arc<Manifest>>,
+    /// Whether the manifest is being made, or was.
+    is_manifest_begun: bool,
     /// Made when everything was sent: the share's life begins then.
     terms: Option<SignedTerms>,
     receipts: HashMap<PeerId, String>,
@@ -113,6 +117,7 @@ pub(super) async fn push(
         peers: addresses.map(client).collect(),
         chunks_of: HashMap::new(),
         manifest: None,
+        is_manifest_begun: false,
         terms: None,
         receipts: HashMap::new(),
         work: JoinSet::new(),
@@ -145,14 +150,19 @@ impl Pusher<'_> {
                     Action::Finish => return Ok(self.finish()),
                 }
             }
-            let Some(outcome) = self.work.join_next().await else {
-                return Err(Failure::new(Kind::Other, "the upload came to a standstill").into());
-            };
-            let outcome = outcome.map_err(|error| {
-                Failure::new(Kind::Other, format!("a part of the upload failed: {error}"))
-            })?;
-            self.take(outcome)?;
+            self.take_next().await?;
         }
+    }
+
+    /// Waits for a piece of work to end, and takes what it came to.
+    async fn take_next(&mut self) -> Result<(), Halt> {
+        let Some(outcome) = self.work.join_next().await else {
+            return Err(Failure::new(Kind::Other, "the upload came to a standstill").into());
+        };
+        let outcome = outcome.map_err(|error| {
+            Failure::new(Kind::Other, format!("a part of the upload failed: {error}"))
+        })?;
+        self.take(outcome)
     }
 
     fn offer(&mut self, peer: PeerId) {
@@ -209,22 +219,35 @@ impl Pusher<'_> {
         });
     }
 
+    /// Has the files be looked at once more and the manifest be made, unless that is under way or done. Every chunk must have
+    /// its id.
+    fn make_manifest(&mut self) {
+        if std::mem::replace(&mut self.is_manifest_begun, true) {
+            return;
+        }
+        let (upload, progress) = (Arc::clone(self.upload), self.progress.clone());
+        let make = move || {
+            let (manifest, grown) = upload.manifest(&progress)?;
+            Ok::<_, Halt>((Arc::new(manifest), grown.iter().map(|file| file.path.to_string()).collect()))
+        };
+        self.work.spawn(async move { Outcome::Made(blocking(make).await) });
+    }
+
+    /// The manifest, as soon as it is made. One goes to all: what they sign names its hash.
+    async fn manifest(&mut self) -> Result<Arc<Manifest>, Halt> {
+        loop {
+            if let Some(manifest) = &self.manifest {
+                return Ok(Arc::clone(manifest));
+            }
+            // Not begun yet if there was no chunk to seal: the peers have all of them, or the share has none.
+            self.make_manifest();
+            self.take_next().await?;
+        }
+    }
+
     async fn commit(&mut self, peer: PeerId, chunks: ChunkSet) -> Result<(), Halt> {
         self.report_resume_once();
-        let manifest = match &self.manifest {
-            Some(manifest) => Arc::clone(manifest),
-            // At the first commit every chunk has its id. One manifest goes to all: what they sign names its hash.
-            None => {
-                let (upload, progress) = (Arc::clone(self.upload), self.progress.clone());
-                let made = blocking(move || {
-                    let (manifest, grown) = upload.manifest(&progress)?;
-                    Ok::<_, Halt>((manifest, grown.iter().map(|file| file.path.to_string()).collect()))
-                });
-                let (manifest, grown) = made.await?;
-                self.report_grown(grown);
-                Arc::clone(self.manifest.insert(Arc::new(manifest)))
-            }
-        };
+        let manifest = self.manifest().await?;
         let holders = self.machine.holders().into_iter().map(|(holder, _)| holder);
         self.upload.note_committing(&holders.chain([peer]).collect::<Vec<_>>())?;
         self.stage.note("making it safe on the peers' disks".into());
@@ -287,6 +310,15 @@ impl Pusher<'_> {
                         self.machine.handle(Event::Failed(peer, index));
                     }
                 }
+                // Nothing is left to be read: what is to be done for the manifest is done beside the last puts.
+                if self.upload.is_sealed() {
+                    self.make_manifest();
+                }
+            }
+            Outcome::Made(made) => {
+                let (manifest, grown) = made?;
+                self.report_grown(grown);
+                self.manifest = Some(manifest);
             }
             Outcome::Put(peer, index, bytes, Ok(())) => {
                 self.stage.advance(bytes);

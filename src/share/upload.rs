@@ -241,7 +241,14 @@ impl Upload {
         if noted == id { Ok((id, Bytes::from_owner(bytes))) } else { Err(self.changed_at(index)) }
     }
 
-    /// The signed manifest, and the files that have grown meanwhile. It is made once, then sent as it is ever after. Blocks.
+    /// Whether every chunk was read and sealed, and has its id.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.journal.has_all(self.geometry.chunk_count())
+    }
+
+    /// The signed manifest, and the files that have grown meanwhile. It is made once, then sent as it is ever after. Every
+    /// chunk must be sealed: the files are watched until then. What is written to them later is in no chunk, for one that is
+    /// sealed again must be the same. Blocks.
     pub(super) fn manifest(&self, progress: &Progress) -> Result<(Manifest, Vec<&SourceFile>), Halt> {
         if let Some(encoded) = self.journal.manifest()
             && let Ok(manifest) = Manifest::decode(encoded, self.share())
@@ -709,6 +716,22 @@ mod tests {
         assert_eq!(noted, Some(None), "the processor is free before the chunk is noted");
         let (id, _) = sealed.ok().unwrap();
         assert_eq!(upload.journal.id(index), Some(id));
+    }
+
+    #[test]
+    fn f22_what_is_written_after_the_manifest_was_made_is_in_nothing_that_leaves() {
+        let mut field = Field::new();
+        let upload = field.begin();
+        for index in 0..5 {
+            assert!(!upload.is_sealed());
+            assert!(field.send(&upload, index));
+        }
+        assert!(upload.is_sealed());
+        let made = upload.manifest(&Progress::silent()).unwrap().0;
+        field.overwrite(CHUNK as u64 + 5, 9);
+        // To a spare, say.
+        assert!(field.send(&upload, 0) && !field.send(&upload, 1));
+        assert_eq!(upload.manifest(&Progress::silent()).unwrap().0.encoded(), made.encoded());
     }
 
     #[test]
