@@ -2,6 +2,7 @@
 //! target directory cannot be expressed. Names are refused, never repaired. Names that are safe, but no names on some
 //! system, are taken: see `portability`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::Visitor;
@@ -67,10 +68,24 @@ impl fmt::Display for NameRule {
 impl SafePath {
     /// Takes a path that breaks none of the rules for a single name.
     pub fn parse(name: &str) -> Result<Self, NameError> {
-        match broken_rule(name) {
-            None => Ok(Self(name.to_owned())),
-            Some(rule) => Err(NameError { name: name.to_owned(), rule }),
+        Self::parse_owned(name.to_owned())
+    }
+
+    /// Takes a path like [`SafePath::parse`], without a copy of it.
+    pub fn parse_owned(name: String) -> Result<Self, NameError> {
+        match broken_rule(&name) {
+            None => Ok(Self(name)),
+            Some(rule) => Err(NameError { name, rule }),
         }
+    }
+
+    /// The path of what has this name in the directory of this path, if it breaks none of the rules.
+    pub fn join(&self, name: &str) -> Result<Self, NameError> {
+        let mut path = String::with_capacity(self.0.len() + 1 + name.len());
+        path.push_str(&self.0);
+        path.push('/');
+        path.push_str(name);
+        Self::parse_owned(path)
     }
 
     /// Takes a name of one component that may stand in a receiver's directory: not hidden there.
@@ -151,9 +166,9 @@ impl Visitor<'_> for PathText {
 }
 
 /// The text in Unicode normalisation form C, which a sender gives names.
-pub fn normalise(name: &str) -> String {
+pub fn normalise(name: &str) -> Cow<'_, str> {
     // What is ASCII is in every normal form.
-    if name.is_ascii() { name.to_owned() } else { name.nfc().collect() }
+    if name.is_ascii() { Cow::Borrowed(name) } else { Cow::Owned(name.nfc().collect()) }
 }
 
 /// The text with everything that could act on a terminal escaped; letters of all scripts stay as they are.
@@ -176,7 +191,7 @@ pub(crate) fn case_folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    normalise(&UniCase::unicode(text).to_folded_case())
+    normalise(&UniCase::unicode(text).to_folded_case()).into_owned()
 }
 
 fn broken_rule(name: &str) -> Option<NameRule> {
@@ -186,19 +201,33 @@ fn broken_rule(name: &str) -> Option<NameRule> {
     if name.starts_with('/') {
         return Some(NameRule::Absolute);
     }
-    if name.chars().any(is_control) {
-        return Some(NameRule::Control);
+    // Most names need one look at each byte, and no more.
+    if !name.bytes().all(is_ordinary)
+        && let Some(rule) = broken_character_rule(name)
+    {
+        return Some(rule);
     }
-    if name.chars().any(is_bidi) {
-        return Some(NameRule::Bidi);
-    }
-    if name.contains('\\') {
-        return Some(NameRule::Backslash);
-    }
-    if name.split('/').count() > COMPONENTS_MAX {
+    if name.bytes().filter(|&byte| byte == b'/').count() >= COMPONENTS_MAX {
         return Some(NameRule::TooDeep);
     }
     name.split('/').find_map(broken_component_rule)
+}
+
+/// Whether the byte is a character by itself, and one that no rule for characters is about.
+const fn is_ordinary(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'\\'
+}
+
+fn broken_character_rule(name: &str) -> Option<NameRule> {
+    if name.chars().any(is_control) {
+        Some(NameRule::Control)
+    } else if name.chars().any(is_bidi) {
+        Some(NameRule::Bidi)
+    } else if name.contains('\\') {
+        Some(NameRule::Backslash)
+    } else {
+        None
+    }
 }
 
 fn broken_component_rule(component: &str) -> Option<NameRule> {
@@ -295,7 +324,43 @@ mod tests {
         }
     }
 
+    /// The rules one after another, without a look at bytes before.
+    fn rule_by_rule(name: &str) -> Option<NameRule> {
+        if name.len() > PATH_BYTES_MAX {
+            return Some(NameRule::TooLong);
+        }
+        if name.starts_with('/') {
+            return Some(NameRule::Absolute);
+        }
+        let too_deep = || (name.split('/').count() > COMPONENTS_MAX).then_some(NameRule::TooDeep);
+        let of_components = || name.split('/').find_map(broken_component_rule);
+        broken_character_rule(name).or_else(too_deep).or_else(of_components)
+    }
+
+    #[test]
+    fn each_character_is_refused_or_taken_whatever_stands_beside_it() {
+        for c in (0..0x3000).filter_map(char::from_u32) {
+            for name in [c.to_string(), format!("a{c}b"), format!("é{c}")] {
+                assert_eq!(rule(&name), rule_by_rule(&name), "{name:?}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn names_are_judged_alike_by_bytes_and_by_characters(
+            name in prop_oneof![
+                any::<String>(),
+                "[a-z./\\\\ ~\\x00-\\x20\\x7e-\\xa0\u{202e}é]{0,24}",
+                "[ -~]{0,300}",
+                "([a.]{1,3}/){120,132}[a.\\x7f]{0,2}",
+            ],
+        ) {
+            prop_assert_eq!(rule(&name), rule_by_rule(&name));
+            let whole = SafePath::parse(&format!("top/{name}"));
+            prop_assert_eq!(SafePath::parse("top").unwrap().join(&name), whole);
+        }
+
         #[test]
         fn what_is_taken_stays_below_its_folder(name in "[a-zA-Z./\\\\: \\x00-\\x1f\u{202e}é]{0,24}") {
             if let Ok(path) = SafePath::parse(&name) {

@@ -1,5 +1,6 @@
 //! What there is to share: walks the paths and checks every name before anything is sent.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -66,7 +67,7 @@ pub(super) fn collect(
             let several = format!("{first} and {} more", paths.len().saturating_sub(1));
             let top = walk.top_name(name, &several)?;
             for path in paths {
-                let below = SafePath::parse(&format!("{top}/{}", normalise(&own_name(path)?)));
+                let below = top.join(&normalise(&own_name(path)?));
                 let below = below.map_err(|error| Refusal::from(error).of_named(path))?;
                 absolute.push(walk.visit_named(path, &below)?);
             }
@@ -189,12 +190,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn visit_link(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
-        let target = fs::read_link(disk).map_err(|error| Refusal::unreadable(&error))?;
+    fn visit_link(&mut self, disk: PathBuf, path: SafePath) -> Result<(), Refusal> {
+        let target = fs::read_link(&disk).map_err(|error| Refusal::unreadable(&error))?;
         let target =
             target.to_str().ok_or_else(|| Refusal::odd("the target of the symlink is not Unicode", ""))?;
         self.check_count()?;
-        self.links.push((Link { path: path.clone(), target: target.to_owned() }, disk.to_owned()));
+        self.links.push((Link { path, target: target.to_owned() }, disk));
         Ok(())
     }
 
@@ -235,23 +236,23 @@ impl<'a> Walk<'a> {
         if self.own.holds(&disk).map_err(failed)? {
             return Err(own().of_named(named));
         }
-        self.visit(&disk, path).map_err(|refusal| refusal.of_named(named))?;
+        self.visit(disk, path.clone()).map_err(|refusal| refusal.of_named(named))?;
         Ok(absolute)
     }
 
-    fn visit(&mut self, disk: &Path, path: &SafePath) -> Result<(), Refusal> {
+    fn visit(&mut self, disk: PathBuf, path: SafePath) -> Result<(), Refusal> {
         // Not followed: a symlink on the way is one in the share, or left out.
-        let metadata = fs::symlink_metadata(disk).map_err(|error| Refusal::unreadable(&error))?;
+        let metadata = fs::symlink_metadata(&disk).map_err(|error| Refusal::unreadable(&error))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
             // At every directory on the way: somebody may share a home.
-            if self.own.has(disk, &metadata) {
+            if self.own.has(&disk, &metadata) {
                 return Err(own());
             }
-            self.visit_directory(disk, path)?;
+            self.visit_directory(&disk, &path)?;
             let mode = metadata.mode() & modes::PERMISSIONS;
             if mode != modes::DIRECTORY {
-                self.dir_modes.push(DirMode { path: path.clone(), mode });
+                self.dir_modes.push(DirMode { path, mode });
             }
             return Ok(());
         }
@@ -263,11 +264,11 @@ impl<'a> Walk<'a> {
         }
         self.check_count()?;
         // Found out now, and not when half of the share is sent.
-        rustix::fs::access(disk, Access::READ_OK).map_err(|error| Refusal::unreadable(&error.into()))?;
+        rustix::fs::access(&disk, Access::READ_OK).map_err(|error| Refusal::unreadable(&error.into()))?;
         let Fingerprint { size, modified_ns, inode } = Fingerprint::from(&metadata);
         let mut source = SourceFile {
-            origin: Origin::Disk(disk.to_owned()),
-            path: path.clone(),
+            origin: Origin::Disk(disk),
+            path,
             size,
             holes: Holes::default(),
             modified_ns,
@@ -276,9 +277,9 @@ impl<'a> Walk<'a> {
         };
         // Only these may lie about their length, so only these are opened for it.
         if size == 0 || metadata.blocks() == 0 {
-            self.spool_if_it_hides_its_length(disk, &mut source)?;
+            self.spool_if_it_hides_its_length(&mut source)?;
         }
-        if source.disk().is_some()
+        if let Some(disk) = source.disk()
             && holes::may_be_in(&metadata)
             && let Ok(file) = crate::disk::durable::open_read(disk)
         {
@@ -288,8 +289,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn spool_if_it_hides_its_length(&mut self, disk: &Path, source: &mut SourceFile) -> Result<(), Refusal> {
+    fn spool_if_it_hides_its_length(&mut self, source: &mut SourceFile) -> Result<(), Refusal> {
         let failed = |error: io::Error| Refusal::unreadable(&error);
+        let Some(disk) = source.disk() else { return Ok(()) };
         let mut file = crate::disk::durable::open_read(disk).map_err(failed)?;
         // One that has grown meanwhile tells its length.
         let is_as_it_was = file.metadata().map_err(failed)?.len() == source.size;
@@ -322,21 +324,22 @@ impl<'a> Walk<'a> {
         // A fixed order, so that a resumed share has the same stream.
         names.sort();
         let before = (self.files.len(), self.dirs.len());
-        for (name, shared) in shared_names(names) {
-            let below = disk.join(&name);
+        for (name, shared) in names.iter().zip(shared_names(&names)) {
             let visited = match shared {
                 None => Err(Refusal::odd("its name is not Unicode", "")),
                 Some(shared) => {
-                    if shared.as_str() != name {
+                    if *name.as_os_str() != *shared {
                         let name = name.to_string_lossy();
                         self.progress.say(&format!("\"{name}\" is shared in Unicode normal form"));
                     }
-                    let path = SafePath::parse(&format!("{path}/{shared}"));
-                    path.map_err(Refusal::from).and_then(|path| self.visit(&below, &path))
+                    let path = path.join(&shared);
+                    path.map_err(Refusal::from).and_then(|path| self.visit(disk.join(name), path))
                 }
             };
             match visited {
-                Err(Refusal::Entry { why, .. }) => self.left_out.push(LeftOut { disk: below, why }),
+                Err(Refusal::Entry { why, .. }) => {
+                    self.left_out.push(LeftOut { disk: disk.join(name), why });
+                }
                 other => other?,
             }
         }
@@ -356,21 +359,30 @@ fn special() -> Refusal {
     Refusal::odd("it is a pipe or another special file", next)
 }
 
-/// The names of a directory, each with the one that it has in the share: in normal form, unless another has that already.
-/// `None`: it has none.
-fn shared_names(names: Vec<OsString>) -> Vec<(OsString, Option<String>)> {
+/// The names that the entries of a directory have in the share, each in the place of its own: in normal form, unless another
+/// has that already. `None`: it has none.
+fn shared_names(names: &[OsString]) -> Vec<Option<Cow<'_, str>>> {
+    // What is ASCII is in normal form, and takes it from nobody.
+    if names.iter().all(|name| name.as_encoded_bytes().is_ascii()) {
+        return names.iter().map(|name| name.to_str().map(Cow::Borrowed)).collect();
+    }
+    normal_names(names)
+}
+
+/// The names in the share, whatever they are made of.
+fn normal_names(names: &[OsString]) -> Vec<Option<Cow<'_, str>>> {
     let texts = names.iter().filter_map(|name| name.to_str());
     let mut taken: HashSet<String> =
         texts.filter(|name| normalise(name) == *name).map(str::to_owned).collect();
-    let mut shared_name = |name: &str| {
-        let normal = normalise(name);
-        if normal == name || taken.insert(normal.clone()) { normal } else { name.to_owned() }
-    };
-    let mut with_shared = |name: OsString| {
-        let shared = name.to_str().map(&mut shared_name);
-        (name, shared)
-    };
-    names.into_iter().map(&mut with_shared).collect()
+    let mut shared = Vec::with_capacity(names.len());
+    for name in names {
+        shared.push(name.to_str().map(|name| {
+            let normal = normalise(name);
+            let is_free = normal == name || taken.insert(normal.to_string());
+            if is_free { normal } else { Cow::Borrowed(name) }
+        }));
+    }
+    shared
 }
 
 /// The last component of a path, also for paths like `.` and `a/..`.
@@ -501,8 +513,19 @@ mod tests {
             serde_json::from_str(include_str!("../../tests/formats/names.json")).unwrap();
         for case in cases["shared"].as_array().unwrap() {
             let [names, expected]: [Vec<String>; 2] = serde_json::from_value(case.clone()).unwrap();
-            let shared = shared_names(names.into_iter().map(OsString::from).collect());
-            assert_eq!(shared.into_iter().map(|(_, shared)| shared.unwrap()).collect::<Vec<_>>(), expected);
+            let names: Vec<OsString> = names.into_iter().map(OsString::from).collect();
+            let shared = shared_names(&names);
+            assert_eq!(shared.into_iter().map(Option::unwrap).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn f06_names_of_ascii_are_shared_as_they_are(
+            names in proptest::collection::vec("[ -~\\x01-\\x1f]{1,8}|[aK;`e\u{212a}\u{37e}\u{301}\u{e9}]{1,3}", 0..6),
+        ) {
+            let names: Vec<OsString> = names.into_iter().map(OsString::from).collect();
+            assert_eq!(shared_names(&names), normal_names(&names), "{names:?}");
         }
     }
 
