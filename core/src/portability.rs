@@ -50,8 +50,48 @@ pub fn not_everywhere(component: &str) -> Option<NotEverywhere> {
     }
 }
 
+/// Whether every file system that knows names of ASCII tells all of these paths, and the directories on the way to them,
+/// apart: they are ASCII, [`notes`] has nothing to say of them, and none has a tilde, as the short names have that Windows
+/// gives by itself. Paths of one text are one: [`PathTable`](crate::path_table::PathTable) finds what stands there twice.
+pub fn are_plain<'a>(paths: impl Iterator<Item = &'a SafePath> + Clone) -> bool {
+    let mut last = "";
+    let is_plain_path = |path: &'a SafePath| {
+        let (above, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+        // Most paths stand in the same directory as the one before.
+        let is_known = std::mem::replace(&mut last, above) == above;
+        is_plain(name) && (is_known || above.split('/').all(is_plain))
+    };
+    let has_upper_case = |path: &SafePath| path.as_str().bytes().any(|byte| byte.is_ascii_uppercase());
+    paths.clone().all(is_plain_path) && (!paths.clone().any(has_upper_case) || differ_in_lower_case(paths))
+}
+
+fn is_plain(component: &str) -> bool {
+    component.is_ascii() && !component.contains('~') && not_everywhere(component).is_none()
+}
+
+/// Whether paths, and directories on the way to them, that differ also do so without regard to upper and lower case.
+fn differ_in_lower_case<'a>(paths: impl Iterator<Item = &'a SafePath>) -> bool {
+    let (keys, mut known, mut last) = (RandomState::new(), HashMap::new(), "");
+    for path in paths {
+        let path = path.as_str();
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let new = if std::mem::replace(&mut last, above) == above { 1 } else { usize::MAX };
+        for path in ancestors(path).take(new) {
+            let hash = keys.hash_one(path);
+            if *known.entry(keys.hash_one(case_folded(path))).or_insert(hash) != hash {
+                return false;
+            }
+        }
+    }
+    true
+}
+
 /// The paths, and directories on the way to them, whose last component is no name on some systems; each once.
-pub fn notes<'a>(paths: impl Iterator<Item = &'a SafePath>) -> Vec<(&'a str, NotEverywhere)> {
+pub fn notes<'a>(paths: impl Iterator<Item = &'a SafePath> + Clone) -> Vec<(&'a str, NotEverywhere)> {
+    if are_plain(paths.clone()) { Vec::new() } else { notes_of_each(paths) }
+}
+
+fn notes_of_each<'a>(paths: impl Iterator<Item = &'a SafePath>) -> Vec<(&'a str, NotEverywhere)> {
     let (mut known, mut folded, mut found) = (HashSet::new(), HashMap::new(), Vec::new());
     let keys = RandomState::new();
     for path in paths {
@@ -79,20 +119,23 @@ fn ancestors(path: &str) -> impl Iterator<Item = &str> {
 
 /// Device names are reserved with any extension and in any case ("Naming Files", Microsoft).
 fn is_windows_device(component: &str) -> bool {
-    let stem = component.split('.').next().unwrap_or("").trim_end().to_ascii_uppercase();
-    if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") {
+    let stem = component.split('.').next().unwrap_or("").trim_end();
+    let is_one_of = |text: &str, names: &[&str]| names.iter().any(|name| text.eq_ignore_ascii_case(name));
+    if is_one_of(stem, &["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]) {
         return true;
     }
-    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
-    numbered.is_some_and(|rest| {
-        let mut rest = rest.chars();
-        matches!(rest.next(), Some('0'..='9' | '¹' | '²' | '³')) && rest.next().is_none()
+    stem.split_at_checked(3).is_some_and(|(start, number)| {
+        let mut number = number.chars();
+        is_one_of(start, &["COM", "LPT"])
+            && matches!(number.next(), Some('0'..='9' | '¹' | '²' | '³'))
+            && number.next().is_none()
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[derive(serde::Deserialize)]
     struct Cases {
@@ -129,6 +172,55 @@ mod tests {
             let paths: Vec<SafePath> = paths.iter().map(|path| SafePath::parse(path).unwrap()).collect();
             let found = notes(paths.iter()).into_iter().filter(|(_, why)| *why == NotEverywhere::Clash);
             assert_eq!(found.map(|(path, _)| path).collect::<Vec<_>>(), expected, "{paths:?}");
+        }
+    }
+
+    /// Paths that are plain one by one, as most are, and some that are not.
+    fn paths() -> impl Strategy<Value = Vec<SafePath>> {
+        let odd = "con|LPT1\\.x|b\\.|c |x:y|a~1|\u{e9}|\u{c9}|e\u{301}|\u{212a}";
+        let component = prop_oneof![20 => "[ab]{1,2}", 1 => "[abAB]{1,2}", 1 => odd];
+        let path = proptest::collection::vec(component, 1..4);
+        let path = path.prop_map(|components| SafePath::parse(&components.join("/")).unwrap());
+        proptest::collection::vec(path, 0..8)
+    }
+
+    proptest! {
+        #[test]
+        fn f06_paths_are_plain_where_they_are_ascii_without_a_tilde_and_none_is_noted(paths in paths()) {
+            let noted = notes_of_each(paths.iter());
+            let is_ascii = |path: &SafePath| path.as_str().is_ascii() && !path.as_str().contains('~');
+            prop_assert_eq!(are_plain(paths.iter()), noted.is_empty() && paths.iter().all(is_ascii));
+            prop_assert_eq!(notes(paths.iter()), noted);
+        }
+
+        #[test]
+        fn f06_devices_are_known_in_any_case(
+            component in "([cC][oO][mMnN]|[lL][pP][tT]|[cC]onin\\$|[a-z¹]{2,4})[0-9¹²₁ ]{0,2}[. a-z]{0,3}",
+        ) {
+            prop_assert_eq!(is_windows_device(&component), is_windows_device(&component.to_ascii_uppercase()));
+            prop_assert_eq!(is_windows_device(&component), is_windows_device(&component.to_ascii_lowercase()));
+        }
+    }
+
+    #[test]
+    fn f06_of_many_paths_one_that_is_not_plain_is_found() {
+        let ordinary: Vec<SafePath> =
+            (0..1000).map(|n| SafePath::parse(&format!("s/{}/{n}.txt", n / 100)).unwrap()).collect();
+        assert!(are_plain(ordinary.iter()));
+        for (odd, is_plain) in [
+            ("s/3/README", true),
+            ("s/3/7.TXT", true),
+            ("s/3/307.TXT", false),
+            ("S/3/x", false),
+            ("s/3/x ", false),
+            ("s/nul/x", false),
+            ("s/3/NUL.txt", false),
+            ("s/3/README~1.TXT", false),
+            ("s/3/\u{fc}", false),
+        ] {
+            let odd = SafePath::parse(odd).unwrap();
+            assert_eq!(are_plain(ordinary.iter().chain([&odd])), is_plain, "{odd}");
+            assert_eq!(are_plain([&odd].into_iter().chain(&ordinary)), is_plain, "{odd}");
         }
     }
 }
