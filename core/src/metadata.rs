@@ -19,6 +19,11 @@ use crate::modes::{self, DirMode};
 use crate::name::{NameError, SafePath};
 use crate::path_table::{PathTable, PathTableError};
 
+/// Bytes that a file takes in the JSON beside its path: as a rule no more.
+const FILE_BYTES: usize = 112;
+/// Bytes that all else takes there: as a rule no more.
+const HEAD_BYTES: usize = 1 << 10;
+
 /// Original name, extension, size, chunk count and file table of a share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,11 +112,18 @@ pub enum MetadataError {
 impl Metadata {
     /// The JSON bytes.
     pub fn encode(&self) -> Result<Vec<u8>, MetadataError> {
-        let json = serde_json::to_vec(self).expect("metadata has string keys and no failing serializer");
+        let mut json = Vec::with_capacity(self.usual_len().min(METADATA_BYTES_MAX));
+        serde_json::to_writer(&mut json, self).expect("metadata has string keys and no failing serializer");
         if json.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::TooMany("bytes"));
         }
         Ok(json)
+    }
+
+    /// As many bytes as the JSON has, or a few more, where all is as it is as a rule.
+    fn usual_len(&self) -> usize {
+        let files = self.files.iter().map(|file| file.path.as_str().len() + FILE_BYTES);
+        HEAD_BYTES + files.sum::<usize>()
     }
 
     /// Reads and checks metadata that belongs to a stream of this geometry.
@@ -448,6 +460,15 @@ mod tests {
     fn a_sound_folder_round_trips() {
         let metadata = directory(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
         assert_eq!(Metadata::decode(&metadata.encode().unwrap(), &geometry(7)).unwrap(), metadata);
+    }
+
+    #[test]
+    fn there_is_room_at_once_for_all_of_a_folder_of_usual_files() {
+        let modified = OffsetDateTime::from_unix_timestamp_nanos(1_790_000_000_123_456_789).unwrap();
+        let entry = |n: u64| FileEntry { modified, ..file(&format!("s/{n}.jpg"), n << 24, 1 << 24) };
+        let usual = directory((0..1000).map(entry).collect(), &["s/d"]);
+        let (len, room) = (usual.encode().unwrap().len(), usual.usual_len());
+        assert!(len <= room && room < len * 5 / 4, "{len} {room}");
     }
 
     #[test]
