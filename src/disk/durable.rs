@@ -20,9 +20,14 @@ const NO_FOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Writes a file as a whole: after a crash there is the old one or the new one. Only its owner can read it.
 pub fn persist(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    persist_with(path, |file| file.write_all(bytes))
+}
+
+/// Writes a file as a whole, like [`persist`], with what `write` puts into it: it need never be in memory all at once.
+pub fn persist_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = create_temporary(directory)?;
-    temporary.as_file_mut().write_all(bytes)?;
+    write(temporary.as_file_mut())?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_directory(directory)
@@ -152,6 +157,20 @@ mod tests {
         persist(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary is left");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_to_its_end_leaves_the_old_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        persist(&path, b"one").unwrap();
+        let failed = persist_with(&path, |file| {
+            file.write_all(b"tw")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary is left");
     }
 

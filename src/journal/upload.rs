@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,8 @@ const COMMITTED: &str = "committed";
 /// Made when publishing was answered, before the link is out.
 const PUBLISHED: &str = "published";
 const MAGIC: &[u8] = b"PRCU\x01";
+/// Bytes of the header that are written at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What identifies an upload, and everything that is needed to go on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,8 +256,13 @@ impl UploadPlace {
     pub fn begin(self, header: UploadHeader) -> Result<UploadJournal, Failure> {
         let failed = |error| Failure::io("write the journal in", &self.directory, &error);
         remove_contents(&self.directory).map_err(failed)?;
-        let json = serde_json::to_vec(&header).expect("a header has string keys");
-        durable::persist(&self.directory.join(HEADER), &json).map_err(failed)?;
+        let write = |file: &mut File| -> io::Result<()> {
+            // It has all files, and is never in memory as a whole.
+            let mut file = BufWriter::with_capacity(PIECE_BYTES, file);
+            serde_json::to_writer(&mut file, &header)?;
+            file.flush()
+        };
+        durable::persist_with(&self.directory.join(HEADER), write).map_err(failed)?;
         UploadJournal::open(self, header)
     }
 }
