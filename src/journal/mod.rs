@@ -58,20 +58,24 @@ mod path_text {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[derive(Serialize, Deserialize)]
+    /// A path that is written.
+    pub(super) struct Written<'a>(pub(super) &'a Path);
+
+    impl Serialize for Written<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0.to_str() {
+                Some(text) => text.serialize(serializer),
+                None => self.0.as_os_str().as_bytes().serialize(serializer),
+            }
+        }
+    }
+
+    /// A path that is read.
+    #[derive(Deserialize)]
     #[serde(untagged)]
     enum Text {
         Unicode(String),
         Bytes(Vec<u8>),
-    }
-
-    impl From<&Path> for Text {
-        fn from(path: &Path) -> Self {
-            path.to_str().map_or_else(
-                || Self::Bytes(path.as_os_str().as_bytes().to_owned()),
-                |text| Self::Unicode(text.to_owned()),
-            )
-        }
     }
 
     impl From<Text> for PathBuf {
@@ -84,27 +88,16 @@ mod path_text {
     }
 
     pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        Text::from(path).serialize(serializer)
+        Written(path).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
         Text::deserialize(deserializer).map(Into::into)
     }
 
-    pub(super) mod optional {
-        use super::{Deserialize, Deserializer, PathBuf, Serialize, Serializer, Text};
-
-        pub(in super::super) fn serialize<S: Serializer>(
-            path: &Option<PathBuf>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            path.as_deref().map(Text::from).serialize(serializer)
-        }
-
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<PathBuf>, D::Error> {
-            Option::<Text>::deserialize(deserializer).map(|text| text.map(Into::into))
-        }
+    pub(super) fn deserialize_optional<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        Option::<Text>::deserialize(deserializer).map(|text| text.map(Into::into))
     }
 }

@@ -18,8 +18,10 @@ use parcelry_core::links::Link;
 use parcelry_core::modes::DirMode;
 use parcelry_core::name::SafePath;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::path_text::Written;
 use super::records::Records;
 use super::{key, lock, secret_text};
 use crate::disk::durable;
@@ -93,8 +95,8 @@ pub struct SourceFile {
 }
 
 /// Where the bytes of a shared file are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "StoredOrigin", into = "StoredOrigin")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "StoredOrigin")]
 pub enum Origin {
     /// In a file on this machine.
     Disk(PathBuf),
@@ -106,9 +108,9 @@ pub enum Origin {
 }
 
 /// How an origin stands in the journal.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct StoredOrigin {
-    #[serde(with = "super::path_text::optional")]
+    #[serde(deserialize_with = "super::path_text::deserialize_optional")]
     disk: Option<PathBuf>,
     spooled_at: u64,
 }
@@ -119,12 +121,17 @@ impl From<StoredOrigin> for Origin {
     }
 }
 
-impl From<Origin> for StoredOrigin {
-    fn from(origin: Origin) -> Self {
-        match origin {
-            Origin::Disk(disk) => Self { disk: Some(disk), spooled_at: 0 },
-            Origin::Spool { at } => Self { disk: None, spooled_at: at },
-        }
+/// As a [`StoredOrigin`], without a copy of its path.
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (disk, spooled_at) = match self {
+            Self::Disk(disk) => (Some(Written(disk)), 0),
+            Self::Spool { at } => (None, *at),
+        };
+        let mut fields = serializer.serialize_struct("Origin", 2)?;
+        fields.serialize_field("disk", &disk)?;
+        fields.serialize_field("spooled_at", &spooled_at)?;
+        fields.end()
     }
 }
 
@@ -518,6 +525,23 @@ mod tests {
         let place = UploadPlace::lock(&directory).unwrap();
         let failed = place.begin(header()).unwrap();
         assert_eq!(failed.id(index(0)), None);
+    }
+
+    #[test]
+    fn files_are_read_as_they_were_written_whatever_their_names_are() {
+        let latin = std::ffi::OsStr::from_bytes(b"/M\xfcller");
+        for (origin, text) in [
+            (Origin::Disk("/Müller".into()), r#""disk":"/Müller","spooled_at":0"#),
+            (Origin::Disk(latin.into()), r#""disk":[47,77,252,108,108,101,114],"spooled_at":0"#),
+            (Origin::Spool { at: 7 }, r#""disk":null,"spooled_at":7"#),
+        ] {
+            let (path, holes) = (SafePath::parse("a").unwrap(), Holes::default());
+            let file = SourceFile { origin, path, size: 5, holes, modified_ns: -1, inode: 6, mode: 0o644 };
+            let rest = r#""path":"a","size":5,"modified_ns":-1,"inode":6,"mode":420"#;
+            let json = serde_json::to_string(&file).unwrap();
+            assert_eq!(json, format!("{{{text},{rest}}}"));
+            assert_eq!(serde_json::from_str::<SourceFile>(&json).unwrap(), file);
+        }
     }
 
     #[test]
