@@ -65,6 +65,18 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
+/// Does two things that block at the same time, where that is allowed. A panic in either goes on here.
+pub fn beside<A, B: Send>(here: impl FnOnce() -> A, there: impl FnOnce() -> B + Send) -> (A, B) {
+    std::thread::scope(|scope| {
+        let there = scope.spawn(there);
+        let here = here();
+        match there.join() {
+            Ok(there) => (here, there),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 /// As many permits for work that computes as there are processors: more would only take time from each other.
 pub fn cpu_permits() -> Semaphore {
     Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))
@@ -94,5 +106,20 @@ impl EndRequests {
             _ = self.interrupt.recv() => Kind::Interrupted,
             _ = self.terminate.recv() => Kind::Terminated,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_things_are_done_at_the_same_time_and_a_panic_in_either_goes_on() {
+        let both_are_there = std::sync::Barrier::new(2);
+        let meet = || both_are_there.wait().is_leader();
+        let (here, there) = beside(meet, meet);
+        assert_ne!(here, there);
+        let caught = std::panic::catch_unwind(|| beside(|| 1, || -> u8 { panic!("there") }));
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"there"));
     }
 }
