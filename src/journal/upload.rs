@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parcelry_core::geometry::ChunkIndex;
 use parcelry_core::holes::Holes;
@@ -217,7 +218,7 @@ impl UploadHeader {
 #[derive(Debug)]
 pub struct UploadJournal {
     place: UploadPlace,
-    header: UploadHeader,
+    header: Arc<UploadHeader>,
     records: Records<36>,
     ids: Mutex<BTreeMap<u32, ChunkId>>,
     /// Whether it was forgotten. Held while the manifest is written, for whoever forgets the upload does not wait until that
@@ -256,17 +257,18 @@ impl UploadPlace {
         if !self.directory.join("chunks").exists() {
             return Ok(Err(self));
         }
-        UploadJournal::open(self, header).map(Ok)
+        UploadJournal::open(self, header.into()).map(Ok)
     }
 
     /// Begins a new upload; an old one there is forgotten.
-    pub fn begin(self, header: UploadHeader) -> Result<UploadJournal, Failure> {
+    pub fn begin(self, header: impl Into<Arc<UploadHeader>>) -> Result<UploadJournal, Failure> {
+        let header = header.into();
         let failed = |error| Failure::io("write the journal in", &self.directory, &error);
         remove_contents(&self.directory).map_err(failed)?;
         let write = |file: &mut File| -> io::Result<()> {
             // It has all files, and is never in memory as a whole.
             let mut file = BufWriter::with_capacity(PIECE_BYTES, file);
-            serde_json::to_writer(&mut file, &header)?;
+            serde_json::to_writer(&mut file, &*header)?;
             file.flush()
         };
         durable::persist_with(&self.directory.join(HEADER), write).map_err(failed)?;
@@ -356,7 +358,7 @@ impl UploadJournal {
         state.join("uploads").join(key(&parts))
     }
 
-    fn open(place: UploadPlace, header: UploadHeader) -> Result<Self, Failure> {
+    fn open(place: UploadPlace, header: Arc<UploadHeader>) -> Result<Self, Failure> {
         let failed = |error| Failure::io("open the journal in", &place.directory, &error);
         let (records, stored) = Records::open(&place.directory.join("chunks"), MAGIC).map_err(failed)?;
         let parse = |record: &[u8; 36]| {
@@ -374,7 +376,7 @@ impl UploadJournal {
     }
 
     /// Keys and files.
-    pub const fn header(&self) -> &UploadHeader {
+    pub fn header(&self) -> &UploadHeader {
         &self.header
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parcelry_core::api::KnownChunks;
@@ -34,6 +35,7 @@ use crate::journal::{
     Origin, Sent, SourceFile, Through, UploadHeader, UploadJournal, UploadKey, UploadPlace, UploadSource,
 };
 use crate::progress::Progress;
+use crate::task::beside;
 
 /// A share that is being sent.
 pub(super) struct Upload {
@@ -100,49 +102,32 @@ impl Upload {
         let mut header = UploadHeader::new(seed, secret, through, salt, size.log2(), collected.name);
         (header.files, header.dirs) = (collected.files, collected.dirs);
         (header.dir_modes, header.links) = (collected.dir_modes, collected.links);
-        let upload = Self::from_journal(place.begin(header)?, collected.spool, false)?;
-        Ok(Self { replaced, ..upload })
+        let header = Arc::new(header);
+        // At the same time, as both take long for many files.
+        let (journal, layout) = beside(|| place.begin(Arc::clone(&header)), || Layout::of(&header));
+        Ok(Self { replaced, ..Self::new(journal?, layout?, collected.spool, false) })
     }
 
     fn from_journal(journal: UploadJournal, spool: Option<File>, resumed: bool) -> Result<Self, Failure> {
-        let header = journal.header();
-        let (total, size) = (total(&header.files), ChunkSize::from_log2(header.chunk_log2).ok());
-        let geometry = size.and_then(|size| Geometry::new(total, size));
-        let geometry = geometry.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
-        let offsets: Vec<u64> = header
-            .files
-            .iter()
-            .scan(0, |end, file| {
-                let start = *end;
-                *end += file.data_bytes();
-                Some(start)
-            })
-            .collect();
-        // Checked as a receiver will: what he would refuse is not sent.
-        let metadata = metadata(header, &offsets, &geometry);
-        let encoded = metadata.check(&geometry).and_then(|()| metadata.encode()).map_err(|error| {
-            let next = match error {
-                MetadataError::TooMany(_) => "Share parts of the folder, or pack it into an archive first.",
-                _ => "Rename it, then share again.",
-            };
-            Failure::new(Kind::Usage, format!("cannot share: {error}")).next(next)
-        })?;
-        Ok(Self {
+        let layout = Layout::of(journal.header())?;
+        Ok(Self::new(journal, layout, spool, resumed))
+    }
+
+    fn new(journal: UploadJournal, layout: Layout, spool: Option<File>, resumed: bool) -> Self {
+        let (header, Layout { geometry, offsets, metadata }) = (journal.header(), layout);
+        let sealed_by = Header { chunk_size: geometry.chunk_size() };
+        Self {
             geometry,
             key: ShareKey::from_seed(&header.seed),
-            keys: ShareKeys::derive(
-                &header.secret,
-                &header.salt,
-                Header { chunk_size: geometry.chunk_size() },
-            ),
-            metadata: encoded,
+            keys: ShareKeys::derive(&header.secret, &header.salt, sealed_by),
+            metadata,
             offsets,
             spool,
             resumed,
             grown_before: Vec::new(),
             replaced: None,
             journal,
-        })
+        }
     }
 
     /// The share's id.
@@ -166,7 +151,7 @@ impl Upload {
     }
 
     /// Keys and files.
-    pub(super) const fn header(&self) -> &UploadHeader {
+    pub(super) fn header(&self) -> &UploadHeader {
         self.journal.header()
     }
 
@@ -379,6 +364,40 @@ impl Upload {
         let start = self.geometry.plain_range(index).start;
         let file = self.offsets.partition_point(|&offset| offset <= start).saturating_sub(1);
         Halt::Changed(self.header().files.get(file).map_or_else(String::new, |file| file.path.to_string()))
+    }
+}
+
+/// What follows from the files of an upload.
+struct Layout {
+    geometry: Geometry,
+    offsets: Vec<u64>,
+    metadata: Vec<u8>,
+}
+
+impl Layout {
+    fn of(header: &UploadHeader) -> Result<Self, Failure> {
+        let (total, size) = (total(&header.files), ChunkSize::from_log2(header.chunk_log2).ok());
+        let geometry = size.and_then(|size| Geometry::new(total, size));
+        let geometry = geometry.ok_or_else(|| Failure::new(Kind::Usage, "a share has at most 16 TiB"))?;
+        let offsets: Vec<u64> = header
+            .files
+            .iter()
+            .scan(0, |end, file| {
+                let start = *end;
+                *end += file.data_bytes();
+                Some(start)
+            })
+            .collect();
+        // Checked as a receiver will: what he would refuse is not sent.
+        let metadata = metadata(header, &offsets, &geometry);
+        let encoded = metadata.check(&geometry).and_then(|()| metadata.encode()).map_err(|error| {
+            let next = match error {
+                MetadataError::TooMany(_) => "Share parts of the folder, or pack it into an archive first.",
+                _ => "Rename it, then share again.",
+            };
+            Failure::new(Kind::Usage, format!("cannot share: {error}")).next(next)
+        })?;
+        Ok(Self { geometry, offsets, metadata: encoded })
     }
 }
 
