@@ -26,7 +26,7 @@
 //!
 //! # Reading order
 //! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], [`name`],
-//!    [`path_table`], [`portability`].
+//!    `place` under [`path_table`], [`portability`].
 //! 2. The share's format: [`gcm`], [`seal`], [`modes`], [`links`], [`holes`], [`metadata`], [`manifest`], [`proof`].
 //! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
 //!    [`token`], [`link`], [`pasted`].
@@ -76,6 +76,7 @@ pub mod inventory;
 pub mod liveness;
 pub mod parting;
 pub mod path_table;
+mod place;
 pub mod placement;
 pub mod portability;
 pub mod proxy;

@@ -1,15 +1,14 @@
 //! The symlinks of a share. One may be made only if it leads to an entry of its own share, on every file system, and
 //! if it stands in nobody's way: whoever writes below the share's directory then never leaves it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{COMPONENTS_SUM_MAX, LINK_HOPS_MAX};
 use crate::name::{SafePath, case_folded};
+use crate::place::{ByPlace, Keys, Place};
 
 /// A symlink of a share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,9 +88,6 @@ fn is_target(target: &str) -> bool {
     is_normal && SafePath::parse(&parts.join("/")).is_ok()
 }
 
-/// The hash of a path, folded.
-type Place = [u64; 2];
-
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     File,
@@ -102,16 +98,15 @@ enum Kind {
 /// All entries by their folded paths: file systems differ in what they tell apart. Kept as hashes, as in `path_table`.
 #[derive(Default)]
 struct Tree<'a> {
-    kinds: HashMap<Place, Kind>,
+    kinds: ByPlace<Kind>,
     /// The directory of the last path, and its place: most paths stand in the same directory as the one before.
     above: (&'a str, Place),
-    keys: [RandomState; 2],
+    keys: Keys,
 }
 
 impl<'a> Tree<'a> {
     fn below(&self, above: Place, component: &str) -> Place {
-        let folded = case_folded(component);
-        [0, 1].map(|n| self.keys[n].hash_one((above, &folded)))
+        self.keys.below(above, &case_folded(component))
     }
 
     /// Puts an entry and the directories on the way to it; false for a link where something is already.

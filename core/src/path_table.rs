@@ -1,25 +1,23 @@
 //! Whether paths can stand side by side, told at a bounded cost however many they are and however deep: a path and each
 //! directory on the way to it are kept as hashes, not as text.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, RandomState};
 
 use crate::limits::{COMPONENTS_SUM_MAX, DIRS_MAX};
 use crate::name::{NameError, NameRule, SafePath};
+use crate::place::{ByPlace, Keys, Place};
 
 /// The paths of a share, as they are taken one after another.
 #[derive(Debug, Default)]
 pub struct PathTable {
-    seen: HashMap<Place, PathKind>,
+    seen: ByPlace<PathKind>,
     /// Directories that were named or stand on the way to a path.
     directories: usize,
     /// Components of all paths.
     components: usize,
     /// The directory of the last path, and what it hashes to: most paths stand in the same directory as the one before.
     above: (String, Option<Place>),
-    /// Nobody who does not know these can make two paths that hash alike.
-    keys: [RandomState; 2],
+    keys: Keys,
 }
 
 /// Why a path cannot stand beside the others.
@@ -32,9 +30,6 @@ pub enum PathTableError {
     #[error("more {0} than the limit")]
     TooMany(&'static str),
 }
-
-/// What the components up to one hash to.
-type Place = [u64; 2];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum PathKind {
@@ -104,8 +99,7 @@ impl PathTable {
         if self.components > COMPONENTS_SUM_MAX {
             return Err(PathTableError::TooMany("components of paths"));
         }
-        let component = &path[start..];
-        let place = [0, 1].map(|n| self.keys[n].hash_one((above, component)));
+        let place = self.keys.below(above, &path[start..]);
         let refuse = |rule| Err(NameError { name: path.to_owned(), rule }.into());
         match self.seen.entry(place) {
             Entry::Vacant(vacant) => {
