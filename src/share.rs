@@ -4,6 +4,7 @@
 mod awkward;
 mod changes;
 mod collect;
+mod entry;
 mod halt;
 mod own;
 mod push;
