@@ -50,6 +50,8 @@ pub enum Point {
     LinkPrinted,
     /// A receiver has made the temporary, and no journal yet.
     TemporaryMade,
+    /// A receiver has created a small file, whose bytes have come, and not yet written it.
+    FileCreated,
     /// A receiver has written a chunk, and not yet noted it.
     PlainWritten,
     /// A receiver has everything, and has not yet synced it.
@@ -89,7 +91,7 @@ pub const TRACKER: &[Point] = &[
 pub const SENDER: &[Point] =
     &[Point::KeysKept, Point::ChunkNoted, Point::ShareConfirmed, Point::PublishAnswered, Point::LinkPrinted];
 
-/// Where receivers may die.
+/// Where receivers may die, whatever they get.
 pub const RECEIVER: &[Point] =
     &[Point::TemporaryMade, Point::PlainWritten, Point::AllWritten, Point::ModesGiven, Point::ResultNamed];
 

@@ -2,6 +2,7 @@
 
 mod download;
 mod entries;
+mod late;
 mod leftovers;
 mod links;
 mod merge;

@@ -4,12 +4,14 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use common::person::{Person, Ran};
 use common::swarm::Swarm;
 use common::{samples, wait_for};
 use parcelry::crash::{self, Point};
+use parcelry::disk::file_system;
 
 const CHUNKS: usize = 12;
 
@@ -84,6 +86,46 @@ fn k4_a_receiver_dies_at_each_step_and_goes_on() {
         }
         assert!(bob.read("file.bin") == sample());
         assert_eq!(bob.names(), ["file.bin"], "{point:?} left something behind");
+    }
+}
+
+#[test]
+fn k4_a_receiver_of_a_folder_dies_at_each_step_and_goes_on() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    // Small ones, of which some are in two chunks, one that its owner may not write to, and an empty one.
+    let files: Vec<(String, Vec<u8>)> = (0..40)
+        .map(|number| format!("folder/{}/file {number}", number % 3))
+        .map(|path| (path.clone(), samples::bytes(&path, 10_000)))
+        .chain([("folder/empty".to_owned(), Vec::new())])
+        .collect();
+    files.iter().for_each(|(path, bytes)| drop(alice.write(path, bytes)));
+    let is_read_only = |path: &str| path.ends_with(" 7");
+    fs::set_permissions(alice.path("folder/1/file 7"), fs::Permissions::from_mode(0o444)).unwrap();
+    let link = alice.share(&["folder", "--chunk-size", "64KiB"]);
+    // Where nothing says that a file is the one that was left, all are created beforehand.
+    for lacks in ["", "Inodes"] {
+        let may_be = |point: &Point| lacks.is_empty() || *point != Point::FileCreated;
+        for point in crash::RECEIVER.iter().copied().chain([Point::FileCreated]).filter(may_be) {
+            let bob = swarm.person();
+            let get = |dies_at: String| {
+                let mut command = bob.command(&["get", &link]);
+                let command = command.env(crash::VARIABLE, dies_at).env(file_system::VARIABLE, lacks);
+                Ran::of(command.output().unwrap())
+            };
+            let died = get(format!("{point:?}"));
+            assert_eq!(died.code, -1, "{point:?} is never reached: {}", died.stderr);
+            if point != Point::ResultNamed {
+                let ran = get(String::new());
+                assert_eq!(ran.code, 0, "{point:?}: {}", ran.stderr);
+            }
+            for (path, bytes) in &files {
+                assert!(bob.read(path) == *bytes, "{point:?}: {path}");
+                let mode = bob.path(path).metadata().unwrap().permissions().mode();
+                assert_eq!(mode & 0o200 == 0, is_read_only(path), "{point:?}: {path}");
+            }
+            assert_eq!(bob.names(), ["folder"], "{point:?} left something behind");
+        }
     }
 }
 

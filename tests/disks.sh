@@ -24,7 +24,7 @@ expect() { # CODE WORDS COMMAND…: the command ends with the code, and says the
 get() { (cd "$(mktemp -d "$work/got.XXXX")" && "$bin" get -q "$1" && cmp ./* "$work/file"); }
 say() { echo "  $*"; }
 
-trap 'code=$?; [ $code = 0 ] || tail -n 5 "$work"/*.err; kill -CONT "${servers[@]}" 2>/dev/null; kill "${servers[@]}" 2>/dev/null; wait 2>/dev/null; cd /; umount "$work"/{t,a,state,bob} 2>/dev/null; rm -rf "$work"' EXIT
+trap 'code=$?; [ $code = 0 ] || tail -n 5 "$work"/*.err; kill -CONT "${servers[@]}" 2>/dev/null; kill "${servers[@]}" 2>/dev/null; wait 2>/dev/null; cd /; umount "$work"/{t,a,state,bob,few} 2>/dev/null; rm -rf "$work"' EXIT
 disk t 40M; disk a 16M; disk state 16M; disk bob 16M
 mkdir -p "$work/state/parcelry" && chmod 700 "$work/state/parcelry"
 peers=(a b c)
@@ -80,6 +80,15 @@ expect 8 "are needed" "$bin" get -q "$link"
 rm filler
 "$bin" get -q "$link"; cmp file "$work/file"; cd - >/dev/null
 say "full: refused before anything is fetched; room again: saved"
+mkdir "$work/many"; for name in $(seq 100); do echo "$name" >"$work/many/$name"; done
+many=$("$bin" share -q "$work/many")
+disk few 16M,nr_inodes=60
+cd "$work/few"
+expect 8 "cannot prepare .*No space left" "$bin" get -q "$many"
+[ -z "$(ls -A)" ] || { echo "something was left behind"; ls -A; exit 1; }
+cd - >/dev/null; umount "$work/few"; disk few 16M; cd "$work/few"
+"$bin" get -q "$many"; diff -r many "$work/many"; cd - >/dev/null
+say "no room for so many files: refused before anything is fetched; room again: saved"
 for name in tracker a b c; do
     if grep -q panicked "$work/$name.err"; then echo "$name panicked"; grep -A3 panicked "$work/$name.err"; exit 1; fi
 done

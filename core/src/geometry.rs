@@ -149,6 +149,12 @@ impl Geometry {
         start..self.total.min(start + self.chunk_size.bytes())
     }
 
+    /// Whether there are such bytes of the stream, and all of them lie in one chunk.
+    pub fn are_in_one_chunk(&self, bytes: &Range<u64>) -> bool {
+        let chunk = |at: u64| at >> self.chunk_size.log2;
+        !bytes.is_empty() && bytes.end <= self.total && chunk(bytes.start) == chunk(bytes.end - 1)
+    }
+
     /// Bytes of the chunk before sealing.
     pub fn plain_len(&self, index: ChunkIndex) -> usize {
         let range = self.plain_range(index);
@@ -198,6 +204,17 @@ mod tests {
             let g = geometry(total, 16);
             assert_eq!(g.chunk_count(), count);
             assert_eq!(g.plain_len(ChunkIndex(count - 1)), last);
+        }
+    }
+
+    #[test]
+    fn bytes_are_in_one_chunk_from_its_first_to_its_last() {
+        let g = geometry(200_000, 16);
+        for one in [0..1, 0..65_536, 65_535..65_536, 65_536..131_072, 196_608..200_000] {
+            assert!(g.are_in_one_chunk(&one), "{one:?}");
+        }
+        for none_or_two in [0..0, 70_000..70_000, 0..65_537, 65_535..65_537, 196_608..200_001] {
+            assert!(!g.are_in_one_chunk(&none_or_two), "{none_or_two:?}");
         }
     }
 

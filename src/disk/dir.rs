@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, linkat, mkdirat,
-    openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
+    AtFlags, CWD, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Stat, chownat, fstat, fstatvfs, linkat,
+    mkdirat, openat, readlinkat, renameat, renameat_with, statat, symlinkat, unlinkat,
 };
 #[cfg(target_os = "linux")]
 use rustix::fs::{ResolveFlags, StatxAttributes, StatxFlags, openat2, statx};
@@ -320,6 +320,13 @@ impl Dir {
         has_loose_inodes(&self.0)
     }
 
+    /// Whether the file system says that it takes names of so many bytes, and has room for so many more entries. One whose
+    /// entries are bounded by nothing but their bytes does not say for how many.
+    pub fn takes(&self, name_bytes: u64, entries: u64) -> io::Result<bool> {
+        let says = fstatvfs(&self.0)?;
+        Ok(name_bytes <= says.f_namemax && (says.f_files == 0 || entries <= says.f_favail))
+    }
+
     /// Makes what was renamed or created in the directory survive a crash, where the file system has a way.
     pub fn sync(&self) -> io::Result<()> {
         durable::sync_open_directory(&self.0)
@@ -508,6 +515,13 @@ mod tests {
             let error = here.create_link(name(there), "another").unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         }
+    }
+
+    #[test]
+    fn a_file_system_says_how_long_its_names_are() {
+        let (_directory, here) = here();
+        assert!(here.takes(1, 1).unwrap());
+        assert!(!here.takes(1 << 20, 1).unwrap());
     }
 
     #[test]

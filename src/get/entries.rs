@@ -42,10 +42,24 @@ impl Place for Dir {
     }
 }
 
-/// Creates all directories and files, empty; returns what was left out. Symlinks come last: see `links`.
-pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<Vec<LeftOut>> {
+/// What was created, and what was not.
+#[derive(Debug)]
+pub(super) struct Created {
+    /// What the file system does not take.
+    pub(super) left_out: Vec<LeftOut>,
+    /// For each file, whether it is to be created when its bytes come; empty if none is.
+    pub(super) late: Vec<bool>,
+}
+
+/// Creates all directories, and the files, empty, but for those of which `late` says, for each in its order, that they are
+/// created when their bytes come. It is asked only if no directory was any trouble. Symlinks come last: see `links`.
+pub(super) fn create_all(
+    place: &impl Place,
+    metadata: &Metadata,
+    late: impl FnOnce() -> Vec<bool>,
+) -> io::Result<Created> {
     let top = &metadata.original_filename;
-    let mut entries = Entries { place, made: HashSet::new(), left_out: Vec::new() };
+    let mut entries = Entries { place, made: HashSet::new(), left_out: Vec::new(), has_trouble: false };
     let links = metadata.links.iter().map(|link| &link.path);
     for path in metadata.files.iter().map(|file| &file.path).chain(links) {
         if let Some((above, _)) = path.below(top).and_then(|path| path.rsplit_once('/')) {
@@ -55,13 +69,16 @@ pub(super) fn create_all(place: &impl Place, metadata: &Metadata) -> io::Result<
     for dir in &metadata.dirs {
         entries.empty_directory(dir, dir.below(top).unwrap_or_default())?;
     }
-    for file in &metadata.files {
+    let is_sound = !entries.has_trouble && entries.left_out.is_empty();
+    let late = if is_sound { late() } else { Vec::new() };
+    let files = metadata.files.iter().enumerate();
+    for (_, file) in files.filter(|(number, _)| late.get(*number) != Some(&true)) {
         let below = file.path.below(top).unwrap_or_default();
         // Never wider for others than it will be; its owner has to write it yet.
         let mode = file.permissions() | 0o600;
         entries.create(&file.path, below, |place| place.create_file(Path::new(below), mode))?;
     }
-    Ok(entries.left_out)
+    Ok(Created { left_out: entries.left_out, late })
 }
 
 /// Creates again what an earlier attempt has moved to its place already, but for what was left out; the numbers of the
@@ -129,6 +146,8 @@ struct Entries<'a, P> {
     /// The directories that are there under exactly these names.
     made: HashSet<&'a str>,
     left_out: Vec<LeftOut>,
+    /// Whether a directory on the way to an entry was refused.
+    has_trouble: bool,
 }
 
 impl<'a, P: Place> Entries<'a, P> {
@@ -143,9 +162,10 @@ impl<'a, P: Place> Entries<'a, P> {
             left = directory.rsplit_once('/').map(|(above, _)| above);
         }
         match self.place.create_dirs(Path::new(path)) {
-            Err(error) if !is_about_the_name(&error) => Err(error),
-            _ => Ok(()),
+            Err(error) if is_about_the_name(&error) => self.has_trouble = true,
+            made => made?,
         }
+        Ok(())
     }
 
     fn empty_directory(&mut self, path: &SafePath, below: &'a str) -> io::Result<()> {
@@ -167,11 +187,7 @@ impl<'a, P: Place> Entries<'a, P> {
         let why = if self.takes(below) {
             match create(self.place) {
                 Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    "here its name is that of another entry of the share".to_owned()
-                }
-                Err(error) if is_about_the_name(&error) => format!("there can be no such name here: {error}"),
-                Err(error) => return Err(error),
+                Err(error) => why_left_out(&error).ok_or(error)?,
             }
         } else {
             "here its name is none of a file".to_owned()
@@ -186,6 +202,21 @@ impl<'a, P: Place> Entries<'a, P> {
         };
         self.place.takes_all_names() || !path.split('/').any(is_special)
     }
+}
+
+/// Why an entry is left out, if a file system says by this that it does not take its name.
+fn why_left_out(error: &io::Error) -> Option<String> {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return Some("here its name is that of another entry of the share".to_owned());
+    }
+    is_about_the_name(error).then(|| format!("there can be no such name here: {error}"))
+}
+
+/// The same of a file whose directory was made before: if that is not there any more, or another, something is wrong.
+pub(super) fn why_left_out_late(error: &io::Error) -> Option<String> {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    let is_about_its_directory = matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP));
+    why_left_out(error).filter(|_| !is_about_its_directory)
 }
 
 /// Whether a file system says by this that it does not take a name, and not that something is wrong with it.
@@ -271,8 +302,8 @@ mod tests {
     }
 
     fn left_out(place: &Folding, files: &[&str], dirs: &[&str]) -> Vec<String> {
-        let left_out = create_all(place, &metadata(files, dirs)).unwrap();
-        left_out.iter().map(|entry| entry.path.to_string()).collect()
+        let created = create_all(place, &metadata(files, dirs), Vec::new).unwrap();
+        created.left_out.iter().map(|entry| entry.path.to_string()).collect()
     }
 
     #[test]
@@ -302,6 +333,29 @@ mod tests {
     }
 
     #[test]
+    fn f06_files_wait_for_their_bytes_only_where_every_folder_was_made() {
+        let [sound, troubled] = [["s/a", "s/d/b", "s/c"], ["s/a", "s/d:/b", "s/c"]].map(|files| {
+            let place = Folding::default();
+            let created = create_all(&place, &metadata(&files, &[]), || vec![true, true, false]).unwrap();
+            let there = place.there.into_inner();
+            let there: Vec<String> = there.into_iter().map(|(path, _)| path).collect();
+            (there.join(" "), created.late, created.left_out.len())
+        });
+        assert_eq!(sound, ("d c".to_owned(), vec![true, true, false], 0));
+        assert_eq!(troubled, ("a c".to_owned(), vec![], 1));
+        let place = Folding::default();
+        let clash = create_all(&place, &metadata(&["s/a"], &["s/D", "s/d"]), || vec![true]).unwrap();
+        assert_eq!((clash.late, clash.left_out.len()), (vec![], 1));
+    }
+
+    #[test]
+    fn f06_a_folder_that_is_not_there_any_more_is_no_matter_of_names() {
+        let is_left_out = |errno: Errno| why_left_out_late(&errno.into()).is_some();
+        assert!([Errno::EXIST, Errno::INVAL, Errno::ILSEQ, Errno::NAMETOOLONG].into_iter().all(is_left_out));
+        assert!(![Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NOSPC].into_iter().any(is_left_out));
+    }
+
+    #[test]
     fn a_disk_that_fails_is_a_failure() {
         struct Full;
         impl Place for Full {
@@ -316,7 +370,7 @@ mod tests {
             }
         }
         for (files, dirs) in [(&["s/a"][..], &[][..]), (&[], &["s/a"]), (&["s/a/b"], &[])] {
-            assert!(create_all(&Full, &metadata(files, dirs)).is_err());
+            assert!(create_all(&Full, &metadata(files, dirs), Vec::new).is_err());
         }
     }
 }

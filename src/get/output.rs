@@ -16,9 +16,10 @@ use parcelry_core::geometry::Geometry;
 use parcelry_core::metadata::{FileEntry, Metadata};
 use parcelry_core::modes;
 
+use super::entries::Created;
 use super::leftovers::also;
 use super::place::{Place, Wish};
-use super::{Manner, entries, merge};
+use super::{Manner, entries, late, merge};
 use crate::crash::{self, Point};
 use crate::disk::dir::Dir;
 use crate::disk::file_system::{has_loose_inodes, hold, private_inode, set_mode, set_modified, umask};
@@ -61,9 +62,15 @@ enum Content {
 }
 
 impl Output {
-    /// Creates the temporary, and holds it as long as it is open: a file that has its full length from the start, so that a full disk shows before
-    /// anything is fetched, or the directories with their files, which are empty at first unless they have holes.
-    pub(super) fn create(temporary: &Path, target: &Path, metadata: Metadata) -> Result<Self, Failure> {
+    /// Creates the temporary, and holds it as long as it is open: a file that has its full length from the start, so that a
+    /// full disk shows before anything is fetched, or the directories with their files, which are empty at first unless they
+    /// have holes; but for those that are created when their bytes come.
+    pub(super) fn create(
+        temporary: &Path,
+        target: &Path,
+        metadata: Metadata,
+        geometry: &Geometry,
+    ) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
         let beside = Dir::open(parent(temporary)).map_err(failed)?;
         let parent = Dir::open(parent(target)).map_err(failed)?;
@@ -75,8 +82,9 @@ impl Output {
         } else {
             let root = beside.create_dir(name).map_err(failed)?;
             root.hold();
-            let left_out = entries::create_all(&root, &metadata).map_err(failed)?;
-            Content::Tree(Tree::new(root, &metadata, left_out))
+            let late = || late::files(&root, &metadata, geometry);
+            let created = entries::create_all(&root, &metadata, late).map_err(failed)?;
+            Content::Tree(Tree::new(root, &metadata, created))
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let private_inode = content.private_inode().map_err(failed)?;
@@ -104,7 +112,9 @@ impl Output {
         let content = if metadata.is_single_file() {
             Content::Single(beside.open_file(name)?)
         } else {
-            Content::Tree(Tree::new(beside.open_dir(name)?, &metadata, left_out))
+            // All that is not there is made at once: see `make_ready`.
+            let created = Created { left_out, late: Vec::new() };
+            Content::Tree(Tree::new(beside.open_dir(name)?, &metadata, created))
         };
         let private_inode = content.private_inode()?;
         let is_named = || private_inode.is_none() || beside.inode_of(name).ok() == private_inode;
@@ -134,6 +144,14 @@ impl Output {
         }
     }
 
+    /// How many entries are not saved. It may grow as long as chunks are written.
+    pub(super) fn left_out_count(&self) -> usize {
+        match &self.content {
+            Content::Single(_) => 0,
+            Content::Tree(tree) => tree.left_out.lock().len(),
+        }
+    }
+
     /// The inode number of the temporary, if nobody else can open it.
     pub(super) const fn private_inode(&self) -> Option<u64> {
         self.private_inode
@@ -144,7 +162,7 @@ impl Output {
         let Content::Tree(tree) = &self.content else { return done.clone() };
         let is_there = |(number, file): (usize, &FileEntry)| {
             let is_whole = || tree.root.len_of(self.path(file)).ok() == Some(Some(file.size));
-            tree.skipped.contains(&number) || !tree.made_again.contains(&number) && is_whole()
+            tree.is_left_out(number) || !tree.made_again.contains(&number) && is_whole()
         };
         let there: Vec<bool> = self.metadata.files.iter().enumerate().map(is_there).collect();
         let mut present = ChunkSet::empty(done.chunk_count());
@@ -344,6 +362,7 @@ fn finish_file(file: &File, entry: &FileEntry, umask: u32) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::disk::dir::remove_any;
+    use parcelry_core::geometry::ChunkSize;
 
     /// What the file system does not take has no mode either.
     #[test]
@@ -363,6 +382,11 @@ mod tests {
         let inode = root.private_inode().unwrap();
         let reopened = Output::reopen(&part, &directory.path().join("s"), metadata, inode, left_out).unwrap();
         assert!(reopened.is_some_and(|reopened| reopened.is_trusted));
+    }
+
+    /// The geometry of a share without data.
+    fn empty() -> Geometry {
+        Geometry::new(0, ChunkSize::from_log2(16).unwrap()).unwrap()
     }
 
     fn directory_of(files: &serde_json::Value) -> Metadata {
@@ -386,7 +410,7 @@ mod tests {
         let metadata = directory_of(&serde_json::json!([{ "path": "s/empty", "size": 0 },
             { "path": "s/hole", "size": 200_000, "holes": [[0, 200_000]] },
             { "path": "s/longer", "size": 200_000, "holes": [[0, 200_000]] }]));
-        drop(Output::create(&part, &target, metadata.clone()).unwrap());
+        drop(Output::create(&part, &target, metadata.clone(), &empty()).unwrap());
         for (name, len) in [("empty", 4), ("hole", 1000), ("longer", 200_001)] {
             File::options().write(true).open(part.join(name)).unwrap().set_len(len).unwrap();
         }
@@ -408,7 +432,7 @@ mod tests {
         let tree = directory_of(&serde_json::json!([{ "path": "s/a", "size": 0 }]));
         for metadata in [serde_json::from_value(single).unwrap(), tree] {
             let reopen = || Output::reopen(&part, &target, metadata.clone(), None, Vec::new()).unwrap();
-            let output = Output::create(&part, &target, metadata.clone()).unwrap();
+            let output = Output::create(&part, &target, metadata.clone(), &empty()).unwrap();
             assert!(reopen().is_none());
             drop(output);
             let first = reopen();
@@ -428,7 +452,7 @@ mod tests {
             serde_json::json!([{ "path": "s/d/Name", "size": 0 }, { "path": "s/d/name", "size": 0 }]),
         ]
         .map(|files| directory_of(&files));
-        let output = Output::create(&part, &target, one).unwrap();
+        let output = Output::create(&part, &target, one, &empty()).unwrap();
         assert!(output.stands_apart().unwrap());
         let Content::Tree(tree) = &output.content else { panic!("it is a folder") };
         assert!(!entries::stand_apart(&tree.root, &both).unwrap());

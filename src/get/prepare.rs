@@ -103,7 +103,7 @@ impl Start<'_> {
         if self.place == Place::Free {
             check_name(temporary, self.target, metadata.is_single_file())?;
         }
-        let output = Output::create(temporary, self.target, metadata.clone()).inspect_err(|_| {
+        let output = Output::create(temporary, self.target, metadata.clone(), geometry).inspect_err(|_| {
             let _ = remove_any(temporary);
         })?;
         crash::at(Point::TemporaryMade);

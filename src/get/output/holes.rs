@@ -22,7 +22,7 @@ impl Output {
         };
         let files = self.metadata.files.iter().enumerate();
         for (_, entry) in
-            files.filter(|(number, file)| !file.holes.is_empty() && !tree.skipped.contains(number))
+            files.filter(|(number, file)| !file.holes.is_empty() && !tree.is_left_out(*number))
         {
             allocate(&tree.root.open_file(self.path(entry))?, entry.size, &entry.holes)?;
         }
@@ -43,7 +43,7 @@ impl Output {
                     }
                     clear(file, entry)?;
                 }
-                Content::Tree(tree) if !entry.holes.is_empty() && !tree.skipped.contains(&number) => {
+                Content::Tree(tree) if !entry.holes.is_empty() && !tree.is_left_out(number) => {
                     clear(&tree.root.open_file(self.path(entry))?, entry)?;
                 }
                 Content::Tree(_) => {}
