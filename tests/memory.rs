@@ -121,6 +121,9 @@ fn metadata_that_would_take_all_memory() {
         directories("").replacen(part, &long, 1)
     };
     let slashes = format!(",\"links\":[{{\"path\":\"s/l\",\"target\":\"x{}\"}}]}}", "/x".repeat(15 << 20));
+    let holes = (0..180_000).map(|number| format!("[{},1]", 2 * number)).collect::<Vec<_>>().join(",");
+    let holes = format!("\"holes\":[{holes}],\"executable\"");
+    let links = format!(",\"links\":[{}]}}", vec![r#"{"path":"a","target":"a"}"#; 77_000].join(","));
     let bombs = [
         ("50 paths of 2,000 components", directories(&deep(2_000, 50))),
         ("8,000 paths of 2,000 components", directories(&deep(2_000, 8_000))),
@@ -135,6 +138,10 @@ fn metadata_that_would_take_all_memory() {
         ("a text of 31 MiB in the place of a table", long("[]", "\"", "\"")),
         ("a field whose name has 31 MiB", long("{", "{\"", "\":1,")),
         ("a symlink of 15 Mi components", format!("{}{slashes}", directories("").strip_suffix('}').unwrap())),
+        // What is little enough to be read in one pass.
+        ("500,000 folders", directories(&vec!["\"s\""; 500_000].join(","))),
+        ("180,000 holes", directories("").replacen("\"executable\"", &holes, 1)),
+        ("77,000 symlinks", format!("{}{links}", directories("").strip_suffix('}').unwrap())),
     ];
     for (what, bomb) in bombs {
         let bytes = bomb.len();

@@ -39,6 +39,10 @@ pub const COMPONENT_BYTES_MAX: usize = 255;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of the metadata JSON, sealed or open.
 pub const METADATA_BYTES_MAX: usize = 32 << 20;
+/// Bytes of metadata that is read in one pass. What it lists takes at most seven times as much memory, but for the texts of
+/// `dirs`, of which [`DIRS_MAX`] are held at most; with these, and with the table by which all paths are checked, that is
+/// less than the bytes of the largest metadata.
+pub const METADATA_AT_ONCE_BYTES_MAX: usize = 2 << 20;
 /// Bytes of one text in the metadata as it is written: the longest target of a symlink, with each byte as `\u00xx`.
 pub const METADATA_TEXT_BYTES_MAX: usize = 6 * (PATH_BYTES_MAX + COMPONENTS_MAX);
 /// Bytes of an encoded manifest: the largest chunk list and the largest metadata.
@@ -449,6 +453,10 @@ const _: () =
     assert!(LARGE_VALUES_BYTES_MAX / 2 > 2 * MANIFEST_BODY_BYTES_MAX as u64, "one manifest must have room");
 const _: () =
     assert!(INVENTORY_BYTES_MAX + INVENTORY_SHARES_MAX * 100 < JSON_BODY_BYTES_MAX, "a page must fit");
+const _: () = assert!(
+    METADATA_AT_ONCE_BYTES_MAX / 2 <= COMPONENTS_SUM_MAX,
+    "each component takes two bytes: what is read in one pass has not too many of them"
+);
 const _: () = assert!(MANIFEST_BODY_BYTES_MAX > MANIFEST_BYTES_MAX, "base64 grows a manifest by a third");
 const _: () = assert!(
     ENCLOSED_JSON_BYTES_MAX

@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 use crate::geometry::Geometry;
 use crate::holes::Holes;
 use crate::limits::{
-    DIRS_MAX, FILES_MAX, HOLES_MAX, LENGTH_BYTES_MAX, METADATA_BYTES_MAX, METADATA_TEXT_BYTES_MAX,
+    DIRS_MAX, FILES_MAX, HOLES_MAX, LENGTH_BYTES_MAX, METADATA_AT_ONCE_BYTES_MAX, METADATA_BYTES_MAX,
+    METADATA_TEXT_BYTES_MAX,
 };
 use crate::links::{self, Link, LinkRule};
 use crate::modes::{self, DirMode};
@@ -40,14 +41,16 @@ pub struct Metadata {
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
     /// The files, in the order of the stream.
+    #[serde(deserialize_with = "at_most::<FILES_MAX, _, _>")]
     pub files: Vec<FileEntry>,
     /// The directories that hold nothing.
+    #[serde(deserialize_with = "at_most::<DIRS_MAX, _, _>")]
     pub dirs: Vec<SafePath>,
     /// The directories whose permissions are not the usual ones; each once.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<DIRS_MAX, _, _>")]
     pub dir_modes: Vec<DirMode>,
     /// The symlinks, each of which leads to an entry of the share.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<FILES_MAX, _, _>")]
     pub links: Vec<Link>,
 }
 
@@ -128,11 +131,27 @@ impl Metadata {
 
     /// Reads and checks metadata that belongs to a stream of this geometry.
     pub fn decode(json: &[u8], geometry: &Geometry) -> Result<Self, MetadataError> {
+        // Little metadata takes little memory whatever it says. The passes refuse nothing that the whole is not refused for:
+        // what clashes in one table does so in all, and so many components as are too many take more bytes.
+        let is_little =
+            json.len() <= METADATA_AT_ONCE_BYTES_MAX && !has_text_beyond(METADATA_TEXT_BYTES_MAX, json);
+        if is_little
+            && let Ok(metadata) = serde_json::from_slice::<Self>(json)
+            && metadata.check(geometry).is_ok()
+        {
+            return Ok(metadata);
+        }
+        // Why it is refused does not depend on how much there is.
+        Self::decode_in_passes(json, geometry)
+    }
+
+    /// The same for metadata of any length, which takes longer.
+    pub fn decode_in_passes(json: &[u8], geometry: &Geometry) -> Result<Self, MetadataError> {
         if json.len() > METADATA_BYTES_MAX {
             return Err(MetadataError::TooMany("bytes"));
         }
         // What bounds memory comes first, from passes that keep no text.
-        if has_overlong_text(json) {
+        if has_text_beyond(METADATA_TEXT_BYTES_MAX, json) {
             return Err(MetadataError::TooMany("bytes in one text"));
         }
         let _: Outline = serde_json::from_slice(json)?;
@@ -279,8 +298,45 @@ impl Metadata {
     }
 }
 
-/// Whether a text in this JSON is longer than any that is taken, so that neither it nor an error that repeats it is held.
-fn has_overlong_text(json: &[u8]) -> bool {
+/// Reads a table of at most `MAX` entries. What is beyond is refused before it is held.
+fn at_most<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_seq(Table::<T, MAX>(PhantomData))
+}
+
+struct Table<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Table<T, MAX> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
+        let mut table = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            if table.len() == MAX {
+                return Err(A::Error::custom("more entries than the limit"));
+            }
+            table.push(entry);
+        }
+        Ok(table)
+    }
+}
+
+/// Whether a text in this JSON is longer than so many bytes, so that neither it nor an error that repeats it is held.
+fn has_text_beyond(max: usize, json: &[u8]) -> bool {
+    // Most JSON shows at a glance that none is. It would fill one of these blocks, and every quotation mark in there would
+    // stand behind a backslash.
+    let ends_texts = |block: &[u8]| block.windows(2).any(|pair| pair[0] != b'\\' && pair[1] == b'"');
+    !json.chunks_exact(max / 2).all(ends_texts) && finds_text_beyond(max, json)
+}
+
+fn finds_text_beyond(max: usize, json: &[u8]) -> bool {
     let mut bytes = json.iter();
     while bytes.any(|&byte| byte == b'"') {
         let (before, mut escaped) = (bytes.len(), false);
@@ -290,7 +346,7 @@ fn has_overlong_text(json: &[u8]) -> bool {
             ends
         };
         let len = bytes.position(is_end).unwrap_or(before);
-        if len > METADATA_TEXT_BYTES_MAX {
+        if len > max {
             return true;
         }
     }
@@ -683,6 +739,54 @@ mod tests {
         assert!(decode(&" ".repeat(METADATA_BYTES_MAX + 1)), "length");
     }
 
+    /// Reads it in one pass, and in several: the outcome is the same.
+    #[track_caller]
+    fn decode_both_ways(json: &[u8]) -> Result<Metadata, String> {
+        let said = |error: MetadataError| error.to_string();
+        let read = Metadata::decode(json, &geometry(7)).map_err(said);
+        assert_eq!(read, Metadata::decode_in_passes(json, &geometry(7)).map_err(said));
+        read
+    }
+
+    #[test]
+    fn s2_metadata_is_taken_or_refused_for_the_same_reason_in_one_pass_and_in_several() {
+        let metadata = directory(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]);
+        let sound = String::from_utf8(metadata.encode().unwrap()).unwrap();
+        assert_eq!(decode_both_ways(sound.as_bytes()).unwrap(), metadata);
+        let many = |count: usize, entry: &dyn Fn(usize) -> String| {
+            (0..count).map(entry).collect::<Vec<_>>().join(",")
+        };
+        let holes = many(HOLES_MAX + 1, &|n| format!("[{},1]", 2 * n));
+        let folders = many(DIRS_MAX + 1, &|n| format!("\"s/{n}\""));
+        let one_folder = many(DIRS_MAX + 1, &|_| "\"s/d\"".to_owned());
+        let modes = many(1000, &|n| format!("{{\"path\":\"s/{n}\",\"mode\":448}}"));
+        let links = many(1000, &|n| format!("{{\"path\":\"s/{n}\",\"target\":\"x\"}}"));
+        for (part, by) in [
+            ("\"dirs\":[\"s/d\"]", format!("\"dirs\":[{folders}]")),
+            ("\"dirs\":[\"s/d\"]", format!("\"dirs\":[{one_folder}]")),
+            ("\"dirs\":[\"s/d\"]", format!("\"dirs\":[],\"dir_modes\":[{modes}]")),
+            ("\"dirs\":[\"s/d\"]", format!("\"dirs\":[],\"links\":[{links}]")),
+            ("\"dirs\":[\"s/d\"]", "\"dirs\":null".to_owned()),
+            ("\"dirs\":[\"s/d\"]", "\"dirs\":[],\"links\":null".to_owned()),
+            ("\"dirs\":[\"s/d\"]", "\"dirs\":[],\"dirs\":[]".to_owned()),
+            (",\"dirs\":[\"s/d\"]", String::new()),
+            ("\"executable\"", format!("\"holes\":[{holes}],\"executable\"")),
+            ("\"executable\"", "\"setuid\":1,\"executable\"".to_owned()),
+            ("s/b/c", "s/a".to_owned()),
+            ("s/b/c", "s/a/c".to_owned()),
+            ("s/b/c", "../c".to_owned()),
+            ("\"offset\":3", "\"offset\":4".to_owned()),
+        ] {
+            assert!(sound.contains(part), "{part}");
+            let json = sound.replacen(part, &by, 1);
+            assert!(json.len() <= METADATA_AT_ONCE_BYTES_MAX, "{} bytes", json.len());
+            assert!(decode_both_ways(json.as_bytes()).is_err(), "{part}");
+        }
+        for damaged in [&sound[..sound.len() - 1], &format!("{sound}x"), &sound.replacen("{", "{\"x\":", 1)] {
+            assert!(decode_both_ways(damaged.as_bytes()).is_err(), "{damaged}");
+        }
+    }
+
     #[test]
     fn s2_a_text_longer_than_any_that_is_taken_is_refused_before_it_is_held() {
         let sound = String::from_utf8(directory(vec![file("s/a", 0, 7)], &[]).encode().unwrap()).unwrap();
@@ -701,7 +805,15 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(json in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Metadata::decode(&json, &geometry(7));
+            let _ = decode_both_ways(&json);
+        }
+
+        #[test]
+        fn s2_a_long_text_is_found_whatever_stands_around_it_and_in_it(
+            json in proptest::collection::vec(proptest::sample::select(b"aaaa\\\\\"".to_vec()), 0..100),
+            max in 2usize..20,
+        ) {
+            prop_assert_eq!(has_text_beyond(max, &json), finds_text_beyond(max, &json));
         }
 
         #[test]
@@ -709,7 +821,7 @@ mod tests {
             let mut json = directory(vec![file("s/a", 0, 3), file("s/b/c", 3, 4)], &["s/d"]).encode().unwrap();
             let position = position % json.len();
             json[position] = byte;
-            if let Ok(read) = Metadata::decode(&json, &geometry(7)) {
+            if let Ok(read) = decode_both_ways(&json) {
                 prop_assert!(read.check(&geometry(7)).is_ok());
             }
         }

@@ -5,14 +5,18 @@ use std::path::{Component, Path};
 
 use libfuzzer_sys::fuzz_target;
 use parcelry_core::geometry::{ChunkSize, Geometry};
-use parcelry_core::metadata::Metadata;
+use parcelry_core::metadata::{Metadata, MetadataError};
 use parcelry_core::name::SafePath;
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (total, bytes) = input;
     let size = ChunkSize::from_log2(16).expect("the smallest chunk");
     let geometry = Geometry::new(u64::from(total), size).expect("a small share");
-    if let Ok(metadata) = Metadata::decode(bytes, &geometry) {
+    let said = |error: MetadataError| error.to_string();
+    let decoded = Metadata::decode(bytes, &geometry).map_err(said);
+    // In one pass and in several it is read alike, or refused for the same reason.
+    assert_eq!(decoded, Metadata::decode_in_passes(bytes, &geometry).map_err(said));
+    if let Ok(metadata) = decoded {
         assert_eq!(Metadata::decode(&metadata.encode().unwrap(), &geometry).ok().as_ref(), Some(&metadata));
         let links = metadata.links.iter().map(|link| &link.path);
         for path in metadata.files.iter().map(|file| &file.path).chain(&metadata.dirs).chain(links) {
