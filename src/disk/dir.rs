@@ -49,12 +49,16 @@ impl Dir {
         Ok(Self(self.open_below(path, flags, Mode::empty())?))
     }
 
+    /// Opens a directory in this one only for what is done below it: that takes no right to list it.
+    pub fn enter_dir(&self, path: &Path) -> io::Result<Self> {
+        Ok(Self(self.open_below(path, LOOK | OFlags::DIRECTORY | NO_FOLLOW, Mode::empty())?))
+    }
+
     /// Opens what is below the directory: no symlink is followed, wherever on the way it stands.
     fn open_below(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
-        match self.open_in_one_step(path, flags, mode) {
-            Some(opened) => opened,
-            None => self.open_step_by_step(path, flags, mode),
-        }
+        // To one name there is only one step.
+        let opened = if is_one_name(path) { None } else { self.open_in_one_step(path, flags, mode) };
+        opened.unwrap_or_else(|| self.open_step_by_step(path, flags, mode))
     }
 
     /// Has the system see to it; `None` where it does not know how: kernels before Linux 5.6, and those who keep
@@ -104,8 +108,7 @@ impl Dir {
     fn at<T>(&self, path: &Path, act: impl FnOnce(&File, &Path) -> rustix::io::Result<T>) -> io::Result<T> {
         let above = path.parent().filter(|above| !above.as_os_str().is_empty());
         let (Some(above), Some(name)) = (above, path.file_name()) else { return Ok(act(&self.0, path)?) };
-        let above = self.open_below(above, LOOK | OFlags::DIRECTORY | NO_FOLLOW, Mode::empty())?;
-        Ok(act(&above, Path::new(name))?)
+        Ok(act(&self.enter_dir(above)?.0, Path::new(name))?)
     }
 
     /// Creates a directory that must not exist yet and that only its owner can enter.
@@ -394,6 +397,11 @@ impl Dir {
         }
         self.rename(from, into, to)
     }
+}
+
+fn is_one_name(path: &Path) -> bool {
+    let mut parts = path.components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
 }
 
 fn is_symlink(directory: &File, name: &Path) -> bool {

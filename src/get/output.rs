@@ -25,7 +25,7 @@ use crate::disk::dir::Dir;
 use crate::disk::file_system::{has_loose_inodes, hold, private_inode, set_mode, set_modified, umask};
 use crate::failure::Failure;
 use crate::journal::LeftOut;
-use tree::Tree;
+use tree::{Last, Tree};
 
 /// The permissions of the temporary until it has its name, if it is a file, and if it is a directory.
 const PRIVATE_FILE: u32 = 0o600;
@@ -185,19 +185,22 @@ impl Output {
 
     /// Writes bytes of the stream where they belong.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut last = Last::default();
         self.for_each_part(offset, bytes.len(), |number, within, part| match &self.content {
             Content::Single(file) => file.write_all_at(&bytes[part], within),
-            Content::Tree(tree) => self.write_part(tree, number, within, &bytes[part]),
+            Content::Tree(tree) => self.write_part(tree, &mut last, (number, within), &bytes[part]),
         })
     }
 
     /// Reads bytes of the stream back.
     pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut last = Last::default();
         self.for_each_part(offset, bytes.len(), |number, within, part| match &self.content {
             Content::Single(file) => file.read_exact_at(&mut bytes[part], within),
             Content::Tree(tree) => {
-                let file = tree.root.open_file(self.path(&self.metadata.files[number]))?;
-                file.read_exact_at(&mut bytes[part], within)
+                let path = self.path(&self.metadata.files[number]);
+                let (directory, name) = last.directory_of(&tree.root, path)?;
+                directory.open_file(name)?.read_exact_at(&mut bytes[part], within)
             }
         })
     }

@@ -70,6 +70,31 @@ impl Tree {
     }
 }
 
+/// The directory of the file that was opened last. It stays open: most files follow others of the same one.
+#[derive(Debug, Default)]
+pub(super) struct Last<'a>(Option<(&'a Path, Dir)>);
+
+impl<'a> Last<'a> {
+    /// The directory in which a file stands, and its name there.
+    pub(super) fn directory_of<'d>(
+        &'d mut self,
+        root: &'d Dir,
+        path: &'a Path,
+    ) -> io::Result<(&'d Dir, &'a Path)> {
+        let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let name = Path::new(name);
+        if above.as_os_str().is_empty() {
+            return Ok((root, name));
+        }
+        if self.0.as_ref().is_none_or(|(last, _)| last.as_os_str() != above.as_os_str()) {
+            self.0 = Some((above, root.enter_dir(above)?));
+        }
+        Ok((self.0.as_ref().map_or(root, |(_, directory)| directory), name))
+    }
+}
+
 impl Output {
     /// An earlier attempt may have been interrupted when it had given some entries their modes, or their places, already.
     pub(super) fn make_ready(&mut self) -> io::Result<()> {
@@ -98,17 +123,24 @@ impl Output {
     }
 
     /// Writes a part of a file; a file that is written as a whole needs no second visit.
-    pub(super) fn write_part(&self, tree: &Tree, number: usize, within: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write_part<'a>(
+        &'a self,
+        tree: &Tree,
+        last: &mut Last<'a>,
+        (number, within): (usize, u64),
+        bytes: &[u8],
+    ) -> io::Result<()> {
         if tree.is_left_out(number) {
             return Ok(());
         }
         let entry = &self.metadata.files[number];
+        let (directory, name) = last.directory_of(&tree.root, self.path(entry))?;
         let is_whole = bytes.len() as u64 == entry.size;
         // Once: what comes again finds the file there.
         if is_whole && tree.files[number].is_late.swap(false, Ordering::Relaxed) {
-            return self.create_late(tree, number, bytes);
+            return self.create_late(tree, number, (directory, name), bytes);
         }
-        let file = tree.root.open_file(self.path(entry))?;
+        let file = directory.open_file(name)?;
         let len = file.metadata()?.len();
         if len > entry.size {
             file.set_len(entry.size)?;
@@ -124,10 +156,16 @@ impl Output {
 
     /// Creates a file whose bytes have come. If the file system does not take its name, it is left out: what is there is
     /// not written to.
-    fn create_late(&self, tree: &Tree, number: usize, bytes: &[u8]) -> io::Result<()> {
+    fn create_late(
+        &self,
+        tree: &Tree,
+        number: usize,
+        (directory, name): (&Dir, &Path),
+        bytes: &[u8],
+    ) -> io::Result<()> {
         let entry = &self.metadata.files[number];
         // As where it is created beforehand.
-        match tree.root.create_file_with(self.path(entry), entry.permissions() | PRIVATE_FILE) {
+        match directory.create_file_with(name, entry.permissions() | PRIVATE_FILE) {
             Ok(file) => {
                 crash::at(Point::FileCreated);
                 self.write_whole(tree, number, &file, bytes)
@@ -403,6 +441,32 @@ mod tests {
             assert!(!case.directory.path().join("b").exists());
             assert_eq!(output.left_out_count(), 0);
         }
+    }
+
+    #[test]
+    fn f1_a_file_goes_where_the_one_before_it_went_and_through_no_symlink() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir_all(path("a/b")).unwrap();
+        fs::create_dir_all(path("other/b")).unwrap();
+        let (root, mut last) = (Dir::open(directory.path()).unwrap(), Last::default());
+        let mut create = |file: &'static str| {
+            let (directory, name) = last.directory_of(&root, Path::new(file))?;
+            directory.create_file(name)
+        };
+        create("a/b/one").unwrap();
+        root.rename_new(Path::new("a"), &root, Path::new("moved")).unwrap();
+        std::os::unix::fs::symlink("other", path("a")).unwrap();
+        create("a/b/two").unwrap();
+        create("three").unwrap();
+        create("a/b/four").unwrap();
+        assert!(create("a/five").is_err() && create("a/b/c/six").is_err());
+        create("moved/b/seven").unwrap();
+        assert!(create("a/b/eight").is_err(), "it is not the one before it any more");
+        for there in ["moved/b/one", "moved/b/two", "three", "moved/b/four", "moved/b/seven"] {
+            assert!(path(there).exists(), "{there}");
+        }
+        assert_eq!(fs::read_dir(path("other/b")).unwrap().count(), 0);
     }
 
     #[test]
