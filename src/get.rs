@@ -113,7 +113,7 @@ pub struct Found {
     /// The verified manifest, of which the metadata was opened.
     pub manifest: ChunkList,
     /// What only the link's holder may read.
-    pub metadata: Metadata,
+    pub metadata: Arc<Metadata>,
     /// The verified terms.
     pub terms: Terms,
     /// Peers that hold chunks of it.
@@ -212,6 +212,7 @@ async fn find(context: &Context, link: &ShareLink) -> Result<Found, Halt> {
         return Err(Halt::Failed(over_here(&tracker).await));
     }
     let Opened { keys, metadata, manifest } = opened;
+    let metadata = Arc::new(metadata);
     Ok(Found { manifest, metadata, terms: terms.into_terms(), sources: response.sources, keys })
 }
 

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use parcelry_core::chunk_set::ChunkSet;
@@ -39,7 +40,7 @@ pub(super) struct Output {
     /// The directory in which the target stands.
     parent: Dir,
     target: PathBuf,
-    metadata: Metadata,
+    metadata: Arc<Metadata>,
     content: Content,
     /// Its inode number, if nobody else can open it.
     private_inode: Option<u64>,
@@ -68,7 +69,7 @@ impl Output {
     pub(super) fn create(
         temporary: &Path,
         target: &Path,
-        metadata: Metadata,
+        metadata: Arc<Metadata>,
         geometry: &Geometry,
     ) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::io("prepare", target, &error);
@@ -100,7 +101,7 @@ impl Output {
     pub(super) fn reopen(
         temporary: &Path,
         target: &Path,
-        metadata: Metadata,
+        metadata: Arc<Metadata>,
         before: Option<u64>,
         left_out: Vec<LeftOut>,
     ) -> io::Result<Option<Reopened>> {
@@ -372,12 +373,12 @@ mod tests {
     fn f06_a_folder_that_could_not_be_made_keeps_nothing_from_being_gone_on_with() {
         let directory = tempfile::tempdir().unwrap();
         let part = directory.path().join("part");
-        let metadata: Metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s",
+        let metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s",
             "extension": "", "size": 0, "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "dirs": [],
             "files": [{ "path": "s/a/d/f", "offset": 0, "size": 0, "executable": false,
                 "modified": "2026-01-01T00:00:00Z" }],
-            "dir_modes": [{ "path": "s/a/d", "mode": 0o500 }] }))
-        .unwrap();
+            "dir_modes": [{ "path": "s/a/d", "mode": 0o500 }] }));
+        let metadata: Arc<Metadata> = Arc::new(metadata.unwrap());
         let beside = Dir::open(directory.path()).unwrap();
         let root = beside.create_dir(Path::new("part")).unwrap();
         root.create_file(Path::new("a")).unwrap();
@@ -392,7 +393,7 @@ mod tests {
         Geometry::new(0, ChunkSize::from_log2(16).unwrap()).unwrap()
     }
 
-    fn directory_of(files: &serde_json::Value) -> Metadata {
+    fn directory_of(files: &serde_json::Value) -> Arc<Metadata> {
         let files = files.as_array().unwrap().iter().map(|file| {
             let mut file = file.clone();
             let more =
@@ -401,9 +402,9 @@ mod tests {
             file
         });
         let files: Vec<_> = files.collect();
-        serde_json::from_value(serde_json::json!({ "original_filename": "s", "extension": "", "size": 0,
-            "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "dirs": [], "files": files }))
-        .unwrap()
+        let metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s", "extension": "",
+            "size": 0, "chunk_count": 0, "created": "2026-01-01T00:00:00Z", "dirs": [], "files": files }));
+        Arc::new(metadata.unwrap())
     }
 
     #[test]
@@ -413,7 +414,7 @@ mod tests {
         let metadata = directory_of(&serde_json::json!([{ "path": "s/empty", "size": 0 },
             { "path": "s/hole", "size": 200_000, "holes": [[0, 200_000]] },
             { "path": "s/longer", "size": 200_000, "holes": [[0, 200_000]] }]));
-        drop(Output::create(&part, &target, metadata.clone(), &empty()).unwrap());
+        drop(Output::create(&part, &target, Arc::clone(&metadata), &empty()).unwrap());
         for (name, len) in [("empty", 4), ("hole", 1000), ("longer", 200_001)] {
             File::options().write(true).open(part.join(name)).unwrap().set_len(len).unwrap();
         }
@@ -433,9 +434,9 @@ mod tests {
             "created": "2026-01-01T00:00:00Z", "dirs": [], "files": [{ "path": "s", "offset": 0, "size": 5,
                 "executable": false, "modified": "2026-01-01T00:00:00Z" }] });
         let tree = directory_of(&serde_json::json!([{ "path": "s/a", "size": 0 }]));
-        for metadata in [serde_json::from_value(single).unwrap(), tree] {
-            let reopen = || Output::reopen(&part, &target, metadata.clone(), None, Vec::new()).unwrap();
-            let output = Output::create(&part, &target, metadata.clone(), &empty()).unwrap();
+        for metadata in [Arc::new(serde_json::from_value(single).unwrap()), tree] {
+            let reopen = || Output::reopen(&part, &target, Arc::clone(&metadata), None, Vec::new()).unwrap();
+            let output = Output::create(&part, &target, Arc::clone(&metadata), &empty()).unwrap();
             assert!(reopen().is_none());
             drop(output);
             let first = reopen();

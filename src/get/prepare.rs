@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::Geometry;
@@ -103,7 +104,7 @@ impl Start<'_> {
         if self.place == Place::Free {
             check_name(temporary, self.target, metadata.is_single_file())?;
         }
-        let output = Output::create(temporary, self.target, metadata.clone(), geometry).inspect_err(|_| {
+        let output = Output::create(temporary, self.target, Arc::clone(metadata), geometry).inspect_err(|_| {
             let _ = remove_any(temporary);
         })?;
         crash::at(Point::TemporaryMade);
@@ -182,7 +183,8 @@ impl Start<'_> {
     }
 
     fn open(&self, temporary: &Path, inode: Option<u64>, left_out: Vec<LeftOut>) -> Option<Reopened> {
-        Output::reopen(temporary, self.target, self.found.metadata.clone(), inode, left_out).ok().flatten()
+        let metadata = Arc::clone(&self.found.metadata);
+        Output::reopen(temporary, self.target, metadata, inode, left_out).ok().flatten()
     }
 
     /// The temporary with those of the chunks that are right; if none is, it is removed.

@@ -277,7 +277,7 @@ mod tests {
     /// A share on its way.
     struct Case {
         directory: tempfile::TempDir,
-        metadata: Metadata,
+        metadata: Arc<Metadata>,
         geometry: Geometry,
         stream: Vec<u8>,
     }
@@ -297,7 +297,7 @@ mod tests {
             let metadata = serde_json::from_value(serde_json::json!({ "original_filename": "s",
                 "extension": "", "size": stream.len(), "chunk_count": geometry.chunk_count(),
                 "created": "2026-01-01T00:00:00Z", "dirs": [], "files": files }));
-            let (directory, metadata) = (tempfile::tempdir().unwrap(), metadata.unwrap());
+            let (directory, metadata) = (tempfile::tempdir().unwrap(), Arc::new(metadata.unwrap()));
             Self { directory, metadata, geometry, stream }
         }
 
@@ -310,7 +310,7 @@ mod tests {
         }
 
         fn create(&self) -> Output {
-            Output::create(&self.part(), &self.target(), self.metadata.clone(), &self.geometry).unwrap()
+            Output::create(&self.part(), &self.target(), Arc::clone(&self.metadata), &self.geometry).unwrap()
         }
 
         fn index(&self, number: u32) -> ChunkIndex {
@@ -417,7 +417,8 @@ mod tests {
         assert!(left_out[0].why.contains("another entry"), "{}", left_out[0].why);
         assert_eq!(resumed.done.len(), 1);
         let before = (inode != 0).then_some(inode);
-        let reopened = Output::reopen(&case.part(), &case.target(), case.metadata.clone(), before, left_out);
+        let reopened =
+            Output::reopen(&case.part(), &case.target(), Arc::clone(&case.metadata), before, left_out);
         let output = reopened.unwrap().unwrap().output;
         assert_eq!(output.present(&resumed.done, &case.geometry).len(), 1);
         case.write(&output, 1).unwrap();
@@ -488,7 +489,7 @@ mod tests {
         // It was created, and not written.
         fs::write(case.part().join("c"), b"").unwrap();
         let reopened =
-            Output::reopen(&case.part(), &case.target(), case.metadata.clone(), before, Vec::new());
+            Output::reopen(&case.part(), &case.target(), Arc::clone(&case.metadata), before, Vec::new());
         let Reopened { output, .. } = reopened.unwrap().unwrap();
         assert_eq!(case.there(&["a", "sub/b", "c", "sub/d", "e"]), [true; 5]);
         let there = output.present(&ChunkSet::full(case.geometry.chunk_count()), &case.geometry);
