@@ -5,7 +5,7 @@ use std::time::Duration;
 use parcelry_core::duration::millis;
 use parcelry_core::link::Invite;
 
-use super::answers::Cleaned;
+use super::answers::{Cleaned, PartialEntry};
 use super::{partial, swarms};
 use crate::cli::CleanArgs;
 use crate::clock;
@@ -35,15 +35,13 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<(), Failur
     let left = blocking(move || chosen(&asking, untouched_for, is_sure)).await?;
     let progress = &context.progress;
     let (mut removed, mut freed_bytes, mut failed) = (Vec::new(), 0, 0);
-    for begun in left {
-        // What is listed of it is gone afterwards.
-        let (entry, disk_bytes) = (partial::entry(&begun), begun.disk_bytes);
+    for (begun, entry) in left {
         match end(context, begun, &wish).await {
             // A command has gone on with it meanwhile.
             Ok(false) => {}
             Ok(true) => {
+                freed_bytes += entry.disk_bytes;
                 removed.push(entry);
-                freed_bytes += disk_bytes;
             }
             Err(failure) => {
                 progress.warn(&failure.to_string());
@@ -63,18 +61,28 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<(), Failur
         .next("Mend what the warnings say, then run the same command again."))
 }
 
-/// What is to be removed, when whoever is there to ask has said so.
-fn chosen(context: &Context, untouched_for: Duration, is_sure: bool) -> Result<Vec<Begun>, Failure> {
+/// What is to be removed, when whoever is there to ask has said so, and what is told of it: that is gone afterwards.
+fn chosen(
+    context: &Context,
+    untouched_for: Duration,
+    is_sure: bool,
+) -> Result<Vec<(Begun, PartialEntry)>, Failure> {
     let progress = &context.progress;
     let before_ms = clock::now_ms().saturating_sub(millis(untouched_for));
     let mut left = Begun::list(&context.state);
     left.retain(|begun| !begun.is_in_use && begun.touched_ms <= before_ms);
+    let with_entry = |begun: Begun| {
+        let entry = partial::entry(&begun);
+        (begun, entry)
+    };
+    let left: Vec<_> = left.into_iter().map(with_entry).collect();
     if left.is_empty() || is_sure {
         return Ok(left);
     }
-    left.iter().for_each(|begun| progress.explain(&partial::line(&partial::entry(begun))));
-    let (things, bytes) = (human::count(left.len() as u64, "thing"), disk_bytes(&left));
-    let is_at_peers = |begun: &&Begun| {
+    left.iter().for_each(|(_, entry)| progress.explain(&partial::line(entry)));
+    let things = human::count(left.len() as u64, "thing");
+    let bytes: u64 = left.iter().map(|(_, entry)| entry.disk_bytes).sum();
+    let is_at_peers = |(begun, _): &&(Begun, PartialEntry)| {
         matches!(begun.work, Work::Upload(_)) && begun.sent().is_ok_and(|sent| matches!(sent, Sent::To(_)))
     };
     let at_peers = match left.iter().filter(is_at_peers).count() as u64 {
@@ -114,8 +122,4 @@ async fn delete(
 ) -> Result<(), Failure> {
     let sent = begun.sent()?;
     withdraw(context, header, &sent, named).await
-}
-
-fn disk_bytes(begun: &[Begun]) -> u64 {
-    begun.iter().map(|begun| begun.disk_bytes).sum()
 }

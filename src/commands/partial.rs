@@ -7,7 +7,7 @@ use crate::clock;
 use crate::human;
 use crate::journal::{Begun, Work};
 
-/// What both tell of something that was begun.
+/// What both tell of something that was begun. Blocks.
 pub(super) fn entry(begun: &Begun) -> PartialEntry {
     let place = begun.place();
     let (kind, name, size_bytes) = match &begun.work {
@@ -28,7 +28,7 @@ pub(super) fn entry(begun: &Begun) -> PartialEntry {
         path: place.map(|path| path.to_string_lossy().into_owned()),
         temporary: begun.temporary().map(|path| path.to_string_lossy().into_owned()),
         size_bytes,
-        disk_bytes: begun.disk_bytes,
+        disk_bytes: begun.disk_bytes(),
         touched: clock::rfc3339(begun.touched_ms),
         is_in_use: begun.is_in_use,
         is_away: begun.out_of_reach().is_some(),

@@ -27,8 +27,6 @@ pub struct Begun {
     written: Option<Written>,
     /// When its journal was last written to, in milliseconds since the Unix epoch.
     pub touched_ms: u64,
-    /// Bytes that it takes on this machine's disks.
-    pub disk_bytes: u64,
     /// Whether a command is at work on it.
     pub is_in_use: bool,
     /// What its journal says.
@@ -83,10 +81,12 @@ impl Begun {
         let touched = written.map(|written| written.at).or_else(|| directory.modified().ok());
         let touched = touched.unwrap_or(UNIX_EPOCH);
         let touched_ms = touched.duration_since(UNIX_EPOCH).map_or(0, millis);
-        let mut begun = Self { journal, written, touched_ms, disk_bytes: 0, is_in_use, work };
-        let temporary = begun.temporary().map_or(0, disk_bytes);
-        begun.disk_bytes = disk_bytes(&begun.journal) + temporary;
-        Some(begun)
+        Some(Self { journal, written, touched_ms, is_in_use, work })
+    }
+
+    /// Bytes that it takes on this machine's disks: every file of it is looked at.
+    pub fn disk_bytes(&self) -> u64 {
+        disk_bytes(&self.journal) + self.temporary().map_or(0, disk_bytes)
     }
 
     /// The share that is fetched.
@@ -288,7 +288,7 @@ mod tests {
         assert!(all.iter().all(|begun| !begun.is_in_use));
         let download = all.iter().find(|begun| begun.fetched() == Some(share)).unwrap();
         assert_eq!((download.temporary(), download.place()), (Some(&*temporary), Some(target)));
-        assert!(download.disk_bytes >= 100_000 && download.touched_ms > 0);
+        assert!(download.disk_bytes() >= 100_000 && download.touched_ms > 0);
 
         // Another file under its name is not the one that was fetched to.
         let moved = state.path().join("moved");
