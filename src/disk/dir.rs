@@ -180,8 +180,14 @@ impl Dir {
 
     /// Bytes of a file; `None` if there is none.
     pub fn len_of(&self, name: &Path) -> io::Result<Option<u64>> {
-        let stat = self.look_at(name)?.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-        Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
+        Ok(self.kind_and_len_of(name)?.filter(|(kind, _)| kind.is_file()).map(|(_, len)| len))
+    }
+
+    /// What an entry is, which may be a symlink, and how many bytes it has if it is a file; `None` if there is none.
+    pub fn kind_and_len_of(&self, name: &Path) -> io::Result<Option<(FileType, u64)>> {
+        let kind_and_len =
+            |stat: Stat| (FileType::from_raw_mode(stat.st_mode), u64::try_from(stat.st_size).unwrap_or(0));
+        Ok(self.look_at(name)?.map(kind_and_len))
     }
 
     /// Whether what an entry leads to has other names, too.

@@ -98,13 +98,17 @@ pub(super) fn create_missing(
     for (number, file) in files.filter(|(_, file)| !left_out.contains(&file.path)) {
         let path = below(&file.path);
         let path = Path::new(&path);
-        // What is beyond the end is somebody else's, and no chunk would overwrite it.
-        if directory.len_of(path)?.is_some_and(|len| len > file.size) {
-            directory.open_file(path)?.set_len(file.size)?;
-        } else if directory.kind_of(path)?.is_none() {
-            directory.create_dirs(path.parent().unwrap_or(path))?;
-            directory.create_file_with(path, file.permissions() | 0o600)?;
-            made.insert(number);
+        match directory.kind_and_len_of(path)? {
+            None => {
+                directory.create_dirs(path.parent().unwrap_or(path))?;
+                directory.create_file_with(path, file.permissions() | 0o600)?;
+                made.insert(number);
+            }
+            // What is beyond the end is somebody else's, and no chunk would overwrite it.
+            Some((kind, len)) if kind.is_file() && len > file.size => {
+                directory.open_file(path)?.set_len(file.size)?;
+            }
+            Some(_) => {}
         }
     }
     Ok(made)

@@ -198,12 +198,12 @@ impl Output {
             // Where one call syncs them all, what is whole need not be opened again.
             if !state.is_finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
                 let file = root.open_file(path)?;
-                if entry.data_bytes() == 0 && file.metadata()?.len() != entry.size {
+                if file.metadata()?.len() != entry.size {
+                    if entry.data_bytes() > 0 {
+                        return Err(io::Error::other("a file of the temporary was changed by somebody else"));
+                    }
                     // It was made again, or was being made when an attempt ended: nothing of it is fetched.
                     file.set_len(entry.size)?;
-                }
-                if file.metadata()?.len() != entry.size {
-                    return Err(io::Error::other("a file of the temporary was changed by somebody else"));
                 }
                 finish_file(&file, entry, umask)?;
                 if !cfg!(target_os = "linux") {
