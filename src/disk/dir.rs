@@ -166,8 +166,12 @@ impl Dir {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
-                // What is gone meanwhile is none.
-                entries.extend(self.kind_of(Path::new(name))?.map(|kind| (name.to_owned(), kind)));
+                let kind = match entry.file_type() {
+                    // Not every file system says it with the name. What is gone meanwhile is none.
+                    FileType::Unknown => self.kind_of(Path::new(name))?,
+                    kind => Some(kind),
+                };
+                entries.extend(kind.map(|kind| (name.to_owned(), kind)));
             }
         }
         Ok(entries)
@@ -301,8 +305,14 @@ impl Dir {
 
     /// Whether what is made in this directory has the group that it has in the other.
     pub fn hands_on_like(&self, other: &Self) -> io::Result<bool> {
-        let group = |stat: Stat| (stat.st_mode & Mode::SGID.as_raw_mode() != 0).then_some(stat.st_gid);
-        Ok(group(fstat(&self.0)?) == group(fstat(&other.0)?))
+        Ok(self.group_handed_on()? == other.group_handed_on()?)
+    }
+
+    /// The group that the directory hands on to what is made in it, if it does.
+    pub fn group_handed_on(&self) -> io::Result<Option<Gid>> {
+        let stat = fstat(&self.0)?;
+        let hands_on = stat.st_mode & Mode::SGID.as_raw_mode() != 0;
+        Ok(hands_on.then(|| Gid::from_raw(stat.st_gid)))
     }
 
     /// Gives the owner, and nobody else, all rights to this directory and those in it. The one above goes first: nobody
@@ -365,13 +375,9 @@ impl Dir {
         Ok(renameat(&self.0, from, &into.0, to)?)
     }
 
-    /// Gives an entry the group of the directory `of`, if that hands its group on and this user may.
-    pub fn hand_group_on(&self, of: &Self, name: &Path) -> io::Result<()> {
-        let of = fstat(&of.0)?;
-        if of.st_mode & Mode::SGID.as_raw_mode() != 0 {
-            let _ = chownat(&self.0, name, None, Some(Gid::from_raw(of.st_gid)), AtFlags::SYMLINK_NOFOLLOW);
-        }
-        Ok(())
+    /// Gives an entry a group, if this user may.
+    pub fn set_group(&self, name: &Path, group: Gid) {
+        let _ = chownat(&self.0, name, None, Some(group), AtFlags::SYMLINK_NOFOLLOW);
     }
 
     /// Removes a directory in this one, which must be empty.

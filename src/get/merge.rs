@@ -109,6 +109,7 @@ impl Look<'_> {
 /// new there get the permissions of those that they come from.
 pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("save in", shown, &error);
+    let group = to.group_handed_on().map_err(failed)?;
     for (name, kind) in from.entries().map_err(failed)? {
         let name = Path::new(&name);
         let shown = shown.join(name);
@@ -126,8 +127,10 @@ pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
                 from.remove_file(name).map_err(failed)?;
             }
             _ => {
-                let moved = from.hand_group_on(to, name).and_then(|()| from.rename(name, to, name));
-                moved.map_err(|error| Failure::io("save", &shown, &error))?;
+                if let Some(group) = group {
+                    from.set_group(name, group);
+                }
+                from.rename(name, to, name).map_err(|error| Failure::io("save", &shown, &error))?;
                 crash::at(Point::EntryMoved);
             }
         }
