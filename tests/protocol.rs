@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::fs;
-
 use common::http::{self, Answer, get, owned, raw, send, share_key};
 use common::samples;
 use common::swarm::Swarm;
@@ -166,25 +164,6 @@ fn chunks_are_served_whole_or_in_ranges() {
     let head = send(&peer, "HEAD", &path, "", b"");
     assert!(head.status == 200 && head.body.is_empty());
     assert!(head.head.to_lowercase().contains("content-length: 1016"), "{}", head.head);
-}
-
-#[test]
-fn what_cannot_be_read_is_refused_before_the_answer_begins_and_its_length_is_told_without_reading() {
-    let swarm = Swarm::start(1);
-    let peer = swarm.peers[0].address();
-    let bytes = samples::bytes("unreadable", 1016);
-    offer(&swarm, &share_key(1), 1000);
-    let path = format!("/v1/chunks/{}", ChunkId::of(&bytes));
-    send(&peer, "PUT", &path, &swarm.grant(&share_key(1), 1000), &bytes);
-    let chunk = &swarm.chunk_files(0)[0];
-    fs::remove_file(chunk).unwrap();
-    // Like a file on a disk that fails: it opens and has a length, and no byte of it can be read.
-    fs::create_dir_all(chunk.join("within")).unwrap();
-    refused(&get(&peer, &path), ProblemKind::Internal);
-    refused(&send(&peer, "GET", &path, "Range: bytes=1-1\r\n", b""), ProblemKind::Internal);
-    let outside = format!("Range: bytes={}-\r\n", u64::MAX);
-    refused(&send(&peer, "GET", &path, &outside, b""), ProblemKind::RangeNotSatisfiable);
-    assert_eq!(send(&peer, "HEAD", &path, "", b"").status, 200);
 }
 
 #[test]

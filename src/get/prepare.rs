@@ -104,9 +104,10 @@ impl Start<'_> {
         if self.place == Place::Free {
             check_name(temporary, self.target, metadata.is_single_file())?;
         }
-        let output = Output::create(temporary, self.target, Arc::clone(metadata), geometry).inspect_err(|_| {
-            let _ = remove_any(temporary);
-        })?;
+        let output =
+            Output::create(temporary, self.target, Arc::clone(metadata), geometry).inspect_err(|_| {
+                let _ = remove_any(temporary);
+            })?;
         crash::at(Point::TemporaryMade);
         self.note(journal, &output).inspect_err(|_| {
             let _ = output.discard();

@@ -193,13 +193,14 @@ async fn get_chunk(
     peer.metrics.chunks_served.inc();
     peer.metrics.bytes_served.inc_by(length);
     let file = Arc::new(file);
-    let left = wanted.start + first.as_ref().map_or(0, |piece| piece.len() as u64)..wanted.end;
+    let left = wanted.start + first.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, |it| it.len() as u64))
+        ..wanted.end;
     // One piece in memory at a time, however slowly it is taken and however large the chunk is.
     let pieces = stream::try_unfold((first, left), move |(first, left)| {
         let (file, pieces) = (Arc::clone(&file), Arc::clone(&peer.pieces));
         async move {
             if let Some(piece) = first {
-                return Ok(Some((Bytes::from_owner(piece), (None, left))));
+                return Ok(Some((Bytes::from_owner(piece?), (None, left))));
             }
             if left.is_empty() {
                 return Ok::<_, io::Error>(None);
@@ -234,12 +235,13 @@ struct Opened {
     bytes: u64,
     /// What is asked for, if that is a part.
     range: Option<Range<u64>>,
-    /// The first piece of what is asked for.
-    first: Option<Buffer>,
+    /// The first piece of what is asked for. Where the disk does not read it, the answer breaks off like one that it does
+    /// not go on reading.
+    first: Option<io::Result<Buffer>>,
 }
 
 /// Opens a chunk and reads the first piece of what is asked for into one of `pieces`, if there are any. In one call, so
-/// that an answer takes one blocking task less; and what cannot be read is refused before the answer begins.
+/// that an answer takes one blocking task less.
 fn open_to_serve(
     storage: &Storage,
     id: &ChunkId,
@@ -252,13 +254,10 @@ fn open_to_serve(
     })?;
     let range = requested_range(headers, bytes)?;
     let wanted = range.clone().unwrap_or(0..bytes);
-    let mut first = None;
-    if let Some(pieces) = pieces.filter(|_| !wanted.is_empty()) {
+    let first = pieces.filter(|_| !wanted.is_empty()).map(|pieces| {
         let mut piece = pieces.take_now();
-        let read = read_piece(&file, wanted.start, wanted.end - wanted.start, &mut piece);
-        read.map_err(StorageError::from)?;
-        first = Some(piece);
-    }
+        read_piece(&file, wanted.start, wanted.end - wanted.start, &mut piece).map(|()| piece)
+    });
     Ok(Opened { file, bytes, range, first })
 }
 

@@ -159,9 +159,8 @@ impl Pusher<'_> {
         let Some(outcome) = self.work.join_next().await else {
             return Err(Failure::new(Kind::Other, "the upload came to a standstill").into());
         };
-        let outcome = outcome.map_err(|error| {
-            Failure::new(Kind::Other, format!("a part of the upload failed: {error}"))
-        })?;
+        let outcome = outcome
+            .map_err(|error| Failure::new(Kind::Other, format!("a part of the upload failed: {error}")))?;
         self.take(outcome)
     }
 

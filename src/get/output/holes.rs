@@ -21,8 +21,7 @@ impl Output {
             Content::Tree(tree) => tree,
         };
         let files = self.metadata.files.iter().enumerate();
-        for (_, entry) in
-            files.filter(|(number, file)| !file.holes.is_empty() && !tree.is_left_out(*number))
+        for (_, entry) in files.filter(|(number, file)| !file.holes.is_empty() && !tree.is_left_out(*number))
         {
             allocate(&tree.root.open_file(self.path(entry))?, entry.size, &entry.holes)?;
         }
