@@ -12,7 +12,6 @@ use parcelry::log;
 use parcelry::progress::{Progress, Style};
 use parcelry::secrecy;
 use parcelry::task::Tasks;
-use parcelry_core::limits::WRITE_BEHIND_BYTES;
 
 fn main() -> ExitCode {
     let arguments = match secrecy::arguments() {
@@ -25,9 +24,6 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     start_log(&cli);
-    if serves(&cli.command) {
-        keep_freed_memory();
-    }
     let progress = Progress::new(style(&cli.output));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -113,25 +109,12 @@ const fn style(output: &OutputArgs) -> Style {
     }
 }
 
-/// Has glibc keep what is freed. What is free at the end of its memory it gives back to the system beyond 128 KiB, which
-/// is less than what is encrypted for one write: each write would give back and take anew. To free a block that was mapped
-/// by itself raises that bound to twice the block's size (mallopt(3), `M_MMAP_THRESHOLD`), and costs no memory, as nobody
-/// touches its bytes.
-fn keep_freed_memory() {
-    if cfg!(target_env = "gnu") {
-        drop(std::hint::black_box(Vec::<u8>::with_capacity(2 * WRITE_BEHIND_BYTES)));
-    }
-}
-
-const fn serves(command: &Command) -> bool {
-    matches!(command, Command::Up(_) | Command::Tracker(_) | Command::Peer(_))
-}
-
 fn start_log(cli: &Cli) {
+    let serves = matches!(cli.command, Command::Up(_) | Command::Tracker(_) | Command::Peer(_));
     let level = match (cli.output.quiet, cli.output.verbose) {
         (true, _) => "error",
         (_, 0) => {
-            if serves(&cli.command) {
+            if serves {
                 "parcelry=info,warn"
             } else {
                 "warn"

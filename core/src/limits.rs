@@ -417,9 +417,9 @@ pub const ASKED_LAST: Duration = Duration::from_secs(60);
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes that are read from a connection at once.
 pub const READ_AHEAD_BYTES: usize = 64 << 10;
-/// Bytes that are encrypted before they are written to a connection at once: a piece of a chunk that is served, with an
-/// ordinary head before it.
-pub const WRITE_BEHIND_BYTES: usize = PIECE_BYTES + (4 << 10);
+/// Bytes that are encrypted before they are written to a connection at once: 128 KiB of a body, with an ordinary head
+/// before it and a tag behind it.
+pub const WRITE_BEHIND_BYTES: usize = (128 << 10) + (4 << 10);
 /// Bytes of the head of an answer.
 pub const ANSWER_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Servers whose TLS sessions a client remembers, to resume them: the peers of a swarm that one share needs.
