@@ -58,7 +58,7 @@ impl Workload {
     }
 
     /// Lets work on this many bytes in, or says in how many milliseconds to ask again. `pieces` of it cost a
-    /// look at the disk each, however few bytes they are.
+    /// look at the disk each, or some hashing of their own, however few bytes they are.
     pub fn admit(&mut self, asker: Asker, bytes: u64, pieces: u64, now_ms: u64) -> Result<(), u64> {
         let bytes = bytes.max(pieces.saturating_mul(WORKLOAD_BYTES_MIN));
         let half = self.bytes_per_second / 2;

@@ -154,7 +154,8 @@ fn admit(peer: &Peer, held: &[(Provable, Samples, u64)], asker: Asker) -> Result
         let what = format!("{bytes} bytes would have to be read, at most {AUDIT_BYTES_MAX} are at once");
         return Err(Refusal::new(ProblemKind::TooLarge, what));
     }
-    let admitted = peer.audits.workload.lock().admit(asker, bytes, held.len() as u64, clock::boottime_ms());
+    let proofs = held.iter().map(|(_, samples, _)| samples.len() as u64).sum();
+    let admitted = peer.audits.workload.lock().admit(asker, bytes, proofs, clock::boottime_ms());
     admitted.map_err(|wait_ms| {
         let seconds = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1);
         let what = format!("too much is to be proved: ask again in {seconds} s");

@@ -64,7 +64,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let names: Vec<OsString> = (0..2500).map(|number| format!("{number}").into()).collect();
         // What is gone meanwhile has its turn, too.
-        let is_there = |number: usize| number % 3 > 0;
+        let is_there = |number: usize| !number.is_multiple_of(3);
         for (number, name) in names.iter().enumerate().filter(|(number, _)| is_there(*number)) {
             fs::write(directory.path().join(name), vec![0; number % 5]).unwrap();
         }
