@@ -4,7 +4,6 @@
 mod awkward;
 mod changes;
 mod collect;
-mod entry;
 mod halt;
 mod own;
 mod push;

@@ -13,10 +13,10 @@ use parcelry_core::limits::{FILES_MAX, UNTOLD_BYTES_MAX};
 use parcelry_core::links::{self, Link};
 use parcelry_core::modes::{self, DirMode};
 use parcelry_core::name::{SafePath, normalise};
+use rustix::fs::Access;
 
 use super::awkward::{LeftOut, Refusal};
 use super::changes::Fingerprint;
-use super::entry::Entry;
 use super::own::Own;
 use crate::disk::holes::{self, Largest};
 use crate::failure::{Failure, Kind};
@@ -236,13 +236,13 @@ impl<'a> Walk<'a> {
         if self.own.holds(&disk).map_err(failed)? {
             return Err(own().of_named(named));
         }
-        self.visit(Entry::at(disk), path.clone()).map_err(|refusal| refusal.of_named(named))?;
+        self.visit(disk, path.clone()).map_err(|refusal| refusal.of_named(named))?;
         Ok(absolute)
     }
 
-    fn visit(&mut self, entry: Entry, path: SafePath) -> Result<(), Refusal> {
-        let Entry { disk, metadata, access } = entry;
-        let metadata = metadata.map_err(|error| Refusal::unreadable(&error))?;
+    fn visit(&mut self, disk: PathBuf, path: SafePath) -> Result<(), Refusal> {
+        // Not followed: a symlink on the way is one in the share, or left out.
+        let metadata = fs::symlink_metadata(&disk).map_err(|error| Refusal::unreadable(&error))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
             // At every directory on the way: somebody may share a home.
@@ -263,7 +263,8 @@ impl<'a> Walk<'a> {
             return Err(special());
         }
         self.check_count()?;
-        access.map_err(|error| Refusal::unreadable(&error))?;
+        // Found out now, and not when half of the share is sent.
+        rustix::fs::access(&disk, Access::READ_OK).map_err(|error| Refusal::unreadable(&error.into()))?;
         let Fingerprint { size, modified_ns, inode } = Fingerprint::from(&metadata);
         let mut source = SourceFile {
             origin: Origin::Disk(disk),
@@ -323,8 +324,7 @@ impl<'a> Walk<'a> {
         // A fixed order, so that a resumed share has the same stream.
         names.sort();
         let before = (self.files.len(), self.dirs.len());
-        let entries = Entry::all_in(disk, &names);
-        for ((name, shared), entry) in names.iter().zip(shared_names(&names)).zip(entries) {
+        for (name, shared) in names.iter().zip(shared_names(&names)) {
             let visited = match shared {
                 None => Err(Refusal::odd("its name is not Unicode", "")),
                 Some(shared) => {
@@ -333,7 +333,7 @@ impl<'a> Walk<'a> {
                         self.progress.say(&format!("\"{name}\" is shared in Unicode normal form"));
                     }
                     let path = path.join(&shared);
-                    path.map_err(Refusal::from).and_then(|path| self.visit(entry, path))
+                    path.map_err(Refusal::from).and_then(|path| self.visit(disk.join(name), path))
                 }
             };
             match visited {
@@ -436,25 +436,6 @@ mod tests {
             collected.left_out.iter().map(|entry| entry.disk.file_name().unwrap()).collect();
         assert_eq!(left_out, ["socket", "link"]);
         assert_eq!(collected.links.iter().map(|link| link.path.as_str()).collect::<Vec<_>>(), ["s/loop"]);
-    }
-
-    #[test]
-    fn f06_a_folder_of_many_entries_is_walked_like_one_of_few() {
-        let directory = tempfile::tempdir().unwrap();
-        let inside = directory.path().join("s");
-        fs::create_dir_all(inside.join("0700 folder/below")).unwrap();
-        let names: Vec<String> = (0..1500).map(|number| format!("{number:04}")).collect();
-        for name in names.iter().map(String::as_str).chain(["0300\\odd", "0700 folder/file"]) {
-            fs::write(inside.join(name), name).unwrap();
-        }
-        std::os::unix::net::UnixListener::bind(inside.join("1200 socket")).unwrap();
-        let (collected, _) = collect_in(directory.path(), &["s"]).unwrap();
-        let mut expected: Vec<String> = names.iter().map(|name| format!("s/{name}")).collect();
-        expected.insert(701, "s/0700 folder/file".into());
-        assert_eq!(paths(&collected), expected);
-        assert_eq!(collected.dirs.iter().map(SafePath::as_str).collect::<Vec<_>>(), ["s/0700 folder/below"]);
-        let left_out: Vec<_> = collected.left_out.iter().map(|entry| entry.disk.clone()).collect();
-        assert_eq!(left_out, ["0300\\odd", "1200 socket"].map(|name| inside.join(name)));
     }
 
     #[test]
