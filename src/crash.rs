@@ -42,6 +42,8 @@ pub enum Point {
     KeysKept,
     /// A sender has noted a chunk's id, and not yet sent it.
     ChunkNoted,
+    /// A sender has kept the manifest, while chunks may still be on their way.
+    ManifestKept,
     /// A sender has every chunk confirmed, and has not yet published.
     ShareConfirmed,
     /// A sender has published, and not yet kept the owner's key.
@@ -88,8 +90,14 @@ pub const TRACKER: &[Point] = &[
 ];
 
 /// Where senders may die.
-pub const SENDER: &[Point] =
-    &[Point::KeysKept, Point::ChunkNoted, Point::ShareConfirmed, Point::PublishAnswered, Point::LinkPrinted];
+pub const SENDER: &[Point] = &[
+    Point::KeysKept,
+    Point::ChunkNoted,
+    Point::ManifestKept,
+    Point::ShareConfirmed,
+    Point::PublishAnswered,
+    Point::LinkPrinted,
+];
 
 /// Where receivers may die, whatever they get.
 pub const RECEIVER: &[Point] =

@@ -120,6 +120,8 @@ mod tests {
         let (here, there) = beside(meet, meet);
         assert_ne!(here, there);
         let caught = std::panic::catch_unwind(|| beside(|| 1, || -> u8 { panic!("there") }));
-        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"there"));
+        assert!(caught.is_err());
+        let caught = std::panic::catch_unwind(|| beside(|| -> u8 { panic!("here") }, || 1));
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"here"));
     }
 }

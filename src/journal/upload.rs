@@ -41,7 +41,7 @@ const COMMITTED: &str = "committed";
 const PUBLISHED: &str = "published";
 const MAGIC: &[u8] = b"PRCU\x01";
 /// Bytes of the header that are written at once.
-const PIECE_BYTES: usize = 64 << 10;
+const WRITE_BYTES: usize = 64 << 10;
 
 /// What identifies an upload, and everything that is needed to go on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,7 +267,7 @@ impl UploadPlace {
         remove_contents(&self.directory).map_err(failed)?;
         let write = |file: &mut File| -> io::Result<()> {
             // It has all files, and is never in memory as a whole.
-            let mut file = BufWriter::with_capacity(PIECE_BYTES, file);
+            let mut file = BufWriter::with_capacity(WRITE_BYTES, file);
             serde_json::to_writer(&mut file, &*header)?;
             file.flush()
         };

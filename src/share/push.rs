@@ -310,7 +310,7 @@ impl Pusher<'_> {
                     }
                 }
                 // Nothing is left to be read: what is to be done for the manifest is done beside the last puts.
-                if self.upload.is_sealed() {
+                if !self.is_manifest_begun && self.upload.is_sealed() {
                     self.make_manifest();
                 }
             }

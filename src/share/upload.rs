@@ -248,6 +248,7 @@ impl Upload {
         let manifest = draft.finish(&self.key, &self.keys, &self.metadata);
         let kept = self.journal.put_manifest(manifest.encoded());
         kept.map_err(|error| journal_failure(&error))?;
+        crash::at(Point::ManifestKept);
         Ok((manifest, grown))
     }
 
