@@ -1,4 +1,4 @@
-//! How fast each library does what a transfer consists of, on one core of this processor.
+//! How fast each library, and the kernel, does what a transfer consists of, on one core of this processor.
 //!
 //!     parcelry-primitives                           measures all, prints a table in Markdown
 //!     parcelry-primitives samples                   measures all, prints samples, one a line

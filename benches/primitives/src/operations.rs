@@ -1,6 +1,10 @@
 //! What is measured: each operation, in each library that has it.
 
+use std::fs::File;
 use std::hint::black_box;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt as _;
 
 use aes_gcm::{AeadInOut as _, KeyInit as _};
 use graviola::hashing::Hash as _;
@@ -64,6 +68,8 @@ pub(crate) fn operations() -> Vec<Operation> {
     all.extend(seal_and_open("AES-256-GCM", aes_256_gcm, RECORD));
     all.extend(seal_and_open("ChaCha20-Poly1305", chacha20_poly1305, MIB));
     all.extend([blake3(), sha256(), x25519(), memcpy()]);
+    all.extend(ram_disk());
+    all.push(loopback());
     all
 }
 
@@ -309,4 +315,57 @@ fn memcpy() -> Operation {
     let call = move || timed(|| black_box(&mut to[..]).copy_from_slice(black_box(&from[..])));
     let contenders = vec![Contender::new("std", MIB as f64, call)];
     Operation::new("memcpy of 1 MiB", GIGA, contenders)
+}
+
+// --- The kernel's part
+
+/// What a peer reads at once.
+const PIECE: usize = 256 << 10;
+
+/// A chunk read piece by piece, and written to a file that has no pages yet.
+fn ram_disk() -> [Operation; 2] {
+    let file = || {
+        let path = format!("/dev/shm/parcelry-primitives-{}", std::process::id());
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(true).open(&path);
+        let file = file.expect("a RAM disk is at /dev/shm");
+        // Its name is not needed.
+        std::fs::remove_file(&path).expect("it was just made");
+        file
+    };
+    let (from, to) = (file(), file());
+    let (chunk, mut buffer) = (vec![7_u8; MIB], vec![0_u8; PIECE]);
+    from.write_all_at(&chunk, 0).expect("a MiB fits");
+    let read = move || {
+        timed(|| {
+            for piece in 0..MIB / PIECE {
+                from.read_exact_at(&mut buffer, (piece * PIECE) as u64).expect("it was written");
+            }
+        })
+    };
+    let write = move || {
+        to.set_len(0).expect("it is cut off");
+        timed(|| to.write_all_at(&chunk, 0).expect("a MiB fits"))
+    };
+    [
+        Operation::new("RAM disk, read 1 MiB", GIGA, vec![Contender::new("kernel", MIB as f64, read)]),
+        Operation::new("RAM disk, write 1 MiB anew", GIGA, vec![Contender::new("kernel", MIB as f64, write)]),
+    ]
+}
+
+/// What both ends of a connection cost together.
+fn loopback() -> Operation {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let mut sender = TcpStream::connect(listener.local_addr().expect("it listens")).expect("it listens");
+    let (mut receiver, _) = listener.accept().expect("somebody has connected");
+    let (sent, mut received) = (vec![7_u8; 64 << 10], vec![0_u8; 64 << 10]);
+    // As much as fits into the buffers of a new connection: one thread does both, and waits for nobody.
+    let call = move || {
+        timed(|| {
+            sender.write_all(&sent).expect("it fits");
+            receiver.read_exact(&mut received).expect("it is on its way");
+        })
+    };
+    let kernel = vec![Contender::new("kernel", (64 << 10) as f64, call)];
+    Operation::new("TCP over loopback, 64 KiB, both ends", GIGA, kernel)
 }
