@@ -401,6 +401,7 @@ fn the_protocol_description_was_read_at_the_last_change_of_the_api() {
 /// The files of `core/src` that are about the wire alone: requests and answers, and the tokens that go with them.
 const WIRE_FILES: &[&str] = &[
     "api",
+    "blob",
     "dashboard",
     "enclosed",
     "evidence",

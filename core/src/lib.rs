@@ -35,7 +35,7 @@
 //! 5. Who is there: [`traffic`], [`runs`], [`ways`], [`inventory`], [`reach`], [`suspicion`], [`spread`], [`liveness`], [`registry`].
 //! 6. Who holds what, and what follows: `claim`, `pair`, [`audit`], [`health`], [`apart`], [`repair`], [`parting`],
 //!    [`workload`].
-//! 7. What travels over HTTP: `schema`, `sha256_text`, `problem`, [`api`], `heartbeat`, `evidence`, [`enclosed`],
+//! 7. What travels over HTTP: `schema`, `sha256_text`, `blob`, `problem`, [`api`], `heartbeat`, `evidence`, [`enclosed`],
 //!    [`gateway`], [`dashboard`].
 
 pub mod duration;
@@ -95,6 +95,7 @@ pub mod ways;
 pub mod workload;
 
 pub mod api;
+mod blob;
 pub mod dashboard;
 pub mod enclosed;
 mod evidence;
