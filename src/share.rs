@@ -170,9 +170,9 @@ async fn attempt(
     }
 
     let result = async {
-        let open = wait_for_peers(context, swarm, &upload, request).await?;
+        let open = wait_for_peers(context, &tracker, swarm, &upload, request).await?;
         let browsers_warn = open.browsers_warn;
-        let to = push::To { http: &context.http, swarm, skew };
+        let to = push::To { http: &context.http, swarm, tracker: &tracker, skew };
         let pushed = push::push(&upload, request, open, to, &context.progress).await?;
         Ok((pushed, browsers_warn))
     };
@@ -218,11 +218,11 @@ async fn collect_files(context: &Context, request: &ShareRequest) -> Result<Coll
 /// Asks the tracker where to push; while too few peers are alive, asks again.
 async fn wait_for_peers(
     context: &Context,
+    tracker: &TrackerClient,
     swarm: &Invite,
     upload: &Upload,
     request: &ShareRequest,
 ) -> Result<OpenResponse, Halt> {
-    let tracker = TrackerClient::of_invite(context.http.clone(), swarm);
     let owner = upload.owner_token(Act::Open, swarm.tracker_id, &swarm.token.expose_text());
     let size = ShareSize::from(upload.geometry());
     let preferred = upload.peers();

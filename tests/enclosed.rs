@@ -1,5 +1,5 @@
 //! Requests that carry a manifest behind their JSON: taken wherever one is taken within it, refused when they lie, and made
-//! once more in JSON at servers of older versions.
+//! at servers only that have said that they take them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -10,14 +10,15 @@ use common::fake::{Fake, FakePeer, Request, answer, answer_json};
 use common::http::{self, Answer, owned, raw, send, share_key};
 use common::swarm::Swarm;
 use common::{samples, tls};
-use parcelry::client::{Authority, ClientError, Http, PeerClient, TrackerClient};
+use parcelry::client::{Authority, Http, PeerClient, TrackerClient};
 use parcelry::clock;
 use parcelry::identity::Identity;
 use parcelry_core::api::{
-    AnnounceRequest, Blob, CommitRequest, PeerAddress, Problem, ProblemKind, PublishRequest,
+    AnnounceRequest, Blob, CommitRequest, InventoryRequest, OfferRequest, OpenRequest, PeerAddress,
+    ProblemKind, PublishRequest, ShareSize,
 };
 use parcelry_core::chunk_set::ChunkSet;
-use parcelry_core::enclosed::{ENCLOSED, disclose};
+use parcelry_core::enclosed::ENCLOSED;
 use parcelry_core::geometry::{ChunkSize, Geometry};
 use parcelry_core::grant::GrantToken;
 use parcelry_core::id::{PeerId, Secret};
@@ -270,12 +271,6 @@ fn an_upload_through_the_gateway_ends_with_a_manifest_in_either_layout() {
     }
 }
 
-/// What a server of an older version answers to what it does not take: `None` if it takes it.
-fn refused_by_older(request: &Request) -> Option<Value> {
-    let problem = Problem::new(ProblemKind::UnsupportedMediaType, "send application/json, uncompressed");
-    (!request.is_json()).then(|| serde_json::to_value(problem).unwrap())
-}
-
 fn some_manifest() -> Arc<Manifest> {
     let (key, size) = (share_key(9), ChunkSize::from_log2(16).unwrap());
     let keys = ShareKeys::derive(&Secret::from_bytes([1; 32]), &[2; 32], Header { chunk_size: size });
@@ -285,23 +280,63 @@ fn some_manifest() -> Arc<Manifest> {
 }
 
 #[test]
-fn a_server_of_an_older_version_is_sent_the_same_once_more_in_json_and_another_one_is_not() {
+fn servers_say_that_they_take_raw_manifests_in_an_answer_before_each_request_that_has_one() {
+    let shared = Shared::new();
+    let (swarm, share) = (&shared.swarm, shared.manifest.share());
+    let (tracker, peer) = (swarm.tracker.address(), swarm.peers[0].address());
+    let size = json!({ "total_bytes": 3 * 65_536 - 100, "chunk_bytes": 65_536 });
+    let open = json!({ "share": share, "size": size, "replicas": 2, "preferred": [] });
+    let opener = owned(&shared.key, Act::Open, swarm.tracker_pin(), &swarm.bearer("sender"));
+    let offer = json!({ "size": size, "chunks": ChunkSet::full(3).to_string(), "known": [] });
+    let offerer = owned(&shared.key, Act::Offer, swarm.peer_pin(0), &shared.grant);
+    let identity = Identity::read(&swarm.peer_data(0)).unwrap().unwrap();
+    let inventory = format!("/v1/peers/{}/inventory", identity.peer_id());
+    // A page like this says nothing about what is held.
+    let page = json!({ "shares": [], "after": null, "last": false, "gone": [] }).to_string();
+    let (pin, json) = (swarm.tracker_pin(), format!("Content-Type: {JSON}\r\n"));
+    for answer in [
+        http::json(&tracker, "POST", "/v1/shares", &opener, &open),
+        http::json(&peer, "POST", &format!("/v1/shares/{share}/offer"), &offerer, &offer),
+        tls::send(&tracker, &pin, Some(&identity), ("POST", &inventory), &json, page.as_bytes()),
+    ] {
+        assert_eq!(answer.json()["takes_raw_manifests"], true, "{}", answer.text());
+    }
+}
+
+/// A server that says this of itself in all its answers.
+fn saying(takes_raw: Option<bool>) -> Fake {
+    Fake::start(50, move |request, out| {
+        let mut told = match &*request.path {
+            "/v1/shares" => json!({ "sets": [], "spares": [], "grant": "v4.public.grant" }),
+            path if path.ends_with("/inventory") => json!({ "unknown": [], "deleted": [] }),
+            path if path.ends_with("/offer") => json!({ "held": "0." }),
+            path if path.ends_with("/manifest") => json!({ "missing": "0.", "receipt": "v4.public.receipt" }),
+            _ => return answer(out, "204 X", b""),
+        };
+        if let Some(takes_raw) = takes_raw {
+            told["takes_raw_manifests"] = takes_raw.into();
+        }
+        answer_json(out, 200, &told)
+    })
+}
+
+#[test]
+fn who_has_said_that_it_takes_raw_manifests_is_sent_them_so_and_everybody_else_json() {
     let manifest = some_manifest();
     let (grant, chunks) = (GrantToken::from("v4.public.grant"), ChunkSet::full(0));
     let shown = Authority { grant: &grant, owner: "v4.public.owner" };
     let blob = || Blob(manifest.encoded().to_vec());
-    let (share, terms) = (manifest.share(), "v4.public.terms");
+    let (share, terms, announcer) = (manifest.share(), "v4.public.terms", PeerId::from_bytes([7; 32]));
     let publish = PublishRequest { manifest: blob(), terms: terms.into(), receipts: vec!["r".into()] };
     let announce = AnnounceRequest { share, manifest: blob(), terms: terms.into(), chunks: chunks.clone() };
     let commit = CommitRequest { manifest: blob(), terms: terms.into(), chunks: chunks.clone() };
-    for is_older in [true, false] {
-        let server = Fake::start(50, move |request, out| match refused_by_older(request) {
-            Some(problem) if is_older => answer_json(out, 415, &problem),
-            _ if request.path.ends_with("/manifest") => {
-                answer_json(out, 200, &json!({ "missing": "0.", "receipt": "v4.public.receipt" }))
-            }
-            _ => answer(out, "204 X", b""),
-        });
+    let size = ShareSize { total_bytes: 0, chunk_bytes: 65_536 };
+    let open = OpenRequest { share, size, replicas: 1, preferred: Vec::new() };
+    let page = InventoryRequest { shares: Vec::new(), after: None, last: true, gone: Vec::new() };
+    let offer = OfferRequest { size, chunks: chunks.clone(), known: Vec::new() };
+    // One of an older version says nothing. Of one that was not asked nothing is known.
+    for (says, is_asked) in [(Some(true), true), (Some(false), true), (None, true), (Some(true), false)] {
+        let server = saying(says);
         let tracker = format!("https://{}", server.address).parse().unwrap();
         let (tracker_id, token) = (server.identity.tracker_id(), Secret::from_bytes([1; 32]));
         let http = Http::new(None).unwrap();
@@ -310,69 +345,54 @@ fn a_server_of_an_older_version_is_sent_the_same_once_more_in_json_and_another_o
         let peer = PeerAddress { id, name: "p0".into(), addresses: vec![server.address] };
         let peer = PeerClient::new(http, peer);
         tokio::runtime::Runtime::new().unwrap().block_on(async {
+            if is_asked {
+                tracker.open(&open, shown.owner).await.unwrap();
+                tracker.inventory(announcer, &page).await.unwrap();
+                peer.offer(share, shown, &offer).await.unwrap();
+            }
             let receipts = publish.receipts.clone();
             tracker.publish(shown, &manifest, terms.into(), receipts).await.unwrap();
-            let announcer = PeerId::from_bytes([7; 32]);
             tracker.announce(announcer, &manifest, terms.into(), chunks.clone()).await.unwrap();
-            let committed = peer.commit(shown, &manifest, &terms.into(), &chunks).await.unwrap();
+            // What one client was told, its clones know.
+            let committed = peer.clone().commit(shown, &manifest, &terms.into(), &chunks).await.unwrap();
             assert_eq!(committed.receipt.as_deref(), Some("v4.public.receipt"));
         });
         let requests = server.requests();
-        let each = if is_older { 2 } else { 1 };
-        let [published, announced, committed] = requests.chunks(each).collect::<Vec<_>>()[..] else {
-            panic!("{} requests", requests.len())
-        };
-        for (requests, is_granted) in [(published, true), (announced, false), (committed, true)] {
-            assert_eq!(requests.iter().map(Request::is_json).collect::<Vec<_>>(), [false, true][..each]);
-            for request in requests {
-                let head = request.head.to_lowercase();
-                assert_eq!(head.contains("authorization: bearer v4.public.grant"), is_granted, "{head}");
-                assert!(head.contains(ENCLOSED) || request.is_json(), "{head}");
-            }
+        let paths = [
+            format!("/v1/shares/{share}"),
+            format!("/v1/peers/{announcer}/shares"),
+            format!("/v1/shares/{share}/manifest"),
+        ];
+        let [published, announced, committed] = paths.map(|path| {
+            let made: Vec<_> = requests.iter().filter(|request| request.path == path).collect();
+            let [request] = made[..] else { panic!("{} requests at {path}", made.len()) };
+            request
+        });
+        let is_raw = is_asked && says == Some(true);
+        for (request, is_granted) in [(published, true), (announced, false), (committed, true)] {
+            let head = request.head.to_lowercase();
+            assert_eq!((request.is_json(), head.contains(ENCLOSED)), (!is_raw, is_raw), "{says:?} {head}");
+            assert_eq!(head.contains("authorization: bearer v4.public.grant"), is_granted, "{head}");
         }
-        let first = |requests: &[Request]| requests[0].body.clone();
-        let max = ENCLOSED_JSON_BYTES_MAX;
-        assert_eq!(disclose::<PublishRequest>(first(published), max).unwrap(), publish);
-        assert_eq!(disclose::<AnnounceRequest>(first(announced), max).unwrap(), announce);
-        assert_eq!(disclose::<CommitRequest>(first(committed), max).unwrap(), commit);
-        if is_older {
-            let second = |requests: &[Request]| requests[1].body.clone();
-            assert_eq!(serde_json::from_slice::<PublishRequest>(&second(published)).unwrap(), publish);
-            assert_eq!(serde_json::from_slice::<AnnounceRequest>(&second(announced)).unwrap(), announce);
-            assert_eq!(serde_json::from_slice::<CommitRequest>(&second(committed)).unwrap(), commit);
-        }
+        assert_eq!(published.with_manifest::<PublishRequest>(), publish);
+        assert_eq!(announced.with_manifest::<AnnounceRequest>(), announce);
+        assert_eq!(committed.with_manifest::<CommitRequest>(), commit);
     }
 }
 
 #[test]
-fn a_server_that_takes_neither_is_asked_twice_and_no_more() {
-    let server = Fake::start(51, |_, out| {
-        let problem = Problem::new(ProblemKind::UnsupportedMediaType, "never");
-        answer_json(out, 415, &serde_json::to_value(problem).unwrap())
-    });
-    let id = server.identity.peer_id();
-    let address = PeerAddress { id, name: "p0".into(), addresses: vec![server.address] };
-    let peer = PeerClient::new(Http::new(None).unwrap(), address);
-    let (manifest, grant) = (some_manifest(), GrantToken::from("v4.public.grant"));
-    let shown = Authority { grant: &grant, owner: "v4.public.owner" };
-    let (terms, chunks) = ("v4.public.terms".into(), ChunkSet::full(0));
-    let committing = peer.commit(shown, &manifest, &terms, &chunks);
-    let error = tokio::runtime::Runtime::new().unwrap().block_on(committing).unwrap_err();
-    assert!(matches!(error, ClientError::Refused { .. }), "{error}");
-    assert_eq!(server.requests().len(), 2);
-}
-
-#[test]
-fn a_share_goes_to_peers_of_this_version_and_of_an_older_one() {
+fn a_manifest_goes_raw_to_a_peer_of_this_version_and_within_json_to_one_of_an_older_version() {
     let swarm = Swarm::start(1);
-    // It takes manifests within JSON only.
-    let older = FakePeer::join(&swarm, 52, |chunk, _, out| answer(out, "200 X", chunk));
+    let older = FakePeer::join_older(&swarm, 52, |chunk, _, out| answer(out, "200 X", chunk));
+    let newer = FakePeer::join(&swarm, 53, |chunk, _, out| answer(out, "200 X", chunk));
     let (alice, bob) = (swarm.person(), swarm.person());
     let bytes = samples::bytes("both", 200_000);
     alice.write("file.bin", &bytes);
-    bob.get(&alice.share(&["file.bin"]));
+    bob.get(&alice.share(&["file.bin", "--replicas", "3"]));
     assert!(bob.read("file.bin") == bytes);
-    let requests = older.server.requests();
-    let commits = requests.iter().filter(|request| request.path.ends_with("/manifest"));
-    assert_eq!(commits.map(Request::is_json).collect::<Vec<_>>(), [false, true]);
+    for (peer, is_json) in [(older, true), (newer, false)] {
+        let requests = peer.server.requests();
+        let commits = requests.iter().filter(|request| request.path.ends_with("/manifest"));
+        assert_eq!(commits.map(Request::is_json).collect::<Vec<_>>(), [is_json]);
+    }
 }

@@ -121,6 +121,9 @@ pub struct InventoryResponse {
     /// Shares of the page that the operator took down: not to be served. The others of the page may be.
     #[serde(default)]
     pub withheld: Vec<ShareId>,
+    /// Whether the tracker takes a manifest behind JSON when it is told about a share.
+    #[serde(default)]
+    pub takes_raw_manifests: bool,
 }
 
 /// `POST /v1/peers/{id}/shares`: a peer tells about a share that the tracker does not know.
@@ -274,6 +277,9 @@ pub struct OpenResponse {
     /// Whether a browser warns before it opens a link of this tracker, whose certificate is its own.
     #[serde(default)]
     pub browsers_warn: bool,
+    /// Whether the tracker takes a manifest behind JSON when the share is published.
+    #[serde(default)]
+    pub takes_raw_manifests: bool,
 }
 
 /// Peers that are each to hold the same run of chunks.
@@ -404,6 +410,9 @@ impl KnownChunks {
 pub struct OfferResponse {
     /// Chunks that need not be sent.
     pub held: ChunkSet,
+    /// Whether the peer takes a manifest behind JSON when the share is committed.
+    #[serde(default)]
+    pub takes_raw_manifests: bool,
 }
 
 /// `PUT /v1/shares/{id}/manifest` at a peer: keep the share, confirm that it is on stable storage.

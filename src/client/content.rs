@@ -1,5 +1,5 @@
-//! What requests carry: bytes, and manifests behind what is said of them. A manifest is in memory once, however many
-//! servers it goes to, and whether it goes out as it is or, to those of older versions, as text.
+//! What requests carry: bytes, and manifests with what is said of them. A manifest is in memory once, however many
+//! servers it goes to, and whether it goes out as it is or, to who has not said that it takes that, as text.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -11,13 +11,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use hyper::body::{Body, Frame, SizeHint};
-use parcelry_core::api::ProblemKind;
 use parcelry_core::enclosed::{ENCLOSED, Encloses, enclose};
 use parcelry_core::limits::TAG_BYTES;
 use parcelry_core::manifest::Manifest;
 use serde::Serialize;
-
-use super::error::ClientError;
 
 /// A body goes out in pieces of this size.
 pub(super) const SEND_BYTES: usize = 128 << 10;
@@ -82,6 +79,21 @@ impl Content {
         Bytes::from(serde_json::to_vec(request).expect("requests have string keys")).into()
     }
 
+    /// A request with this manifest, whatever manifest of its own it has. To a server that `takes_raw` manifests it goes
+    /// behind the JSON; to others it is one more field of it, behind the others: each request has some.
+    pub(super) fn with_manifest(request: impl Encloses, manifest: &Arc<Manifest>, takes_raw: bool) -> Self {
+        let (head, _) = enclose(request);
+        let head = Bytes::from(head);
+        let manifest = Bytes::from_owner(Encoded(Arc::clone(manifest)));
+        if takes_raw {
+            return Self { media_type: ENCLOSED, parts: [Part::Plain(head), Part::Plain(manifest)].into() };
+        }
+        let others = Part::Plain(head.slice(4..head.len() - 1));
+        let name = Part::Plain(Bytes::from_static(b",\"manifest\":\""));
+        let end = Part::Plain(Bytes::from_static(b"\"}"));
+        Self { media_type: JSON, parts: [others, name, Part::Base64(manifest), end].into() }
+    }
+
     /// What the request is to call it.
     pub(super) const fn media_type(&self) -> &'static str {
         self.media_type
@@ -135,13 +147,6 @@ impl Body for Sending {
     }
 }
 
-/// A request and its manifest, on their way to a server.
-pub(super) struct WithManifest {
-    /// What is said of the manifest, as it goes out before it.
-    head: Bytes,
-    manifest: Bytes,
-}
-
 /// The bytes of a manifest that others use, too.
 struct Encoded(Arc<Manifest>);
 
@@ -151,54 +156,17 @@ impl AsRef<[u8]> for Encoded {
     }
 }
 
-impl WithManifest {
-    /// This request with this manifest, whatever manifest of its own it has.
-    pub(super) fn new(request: impl Encloses, manifest: &Arc<Manifest>) -> Self {
-        let (head, _) = enclose(request);
-        Self { head: head.into(), manifest: Bytes::from_owner(Encoded(Arc::clone(manifest))) }
-    }
-
-    /// The manifest follows the JSON.
-    fn enclosed(&self) -> Content {
-        let parts = [&self.head, &self.manifest].map(|part| Part::Plain(part.clone()));
-        Content { media_type: ENCLOSED, parts: parts.into() }
-    }
-
-    /// The manifest is one more field of the JSON, behind the others: each request has some.
-    fn json(&self) -> Content {
-        let others = Part::Plain(self.head.slice(4..self.head.len() - 1));
-        let name = Part::Plain(Bytes::from_static(b",\"manifest\":\""));
-        let end = Part::Plain(Bytes::from_static(b"\"}"));
-        let parts = [others, name, Part::Base64(self.manifest.clone()), end];
-        Content { media_type: JSON, parts: parts.into() }
-    }
-
-    /// Attempts to send it, and once more as JSON if the server is of an older version, which takes nothing else.
-    pub(super) async fn send<T, F>(&self, attempt: impl Fn(Content) -> F) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        match attempt(self.enclosed()).await {
-            Err(error) if error.problem() == Some(ProblemKind::UnsupportedMediaType) => {
-                attempt(self.json()).await
-            }
-            answer => answer,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
-    use parcelry_core::api::{Blob, CommitRequest, Problem};
+    use parcelry_core::api::{Blob, CommitRequest};
     use parcelry_core::chunk_set::ChunkSet;
     use parcelry_core::enclosed::disclose;
     use parcelry_core::geometry::{ChunkSize, Geometry};
     use parcelry_core::id::{ChunkId, Secret};
     use parcelry_core::manifest::{Draft, ShareKey};
     use parcelry_core::seal::{Header, ShareKeys};
-    use parking_lot::Mutex;
 
     /// A manifest of several pieces.
     fn manifest(metadata: &str) -> Arc<Manifest> {
@@ -214,8 +182,8 @@ mod tests {
         CommitRequest { manifest: Blob(manifest), terms: "t".into(), chunks: ChunkSet::full(10_000) }
     }
 
-    fn with(manifest: &Arc<Manifest>) -> WithManifest {
-        WithManifest::new(commit(Vec::new()), manifest)
+    fn with(manifest: &Arc<Manifest>, takes_raw: bool) -> Content {
+        Content::with_manifest(commit(Vec::new()), manifest, takes_raw)
     }
 
     /// The pieces in which it goes out.
@@ -253,9 +221,9 @@ mod tests {
         let manifest = manifest("{}");
         let there = manifest.encoded().as_ptr_range();
         let there = there.start.addr()..there.end.addr();
-        for message in [with(&manifest), with(&manifest)] {
-            assert_eq!(message.enclosed().media_type(), ENCLOSED);
-            let pieces = pieces(message.enclosed()).await;
+        for content in [with(&manifest, true), with(&manifest, true)] {
+            assert_eq!(content.media_type(), ENCLOSED);
+            let pieces = pieces(content).await;
             let are_there = pieces[1..].iter().all(|piece| there.contains(&piece.as_ptr().addr()));
             assert!(are_there && pieces.len() > 2);
             let read = disclose::<CommitRequest>(joined(&pieces), 1 << 20).unwrap();
@@ -268,36 +236,12 @@ mod tests {
         // The last piece ends in one, two or three bytes of a group.
         for metadata in ["{}", "{ }", "{  }"] {
             let manifest = manifest(metadata);
-            let content = with(&manifest).json();
+            let content = with(&manifest, false);
             assert_eq!(content.media_type(), JSON);
             let pieces = pieces(content).await;
             assert!(pieces.iter().all(|piece| piece.len() <= SEND_BYTES));
             let read: CommitRequest = serde_json::from_slice(&joined(&pieces)).unwrap();
             assert_eq!(read, commit(manifest.encoded().to_vec()));
         }
-    }
-
-    /// The media types that a server is sent that always answers so.
-    async fn sent(answer: Result<(), ClientError>) -> Vec<&'static str> {
-        let sent = Mutex::new(Vec::new());
-        let attempt = |content: Content| {
-            sent.lock().push(content.media_type());
-            std::future::ready(answer.clone())
-        };
-        let outcome = with(&manifest("{}")).send(attempt).await;
-        assert_eq!(outcome.is_ok(), answer.is_ok());
-        sent.into_inner()
-    }
-
-    #[tokio::test]
-    async fn who_takes_nothing_else_is_sent_json_once_and_nobody_else_is() {
-        let refused =
-            |kind| Err(ClientError::Refused { server: "p0".into(), problem: Problem::new(kind, "no") });
-        assert_eq!(sent(Ok(())).await, [ENCLOSED]);
-        assert_eq!(sent(refused(ProblemKind::UnsupportedMediaType)).await, [ENCLOSED, JSON]);
-        for kind in [ProblemKind::BadRequest, ProblemKind::TooLarge, ProblemKind::Unavailable] {
-            assert_eq!(sent(refused(kind)).await, [ENCLOSED]);
-        }
-        assert_eq!(sent(Err(ClientError::unreachable("p0", "it broke off"))).await, [ENCLOSED]);
     }
 }

@@ -2,6 +2,7 @@
 //! `src/client/evidence.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 use super::addresses::Addresses;
 use super::connector::Server;
-use super::content::{Content, WithManifest};
+use super::content::Content;
 use super::error::ClientError;
 use super::http::{Authority, Call, Http};
 use super::pipelined::ChunkAnswer;
@@ -48,6 +49,8 @@ struct State {
     offering: tokio::sync::Mutex<()>,
     /// When it failed to serve a chunk, if it has not served one since.
     failed: Mutex<Option<Instant>>,
+    /// Whether it said, when a share was offered last, that it takes raw manifests.
+    takes_raw_manifests: AtomicBool,
 }
 
 impl PeerClient {
@@ -92,7 +95,9 @@ impl PeerClient {
             let call = Call::new(Method::POST, server, path.clone()).authority(&authority);
             Call { body: body.clone(), ..call }
         };
-        self.json(call).await
+        let answer: OfferResponse = self.json(call).await?;
+        self.state.takes_raw_manifests.store(answer.takes_raw_manifests, Ordering::Relaxed);
+        Ok(answer)
     }
 
     /// Puts a chunk of the grant's share, which was offered.
@@ -220,7 +225,8 @@ impl PeerClient {
         Err(ClientError::protocol(self.name(), what))
     }
 
-    /// Hands over manifest and terms; the peer answers when its chunks are on stable storage.
+    /// Hands over manifest and terms; the peer answers when its chunks are on stable storage. The manifest goes raw if the
+    /// peer's answer to an offer has said that it takes it so.
     pub async fn commit(
         &self,
         authority: Authority<'_>,
@@ -230,15 +236,14 @@ impl PeerClient {
     ) -> Result<CommitResponse, ClientError> {
         let path = format!("/v1/shares/{}/manifest", manifest.share());
         let (terms, chunks) = (terms.clone(), chunks.clone());
-        let request = WithManifest::new(CommitRequest { manifest: Blob::default(), terms, chunks }, manifest);
-        let (path, request, authority) = (&path, &request, &authority);
-        let attempt = |server| {
-            request.send(move |body| {
-                let call = Call::new(Method::PUT, server, path).authority(authority);
-                self.http.json(Call { body, timeout: COMMIT_TIMEOUT, ..call }, JSON_BODY_BYTES_MAX)
-            })
+        let request = CommitRequest { manifest: Blob::default(), terms, chunks };
+        let takes_raw = self.state.takes_raw_manifests.load(Ordering::Relaxed);
+        let body = Content::with_manifest(request, manifest, takes_raw);
+        let call = |server| {
+            let call = Call::new(Method::PUT, server, path.clone()).authority(&authority);
+            Call { body: body.clone(), timeout: COMMIT_TIMEOUT, ..call }
         };
-        self.addresses.first_reachable(attempt).await
+        self.json(call).await
     }
 
     async fn json<'a, T: DeserializeOwned>(

@@ -1,6 +1,7 @@
 //! The tracker's API as typed calls.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Method;
@@ -11,6 +12,7 @@ use parcelry_core::api::{
 };
 use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::dashboard::{InviteList, ShareList};
+use parcelry_core::enclosed::Encloses;
 use parcelry_core::id::{PeerId, Secret, ShareId, TrackerId};
 use parcelry_core::limits::{HEARTBEAT_ANSWER_BYTES_MAX, JSON_BODY_BYTES_MAX, PEER_LIST_BYTES_MAX};
 use parcelry_core::link::{Invite, ShareLink, TrackerUrl};
@@ -19,30 +21,33 @@ use parcelry_core::terms::TermsToken;
 use serde::de::DeserializeOwned;
 
 use super::connector::Server;
-use super::content::WithManifest;
+use super::content::Content;
 use super::error::ClientError;
 use super::http::{Authority, Call, Http};
 use crate::tls::Trust;
 
-/// One tracker.
+/// One tracker. Its clones share what it has said of itself.
 #[derive(Debug, Clone)]
 pub struct TrackerClient {
     http: Http,
     server: Server,
     /// The token of the invite by which the swarm was joined.
     token: Option<Secret>,
+    /// Whether it said, when it was asked last, that it takes raw manifests.
+    takes_raw_manifests: Arc<AtomicBool>,
 }
 
 impl TrackerClient {
     /// The tracker that an invite leads to, for whoever has the invite.
     pub fn of_invite(http: Http, invite: &Invite) -> Self {
         let server = server(&invite.tracker, Some(invite.tracker_id));
-        Self { http, server, token: Some(invite.token.clone()) }
+        Self { http, server, token: Some(invite.token.clone()), takes_raw_manifests: Arc::default() }
     }
 
     /// The tracker that a link leads to.
     pub fn of_link(http: Http, link: &ShareLink) -> Self {
-        Self { http, server: server(&link.tracker, link.tracker_id), token: None }
+        let server = server(&link.tracker, link.tracker_id);
+        Self { http, server, token: None, takes_raw_manifests: Arc::default() }
     }
 
     /// A client of this tracker over new connections.
@@ -80,10 +85,13 @@ impl TrackerClient {
         request: &InventoryRequest,
     ) -> Result<InventoryResponse, ClientError> {
         let path = format!("/v1/peers/{peer}/inventory");
-        self.call(self.request(Method::POST, path).json(request)).await
+        let answer: InventoryResponse = self.call(self.request(Method::POST, path).json(request)).await?;
+        self.takes_raw_manifests.store(answer.takes_raw_manifests, Ordering::Relaxed);
+        Ok(answer)
     }
 
-    /// Tells about a share that the tracker does not know.
+    /// Tells about a share that the tracker does not know. The manifest goes raw if an answer of the tracker to an
+    /// inventory has said that it takes it so.
     pub async fn announce(
         &self,
         peer: PeerId,
@@ -93,9 +101,8 @@ impl TrackerClient {
     ) -> Result<(), ClientError> {
         let path = format!("/v1/peers/{peer}/shares");
         let request = AnnounceRequest { share: manifest.share(), manifest: Blob::default(), terms, chunks };
-        let request = WithManifest::new(request, manifest);
-        let call = |body| Call { body, ..self.request(Method::POST, &path) };
-        request.send(|body| self.http.send(call(body))).await.map(drop)
+        let body = self.with_manifest(request, manifest);
+        self.http.send(Call { body, ..self.request(Method::POST, path) }).await.map(drop)
     }
 
     /// Manifest and terms of a share of which a peer cannot read its own.
@@ -139,10 +146,13 @@ impl TrackerClient {
 
     /// Asks where to push a share, with the word of its owner.
     pub async fn open(&self, request: &OpenRequest, owner: &str) -> Result<OpenResponse, ClientError> {
-        self.call(self.admitted(Method::POST, "/v1/shares").owner(owner).json(request)).await
+        let call = self.admitted(Method::POST, "/v1/shares").owner(owner).json(request);
+        let answer: OpenResponse = self.call(call).await?;
+        self.takes_raw_manifests.store(answer.takes_raw_manifests, Ordering::Relaxed);
+        Ok(answer)
     }
 
-    /// Publishes a share.
+    /// Publishes a share. The manifest goes raw if the tracker said that it takes it so when the share was opened.
     pub async fn publish(
         &self,
         authority: Authority<'_>,
@@ -152,9 +162,9 @@ impl TrackerClient {
     ) -> Result<(), ClientError> {
         let path = format!("/v1/shares/{}", manifest.share());
         let request = PublishRequest { manifest: Blob::default(), terms, receipts };
-        let request = WithManifest::new(request, manifest);
-        let call = |body| Call { body, ..self.request(Method::PUT, &path).authority(&authority) };
-        request.send(|body| self.http.send(call(body))).await.map(drop)
+        let body = self.with_manifest(request, manifest);
+        let call = self.request(Method::PUT, path).authority(&authority);
+        self.http.send(Call { body, ..call }).await.map(drop)
     }
 
     /// Looks a share up.
@@ -192,6 +202,10 @@ impl TrackerClient {
     ) -> Result<(), ClientError> {
         let path = format!("/v1/shares/{share}/complaints");
         self.http.send(self.request(Method::POST, path).secret(access).json(request)).await.map(drop)
+    }
+
+    fn with_manifest(&self, request: impl Encloses, manifest: &Arc<Manifest>) -> Content {
+        Content::with_manifest(request, manifest, self.takes_raw_manifests.load(Ordering::Relaxed))
     }
 
     fn request(&self, method: Method, path: impl Into<String>) -> Call<'_> {

@@ -74,7 +74,7 @@ async fn offer(
     LargeJsonBody(request, _permit): LargeJsonBody<OfferRequest, OFFER_BODY_BYTES_MAX>,
 ) -> Result<Json<OfferResponse>, Refusal> {
     let held = peer.on_disk(move |storage| storage.offer_under(grant, share, &request)).await?;
-    Ok(Json(OfferResponse { held }))
+    Ok(Json(OfferResponse { held, takes_raw_manifests: true }))
 }
 
 /// Store a chunk of a share that was offered. The body must hash to the id. Needs the grant.

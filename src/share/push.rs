@@ -45,6 +45,8 @@ pub(super) struct Pushed {
 pub(super) struct To<'a> {
     pub(super) http: &'a Http,
     pub(super) swarm: &'a Invite,
+    /// The client by which the share was opened: it knows how the tracker takes what is published.
+    pub(super) tracker: &'a TrackerClient,
     /// How far the tracker's clock is off.
     pub(super) skew: Skew,
 }
@@ -130,7 +132,7 @@ pub(super) async fn push(
         upload,
         request,
         to,
-        tracker: TrackerClient::of_invite(to.http.clone(), to.swarm),
+        tracker: to.tracker.clone(),
         progress,
     };
     pusher.run().await

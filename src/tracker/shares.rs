@@ -70,7 +70,8 @@ impl Tracker {
             peers: self.addresses(&registry, &set.peers),
         });
         let spares = self.addresses(&registry, &placement.spares);
-        Ok(OpenResponse { sets: sets.collect(), spares, grant, browsers_warn: self.browsers_warn })
+        let (sets, browsers_warn) = (sets.collect(), self.browsers_warn);
+        Ok(OpenResponse { sets, spares, grant, browsers_warn, takes_raw_manifests: true })
     }
 
     /// Lets whoever asked push the share to the peers of the placement: each at most all of it.
@@ -170,7 +171,7 @@ impl Tracker {
         }
         self.take_deletions(peer, &request.gone).await?;
         if request.shares.is_empty() && !request.last {
-            return Ok(InventoryResponse { unknown: Vec::new(), deleted: Vec::new(), withheld: Vec::new() });
+            return Ok(told(Vec::new(), Vec::new(), Vec::new()));
         }
         let page = InventoryPage { shares: &request.shares, after: request.after, last: request.last };
         let outcome = self.store.reconcile(peer, page).await?;
@@ -188,8 +189,7 @@ impl Tracker {
             self.repairer.heard_inventory(peer);
         }
         let deleted = outcome.deleted.into_iter().map(|(share, terms)| SignedDeletion { share, terms });
-        let (unknown, withheld) = (outcome.unknown, outcome.withheld);
-        Ok(InventoryResponse { unknown, deleted: deleted.collect(), withheld })
+        Ok(told(outcome.unknown, deleted.collect(), outcome.withheld))
     }
 
     /// Takes in a share that a peer holds: so a tracker that lost its database is what it was before. The
@@ -358,6 +358,15 @@ impl Tracker {
         let known = peers.iter().filter_map(|&id| registry.get(id, now_ms));
         known.map(|(peer, _)| address(&peer.registration)).collect()
     }
+}
+
+/// The answer to a page of an inventory.
+const fn told(
+    unknown: Vec<ShareId>,
+    deleted: Vec<SignedDeletion>,
+    withheld: Vec<ShareId>,
+) -> InventoryResponse {
+    InventoryResponse { unknown, deleted, withheld, takes_raw_manifests: true }
 }
 
 fn invalid(error: &dyn std::fmt::Display) -> Refusal {

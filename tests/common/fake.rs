@@ -17,7 +17,9 @@ use parcelry_core::api::{
     Sample, Task,
 };
 use parcelry_core::chunk_set::ChunkSet;
+use parcelry_core::enclosed::{Encloses, disclose};
 use parcelry_core::id::{ChunkId, RunId};
+use parcelry_core::limits::ENCLOSED_JSON_BYTES_MAX;
 use parcelry_core::proof::Prover;
 use parcelry_core::registry::Usage;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -39,6 +41,16 @@ impl Request {
     /// Whether its body is said to be JSON.
     pub fn is_json(&self) -> bool {
         self.head.to_lowercase().contains("content-type: application/json")
+    }
+
+    /// What it says, in either layout.
+    #[track_caller]
+    pub fn with_manifest<T: Encloses>(&self) -> T {
+        if self.is_json() {
+            serde_json::from_slice(&self.body).unwrap()
+        } else {
+            disclose(self.body.clone(), ENCLOSED_JSON_BYTES_MAX).unwrap()
+        }
     }
 }
 
@@ -180,13 +192,32 @@ impl FakePeer {
         number: u8,
         serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::join_that(swarm, number, Proves::Rightly, serve)
+        Self::start(swarm, number, Version::This, Proves::Rightly, serve)
+    }
+
+    /// Joins the swarm like [`FakePeer::join`], as a peer of an older version.
+    pub fn join_older(
+        swarm: &Swarm,
+        number: u8,
+        serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(swarm, number, Version::Older, Proves::Rightly, serve)
     }
 
     /// Joins the swarm like [`FakePeer::join`], and proves what it holds in this way.
     pub fn join_that(
         swarm: &Swarm,
         number: u8,
+        proves: Proves,
+        serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(swarm, number, Version::This, proves, serve)
+    }
+
+    fn start(
+        swarm: &Swarm,
+        number: u8,
+        version: Version,
         proves: Proves,
         serve: impl Fn(&[u8], &HashMap<String, Vec<u8>>, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -217,15 +248,20 @@ impl FakePeer {
                 }
                 (_, path, _) if path.ends_with("/offer") => {
                     let asked: Value = serde_json::from_slice(&request.body).unwrap();
-                    answer_json(out, 200, &json!({ "held": empty(&asked["chunks"]) }))
+                    let mut told = json!({ "held": empty(&asked["chunks"]) });
+                    if version == Version::This {
+                        told["takes_raw_manifests"] = true.into();
+                    }
+                    answer_json(out, 200, &told)
                 }
-                // One of an older version, which takes manifests within JSON only.
-                (_, path, _) if path.ends_with("/manifest") && !request.is_json() => {
+                (_, path, _)
+                    if path.ends_with("/manifest") && version == Version::Older && !request.is_json() =>
+                {
                     let problem = Problem::new(ProblemKind::UnsupportedMediaType, "send application/json");
                     answer_json(out, problem.status, &serde_json::to_value(&problem).unwrap())
                 }
                 (_, path, _) if path.ends_with("/manifest") => {
-                    let asked: CommitRequest = serde_json::from_slice(&request.body).unwrap();
+                    let asked: CommitRequest = request.with_manifest();
                     let share = path.split('/').nth(3).unwrap().parse().unwrap();
                     let digest = ChunkId::of(&asked.manifest.0);
                     manifest.lock().unwrap().clone_from(&asked.manifest.0);
@@ -298,6 +334,15 @@ impl Write for Caught<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Which version a scripted peer is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// It says that it takes raw manifests, and takes them within JSON as well.
+    This,
+    /// It takes manifests within JSON only, and knows of nothing else.
+    Older,
 }
 
 /// How a scripted peer answers audits.
