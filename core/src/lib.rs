@@ -25,7 +25,7 @@
 //! * **run**: one process of a peer, from its start to its end; or chunks that follow each other.
 //!
 //! # Reading order
-//! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], [`name`],
+//! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], `at_most`, [`name`],
 //!    `place` under [`path_table`], [`portability`].
 //! 2. The share's format: [`gcm`], [`seal`], [`modes`], [`links`], [`holes`], [`metadata`], [`manifest`], [`proof`].
 //! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
@@ -43,6 +43,7 @@ pub mod limits;
 
 pub mod address;
 pub mod apart;
+mod at_most;
 pub mod audit;
 pub mod chunk_set;
 mod claim;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use time::OffsetDateTime;
 
+use crate::at_most::at_most;
 use crate::geometry::Geometry;
 use crate::holes::Holes;
 use crate::limits::{
@@ -295,36 +296,6 @@ impl Metadata {
             Err(PathTableError::Name(error)) => Err(error.into()),
             Err(PathTableError::TooMany(what)) => Err(MetadataError::TooMany(what)),
         }
-    }
-}
-
-/// Reads a table of at most `MAX` entries. What is beyond is refused before it is held.
-fn at_most<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    deserializer.deserialize_seq(Table::<T, MAX>(PhantomData))
-}
-
-struct Table<T, const MAX: usize>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Table<T, MAX> {
-    type Value = Vec<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sequence")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
-        let mut table = Vec::new();
-        while let Some(entry) = entries.next_element()? {
-            if table.len() == MAX {
-                return Err(A::Error::custom("more entries than the limit"));
-            }
-            table.push(entry);
-        }
-        Ok(table)
     }
 }
 
