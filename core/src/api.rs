@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::at_most::at_most;
 use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
 use crate::grant::GrantToken;
 use crate::id::{ChunkId, PeerId, RunId, ShareId};
+use crate::limits::RECEIPTS_MAX;
 use crate::reach::Doubt;
 use crate::registry::{Liveness, Usage};
 use crate::terms::TermsToken;
@@ -302,7 +304,8 @@ pub struct PublishRequest {
     pub manifest: Blob,
     /// The signed terms.
     pub terms: TermsToken,
-    /// The receipts of the peers that hold it: for each chunk those of as many peers as the terms ask for.
+    /// The receipts of the peers that hold it, at most 136: for each chunk those of as many peers as the terms ask for.
+    #[serde(deserialize_with = "at_most::<RECEIPTS_MAX, _, _>")]
     pub receipts: Vec<String>,
 }
 
@@ -467,6 +470,24 @@ mod tests {
         assert_eq!(run(2, 64).chunks(&geometry), None);
         assert_eq!(run(0, 33).chunks(&geometry), None);
         assert_eq!(run(u32::MAX, 64).chunks(&geometry), None);
+    }
+
+    #[test]
+    fn more_receipts_than_any_share_needs_are_refused_before_they_are_held() {
+        let read = |count| {
+            let receipts = vec![String::new(); count];
+            let request = PublishRequest { manifest: Blob(vec![7]), terms: "t".into(), receipts };
+            let mut json = serde_json::to_string(&request).unwrap();
+            // What follows is not looked at any more.
+            json.truncate(json.len() - "]}".len());
+            serde_json::from_str::<PublishRequest>(&json).unwrap_err()
+        };
+        assert!(read(RECEIPTS_MAX).is_eof());
+        assert!(read(RECEIPTS_MAX + 1).is_data());
+        let most = vec![String::new(); RECEIPTS_MAX];
+        let request = PublishRequest { manifest: Blob(vec![7]), terms: "t".into(), receipts: most };
+        let json = serde_json::to_vec(&request).unwrap();
+        assert_eq!(serde_json::from_slice::<PublishRequest>(&json).unwrap(), request);
     }
 
     proptest! {
