@@ -25,8 +25,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connector::{Connector, SecureStream, Server};
-use super::content::{Content, SEND_BYTES, Sending};
 use super::error::{BoxError, ClientError, Reworded};
+use super::payload::{Payload, SEND_BYTES, Sending};
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::pace::{Pace, TooSlow};
@@ -105,7 +105,7 @@ pub(super) struct Call<'a> {
     pub(super) owner: Option<String>,
     /// The media type of the answer, if it is not JSON.
     pub(super) accept: Option<&'static str>,
-    pub(super) body: Content,
+    pub(super) body: Payload,
     pub(super) timeout: Duration,
 }
 
@@ -119,13 +119,13 @@ impl<'a> Call<'a> {
             bearer: None,
             owner: None,
             accept: None,
-            body: Content::default(),
+            body: Payload::default(),
             timeout,
         }
     }
 
     pub(super) fn json(mut self, body: &impl Serialize) -> Self {
-        self.body = Content::json(body);
+        self.body = Payload::json(body);
         self
     }
 

@@ -2,11 +2,11 @@
 
 mod addresses;
 mod connector;
-mod content;
 mod error;
 mod evidence;
 mod failure;
 mod http;
+mod payload;
 mod peer;
 mod pipelined;
 mod pool;

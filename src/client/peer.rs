@@ -23,9 +23,9 @@ use serde::de::DeserializeOwned;
 
 use super::addresses::Addresses;
 use super::connector::Server;
-use super::content::Content;
 use super::error::ClientError;
 use super::http::{Authority, Call, Http};
+use super::payload::Payload;
 use super::pipelined::ChunkAnswer;
 use super::pool::ConnectionPool;
 use super::retry::with_retries;
@@ -90,7 +90,7 @@ impl PeerClient {
         request: &OfferRequest,
     ) -> Result<OfferResponse, ClientError> {
         let path = format!("/v1/shares/{share}/offer");
-        let body = Content::json(request);
+        let body = Payload::json(request);
         let call = |server| {
             let call = Call::new(Method::POST, server, path.clone()).authority(&authority);
             Call { body: body.clone(), ..call }
@@ -215,7 +215,7 @@ impl PeerClient {
 
     /// Has the peer prove what it holds; one answer for each sample.
     pub async fn audit(&self, request: &AuditRequest) -> Result<AuditResponse, ClientError> {
-        let body = Content::json(request);
+        let body = Payload::json(request);
         let call = |server| Call { body: body.clone(), ..Call::new(Method::POST, server, "/v1/audits") };
         let answer: AuditResponse = self.json(call).await?;
         if answer.proofs.len() == request.samples.len() {
@@ -238,7 +238,7 @@ impl PeerClient {
         let (terms, chunks) = (terms.clone(), chunks.clone());
         let request = CommitRequest { manifest: Blob::default(), terms, chunks };
         let takes_raw = self.state.takes_raw_manifests.load(Ordering::Relaxed);
-        let body = Content::with_manifest(request, manifest, takes_raw);
+        let body = Payload::with_manifest(request, manifest, takes_raw);
         let call = |server| {
             let call = Call::new(Method::PUT, server, path.clone()).authority(&authority);
             Call { body: body.clone(), timeout: COMMIT_TIMEOUT, ..call }

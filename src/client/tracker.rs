@@ -21,9 +21,9 @@ use parcelry_core::terms::TermsToken;
 use serde::de::DeserializeOwned;
 
 use super::connector::Server;
-use super::content::Content;
 use super::error::ClientError;
 use super::http::{Authority, Call, Http};
+use super::payload::Payload;
 use crate::tls::Trust;
 
 /// One tracker. Its clones share what it has said of itself.
@@ -204,8 +204,8 @@ impl TrackerClient {
         self.http.send(self.request(Method::POST, path).secret(access).json(request)).await.map(drop)
     }
 
-    fn with_manifest(&self, request: impl Encloses, manifest: &Arc<Manifest>) -> Content {
-        Content::with_manifest(request, manifest, self.takes_raw_manifests.load(Ordering::Relaxed))
+    fn with_manifest(&self, request: impl Encloses, manifest: &Arc<Manifest>) -> Payload {
+        Payload::with_manifest(request, manifest, self.takes_raw_manifests.load(Ordering::Relaxed))
     }
 
     fn request(&self, method: Method, path: impl Into<String>) -> Call<'_> {

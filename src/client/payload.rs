@@ -25,7 +25,7 @@ const JSON: &str = "application/json";
 
 /// What a request carries. Its clones share its bytes.
 #[derive(Clone)]
-pub(super) struct Content {
+pub(super) struct Payload {
     media_type: &'static str,
     parts: VecDeque<Part>,
 }
@@ -61,19 +61,19 @@ impl Part {
     }
 }
 
-impl Default for Content {
+impl Default for Payload {
     fn default() -> Self {
         Self { media_type: JSON, parts: VecDeque::new() }
     }
 }
 
-impl From<Bytes> for Content {
+impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
         Self { media_type: JSON, parts: [Part::Plain(bytes)].into() }
     }
 }
 
-impl Content {
+impl Payload {
     /// A request as JSON.
     pub(super) fn json(request: &impl Serialize) -> Self {
         Bytes::from(serde_json::to_vec(request).expect("requests have string keys")).into()
@@ -182,13 +182,13 @@ mod tests {
         CommitRequest { manifest: Blob(manifest), terms: "t".into(), chunks: ChunkSet::full(10_000) }
     }
 
-    fn with(manifest: &Arc<Manifest>, takes_raw: bool) -> Content {
-        Content::with_manifest(commit(Vec::new()), manifest, takes_raw)
+    fn with(manifest: &Arc<Manifest>, takes_raw: bool) -> Payload {
+        Payload::with_manifest(commit(Vec::new()), manifest, takes_raw)
     }
 
     /// The pieces in which it goes out.
-    async fn pieces(content: Content) -> Vec<Bytes> {
-        let (mut body, left_bytes) = content.into_body();
+    async fn pieces(payload: Payload) -> Vec<Bytes> {
+        let (mut body, left_bytes) = payload.into_body();
         let announced = body.size_hint().exact();
         let mut pieces = Vec::<Bytes>::new();
         while let Some(frame) = body.frame().await {
@@ -213,7 +213,7 @@ mod tests {
             let pieces = pieces(Bytes::from(vec![7; bytes]).into()).await;
             assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), expected);
         }
-        assert!(pieces(Content::default()).await.is_empty());
+        assert!(pieces(Payload::default()).await.is_empty());
     }
 
     #[tokio::test]
@@ -221,9 +221,9 @@ mod tests {
         let manifest = manifest("{}");
         let there = manifest.encoded().as_ptr_range();
         let there = there.start.addr()..there.end.addr();
-        for content in [with(&manifest, true), with(&manifest, true)] {
-            assert_eq!(content.media_type(), ENCLOSED);
-            let pieces = pieces(content).await;
+        for payload in [with(&manifest, true), with(&manifest, true)] {
+            assert_eq!(payload.media_type(), ENCLOSED);
+            let pieces = pieces(payload).await;
             let are_there = pieces[1..].iter().all(|piece| there.contains(&piece.as_ptr().addr()));
             assert!(are_there && pieces.len() > 2);
             let read = disclose::<CommitRequest>(joined(&pieces), 1 << 20).unwrap();
@@ -236,9 +236,9 @@ mod tests {
         // The last piece ends in one, two or three bytes of a group.
         for metadata in ["{}", "{ }", "{  }"] {
             let manifest = manifest(metadata);
-            let content = with(&manifest, false);
-            assert_eq!(content.media_type(), JSON);
-            let pieces = pieces(content).await;
+            let payload = with(&manifest, false);
+            assert_eq!(payload.media_type(), JSON);
+            let pieces = pieces(payload).await;
             assert!(pieces.iter().all(|piece| piece.len() <= SEND_BYTES));
             let read: CommitRequest = serde_json::from_slice(&joined(&pieces)).unwrap();
             assert_eq!(read, commit(manifest.encoded().to_vec()));
