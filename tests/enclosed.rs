@@ -59,6 +59,8 @@ struct Shared {
     terms: Value,
     receipts: Vec<String>,
     grant: String,
+    /// The header line that lets its reader in.
+    access: String,
 }
 
 impl Shared {
@@ -77,7 +79,27 @@ impl Shared {
         let owned = owned.get(link.share).unwrap().unwrap();
         let (key, receipts) = (owned.key(), owned.receipts);
         let grant = swarm.grant(&key, bytes.len() as u64);
-        Self { swarm, key, manifest, terms: told["terms"].clone(), receipts, grant }
+        Self { swarm, key, manifest, terms: told["terms"].clone(), receipts, grant, access }
+    }
+
+    /// What tracker and peer tell of the share: manifest, terms, and who holds which chunks.
+    fn told(&self) -> Vec<String> {
+        let path = format!("/v1/shares/{}", self.manifest.share());
+        let get = |address: &str, rest: &str| {
+            let answer = send(address, "GET", &format!("{path}{rest}"), &self.access, b"");
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.json()
+        };
+        let (tracker, peer) = (self.swarm.tracker.address(), self.swarm.peers[0].address());
+        let looked_up = get(&tracker, "");
+        let held = |source: &Value| format!("{} {}", source["peer"]["id"], source["chunks"]);
+        // Which of them is the surest may change by itself.
+        let mut told: Vec<_> = looked_up["sources"].as_array().unwrap().iter().map(held).collect();
+        told.sort();
+        let rest = [&looked_up["manifest"], &looked_up["terms"]].map(Value::to_string);
+        told.extend(rest);
+        told.extend(["/manifest", "/chunks"].map(|rest| get(&peer, rest).to_string()));
+        told
     }
 
     /// The calls that carry the manifest: what is said beside it, and how they are made.
@@ -173,6 +195,7 @@ fn s2_lengths_that_lie_manifests_that_are_cut_and_two_of_them_are_refused_and_ch
     let manifest = shared.manifest.encoded();
     let mut flipped = manifest.to_vec();
     flipped[200] ^= 1;
+    let before = shared.told();
     for call in shared.calls() {
         let json = call.json.to_string().into_bytes();
         let right = u32::try_from(json.len()).unwrap();
@@ -202,6 +225,7 @@ fn s2_lengths_that_lie_manifests_that_are_cut_and_two_of_them_are_refused_and_ch
         assert_eq!(none.problem(), ProblemKind::BadRequest.urn());
         let other = call.send("application/octet-stream", &whole);
         assert_eq!(other.problem(), ProblemKind::UnsupportedMediaType.urn());
+        assert_eq!(shared.told(), before, "{}", call.json);
         call.is_taken(ENCLOSED, &whole);
     }
 }
@@ -217,7 +241,7 @@ fn who_may_not_send_a_manifest_or_announces_too_much_is_refused_before_it_is_rea
     for (address, path, credentials) in [
         (peer, format!("/v1/shares/{share}/manifest"), commit),
         (tracker.clone(), format!("/v1/shares/{share}"), publish.clone()),
-        (tracker, format!("/v1/shares/{share}/upload"), publish),
+        (tracker.clone(), format!("/v1/shares/{share}/upload"), publish),
     ] {
         let announcing = |bytes: usize, credentials: &str| {
             let head = format!("PUT {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {ENCLOSED}\r\n");
@@ -228,6 +252,18 @@ fn who_may_not_send_a_manifest_or_announces_too_much_is_refused_before_it_is_rea
         let too_much = announcing(ENCLOSED_BODY_BYTES_MAX + 1, &credentials);
         assert_eq!(too_much, ProblemKind::TooLarge.urn(), "{path}");
     }
+    // Who announces a share shows a peer's certificate.
+    let identity = Identity::read(&shared.swarm.peer_data(0)).unwrap().unwrap();
+    let pin = shared.swarm.tracker_pin();
+    let announcing = |bytes: usize, shown: Option<&Identity>| {
+        let path = format!("/v1/peers/{}/shares", identity.peer_id());
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {tracker}\r\nContent-Type: {ENCLOSED}\r\n");
+        let request = format!("{head}Content-Length: {bytes}\r\n\r\n");
+        let answer = tls::exchange(&tracker, &pin, shown, request.as_bytes()).unwrap();
+        Answer::parse(&answer).problem()
+    };
+    assert_eq!(announcing(100_000, None), ProblemKind::AccessDenied.urn());
+    assert_eq!(announcing(ENCLOSED_BODY_BYTES_MAX + 1, Some(&identity)), ProblemKind::TooLarge.urn());
 }
 
 #[test]

@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_long_is_refused_before_it_is_waited_for_or_read() {
+    async fn what_is_too_long_is_refused_before_it_is_read() {
         let never = || Body::from_stream(stream::pending::<io::Result<Bytes>>());
         let more = |max: usize| announced(max as u64 + 1, never());
         assert_eq!(refused(ENCLOSED, more(ENCLOSED_BODY_BYTES_MAX)).await.0, ProblemKind::TooLarge);

@@ -28,12 +28,14 @@ use super::fair::{Asker, FairSemaphore, Held};
 
 /// The budgets are kept in pieces of this size, and the text of an answer in memory as well.
 const PIECE_BYTES: usize = 1 << 20;
-/// What a JSON body takes beside its text, while a value is made of it or it of one.
+/// So many times its bytes may be taken beside a body, while a value is made of it or it of one. JSON may take all of that; a
+/// body with a manifest behind JSON, whose bytes become the manifest, takes less.
 const COPIES: u64 = 2;
 /// A response's body is handed over in pieces of this size.
 const FRAME_BYTES: usize = 64 << 10;
 
-/// Room for texts: how long one is held is up to whoever sends or takes it.
+/// Room for bodies, whether they are JSON or have a manifest behind it: how long one is held is up to whoever sends or
+/// takes it.
 static TEXTS: LazyLock<FairSemaphore> = LazyLock::new(half);
 /// Room for values and what is made of them: how long it is held is up to this process.
 static VALUES: LazyLock<FairSemaphore> = LazyLock::new(half);
@@ -68,8 +70,8 @@ impl MemoryPermit {
         permit
     }
 
-    /// Waits until the text of a value has room. Who waits for the other room has this one already, and never the
-    /// other way round: nobody waits for somebody who waits for him.
+    /// Waits until a body of this many bytes has room, of JSON or with a manifest behind it. Who waits for the room of its
+    /// value has this one already, and never the other way round: nobody waits for somebody who waits for him.
     pub(super) async fn to_read(asker: Asker, bytes: u64) -> Self {
         let is_large = bytes > JSON_BODY_BYTES_MAX as u64;
         let text = if is_large { Some(TEXTS.wait(asker, pieces(bytes)).await) } else { None };

@@ -118,6 +118,7 @@ impl Tracker {
         receipts: &[String],
     ) -> Result<(), Refusal> {
         let share = granted.share;
+        debug_assert_eq!(manifest.share(), share);
         let terms = SignedTerms::verify(terms, share).map_err(|error| invalid(&error))?;
         check_expiry(&terms)?;
         check_not_deleted(&terms)?;
