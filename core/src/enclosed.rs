@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::api::{AnnounceRequest, Blob, CommitRequest, LookUpResponse, ManifestResponse, PublishRequest};
 use crate::gateway::FinishRequest;
 
-/// The media type: of such a request, and of such an answer, for which a client asks with `Accept`.
+/// The media type: of such a request, which goes to who has said `takes_raw_manifests` in an answer before it and to nobody
+/// else, and of such an answer, for which a client asks with `Accept`.
 pub const ENCLOSED: &str = "application/vnd.parcelry.manifest";
 
 /// A request or an answer that has a manifest.
