@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Save, go on after kill -9, replace, and share, on every kind of file system that can be mounted here: ext4, tmpfs, and exFAT and NTFS
-# by FUSE; names that differ in case only where they are one (exFAT, ext4 with casefold), and names that are none; what is mounted by
+# by FUSE; a disk that runs full in the middle of a folder; names that differ in case only where they are one (exFAT, ext4 with casefold), and names that are none; what is mounted by
 # itself in a target; and a peer whose store is on exFAT. Each is made in a file and mounted in a namespace of its own, which takes root.
 # It says what it skips; with --all, what could be installed and is not there is a failure.
 #   tests/file_systems.sh [--all]
@@ -50,7 +50,7 @@ mounts() { # NAME COMMAND…: mounts at $work/NAME, or says why not
     mounted+=("$work/$name")
 }
 mount_tmpfs() { mounts tmpfs mount -t tmpfs -o size=${image_mib}M tmpfs; }
-mount_ext4() { image ext4 && mkfs.ext4 -q "$work/ext4.image" && mounts ext4 mount -o loop "$work/ext4.image"; }
+mount_ext4() { image ext4 && mkfs.ext4 -q -m 0 -b 4096 "$work/ext4.image" && mounts ext4 mount -o loop "$work/ext4.image"; }
 mount_casefold() {
     image casefold && mkfs.ext4 -q -O casefold -E encoding=utf8 "$work/casefold.image" && mounts casefold mount -o loop "$work/casefold.image" || return 1
     mkdir "$work/casefold/folds" && chattr +F "$work/casefold/folds" || { echo "chattr +F is refused"; return 1; }
@@ -202,6 +202,28 @@ mounted_inside() { # FOLDER: what is mounted by itself in a target is named befo
     rm -r folder mounted file
     cd - >/dev/null
 }
+runs_full() { # FOLDER: the disk is full in the middle of small files, and still is at the next attempt; nothing is lost by it
+    local many before
+    mkdir "$work/from/many"
+    head -c 3000000 /dev/urandom | split -b 1000 -a 4 -d - "$work/from/many/"
+    many=$("$bin" share -q --chunk-size 64KiB "$work/from/many")
+    cd "$1"
+    # There is room for all bytes, and not for a block to each file.
+    fallocate -l "$(($(df --output=avail -B1 . | tail -n 1) - (6 << 20)))" filler
+    expect 8 "goes on from here" get "$many"
+    before=$(noted)
+    [ "$before" -gt 50 ] || fail "nothing was fetched that could be lost"
+    head -c 1G /dev/zero >rest 2>/dev/null || true
+    expect 8 "goes on from here" get "$many"
+    [ "$(noted)" -ge "$before" ] || fail "what was fetched was given up"
+    rm filler rest
+    get "$many" || fail "could not go on when there was room"
+    grep -q "^Resuming: " "$work/said" || fail "all was fetched again"
+    diff -r many "$work/from/many"
+    [ "$(find . -name '.parcelry*' | wc -l)" = 0 ] || fail "something was left behind"
+    rm -r many
+    cd - >/dev/null
+}
 tries() { # NAME: mounts it and makes the journey
     local why
     if ! "mount_$1" >"$work/why"; then why=$(cat "$work/why"); skip "$1" "cannot be mounted here: $why"; return; fi
@@ -228,6 +250,10 @@ mounted_inside "$work/tmpfs"
 say "tmpfs: what is mounted in a target is named"
 if need mkfs.ext4 e2fsprogs; then
     tries ext4
+    if [[ " ${skipped[*]} " != *" ext4 "* ]]; then
+        runs_full "$work/ext4"
+        say "ext4: full in the middle of many small files, and gone on with"
+    fi
     if mount_casefold >"$work/why" 2>&1; then
         folds "$work/casefold/folds" links
         say "ext4 with casefold: of names that differ in case only one is saved and the others are named"

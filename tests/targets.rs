@@ -187,6 +187,42 @@ fn f30_what_was_fetched_and_whose_journal_is_gone_is_checked_and_gone_on_with() 
 }
 
 #[test]
+fn f30_that_there_is_no_room_to_go_on_costs_nothing_that_was_fetched() {
+    let swarm = Swarm::start(2);
+    let alice = swarm.person();
+    let files: Vec<(String, Vec<u8>)> = (0..40)
+        .map(|number| format!("folder/{}/{number}", number % 3))
+        .map(|path| (path.clone(), samples::bytes(&path, 10_000)))
+        .collect();
+    files.iter().for_each(|(path, bytes)| drop(alice.write(path, bytes)));
+    let link = alice.share(&["folder", "--chunk-size", "64KiB"]);
+    // Where inode numbers say nothing, and where nothing is known of it, all that is missing is created at once.
+    for (lacks, has_journal) in [("Room", true), ("Inodes Room", true), ("Room", false)] {
+        let bob = swarm.person();
+        all_but_the_name(&bob, &["get", &link]);
+        let part = part_in(&bob.work()).unwrap();
+        fs::remove_file(part.join("0/0")).unwrap();
+        if !has_journal {
+            fs::remove_dir_all(downloads(&bob)).unwrap();
+        }
+        for _ in 0..2 {
+            let mut get = bob.command(&["get", &link]);
+            let ran = Ran::of(get.env(file_system::VARIABLE, lacks).output().unwrap());
+            assert_eq!(ran.code, 8, "{lacks}: {}", ran.stderr);
+            assert!(ran.stderr.contains("goes on from here"), "{lacks}: {}", ran.stderr);
+            assert!(part_in(&bob.work()).unwrap().join("2/2").exists(), "{lacks}");
+        }
+        let before = served(&swarm);
+        let ran = bob.run(&["get", &link]);
+        assert_eq!(ran.code, 0, "{lacks}: {}", ran.stderr);
+        assert!(ran.stderr.contains("Resuming"), "{lacks}: {}", ran.stderr);
+        assert!(served(&swarm) - before < 100_000, "what was gone is fetched, and no more");
+        assert!(files.iter().all(|(path, bytes)| bob.read(path) == *bytes), "{lacks}");
+        assert_eq!(bob.names(), ["folder"]);
+    }
+}
+
+#[test]
 fn f30_what_is_none_of_the_shares_or_may_be_somebody_elses_is_not_gone_on_with() {
     let swarm = Swarm::start(2);
     let [(link, _), (directory, _)] = file_and_directory(&swarm);

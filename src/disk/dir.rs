@@ -143,6 +143,9 @@ impl Dir {
     /// away.
     pub fn create_file_with(&self, path: &Path, mode: u32) -> io::Result<File> {
         refuse_name(path)?;
+        if is_said_to_lack(Lack::Room) {
+            return Err(Errno::NOSPC.into());
+        }
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | NO_FOLLOW;
         self.open_below(path, flags, Mode::from_raw_mode(mode))
     }

@@ -31,6 +31,8 @@ pub enum Lack {
     OneStep,
     /// Holes in files.
     Holes,
+    /// Room for new files.
+    Room,
 }
 
 /// The environment variable by which a test has every file system lack something, as in `NoReplace Links`. It does

@@ -81,28 +81,45 @@ pub(super) fn create_all(
     Ok(Created { left_out: entries.left_out, late })
 }
 
-/// Creates again what an earlier attempt has moved to its place already, but for what was left out; the numbers of the
-/// files among it, of which nothing is there. Nothing may be behind a file's end, whoever wrote it: many are in no chunk.
+/// The files that are not in a temporary that is gone on with, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    /// Those that were made again, and are empty.
+    pub(super) made_again: HashSet<usize>,
+    /// Those that are to be created when their bytes come.
+    pub(super) late: Vec<usize>,
+}
+
+/// Creates what is not there, but for what was left out: an earlier attempt has moved it to its place already, or had not
+/// created it yet. Of files of which `late` says, for each in its order, that they are created when their bytes come, only
+/// the directories are made. Nothing may be behind a file's end, whoever wrote it: many are in no chunk.
 pub(super) fn create_missing(
     directory: &Dir,
     metadata: &Metadata,
     left_out: &HashSet<&SafePath>,
-) -> io::Result<HashSet<usize>> {
-    let mut made = HashSet::new();
+    late: &[bool],
+) -> io::Result<Missing> {
+    let (mut missing, mut last) = (Missing::default(), None);
     let top = &metadata.original_filename;
-    let below = |path: &SafePath| path.below(top).unwrap_or_default().to_owned();
     for dir in metadata.dirs.iter().filter(|dir| !left_out.contains(dir)) {
-        directory.create_dirs(Path::new(&below(dir)))?;
+        directory.create_dirs(Path::new(dir.below(top).unwrap_or_default()))?;
     }
     let files = metadata.files.iter().enumerate();
     for (number, file) in files.filter(|(_, file)| !left_out.contains(&file.path)) {
-        let path = below(&file.path);
-        let path = Path::new(&path);
+        let path = Path::new(file.path.below(top).unwrap_or_default());
         match directory.kind_and_len_of(path)? {
             None => {
-                directory.create_dirs(path.parent().unwrap_or(path))?;
-                directory.create_file_with(path, file.permissions() | 0o600)?;
-                made.insert(number);
+                let above = path.parent().unwrap_or(path);
+                // Most files stand in the same directory as the one before.
+                if last.replace(above) != Some(above) {
+                    directory.create_dirs(above)?;
+                }
+                if late.get(number) == Some(&true) {
+                    missing.late.push(number);
+                } else {
+                    directory.create_file_with(path, file.permissions() | 0o600)?;
+                    missing.made_again.insert(number);
+                }
             }
             // What is beyond the end is somebody else's, and no chunk would overwrite it.
             Some((kind, len)) if kind.is_file() && len > file.size => {
@@ -111,7 +128,7 @@ pub(super) fn create_missing(
             Some(_) => {}
         }
     }
-    Ok(made)
+    Ok(missing)
 }
 
 /// Whether all directories and files stand in the directory under exactly their names, and no file under two.

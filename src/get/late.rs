@@ -7,7 +7,7 @@ use parcelry_core::portability::are_plain;
 
 use crate::disk::dir::Dir;
 
-/// For each file, whether it can be created when its bytes come; empty if none can. The directories are there already.
+/// For each file, whether it can be created when its bytes come; empty if none can. The directories are there by then.
 pub(super) fn files(root: &Dir, metadata: &Metadata, geometry: &Geometry) -> Vec<bool> {
     let comes_at_once = |file: &FileEntry| {
         file.holes.is_empty() && geometry.are_in_one_chunk(&(file.offset..file.offset + file.size))

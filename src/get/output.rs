@@ -97,11 +97,13 @@ impl Output {
     /// Opens a temporary that was created before, and had this inode number if it was this user's alone. `None` if it
     /// cannot be the one: somebody may have put another in its place. Where nothing can be anybody's alone, or inode
     /// numbers say nothing, it may be another one. Nor may another get be at work on it. What was left out then is left
-    /// out again.
+    /// out again. What was not created yet waits for its bytes as in a new one; all is created at once where no inode number
+    /// is known, for there it may have to show which of its names are any.
     pub(super) fn reopen(
         temporary: &Path,
         target: &Path,
         metadata: Arc<Metadata>,
+        geometry: &Geometry,
         before: Option<u64>,
         left_out: Vec<LeftOut>,
     ) -> io::Result<Option<Reopened>> {
@@ -113,7 +115,7 @@ impl Output {
         let content = if metadata.is_single_file() {
             Content::Single(beside.open_file(name)?)
         } else {
-            // All that is not there is made at once: see `make_ready`.
+            // What waits is known when all that is there was looked at: see `make_ready`.
             let created = Created { left_out, late: Vec::new() };
             Content::Tree(Tree::new(beside.open_dir(name)?, &metadata, created))
         };
@@ -133,7 +135,7 @@ impl Output {
         }
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let mut output = Self { beside, temporary, parent, target, metadata, content, private_inode };
-        output.make_ready()?;
+        output.make_ready(before.map(|_| geometry))?;
         Ok(Some(Reopened { output, is_trusted: is_it && !was_open }))
     }
 
@@ -384,7 +386,8 @@ mod tests {
         root.create_file(Path::new("a")).unwrap();
         let left_out = vec![LeftOut { path: metadata.files[0].path.clone(), why: "no such name".to_owned() }];
         let inode = root.private_inode().unwrap();
-        let reopened = Output::reopen(&part, &directory.path().join("s"), metadata, inode, left_out).unwrap();
+        let target = directory.path().join("s");
+        let reopened = Output::reopen(&part, &target, metadata, &empty(), inode, left_out).unwrap();
         assert!(reopened.is_some_and(|reopened| reopened.is_trusted));
     }
 
@@ -419,7 +422,8 @@ mod tests {
             File::options().write(true).open(part.join(name)).unwrap().set_len(len).unwrap();
         }
         let inode = Dir::open(&part).unwrap().private_inode().unwrap();
-        let output = Output::reopen(&part, &target, metadata, inode, Vec::new()).unwrap().unwrap().output;
+        let reopened = Output::reopen(&part, &target, metadata, &empty(), inode, Vec::new()).unwrap();
+        let output = reopened.unwrap().output;
         let wish = Wish { is_file: false, is_named: false, manner: Manner::default() };
         output.finish(wish).unwrap();
         let lens = ["empty", "hole", "longer"].map(|name| target.join(name).metadata().unwrap().len());
@@ -435,7 +439,10 @@ mod tests {
                 "executable": false, "modified": "2026-01-01T00:00:00Z" }] });
         let tree = directory_of(&serde_json::json!([{ "path": "s/a", "size": 0 }]));
         for metadata in [Arc::new(serde_json::from_value(single).unwrap()), tree] {
-            let reopen = || Output::reopen(&part, &target, Arc::clone(&metadata), None, Vec::new()).unwrap();
+            let reopen = || {
+                let metadata = Arc::clone(&metadata);
+                Output::reopen(&part, &target, metadata, &empty(), None, Vec::new()).unwrap()
+            };
             let output = Output::create(&part, &target, Arc::clone(&metadata), &empty()).unwrap();
             assert!(reopen().is_none());
             drop(output);

@@ -129,7 +129,7 @@ impl Start<'_> {
     fn reopen(&self, before: &Resumed) -> Result<Option<(Output, ChunkSet)>, Failure> {
         let header = &before.header;
         let inode = (header.inode != 0).then_some(header.inode);
-        let Some(reopened) = self.open(&header.temporary, inode, header.left_out.clone()) else {
+        let Some(reopened) = self.open(&header.temporary, inode, header.left_out.clone())? else {
             return Ok(None);
         };
         let Reopened { output, is_trusted } = reopened;
@@ -168,7 +168,7 @@ impl Start<'_> {
         if self.manner.anew || has_owners && !temporary::is_ours(left, 0o077) {
             return Ok(None);
         }
-        let Some(Reopened { mut output, .. }) = self.open(left, None, Vec::new()) else { return Ok(None) };
+        let Some(Reopened { mut output, .. }) = self.open(left, None, Vec::new())? else { return Ok(None) };
         let is_alone = !has_owners || output.private_inode().is_some();
         if !is_alone || !output.stands_apart().map_err(|error| self.failed(&error))? {
             return Ok(None);
@@ -183,9 +183,22 @@ impl Start<'_> {
         self.checked(output, &there)
     }
 
-    fn open(&self, temporary: &Path, inode: Option<u64>, left_out: Vec<LeftOut>) -> Option<Reopened> {
-        let metadata = Arc::clone(&self.found.metadata);
-        Output::reopen(temporary, self.target, metadata, inode, left_out).ok().flatten()
+    /// Opens a temporary of an earlier attempt; `None` if it is not there, or cannot be the one. That there is no room for
+    /// what is missing in it says nothing against it: all of it is kept.
+    fn open(
+        &self,
+        temporary: &Path,
+        inode: Option<u64>,
+        left_out: Vec<LeftOut>,
+    ) -> Result<Option<Reopened>, Failure> {
+        let (metadata, geometry) = (Arc::clone(&self.found.metadata), self.found.manifest.geometry());
+        let reopened = Output::reopen(temporary, self.target, metadata, geometry, inode, left_out);
+        reopened.or_else(|error| match self.failed(&error) {
+            failure if failure.kind == Kind::NoSpace => {
+                Err(failure.next("Make room, then run the same command again: it goes on from here."))
+            }
+            _ => Ok(None),
+        })
     }
 
     /// The temporary with those of the chunks that are right; if none is, it is removed.

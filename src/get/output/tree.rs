@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use parcelry_core::geometry::Geometry;
 use parcelry_core::metadata::{FileEntry, Metadata};
 use parcelry_core::modes::{self, DirMode};
 use parcelry_core::name::SafePath;
@@ -20,7 +21,7 @@ use crate::crash::{self, Point};
 use crate::disk::dir::Dir;
 use crate::disk::file_system::{allocate, set_modified};
 use crate::get::entries::{self, Created};
-use crate::get::links;
+use crate::get::{late, links};
 use crate::journal::LeftOut;
 
 /// The directory of a share of several files.
@@ -96,8 +97,10 @@ impl<'a> Last<'a> {
 }
 
 impl Output {
-    /// An earlier attempt may have been interrupted when it had given some entries their modes, or their places, already.
-    pub(super) fn make_ready(&mut self) -> io::Result<()> {
+    /// An earlier attempt may have been interrupted when it had given some entries their modes, or their places, already, or
+    /// had not created them yet. Files that wait for their bytes in a new temporary of this geometry do so here, for there may
+    /// be no room for them now. Without a geometry, all are created at once.
+    pub(super) fn make_ready(&mut self, geometry: Option<&Geometry>) -> io::Result<()> {
         let tree = match &mut self.content {
             // Nothing may be behind its end, whoever wrote it.
             Content::Single(file) => return file.set_len(self.metadata.size),
@@ -117,8 +120,17 @@ impl Output {
             unless_left_out(tree.root.unlock(path, entry.permissions() | PRIVATE_FILE))?;
         }
         let left_out = tree.left_out.lock();
+        // As in a new one: nothing waits where a name was not taken.
+        let late = match geometry {
+            Some(geometry) if left_out.is_empty() => late::files(&tree.root, &self.metadata, geometry),
+            _ => Vec::new(),
+        };
         let left_out = left_out.iter().map(|entry| &entry.path).collect();
-        tree.made_again = entries::create_missing(&tree.root, &self.metadata, &left_out)?;
+        let missing = entries::create_missing(&tree.root, &self.metadata, &left_out, &late)?;
+        tree.made_again = missing.made_again;
+        for number in missing.late {
+            *tree.files[number].is_late.get_mut() = true;
+        }
         Ok(())
     }
 
@@ -260,12 +272,11 @@ mod tests {
     use super::*;
     use crate::disk::file_system::umask;
     use crate::get::Manner;
-    use crate::get::output::Reopened;
     use crate::get::place::Wish;
     use crate::get::sink::AnyOrder;
     use crate::journal::{DownloadHeader, DownloadJournal};
     use parcelry_core::chunk_set::ChunkSet;
-    use parcelry_core::geometry::{ChunkIndex, ChunkSize, Geometry};
+    use parcelry_core::geometry::{ChunkIndex, ChunkSize};
     use parcelry_core::id::ShareId;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
@@ -311,6 +322,14 @@ mod tests {
 
         fn create(&self) -> Output {
             Output::create(&self.part(), &self.target(), Arc::clone(&self.metadata), &self.geometry).unwrap()
+        }
+
+        /// What was left, as its journal says: with this inode number, if it was this user's alone.
+        fn reopen(&self, before: Option<u64>, left_out: Vec<LeftOut>) -> Output {
+            let metadata = Arc::clone(&self.metadata);
+            let reopened =
+                Output::reopen(&self.part(), &self.target(), metadata, &self.geometry, before, left_out);
+            reopened.unwrap().unwrap().output
         }
 
         fn index(&self, number: u32) -> ChunkIndex {
@@ -417,9 +436,7 @@ mod tests {
         assert!(left_out[0].why.contains("another entry"), "{}", left_out[0].why);
         assert_eq!(resumed.done.len(), 1);
         let before = (inode != 0).then_some(inode);
-        let reopened =
-            Output::reopen(&case.part(), &case.target(), Arc::clone(&case.metadata), before, left_out);
-        let output = reopened.unwrap().unwrap().output;
+        let output = case.reopen(before, left_out);
         assert_eq!(output.present(&resumed.done, &case.geometry).len(), 1);
         case.write(&output, 1).unwrap();
         assert_eq!(fs::read(case.part().join("b")).unwrap(), b"theirs");
@@ -483,15 +500,14 @@ mod tests {
         let before = output.private_inode();
         case.write(&output, 0).unwrap();
         drop(output);
-        if !case.is_skipped() {
-            assert_eq!(case.there(&["a", "sub/b", "c", "sub/d", "e"]), [true, true, false, false, false]);
-        }
+        let (names, waits) = (["a", "sub/b", "c", "sub/d", "e"], !case.is_skipped());
+        assert_eq!(case.there(&names), [true, true, !waits, !waits, !waits]);
         // It was created, and not written.
         fs::write(case.part().join("c"), b"").unwrap();
-        let reopened =
-            Output::reopen(&case.part(), &case.target(), Arc::clone(&case.metadata), before, Vec::new());
-        let Reopened { output, .. } = reopened.unwrap().unwrap();
-        assert_eq!(case.there(&["a", "sub/b", "c", "sub/d", "e"]), [true; 5]);
+        let output = case.reopen(before, Vec::new());
+        // What was not there waits again, unless nothing says that this is the one that was left.
+        let waits = waits && before.is_some();
+        assert_eq!(case.there(&names), [true, true, true, !waits, !waits]);
         let there = output.present(&ChunkSet::full(case.geometry.chunk_count()), &case.geometry);
         assert_eq!(there.iter().map(ChunkIndex::get).collect::<Vec<_>>(), [0]);
         case.write(&output, 1).unwrap();
