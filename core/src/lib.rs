@@ -27,7 +27,8 @@
 //! # Reading order
 //! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], `at_most`, [`name`],
 //!    `place` under [`path_table`], [`portability`].
-//! 2. The share's format: [`gcm`], [`seal`], [`modes`], [`links`], [`holes`], [`metadata`], [`manifest`], [`proof`].
+//! 2. The share's format: [`gcm`], [`seal`], [`modes`], [`links`], [`holes`], `tables` under [`metadata`],
+//!    [`manifest`], [`proof`].
 //! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
 //!    [`token`], [`link`], [`pasted`].
 //! 4. A share and a get: [`placement`], [`replica_sets`], [`push`], [`reservation`], [`fetch`],
@@ -67,6 +68,7 @@ pub mod proof;
 pub mod receipt;
 pub mod seal;
 mod sha256_text;
+mod tables;
 pub mod terms;
 pub mod token;
 

@@ -20,6 +20,7 @@ use crate::links::{self, Link, LinkRule};
 use crate::modes::{self, DirMode};
 use crate::name::{NameError, SafePath};
 use crate::path_table::{PathTable, PathTableError};
+use crate::tables::{Object, at_most, objects};
 
 /// Bytes that a file takes in the JSON beside its path: as a rule no more.
 const FILE_BYTES: usize = 112;
@@ -42,16 +43,16 @@ pub struct Metadata {
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
     /// The files, in the order of the stream.
-    #[serde(deserialize_with = "at_most::<FILES_MAX, _, _>")]
+    #[serde(deserialize_with = "objects::<FILES_MAX, _, _>")]
     pub files: Vec<FileEntry>,
     /// The directories that hold nothing.
     #[serde(deserialize_with = "at_most::<DIRS_MAX, _, _>")]
     pub dirs: Vec<SafePath>,
     /// The directories whose permissions are not the usual ones; each once.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<DIRS_MAX, _, _>")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "objects::<DIRS_MAX, _, _>")]
     pub dir_modes: Vec<DirMode>,
     /// The symlinks, each of which leads to an entry of the share.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<FILES_MAX, _, _>")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "objects::<FILES_MAX, _, _>")]
     pub links: Vec<Link>,
 }
 
@@ -137,7 +138,7 @@ impl Metadata {
         let is_little =
             json.len() <= METADATA_AT_ONCE_BYTES_MAX && !has_text_beyond(METADATA_TEXT_BYTES_MAX, json);
         if is_little
-            && let Ok(metadata) = serde_json::from_slice::<Self>(json)
+            && let Ok(Object(metadata)) = serde_json::from_slice::<Object<Self>>(json)
             && metadata.check(geometry).is_ok()
         {
             return Ok(metadata);
@@ -156,7 +157,7 @@ impl Metadata {
             return Err(MetadataError::TooMany("bytes in one text"));
         }
         let _: Outline = serde_json::from_slice(json)?;
-        let metadata: Self = serde_json::from_slice(json)?;
+        let Object(metadata) = serde_json::from_slice::<Object<Self>>(json)?;
         metadata.check(geometry)?;
         Ok(metadata)
     }
@@ -741,6 +742,8 @@ mod tests {
             ("\"dirs\":[\"s/d\"]", "\"dirs\":[],\"links\":null".to_owned()),
             ("\"dirs\":[\"s/d\"]", "\"dirs\":[],\"dirs\":[]".to_owned()),
             (",\"dirs\":[\"s/d\"]", String::new()),
+            ("\"dirs\":[\"s/d\"]", "\"dirs\":[],\"dir_modes\":[[\"s/b\",448]]".to_owned()),
+            ("\"dirs\":[\"s/d\"]", "\"dirs\":[],\"links\":[[\"s/l\",\"a\"]]".to_owned()),
             ("\"executable\"", format!("\"holes\":[{holes}],\"executable\"")),
             ("\"executable\"", "\"setuid\":1,\"executable\"".to_owned()),
             ("s/b/c", "s/a".to_owned()),
@@ -755,6 +758,35 @@ mod tests {
         }
         for damaged in [&sound[..sound.len() - 1], &format!("{sound}x"), &sound.replacen("{", "{\"x\":", 1)] {
             assert!(decode_both_ways(damaged.as_bytes()).is_err(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn s2_a_list_of_its_values_is_no_object() {
+        let when = r#""1970-01-01T00:00:00Z""#;
+        let with = |files: &str, more: &str| {
+            format!(
+                r#"{{"original_filename":"s","extension":"","size":7,"chunk_count":1,"created":{when},"files":[{files}],"dirs":[]{more}}}"#
+            )
+        };
+        let file = format!(r#"{{"path":"s/a","offset":0,"size":7,"executable":false,"modified":{when}}}"#);
+        for sound in [
+            with(&file, ""),
+            with(&file, r#","dir_modes":[{"path":"s","mode":448}]"#),
+            with(&file, r#","links":[{"path":"s/l","target":"a"}]"#),
+        ] {
+            decode_both_ways(sound.as_bytes()).unwrap();
+        }
+        for list in [
+            format!(r#"["s","",7,1,{when},[{file}],[]]"#),
+            format!(r#"["s","",7,1,{when},[{file}],[],[],[]]"#),
+            format!("[[{file}],[],[],[]]"),
+            with(&format!(r#"["s/a",0,7,[],null,false,null,{when}]"#), ""),
+            with(&format!(r#"{file},["s/b",[]]"#), ""),
+            with(&file, r#","dir_modes":[["s",448]]"#),
+            with(&file, r#","links":[["s/l","a"]]"#),
+        ] {
+            assert!(decode_both_ways(list.as_bytes()).is_err(), "{list}");
         }
     }
 
