@@ -11,6 +11,7 @@ use common::samples;
 use common::swarm::Swarm;
 use parcelry::crash::{self, Point};
 use parcelry_core::geometry::{ChunkSize, Geometry};
+use parcelry_core::limits::METADATA_AT_ONCE_BYTES_MAX;
 use parcelry_core::name::acts_on_terminal;
 
 /// Publishes one chunk of `content` with this metadata, whatever it says; `spoil` changes the sealed bytes
@@ -199,6 +200,21 @@ fn s2_metadata_that_is_refused_takes_little_more_memory_than_its_bytes() {
     ] {
         let mib = peak(&bomb);
         assert!(mib <= little + 8 + 5, "{what}: {mib} MiB, and {little} MiB for next to nothing");
+    }
+    // What is little enough to be read in one pass takes some more for each entry.
+    let at_once = |part: &str, by: &str, text: &str| {
+        let many = vec![text; (METADATA_AT_ONCE_BYTES_MAX - 1024) / (text.len() + 1)].join(",");
+        sound.replacen(part, &by.replace('%', &many), 1)
+    };
+    for (what, bomb) in [
+        ("little folders", at_once("[]", "[%]", "\"a\"")),
+        ("little symlinks", at_once("[]", "[],\"links\":[%]", "{\"path\":\"a\",\"target\":\"a\"}")),
+        ("little modes", at_once("[]", "[],\"dir_modes\":[%]", "{\"path\":\"a\",\"mode\":1}")),
+        ("lists for symlinks", at_once("[]", "[],\"links\":[%]", "[\"a\",\"b\"]")),
+    ] {
+        assert!(bomb.len() <= METADATA_AT_ONCE_BYTES_MAX, "{what}: {} bytes", bomb.len());
+        let mib = peak(&bomb);
+        assert!(mib <= little + 2 + 8 * 2 + 5, "{what}: {mib} MiB, and {little} MiB for next to nothing");
     }
 }
 

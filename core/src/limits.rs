@@ -39,7 +39,7 @@ pub const COMPONENT_BYTES_MAX: usize = 255;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of the metadata JSON, sealed or open.
 pub const METADATA_BYTES_MAX: usize = 32 << 20;
-/// Bytes of metadata that is read in one pass. What it lists takes at most seven times as much memory, but for the texts of
+/// Bytes of metadata that is read in one pass. What it lists takes at most eight times as much memory, but for the texts of
 /// `dirs`, of which [`DIRS_MAX`] are held at most; with these, and with the table by which all paths are checked, that is
 /// less than the bytes of the largest metadata.
 pub const METADATA_AT_ONCE_BYTES_MAX: usize = 2 << 20;
