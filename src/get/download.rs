@@ -263,8 +263,10 @@ impl Downloader<'_> {
                 return Err(Halt::Final(failure.next("Ask the sender to share it again.")));
             }
             Err(FetchError::Disk(error)) => {
-                let kind =
-                    if error.kind() == io::ErrorKind::StorageFull { Kind::NoSpace } else { Kind::Other };
+                let kind = match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
+                    _ => Kind::Other,
+                };
                 let failure = Failure::new(kind, format!("cannot write the result: {error}"));
                 // What went to a stream is not here any more to go on from.
                 return Err(Halt::Failed(match self.download.sink.is_ordered() {
