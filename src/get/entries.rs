@@ -208,7 +208,11 @@ impl<'a, P: Place> Entries<'a, P> {
         let why = if self.takes(below) {
             match create(self.place) {
                 Ok(()) => return Ok(()),
-                Err(error) => why_left_out(&error).ok_or(error)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    "here its name is that of another entry of the share".to_owned()
+                }
+                Err(error) if is_about_the_name(&error) => format!("there can be no such name here: {error}"),
+                Err(error) => return Err(error),
             }
         } else {
             "here its name is none of a file".to_owned()
@@ -223,21 +227,6 @@ impl<'a, P: Place> Entries<'a, P> {
         };
         self.place.takes_all_names() || !path.split('/').any(is_special)
     }
-}
-
-/// Why an entry is left out, if a file system says by this that it does not take its name.
-fn why_left_out(error: &io::Error) -> Option<String> {
-    if error.kind() == io::ErrorKind::AlreadyExists {
-        return Some("here its name is that of another entry of the share".to_owned());
-    }
-    is_about_the_name(error).then(|| format!("there can be no such name here: {error}"))
-}
-
-/// The same of a file whose directory was made before: if that is not there any more, or another, something is wrong.
-pub(super) fn why_left_out_late(error: &io::Error) -> Option<String> {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    let is_about_its_directory = matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP));
-    why_left_out(error).filter(|_| !is_about_its_directory)
 }
 
 /// Whether a file system says by this that it does not take a name, and not that something is wrong with it.
@@ -367,13 +356,6 @@ mod tests {
         let place = Folding::default();
         let clash = create_all(&place, &metadata(&["s/a"], &["s/D", "s/d"]), || vec![true]).unwrap();
         assert_eq!((clash.late, clash.left_out.len()), (vec![], 1));
-    }
-
-    #[test]
-    fn f06_a_folder_that_is_not_there_any_more_is_no_matter_of_names() {
-        let is_left_out = |errno: Errno| why_left_out_late(&errno.into()).is_some();
-        assert!([Errno::EXIST, Errno::INVAL, Errno::ILSEQ, Errno::NAMETOOLONG].into_iter().all(is_left_out));
-        assert!(![Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NOSPC].into_iter().any(is_left_out));
     }
 
     #[test]

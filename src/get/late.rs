@@ -1,5 +1,6 @@
 //! Small files that are created only when their bytes come, in one visit to each. What a file system does not take shows
-//! before anything is fetched: only what it surely takes need not be tried beforehand.
+//! before anything is fetched: only what it surely takes, each for itself, need not be tried beforehand. What stands there all
+//! the same when the bytes come is somebody else's.
 
 use parcelry_core::geometry::Geometry;
 use parcelry_core::metadata::{FileEntry, Metadata};

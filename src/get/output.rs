@@ -147,14 +147,6 @@ impl Output {
         }
     }
 
-    /// How many entries are not saved. It may grow as long as chunks are written.
-    pub(super) fn left_out_count(&self) -> usize {
-        match &self.content {
-            Content::Single(_) => 0,
-            Content::Tree(tree) => tree.left_out.lock().len(),
-        }
-    }
-
     /// The inode number of the temporary, if nobody else can open it.
     pub(super) const fn private_inode(&self) -> Option<u64> {
         self.private_inode

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use parcelry_core::geometry::{ChunkIndex, Geometry};
 use parcelry_core::holes::Holes;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::output::Output;
@@ -34,9 +33,6 @@ pub(super) struct AnyOrder {
     geometry: Geometry,
     output: Arc<Output>,
     journal: Arc<DownloadJournal>,
-    /// How many left out entries the journal names. It is held while the journal is written, which is seldom: who notes a
-    /// chunk waits until what was left out of it is named.
-    named: Mutex<usize>,
 }
 
 /// What takes bytes in order only.
@@ -82,30 +78,15 @@ pub(super) struct InOrder {
 
 impl AnyOrder {
     /// Writes into the temporary of a share of this geometry.
-    pub(super) fn new(geometry: Geometry, output: Arc<Output>, journal: Arc<DownloadJournal>) -> Self {
-        let named = Mutex::new(output.left_out_count());
-        Self { geometry, output, journal, named }
+    pub(super) const fn new(geometry: Geometry, output: Arc<Output>, journal: Arc<DownloadJournal>) -> Self {
+        Self { geometry, output, journal }
     }
 
     /// Writes a chunk. Blocks.
     pub(super) fn put(&self, index: ChunkIndex, plain: &[u8]) -> io::Result<()> {
         self.output.write(self.geometry.plain_range(index).start, plain)?;
         crash::at(Point::PlainWritten);
-        self.name_left_out()?;
         self.journal.record(index)
-    }
-
-    /// Has the journal name what turned out to be left out, before a chunk is noted of which it is a part: to the next
-    /// attempt it would look as if it were there.
-    fn name_left_out(&self) -> io::Result<()> {
-        let mut named = self.named.lock();
-        if self.output.left_out_count() > *named {
-            let left_out = self.output.left_out();
-            let count = left_out.len();
-            self.journal.leave_out(left_out)?;
-            *named = count;
-        }
-        Ok(())
     }
 }
 

@@ -147,14 +147,6 @@ impl DownloadJournal {
         durable::persist(&self.directory.join("download.json"), &json)
     }
 
-    /// Notes anew what is not in the temporary.
-    pub fn leave_out(&self, left_out: Vec<LeftOut>) -> io::Result<()> {
-        let path = self.directory.join("download.json");
-        let header: DownloadHeader = serde_json::from_slice(&fs::read(&path)?)?;
-        let header = DownloadHeader { left_out, ..header };
-        durable::persist(&path, &serde_json::to_vec(&header)?)
-    }
-
     /// Forgets all chunks but these: what is not believed now must not be believed by a later attempt either.
     pub fn keep(&mut self, done: &ChunkSet) -> io::Result<()> {
         let path = self.directory.join("chunks");
@@ -227,21 +219,6 @@ mod tests {
         assert_eq!(resumed.trusted, cfg!(target_os = "linux"));
         journal.forget().unwrap();
         assert!(open(state.path()).1.is_none());
-    }
-
-    #[test]
-    fn f06_what_is_left_out_late_is_known_again_and_all_else_stays() {
-        let state = tempfile::tempdir().unwrap();
-        let (mut journal, _) = open(state.path());
-        journal.begin(&header()).unwrap();
-        journal.record(geometry().index(3).unwrap()).unwrap();
-        let left_out = vec![LeftOut { path: SafePath::parse("s/a").unwrap(), why: "taken".into() }];
-        journal.leave_out(left_out.clone()).unwrap();
-        journal.record(geometry().index(4).unwrap()).unwrap();
-        drop(journal);
-        let resumed = open(state.path()).1.unwrap();
-        assert_eq!(resumed.header, DownloadHeader { left_out, ..header() });
-        assert_eq!(resumed.done.iter().map(ChunkIndex::get).collect::<Vec<_>>(), [3, 4]);
     }
 
     #[test]

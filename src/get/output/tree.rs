@@ -32,6 +32,8 @@ pub(super) struct Tree {
     files: Vec<FileState>,
     /// What is not there, as the file system does not take its name or kind.
     pub(super) left_out: Mutex<Vec<LeftOut>>,
+    /// The numbers of the files among it.
+    skipped: HashSet<usize>,
     /// The numbers of the files that had to be made again, and are empty.
     pub(super) made_again: HashSet<usize>,
 }
@@ -43,31 +45,26 @@ struct FileState {
     is_late: AtomicBool,
     /// Whether it is whole and as it shall be: most are written in one go.
     is_finished: AtomicBool,
-    /// Whether it is not there, as the file system does not take its name.
-    is_left_out: AtomicBool,
 }
 
 impl Tree {
     pub(super) fn new(root: Dir, metadata: &Metadata, created: Created) -> Self {
         let Created { left_out, late } = created;
         let paths: HashSet<&SafePath> = left_out.iter().map(|entry| &entry.path).collect();
-        let state = |(number, file): (usize, &FileEntry)| FileState {
+        let files = metadata.files.iter().enumerate();
+        let skipped =
+            files.filter(|(_, file)| paths.contains(&file.path)).map(|(number, _)| number).collect();
+        let state = |number: usize| FileState {
             is_late: AtomicBool::new(late.get(number) == Some(&true)),
             is_finished: AtomicBool::new(false),
-            is_left_out: AtomicBool::new(paths.contains(&file.path)),
         };
-        let files = metadata.files.iter().enumerate().map(state).collect();
-        Self { root, files, left_out: Mutex::new(left_out), made_again: HashSet::new() }
+        let files = (0..metadata.files.len()).map(state).collect();
+        Self { root, files, left_out: Mutex::new(left_out), skipped, made_again: HashSet::new() }
     }
 
     /// Whether the file with this number is not there, as the file system does not take its name.
     pub(super) fn is_left_out(&self, number: usize) -> bool {
-        self.files[number].is_left_out.load(Ordering::Relaxed)
-    }
-
-    fn leave_out(&self, number: usize, file: LeftOut) {
-        self.files[number].is_left_out.store(true, Ordering::Relaxed);
-        self.left_out.lock().push(file);
+        self.skipped.contains(&number)
     }
 }
 
@@ -166,8 +163,8 @@ impl Output {
         file.write_all_at(bytes, within)
     }
 
-    /// Creates a file whose bytes have come. If the file system does not take its name, it is left out: what is there is
-    /// not written to.
+    /// Creates a file whose bytes have come. Its name is one that the file system takes, and no other entry's: what stands
+    /// there is somebody else's, and not written to.
     fn create_late(
         &self,
         tree: &Tree,
@@ -177,17 +174,13 @@ impl Output {
     ) -> io::Result<()> {
         let entry = &self.metadata.files[number];
         // As where it is created beforehand.
-        match directory.create_file_with(name, entry.permissions() | PRIVATE_FILE) {
-            Ok(file) => {
-                crash::at(Point::FileCreated);
-                self.write_whole(tree, number, &file, bytes)
-            }
-            Err(error) => {
-                let why = entries::why_left_out_late(&error).ok_or(error)?;
-                tree.leave_out(number, LeftOut { path: entry.path.clone(), why });
-                Ok(())
-            }
-        }
+        let created = directory.create_file_with(name, entry.permissions() | PRIVATE_FILE);
+        let file = created.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => changed_by_somebody_else(),
+            _ => error,
+        })?;
+        crash::at(Point::FileCreated);
+        self.write_whole(tree, number, &file, bytes)
     }
 
     fn write_whole(&self, tree: &Tree, number: usize, file: &File, bytes: &[u8]) -> io::Result<()> {
@@ -204,15 +197,15 @@ impl Output {
         let mut directories: BTreeSet<&Path> = BTreeSet::new();
         let mut last = Path::new("");
         let top = &self.metadata.original_filename;
-        let files = self.metadata.files.iter().zip(&tree.files);
-        for (entry, state) in files.filter(|(_, state)| !state.is_left_out.load(Ordering::Relaxed)) {
+        let files = self.metadata.files.iter().zip(&tree.files).enumerate();
+        for (_, (entry, state)) in files.filter(|(number, _)| !tree.is_left_out(*number)) {
             let path = self.path(entry);
             // Where one call syncs them all, what is whole need not be opened again.
             if !state.is_finished.load(Ordering::Relaxed) || !cfg!(target_os = "linux") {
                 let file = root.open_file(path)?;
                 if file.metadata()?.len() != entry.size {
                     if entry.data_bytes() > 0 {
-                        return Err(io::Error::other("a file of the temporary was changed by somebody else"));
+                        return Err(changed_by_somebody_else());
                     }
                     // It was made again, or was being made when an attempt ended: nothing of it is fetched.
                     file.set_len(entry.size)?;
@@ -254,6 +247,10 @@ impl Output {
     }
 }
 
+fn changed_by_somebody_else() -> io::Error {
+    io::Error::other("a file of the temporary was changed by somebody else")
+}
+
 /// What is not there was left out, or moved. A symlink was put there by somebody else.
 fn unless_left_out(result: io::Result<()>) -> io::Result<()> {
     let is_link = |error: &io::Error| error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
@@ -273,11 +270,8 @@ mod tests {
     use crate::disk::file_system::umask;
     use crate::get::Manner;
     use crate::get::place::Wish;
-    use crate::get::sink::AnyOrder;
-    use crate::journal::{DownloadHeader, DownloadJournal};
     use parcelry_core::chunk_set::ChunkSet;
     use parcelry_core::geometry::{ChunkIndex, ChunkSize};
-    use parcelry_core::id::ShareId;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
     use std::path::PathBuf;
@@ -325,10 +319,10 @@ mod tests {
         }
 
         /// What was left, as its journal says: with this inode number, if it was this user's alone.
-        fn reopen(&self, before: Option<u64>, left_out: Vec<LeftOut>) -> Output {
-            let metadata = Arc::clone(&self.metadata);
+        fn reopen(&self, before: Option<u64>) -> Output {
+            let (part, metadata) = (self.part(), Arc::clone(&self.metadata));
             let reopened =
-                Output::reopen(&self.part(), &self.target(), metadata, &self.geometry, before, left_out);
+                Output::reopen(&part, &self.target(), metadata, &self.geometry, before, Vec::new());
             reopened.unwrap().unwrap().output
         }
 
@@ -393,7 +387,6 @@ mod tests {
         case.write(&output, 0).unwrap();
         // What comes twice is there already.
         case.write(&output, 1).unwrap();
-        assert_eq!(output.left_out_count(), 0);
         case.finish(&output);
     }
 
@@ -405,42 +398,32 @@ mod tests {
             let output = case.create();
             // Where two are one, or one is none, that is known by now.
             let there = case.there(&names).into_iter().filter(|is_there| *is_there).count();
-            assert!(there + output.left_out_count() >= 2, "{names:?}");
+            assert!(there + output.left_out().len() >= 2, "{names:?}");
         }
     }
 
     #[test]
-    fn f06_what_is_there_when_a_file_is_to_be_created_stays_and_the_file_is_left_out_and_named() {
-        let case = Case::of(&[("s/a", 100, 0o644), ("s/b", 100, 0o644), ("s/c", CHUNK, 0o644)]);
-        if case.is_skipped() {
-            return;
+    fn f36_what_stands_where_a_file_is_to_be_created_is_a_failure_and_stays_as_it_is() {
+        let foreign: [&dyn Fn(&Path); 3] = [
+            &|at| fs::write(at, b"theirs").unwrap(),
+            &|at| fs::create_dir(at).unwrap(),
+            &|at| std::os::unix::fs::symlink("a", at).unwrap(),
+        ];
+        for put in foreign {
+            let case = Case::of(&[("s/a", 100, 0o644), ("s/b", 100, 0o644)]);
+            if case.is_skipped() {
+                return;
+            }
+            let (output, at) = (case.create(), case.part().join("b"));
+            put(&at);
+            let before = fs::symlink_metadata(&at).unwrap();
+            let error = case.write(&output, 0).unwrap_err();
+            assert!(error.to_string().contains("changed by somebody else"), "{error}");
+            let after = fs::symlink_metadata(&at).unwrap();
+            assert_eq!((after.ino(), after.len()), (before.ino(), before.len()));
+            assert!(fs::read(case.part().join("a")).unwrap() == case.stream[..100]);
+            assert!(output.left_out().is_empty());
         }
-        let (state, share) = (tempfile::tempdir().unwrap(), ShareId::from_bytes([1; 32]));
-        let open = || DownloadJournal::open(state.path(), share, &case.target(), &case.geometry).unwrap();
-        let output = case.create();
-        let (mut journal, _) = open();
-        let inode = output.private_inode().unwrap_or(0);
-        journal.begin(&DownloadHeader::new(share, case.target(), case.part(), inode)).unwrap();
-        fs::write(case.part().join("b"), b"theirs").unwrap();
-        let (output, journal) = (Arc::new(output), Arc::new(journal));
-        let sink = AnyOrder::new(case.geometry, Arc::clone(&output), Arc::clone(&journal));
-        sink.put(case.index(0), case.plain(0)).unwrap();
-        assert_eq!(fs::read(case.part().join("b")).unwrap(), b"theirs");
-        assert!(fs::read(case.part().join("a")).unwrap() == case.stream[..100]);
-        // Killed here, it is known.
-        drop((sink, output, journal));
-        let (_, resumed) = open();
-        let resumed = resumed.unwrap();
-        let left_out = resumed.header.left_out;
-        assert_eq!(left_out.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["s/b"]);
-        assert!(left_out[0].why.contains("another entry"), "{}", left_out[0].why);
-        assert_eq!(resumed.done.len(), 1);
-        let before = (inode != 0).then_some(inode);
-        let output = case.reopen(before, left_out);
-        assert_eq!(output.present(&resumed.done, &case.geometry).len(), 1);
-        case.write(&output, 1).unwrap();
-        assert_eq!(fs::read(case.part().join("b")).unwrap(), b"theirs");
-        assert_eq!(output.left_out_count(), 1);
     }
 
     #[test]
@@ -457,7 +440,6 @@ mod tests {
             }
             assert!(case.write(&output, 0).is_err());
             assert!(!case.directory.path().join("b").exists());
-            assert_eq!(output.left_out_count(), 0);
         }
     }
 
@@ -504,7 +486,7 @@ mod tests {
         assert_eq!(case.there(&names), [true, true, !waits, !waits, !waits]);
         // It was created, and not written.
         fs::write(case.part().join("c"), b"").unwrap();
-        let output = case.reopen(before, Vec::new());
+        let output = case.reopen(before);
         // What was not there waits again, unless nothing says that this is the one that was left.
         let waits = waits && before.is_some();
         assert_eq!(case.there(&names), [true, true, true, !waits, !waits]);
@@ -512,7 +494,6 @@ mod tests {
         assert_eq!(there.iter().map(ChunkIndex::get).collect::<Vec<_>>(), [0]);
         case.write(&output, 1).unwrap();
         case.write(&output, 2).unwrap();
-        assert_eq!(output.left_out_count(), 0);
         case.finish(&output);
     }
 }
