@@ -16,6 +16,7 @@ use parcelry_core::chunk_set::ChunkSet;
 use parcelry_core::geometry::Geometry;
 use parcelry_core::metadata::{FileEntry, Metadata};
 use parcelry_core::modes;
+use parking_lot::RwLock;
 
 use super::entries::Created;
 use super::leftovers::also;
@@ -44,6 +45,8 @@ pub(super) struct Output {
     content: Content,
     /// Its inode number, if nobody else can open it.
     private_inode: Option<u64>,
+    /// Whether it is removed. Who writes holds it: nothing is created any more while it is removed.
+    is_discarded: RwLock<bool>,
 }
 
 /// A temporary of an earlier attempt.
@@ -89,7 +92,9 @@ impl Output {
         };
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
         let private_inode = content.private_inode().map_err(failed)?;
-        let output = Self { beside, temporary, parent, target, metadata, content, private_inode };
+        let is_discarded = RwLock::default();
+        let output =
+            Self { beside, temporary, parent, target, metadata, content, private_inode, is_discarded };
         output.allocate_at_once().map_err(failed)?;
         Ok(output)
     }
@@ -134,7 +139,9 @@ impl Output {
             return Ok(None);
         }
         let (temporary, target) = (temporary.to_owned(), target.to_owned());
-        let mut output = Self { beside, temporary, parent, target, metadata, content, private_inode };
+        let is_discarded = RwLock::default();
+        let mut output =
+            Self { beside, temporary, parent, target, metadata, content, private_inode, is_discarded };
         output.make_ready(before.map(|_| geometry))?;
         Ok(Some(Reopened { output, is_trusted: is_it && !was_open }))
     }
@@ -178,8 +185,12 @@ impl Output {
         present
     }
 
-    /// Writes bytes of the stream where they belong.
+    /// Writes bytes of the stream where they belong, unless the temporary was removed.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let is_discarded = self.is_discarded.read();
+        if *is_discarded {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let mut last = Last::default();
         self.for_each_part(offset, bytes.len(), |number, within, part| match &self.content {
             Content::Single(file) => file.write_all_at(&bytes[part], within),

@@ -33,8 +33,10 @@ impl Output {
         Ok(())
     }
 
-    /// Removes the temporary, of which nothing can become any more.
+    /// Removes the temporary, of which nothing can become any more. What is being written to it is waited for, and nothing
+    /// is written after that: whoever asked for a chunk may have ended before its bytes were there.
     pub(in super::super) fn discard(&self) -> Result<(), Failure> {
+        *self.is_discarded.write() = true;
         self.check_in_place(file_name(&self.temporary))?;
         remove_any(&self.temporary).map_err(|error| Failure::io("remove", &self.temporary, &error))
     }

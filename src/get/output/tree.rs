@@ -443,6 +443,29 @@ mod tests {
         }
     }
 
+    /// As where a chunk is still on its way when the share turns out to be gone.
+    #[test]
+    fn f30_what_comes_while_a_folder_is_removed_creates_nothing_in_it() {
+        let paths: Vec<String> = (0..2000).map(|number| format!("s/{}/{number}", number % 20)).collect();
+        let files: Vec<(&str, usize, u32)> = paths.iter().map(|path| (&**path, 2000, 0o644)).collect();
+        let case = Case::of(&files);
+        let (output, written) = (case.create(), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            let writes = scope.spawn(|| {
+                let first = case.write(&output, 0);
+                written.wait();
+                let mut others = 1..case.geometry.chunk_count();
+                first.and_then(|()| others.try_for_each(|number| case.write(&output, number)))
+            });
+            written.wait();
+            output.discard().unwrap();
+            drop(writes.join().unwrap());
+        });
+        assert!(!case.part().exists());
+        assert!(case.write(&output, 0).is_err());
+        assert!(!case.part().exists());
+    }
+
     #[test]
     fn f1_a_file_goes_where_the_one_before_it_went_and_through_no_symlink() {
         let directory = tempfile::tempdir().unwrap();
