@@ -273,7 +273,7 @@ mod tests {
     use parcelry_core::chunk_set::ChunkSet;
     use parcelry_core::geometry::{ChunkIndex, ChunkSize};
     use std::fs;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::path::PathBuf;
     use std::sync::Arc;
 
@@ -508,7 +508,8 @@ mod tests {
         let (names, waits) = (["a", "sub/b", "c", "sub/d", "e"], !case.is_skipped());
         assert_eq!(case.there(&names), [true, true, !waits, !waits, !waits]);
         // It was created, and not written.
-        fs::write(case.part().join("c"), b"").unwrap();
+        let c = fs::File::create(case.part().join("c")).unwrap();
+        c.set_permissions(fs::Permissions::from_mode(0o644 & !umask())).unwrap();
         let output = case.reopen(before);
         // What was not there waits again, unless nothing says that this is the one that was left.
         let waits = waits && before.is_some();
