@@ -104,8 +104,12 @@ fn k4_a_receiver_of_a_folder_dies_at_each_step_and_goes_on() {
     fs::set_permissions(alice.path("folder/1/file 7"), fs::Permissions::from_mode(0o444)).unwrap();
     let link = alice.share(&["folder", "--chunk-size", "64KiB"]);
     // Where nothing says that a file is the one that was left, all are created beforehand.
+    let is_loose = file_system::has_loose_inodes(&fs::File::open(alice.work()).unwrap()).unwrap();
+    if is_loose {
+        eprintln!("SKIPPED: on this file system no file is created when its bytes come");
+    }
     for lacks in ["", "Inodes"] {
-        let may_be = |point: &Point| lacks.is_empty() || *point != Point::FileCreated;
+        let may_be = |point: &Point| *point != Point::FileCreated || lacks.is_empty() && !is_loose;
         for point in crash::RECEIVER.iter().copied().chain([Point::FileCreated]).filter(may_be) {
             let bob = swarm.person();
             let get = |dies_at: String| {
