@@ -195,6 +195,15 @@ break_believe_what_nobody_noted() {
         Ok(Some((output, there)))'
 }
 break_leave_in_holes_what_others_wrote() { swap src/get/prepare.rs 'output.clear_holes().map_err(|error| self.failed(&error))?;' ''; }
+break_let_names_wait_that_may_clash() { swap src/get/late.rs '&& are_plain(paths)' '&& (true || are_plain(paths))'; }
+break_write_to_what_stands_where_a_file_is_created() {
+    swap src/get/output/tree.rs 'let created = directory.create_file_with(name, entry.permissions() | PRIVATE_FILE);' 'let created = directory.create_file_with(name, entry.permissions() | PRIVATE_FILE).or_else(|_| directory.open_file(name));'
+}
+break_enter_a_folder_through_a_symlink() {
+    swap src/disk/dir.rs 'Ok(Self(self.open_below(path, LOOK | OFlags::DIRECTORY | NO_FOLLOW, Mode::empty())?))' 'Ok(Self(openat(&self.0, path, LOOK | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?.into()))'
+}
+break_give_up_what_there_is_no_room_to_go_on_with() { swap src/get/prepare.rs 'failure if failure.kind == Kind::NoSpace => {' 'failure if false && failure.kind == Kind::NoSpace => {'; }
+break_take_a_list_for_an_object() { swap core/src/tables.rs 'deserializer.deserialize_map(Fields(PhantomData))' 'T::deserialize(deserializer).map(Self)'; }
 break_carry_out_half_an_order() {
     swap core/src/heartbeat.rs 'tag = "kind", rename_all = "lowercase", deny_unknown_fields' 'tag = "kind", rename_all = "lowercase"'
 }
@@ -298,6 +307,11 @@ mutant replace_whatever_stands_there --test saving f39
 mutant sign_over_a_filled_hole --lib -- share::upload
 mutant believe_what_nobody_noted --test targets f30
 mutant leave_in_holes_what_others_wrote --test holes
+mutant let_names_wait_that_may_clash --lib get::output::tree
+mutant write_to_what_stands_where_a_file_is_created --lib get::output::tree
+mutant enter_a_folder_through_a_symlink --lib get::output::tree
+mutant give_up_what_there_is_no_room_to_go_on_with --test targets f30
+mutant take_a_list_for_an_object -p parcelry-core --lib metadata
 mutant carry_out_half_an_order -p parcelry-core --lib heartbeat
 mutant delete_what_is_published --test partial f30
 [ "$survivors" -eq 0 ] || { echo "$survivors mutants are not caught"; exit 1; }
