@@ -325,7 +325,11 @@ impl Dir {
         for (name, kind) in self.entries()? {
             if kind == FileType::Directory {
                 let name = Path::new(&name);
-                self.unlock(name, PRIVATE_DIR.as_raw_mode())?;
+                match self.unlock(name, PRIVATE_DIR.as_raw_mode()) {
+                    // What is gone meanwhile is none.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    unlocked => unlocked?,
+                }
                 self.open_dir(name)?.unlock_all()?;
             }
         }

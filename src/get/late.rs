@@ -20,9 +20,9 @@ pub(super) fn files(root: &Dir, metadata: &Metadata, geometry: &Geometry) -> Vec
     }
 }
 
-/// Whether the file system surely takes all names of the share, each for itself, and has room for its entries. FAT, FUSE and
-/// other machines have rules of their own: an attempt that goes on would take what stands there under two names for two
-/// files, unless an earlier one had tried both and noted what came of it.
+/// Whether the file system surely takes all names of the share, each for itself, and has room for its entries. Those whose
+/// inode numbers are loose are FAT, FUSE and other machines: they have rules of their own, by which also a plain name may be
+/// none, or another one's.
 fn takes_each(root: &Dir, metadata: &Metadata) -> bool {
     let top = &metadata.original_filename;
     let links = metadata.links.iter().map(|link| &link.path);

@@ -61,7 +61,7 @@ pub(super) struct Reopened {
 enum Content {
     /// The one file of the share.
     Single(File),
-    /// A directory; its files are opened as they are written.
+    /// A directory; its files are created, or opened, as they are written.
     Tree(Tree),
 }
 

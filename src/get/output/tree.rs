@@ -1,5 +1,5 @@
-//! The directory of a share of several files: its files are opened as they are written, and it gets its modes and times at
-//! the end.
+//! The directory of a share of several files: its files are created, or opened, as they are written, and it gets its modes and
+//! times at the end.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -145,7 +145,7 @@ impl Output {
         let entry = &self.metadata.files[number];
         let (directory, name) = last.directory_of(&tree.root, self.path(entry))?;
         let is_whole = bytes.len() as u64 == entry.size;
-        // Once: what comes again finds the file there.
+        // Once: after the first write it is there, or the get has failed.
         if is_whole && tree.files[number].is_late.swap(false, Ordering::Relaxed) {
             return self.create_late(tree, number, (directory, name), bytes);
         }
