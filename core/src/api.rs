@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::at_most::at_most;
 use crate::chunk_set::ChunkSet;
 use crate::geometry::{ChunkIndex, ChunkSize, Geometry};
 use crate::grant::GrantToken;
@@ -16,6 +15,7 @@ use crate::id::{ChunkId, PeerId, RunId, ShareId};
 use crate::limits::RECEIPTS_MAX;
 use crate::reach::Doubt;
 use crate::registry::{Liveness, Usage};
+use crate::tables::at_most;
 use crate::terms::TermsToken;
 
 pub use crate::blob::Blob;

@@ -25,9 +25,9 @@
 //! * **run**: one process of a peer, from its start to its end; or chunks that follow each other.
 //!
 //! # Reading order
-//! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], `at_most`, [`name`],
+//! 1. Values: [`limits`], [`duration`], [`id`], [`address`], [`proxy`], [`geometry`], [`chunk_set`], `tables`, [`name`],
 //!    `place` under [`path_table`], [`portability`].
-//! 2. The share's format: [`gcm`], [`seal`], [`modes`], [`links`], [`holes`], `tables` under [`metadata`],
+//! 2. The share's format: [`gcm`], [`seal`], [`modes`], [`links`], [`holes`], [`metadata`],
 //!    [`manifest`], [`proof`].
 //! 3. What is signed, and what admits: `paseto` under [`terms`], [`receipt`], [`owner`] and [`grant`]; [`quota`],
 //!    [`token`], [`link`], [`pasted`].
@@ -44,7 +44,6 @@ pub mod limits;
 
 pub mod address;
 pub mod apart;
-mod at_most;
 pub mod audit;
 pub mod chunk_set;
 mod claim;

@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::error::Category;
 use time::OffsetDateTime;
 
-use crate::at_most::at_most;
 use crate::geometry::Geometry;
 use crate::holes::Holes;
 use crate::limits::{

@@ -1,4 +1,4 @@
-//! How the tables of metadata are read: within their bounds, and each entry as the object that it is.
+//! How tables are read: within their bounds, and each entry as the object that it is.
 
 use std::fmt;
 use std::marker::PhantomData;
