@@ -406,7 +406,7 @@ mod tests {
     fn f36_what_stands_where_a_file_is_to_be_created_is_a_failure_and_stays_as_it_is() {
         let foreign: [&dyn Fn(&Path); 3] =
             [&|at| fs::write(at, b"theirs").unwrap(), &|at| fs::create_dir(at).unwrap(), &|at| {
-                std::os::unix::fs::symlink("a", at).unwrap()
+                std::os::unix::fs::symlink("a", at).unwrap();
             }];
         for put in foreign {
             let case = Case::of(&[("s/a", 100, 0o644), ("s/b", 100, 0o644)]);
