@@ -120,7 +120,7 @@ mod tests {
         let (here, there) = beside(meet, meet);
         assert_ne!(here, there);
         let caught = std::panic::catch_unwind(|| beside(|| 1, || -> u8 { panic!("there") }));
-        assert!(caught.is_err());
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"there"));
         let caught = std::panic::catch_unwind(|| beside(|| -> u8 { panic!("here") }, || 1));
         assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"here"));
     }

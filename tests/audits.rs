@@ -189,3 +189,15 @@ fn what_is_no_audit_is_refused() {
         assert_eq!(post(&wrong), 400, "{wrong}");
     }
 }
+
+#[test]
+fn each_proof_counts_however_small_the_chunk_is_that_all_are_about() {
+    let mut swarm = Swarm::start(1);
+    swarm.peers[0].kill();
+    let small = put_chunk(&swarm.peer_data(0).join("store"), 5, 100);
+    swarm.add_peer(0, &["--audit-rate", "256KiB"]);
+    let many = vec![of_chunk(small, 0); 64];
+    // At 64 KiB a second for an address they count as a minute's work.
+    assert_eq!(ask(&swarm, &many).status, 200);
+    assert_eq!(ask(&swarm, &[of_chunk(small, 0)]).status, 429);
+}

@@ -239,3 +239,22 @@ fn manifests_and_terms_need_the_share_keys_signature() {
     let answer = http::json(&tracker, "PUT", &format!("/v1/shares/{share}/terms"), "", &terms);
     refused(&answer, ProblemKind::InvalidShare);
 }
+
+#[test]
+fn what_cannot_be_read_breaks_off_after_its_head_and_its_length_is_told_without_reading() {
+    let swarm = Swarm::start(1);
+    let peer = swarm.peers[0].address();
+    let bytes = samples::bytes("unreadable", 1016);
+    offer(&swarm, &share_key(1), 1000);
+    let path = format!("/v1/chunks/{}", ChunkId::of(&bytes));
+    send(&peer, "PUT", &path, &swarm.grant(&share_key(1), 1000), &bytes);
+    let chunk = &swarm.chunk_files(0)[0];
+    std::fs::remove_file(chunk).unwrap();
+    // Like a file on a disk that fails: it opens and has a length, and no byte of it can be read.
+    std::fs::create_dir_all(chunk.join("within")).unwrap();
+    let broken = get(&peer, &path);
+    assert_eq!((broken.status, broken.body.len()), (200, 0), "{}", broken.head);
+    assert_eq!(send(&peer, "HEAD", &path, "", b"").status, 200);
+    let outside = format!("Range: bytes={}-\r\n", u64::MAX);
+    refused(&send(&peer, "GET", &path, &outside, b""), ProblemKind::RangeNotSatisfiable);
+}

@@ -120,7 +120,7 @@ pub const PARTING_AGAIN: Duration = Duration::from_secs(15);
 pub const DOUBTS_MAX: usize = 256;
 /// Work that is let in beyond a rate, as the time that it takes at it: one large audit waits for no other.
 pub const WORKLOAD_BACKLOG: Duration = Duration::from_secs(4);
-/// Bytes that the smallest piece of work counts as: a disk reads so many in the time of a seek.
+/// Bytes that the smallest piece of work counts as: a disk reads so many in the time of a seek. Each proof does, too.
 pub const WORKLOAD_BYTES_MIN: u64 = 64 << 10;
 /// Addresses whose work is remembered before those that owe nothing are forgotten.
 pub const WORKLOAD_ADDRESSES_KEPT: usize = 1024;

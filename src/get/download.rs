@@ -262,20 +262,21 @@ impl Downloader<'_> {
                 let failure = Failure::new(Kind::Integrity, what);
                 return Err(Halt::Final(failure.next("Ask the sender to share it again.")));
             }
-            Err(FetchError::Disk(error)) => {
-                let kind = match error.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
-                    _ => Kind::Other,
-                };
-                let failure = Failure::new(kind, format!("cannot write the result: {error}"));
-                // What went to a stream is not here any more to go on from.
-                return Err(Halt::Failed(match self.download.sink.is_ordered() {
-                    true => failure,
-                    false => failure.next("Run the same command again: it goes on from here."),
-                }));
-            }
+            Err(FetchError::Disk(error)) => return Err(self.not_written(&error)),
         }
         Ok(())
+    }
+
+    fn not_written(&self, error: &io::Error) -> Halt {
+        let (kind, next) = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                (Kind::NoSpace, "Make room, then run the same command again: it goes on from here.")
+            }
+            _ => (Kind::Other, "Run the same command again: it goes on from here."),
+        };
+        let failure = Failure::new(kind, format!("cannot write the result: {error}"));
+        // What went to a stream is not here any more to go on from.
+        Halt::Failed(if self.download.sink.is_ordered() { failure } else { failure.next(next) })
     }
 
     fn handle(&mut self, event: Event) {

@@ -117,10 +117,7 @@ pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
         if let Some(there) = there.filter(|there| *there != kind) {
             return Err(clash(&shown, there, kind));
         }
-        let is_gone = || matches!(from.kind_of(name), Ok(None));
         match kind {
-            // What is gone meanwhile is none; of what is moved, the move tells.
-            FileType::Directory | FileType::Symlink if is_gone() => {}
             FileType::Directory => merge_directory(from, to, name, there.is_none(), &shown)?,
             // A link is never written over. The same one may be there, as after a merge that was killed.
             FileType::Symlink if there.is_some() => {
@@ -133,10 +130,7 @@ pub(super) fn merge(from: &Dir, to: &Dir, shown: &Path) -> Result<(), Failure> {
                 if let Some(group) = group {
                     from.set_group(name, group);
                 }
-                match from.rename(name, to, name) {
-                    Err(_) if is_gone() => {}
-                    moved => moved.map_err(|error| Failure::io("save", &shown, &error))?,
-                }
+                from.rename(name, to, name).map_err(|error| Failure::io("save", &shown, &error))?;
                 crash::at(Point::EntryMoved);
             }
         }

@@ -193,14 +193,13 @@ async fn get_chunk(
     peer.metrics.chunks_served.inc();
     peer.metrics.bytes_served.inc_by(length);
     let file = Arc::new(file);
-    let left = wanted.start + first.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, |it| it.len() as u64))
-        ..wanted.end;
+    let left = wanted.start + first.as_ref().map_or(0, |piece| piece.len() as u64)..wanted.end;
     // One piece in memory at a time, however slowly it is taken and however large the chunk is.
     let pieces = stream::try_unfold((first, left), move |(first, left)| {
         let (file, pieces) = (Arc::clone(&file), Arc::clone(&peer.pieces));
         async move {
             if let Some(piece) = first {
-                return Ok(Some((Bytes::from_owner(piece?), (None, left))));
+                return Ok(Some((Bytes::from_owner(piece), (None, left))));
             }
             if left.is_empty() {
                 return Ok::<_, io::Error>(None);
@@ -235,9 +234,9 @@ struct Opened {
     bytes: u64,
     /// What is asked for, if that is a part.
     range: Option<Range<u64>>,
-    /// The first piece of what is asked for. Where the disk does not read it, the answer breaks off like one that it does
-    /// not go on reading.
-    first: Option<io::Result<Buffer>>,
+    /// The first piece of what is asked for. Where the disk does not read it there is none: it is tried once more when the
+    /// head is on its way, and the answer breaks off there.
+    first: Option<Buffer>,
 }
 
 /// Opens a chunk and reads the first piece of what is asked for into one of `pieces`, if there are any. In one call, so
@@ -254,9 +253,10 @@ fn open_to_serve(
     })?;
     let range = requested_range(headers, bytes)?;
     let wanted = range.clone().unwrap_or(0..bytes);
-    let first = pieces.filter(|_| !wanted.is_empty()).map(|pieces| {
+    let first = pieces.filter(|_| !wanted.is_empty()).and_then(|pieces| {
         let mut piece = pieces.take_now();
-        read_piece(&file, wanted.start, wanted.end - wanted.start, &mut piece).map(|()| piece)
+        read_piece(&file, wanted.start, wanted.end - wanted.start, &mut piece).ok()?;
+        Some(piece)
     });
     Ok(Opened { file, bytes, range, first })
 }

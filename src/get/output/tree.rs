@@ -176,7 +176,7 @@ impl Output {
         // As where it is created beforehand.
         let created = directory.create_file_with(name, entry.permissions() | PRIVATE_FILE);
         let file = created.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => changed_by_somebody_else(),
+            io::ErrorKind::AlreadyExists => changed_by_somebody_else(self.path(entry)),
             _ => error,
         })?;
         crash::at(Point::FileCreated);
@@ -205,7 +205,7 @@ impl Output {
                 let file = root.open_file(path)?;
                 if file.metadata()?.len() != entry.size {
                     if entry.data_bytes() > 0 {
-                        return Err(changed_by_somebody_else());
+                        return Err(changed_by_somebody_else(path));
                     }
                     // It was made again, or was being made when an attempt ended: nothing of it is fetched.
                     file.set_len(entry.size)?;
@@ -247,8 +247,8 @@ impl Output {
     }
 }
 
-fn changed_by_somebody_else() -> io::Error {
-    io::Error::other("a file of the temporary was changed by somebody else")
+fn changed_by_somebody_else(path: &Path) -> io::Error {
+    io::Error::other(format!("{} in the temporary was changed by somebody else", path.display()))
 }
 
 /// What is not there was left out, or moved. A symlink was put there by somebody else.
