@@ -89,6 +89,7 @@ break_drop_the_last_in_its_zone() { swap core/src/apart.rs 'filter(|&position| w
 break_let_the_young_push_out_the_old() { swap core/src/apart.rs 'settled || other_since_ms <= since_ms' 'settled || other_since_ms <= since_ms || true'; }
 break_drop_what_was_learnt_lately() { swap core/src/apart.rs 'if view.learnt_lately {' 'if false && view.learnt_lately {'; }
 break_refute_by_silence() { swap src/tracker/audits.rs 'None => Outcome::Unanswered,' 'None => Outcome::Refuted(1),'; }
+break_count_many_proofs_as_one() { swap src/peer/audits.rs 'samples.len() as u64' '1'; }
 break_believe_any_proof() { swap src/tracker/audits.rs 'verdict == Some(Verdict::Proven)' 'verdict.is_some()'; }
 break_count_words_for_ever() { swap core/src/audit.rs 'counted < pair.counts_until && ' ''; }
 break_let_claims_age_when_nobody_can_prove() { swap core/src/audit.rs '(true, None) => self.stands_since = Some(now),' '(true, None) => {}'; }
@@ -239,6 +240,7 @@ mutant drop_the_last_in_its_zone -p parcelry-core
 mutant let_the_young_push_out_the_old -p parcelry-core
 mutant drop_what_was_learnt_lately -p parcelry-core
 mutant refute_by_silence --lib simulation
+mutant count_many_proofs_as_one --test audits each_proof
 mutant believe_any_proof --lib simulation
 mutant count_words_for_ever -p parcelry-core
 mutant let_claims_age_when_nobody_can_prove -p parcelry-core
