@@ -1,7 +1,8 @@
 //! AES-GCM (NIST SP 800-38D) by the library that is faster on this processor. Both do the same, bit for bit.
 //!
 //! aws-lc has code for processors with AVX-512, and none for those that have vector AES (VAES) without it, as AMD's Zen 3
-//! and Intel's 12th to 14th generation: there *ring* is twice as fast. With AVX-512 it is the other way round. `benches/primitives.sh` measures both.
+//! and Intel's 12th to 14th generation: there *ring* is twice as fast. With AVX-512 it is the other way round.
+//! `benches/primitives.sh` measures both.
 
 use crate::limits::TAG_BYTES;
 
